@@ -1,0 +1,461 @@
+"""The contract between the operator and the Jobs: requests, results and exit codes.
+
+The operator imports this module and nothing else of the runtime, so it uses the standard library only. A request travels
+as one JSON argument (`onnxmodel STAGE --request JSON`), an outcome as the container's termination message.
+
+The exit code alone decides what happens next: Kubernetes' podFailurePolicy sees nothing else.
+"""
+
+import base64
+import binascii
+import dataclasses
+import json
+import types
+import typing
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, TypeVar
+
+TERMINATION_LOG = "/dev/termination-log"
+TERMINATION_BYTES = 4096  # what the kubelet keeps of a termination message
+ARTIFACTS = "/artifacts"  # where every stage finds the model's volume
+MODEL_FILE = "model.onnx"
+PROBE_FILE = "probe.npz"
+_PREFIX = "onnxmodel/v1:"
+
+
+class Stage(StrEnum):
+    """The stages, in the order in which they run. Each is one Job."""
+
+    VALIDATE = "validate"
+    OPTIMIZE = "optimize"
+    BENCHMARK = "benchmark"
+    PROBE = "probe"
+
+
+class ExitCode(IntEnum):
+    """How a container ends. Everything else is unexpected and retried a bounded number of times."""
+
+    OK = 0
+    REFUSED = 10
+    """Running again gives the same answer: the model, the request or the data must change."""
+    RETRY = 11
+    """Something outside was not there (network, storage): it may pass."""
+
+
+class ContractError(ValueError):
+    """A request or an outcome that is not of this contract's shape; the message names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a stage did not succeed, written for the person who reads it.
+
+    reason: CamelCase and stable, for machines. message: what happened, to which field or tensor. hint: what to do.
+    """
+
+    reason: str
+    message: str
+    hint: str
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output. shape: -1 is a dynamic axis; datatype: Open Inference Protocol names (FP32, INT64, BYTES …)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """Execution providers in the order of preference: TensorRT, CUDA, CPU. The first serves.
+
+    fallback "Forbid": fail when the first cannot be loaded. "Allow": the next that loads serves.
+    options: provider -> option -> value, handed to ONNX Runtime as they are.
+    threads: intra-op threads of a session; 0 lets ONNX Runtime decide, which in a pod means all cores of the node.
+    """
+
+    names: tuple[str, ...] = ("CPU",)
+    fallback: str = "Forbid"
+    options: dict[str, dict[str, str]] = field(default_factory=dict)
+    threads: int = 1
+
+
+# ---- fetch and validate ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """Copy `uri` into `directory` (made atomically: it is whole or not there). Credentials come from the environment.
+
+    A file becomes `directory/model.onnx`; a URI that ends in "/" is a folder that holds model.onnx and external data.
+    sha256: pin of the model file, lower-case hexadecimal, or "" for none. max_bytes: bound on the sum of all files.
+    """
+
+    uri: str
+    directory: str
+    sha256: str = ""
+    max_bytes: int = 16 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateRequest:
+    """Judge the model in `directory` (as fetch left it).
+
+    dynamic_batch: "Required" or "Allowed". inputs, outputs: the author's contract; empty means not given. mode: "Enforce",
+    or "Warn", where findings of severity error are reported and do not refuse the model. opset_max: 0 means what
+    the ONNX Runtime of this image supports.
+    """
+
+    directory: str
+    opset_min: int = 13
+    opset_max: int = 0
+    dynamic_batch: str = "Required"
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    mode: str = "Enforce"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check saw. severity: "error" or "warning"; target: the node or tensor by name."""
+
+    id: str
+    severity: str
+    target: str
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model is, at a glance. sha256 is of the model file; bytes include external data; parameters: weights' elements."""
+
+    sha256: str
+    bytes: int
+    ir_version: int
+    opset: int
+    producer: str
+    nodes: int
+    parameters: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateResult:
+    """A model that may go on to be optimized, with what was found on the way. uri: what was fetched, resolved."""
+
+    model: ModelFacts
+    findings: tuple[Finding, ...] = ()
+    uri: str = ""
+
+
+# ---- optimize --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """A variant passes when |a-b| <= absolute + relative*|b| for each element and cosine(a, b) >= cosine for each output."""
+
+    relative: float = 1e-2
+    absolute: float = 1e-3
+    cosine: float = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeRequest:
+    """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/model.onnx.
+
+    graph_level: None Basic Extended All. batch_sizes: where parity is measured. max_batch_size bounds the probe as well.
+    Also writes `directory`/probe.npz: inputs made with a fixed seed and the original model's answers.
+    """
+
+    model: str
+    sha256: str
+    directory: str
+    variants: tuple[str, ...] = ("fp32",)
+    graph_level: str = "All"
+    batch_sizes: tuple[int, ...] = (1, 3, 8)
+    tolerance: Tolerance = Tolerance()
+    providers: Providers = Providers()
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen."""
+
+    passed: bool
+    max_absolute: float
+    max_relative: float
+    cosine: float
+    output: str
+    batch_sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A candidate. path: the file, below the artifacts volume. `skipped` says why there is none; then path is "".
+
+    graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
+    """
+
+    name: str
+    path: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    nodes: int = 0
+    graph_level: str = "All"
+    parity: Parity | None = None
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderUse:
+    """The provider that really ran, and its share of the graph's nodes in percent. others: provider -> node count."""
+
+    name: str
+    share_percent: float
+    nodes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeResult:
+    """The candidates: "original" first, then every requested variant. probe: path of the probe file."""
+
+    variants: tuple[Variant, ...]
+    probe: str
+    provider: ProviderUse
+
+
+# ---- benchmark -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant to measure."""
+
+    name: str
+    path: str
+    sha256: str
+    graph_level: str = "All"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkRequest:
+    """Measure every candidate at every batch size and concurrency, on the first provider.
+
+    seconds: length of one measurement after its warm-up; instances: sessions that share the load, as the server's.
+    """
+
+    candidates: tuple[Candidate, ...]
+    probe: str
+    batch_sizes: tuple[int, ...] = (1, 8)
+    concurrency: tuple[int, ...] = (1, 4)
+    seconds: float = 1.0
+    instances: int = 1
+    providers: Providers = Providers()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement. Latencies in milliseconds per call; throughput in inferences (rows) per second."""
+
+    variant: str
+    batch_size: int
+    concurrency: int
+    p50: float
+    p95: float
+    p99: float
+    throughput: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the numbers were measured on."""
+
+    processor: str
+    cores: float
+    accelerator: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """load_seconds and memory_bytes: variant -> time to load, and resident memory that loading added."""
+
+    points: tuple[Point, ...]
+    provider: ProviderUse
+    environment: Environment
+    load_seconds: dict[str, float] = field(default_factory=dict)
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+
+
+# ---- serve and probe -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ServeRequest:
+    """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
+
+    The file must have this sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
+    max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others.
+    """
+
+    name: str
+    model: str
+    sha256: str
+    probe: str = ""
+    graph_level: str = "All"
+    providers: Providers = Providers()
+    tolerance: Tolerance = Tolerance()
+    max_batch_size: int = 32
+    max_queue_delay_microseconds: int = 0
+    instances: int = 1
+    host: str = "0.0.0.0"
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Ask `host` (the Service) for the probe file's answer, over HTTP and over gRPC, and compare."""
+
+    name: str
+    host: str
+    probe: str
+    tolerance: Tolerance = Tolerance()
+    http_port: int = 8000
+    grpc_port: int = 8001
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a client saw. Milliseconds are of one call, connection included; provider: what the server says it runs on."""
+
+    http_milliseconds: float
+    grpc_milliseconds: float
+    max_absolute: float
+    provider: ProviderUse | None = None
+
+
+# ---- outcome ---------------------------------------------------------------------------------------------------------
+
+Result = ValidateResult | OptimizeResult | BenchmarkResult | ProbeResult
+
+REQUESTS: dict[str, type] = {
+    "fetch": FetchRequest,
+    Stage.VALIDATE: ValidateRequest,
+    Stage.OPTIMIZE: OptimizeRequest,
+    Stage.BENCHMARK: BenchmarkRequest,
+    Stage.PROBE: ProbeRequest,
+    "serve": ServeRequest,
+}
+RESULTS: dict[str, type] = {
+    Stage.VALIDATE: ValidateResult,
+    Stage.OPTIMIZE: OptimizeResult,
+    Stage.BENCHMARK: BenchmarkResult,
+    Stage.PROBE: ProbeResult,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a container leaves behind: a result or a failure, never both. command: fetch, a Stage, or serve."""
+
+    command: str
+    seconds: float
+    result: Result | None = None
+    failure: Failure | None = None
+    retry: bool = False
+
+
+def encode(outcome: Outcome) -> str:
+    """The outcome as a termination message.
+
+    Raises ContractError when it does not fit: a stage bounds its own lists, so that is a defect, not an input error.
+    """
+    packed = zlib.compress(dumps(outcome).encode(), 9)
+    text = _PREFIX + base64.b64encode(packed).decode()
+    if len(text) > TERMINATION_BYTES:
+        raise ContractError(f"the outcome of {outcome.command} needs {len(text)} bytes, {TERMINATION_BYTES} fit")
+    return text
+
+
+def decode(text: str) -> Outcome:
+    """The reverse of encode. Raises ContractError on anything else, a message cut short included."""
+    if not text.startswith(_PREFIX):
+        raise ContractError("not an outcome of this version's contract")
+    try:
+        packed = base64.b64decode(text.removeprefix(_PREFIX).strip(), validate=True)
+        # The bound is against a message made to be large: a pod's termination message is written by the pod.
+        raw = zlib.decompressobj().decompress(packed, 1 << 20)
+        data = json.loads(raw)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise ContractError(f"the outcome cannot be read: {error}") from error
+    result = data.pop("result", None) if isinstance(data, dict) else None
+    outcome = load(Outcome, data)
+    if result is None:
+        return outcome
+    if outcome.command not in RESULTS:
+        raise ContractError(f"{outcome.command!r} has no result")
+    return dataclasses.replace(outcome, result=load(RESULTS[outcome.command], result))
+
+
+def dumps(value: Any) -> str:
+    """A dataclass of this module as JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(dataclasses.asdict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+T = TypeVar("T")
+
+
+def loads(kind: type[T], text: str) -> T:
+    """JSON as `kind`. Raises ContractError that names the field."""
+    try:
+        return load(kind, json.loads(text))
+    except ValueError as error:
+        raise error if isinstance(error, ContractError) else ContractError(f"not JSON: {error}") from error
+
+
+def load(kind: type[T], data: Any, where: str = "") -> T:
+    """Plain data as `kind`. Unknown fields are ignored, so that an older side reads what a newer one wrote."""
+    value: Any = _load(kind, data, where or kind.__name__)
+    return typing.cast(T, value)
+
+
+def _load(kind: Any, data: Any, where: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if data is None:
+            return None
+        return _load(next(option for option in args if option is not types.NoneType), data, where)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(data, Mapping):
+            raise ContractError(f"{where}: an object is expected")
+        hints = typing.get_type_hints(kind)
+        known = {f.name: f for f in dataclasses.fields(kind)}
+        for name, spec in known.items():
+            if name not in data and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+                raise ContractError(f"{where}.{name}: missing")
+        return kind(**{n: _load(hints[n], data[n], f"{where}.{n}") for n in known if n in data})  # type: ignore[operator]
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise ContractError(f"{where}: a list is expected")
+        return tuple(_load(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    if origin is dict:
+        if not isinstance(data, Mapping):
+            raise ContractError(f"{where}: an object is expected")
+        return {str(k): _load(args[1], v, f"{where}.{k}") for k, v in data.items()}
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        raise ContractError(f"{where}: {kind.__name__} is expected, not {type(data).__name__}")
+    return data
