@@ -1,0 +1,154 @@
+"""`python -m onnxmodel_operator --settings FILE`: run the operator until it is told to stop."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import kopf
+
+from onnxmodel_operator import handlers, metrics, web
+from onnxmodel_operator import settings as settings_module
+from onnxmodel_operator.cluster.cache import Cache, Key
+from onnxmodel_operator.cluster.client import ApiError, Client, connect
+from onnxmodel_operator.cluster.lease import lead
+from onnxmodel_operator.cluster.sync import resync, wait_until_known
+from onnxmodel_operator.reconcile import reconcile
+from onnxmodel_operator.settings import Settings
+from onnxmodel_operator.workqueue import WorkQueue
+
+log = logging.getLogger("onnxmodel_operator")
+
+WORKERS = 8
+RESYNC_SECONDS = 600.0
+_TRANSIENT = (ApiError, OSError, TimeoutError)
+
+
+class Operator:
+    """The running parts: cache, queue, and the client they work with."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self.client, self.settings = client, settings
+        self.cache = Cache()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.health = web.Health(self.queue.__len__)
+        self.phases: dict[Key, str] = {}
+        metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
+
+    async def run(self) -> None:
+        """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
+        registry = kopf.OperatorRegistry()
+        handlers.register(registry, handlers.Informer(self.cache, self.queue))
+        kopf.on.login(registry=registry)(_login)
+        informer_settings = kopf.OperatorSettings()
+        handlers.configure(informer_settings)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._inform(registry, informer_settings))
+            await wait_until_known(self.cache, self.client)
+            log.info("everything is known: %d models", len(self.cache.keys()))
+            self.health.ready = True
+            group.create_task(self.queue.run(self._work, WORKERS))
+            group.create_task(self._resync())
+
+    async def _inform(self, registry: kopf.OperatorRegistry, informer_settings: kopf.OperatorSettings) -> None:
+        await kopf.operator(registry=registry, settings=informer_settings, clusterwide=True, standalone=True)
+        raise RuntimeError("the informer ended")
+
+    async def _work(self, key: Key) -> None:
+        with metrics.RECONCILE_SECONDS.time():
+            try:
+                outcome = await reconcile(key, self.cache, self.settings, self.client, datetime.now(UTC))
+            except _TRANSIENT as error:
+                metrics.RECONCILES.labels("retry").inc()
+                seconds = self.queue.retry(key)
+                log.warning("%s/%s: %s; again in %.1f s", *key, error or type(error).__name__, seconds)
+            except Exception:
+                metrics.RECONCILES.labels("retry").inc()
+                seconds = self.queue.retry(key)
+                log.exception("%s/%s: a defect of the operator; again in %.1f s", *key, seconds)
+            else:
+                metrics.RECONCILES.labels("ok").inc()
+                self.queue.forget(key)
+                if outcome.requeue_seconds is not None:
+                    self.queue.add_after(key, outcome.requeue_seconds)
+                self._count(key, outcome.phase)
+        self.health.beat()
+
+    def _count(self, key: Key, phase: str | None) -> None:
+        before = self.phases.pop(key, None)
+        if before:
+            metrics.MODELS.labels(before).dec()
+        if phase:
+            self.phases[key] = phase
+            metrics.MODELS.labels(phase).inc()
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS)
+            try:
+                for key in await resync(self.cache, self.client):
+                    self.queue.add(key)
+            except _TRANSIENT as error:
+                log.warning("resync: %s", error)
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+async def run(settings: Settings, port: int, lease_namespace: str | None) -> None:
+    """Everything, until SIGTERM or SIGINT. Raises what ends it otherwise."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with connect() as client:
+        operator = Operator(client, settings)
+        server = await web.serve(operator.health, port)
+        work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        stopping.cancel()
+        await server.cleanup()
+
+
+async def _lead(operator: Operator, namespace: str) -> None:
+    identity = os.environ.get("POD_NAME") or os.uname().nodename
+    log.info("waiting for the Lease in %s as %s", namespace, identity)
+    await lead(operator.client, namespace, identity, operator.run)
+    raise RuntimeError("the Lease was lost")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="onnxmodel_operator", description=__doc__)
+    parser.add_argument("--settings", type=Path, required=True, help="the platform's settings, a YAML file")
+    parser.add_argument("--port", type=int, default=8080, help="of /healthz, /readyz and /metrics")
+    parser.add_argument("--lease-namespace", help="take part in leader election there; without it, run at once")
+    parser.add_argument("--verbose", action="store_true", help="log what the libraries do as well")
+    args = parser.parse_args()
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for name in ("kopf", "aiohttp", "asyncio"):
+        logging.getLogger(name).setLevel(logging.DEBUG if args.verbose else logging.WARNING)
+    try:
+        settings = settings_module.load(args.settings)
+    except settings_module.SettingsError as error:
+        print(f"the settings cannot be used: {error}", file=sys.stderr)
+        return 2
+    asyncio.run(run(settings, args.port, args.lease_namespace))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""The spec of an OnnxModel: what users write. `crds/` is generated from here (`make crds`).
+
+Every string, list and map is bounded, so that the API server can bound the cost of the CEL rules. `cel(...)` adds a rule
+that the API server checks at apply; the same rule is checked again in Python by `parse`, for objects that were stored
+before the rule existed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from onnxmodel_operator.api.errors import field_errors
+
+Provider = Literal["TensorRT", "CUDA", "CPU"]
+GPU_PROVIDERS: frozenset[str] = frozenset({"TensorRT", "CUDA"})
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+]  # fmt: skip
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+SOURCE_URI = r"^(s3://[^/\s]+/\S+|https?://[^/\s]+/\S*|pvc://[^/\s]+/\S+)$"
+Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")]
+
+
+def cel(rule: str, message: str, field: str) -> dict[str, Any]:
+    """A CEL rule of the API server, as `json_schema_extra` of the object that it looks at. field: where it points."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message, "fieldPath": field}]}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class SecretReference(_Model):
+    """A Secret in the model's namespace."""
+
+    name: Name
+
+
+class SecretKeyReference(_Model):
+    """One key of a Secret in the model's namespace."""
+
+    name: Name
+    key: Name
+
+
+class Identity(_Model):
+    """Who must have signed: an OpenID Connect identity and its issuer."""
+
+    identity: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    issuer: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+class Signature(_Model):
+    """An OpenSSF model signature."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            "has(self.publicKeyRef) != has(self.identity)",
+            "signature: exactly one of publicKeyRef and identity must be set",
+            ".publicKeyRef",
+        )
+    )
+    uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)]
+    public_key_ref: SecretKeyReference | None = None
+    identity: Identity | None = None
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "Signature":
+        if (self.public_key_ref is None) == (self.identity is None):
+            raise ValueError("exactly one of publicKeyRef and identity must be set")
+        return self
+
+
+class Source(_Model):
+    """Where the model is."""
+
+    uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
+        description="s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH or pvc://CLAIM/PATH: a .onnx file, or (s3, pvc) "
+        "a folder, ending in /, that holds model.onnx and its external data."
+    )
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = Field(
+        default=None,
+        description="Pin of the model file. What was fetched is recorded in status.model.sha256 in any case.",
+    )
+    secret_ref: SecretReference | None = Field(
+        default=None,
+        description="Keys become environment variables of the fetch container alone: AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL for s3; HTTP_AUTHORIZATION for http.",
+    )
+    signature: Signature | None = None
+
+
+class Opset(_Model):
+    """Which versions of the default operator set are accepted."""
+
+    min: Annotated[int, Field(ge=1, le=100)] = 13
+
+
+class TensorContract(_Model):
+    """An input or output as its author declared it. -1 is a dynamic axis."""
+
+    name: Name
+    datatype: Datatype
+    shape: Annotated[list[Annotated[int, Field(ge=-1, le=2**31 - 1)]], Field(max_length=16)]
+
+
+class Validation(_Model):
+    """What a model must be, to be served."""
+
+    mode: Literal["Enforce", "Warn"] = Field(
+        default="Enforce", description="Warn: findings are reported in status, nothing is blocked."
+    )
+    opset: Opset = Opset()
+    dynamic_batch: Literal["Required", "Allowed"] = Field(
+        default="Required", description="Required: the first axis of every input and output must be dynamic."
+    )
+    inputs: Annotated[list[TensorContract], Field(max_length=64)] | None = Field(
+        default=None, description="The contract. Any difference from the model is an error."
+    )
+    outputs: Annotated[list[TensorContract], Field(max_length=64)] | None = None
+
+
+class ParityTolerance(_Model):
+    """How close a variant's answers must be to the original's: |a-b| <= absolute + relative*|b|, and cosine."""
+
+    relative: Annotated[float, Field(ge=0, le=1)] = 0.01
+    absolute: Annotated[float, Field(ge=0, le=1)] = 0.001
+    cosine: Annotated[float, Field(ge=0, le=1)] = 0.999
+
+
+class Optimization(_Model):
+    """Which variants compete with the original. fp32 is the graph optimization alone."""
+
+    graph_level: Literal["None", "Basic", "Extended", "All"] = "All"
+    variants: Annotated[list[Literal["fp32"]], Field(max_length=8)] = Field(default=["fp32"])
+    parity: ParityTolerance = ParityTolerance()
+
+
+class Constraints(_Model):
+    """What the served variant must reach in the benchmark."""
+
+    p99_milliseconds: Annotated[float, Field(gt=0, le=1e7)] | None = Field(
+        default=None, description="Upper bound of p99 at the smallest batch size and the lowest concurrency."
+    )
+    throughput_per_second: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
+        default=None, description="Lower bound of the best throughput of the grid, in rows per second."
+    )
+
+
+class Benchmark(_Model):
+    """How candidates are measured, and what decides."""
+
+    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = Field(
+        default=[1, 8]
+    )
+    concurrency: Annotated[list[Annotated[int, Field(ge=1, le=256)]], Field(min_length=1, max_length=4)] = Field(
+        default=[1, 4]
+    )
+    objective: Literal["Latency", "Throughput"] = Field(
+        default="Latency",
+        description="Latency: the lowest p50 at the smallest batch size and the lowest concurrency wins. "
+        "Throughput: the most rows per second anywhere in the grid.",
+    )
+    constraints: Constraints = Constraints()
+    gate: Literal["Enforce", "Warn"] = Field(
+        default="Enforce", description="Enforce: a model that misses its constraints takes no traffic."
+    )
+
+
+class ResourceRequirements(_Model):
+    """Requests and limits of the server's container. The benchmark runs with the same."""
+
+    requests: Annotated[dict[Name, Quantity], Field(max_length=16)] | None = None
+    limits: Annotated[dict[Name, Quantity], Field(max_length=16)] | None = None
+
+
+class Batching(_Model):
+    """Requests that wait at most this long are joined to batches of at most this size. 0 joins nothing."""
+
+    max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+
+
+OptionMap = Annotated[
+    dict[Name, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)
+]  # option -> value, as ONNX Runtime names them
+
+
+class ProviderOptions(_Model):
+    """Options of each execution provider, handed to ONNX Runtime as they are."""
+
+    tensor_rt: OptionMap | None = Field(default=None, alias="TensorRT")
+    cuda: OptionMap | None = Field(default=None, alias="CUDA")
+    cpu: OptionMap | None = Field(default=None, alias="CPU")
+
+
+class Serving(_Model):
+    """How the model is served."""
+
+    runtime: Literal["onnxruntime"] = "onnxruntime"
+    execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=3)] | None = Field(
+        default=None,
+        description="The first serves; the others take the nodes that it cannot run. The default is what the pool offers.",
+    )
+    provider_options: ProviderOptions | None = None
+    fallback: Literal["Forbid", "Allow"] = Field(
+        default="Forbid",
+        description="Forbid: refuse when the first provider cannot be loaded. Allow: the next one serves, and status says so.",
+    )
+    node_pool: Name | None = Field(
+        default=None, description="A pool of the operator's settings; the default is theirs."
+    )
+    gpus: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        default=None, description="GPUs of each replica; the default is 1 where the first provider needs one, else 0."
+    )
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    resources: ResourceRequirements | None = None
+    batching: Batching = Batching()
+    instances: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Sessions of each replica, each with its own copy of the weights."
+    )
+
+
+_BATCH_RULE = "self.benchmark.batchSizes.all(size, size <= self.serving.batching.maxBatchSize)"
+_BATCH_MESSAGE = "benchmark.batchSizes must not exceed serving.batching.maxBatchSize"
+
+
+class OnnxModelSpec(_Model):
+    """A bare ONNX file, and what must be true of it before it serves."""
+
+    model_config = ConfigDict(json_schema_extra=cel(_BATCH_RULE, _BATCH_MESSAGE, ".benchmark.batchSizes"))
+    source: Source
+    validation: Validation = Validation()
+    optimization: Optimization = Optimization()
+    benchmark: Benchmark = Benchmark()
+    serving: Serving = Serving()
+    suspend: bool = Field(
+        default=False, description="True: the operator starts and changes nothing; what serves goes on serving."
+    )
+
+    @model_validator(mode="after")
+    def _batch_sizes_fit(self) -> "OnnxModelSpec":
+        if max(self.benchmark.batch_sizes) > self.serving.batching.max_batch_size:
+            raise ValueError(_BATCH_MESSAGE)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource but for its spec. `status` is the stored status as it is: the operator's own memory."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxModel(Resource):
+    """A resource whose spec can be read."""
+
+    spec: OnnxModelSpec
+
+
+class SpecError(ValueError):
+    """A spec that cannot be worked on. fields: (path below the resource, message) pairs, at least one."""
+
+    def __init__(self, fields: list[tuple[str, str]]) -> None:
+        self.fields = fields
+        super().__init__("; ".join(f"{path}: {message}" for path, message in fields))
+
+
+def identify(body: Mapping[str, Any]) -> Resource:
+    """What can be said of any resource, as the API server gave it."""
+    metadata = body["metadata"]
+    status = body.get("status") or {}
+    return Resource(metadata["namespace"], metadata["name"], metadata["uid"], metadata["generation"], status)
+
+
+def parse(body: Mapping[str, Any]) -> OnnxModel:
+    """The whole resource as the API server gave it. Raises SpecError."""
+    resource = identify(body)
+    try:
+        spec = OnnxModelSpec.model_validate(body.get("spec") or {})
+    except ValidationError as error:
+        raise SpecError([(f"spec.{path}" if path else "spec", text) for path, text in field_errors(error)]) from error
+    return OnnxModel(resource.namespace, resource.name, resource.uid, resource.generation, resource.status, spec)

@@ -1,0 +1,207 @@
+"""The status of an OnnxModel: what machines and people read. Schema only: `status.summarize` fills it.
+
+Numbers that people compare (milliseconds, rows per second) stand twice: as a number for machines, and rounded with their
+unit for `kubectl get`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+Short = Annotated[str, StringConstraints(max_length=253)]
+Text = Annotated[str, StringConstraints(max_length=2048)]
+Time = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extra={"format": "date-time"})]
+Number = Annotated[float, Field(ge=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Condition(_Model):
+    """A Kubernetes condition."""
+
+    type: Annotated[str, StringConstraints(max_length=64)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    message: Text = ""
+    last_transition_time: Time
+    observed_generation: int
+
+
+class TensorStatus(_Model):
+    """An input or output of the model. -1 is a dynamic axis."""
+
+    name: Short
+    datatype: Annotated[str, StringConstraints(max_length=16)]
+    shape: Annotated[list[int], Field(max_length=16)]
+
+
+class ModelStatus(_Model):
+    """What was fetched and validated."""
+
+    sha256: Annotated[str, StringConstraints(max_length=64)]
+    bytes: int
+    ir_version: int
+    opset: int
+    producer: Short
+    nodes: int
+    parameters: int
+    inputs: Annotated[list[TensorStatus], Field(max_length=64)]
+    outputs: Annotated[list[TensorStatus], Field(max_length=64)]
+    uri: Text
+
+
+class FindingStatus(_Model):
+    """One finding of the validation."""
+
+    id: Short
+    severity: Literal["error", "warning"]
+    target: Short
+    message: Text
+    fix: Text
+
+
+class ParityStatus(_Model):
+    """How far the variant's answers are from the original's, at their worst."""
+
+    passed: bool
+    max_absolute: Number
+    max_relative: Number
+    cosine: float
+    output: Short
+    batch_sizes: Annotated[list[int], Field(max_length=16)]
+
+
+class Measured(_Model):
+    """What the benchmark says of one variant. p50, p95, p99: at the smallest batch size and the lowest concurrency.
+
+    throughput_per_second: the best of the grid, in rows; batch_size and concurrency say where that was.
+    """
+
+    p50_milliseconds: Number
+    p95_milliseconds: Number
+    p99_milliseconds: Number
+    throughput_per_second: Number
+    batch_size: int
+    concurrency: int
+
+
+class VariantStatus(_Model):
+    """A candidate, what was measured of it, and why it was chosen or not."""
+
+    name: Short
+    sha256: Annotated[str, StringConstraints(max_length=64)] | None = None
+    bytes: int | None = None
+    nodes: int | None = None
+    parity: ParityStatus | None = None
+    measured: Measured | None = None
+    satisfies_constraints: bool | None = None
+    selected: bool
+    reason: Text
+
+
+class BenchmarkStatus(_Model):
+    """The winner, the baseline (the original model with ONNX Runtime's own optimization), and where it was measured.
+
+    speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
+    """
+
+    variant: Short
+    p99: Short
+    throughput: Short
+    speedup: Number
+    winner: Measured
+    baseline: Measured
+    processor: Short
+    accelerator: Short
+    cores: Number
+    versions: Annotated[dict[str, Short], Field(max_length=16)]
+
+
+class ServingStatus(_Model):
+    """What serves now. selector: of the pods, for the scale subresource; ready: "ready/wanted" for people."""
+
+    url: Text
+    grpc: Text
+    metrics: Text
+    runtime: Short
+    provider: Short
+    provider_share_percent: Number
+    replicas: int
+    ready_replicas: int
+    ready: Short
+    selector: Text
+
+
+class RevisionStatus(_Model):
+    """A Deployment of one variant with one serving configuration."""
+
+    revision: Short
+    variant: Short
+    sha256: Annotated[str, StringConstraints(max_length=64)]
+    time: Time
+
+
+class StageStatus(_Model):
+    """One run of a stage. result: the Job's outcome as the contract encodes it, kept so that it never runs again.
+
+    seconds: of the stage itself; start and completion are the Job's, with scheduling and the fetch.
+    """
+
+    name: Short
+    digest: Annotated[str, StringConstraints(max_length=64)]
+    state: Literal["Running", "Succeeded", "Failed"]
+    job: Short
+    start_time: Time | None = None
+    completion_time: Time | None = None
+    seconds: Number | None = None
+    result: Annotated[str, StringConstraints(max_length=4096)] | None = None
+
+
+class FailureStatus(_Model):
+    """The last thing that went wrong. hint: what to do. Gone once the model is Ready."""
+
+    stage: Short
+    reason: Short
+    message: Text
+    hint: Text
+    field: Short | None = None
+    exit_code: int | None = None
+    job: Short | None = None
+    attempts: int | None = None
+    time: Time
+
+
+class OnnxModelStatus(_Model):
+    """The whole status. phase, reason and message are for people: nothing branches on them."""
+
+    observed_generation: int | None = None
+    phase: Short | None = None
+    reason: Short | None = None
+    message: Text | None = None
+    conditions: (
+        Annotated[
+            list[Condition],
+            Field(
+                max_length=16,
+                json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            ),
+        ]
+        | None
+    ) = None
+    model: ModelStatus | None = None
+    findings: Annotated[list[FindingStatus], Field(max_length=20)] | None = None
+    variants: Annotated[list[VariantStatus], Field(max_length=16)] | None = None
+    benchmark: BenchmarkStatus | None = None
+    serving: ServingStatus | None = None
+    active: RevisionStatus | None = None
+    target: RevisionStatus | None = None
+    history: Annotated[list[RevisionStatus], Field(max_length=5)] | None = None
+    last_failure: FailureStatus | None = None
+    stages: Annotated[list[StageStatus], Field(max_length=16)] | None = None
+
+    def dump(self) -> dict[str, Any]:
+        """As the API server stores it: camelCase, nothing that is not set."""
+        return self.model_dump(by_alias=True, exclude_none=True, mode="json")

@@ -1,0 +1,133 @@
+"""Which candidate serves: the benchmark's numbers, the objective and the constraints in, one sentence out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from onnxmodel_operator.api.spec import Benchmark
+from onnxmodel_runtime.contract import BenchmarkResult, OptimizeResult, Point, Variant
+
+ORIGINAL = "original"
+TIE_PERCENT = 3.0
+"""Closer than this is noise: then the more exact candidate wins, and the original is the most exact of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A candidate's numbers: latencies (ms) at the smallest batch size and concurrency, the best throughput and where."""
+
+    p50: float
+    p95: float
+    p99: float
+    throughput: float
+    batch_size: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one variant. missed: the constraints that it does not hold, in words."""
+
+    variant: Variant
+    numbers: Numbers | None
+    missed: tuple[str, ...]
+    selected: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The winner (a Verdict with numbers), all verdicts in the order of the variants, and the choice in one sentence."""
+
+    winner: Verdict
+    baseline: Numbers
+    verdicts: tuple[Verdict, ...]
+    speedup: float
+    sentence: str
+
+
+def choose(spec: Benchmark, optimized: OptimizeResult, measured: BenchmarkResult) -> Choice:
+    """The best candidate that passed parity. Constraints come first: one that holds them beats one that does not."""
+    numbers = {v.name: _numbers(measured.points, v.name) for v in optimized.variants if _candidate(v)}
+    missed = {name: _missed(spec, value) for name, value in numbers.items()}
+    pool = [name for name in numbers if not missed[name]] or list(numbers)
+    best = min(_score(spec, numbers[name]) for name in pool)
+    tied = [name for name in pool if _score(spec, numbers[name]) <= best * (1 + TIE_PERCENT / 100)]
+    variants = {v.name: v for v in optimized.variants}
+    winner = min(tied, key=lambda name: (_inexactness(variants[name]), _score(spec, numbers[name])))
+    verdicts = tuple(
+        Verdict(
+            v, numbers.get(v.name), missed.get(v.name, ()), v.name == winner, _reason(spec, v, winner, numbers, missed)
+        )
+        for v in optimized.variants
+    )
+    baseline = numbers[ORIGINAL]
+    speedup = _score(spec, baseline) / _score(spec, numbers[winner])
+    chosen = next(v for v in verdicts if v.selected)
+    return Choice(chosen, baseline, verdicts, speedup, f"{winner} serves: {chosen.reason}")
+
+
+def _candidate(variant: Variant) -> bool:
+    return bool(variant.path) and (variant.name == ORIGINAL or bool(variant.parity and variant.parity.passed))
+
+
+def _numbers(points: Iterable[Point], variant: str) -> Numbers:
+    mine = [point for point in points if point.variant == variant]
+    single = min(mine, key=lambda point: (point.batch_size, point.concurrency))
+    best = max(mine, key=lambda point: point.throughput)
+    return Numbers(single.p50, single.p95, single.p99, best.throughput, best.batch_size, best.concurrency)
+
+
+def _score(spec: Benchmark, numbers: Numbers) -> float:
+    """Lower is better."""
+    return numbers.p50 if spec.objective == "Latency" else 1 / max(numbers.throughput, 1e-9)
+
+
+def _inexactness(variant: Variant) -> float:
+    return variant.parity.max_absolute if variant.parity else 0.0
+
+
+def _missed(spec: Benchmark, numbers: Numbers) -> tuple[str, ...]:
+    limits, missed = spec.constraints, []
+    if limits.p99_milliseconds is not None and numbers.p99 > limits.p99_milliseconds:
+        missed.append(f"p99 is {numbers.p99:g} ms, p99Milliseconds allows {limits.p99_milliseconds:g}")
+    if limits.throughput_per_second is not None and numbers.throughput < limits.throughput_per_second:
+        missed.append(
+            f"throughput is {numbers.throughput:g} per second, throughputPerSecond asks for "
+            f"{limits.throughput_per_second:g}"
+        )
+    return tuple(missed)
+
+
+def _reason(
+    spec: Benchmark,
+    variant: Variant,
+    winner: str,
+    numbers: dict[str, Numbers],
+    missed: dict[str, tuple[str, ...]],
+) -> str:
+    if variant.skipped:
+        return f"not made: {variant.skipped}"
+    if variant.name not in numbers:
+        parity = variant.parity
+        assert parity is not None
+        return (
+            f"not exact enough: output {parity.output} differs by {parity.max_absolute:g} absolute, "
+            f"{parity.max_relative:g} relative, cosine {parity.cosine:g}"
+        )
+    mine, best = numbers[variant.name], numbers[winner]
+    if missed[variant.name] and not missed[winner]:
+        return "; ".join(missed[variant.name])
+    what = "p50" if spec.objective == "Latency" else "throughput"
+    percent = (_score(spec, mine) / _score(spec, best) - 1) * 100
+    if variant.name != winner:
+        if abs(percent) <= TIE_PERCENT:
+            return f"its {what} is within {TIE_PERCENT:g} percent of {winner}, which is more exact"
+        return f"its {what} is {abs(percent):.0f} percent {'worse' if percent > 0 else 'better'} than {winner}"
+    others = {name: n for name, n in numbers.items() if name != winner}
+    if not others:
+        return "it is the only candidate"
+    rival = min(others, key=lambda name: _score(spec, others[name]))
+    lead = (_score(spec, others[rival]) / _score(spec, mine) - 1) * 100
+    if lead <= TIE_PERCENT:
+        return f"its {what} is within {TIE_PERCENT:g} percent of {rival}, and it is the more exact"
+    return f"its {what} is {lead:.0f} percent better than {rival}"

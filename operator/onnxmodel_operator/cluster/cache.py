@@ -1,0 +1,112 @@
+"""What the watches have told, by model: a dictionary that kopf's event handlers keep and `snapshot` reads.
+
+Not kopf's own index: its start is quadratic in the number of objects (docs/decisions/0003).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, SERVICE, Kind
+from onnxmodel_operator.observe import Snapshot
+
+Key = tuple[str, str]
+"""Namespace and name of a model."""
+Object = Mapping[str, Any]
+
+
+def key_of(kind: Kind, item: Object) -> Key | None:
+    """The model that an object belongs to; None for a child without our label."""
+    metadata = item["metadata"]
+    name = metadata["name"] if kind is MODEL else metadata.get("labels", {}).get(names.LABEL_MODEL)
+    return (metadata["namespace"], name) if name else None
+
+
+class Cache:
+    """The last known state of each object of each kind. Not thread-safe: one event loop."""
+
+    def __init__(self) -> None:
+        self._items: dict[Key, dict[str, dict[str, Object]]] = {}
+
+    def put(self, kind: Kind, item: Object) -> Key | None:
+        """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any."""
+        key = key_of(kind, item)
+        if key is None:
+            return None
+        bucket = self._items.setdefault(key, {}).setdefault(kind.name, {})
+        known = bucket.get(item["metadata"]["name"])
+        if known is not None and _version(known) >= _version(item):
+            return None
+        bucket[item["metadata"]["name"]] = _without_noise(item)
+        return key
+
+    def drop(self, kind: Kind, item: Object) -> Key | None:
+        """Forget the object. Returns its model. A newer object of the same name (another uid) stays."""
+        key = key_of(kind, item)
+        if key is None:
+            return None
+        bucket = self._items.get(key, {}).get(kind.name, {})
+        known = bucket.get(item["metadata"]["name"])
+        if known is not None and known["metadata"]["uid"] == item["metadata"]["uid"]:
+            del bucket[item["metadata"]["name"]]
+            if not any(self._items[key].values()):
+                del self._items[key]
+        return key
+
+    def snapshot(self, key: Key) -> Snapshot:
+        """Everything known of one model."""
+        kinds = self._items.get(key, {})
+
+        def children(kind: Kind) -> tuple[Object, ...]:
+            bucket = kinds.get(kind.name, {})
+            return tuple(bucket[name] for name in sorted(bucket))
+
+        return Snapshot(
+            model=kinds.get(MODEL.name, {}).get(key[1]),
+            jobs=children(JOB),
+            pods=children(POD),
+            deployments=children(DEPLOYMENT),
+            services=children(SERVICE),
+            claims=children(CLAIM),
+        )
+
+    def keys(self) -> list[Key]:
+        """Every model that anything is known of."""
+        return list(self._items)
+
+    def missing(self, kind: Kind, listed: Iterable[Object]) -> int:
+        """How many of the listed objects no event has told of yet."""
+        return sum(not self._knows(kind, item) for item in listed)
+
+    def sweep(self, kind: Kind, listed: Iterable[Object], known_before: frozenset[str]) -> set[Key]:
+        """Forget what was known before the list was asked for and is not in it: its DELETED event was lost.
+
+        A watch that had to start anew lists what is there and says nothing of what went meanwhile.
+        """
+        live = {item["metadata"]["uid"] for item in listed}
+        ghosts = [
+            item
+            for kinds in self._items.values()
+            for item in kinds.get(kind.name, {}).values()
+            if item["metadata"]["uid"] in known_before and item["metadata"]["uid"] not in live
+        ]
+        return {key for item in ghosts if (key := self.drop(kind, item))}
+
+    def uids(self, kind: Kind) -> frozenset[str]:
+        """What is known of a kind."""
+        items = (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
+        return frozenset(item["metadata"]["uid"] for item in items)
+
+    def _knows(self, kind: Kind, item: Object) -> bool:
+        key = key_of(kind, item)
+        return key is None or item["metadata"]["name"] in self._items.get(key, {}).get(kind.name, {})
+
+
+def _version(item: Object) -> int:
+    """Resource versions of one kind are numbers that grow (KEP-5504 makes that a promise)."""
+    return int(item["metadata"]["resourceVersion"])
+
+
+def _without_noise(item: Object) -> Object:
+    """Managed fields are often half of an object, and nothing here reads them."""
+    return {**item, "metadata": {k: v for k, v in item["metadata"].items() if k != "managedFields"}}

@@ -1,0 +1,116 @@
+"""Writing to the API server: server-side apply of children and status, and deletion.
+
+Through the dynamic client of `kubernetes.aio`, but without its discovery: the kinds are known (docs/decisions/0002).
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import client as kube
+from kubernetes.aio import config
+from kubernetes.aio.dynamic import DynamicClient
+from kubernetes.aio.dynamic.exceptions import DynamicApiError
+
+from onnxmodel_operator import names
+from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
+
+_TIMEOUT_SECONDS = 30
+_APPLY = "application/apply-patch+yaml"
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class ApiError(Exception):
+    """The API server refused. status: the HTTP code; message: in its own words."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(f"{status}: {message}")
+
+
+class Client:
+    """One connection pool. Every method raises ApiError, or OSError and TimeoutError where nobody answered."""
+
+    def __init__(self, api: kube.ApiClient) -> None:
+        self.api = api
+        self._dynamic = DynamicClient(api)
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Make the child what the manifest says, fields of other managers aside."""
+        metadata = manifest["metadata"]
+        path = BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        await self._request("patch", path, body=manifest, field_manager=names.MANAGER)
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
+        """Make the status exactly this. The uid keeps it off a new resource of the same name."""
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "status": status,
+        }
+        await self._request(
+            "patch", f"{MODEL.path(namespace, name)}/status", body=body, field_manager=names.STATUS_MANAGER
+        )
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete a child and, in the background, what it owns. One that is not there is fine."""
+        try:
+            await self._request("delete", BY_NAME[kind].path(namespace, name), propagation_policy="Background")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def list(self, kind: Kind) -> list[dict[str, Any]]:
+        """All of our objects of a kind, in pages. Consistent: not from a stale cache of the API server."""
+        items: list[dict[str, Any]] = []
+        token: str | None = None
+        while True:
+            page = await self._request(
+                "get", kind.path(), label_selector=kind.label_selector or None, limit=500, _continue=token
+            )
+            items += page["items"]
+            token = page["metadata"].get("continue")
+            if not token:
+                return items
+
+    async def _request(self, method: str, path: str, **params: Any) -> dict[str, Any]:
+        if method == "patch":
+            params |= {"content_type": _APPLY, "force_conflicts": True}
+        try:
+            answer = await self._dynamic.request(
+                method,
+                path,
+                serialize=False,
+                _request_timeout=_TIMEOUT_SECONDS,
+                query_params=[],
+                header_params={},
+                **params,
+            )
+        except (DynamicApiError, kube.ApiException) as error:
+            raise ApiError(error.status or 0, _words(error)) from error
+        data: dict[str, Any] = json.loads(await answer.read())
+        return data
+
+
+def _words(error: Any) -> str:
+    """The API server's own sentence, out of the Status object that it answers with."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[Client]:
+    """A client from the pod's ServiceAccount, or from KUBECONFIG outside a cluster."""
+    configuration = kube.Configuration()
+    if _SERVICE_ACCOUNT.exists() and "KUBECONFIG" not in os.environ:
+        config.load_incluster_config(client_configuration=configuration)
+    else:
+        await config.load_kube_config(client_configuration=configuration)
+    async with kube.ApiClient(configuration) as api:
+        yield Client(api)

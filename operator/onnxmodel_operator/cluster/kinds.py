@@ -1,0 +1,34 @@
+"""The kinds that the operator reads and writes."""
+
+from dataclasses import dataclass
+
+from onnxmodel_operator import names
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind and where the API server has it. label_selector: which of them are ours; "" for all."""
+
+    name: str
+    group: str
+    version: str
+    plural: str
+    label_selector: str = names.SELECTOR
+
+    def path(self, namespace: str | None = None, name: str | None = None) -> str:
+        """The URL path of the collection in all namespaces, in one, or of one object."""
+        prefix = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        return f"{prefix}{scope}/{self.plural}" + (f"/{name}" if name else "")
+
+
+MODEL = Kind(names.KIND, names.GROUP, names.VERSION, names.PLURAL, label_selector="")
+JOB = Kind("Job", "batch", "v1", "jobs")
+POD = Kind("Pod", "", "v1", "pods")
+DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
+SERVICE = Kind("Service", "", "v1", "services")
+CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims")
+
+CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE, CLAIM)
+ALL = (MODEL, *CHILDREN)
+BY_NAME = {kind.name: kind for kind in ALL}

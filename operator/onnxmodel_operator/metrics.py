@@ -1,0 +1,18 @@
+"""The operator's own metrics, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+RECONCILES = Counter(
+    "onnxmodel_operator_reconciles", "Reconciles by how they ended: ok, retry.", ["outcome"], registry=REGISTRY
+)
+RECONCILE_SECONDS = Histogram(
+    "onnxmodel_operator_reconcile_seconds",
+    "Time of one reconcile.",
+    registry=REGISTRY,
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+WRITES = Counter("onnxmodel_operator_writes", "Writes to the API server.", ["verb", "kind"], registry=REGISTRY)
+QUEUE_DEPTH = Gauge("onnxmodel_operator_queue_depth", "Models that wait for a reconcile.", registry=REGISTRY)
+MODELS = Gauge("onnxmodel_operator_models", "Models by phase.", ["phase"], registry=REGISTRY)
+EVENTS = Counter("onnxmodel_operator_events", "Watch events by kind.", ["kind"], registry=REGISTRY)

@@ -1,0 +1,50 @@
+"""Every name that others may rely on: the API group, labels, and how children are called."""
+
+import hashlib
+import json
+from typing import Any
+
+GROUP = "onnx-operator.dev"
+VERSION = "v1alpha1"
+KIND = "OnnxModel"
+PLURAL = "onnxmodels"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+MANAGER = "onnxmodel-operator"
+STATUS_MANAGER = "onnxmodel-operator-status"
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_MODEL = f"{GROUP}/model"
+LABEL_STAGE = f"{GROUP}/stage"
+LABEL_DIGEST = f"{GROUP}/digest"
+LABEL_REVISION = f"{GROUP}/revision"
+ANNOTATION_APPLIED = f"{GROUP}/applied"
+"""On every child: the digest of what was applied, so that nothing is written twice."""
+
+SELECTOR = f"{MANAGED_BY}={MANAGER}"
+
+_LABEL_LENGTH = 63
+_SHORT = 8
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of plain data as canonical JSON, hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def short(full_digest: str) -> str:
+    """The part of a digest that names carry."""
+    return full_digest[:_SHORT]
+
+
+def child(model: str, *parts: str) -> str:
+    """`<model>-<part>-…`, at most 63 characters: pod labels carry Job names, and labels end there.
+
+    A long model name is cut and marked with its own digest, so that two models never share a child's name.
+    """
+    tail = "".join(f"-{part}" for part in parts)
+    room = _LABEL_LENGTH - len(tail)
+    if len(model) > room:
+        model = f"{model[: room - _SHORT - 1].rstrip('-')}-{short(digest(model))}"
+    return model + tail

@@ -1,0 +1,308 @@
+"""What the cluster holds of one model, as plain values: Jobs, Deployments and pods in, facts out. No reads, no decisions."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract import Failure, Outcome
+
+Object = Mapping[str, Any]
+
+_WAITING_FOR_OTHERS = {  # reasons of a waiting container that are not an error
+    "ContainerCreating",
+    "PodInitializing",
+}
+_SIGNALS = {132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The raw objects of one model, from the cache. None: there is no such model."""
+
+    model: Object | None
+    jobs: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+    deployments: tuple[Object, ...] = ()
+    services: tuple[Object, ...] = ()
+    claims: tuple[Object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pod that does not get on: no node, no image, no Secret. since: when that began, as far as the pod tells."""
+
+    failure: Failure
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended. terminal: the same run again would end the same way."""
+
+    failure: Failure
+    exit_code: int | None
+    time: str
+    terminal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeen:
+    """One Job of a stage. outcome: the success. ended: of the last attempt that failed. attempts: those that failed."""
+
+    name: str
+    stage: str
+    digest: str
+    state: str
+    start_time: str | None
+    completion_time: str | None
+    outcome: Outcome | None
+    message: str | None
+    ended: Ended | None
+    attempts: int
+    waiting: Waiting | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionSeen:
+    """One Deployment. complete: exactly this template runs on every wanted replica, and all are available."""
+
+    name: str
+    revision: str
+    created: str
+    wanted: int
+    ready: int
+    available: int
+    complete: bool
+    overdue: bool
+    ended: Ended | None
+    waiting: Waiting | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that a decision may depend on."""
+
+    claim_uid: str | None
+    jobs: Mapping[tuple[str, str], JobSeen]
+    revisions: Mapping[str, RevisionSeen]
+    routed: str | None
+    """The revision that the Service selects."""
+    live: Mapping[tuple[str, str], Object]
+    """Children as they are, by (kind, name)."""
+
+
+def observe(snapshot: Snapshot) -> Observed:
+    """The snapshot of one model, understood."""
+    pods_of = _by_label(snapshot.pods, "batch.kubernetes.io/job-name")
+    jobs = [_job(job, pods_of.get(job["metadata"]["name"], [])) for job in snapshot.jobs]
+    pods_at = _by_label(snapshot.pods, names.LABEL_REVISION)
+    revisions = [_revision(item, pods_at.get(_label(item, names.LABEL_REVISION), [])) for item in snapshot.deployments]
+    service = next(iter(snapshot.services), None)
+    children = (
+        ("Job", snapshot.jobs),
+        ("Deployment", snapshot.deployments),
+        ("Service", snapshot.services),
+        ("PersistentVolumeClaim", snapshot.claims),
+    )
+    return Observed(
+        claim_uid=next((claim["metadata"]["uid"] for claim in snapshot.claims if not _deleting(claim)), None),
+        jobs={(job.stage, job.digest): job for job in jobs},
+        revisions={revision.revision: revision for revision in revisions},
+        routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
+        live={(kind, item["metadata"]["name"]): item for kind, items in children for item in items},
+    )
+
+
+def _job(job: Object, pods: list[Object]) -> JobSeen:
+    status = job.get("status", {})
+    conditions = {c["type"]: c for c in status.get("conditions", ()) if c["status"] == "True"}
+    # FailureTarget and SuccessCriteriaMet come first and stay: the pods' messages are final then, the Job's end is not.
+    state = "Succeeded" if "Complete" in conditions else "Failed" if "Failed" in conditions else "Running"
+    outcome, message = _success(pods) if state == "Succeeded" else (None, None)
+    ended = max((end for pod in pods if (end := _pod_end(pod))), key=lambda end: end.time, default=None)
+    if state == "Failed" and (ended is None or conditions["Failed"].get("reason") == "BackoffLimitExceeded"):
+        ended = _job_failure(conditions["Failed"], ended)
+    return JobSeen(
+        name=job["metadata"]["name"],
+        stage=_label(job, names.LABEL_STAGE),
+        digest=job["metadata"].get("annotations", {}).get(names.LABEL_DIGEST, ""),
+        state=state,
+        start_time=status.get("startTime"),
+        completion_time=status.get("completionTime") or (conditions.get("Failed") or {}).get("lastTransitionTime"),
+        outcome=outcome,
+        message=message,
+        ended=ended,
+        attempts=status.get("failed", 0),
+        waiting=next((w for pod in pods if (w := _waiting(pod))), None),
+    )
+
+
+def _revision(deployment: Object, pods: list[Object]) -> RevisionSeen:
+    metadata, status = deployment["metadata"], deployment.get("status", {})
+    wanted = deployment["spec"].get("replicas", 1)
+    available = status.get("availableReplicas", 0)
+    observed = status.get("observedGeneration", 0) >= metadata["generation"]
+    updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
+    progressing = next((c for c in status.get("conditions", ()) if c["type"] == "Progressing"), None)
+    return RevisionSeen(
+        name=metadata["name"],
+        revision=_label(deployment, names.LABEL_REVISION),
+        created=metadata["creationTimestamp"],
+        wanted=wanted,
+        ready=status.get("readyReplicas", 0),
+        available=available,
+        complete=observed and updated == total == available == wanted,
+        overdue=bool(progressing and progressing.get("reason") == "ProgressDeadlineExceeded"),
+        ended=max((end for pod in pods if (end := _pod_end(pod))), key=lambda end: end.time, default=None),
+        waiting=next((w for pod in pods if (w := _waiting(pod))), None),
+    )
+
+
+def _success(pods: list[Object]) -> tuple[Outcome | None, str | None]:
+    """The outcome of the pod that succeeded, decoded and as it came. (None, None) where it cannot be read."""
+    for pod in pods:
+        for status in pod.get("status", {}).get("containerStatuses", ()):
+            end = status.get("state", {}).get("terminated") or {}
+            if end.get("exitCode") == contract.ExitCode.OK:
+                try:
+                    return contract.decode(end.get("message", "")), end["message"]
+                except contract.ContractError:
+                    continue
+    return None, None
+
+
+def _pod_end(pod: Object) -> Ended | None:
+    """How the pod's failing container ended, init containers included; what a restarted one said last time otherwise."""
+    status = pod.get("status", {})
+    containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    for container in containers:
+        if container.get("ready") and container.get("started"):
+            continue
+        end = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+        if end and end.get("exitCode") != contract.ExitCode.OK:
+            return _ended(end, container["name"], _memory_limit(pod, container["name"]))
+    if status.get("phase") == "Failed":
+        reason, message = status.get("reason") or "PodFailed", status.get("message") or "the pod failed"
+        hint = "Nothing needs doing: it is tried again."
+        if reason == "DeadlineExceeded":
+            hint = "Give the stage more time (jobs.attemptSeconds in the operator's settings) or more CPU."
+        return Ended(Failure(reason, message, hint), None, _pod_time(pod), terminal=False)
+    return None
+
+
+def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:
+    code, time = end.get("exitCode"), end.get("finishedAt") or ""
+    try:
+        outcome = contract.decode(end.get("message") or "")
+        if outcome.failure:
+            return Ended(outcome.failure, code, time, terminal=code == contract.ExitCode.REFUSED)
+    except contract.ContractError:
+        pass  # died without a word: the exit code and the log's end are all there is
+    if end.get("reason") == "OOMKilled" or code == 137:
+        limit = f" (limit {memory_limit})" if memory_limit else ""
+        failure = Failure(
+            "OutOfMemory",
+            f"container {container} was killed because it needed more memory than it may use{limit}",
+            "Raise serving.resources.limits.memory (optimize, benchmark, serve) or jobs.resources in the operator's "
+            "settings (fetch, validate), or make the model smaller.",
+        )
+        return Ended(failure, code, time, terminal=True)
+    if code in _SIGNALS:
+        failure = Failure(
+            "NativeCrash",
+            f"container {container} died with {_SIGNALS[code]}: the model crashes the native runtime",
+            "Export the model again with a current exporter; if it still crashes, report it to ONNX Runtime.",
+        )
+        return Ended(failure, code, time, terminal=True)
+    log = (end.get("message") or "").strip().splitlines()
+    message = f"container {container} ended with exit code {code}" + (f": {log[-1]}" if log else "")
+    return Ended(Failure("UnexpectedExit", message[:1024], "Read the log of the pod."), code, time, terminal=False)
+
+
+def _job_failure(condition: Object, last: Ended | None) -> Ended:
+    """A Job that gave up. With a last attempt, its words; its message says that there will be no other."""
+    time = condition.get("lastTransitionTime") or ""
+    if last is None:
+        reason, message = condition.get("reason") or "JobFailed", condition.get("message") or "the Job failed"
+        return Ended(Failure(reason, message, "Read the Job's events."), None, time, terminal=True)
+    failure = Failure(
+        last.failure.reason,
+        f"{last.failure.message} (every attempt failed, there will be no other)",
+        last.failure.hint,
+        last.failure.field,
+    )
+    return Ended(failure, last.exit_code, last.time, terminal=True)
+
+
+def _waiting(pod: Object) -> Waiting | None:
+    status = pod.get("status", {})
+    if status.get("phase") not in (None, "Pending", "Running") or _deleting(pod):
+        return None
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            failure = Failure(
+                condition.get("reason") or "Unschedulable",
+                f"pod {pod['metadata']['name']} has no node: {condition.get('message', '')}",
+                "Free or add a node of the pool with what the pod asks for, or choose another serving.nodePool, fewer "
+                "serving.gpus or smaller serving.resources.",
+            )
+            return Waiting(failure, parse_time(condition.get("lastTransitionTime")))
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        waiting = container.get("state", {}).get("waiting")
+        if waiting and waiting.get("reason") and waiting["reason"] not in _WAITING_FOR_OTHERS:
+            if waiting["reason"] == "CrashLoopBackOff":
+                continue  # how it ended says more
+            failure = Failure(*_explain_waiting(waiting, container))
+            return Waiting(failure, parse_time(status.get("startTime") or pod["metadata"].get("creationTimestamp")))
+    return None
+
+
+def _explain_waiting(waiting: Object, container: Object) -> tuple[str, str, str]:
+    reason, message = waiting["reason"], waiting.get("message") or ""
+    if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
+        text = f"image {container.get('image')} cannot be pulled: {message}"
+        hint = "Check images.* in the operator's settings, that the image is there, and images.pullSecrets."
+        return "ImagePullFailed", text[:1024], hint
+    if reason in ("CreateContainerConfigError", "CreateContainerError"):
+        text = f"container {container['name']} cannot be created: {message}"
+        hint = "Create what is missing in the model's namespace (the Secret of source.secretRef, for example)."
+        return reason, text[:1024], hint
+    return reason, f"container {container['name']} waits: {message}"[:1024], "Read the pod's events."
+
+
+def _memory_limit(pod: Object, container: str) -> str | None:
+    spec = pod.get("spec", {})
+    for item in (*spec.get("initContainers", ()), *spec.get("containers", ())):
+        if item["name"] == container:
+            limit: str | None = item.get("resources", {}).get("limits", {}).get("memory")
+            return limit
+    return None
+
+
+def _pod_time(pod: Object) -> str:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return max((c.get("lastTransitionTime") or "" for c in conditions), default="")
+
+
+def _label(item: Object, label: str) -> str:
+    value: str = item["metadata"].get("labels", {}).get(label, "")
+    return value
+
+
+def _by_label(items: Iterable[Object], label: str) -> dict[str, list[Object]]:
+    out: dict[str, list[Object]] = {}
+    for item in items:
+        out.setdefault(_label(item, label), []).append(item)
+    return out
+
+
+def _deleting(item: Object) -> bool:
+    return "deletionTimestamp" in item["metadata"]
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A Kubernetes time, or None where there is none."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None

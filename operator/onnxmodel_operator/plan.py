@@ -1,0 +1,573 @@
+"""What should be, decided from what is: the model, what was observed, the settings and the clock in, a Plan out.
+
+The road is a chain of small steps. Each looks at one thing and either says nothing (then the next one looks) or says why
+the road ends here for now. `plan` reads as that list.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from onnxmodel_operator import choose, names, quantity
+from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, Resource, SpecError
+from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
+from onnxmodel_operator.settings import Pool, Resources, Settings
+from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract import (
+    BenchmarkRequest,
+    BenchmarkResult,
+    Candidate,
+    Failure,
+    FetchRequest,
+    OptimizeRequest,
+    OptimizeResult,
+    Outcome,
+    ProbeRequest,
+    ProbeResult,
+    Providers,
+    ServeRequest,
+    Stage,
+    Tensor,
+    Tolerance,
+    ValidateRequest,
+    ValidateResult,
+)
+
+
+class State(StrEnum):
+    """Where a model stands. Only Reconciling changes by waiting."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    SUSPENDED = "Suspended"
+    SCALED_TO_ZERO = "ScaledToZero"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong right now, shown as status.lastFailure."""
+
+    stage: str
+    failure: Failure
+    exit_code: int | None = None
+    job: str | None = None
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the road goes, for status. phase, reason and message are what people read."""
+
+    state: State
+    phase: str
+    reason: str
+    message: str
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a pod runs and with what."""
+
+    image: str
+    pool: Pool
+    resources: Resources
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of the chain, as far as it is known. result and record: of a success; record is the encoded outcome."""
+
+    stage: Stage
+    digest: str
+    job: str
+    request: Any
+    placement: Placement
+    fetch: FetchRequest | None = None
+    outcome: Outcome | None = None
+    record: str | None = None
+    seen: JobSeen | None = None
+
+    @property
+    def state(self) -> str:
+        """Succeeded, Failed or Running (which a Job that does not exist yet is too)."""
+        return "Succeeded" if self.outcome else self.seen.state if self.seen else "Running"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What should serve: one variant with one serving configuration, replicas aside. name: of the Deployment."""
+
+    digest: str
+    name: str
+    request: ServeRequest
+    placement: Placement
+    replicas: int
+
+    @property
+    def short(self) -> str:
+        """What labels carry."""
+        return names.short(self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decision. wanted Jobs are steps whose Job must exist. route: the revision that gets the traffic, if any does.
+
+    prune: (kind, name) of children that nothing needs. requeue_seconds: look again then, though nothing changed.
+    """
+
+    progress: Progress
+    steps: tuple[Step, ...] = ()
+    job: Step | None = None
+    choice: choose.Choice | None = None
+    revision: Revision | None = None
+    route: str | None = None
+    active: str | None = None
+    claim: bool = False
+    prune: tuple[tuple[str, str], ...] = ()
+    requeue_seconds: float | None = None
+
+    def result(self, stage: Stage) -> Any:
+        """The result of a stage that succeeded, or None."""
+        return next((s.outcome.result for s in self.steps if s.stage is stage and s.outcome), None)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What the steps share while a plan is made."""
+
+    model: OnnxModel
+    seen: Observed
+    settings: Settings
+    now: datetime
+    pool: Pool
+    providers: Providers
+    server: Placement
+    steps: list[Step] = field(default_factory=list)
+    job: Step | None = None
+    choice: choose.Choice | None = None
+    revision: Revision | None = None
+    route: str | None = None
+    lost: list[tuple[str, str]] = field(default_factory=list)
+    requeue_seconds: float | None = None
+
+
+def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> Plan:
+    """The decision for one model. Raises nothing: what cannot be done is a Plan whose progress says so."""
+    active = _active(model, seen)
+    if model.spec.suspend:
+        progress = Progress(
+            State.SUSPENDED, "Suspended", "Suspended", "spec.suspend is true: nothing is started or changed"
+        )
+        return Plan(progress, route=active, active=active)
+    try:
+        draft = _draft(model, seen, settings, now)
+    except SpecError as error:
+        return invalid(model, seen, error)
+    draft.route = active
+    progress = next((stop for look in _ROAD if (stop := look(draft))), None) or _ready(draft)
+    return Plan(
+        progress=progress,
+        steps=tuple(draft.steps),
+        job=draft.job,
+        choice=draft.choice,
+        revision=draft.revision,
+        route=draft.route,
+        active=draft.revision.short if progress.state is State.READY and draft.revision else active,
+        claim=True,
+        prune=_prune(draft, active, progress.state is State.READY),
+        requeue_seconds=draft.requeue_seconds,
+    )
+
+
+def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
+    """The plan for a spec that cannot be worked on: say why, and touch nothing."""
+    path, _ = error.fields[0]
+    failure = Failure("InvalidSpec", str(error), f"Correct {path} and apply again.", path)
+    progress = Progress(State.STALLED, "Failed", "InvalidSpec", str(error), Trouble("spec", failure))
+    active = _active(resource, seen)
+    return Plan(progress, route=active, active=active)
+
+
+# ---- before the road: what the spec means on this platform -----------------------------------------------------------
+
+
+def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> _Draft:
+    spec = model.spec
+    if spec.source.signature:
+        raise SpecError(
+            [("spec.source.signature", "signatures cannot be verified by this version; nothing is served unproven")]
+        )
+    pool_name = spec.serving.node_pool or settings.defaults.pool
+    if pool_name not in settings.pools:
+        known = ", ".join(sorted(settings.pools))
+        raise SpecError([("spec.serving.nodePool", f"there is no pool {pool_name!r}; the platform has: {known}")])
+    pool = settings.pools[pool_name]
+    chosen = tuple(spec.serving.execution_providers or pool.execution_providers)
+    if refused := [name for name in chosen if name not in pool.execution_providers and name != "CPU"]:
+        why = "has no GPUs" if not pool.gpu_resource else f"offers {', '.join(pool.execution_providers)}"
+        raise SpecError([("spec.serving.executionProviders", f"{refused[0]} is not there: pool {pool_name!r} {why}")])
+    needs_gpu = chosen[0] in GPU_PROVIDERS
+    gpus = spec.serving.gpus if spec.serving.gpus is not None else int(needs_gpu)
+    if gpus and not pool.gpu_resource:
+        raise SpecError([("spec.serving.gpus", f"pool {pool_name!r} has no GPUs")])
+    if needs_gpu and not gpus:
+        raise SpecError([("spec.serving.gpus", f"{chosen[0]} needs at least 1 GPU")])
+    resources = _resources(model, settings)
+    options = spec.serving.provider_options
+    given = options.model_dump(by_alias=True, exclude_none=True) if options else {}
+    if unused := [name for name in given if name not in chosen]:
+        raise SpecError(
+            [(f"spec.serving.providerOptions.{unused[0]}", f"{unused[0]} is not one of {', '.join(chosen)}")]
+        )
+    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=_threads(resources))
+    image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
+    return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))
+
+
+def _resources(model: OnnxModel, settings: Settings) -> Resources:
+    given, default = model.spec.serving.resources, settings.defaults.resources
+    if given is None:
+        return default
+    resources = Resources(
+        requests=given.requests if given.requests is not None else default.requests,
+        limits=given.limits if given.limits is not None else default.limits,
+    )
+    for name, limit in resources.limits.items():
+        request = resources.requests.get(name)
+        if request is not None and quantity.parse(request) > quantity.parse(limit):
+            where = f"spec.serving.resources.requests.{name}"
+            raise SpecError([(where, f"the request {request} is more than the limit {limit}")])
+    return resources
+
+
+def _threads(resources: Resources) -> int:
+    """Whole cores that the container may use. ONNX Runtime itself would count the node's cores and be throttled."""
+    cpu = resources.limits.get("cpu") or resources.requests.get("cpu") or "1"
+    return max(1, int(quantity.parse(cpu)))
+
+
+# ---- the road --------------------------------------------------------------------------------------------------------
+
+
+def _claim(draft: _Draft) -> Progress | None:
+    if draft.seen.claim_uid is None:
+        return _going("Pending", "CreatingVolume", "the model's volume is being created")
+    return None
+
+
+def _validate(draft: _Draft) -> Progress | None:
+    spec, settings = draft.model.spec, draft.settings
+    fetch = FetchRequest(
+        uri=spec.source.uri, directory="", sha256=spec.source.sha256 or "", max_bytes=settings.policy.max_model_bytes
+    )
+    secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
+    directory = f"{contract.ARTIFACTS}/source/{names.digest([dataclasses.asdict(fetch), secret])[:16]}"
+    fetch = dataclasses.replace(fetch, directory=directory)
+    request = ValidateRequest(
+        directory=directory,
+        opset_min=spec.validation.opset.min,
+        dynamic_batch=spec.validation.dynamic_batch,
+        inputs=_tensors(spec.validation.inputs),
+        outputs=_tensors(spec.validation.outputs),
+        mode=spec.validation.mode,
+    )
+    placement = dataclasses.replace(
+        draft.server, image=settings.images.runtime_cpu, resources=settings.jobs.resources, gpus=0
+    )
+    return _stage(draft, Stage.VALIDATE, request, placement, "Validating", fetch=fetch)
+
+
+def _optimize(draft: _Draft) -> Progress | None:
+    spec = draft.model.spec
+    validated = _result(draft, Stage.VALIDATE, ValidateResult)
+    source = next(step.request.directory for step in draft.steps if step.stage is Stage.VALIDATE)
+    parity = spec.optimization.parity
+    request = OptimizeRequest(
+        model=f"{source}/{contract.MODEL_FILE}",
+        sha256=validated.model.sha256,
+        directory="",
+        variants=tuple(spec.optimization.variants),
+        graph_level=spec.optimization.graph_level,
+        # 1, an odd size and the largest that was asked for: some defects show at certain sizes only.
+        batch_sizes=tuple(sorted({1, 3, max(spec.benchmark.batch_sizes)})),
+        tolerance=Tolerance(parity.relative, parity.absolute, parity.cosine),
+        providers=draft.providers,
+    )
+    return _stage(draft, Stage.OPTIMIZE, request, draft.server, "Optimizing")
+
+
+def _benchmark(draft: _Draft) -> Progress | None:
+    spec = draft.model.spec.benchmark
+    optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
+    candidates = tuple(
+        Candidate(v.name, v.path, v.sha256, v.graph_level)
+        for v in optimized.variants
+        if v.path and (v.parity is None or v.parity.passed)
+    )
+    request = BenchmarkRequest(
+        candidates=candidates,
+        probe=optimized.probe,
+        batch_sizes=tuple(sorted(set(spec.batch_sizes))),
+        concurrency=tuple(sorted(set(spec.concurrency))),
+        instances=draft.model.spec.serving.instances,
+        providers=draft.providers,
+    )
+    return _stage(draft, Stage.BENCHMARK, request, draft.server, "Benchmarking")
+
+
+def _choose(draft: _Draft) -> Progress | None:
+    spec = draft.model.spec.benchmark
+    optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
+    measured = _result(draft, Stage.BENCHMARK, BenchmarkResult)
+    draft.choice = choice = choose.choose(spec, optimized, measured)
+    if choice.winner.missed and spec.gate == "Enforce":
+        message = f"no variant holds the constraints; the best, {choice.winner.variant.name}: {'; '.join(choice.winner.missed)}"
+        hint = (
+            "Relax benchmark.constraints, give serving.resources more CPU or a faster nodePool, add variants, or set "
+            "benchmark.gate to Warn."
+        )
+        trouble = Trouble(Stage.BENCHMARK, Failure("ConstraintsNotMet", message, hint, "spec.benchmark.constraints"))
+        return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)
+    return None
+
+
+def _deploy(draft: _Draft) -> Progress | None:
+    assert draft.choice is not None
+    spec, model = draft.model.spec.serving, draft.model
+    variant = draft.choice.winner.variant
+    request = ServeRequest(
+        name=model.name,
+        model=variant.path,
+        sha256=variant.sha256,
+        probe=_result(draft, Stage.OPTIMIZE, OptimizeResult).probe,
+        graph_level=variant.graph_level,
+        providers=draft.providers,
+        tolerance=_tolerance(model),
+        max_batch_size=spec.batching.max_batch_size,
+        max_queue_delay_microseconds=spec.batching.max_queue_delay_microseconds,
+        instances=spec.instances,
+    )
+    digest = names.digest(
+        {"request": dataclasses.asdict(request), "placement": _plain(draft.server), "claim": draft.seen.claim_uid}
+    )
+    name = names.child(model.name, names.short(digest))
+    draft.revision = revision = Revision(digest, name, request, draft.server, spec.replicas)
+    seen = draft.seen.revisions.get(revision.short)
+    if spec.replicas == 0:
+        draft.route = revision.short
+        return Progress(State.SCALED_TO_ZERO, "ScaledToZero", "ScaledToZero", "serving.replicas is 0: nothing serves")
+    if seen is None or seen.wanted != spec.replicas:
+        return _going("Deploying", "Deploying", f"Deployment {name} is being applied")
+    if not seen.complete:
+        return _rollout(draft, seen)
+    return None
+
+
+def _probe(draft: _Draft) -> Progress | None:
+    """Traffic goes to the new revision, and a client asks the Service. If the answer is wrong, traffic goes back."""
+    assert draft.revision is not None
+    revision, model = draft.revision, draft.model
+    request = ProbeRequest(
+        name=model.name,
+        host=f"{model.name}.{model.namespace}.svc",
+        probe=revision.request.probe,
+        tolerance=revision.request.tolerance,
+    )
+    placement = dataclasses.replace(draft.server, resources=draft.settings.jobs.resources, gpus=0)
+    stop = _stage(draft, Stage.PROBE, request, placement, "Probing", depends_on=revision.digest)
+    if not (stop and stop.state is State.STALLED):
+        draft.route = revision.short
+    elif draft.route in (None, revision.short):
+        draft.route = None  # there is no older revision to go back to, and an unproven one takes no traffic
+        draft.lost.append(("Service", model.name))
+        return stop
+    if stop and draft.seen.routed != draft.route:
+        draft.job = None  # asked before the Service points there, the probe would ask the old revision
+        return _going("Probing", "Switching", f"Service {model.name} is being switched to revision {draft.route}")
+    return stop
+
+
+_ROAD: tuple[Callable[[_Draft], Progress | None], ...] = (
+    _claim,  # there is a volume for the artifacts
+    _validate,  # the model was fetched, its digest is right and nothing is wrong with it
+    _optimize,  # the variants are made, and each is known to answer as the original or not to
+    _benchmark,  # each that does was measured where it will serve
+    _choose,  # the winner holds the constraints
+    _deploy,  # exactly this revision runs on all replicas
+    _probe,  # the Service points to it, and a real inference through the Service gave the expected answer
+)
+
+
+def _ready(draft: _Draft) -> Progress:
+    assert draft.choice is not None
+    assert draft.revision is not None
+    if draft.seen.routed != draft.revision.short:
+        return _going("Probing", "Switching", f"Service {draft.model.name} is being switched to {draft.revision.short}")
+    missed = f" (misses: {'; '.join(draft.choice.winner.missed)})" if draft.choice.winner.missed else ""
+    return Progress(State.READY, "Ready", "Ready", f"{draft.choice.sentence}{missed}")
+
+
+# ---- what the steps share --------------------------------------------------------------------------------------------
+
+
+def _stage(
+    draft: _Draft,
+    stage: Stage,
+    request: Any,
+    placement: Placement,
+    phase: str,
+    *,
+    fetch: FetchRequest | None = None,
+    depends_on: str = "",
+) -> Progress | None:
+    """One Job's stage: nothing to say once its result is known, else how far it is."""
+    digest = names.digest(
+        {
+            "stage": stage,
+            "request": dataclasses.asdict(request),
+            "fetch": dataclasses.asdict(fetch) if fetch else None,
+            "placement": _plain(placement),
+            "claim": draft.seen.claim_uid,
+            "dependsOn": depends_on,
+        }
+    )
+    if hasattr(request, "directory") and not request.directory:
+        request = dataclasses.replace(request, directory=f"{contract.ARTIFACTS}/{stage}/{digest[:16]}")
+    name = names.child(draft.model.name, stage, names.short(digest))
+    seen = draft.seen.jobs.get((stage, digest))
+    record = _record(draft.model.status, stage, digest)
+    outcome = contract.decode(record) if record else None
+    if outcome is None and seen and seen.outcome and seen.outcome.result:
+        outcome, record = seen.outcome, seen.message
+    step = Step(stage, digest, name, request, placement, fetch, outcome, record, seen)
+    draft.steps.append(step)
+    if outcome:
+        return None
+    if seen is None:
+        draft.job = step
+        return _going(phase, phase, f"Job {name} is being created")
+    if seen.state == "Succeeded":
+        draft.lost.append(("Job", name))
+        return _going(
+            phase, "ResultLost", f"Job {name} succeeded but its pod is gone before its result was read: it runs again"
+        )
+    draft.job = step
+    return _job_progress(draft, seen, phase)
+
+
+def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
+    if seen.state == "Failed":
+        assert seen.ended is not None
+        failure = seen.ended.failure
+        again = f"To run the stage again: kubectl -n {draft.model.namespace} delete job {seen.name}"
+        failure = dataclasses.replace(failure, hint=f"{failure.hint} {again}")
+        trouble = Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts)
+        return Progress(State.STALLED, "Failed", failure.reason, failure.message, trouble)
+    if seen.waiting:
+        return _waiting(draft, seen.waiting, phase, seen.stage, seen.name)
+    if seen.ended:
+        trouble = Trouble(seen.stage, seen.ended.failure, seen.ended.exit_code, seen.name, seen.attempts)
+        message = f"attempt {seen.attempts} failed and is tried again: {seen.ended.failure.message}"
+        return Progress(State.RECONCILING, phase, "ProgressingWithRetry", message, trouble)
+    return _going(phase, phase, f"Job {seen.name} runs")
+
+
+def _rollout(draft: _Draft, seen: RevisionSeen) -> Progress:
+    phase = "Deploying"
+    message = f"{seen.available} of {seen.wanted} replicas of revision {seen.revision} are available"
+    if seen.ended:
+        trouble = Trouble("serve", seen.ended.failure, seen.ended.exit_code)
+        if seen.ended.terminal or seen.overdue:
+            return Progress(State.STALLED, "Failed", seen.ended.failure.reason, seen.ended.failure.message, trouble)
+        return Progress(
+            State.RECONCILING, phase, "ProgressingWithRetry", f"{message}; {seen.ended.failure.message}", trouble
+        )
+    if seen.waiting:
+        return _waiting(draft, seen.waiting, phase, "serve", None)
+    if seen.overdue:
+        failure = Failure(
+            "ProgressDeadlineExceeded", message, f"Read the pods: kubectl -n {draft.model.namespace} get pods"
+        )
+        return Progress(State.STALLED, "Failed", failure.reason, message, Trouble("serve", failure))
+    return _going(phase, "RollingOut", message)
+
+
+def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str | None) -> Progress:
+    """A pod without node or image may get one; after the deadline someone must look. It is Reconciling again if it moves."""
+    trouble = Trouble(stage, waiting.failure, job=job)
+    deadline = timedelta(seconds=draft.settings.progress_deadline_seconds)
+    left = deadline - (draft.now - (waiting.since or draft.now))
+    if left <= timedelta():
+        return Progress(State.STALLED, "Failed", waiting.failure.reason, waiting.failure.message, trouble)
+    draft.requeue_seconds = left.total_seconds()
+    return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
+
+
+def _active(model: Resource, seen: Observed) -> str | None:
+    """The revision that was proven last, while it exists; else what the Service selects (a status that was lost)."""
+    recorded = model.status.get("active", {}).get("revision")
+    return next((short for short in (recorded, seen.routed) if short in seen.revisions), None)
+
+
+def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, str], ...]:
+    """Jobs of other digests than the chain's, and Deployments that neither serve nor shall."""
+    kept_jobs = {step.job for step in draft.steps}
+    kept_revisions = {draft.revision.short if draft.revision else None, None if ready else active, draft.route}
+    jobs = [("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs]
+    deployments = [
+        ("Deployment", item.name) for item in draft.seen.revisions.values() if item.revision not in kept_revisions
+    ]
+    return tuple(child for child in (*jobs, *draft.lost, *deployments) if child in draft.seen.live)
+
+
+def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:
+    """The stored success of a stage. One that cannot be read any more does not count: the stage runs again."""
+    for item in status.get("stages", ()):
+        if item.get("name") == stage and item.get("digest") == digest and item.get("state") == "Succeeded":
+            record: str | None = item.get("result")
+            try:
+                if record and contract.decode(record).result:
+                    return record
+            except contract.ContractError:
+                continue
+    return None
+
+
+R = TypeVar("R", ValidateResult, OptimizeResult, BenchmarkResult, ProbeResult)
+
+
+def _result(draft: _Draft, stage: Stage, kind: type[R]) -> R:
+    step = next(step for step in draft.steps if step.stage is stage)
+    assert step.outcome is not None
+    assert isinstance(step.outcome.result, kind)
+    return step.outcome.result
+
+
+def _going(phase: str, reason: str, message: str) -> Progress:
+    return Progress(State.RECONCILING, phase, reason, message)
+
+
+def _tensors(contracts: list[Any] | None) -> tuple[Tensor, ...]:
+    return tuple(Tensor(item.name, item.datatype, tuple(item.shape)) for item in contracts or ())
+
+
+def _tolerance(model: OnnxModel) -> Tolerance:
+    parity = model.spec.optimization.parity
+    return Tolerance(parity.relative, parity.absolute, parity.cosine)
+
+
+def _plain(placement: Placement) -> dict[str, Any]:
+    """A placement as data that a digest may cover."""
+    return {
+        "image": placement.image,
+        "pool": placement.pool.model_dump(),
+        "resources": placement.resources.model_dump(),
+        "gpus": placement.gpus,
+    }

@@ -1,0 +1,78 @@
+"""The one story: snapshot, parse, observe, plan, render, apply, summarize, status.
+
+Level-triggered: it looks at what is, never at what just happened, so it may be run at any time, twice, or after a crash.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from onnxmodel_operator.api.spec import OnnxModel, SpecError, identify, parse
+from onnxmodel_operator.cluster.cache import Cache, Key
+from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.metrics import WRITES
+from onnxmodel_operator.observe import observe
+from onnxmodel_operator.plan import Plan, invalid, plan
+from onnxmodel_operator.render import render
+from onnxmodel_operator.settings import Settings
+from onnxmodel_operator.status import summarize
+
+log = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """What a reconcile writes with: `cluster.client.Client`, or a recorder in a test."""
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Make a child what the manifest says."""
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
+        """Make the status exactly this."""
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete a child; one that is not there is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a reconcile ended: the phase for metrics, and when to look again though nothing changes."""
+
+    phase: str | None = None
+    requeue_seconds: float | None = None
+
+
+async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Outcome:
+    """Bring one model one step on. Raises what the writer raises; then it must be called again."""
+    snapshot = cache.snapshot(key)
+    if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
+        return Outcome()  # its children go by their owner references
+    seen = observe(snapshot)
+    resource = identify(snapshot.model)
+    try:
+        model = parse(snapshot.model)
+        decided = plan(model, seen, settings, now)
+        await _carry_out(model, decided, seen.live, settings, writer)
+    except SpecError as error:
+        decided = invalid(resource, seen, error)
+    status = summarize(resource, seen, decided, now)
+    if status != resource.status:
+        WRITES.labels("apply", "OnnxModel/status").inc()
+        await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
+        log.info("%s/%s: %s: %s", *key, status["phase"], status["message"])
+    return Outcome(decided.progress.phase, decided.requeue_seconds)
+
+
+async def _carry_out(
+    model: OnnxModel, decided: Plan, live: Mapping[tuple[str, str], Any], settings: Settings, writer: Writer
+) -> None:
+    for manifest in render(model, decided, settings):
+        child = (manifest["kind"], manifest["metadata"]["name"])
+        if needs_apply(manifest, live.get(child)):
+            WRITES.labels("apply", child[0]).inc()
+            await writer.apply(manifest)
+    for kind, name in decided.prune:
+        if "deletionTimestamp" not in live[kind, name]["metadata"]:
+            WRITES.labels("delete", kind).inc()
+            await writer.delete(kind, model.namespace, name)

@@ -1,0 +1,124 @@
+"""Kubernetes objects from a Plan. Pure: the same plan gives the same manifests, in the same order."""
+
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.api.spec import OnnxModel
+from onnxmodel_operator.plan import Placement, Plan, Step
+from onnxmodel_operator.render.templates import render_template
+from onnxmodel_operator.settings import Settings
+from onnxmodel_runtime import contract
+
+Manifest = dict[str, Any]
+
+_GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, and room
+
+
+def render(model: OnnxModel, plan: Plan, settings: Settings) -> tuple[Manifest, ...]:
+    """Every child that must exist now. Children that are fine as they are, are not left out: `apply` compares."""
+    if not plan.claim:
+        return ()
+    out = [_claim(model, settings)]
+    if plan.job:
+        out.append(_job(model, plan.job, settings))
+    if plan.revision:
+        out.append(_deployment(model, plan, settings))
+    if plan.route:
+        out.append(_service(model, plan.route))
+    return tuple(_stamped(manifest) for manifest in out)
+
+
+def claim_name(model: str) -> str:
+    """The model's volume."""
+    return names.child(model, "artifacts")
+
+
+def _claim(model: OnnxModel, settings: Settings) -> Manifest:
+    return render_template("claim.yaml.j2", meta=_meta(model, claim_name(model.name)), artifacts=settings.artifacts)
+
+
+def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
+    meta = _meta(model, step.job, {names.LABEL_STAGE: step.stage})
+    meta["annotations"] = {names.LABEL_DIGEST: step.digest}
+    return render_template(
+        "job.yaml.j2",
+        meta=meta,
+        pod_labels={**_labels(model), names.LABEL_STAGE: step.stage},
+        stage=step.stage,
+        request=contract.dumps(step.request),
+        fetch=contract.dumps(step.fetch) if step.fetch else None,
+        secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
+        source_claim=_source_claim(model.spec.source.uri) if step.fetch else None,
+        claim=claim_name(model.name),
+        writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
+        jobs=settings.jobs,
+        exits=(contract.ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
+        **_scheduling(step.placement, settings),
+    )
+
+
+def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
+    revision = plan.revision
+    assert revision is not None
+    selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision.short}
+    meta = _meta(model, revision.name, {names.LABEL_REVISION: revision.short})
+    meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
+    return render_template(
+        "deployment.yaml.j2",
+        meta=meta,
+        pod_labels={**_labels(model), names.LABEL_REVISION: revision.short},
+        selector=selector,
+        replicas=revision.replicas,
+        request=contract.dumps(revision.request),
+        ports=revision.request,
+        claim=claim_name(model.name),
+        grace=_GRACE_SECONDS,
+        deadline=settings.progress_deadline_seconds,
+        **_scheduling(revision.placement, settings),
+    )
+
+
+def _service(model: OnnxModel, route: str) -> Manifest:
+    selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: route}
+    return render_template("service.yaml.j2", meta=_meta(model, model.name), selector=selector)
+
+
+def _scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
+    resources: dict[str, dict[str, str]] = placement.resources.model_dump()
+    if placement.gpus:
+        # An extended resource's request equals its limit, so the limit is enough.
+        resources["limits"] = {**resources["limits"], placement.pool.gpu_resource: str(placement.gpus)}
+    return {"image": placement.image, "images": settings.images, "pool": placement.pool, "resources": resources}
+
+
+def _source_claim(uri: str) -> str | None:
+    return uri.removeprefix("pvc://").split("/", 1)[0] if uri.startswith("pvc://") else None
+
+
+def _labels(model: OnnxModel) -> dict[str, str]:
+    return {names.MANAGED_BY: names.MANAGER, names.LABEL_MODEL: model.name}
+
+
+def _meta(model: OnnxModel, name: str, labels: dict[str, str] | None = None) -> Manifest:
+    """Own labels only: with a GitOps tool's labels copied from the model, it would take the child for its own."""
+    return {
+        "name": name,
+        "namespace": model.namespace,
+        "labels": {**_labels(model), **(labels or {})},
+        "ownerReferences": [
+            {
+                "apiVersion": names.API_VERSION,
+                "kind": names.KIND,
+                "name": model.name,
+                "uid": model.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def _stamped(manifest: Manifest) -> Manifest:
+    annotations = manifest["metadata"].setdefault("annotations", {})
+    annotations[names.ANNOTATION_APPLIED] = names.short(names.digest(manifest))
+    return manifest

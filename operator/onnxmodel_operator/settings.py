@@ -1,0 +1,136 @@
+"""The platform team's side: node pools, images, storage, defaults and policy, from the chart's values.
+
+One file, validated once at the start: a wrong setting stops the operator with the field's name instead of surprising a
+model later.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from onnxmodel_operator.api.errors import field_errors
+from onnxmodel_operator.api.spec import GPU_PROVIDERS, Provider
+
+Text = Annotated[str, StringConstraints(max_length=1024)]
+
+
+class SettingsError(ValueError):
+    """The settings file is not usable; the message names each field."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Images(_Model):
+    """What the pods of a model run. The GPU image is used on pools that have GPUs."""
+
+    runtime_cpu: Text
+    runtime_gpu: Text = ""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[Text, ...] = ()
+
+
+class Pool(_Model):
+    """A node pool that models name in `serving.nodePool`.
+
+    gpu_resource: the extended resource of its GPUs, "" for a pool without. execution_providers: what a model gets that
+    names none, and all that it may name.
+    """
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    affinity: dict[str, Any] = Field(default_factory=dict)
+    runtime_class_name: str = ""
+    priority_class_name: str = ""
+    gpu_resource: str = ""
+    execution_providers: tuple[Provider, ...] = Field(default=("CPU",), min_length=1)
+
+    @model_validator(mode="after")
+    def _gpu_providers_need_gpus(self) -> "Pool":
+        gpu = [provider for provider in self.execution_providers if provider in GPU_PROVIDERS]
+        if gpu and not self.gpu_resource:
+            raise ValueError(f"executionProviders has {gpu[0]}, which needs gpuResource (for example nvidia.com/gpu)")
+        return self
+
+
+class Artifacts(_Model):
+    """The volume of each model. ReadWriteOnce ties a model's pods to one node: use ReadWriteMany for several."""
+
+    storage_class_name: str = ""
+    size: Text = "10Gi"
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+
+
+class Resources(_Model):
+    """Requests and limits of a container, in Kubernetes quantities."""
+
+    requests: dict[str, Text] = Field(default_factory=dict)
+    limits: dict[str, Text] = Field(default_factory=dict)
+
+
+class Jobs(_Model):
+    """Bounds of the validate, optimize, benchmark and probe Jobs.
+
+    backoff_limit: attempts after which a stage gives up; Kubernetes waits 10 s after the first and at most 10 minutes,
+    so 30 attempts are about 4 hours. attempt_seconds: how long one attempt may take.
+    resources: of validate, probe and the fetch; optimize and benchmark get what the server gets.
+    """
+
+    backoff_limit: int = Field(default=30, ge=0, le=100)
+    attempt_seconds: int = Field(default=3600, ge=10, le=7 * 86400)
+    resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
+
+
+class Defaults(_Model):
+    """What a model gets that says nothing."""
+
+    pool: str = "default"
+    resources: Resources = Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "2Gi"})
+
+
+class Policy(_Model):
+    """What the platform allows. max_model_bytes: of a model with its external data."""
+
+    max_model_bytes: int = Field(default=16 << 30, ge=1)
+
+
+class Settings(_Model):
+    """Everything above. progress_deadline_seconds: how long a pod may wait (for a node, an image) until that is Stalled."""
+
+    images: Images
+    pools: dict[str, Pool] = Field(default_factory=lambda: {"default": Pool()})
+    artifacts: Artifacts = Artifacts()
+    jobs: Jobs = Jobs()
+    defaults: Defaults = Defaults()
+    policy: Policy = Policy()
+    progress_deadline_seconds: int = Field(default=600, ge=1)
+
+    @model_validator(mode="after")
+    def _default_pool_exists(self) -> "Settings":
+        if self.defaults.pool not in self.pools:
+            raise ValueError(f"defaults.pool is {self.defaults.pool!r}, pools has {', '.join(sorted(self.pools))}")
+        if not self.images.runtime_gpu:
+            gpu = sorted(name for name, pool in self.pools.items() if GPU_PROVIDERS & set(pool.execution_providers))
+            if gpu:
+                raise ValueError(f"pools.{gpu[0]} offers a GPU provider, so images.runtimeGpu is needed")
+        return self
+
+
+def load(path: Path) -> Settings:
+    """The settings in a YAML file. Raises SettingsError."""
+    try:
+        return parse(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def parse(data: Any) -> Settings:
+    """Plain data as Settings. Raises SettingsError."""
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise SettingsError("; ".join(f"{field}: {message}" for field, message in field_errors(error))) from error

@@ -1,0 +1,383 @@
+"""The status of a model, from what was decided and observed. Pure: `now` is used only where something changed.
+
+The contract is kstatus': Ready is always there, Reconciling and Stalled only while True and never both, and Ready=True
+means this generation. docs/status.md says it for users.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.api.spec import Resource
+from onnxmodel_operator.api.status import (
+    BenchmarkStatus,
+    Condition,
+    FailureStatus,
+    FindingStatus,
+    Measured,
+    ModelStatus,
+    OnnxModelStatus,
+    ParityStatus,
+    RevisionStatus,
+    ServingStatus,
+    StageStatus,
+    TensorStatus,
+    VariantStatus,
+)
+from onnxmodel_operator.choose import Choice, Numbers, Verdict
+from onnxmodel_operator.observe import Observed, RevisionSeen
+from onnxmodel_operator.plan import Plan, Progress, State, Step
+from onnxmodel_runtime.contract import (
+    BenchmarkResult,
+    OptimizeResult,
+    ProbeResult,
+    ProviderUse,
+    Stage,
+    Tensor,
+    ValidateResult,
+)
+
+_RECORDS = 3  # successes kept of each stage: this one, and those to go back to
+_HISTORY = 5
+_FINDINGS = 20
+_CONDITION_OF = {Stage.VALIDATE: "Validated", Stage.OPTIMIZE: "Optimized", Stage.BENCHMARK: "Benchmarked"}
+
+
+def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dict[str, Any]:
+    """The whole status as plain data. Equal to the stored one when nothing changed."""
+    old = model.status
+    active = _active(plan, old, now)
+    status = OnnxModelStatus(
+        observed_generation=model.generation,
+        phase=plan.progress.phase,
+        reason=plan.progress.reason[:253],
+        message=plan.progress.message[:2048],
+        conditions=_conditions(model.generation, seen, plan, old, now),
+        model=_model(plan),
+        findings=_findings(plan),
+        variants=[_variant(verdict) for verdict in plan.choice.verdicts] if plan.choice else None,
+        benchmark=_benchmark(plan),
+        serving=_serving(model, seen, plan),
+        active=active,
+        target=_target(plan, old, now),
+        history=_history(old, active),
+        last_failure=_failure(plan.progress, old, now),
+        stages=_stages(plan, old),
+    )
+    kept: dict[str, Any] = {} if plan.steps else {key: old[key] for key in _FACTS if key in old}
+    return {**kept, **status.dump()}
+
+
+_FACTS = ("model", "findings", "variants", "benchmark", "stages", "target")
+"""What stays in status while nothing is worked on: the model is suspended, or its spec cannot be worked on."""
+
+
+# ---- conditions ------------------------------------------------------------------------------------------------------
+
+
+def _conditions(generation: int, seen: Observed, plan: Plan, old: Mapping[str, Any], now: datetime) -> list[Condition]:
+    out = _common(generation, plan.progress, old, now)
+    for stage, kind in _CONDITION_OF.items():
+        step = next((step for step in plan.steps if step.stage is stage), None)
+        if step is None and not plan.steps:
+            previous = _previous(old, kind)
+            status, reason, message = (
+                (previous["status"], previous["reason"], previous.get("message", ""))
+                if previous
+                else ("Unknown", plan.progress.reason, "not started")
+            )
+        else:
+            status, reason, message = _stage_condition(step, plan)
+        out.append(_condition(kind, status, reason, message, generation, old, now))
+    serving = _served(seen, plan)
+    available = serving is not None and serving.available > 0
+    text = f"revision {serving.revision} takes traffic" if serving and available else "nothing takes traffic"
+    out.append(
+        _condition("Available", str(available), "Serving" if available else "NotServing", text, generation, old, now)
+    )
+    return sorted(out, key=lambda condition: condition.type)
+
+
+def _common(generation: int, progress: Progress, old: Mapping[str, Any], now: datetime) -> list[Condition]:
+    ready = progress.state is State.READY
+    out = [_condition("Ready", str(ready), progress.reason, progress.message, generation, old, now)]
+    if progress.state in (State.RECONCILING, State.STALLED):
+        out.append(_condition(progress.state, "True", progress.reason, progress.message, generation, old, now))
+    return out
+
+
+def _stage_condition(step: Step | None, plan: Plan) -> tuple[str, str, str]:
+    if step is None:
+        return "Unknown", "Pending", "an earlier stage comes first"
+    if step.state == "Succeeded":
+        if step.stage is Stage.BENCHMARK and plan.choice and plan.choice.winner.missed:
+            return "False", "ConstraintsNotMet", "; ".join(plan.choice.winner.missed)
+        return "True", "Succeeded", _stage_message(step, plan)
+    if step.state == "Failed":
+        return "False", plan.progress.reason, plan.progress.message
+    return "Unknown", plan.progress.reason, plan.progress.message
+
+
+def _stage_message(step: Step, plan: Plan) -> str:
+    match step.outcome.result if step.outcome else None:
+        case ValidateResult(findings=findings):
+            errors = sum(finding.severity == "error" for finding in findings)
+            return f"{errors} errors and {len(findings) - errors} warnings" if findings else "no findings"
+        case OptimizeResult(variants=variants):
+            return f"{sum(bool(v.path) for v in variants)} candidates, the original included"
+        case BenchmarkResult():
+            return plan.choice.sentence if plan.choice else ""
+        case _:
+            return ""
+
+
+def _condition(
+    kind: str, status: str, reason: str, message: str, generation: int, old: Mapping[str, Any], now: datetime
+) -> Condition:
+    previous = _previous(old, kind)
+    flipped = previous is None or previous["status"] != status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason[:128],
+        message=message[:2048],
+        observed_generation=generation,
+        last_transition_time=_time(now) if flipped or previous is None else previous["lastTransitionTime"],
+    )
+
+
+def _previous(old: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    return next((condition for condition in old.get("conditions", ()) if condition["type"] == kind), None)
+
+
+# ---- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _model(plan: Plan) -> ModelStatus | None:
+    result: ValidateResult | None = plan.result(Stage.VALIDATE)
+    if result is None:
+        return None
+    facts = result.model
+    return ModelStatus(
+        sha256=facts.sha256,
+        bytes=facts.bytes,
+        ir_version=facts.ir_version,
+        opset=facts.opset,
+        producer=facts.producer[:253],
+        nodes=facts.nodes,
+        parameters=facts.parameters,
+        inputs=_tensors(facts.inputs),
+        outputs=_tensors(facts.outputs),
+        uri=result.uri[:2048],
+    )
+
+
+def _tensors(tensors: tuple[Tensor, ...]) -> list[TensorStatus]:
+    return [TensorStatus(name=t.name[:253], datatype=t.datatype, shape=list(t.shape)[:16]) for t in tensors[:64]]
+
+
+def _findings(plan: Plan) -> list[FindingStatus] | None:
+    result: ValidateResult | None = plan.result(Stage.VALIDATE)
+    if result is None or not result.findings:
+        return None
+    return [
+        FindingStatus(
+            id=f.id[:253],
+            severity="error" if f.severity == "error" else "warning",
+            target=f.target[:253],
+            message=f.message[:2048],
+            fix=f.fix[:2048],
+        )
+        for f in result.findings[:_FINDINGS]
+    ]
+
+
+def _variant(verdict: Verdict) -> VariantStatus:
+    variant, parity = verdict.variant, verdict.variant.parity
+    return VariantStatus(
+        name=variant.name,
+        sha256=variant.sha256 or None,
+        bytes=variant.bytes or None,
+        nodes=variant.nodes or None,
+        parity=ParityStatus(
+            passed=parity.passed,
+            max_absolute=parity.max_absolute,
+            max_relative=parity.max_relative,
+            cosine=parity.cosine,
+            output=parity.output[:253],
+            batch_sizes=list(parity.batch_sizes),
+        )
+        if parity
+        else None,
+        measured=_measured(verdict.numbers) if verdict.numbers else None,
+        satisfies_constraints=not verdict.missed if verdict.numbers else None,
+        selected=verdict.selected,
+        reason=verdict.reason[:2048],
+    )
+
+
+def _measured(numbers: Numbers) -> Measured:
+    return Measured(
+        p50_milliseconds=numbers.p50,
+        p95_milliseconds=numbers.p95,
+        p99_milliseconds=numbers.p99,
+        throughput_per_second=numbers.throughput,
+        batch_size=numbers.batch_size,
+        concurrency=numbers.concurrency,
+    )
+
+
+def _benchmark(plan: Plan) -> BenchmarkStatus | None:
+    choice: Choice | None = plan.choice
+    result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
+    if choice is None or result is None or choice.winner.numbers is None:
+        return None
+    numbers, where = choice.winner.numbers, result.environment
+    return BenchmarkStatus(
+        variant=choice.winner.variant.name,
+        p99=f"{numbers.p99:.3g}ms",
+        throughput=f"{_significant(numbers.throughput)}/s",
+        speedup=round(choice.speedup, 3),
+        winner=_measured(numbers),
+        baseline=_measured(choice.baseline),
+        processor=where.processor[:253],
+        accelerator=where.accelerator[:253],
+        cores=where.cores,
+        versions={key[:64]: value[:253] for key, value in list(where.versions.items())[:16]},
+    )
+
+
+def _significant(number: float) -> str:
+    """Three digits are what a benchmark can carry; no exponent, because people read it."""
+    return f"{float(f'{number:.3g}'):,.15g}" if number >= 1 else f"{number:.2g}"
+
+
+# ---- what serves -----------------------------------------------------------------------------------------------------
+
+
+def _served(seen: Observed, plan: Plan) -> RevisionSeen | None:
+    """The Deployment that the Service selects."""
+    return seen.revisions.get(seen.routed or "")
+
+
+def _serving(model: Resource, seen: Observed, plan: Plan) -> ServingStatus | None:
+    served = _served(seen, plan)
+    if served is None:
+        return None
+    host = f"{model.name}.{model.namespace}.svc"
+    selector = f"{names.LABEL_MODEL}={model.name},{names.LABEL_REVISION}={served.revision}"
+    use = _provider(plan, served, model.status)
+    return ServingStatus(
+        url=f"http://{host}:8000",
+        grpc=f"{host}:8001",
+        metrics=f"http://{host}:8002/metrics",
+        runtime="onnxruntime",
+        provider=use[0],
+        provider_share_percent=use[1],
+        replicas=served.wanted,
+        ready_replicas=served.ready,
+        ready=f"{served.ready}/{served.wanted}",
+        selector=selector,
+    )
+
+
+def _provider(plan: Plan, served: RevisionSeen, old: Mapping[str, Any]) -> tuple[str, float]:
+    """What the server itself told the probe; until it was asked, what the benchmark saw; else what was known."""
+    if plan.revision and plan.revision.short == served.revision:
+        probe: ProbeResult | None = plan.result(Stage.PROBE)
+        benchmark: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
+        use: ProviderUse | None = (probe.provider if probe else None) or (benchmark.provider if benchmark else None)
+        if use:
+            return use.name, round(use.share_percent, 1)
+    serving = old.get("serving", {})
+    return serving.get("provider", ""), serving.get("providerSharePercent", 0.0)
+
+
+def _target(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
+    return _revision(plan, old.get("target"), now) if plan.revision else None
+
+
+def _active(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
+    if plan.progress.state is State.READY:
+        return _revision(plan, old.get("active"), now)
+    recorded = old.get("active")
+    return RevisionStatus.model_validate(recorded) if recorded and recorded["revision"] == plan.active else None
+
+
+def _revision(plan: Plan, old: Mapping[str, Any] | None, now: datetime) -> RevisionStatus | None:
+    if plan.revision is None or plan.choice is None:
+        return None
+    if old and old["revision"] == plan.revision.short:
+        return RevisionStatus.model_validate(old)
+    variant = plan.choice.winner.variant
+    return RevisionStatus(revision=plan.revision.short, variant=variant.name, sha256=variant.sha256, time=_time(now))
+
+
+def _history(old: Mapping[str, Any], active: RevisionStatus | None) -> list[RevisionStatus] | None:
+    """Revisions that were active, newest first. The active one joins when it is replaced."""
+    history = [RevisionStatus.model_validate(item) for item in old.get("history", ())]
+    before = old.get("active")
+    if before and (active is None or before["revision"] != active.revision):
+        history.insert(0, RevisionStatus.model_validate(before))
+    return history[:_HISTORY] or None
+
+
+# ---- troubles and stages ---------------------------------------------------------------------------------------------
+
+
+def _failure(progress: Progress, old: Mapping[str, Any], now: datetime) -> FailureStatus | None:
+    if progress.state is State.READY:
+        return None
+    previous = FailureStatus.model_validate(old["lastFailure"]) if "lastFailure" in old else None
+    trouble = progress.trouble
+    if trouble is None:
+        return previous
+    failure = FailureStatus(
+        stage=trouble.stage,
+        reason=trouble.failure.reason[:253],
+        message=trouble.failure.message[:2048],
+        hint=trouble.failure.hint[:2048],
+        field=trouble.failure.field[:253] or None,
+        exit_code=trouble.exit_code,
+        job=trouble.job,
+        attempts=trouble.attempts or None,
+        time=_time(now),
+    )
+    if previous and failure.model_copy(update={"time": previous.time}) == previous:
+        return previous
+    return failure
+
+
+def _stages(plan: Plan, old: Mapping[str, Any]) -> list[StageStatus] | None:
+    """The chain's stages first, then older successes, so that going back to an earlier spec runs nothing again."""
+    before = [StageStatus.model_validate(item) for item in old.get("stages", ())]
+    known = {(item.name, item.digest): item for item in before if item.state == "Succeeded"}
+    current = [known.get((step.stage, step.digest)) or _stage(step) for step in plan.steps]
+    chain = {(item.name, item.digest) for item in current}
+    count = {item.name: 1 for item in current}
+    older = []
+    for item in before:
+        if item.state == "Succeeded" and (item.name, item.digest) not in chain:
+            count[item.name] = count.get(item.name, 0) + 1
+            if count[item.name] <= _RECORDS:
+                older.append(item)
+    return [*current, *older] or None
+
+
+def _stage(step: Step) -> StageStatus:
+    seen = step.seen
+    return StageStatus(
+        name=step.stage,
+        digest=step.digest,
+        state=step.state,
+        job=step.job,
+        start_time=seen.start_time if seen else None,
+        completion_time=seen.completion_time if seen else None,
+        seconds=round(step.outcome.seconds, 3) if step.outcome else None,
+        result=step.record,
+    )
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
