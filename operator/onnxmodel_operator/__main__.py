@@ -29,6 +29,10 @@ RESYNC_SECONDS = 600.0
 _TRANSIENT = (ApiError, OSError, TimeoutError)
 
 
+class _Told(Exception):
+    """The process was told to end."""
+
+
 class Operator:
     """The running parts: cache, queue, and the client they work with."""
 
@@ -57,7 +61,7 @@ class Operator:
 
     async def _inform(self, registry: kopf.OperatorRegistry, informer_settings: kopf.OperatorSettings) -> None:
         await kopf.operator(registry=registry, settings=informer_settings, clusterwide=True, standalone=True)
-        raise RuntimeError("the informer ended")
+        raise _Told  # kopf takes SIGTERM and SIGINT for itself, and ends by returning
 
     async def _work(self, key: Key) -> None:
         with metrics.RECONCILE_SECONDS.time():
@@ -113,12 +117,14 @@ async def run(settings: Settings, port: int, lease_namespace: str | None) -> Non
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
         stopping.cancel()
-        await server.cleanup()
+        work.cancel()
+        try:
+            await work
+        except* (_Told, asyncio.CancelledError):
+            log.info("told to end")
+        finally:
+            await server.cleanup()
 
 
 async def _lead(operator: Operator, namespace: str) -> None:
