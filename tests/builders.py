@@ -1,0 +1,380 @@
+"""Builders of what the operator sees: resources, outcomes of stages, and a cluster in memory that carries out writes.
+
+`Cluster` is no mock of Kubernetes' rules (the integration tests have a real API server for these): it stores what is
+applied, gives uids and versions, and lets a test play the kubelet: finish a Job, fail it, make a Deployment available.
+"""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from onnxmodel_operator import names, settings
+from onnxmodel_operator.cluster.cache import Cache
+from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
+from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.reconcile import Outcome as Reconciled
+from onnxmodel_operator.reconcile import reconcile
+from onnxmodel_runtime.contract import (
+    BenchmarkResult,
+    Environment,
+    Failure,
+    ModelFacts,
+    OptimizeResult,
+    Outcome,
+    Parity,
+    Point,
+    ProbeResult,
+    ProviderUse,
+    Result,
+    Tensor,
+    ValidateResult,
+    Variant,
+    encode,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+URI = "s3://models/magika/1/model.onnx"
+SHA = {"original": "a" * 64, "fp32": "b" * 64}
+
+SETTINGS = settings.parse(
+    {
+        "images": {"runtimeCpu": "runtime:cpu", "runtimeGpu": "runtime:gpu"},
+        "pools": {
+            "default": {},
+            "a100": {
+                "nodeSelector": {"pool": "a100"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                "gpuResource": "nvidia.com/gpu",
+                "executionProviders": ["TensorRT", "CUDA", "CPU"],
+            },
+        },
+    }
+)
+
+
+def body(name: str = "magika", namespace: str = "team-a", generation: int = 1, **spec: Any) -> dict[str, Any]:
+    """An OnnxModel as the API server gives it. spec: camelCase fields besides the source."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"uid-{name}",
+            "generation": generation,
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"source": {"uri": URI}, **spec},
+        "status": {"observedGeneration": -1},
+    }
+
+
+def validated(**facts: Any) -> ValidateResult:
+    """What validate says of a good model."""
+    given = {
+        "sha256": SHA["original"],
+        "bytes": 1000,
+        "ir_version": 8,
+        "opset": 17,
+        "producer": "pytorch",
+        "nodes": 10,
+        "parameters": 100,
+        "inputs": (Tensor("x", "FP32", (-1, 4)),),
+        "outputs": (Tensor("y", "FP32", (-1, 2)),),
+    }
+    return ValidateResult(ModelFacts(**{**given, **facts}), uri=URI)
+
+
+def optimized(directory: str = "/artifacts/optimize/o", *, parity: bool = True, absolute: float = 1e-6) -> OptimizeResult:
+    """The original and an fp32 variant, which passes parity or not, in the directory that the request named."""
+    result = Parity(parity, absolute, 1e-5, 1.0, "y", (1, 3, 8))
+    return OptimizeResult(
+        variants=(
+            Variant("original", "/artifacts/source/s/model.onnx", SHA["original"], 1000, 10, "All"),
+            Variant("fp32", f"{directory}/fp32/model.onnx", SHA["fp32"], 900, 7, "None", result),
+        ),
+        probe=f"{directory}/probe.npz",
+        provider=ProviderUse("CPU", 100.0, {"CPU": 7}),
+    )
+
+
+def points(variant: str, p50: float, throughput: float = 500.0) -> tuple[Point, ...]:
+    """A grid of two: batch 1 at concurrency 1, and batch 8 at concurrency 4."""
+    return (
+        Point(variant, 1, 1, p50, p50 * 1.5, p50 * 2, 1000 / p50, 100),
+        Point(variant, 8, 4, p50 * 6, p50 * 7, p50 * 8, throughput, 100),
+    )
+
+
+def benchmarked(original: float = 4.0, fp32: float | None = 2.0) -> BenchmarkResult:
+    """p50 in milliseconds of each candidate."""
+    measured = points("original", original) + (points("fp32", fp32, 900.0) if fp32 is not None else ())
+    where = Environment("a processor", 2.0, "", {"onnxruntime": "1.31.1"})
+    return BenchmarkResult(measured, ProviderUse("CPU", 100.0, {"CPU": 7}), where)
+
+
+def probed() -> ProbeResult:
+    """A right answer."""
+    return ProbeResult(3.0, 2.0, 0.0, ProviderUse("CPU", 100.0))
+
+
+def good(job: Mapping[str, Any]) -> Result:
+    """What a healthy run of the Job gives."""
+    command, _, request = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    match command:
+        case "validate":
+            return validated()
+        case "optimize":
+            return optimized(json.loads(request)["directory"])
+        case "benchmark":
+            return benchmarked()
+        case _:
+            return probed()
+
+
+class Killed(BaseException):
+    """The operator was killed at this moment."""
+
+
+class Cluster:
+    """A cluster in memory, and the operator's work on it."""
+
+    def __init__(self, *models: dict[str, Any], platform: settings.Settings = SETTINGS) -> None:
+        self.settings = platform
+        self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.writes: list[tuple[str, str, str]] = []
+        self.now = START
+        self.kill_at: int | None = None
+        """Die at this write (0 is the next): after it where `write_lands`, else before it."""
+        self.write_lands = True
+        self._versions = itertools.count(10)
+        for model in models:
+            self._store(model)
+
+    # ---- the operator's side -----------------------------------------------------------------------------------------
+
+    def step(self, name: str = "magika", namespace: str = "team-a") -> Reconciled:
+        """One reconcile with everything in view, as after a restart."""
+        cache = Cache()
+        for (kind, _, _), item in self.objects.items():
+            cache.put(BY_NAME[kind], item)
+        return asyncio.run(reconcile((namespace, name), cache, self.settings, self, self.now))
+
+    def settle(self, name: str = "magika", most: int = 10) -> list[tuple[str, str, str]]:
+        """Reconcile until nothing is written. Returns all that was written. A livelock is an error."""
+        start = len(self.writes)
+        for _ in range(most):
+            before = len(self.writes)
+            self.step(name)
+            if len(self.writes) == before:
+                return self.writes[start:]
+        raise AssertionError(f"writes did not end: {self.writes[start:]}")
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Store the child. The API server's defaults and status of an existing one stay."""
+        metadata = manifest["metadata"]
+        key = (manifest["kind"], metadata["namespace"], metadata["name"])
+        live = self.objects.get(key)
+        assert needs_apply(manifest, live), f"{key} was applied although it is as it should be"
+        item = {**manifest, "status": live["status"] if live else {}}
+        generation = live["metadata"]["generation"] + 1 if live else 1
+        item["metadata"] = {
+            **metadata,
+            "uid": f"uid-{key[0]}-{key[2]}",
+            "generation": generation,
+            "creationTimestamp": live["metadata"]["creationTimestamp"] if live else _time(self.now),
+        }
+        with self._write("apply", key):
+            self._store(item)
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
+        """Store the model's status."""
+        key = ("OnnxModel", namespace, name)
+        assert self.objects[key]["metadata"]["uid"] == uid
+        assert self.objects[key]["status"] != status, "an equal status was written"
+        with self._write("status", key):
+            self._store({**self.objects[key], "status": dict(status)})
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Remove a child, and the pods that it owns."""
+        with self._write("delete", (kind, namespace, name)):
+            item = self.objects.pop((kind, namespace, name), None)
+            if item:
+                owned = [k for k, v in self.objects.items() if k[0] == "Pod" and v["owner"] == item["metadata"]["uid"]]
+                for key in owned:
+                    del self.objects[key]
+
+    @contextmanager
+    def _write(self, verb: str, key: tuple[str, str, str]) -> Iterator[None]:
+        dies = self.kill_at == 0
+        self.kill_at = self.kill_at - 1 if self.kill_at else None
+        if dies and not self.write_lands:
+            raise Killed
+        self.writes.append((verb, key[0], key[2]))
+        yield
+        if dies:
+            raise Killed
+
+    def _store(self, item: dict[str, Any]) -> None:
+        item = {**item, "metadata": {**item["metadata"], "resourceVersion": str(next(self._versions))}}
+        self.objects[item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]] = item
+
+    # ---- the kubelet's and the users' side ---------------------------------------------------------------------------
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock go on."""
+        self.now += timedelta(seconds=seconds)
+
+    def edit(self, name: str = "magika", namespace: str = "team-a", **spec: Any) -> None:
+        """A user changes fields of the spec."""
+        key = (MODEL.name, namespace, name)
+        model = self.objects[key]
+        metadata = {**model["metadata"], "generation": model["metadata"]["generation"] + 1}
+        self._store({**model, "metadata": metadata, "spec": {**model["spec"], **spec}})
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """Jobs by stage."""
+        return {v["metadata"]["labels"][names.LABEL_STAGE]: v for k, v in self.objects.items() if k[0] == "Job"}
+
+    def pod(
+        self,
+        owner: dict[str, Any],
+        *,
+        phase: str = "Running",
+        container: str = "server",
+        state: dict[str, Any] | None = None,
+        conditions: list[dict[str, Any]] | None = None,
+        init: bool = False,
+        spec: dict[str, Any] | None = None,
+        **status: Any,
+    ) -> dict[str, Any]:
+        """A pod of a Job or Deployment. state: of its container, as in containerStatuses."""
+        number = next(self._versions)
+        labels = dict(owner["spec"]["template"]["metadata"]["labels"])
+        if owner["kind"] == "Job":
+            labels["batch.kubernetes.io/job-name"] = owner["metadata"]["name"]
+        statuses = [{"name": container, "image": "runtime:cpu", "state": state or {"running": {}}}]
+        item = {
+            "kind": "Pod",
+            "owner": owner["metadata"]["uid"],
+            "metadata": {
+                "name": f"{owner['metadata']['name']}-{number}",
+                "namespace": owner["metadata"]["namespace"],
+                "uid": f"uid-{number}",
+                "labels": labels,
+                "creationTimestamp": _time(self.now),
+            },
+            "spec": spec or {},
+            "status": {
+                "phase": phase,
+                "startTime": _time(self.now),
+                "conditions": conditions or [],
+                ("initContainerStatuses" if init else "containerStatuses"): statuses,
+                **status,
+            },
+        }
+        self._store(item)
+        return item
+
+    def succeed(self, stage: str, result: Any = None, message: str | None = None) -> None:
+        """The stage's Job completes with this result (a good one by default)."""
+        job = self.jobs()[stage]
+        text = message if message is not None else encode(Outcome(stage, 1.5, result or good(job)))
+        end = {"exitCode": 0, "message": text, "finishedAt": _time(self.now)}
+        self.pod(job, phase="Succeeded", container=stage, state={"terminated": end})
+        self._finish(job, "Complete", "CompletionsReached")
+
+    def attempt_fails(
+        self, stage: str, code: int, failure: Failure | None = None, message: str = "", container: str = "", **end: Any
+    ) -> None:
+        """One pod of the stage's Job ends with this exit code; the Job goes on."""
+        job = self.jobs()[stage]
+        text = encode(Outcome(container or stage, 0.5, failure=failure)) if failure else message
+        terminated = {"exitCode": code, "message": text, "finishedAt": _time(self.now), **end}
+        self.pod(
+            job,
+            phase="Failed",
+            container=container or stage,
+            init=container == "fetch",
+            state={"terminated": terminated},
+        )
+        status = {**job["status"], "failed": job["status"].get("failed", 0) + 1}
+        self._store({**job, "status": status})
+
+    def fail(
+        self, stage: str, code: int, failure: Failure | None = None, reason: str = "PodFailurePolicy", **end: Any
+    ) -> None:
+        """The stage's Job fails for good."""
+        self.attempt_fails(stage, code, failure, **end)
+        self._finish(self.jobs()[stage], "Failed", reason)
+
+    def _finish(self, job: dict[str, Any], kind: str, reason: str) -> None:
+        condition = {"type": kind, "status": "True", "reason": reason, "lastTransitionTime": _time(self.now)}
+        status = {**job["status"], "startTime": _time(START), "conditions": [condition]}
+        if kind == "Complete":
+            status["completionTime"] = _time(self.now)
+        self._store({**job, "status": status})
+
+    def deployments(self) -> list[dict[str, Any]]:
+        """Deployments, oldest first."""
+        return [v for k, v in self.objects.items() if k[0] == "Deployment"]
+
+    def available(self, deployment: dict[str, Any] | None = None, replicas: int | None = None, **status: Any) -> None:
+        """The Deployment (the newest by default) has this many available replicas, all that it wants by default."""
+        item = self.objects["Deployment", "team-a", (deployment or self.deployments()[-1])["metadata"]["name"]]
+        wanted = item["spec"]["replicas"]
+        count = wanted if replicas is None else replicas
+        numbers = {
+            "observedGeneration": item["metadata"]["generation"],
+            "replicas": wanted,
+            "updatedReplicas": wanted,
+            "readyReplicas": count,
+            "availableReplicas": count,
+        }
+        self._store({**item, "status": {**numbers, **status}})
+
+    def status(self, name: str = "magika") -> dict[str, Any]:
+        """The model's status."""
+        found: dict[str, Any] = self.objects["OnnxModel", "team-a", name]["status"]
+        return found
+
+    def condition(self, kind: str, name: str = "magika") -> dict[str, Any] | None:
+        """One condition, or None."""
+        return next((c for c in self.status(name).get("conditions", ()) if c["type"] == kind), None)
+
+    def routed(self) -> str | None:
+        """The revision that the Service selects, or None without a Service."""
+        service = self.objects.get(("Service", "team-a", "magika"))
+        return service["spec"]["selector"][names.LABEL_REVISION] if service else None
+
+    def play(self) -> None:
+        """Do what a healthy cluster does next: finish a running Job well, or make a Deployment available."""
+        for stage, job in self.jobs().items():
+            if not job["status"].get("conditions"):
+                self.succeed(stage)
+        for deployment in self.deployments():
+            wanted = deployment["spec"]["replicas"]
+            observed = deployment["status"].get("observedGeneration")
+            if (
+                deployment["status"].get("availableReplicas") != wanted
+                or observed != deployment["metadata"]["generation"]
+            ):
+                self.available(deployment)
+
+    def live(self, most: int = 12) -> None:
+        """Reconcile and play until the model is Ready."""
+        for _ in range(most):
+            self.settle()
+            if self.condition("Ready")["status"] == "True":  # type: ignore[index]
+                return
+            self.play()
+        raise AssertionError(f"not ready: {self.status()}")
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,425 @@
+"""A model's life, on a cluster in memory: what is decided, written and said at each turn."""
+
+import pytest
+from onnxmodel_operator import names
+from onnxmodel_runtime.contract import ExitCode, Failure
+
+from tests.builders import (
+    SHA,
+    Cluster,
+    Killed,
+    benchmarked,
+    body,
+    optimized,
+)
+
+
+def test_road_from_nothing_to_ready():
+    cluster = Cluster(body())
+    assert cluster.settle() == [
+        ("apply", "PersistentVolumeClaim", "magika-artifacts"),
+        ("status", "OnnxModel", "magika"),
+        ("apply", "Job", cluster.jobs()["validate"]["metadata"]["name"]),
+        ("status", "OnnxModel", "magika"),
+        ("status", "OnnxModel", "magika"),
+    ]
+    assert cluster.status()["phase"] == "Validating"
+    for stage, following in (("validate", "Optimizing"), ("optimize", "Benchmarking"), ("benchmark", "Deploying")):
+        cluster.succeed(stage)
+        cluster.settle()
+        assert cluster.status()["phase"] == following
+        assert cluster.condition("Ready")["status"] == "False"
+        assert cluster.condition("Reconciling")["status"] == "True"
+        assert cluster.condition("Stalled") is None
+    assert cluster.routed() is None, "no traffic before the revision is complete"
+    cluster.available()
+    cluster.settle()
+    assert cluster.routed() == cluster.status()["target"]["revision"]
+    assert cluster.condition("Ready")["status"] == "False", "not before a real inference through the Service succeeded"
+    assert cluster.condition("Available")["status"] == "True"
+    cluster.succeed("probe")
+    cluster.settle()
+    assert cluster.condition("Ready")["status"] == "True"
+    assert cluster.condition("Reconciling") is None
+    status = cluster.status()
+    assert status["observedGeneration"] == 1
+    assert status["active"] == status["target"]
+    assert status["benchmark"]["variant"] == "fp32"
+    assert status["benchmark"]["speedup"] == 2.0
+    assert status["benchmark"]["p99"] == "4ms"
+    assert status["serving"]["provider"] == "CPU"
+    assert status["serving"]["ready"] == "1/1"
+    assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "probe"]
+    assert all(stage["seconds"] == 1.5 for stage in status["stages"])
+    assert "lastFailure" not in status
+    assert cluster.settle() == [], "an idle model costs no write"
+
+
+def test_parts_of_the_road_are_in_every_condition_of_this_generation():
+    cluster = Cluster(body())
+    cluster.live()
+    conditions = cluster.status()["conditions"]
+    assert [c["type"] for c in conditions] == ["Available", "Benchmarked", "Optimized", "Ready", "Validated"]
+    assert {c["observedGeneration"] for c in conditions} == {1}
+    assert {c["status"] for c in conditions} == {"True"}
+
+
+def test_ready_is_false_again_when_the_pods_die_and_true_when_they_are_back():
+    cluster = Cluster(body(serving={"replicas": 2}))
+    cluster.live()
+    cluster.available(replicas=1)
+    cluster.settle()
+    assert cluster.condition("Ready")["status"] == "False"
+    assert cluster.condition("Reconciling")["status"] == "True"
+    assert cluster.condition("Available")["status"] == "True"
+    assert cluster.status()["serving"]["ready"] == "1/2"
+    cluster.available(replicas=0)
+    cluster.settle()
+    assert cluster.condition("Available")["status"] == "False"
+    cluster.available()
+    assert [w for w in cluster.settle() if w[0] != "status"] == []
+    assert cluster.condition("Ready")["status"] == "True"
+
+
+def test_a_new_spec_is_proven_while_the_old_revision_serves():
+    cluster = Cluster(body())
+    cluster.live()
+    old = cluster.routed()
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.settle()
+    assert cluster.condition("Ready")["status"] == "False"
+    assert cluster.condition("Available")["status"] == "True"
+    assert cluster.status()["active"]["revision"] == old
+    assert set(cluster.jobs()) == {"validate", "optimize"}, "validate is not run again, the older Jobs are gone"
+    cluster.succeed("optimize")
+    cluster.settle()
+    cluster.succeed("benchmark", benchmarked(original=1.0, fp32=2.0))
+    cluster.settle()
+    assert len(cluster.deployments()) == 2
+    assert cluster.routed() == old, "the old one serves until the new one is complete"
+    cluster.available()
+    cluster.settle()
+    new = cluster.routed()
+    assert new != old
+    assert len(cluster.deployments()) == 2, "the old one stays until the new one has answered"
+    cluster.succeed("probe")
+    cluster.settle()
+    assert [d["metadata"]["labels"][names.LABEL_REVISION] for d in cluster.deployments()] == [new]
+    assert cluster.status()["active"]["sha256"] == SHA["original"]
+    assert [item["revision"] for item in cluster.status()["history"]] == [old]
+
+
+def test_going_back_to_an_earlier_spec_runs_no_job_but_the_probe():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(benchmark={"batchSizes": [1]})
+    cluster.live()
+    before = len(cluster.writes)
+    cluster.edit(benchmark={})
+    cluster.live()
+    assert [w[2].split("-")[1] for w in cluster.writes[before:] if w[:2] == ("apply", "Job")] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"serving": {"replicas": 3}}, set()),
+        ({"serving": {"batching": {"maxBatchSize": 64}}}, {"probe"}),
+        ({"benchmark": {"constraints": {"p99Milliseconds": 100}}}, set()),
+        ({"benchmark": {"objective": "Throughput"}}, set()),
+        ({"optimization": {"graphLevel": "Basic"}}, {"optimize", "benchmark"}),
+        ({"optimization": {"parity": {"absolute": 0.1}}}, {"optimize", "benchmark", "probe"}),
+        ({"benchmark": {"batchSizes": [1, 2]}}, {"optimize", "benchmark"}),
+    ],
+)
+def test_a_change_runs_only_the_stages_that_depend_on_it(change, stages):
+    cluster = Cluster(body())
+    cluster.live()
+    before = len(cluster.writes)
+    cluster.edit(**change)
+    cluster.live()
+    ran = {name.split("-")[1] for verb, kind, name in cluster.writes[before:] if (verb, kind) == ("apply", "Job")}
+    assert ran - {"probe"} == stages - {"probe"}
+
+
+def test_a_wrong_answer_sends_the_traffic_back():
+    cluster = Cluster(body())
+    cluster.live()
+    old = cluster.routed()
+    cluster.edit(serving={"batching": {"maxBatchSize": 64}})
+    cluster.settle()
+    cluster.available()
+    cluster.settle()
+    assert cluster.routed() != old
+    cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
+    cluster.settle()
+    assert cluster.routed() == old
+    assert cluster.condition("Stalled")["reason"] == "ProbeMismatch"
+    assert cluster.condition("Available")["status"] == "True"
+    assert cluster.status()["active"]["revision"] == old
+
+
+def test_a_first_revision_with_a_wrong_answer_takes_no_traffic():
+    cluster = Cluster(body())
+    for stage in ("validate", "optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    cluster.available()
+    cluster.settle()
+    cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
+    cluster.settle()
+    assert cluster.routed() is None
+    assert cluster.condition("Stalled")["reason"] == "ProbeMismatch"
+    assert cluster.condition("Available")["status"] == "False"
+
+
+def test_a_refusal_is_stalled_with_a_hint_and_runs_again_when_its_job_is_deleted():
+    cluster = Cluster(body())
+    cluster.settle()
+    failure = Failure(
+        "OpsetTooLow", "opset is 9, opset.min is 13", "Export with opset 13 or newer.", "spec.validation.opset.min"
+    )
+    cluster.fail("validate", ExitCode.REFUSED, failure)
+    cluster.settle()
+    assert cluster.condition("Stalled")["status"] == "True"
+    assert cluster.condition("Reconciling") is None
+    assert cluster.condition("Validated")["status"] == "False"
+    last = cluster.status()["lastFailure"]
+    assert (last["stage"], last["reason"], last["exitCode"]) == ("validate", "OpsetTooLow", 10)
+    name = cluster.jobs()["validate"]["metadata"]["name"]
+    assert last["job"] == name
+    assert last["hint"].endswith(f"kubectl -n team-a delete job {name}")
+    cluster.objects = {k: v for k, v in cluster.objects.items() if k[0] not in ("Job", "Pod")}
+    cluster.live()
+    assert "lastFailure" not in cluster.status()
+
+
+def test_an_attempt_that_fails_is_reconciling_and_shown():
+    cluster = Cluster(body())
+    cluster.settle()
+    failure = Failure(
+        "SourceUnreachable", "host s3.example.com cannot be resolved", "Check source.uri.", "spec.source.uri"
+    )
+    cluster.attempt_fails("validate", ExitCode.RETRY, failure, container="fetch")
+    cluster.settle()
+    assert cluster.condition("Reconciling")["reason"] == "ProgressingWithRetry"
+    assert cluster.condition("Stalled") is None
+    assert cluster.status()["lastFailure"]["reason"] == "SourceUnreachable"
+    assert cluster.status()["lastFailure"]["attempts"] == 1
+    cluster.fail("validate", ExitCode.RETRY, failure, reason="BackoffLimitExceeded", container="fetch")
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "SourceUnreachable"
+    assert "every attempt failed" in cluster.status()["message"]
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"code": 137, "reason_": "OOMKilled"}, "OutOfMemory"),
+        ({"code": 136}, "NativeCrash"),
+        ({"code": 139}, "NativeCrash"),
+    ],
+)
+def test_a_death_without_words_is_classified(end, reason):
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.attempt_fails("validate", end["code"], reason=end.get("reason_", "Error"))
+    cluster._finish(cluster.jobs()["validate"], "Failed", "PodFailurePolicy")
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == reason
+    assert cluster.status()["lastFailure"]["hint"]
+
+
+def test_a_result_that_was_lost_is_made_again():
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.succeed("validate", message="cut sho")
+    cluster.settle()
+    assert cluster.status()["phase"] == "Validating"
+    assert not cluster.jobs()["validate"]["status"], "a new Job"
+    cluster.live()
+
+
+def test_waiting_for_a_node_is_reconciling_until_the_deadline():
+    cluster = Cluster(body())
+    cluster.settle()
+    condition = {
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    cluster.pod(cluster.jobs()["validate"], phase="Pending", conditions=[condition], container="validate")
+    cluster.pass_time(60)
+    outcome = cluster.step()
+    assert cluster.condition("Reconciling")["reason"] == "Unschedulable"
+    assert "Insufficient nvidia.com/gpu" in cluster.status()["message"]
+    assert outcome.requeue_seconds == 540
+    cluster.pass_time(540)
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "Unschedulable"
+    assert cluster.condition("Reconciling") is None
+    cluster.live()
+
+
+def test_no_variant_holds_the_constraints():
+    limits = {"constraints": {"p99Milliseconds": 0.5}}
+    cluster = Cluster(body(benchmark=limits))
+    for stage in ("validate", "optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
+    assert cluster.condition("Benchmarked")["status"] == "False"
+    assert cluster.deployments() == []
+    cluster.edit(benchmark={**limits, "gate": "Warn"})
+    cluster.live()
+    assert "misses: p99 is 4 ms" in cluster.status()["message"]
+
+
+def test_a_variant_that_answers_otherwise_is_never_served():
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.succeed("validate")
+    cluster.settle()
+    cluster.succeed("optimize", optimized(parity=False, absolute=3.0))
+    cluster.settle()
+    assert '"name":"fp32"' not in str(cluster.jobs()["benchmark"]["spec"])
+    cluster.succeed("benchmark", benchmarked(fp32=None))
+    cluster.settle()
+    cluster.available()
+    cluster.live()
+    assert cluster.status()["active"]["variant"] == "original"
+    fp32 = cluster.status()["variants"][1]
+    assert not fp32["selected"]
+    assert "output y differs by 3 absolute" in fp32["reason"]
+
+
+def test_suspend_changes_nothing():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(suspend=True, optimization={"graphLevel": "Basic"})
+    assert {w[0] for w in cluster.settle()} == {"status"}
+    status = cluster.status()
+    assert status["phase"] == "Suspended"
+    assert cluster.condition("Ready")["status"] == "False"
+    assert cluster.condition("Reconciling") is None
+    assert cluster.condition("Stalled") is None
+    assert cluster.condition("Available")["status"] == "True"
+    assert status["benchmark"]["variant"] == "fp32"
+    cluster.edit(suspend=False)
+    cluster.live()
+
+
+def test_scaled_to_zero_is_neither_ready_nor_broken():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(serving={"replicas": 0})
+    cluster.settle()
+    cluster.available()
+    cluster.settle()
+    assert cluster.status()["phase"] == "ScaledToZero"
+    assert cluster.condition("Ready")["status"] == "False"
+    assert cluster.condition("Stalled") is None
+    assert cluster.condition("Reconciling") is None
+    cluster.edit(serving={"replicas": 1})
+    cluster.live()
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"serving": {"nodePool": "h100"}}, "spec.serving.nodePool"),
+        ({"serving": {"executionProviders": ["TensorRT", "CPU"]}}, "spec.serving.executionProviders"),
+        ({"serving": {"gpus": 1}}, "spec.serving.gpus"),
+        ({"serving": {"nodePool": "a100", "gpus": 0}}, "spec.serving.gpus"),
+        ({"serving": {"providerOptions": {"CUDA": {"x": "1"}}}}, "spec.serving.providerOptions.CUDA"),
+        ({"serving": {"replicas": -1}}, "spec.serving.replicas"),
+        (
+            {"serving": {"resources": {"requests": {"cpu": "3"}, "limits": {"cpu": "2"}}}},
+            "spec.serving.resources.requests.cpu",
+        ),
+        ({"source": {"uri": "s3:/missing-slash"}}, "spec.source.uri"),
+        ({"sorce": {}}, "spec.sorce"),
+        ({"benchmark": {"batchSizes": [64]}}, "spec"),
+        (
+            {
+                "source": {
+                    "uri": "s3://b/k",
+                    "signature": {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}},
+                }
+            },
+            "spec.source.signature",
+        ),
+    ],
+)
+def test_a_spec_that_cannot_be_worked_on_is_stalled_with_its_field(spec, field):
+    cluster = Cluster(body(**spec))
+    assert cluster.settle() == [("status", "OnnxModel", "magika")]
+    assert cluster.condition("Stalled")["reason"] == "InvalidSpec"
+    assert cluster.status()["lastFailure"]["field"] == field
+    assert field in cluster.status()["message"]
+
+
+def test_a_bad_edit_leaves_what_serves_alone():
+    cluster = Cluster(body())
+    cluster.live()
+    old = cluster.routed()
+    cluster.edit(serving={"nodePool": "nowhere"})
+    assert {w[0] for w in cluster.settle()} == {"status"}
+    assert cluster.routed() == old
+    assert cluster.condition("Available")["status"] == "True"
+    assert cluster.status()["active"]["revision"] == old
+    cluster.edit(serving={})
+    before = len(cluster.writes)
+    cluster.live()
+    assert not [w for w in cluster.writes[before:] if w[1] == "Job"]
+
+
+def test_a_change_by_another_hand_is_mended():
+    cluster = Cluster(body())
+    cluster.live()
+    deployment = cluster.deployments()[0]
+    cluster._store({**deployment, "spec": {**deployment["spec"], "replicas": 0}})
+    assert ("apply", "Deployment", deployment["metadata"]["name"]) in cluster.settle()
+    assert cluster.deployments()[0]["spec"]["replicas"] == 1
+
+
+def test_a_deleted_model_is_left_to_the_garbage_collector():
+    cluster = Cluster(body())
+    cluster.live()
+    key = ("OnnxModel", "team-a", "magika")
+    model = cluster.objects[key]
+    cluster._store({**model, "metadata": {**model["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    assert cluster.settle() == []
+    del cluster.objects[key]
+    assert cluster.settle() == []
+
+
+def _end_state(cluster: Cluster) -> dict[str, object]:
+    children = {k: v["spec"] for k, v in cluster.objects.items() if k[0] in ("Job", "Deployment", "Service")}
+    return {"children": children, "phase": cluster.status()["phase"], "active": cluster.status()["active"]["revision"]}
+
+
+def _jobs_made(cluster: Cluster) -> list[str]:
+    return sorted(name for verb, kind, name in cluster.writes if (verb, kind) == ("apply", "Job"))
+
+
+@pytest.mark.parametrize("lands", [True, False], ids=["after the write", "before the write"])
+@pytest.mark.parametrize("kill_at", range(20))
+def test_killed_at_any_write_the_end_is_the_same(kill_at, lands):
+    """Every write of a life is a moment to die at, once with the write done and once without."""
+    reference = Cluster(body())
+    reference.live()
+    assert kill_at < len(reference.writes) <= 20, "the range covers the life"
+    cluster = Cluster(body())
+    cluster.kill_at, cluster.write_lands = kill_at, lands
+    deaths = 0
+    for _ in range(2):
+        try:
+            cluster.live()
+        except Killed:
+            deaths += 1
+    assert deaths == 1
+    assert _end_state(cluster) == _end_state(reference)
+    assert _jobs_made(cluster) == _jobs_made(reference), "no Job ran twice"
