@@ -123,9 +123,9 @@ def _reason(
         if abs(percent) <= TIE_PERCENT:
             return f"its {what} is within {TIE_PERCENT:g} percent of {winner}, which is more exact"
         return f"its {what} is {abs(percent):.0f} percent {'worse' if percent > 0 else 'better'} than {winner}"
-    others = {name: n for name, n in numbers.items() if name != winner}
+    others = {name: n for name, n in numbers.items() if name != winner and (missed[winner] or not missed[name])}
     if not others:
-        return "it is the only candidate"
+        return f"it is the only {'candidate' if len(numbers) == 1 else 'one that holds the constraints'}"
     rival = min(others, key=lambda name: _score(spec, others[name]))
     lead = (_score(spec, others[rival]) / _score(spec, mine) - 1) * 100
     if lead <= TIE_PERCENT:

@@ -1,0 +1,100 @@
+"""The API: defaults, refusals with the field's name, and the CRD that is made from the models."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from onnxmodel_operator.api import crd
+from onnxmodel_operator.api.spec import OnnxModelSpec, SpecError, parse
+
+from tests.builders import body
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_generated_files_are_up_to_date():
+    for path, text in crd.files(ROOT).items():
+        assert path.read_text() == text, f"run `make crds`: {path} differs from the models"
+
+
+def test_crd_is_small_and_has_what_the_design_names():
+    text = crd.to_yaml(crd.crd())
+    assert len(text) < 200_000
+    spec = yaml.safe_load(text)["spec"]
+    assert spec["names"]["shortNames"] == ["onnx"]
+    assert spec["names"]["categories"] == ["inference"]
+    version = spec["versions"][0]
+    assert set(version["subresources"]) == {"status", "scale"}
+    assert version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] == {"observedGeneration": -1}
+    columns = [column["name"] for column in version["additionalPrinterColumns"] if not column.get("priority")]
+    assert columns == ["READY", "PHASE", "RUNTIME", "PROVIDER", "VARIANT", "P99", "THROUGHPUT", "REPLICAS", "AGE"]
+
+
+def _schemas(schema, path="spec"):
+    yield path, schema
+    for name, item in schema.get("properties", {}).items():
+        yield from _schemas(item, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if name in schema:
+            yield from _schemas(schema[name], f"{path}[]")
+
+
+def test_every_string_list_and_map_of_the_spec_is_bounded():
+    """The API server estimates the cost of CEL rules from these bounds, and etcd is not for books."""
+    root = crd.crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    for part in ("spec", "status"):
+        for path, schema in _schemas(root[part], part):
+            bound = {"string": "maxLength", "array": "maxItems"}.get(schema["type"])
+            if "additionalProperties" in schema:
+                bound = "maxProperties"
+            assert bound is None or bound in schema or "enum" in schema, f"{path} has no {bound}"
+
+
+def test_every_default_of_the_models_is_in_the_schema():
+    """What the API server fills in and what the operator fills in are the same."""
+    minimal = OnnxModelSpec.model_validate({"source": {"uri": "s3://b/k"}})
+    schema = crd.crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    filled = _fill(schema, {"source": {"uri": "s3://b/k"}})
+    assert OnnxModelSpec.model_validate(filled) == minimal
+    assert filled == minimal.model_dump(by_alias=True, exclude_none=True)
+
+
+def _fill(schema, value):
+    if schema["type"] != "object" or "properties" not in schema:
+        return value
+    out = dict(value)
+    for name, item in schema["properties"].items():
+        if name not in out and "default" in item:
+            out[name] = item["default"]
+        if name in out:
+            out[name] = _fill(item, out[name])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields"),
+    [
+        ({}, ["spec.source.uri"]),
+        ({"source": {"uri": "ftp://host/model"}}, ["spec.source.uri"]),
+        ({"source": {"uri": "s3:/missing-slash"}}, ["spec.source.uri"]),
+        ({"source": {"uri": "s3://bucket"}}, ["spec.source.uri"]),
+        ({"source": {"uri": "s3://b/k", "sha256": "abc"}}, ["spec.source.sha256"]),
+        ({"serving": {"runtime": "tensorflow"}}, ["spec.serving.runtime"]),
+        ({"serving": {"executionProviders": ["ROCm"]}}, ["spec.serving.executionProviders[0]"]),
+        ({"serving": {"replicas": -1}}, ["spec.serving.replicas"]),
+        ({"wrong": 1}, ["spec.wrong"]),
+        ({"validation": {"opset": {"min": 0}}, "benchmark": {"batchSizes": []}},
+         ["spec.validation.opset.min", "spec.benchmark.batchSizes"]),
+        ({"source": {"uri": "s3://b/k", "signature": {
+            "uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "identity": {"identity": "i", "issuer": "i"}}}},
+         ["spec.source.signature"]),
+        ({"source": {"uri": "s3://b/k", "signature": {"uri": "s3://b/s"}}}, ["spec.source.signature"]),
+    ],
+)  # fmt: skip
+def test_refusals_name_the_field(spec, fields):
+    resource = body()
+    resource["spec"] = {"source": {"uri": "s3://b/k"}, **spec} if spec else {"source": {}}
+    with pytest.raises(SpecError) as error:
+        parse(resource)
+    assert [field for field, _ in error.value.fields] == fields
+    assert all(field in str(error.value) for field in fields)

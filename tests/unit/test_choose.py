@@ -1,0 +1,50 @@
+"""Which candidate serves."""
+
+import pytest
+from onnxmodel_operator.api.spec import Benchmark
+from onnxmodel_operator.choose import choose
+
+from tests.builders import benchmarked, optimized
+
+
+@pytest.mark.parametrize(
+    ("spec", "original", "fp32", "winner", "reason"),
+    [
+        ({}, 4.0, 2.0, "fp32", "its p50 is 100 percent better than original"),
+        ({}, 2.0, 4.0, "original", "its p50 is 100 percent better than fp32"),
+        ({}, 4.0, 3.95, "original", "its p50 is within 3 percent of fp32, and it is the more exact"),
+        ({"objective": "Throughput"}, 4.0, 5.0, "fp32", "its throughput is 80 percent better than original"),
+        # The original is faster, but only fp32 holds the throughput (900 against 500).
+        ({"constraints": {"throughputPerSecond": 800}}, 2.0, 4.0, "fp32", "it is the only one that holds the constraints"),
+        ({"constraints": {"p99Milliseconds": 5}}, 4.0, 2.0, "fp32", "its p50 is 100 percent better"),
+    ],
+)
+def test_winner(spec, original, fp32, winner, reason):
+    choice = choose(Benchmark.model_validate(spec), optimized(), benchmarked(original, fp32))
+    assert choice.winner.variant.name == winner
+    assert reason in choice.winner.reason
+    assert choice.sentence.startswith(f"{winner} serves: ")
+    assert [v.selected for v in choice.verdicts].count(True) == 1
+    assert all(v.reason for v in choice.verdicts)
+
+
+def test_constraints_that_nobody_holds_are_named():
+    spec = Benchmark.model_validate({"constraints": {"p99Milliseconds": 0.5, "throughputPerSecond": 1e6}})
+    choice = choose(spec, optimized(), benchmarked())
+    assert choice.winner.missed == (
+        "p99 is 4 ms, p99Milliseconds allows 0.5",
+        "throughput is 900 per second, throughputPerSecond asks for 1e+06",
+    )
+
+
+def test_one_that_holds_the_constraints_beats_a_faster_one_that_does_not():
+    spec = Benchmark.model_validate({"constraints": {"throughputPerSecond": 800}})
+    choice = choose(spec, optimized(), benchmarked(original=2.0, fp32=4.0))
+    assert choice.winner.variant.name == "fp32"
+    assert "throughputPerSecond asks for 800" in choice.verdicts[0].reason
+
+
+def test_speedup_is_against_the_original():
+    assert choose(Benchmark(), optimized(), benchmarked(4.0, 2.0)).speedup == 2.0
+    throughput = Benchmark.model_validate({"objective": "Throughput"})
+    assert choose(throughput, optimized(), benchmarked(4.0, 2.0)).speedup == pytest.approx(900 / 500)

@@ -1,0 +1,163 @@
+"""What the pods look like: safe, placed, and nothing can break out of its place in a template."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxmodel_operator import names
+from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.render.templates import render_template
+from onnxmodel_runtime import contract
+
+from tests.builders import SETTINGS, Cluster, body
+
+
+def pods(cluster):
+    for key, item in cluster.objects.items():
+        if key[0] in ("Job", "Deployment"):
+            yield item["metadata"]["name"], item["spec"]["template"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    source = {"uri": "s3://models/m.onnx", "secretRef": {"name": "s3-credentials"}}
+    made = Cluster(body(source=source, serving={"nodePool": "a100"}))
+    made.live()
+    return made
+
+
+def test_every_pod_meets_the_restricted_standard(cluster):
+    for name, template in pods(cluster):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_only_the_fetch_container_sees_the_credentials(cluster):
+    for name, template in pods(cluster):
+        for container in (*template["spec"].get("initContainers", ()), *template["spec"]["containers"]):
+            allowed = container["name"] == "fetch"
+            assert ("s3-credentials" in json.dumps(container)) == allowed, f"{name}: {container['name']}"
+        assert "s3-credentials" not in json.dumps(template["spec"]["volumes"])
+
+
+def test_everything_is_placed_on_the_pool_and_what_measures_or_serves_has_the_gpu(cluster):
+    for name, template in pods(cluster):
+        spec = template["spec"]
+        assert spec["nodeSelector"] == {"pool": "a100"}, name
+        assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+        (container,) = spec["containers"]
+        has_gpu = container["resources"]["limits"].get("nvidia.com/gpu") == "1"
+        assert has_gpu == (container["name"] in ("optimize", "benchmark", "server")), name
+        assert container["image"] == ("runtime:gpu" if has_gpu or container["name"] == "probe" else "runtime:cpu")
+
+
+def test_children_carry_own_labels_only_and_an_owner():
+    model = body()
+    model["metadata"]["labels"] = {"app.kubernetes.io/instance": "argo-app"}
+    cluster = Cluster(model)
+    cluster.live()
+    for key, item in cluster.objects.items():
+        if key[0] in ("Job", "Deployment", "Service", "PersistentVolumeClaim"):
+            labels = item["metadata"]["labels"]
+            assert "app.kubernetes.io/instance" not in labels
+            assert labels[names.MANAGED_BY] == names.MANAGER
+            assert item["metadata"]["ownerReferences"][0]["uid"] == "uid-magika"
+
+
+def test_what_ends_the_same_way_again_ends_the_job(cluster):
+    spec = cluster.jobs()["validate"]["spec"]
+    rules = spec["podFailurePolicy"]["rules"]
+    assert rules[0]["onPodConditions"][0]["type"] == "DisruptionTarget"
+    assert contract.ExitCode.REFUSED in rules[1]["onExitCodes"]["values"]
+    assert contract.ExitCode.RETRY not in rules[1]["onExitCodes"]["values"]
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_a_volume_as_the_source_is_mounted_for_the_fetch_alone():
+    cluster = Cluster(body(source={"uri": "pvc://my-claim/models/m.onnx"}))
+    cluster.settle()
+    spec = cluster.jobs()["validate"]["spec"]["template"]["spec"]
+    assert {"name": "source", "persistentVolumeClaim": {"claimName": "my-claim", "readOnly": True}} in spec["volumes"]
+    assert {"name": "source", "mountPath": "/source", "readOnly": True} in spec["initContainers"][0]["volumeMounts"]
+    assert "/source" not in [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
+
+
+@given(st.text(max_size=60), st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))
+def test_no_value_breaks_out_of_its_place(text, selector):
+    manifest = render_template("service.yaml.j2", meta={"name": text}, selector=selector)
+    assert manifest["metadata"] == {"name": text}
+    assert manifest["spec"]["selector"] == selector
+    assert set(manifest) == {"apiVersion", "kind", "metadata", "spec"}
+
+
+def test_a_missing_value_is_an_error():
+    with pytest.raises(Exception, match="'artifacts' is undefined"):
+        render_template("claim.yaml.j2", meta={})
+
+
+@pytest.mark.parametrize("name", ["m", "a" * 63])
+def test_names_end_at_63_characters_and_differ(name):
+    one, other = names.child(name, "benchmark", "0123abcd"), names.child(name[:-1] + "b", "benchmark", "0123abcd")
+    assert len(one) <= 63
+    assert one != other
+    assert one.endswith("-benchmark-0123abcd")
+
+
+def _deployment(**container):
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": "d", "annotations": {names.ANNOTATION_APPLIED: "1"}},
+        "spec": {"replicas": 1, "containers": [{"name": "c", **container}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("desired", "live", "expected"),
+    [
+        (_deployment(), None, True),
+        (_deployment(), _deployment(), False),
+        (_deployment(), _deployment(terminationMessagePath="/dev/termination-log"), False),
+        (_deployment(resources={"limits": {"cpu": "1000m"}}), _deployment(resources={"limits": {"cpu": "1"}}), False),
+        (_deployment(resources={"limits": {"cpu": "2"}}), _deployment(resources={"limits": {"cpu": "1"}}), True),
+        (_deployment(env=[]), _deployment(), False),
+        (_deployment(image="a"), _deployment(image="b"), True),
+        (_deployment(args=["a"]), _deployment(args=["a", "b"]), True),
+        ({**_deployment(), "kind": "Job"}, {**_deployment(image="b"), "kind": "Job"}, False),
+    ],
+)
+def test_drift(desired, live, expected):
+    assert needs_apply(desired, live) is expected
+
+
+def test_settings_of_pods_come_from_the_platform():
+    quiet = SETTINGS.model_copy(
+        update={
+            "images": SETTINGS.images.model_copy(update={"pull_secrets": ("registry",)}),
+            "pools": {
+                "default": SETTINGS.pools["default"].model_copy(
+                    update={
+                        "runtime_class_name": "nvidia",
+                        "priority_class_name": "high",
+                        "affinity": {"nodeAffinity": {}},
+                    }
+                )
+            },
+        }
+    )
+    cluster = Cluster(body(), platform=quiet)
+    cluster.live()
+    for _, template in pods(cluster):
+        spec = template["spec"]
+        assert spec["imagePullSecrets"] == [{"name": "registry"}]
+        assert spec["runtimeClassName"] == "nvidia"
+        assert spec["priorityClassName"] == "high"
+        assert spec["affinity"] == {"nodeAffinity": {}}

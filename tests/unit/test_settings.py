@@ -1,0 +1,37 @@
+"""The platform's settings: what is wrong is named."""
+
+import pytest
+from onnxmodel_operator.settings import SettingsError, load, parse
+
+IMAGES = {"runtimeCpu": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "images"),
+        (None, "Input should be"),
+        ({"images": IMAGES, "pool": {}}, "pool"),
+        ({"images": IMAGES, "pools": {"gpu": {}}}, "defaults.pool is 'default', pools has gpu"),
+        ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"]}}}, "needs gpuResource"),
+        (
+            {"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"], "gpuResource": "nvidia.com/gpu"}}},
+            "images.runtimeGpu is needed",
+        ),
+        ({"images": IMAGES, "jobs": {"backoffLimit": -1}}, "jobs.backoffLimit"),
+    ],
+)
+def test_refusals(data, message):
+    with pytest.raises(SettingsError, match=message):
+        parse(data)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(SettingsError, match="nowhere.yaml"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_a_file(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("images: {runtimeCpu: cpu}")
+    assert load(path).defaults.pool == "default"

@@ -1,0 +1,79 @@
+"""The queue: each key once, never twice at a time, again after a failure."""
+
+import asyncio
+
+from onnxmodel_operator.workqueue import WorkQueue
+
+
+async def run_for(queue, work, workers=4, seconds=0.3):
+    task = asyncio.create_task(queue.run(work, workers))
+    await asyncio.sleep(seconds)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_key_waits_once():
+    queue, seen = WorkQueue(), []
+    for _ in range(100):
+        queue.add("a")
+    queue.add("b")
+    assert len(queue) == 2
+
+    async def work(key):
+        seen.append(key)
+
+    await run_for(queue, work, seconds=0.05)
+    assert sorted(seen) == ["a", "b"]
+
+
+async def test_a_key_is_never_worked_on_twice_at_a_time_and_what_came_meanwhile_is_not_lost():
+    queue, at_once, most, runs = WorkQueue(), 0, 0, 0
+
+    async def work(key):
+        nonlocal at_once, most, runs
+        at_once += 1
+        most = max(most, at_once)
+        runs += 1
+        if runs == 1:
+            for _ in range(10):
+                queue.add(key)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+
+    queue.add("a")
+    await run_for(queue, work)
+    assert (most, runs) == (1, 2)
+
+
+async def test_backoff_doubles_to_its_maximum_and_is_forgotten():
+    queue = WorkQueue(first_backoff=1, max_backoff=5)
+    assert [queue.retry("a") for _ in range(4)] == [1, 2, 4, 5]
+    queue.forget("a")
+    assert queue.retry("a") == 1
+
+
+async def test_the_earlier_time_wins():
+    queue, seen = WorkQueue(), []
+    start = asyncio.get_running_loop().time()
+    queue.add_after("a", 5)
+    queue.add_after("a", 0.05)
+    queue.add_after("a", 7)
+
+    async def work(key):
+        seen.append(asyncio.get_running_loop().time() - start)
+
+    await run_for(queue, work)
+    assert len(seen) == 1
+
+
+async def test_a_worker_survives_what_its_work_raises():
+    queue, seen = WorkQueue(first_backoff=0.01), []
+
+    async def work(key):
+        seen.append(key)
+        if len(seen) < 3:
+            raise RuntimeError("a defect")
+
+    queue.add("a")
+    await run_for(queue, work, workers=1)
+    assert seen == ["a"] * 3
