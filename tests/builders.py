@@ -90,7 +90,9 @@ def validated(**facts: Any) -> ValidateResult:
     return ValidateResult(ModelFacts(**{**given, **facts}), uri=URI)
 
 
-def optimized(directory: str = "/artifacts/optimize/o", *, parity: bool = True, absolute: float = 1e-6) -> OptimizeResult:
+def optimized(
+    directory: str = "/artifacts/optimize/o", *, parity: bool = True, absolute: float = 1e-6
+) -> OptimizeResult:
     """The original and an fp32 variant, which passes parity or not, in the directory that the request named."""
     result = Parity(parity, absolute, 1e-5, 1.0, "y", (1, 3, 8))
     return OptimizeResult(

@@ -128,10 +128,9 @@ async def run(settings: Settings, port: int, lease_namespace: str | None) -> Non
 
 
 async def _lead(operator: Operator, namespace: str) -> None:
-    identity = os.environ.get("POD_NAME") or os.uname().nodename
+    identity = os.environ.get("POD_NAME") or f"{os.uname().nodename}-{os.getpid()}"
     log.info("waiting for the Lease in %s as %s", namespace, identity)
     await lead(operator.client, namespace, identity, operator.run)
-    raise RuntimeError("the Lease was lost")
 
 
 def main() -> int:

@@ -122,7 +122,8 @@ def _job(job: Object, pods: list[Object]) -> JobSeen:
     # FailureTarget and SuccessCriteriaMet come first and stay: the pods' messages are final then, the Job's end is not.
     state = "Succeeded" if "Complete" in conditions else "Failed" if "Failed" in conditions else "Running"
     outcome, message = _success(pods) if state == "Succeeded" else (None, None)
-    ended = max((end for pod in pods if (end := _pod_end(pod))), key=lambda end: end.time, default=None)
+    ends = [end for pod in pods if (end := _pod_end(pod))]
+    ended = max(ends, key=lambda end: end.time, default=None)
     if state == "Failed" and (ended is None or conditions["Failed"].get("reason") == "BackoffLimitExceeded"):
         ended = _job_failure(conditions["Failed"], ended)
     return JobSeen(
@@ -135,7 +136,7 @@ def _job(job: Object, pods: list[Object]) -> JobSeen:
         outcome=outcome,
         message=message,
         ended=ended,
-        attempts=status.get("failed", 0),
+        attempts=max(status.get("failed", 0), len(ends)),  # a pod's end is seen before the Job counts it
         waiting=next((w for pod in pods if (w := _waiting(pod))), None),
     )
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from onnxmodel_operator.api import crd
 from onnxmodel_operator.api.spec import OnnxModelSpec, SpecError, parse
-
 from tests.builders import body
 
 ROOT = Path(__file__).parents[2]

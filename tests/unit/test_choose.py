@@ -1,9 +1,9 @@
 """Which candidate serves."""
 
 import pytest
+
 from onnxmodel_operator.api.spec import Benchmark
 from onnxmodel_operator.choose import choose
-
 from tests.builders import benchmarked, optimized
 
 
@@ -15,7 +15,13 @@ from tests.builders import benchmarked, optimized
         ({}, 4.0, 3.95, "original", "its p50 is within 3 percent of fp32, and it is the more exact"),
         ({"objective": "Throughput"}, 4.0, 5.0, "fp32", "its throughput is 80 percent better than original"),
         # The original is faster, but only fp32 holds the throughput (900 against 500).
-        ({"constraints": {"throughputPerSecond": 800}}, 2.0, 4.0, "fp32", "it is the only one that holds the constraints"),
+        (
+            {"constraints": {"throughputPerSecond": 800}},
+            2.0,
+            4.0,
+            "fp32",
+            "it is the only one that holds the constraints",
+        ),
         ({"constraints": {"p99Milliseconds": 5}}, 4.0, 2.0, "fp32", "it is the only one that holds the constraints"),
     ],
 )

@@ -1,9 +1,9 @@
 """A model's life, on a cluster in memory: what is decided, written and said at each turn."""
 
 import pytest
+
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract import ExitCode, Failure
-
 from tests.builders import (
     SHA,
     Cluster,

@@ -5,11 +5,11 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from onnxmodel_operator import names
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_runtime import contract
-
 from tests.builders import SETTINGS, Cluster, body
 
 

@@ -1,6 +1,7 @@
 """The platform's settings: what is wrong is named."""
 
 import pytest
+
 from onnxmodel_operator.settings import SettingsError, load, parse
 
 IMAGES = {"runtimeCpu": "cpu"}

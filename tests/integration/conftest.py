@@ -1,0 +1,109 @@
+"""The operator, as a process, against a real kube-apiserver, etcd and controller manager; no kubelet.
+
+    control_plane   session   etcd + kube-apiserver + kube-controller-manager, the CRD
+      kube          function  a fresh namespace in it
+      operator      function  `python -m onnxmodel_operator` on it
+      kubelet       function  plays the kubelet: Jobs succeed or fail, Deployments become available
+
+What is faked is the kubelet alone: pods never run, their status is written by `kubelet`. The Job and Deployment
+controllers, garbage collection, admission, CEL, server-side apply and watches are Kubernetes' own.
+"""
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.kubelet import Kubelet
+from tests.kube import Kube, until
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = """
+images: {runtimeCpu: "runtime:cpu", runtimeGpu: "runtime:gpu"}
+jobs: {backoffLimit: 3}
+pools:
+  default: {}
+  gpu: {gpuResource: nvidia.com/gpu, executionProviders: [TensorRT, CUDA, CPU]}
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs the control plane."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("integration")
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[Kube]:
+    from tests.cluster import standalone, tools
+
+    kube = Kube(tools.kubectl(), standalone.up())
+    kube.run("apply", "--server-side", "-f", str(ROOT / "crds" / "onnxmodels.yaml"))
+    until("the CRD is served", lambda: kube.run("get", "onnxmodels") is not None)
+    yield kube
+    standalone.down()
+
+
+@pytest.fixture
+def kube(control_plane: Kube) -> Iterator[Kube]:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    control_plane.run("create", "namespace", name)
+    until("the namespace's ServiceAccount", lambda: control_plane.within(name).get("serviceaccount", "default"))
+    yield control_plane.within(name)
+    control_plane.run("delete", "namespace", name, "--wait=false")
+
+
+class Operator:
+    """The operator as a process, with its log in a folder."""
+
+    def __init__(self, kube: Kube, folder: Path, *arguments: str) -> None:
+        self.log = folder / "operator.log"
+        settings = folder / "settings.yaml"
+        settings.write_text(SETTINGS)
+        command = [sys.executable, "-m", "onnxmodel_operator", "--settings", str(settings), "--port", "0", *arguments]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, env=kube.environment(), stdout=log, stderr=log)
+
+    def text(self) -> str:
+        """What it logged."""
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def start(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Operator]]:
+    """Start an operator. Those that a test did not end itself must end well when they are told to."""
+    started: list[Operator] = []
+
+    def make(*arguments: str) -> Operator:
+        started.append(Operator(kube, tmp_path_factory.mktemp("operator"), *arguments))
+        return started[-1]
+
+    yield make
+    codes = [operator.stop() for operator in started if operator.process.poll() is None]
+    for operator in started:
+        print(operator.text())
+    assert set(codes) <= {0}, "an operator ended badly"
+
+
+@pytest.fixture
+def operator(start: Callable[..., Operator]) -> Operator:
+    return start()
+
+
+@pytest.fixture
+def kubelet(kube: Kube) -> Kubelet:
+    return Kubelet(kube)

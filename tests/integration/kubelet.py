@@ -1,0 +1,119 @@
+"""Plays the kubelet for pods that never run: writes the status that a real one would."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_runtime.contract import Failure, Outcome, encode
+from tests.builders import good
+from tests.kube import Kube, until
+
+
+class Kubelet:
+    """Pods of one namespace."""
+
+    def __init__(self, kube: Kube) -> None:
+        self.kube = kube
+
+    def pods(self, label: str, value: str, phase: str = "Pending") -> list[dict[str, Any]]:
+        """Our pods in a phase."""
+        return [p for p in self.kube.list("pods", f"{label}={value}") if p["status"]["phase"] == phase]
+
+    def job(self, model: str, stage: str) -> dict[str, Any] | None:
+        """The model's Job of a stage."""
+        selector = f"{names.LABEL_MODEL}={model},{names.LABEL_STAGE}={stage}"
+        return next(iter(self.kube.list("jobs", selector)), None)
+
+    def succeed(self, model: str, stage: str, result: Any = None) -> None:
+        """Wait for the stage's pod, and let it end well."""
+        job = until(f"a Job for {stage}", lambda: self.job(model, stage))
+        pod = self._pending(job)
+        message = encode(Outcome(stage, 1.0, result or good(job)))
+        self._end(pod, stage, 0, message)
+        until(
+            f"{stage} is complete",
+            lambda: self.kube.get("job", job["metadata"]["name"])["status"].get("completionTime"),
+        )
+
+    def fail(
+        self, model: str, stage: str, code: int, failure: Failure | None = None, *, fetch: bool = False, **end: Any
+    ) -> None:
+        """Wait for the stage's pod, and let its container (or the fetch) end with this code."""
+        job = until(f"a Job for {stage}", lambda: self.job(model, stage))
+        pod = self._pending(job)
+        container = "fetch" if fetch else stage
+        message = encode(Outcome(container, 0.5, failure=failure)) if failure else ""
+        self._end(pod, container, code, message, init=fetch, **end)
+
+    def waits(self, model: str, stage: str, reason: str, message: str) -> None:
+        """The stage's pod waits with this reason."""
+        job = until(f"a Job for {stage}", lambda: self.job(model, stage))
+        pod = self._pending(job)
+        state = {"waiting": {"reason": reason, "message": message}}
+        self._status(pod, {"phase": "Pending", "containerStatuses": [self._container(pod, stage, state)]})
+
+    def available(self, model: str) -> None:
+        """Every pending server pod of the model becomes ready."""
+        pods = until(
+            "server pods",
+            lambda: [
+                p
+                for p in self.kube.list("pods", f"{names.LABEL_MODEL}={model},{names.LABEL_REVISION}")
+                if p["status"]["phase"] == "Pending"
+            ],
+        )
+        for pod in pods:
+            now = _now()
+            conditions = [
+                {"type": kind, "status": "True", "lastTransitionTime": now}
+                for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+            ]
+            container = self._container(pod, "server", {"running": {"startedAt": now}}) | {
+                "ready": True,
+                "started": True,
+            }
+            self._status(
+                pod, {"phase": "Running", "conditions": conditions, "containerStatuses": [container], "startTime": now}
+            )
+
+    def die(self, model: str) -> None:
+        """Every server pod of the model is gone at once."""
+        pods = self.kube.list("pods", f"{names.LABEL_MODEL}={model},{names.LABEL_REVISION}")
+        self.kube.run("delete", "pod", "--grace-period=0", "--force", *(p["metadata"]["name"] for p in pods))
+
+    def live(self, model: str) -> None:
+        """All stages succeed, the server becomes available, the probe succeeds."""
+        for stage in ("validate", "optimize", "benchmark"):
+            self.succeed(model, stage)
+        self.available(model)
+        self.succeed(model, "probe")
+
+    def _pending(self, job: dict[str, Any]) -> dict[str, Any]:
+        name = job["metadata"]["name"]
+        return until(f"a pod of {name}", lambda: next(iter(self.pods("batch.kubernetes.io/job-name", name)), None))
+
+    def _end(
+        self, pod: dict[str, Any], container: str, code: int, message: str, *, init: bool = False, **end: Any
+    ) -> None:
+        now = _now()
+        terminated = {
+            "exitCode": code,
+            "message": message,
+            "startedAt": now,
+            "finishedAt": now,
+            "reason": "Error",
+            **end,
+        }
+        statuses = [self._container(pod, container, {"terminated": terminated})]
+        key = "initContainerStatuses" if init else "containerStatuses"
+        self._status(pod, {"phase": "Failed" if code else "Succeeded", key: statuses, "startTime": now})
+
+    def _container(self, pod: dict[str, Any], name: str, state: dict[str, Any]) -> dict[str, Any]:
+        return {"name": name, "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}
+
+    def _status(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
+        self.kube.patch("pod", pod["metadata"]["name"], {"status": status}, subresource="status")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,213 @@
+"""The operator as a process on a real API server: what it makes, says, survives and leaves alone."""
+
+import random
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from onnxmodel_operator import names
+from onnxmodel_runtime.contract import ExitCode, Failure
+from tests.integration.test_crd import GOOD, model
+from tests.kube import condition, found, is_true, until
+
+
+def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kubelet):
+    kube.apply(model(GOOD))
+    waiting = subprocess.Popen(
+        [kube.kubectl, "-n", kube.namespace, "wait", "--for=condition=Ready", "onnxmodel/magika", "--timeout=60s"],
+        env=kube.environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    for stage in ("validate", "optimize", "benchmark"):
+        kubelet.succeed("magika", stage)
+    kubelet.available("magika")
+    until("the Service", lambda: kube.get("service", "magika"))
+    time.sleep(1)
+    assert waiting.poll() is None, "no inference through the Service yet"
+    kubelet.succeed("magika", "probe")
+    assert waiting.wait(30) == 0
+    shown = kube.get("onnxmodel", "magika")
+    assert shown["status"]["observedGeneration"] == shown["metadata"]["generation"]
+    assert [s["state"] for s in shown["status"]["stages"]] == ["Succeeded"] * 4
+    row = kube.run("get", "onnxmodels").splitlines()[1].split()
+    assert row[:9] == ["magika", "True", "Ready", "onnxruntime", "CPU", "fp32", "4ms", "900/s", "1/1"]
+    assert (
+        kube.get("service", "magika")["spec"]["selector"][names.LABEL_REVISION] == shown["status"]["active"]["revision"]
+    )
+
+
+def test_ready_is_taken_back_when_the_pods_die(kube, operator, kubelet):
+    kube.apply(model(GOOD))
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+    kubelet.die("magika")
+    shown = until("Ready is False", lambda: not is_true(m := kube.get("onnxmodel", "magika"), "Ready") and m)
+    assert is_true(shown, "Reconciling")
+    assert not is_true(shown, "Available")
+    kubelet.available("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+
+
+def test_deleting_a_model_removes_all_that_it_had(kube, operator, kubelet):
+    kube.apply(model(GOOD))
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+    kube.delete("onnxmodel", "magika")
+    kinds = "jobs,deployments,services,pods,persistentvolumeclaims"
+    # pvc-protection waits for pods that a kubelet would end.
+    kube.run("delete", "pods", "--all", "--grace-period=0", "--force")
+    until("nothing is left", lambda: not kube.list(kinds, names.SELECTOR), seconds=60)
+
+
+def test_a_provider_that_the_pool_has_not_is_stalled_with_its_field_and_mends(kube, operator, kubelet):
+    kube.apply(model({**GOOD, "serving": {"executionProviders": ["TensorRT", "CPU"]}}))
+    shown = until("Stalled", found(kube, "magika", true="Stalled"))
+    assert shown["status"]["lastFailure"]["field"] == "spec.serving.executionProviders"
+    assert "pool 'default' has no GPUs" in shown["status"]["message"]
+    assert condition(shown, "Reconciling") is None
+    kube.apply(model(GOOD))
+    until("the Job", lambda: kubelet.job("magika", "validate"))
+    until("not Stalled", lambda: condition(kube.get("onnxmodel", "magika"), "Stalled") is None)
+
+
+def test_what_fails_is_said_and_other_models_go_on(kube, operator, kubelet):
+    kube.apply(model(GOOD, "bad"), model(GOOD, "good"))
+    failure = Failure(
+        "OpsetTooLow", "opset is 9, opset.min is 13", "Export with opset 13 or newer.", "spec.validation.opset.min"
+    )
+    kubelet.fail("bad", "validate", ExitCode.REFUSED, failure)
+    shown = until("Stalled", found(kube, "bad", true="Stalled"))
+    last = shown["status"]["lastFailure"]
+    assert (last["stage"], last["reason"], last["exitCode"]) == ("validate", "OpsetTooLow", ExitCode.REFUSED)
+    kubelet.live("good")
+    until("Ready", found(kube, "good", true="Ready"))
+    # The hint's own command.
+    kube.run(*last["hint"].rsplit("kubectl ", 1)[1].split()[2:])
+    until("Reconciling", lambda: is_true(kube.get("onnxmodel", "bad"), "Reconciling"))
+    kubelet.live("bad")
+    shown = until("Ready", found(kube, "bad", true="Ready"))
+    assert "lastFailure" not in kube.get("onnxmodel", "bad")["status"]
+
+
+def test_an_attempt_that_may_pass_is_tried_again_by_the_job(kube, operator, kubelet):
+    kube.apply(model(GOOD))
+    failure = Failure("SourceUnreachable", "s3.example.com cannot be resolved", "Check source.uri.", "spec.source.uri")
+    kubelet.fail("magika", "validate", ExitCode.RETRY, failure, fetch=True)
+    shown = until("the failure is shown", found(kube, "magika", reason="ProgressingWithRetry"))
+    assert condition(shown, "Reconciling")["reason"] == "ProgressingWithRetry"
+    assert shown["status"]["lastFailure"]["reason"] == "SourceUnreachable"
+    kubelet.succeed("magika", "validate")
+    until("the next stage", lambda: kubelet.job("magika", "optimize"))
+    assert len(kube.list("jobs", f"{names.LABEL_STAGE}=validate")) == 1
+
+
+@pytest.mark.parametrize(("code", "reason"), [(137, "OutOfMemory"), (136, "NativeCrash")])
+def test_a_death_ends_the_job_at_once(kube, operator, kubelet, code, reason):
+    kube.apply(model(GOOD))
+    kubelet.fail("magika", "validate", code, reason="OOMKilled" if code == 137 else "Error")
+    shown = until("Stalled", found(kube, "magika", true="Stalled"))
+    assert shown["status"]["lastFailure"]["reason"] == reason
+    assert kubelet.job("magika", "validate")["status"]["failed"] == 1, "no second attempt"
+
+
+def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, operator, kubelet):
+    kube.apply(model(GOOD))
+    kubelet.waits("magika", "validate", "ImagePullBackOff", 'Back-off pulling image "runtime:cpu"')
+    shown = until("ImagePullFailed", found(kube, "magika", reason="ImagePullFailed"))
+    assert is_true(shown, "Reconciling")
+    assert "images.*" in shown["status"]["lastFailure"]["hint"]
+
+
+def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(kube, start, kubelet):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    kube.apply(model(GOOD))
+    seen: dict[str, set[str]] = {}
+
+    def look() -> bool:
+        for job in kube.list("jobs"):
+            stage, digest = (
+                job["metadata"]["labels"][names.LABEL_STAGE],
+                job["metadata"]["annotations"][names.LABEL_DIGEST],
+            )
+            seen.setdefault(f"{stage} {digest}", set()).add(job["metadata"]["uid"])
+        return True
+
+    operator = start()
+    steps = [lambda s=s: kubelet.succeed("magika", s) for s in ("validate", "optimize", "benchmark")]
+    steps += [lambda: kubelet.available("magika"), lambda: kubelet.succeed("magika", "probe")]
+    kills = 0
+    for step in steps:
+        for _ in range(2):
+            time.sleep(chance.uniform(0, 2.5))
+            look()
+            operator.kill()
+            kills += 1
+            operator = start()
+        step()
+        look()
+    until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    look()
+    assert operator.stop() == 0
+    assert kills == 10
+    assert len(seen) == 4, seen
+    assert all(len(uids) == 1 for uids in seen.values()), f"a Job ran twice: {seen}"
+
+
+def test_a_restart_writes_nothing(kube, operator, start, kubelet):
+    kube.apply(model(GOOD))
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+    time.sleep(1)
+    before = kube.run(
+        "get",
+        "onnxmodels,jobs,deployments,services,persistentvolumeclaims",
+        "-o",
+        "jsonpath={.items[*].metadata.resourceVersion}",
+    )
+    operator.kill()
+    again = start("--port", "18081")
+    until("synced", lambda: "everything is known" in again.text())
+    time.sleep(1)
+    with urllib.request.urlopen("http://127.0.0.1:18081/metrics", timeout=5) as answer:
+        metrics = answer.read().decode()
+    with urllib.request.urlopen("http://127.0.0.1:18081/readyz", timeout=5) as answer:
+        assert answer.status == 200
+    after = kube.run(
+        "get",
+        "onnxmodels,jobs,deployments,services,persistentvolumeclaims",
+        "-o",
+        "jsonpath={.items[*].metadata.resourceVersion}",
+    )
+    assert after == before
+    assert "onnxmodel_operator_writes_total{" not in metrics
+    assert 'onnxmodel_operator_models{phase="Ready"} 1.0' in metrics
+
+
+def test_two_with_a_lease_and_the_standby_takes_over(kube, start, kubelet):
+    kube.apply(model(GOOD))
+    first = start("--lease-namespace", kube.namespace)
+    until("the Lease", lambda: kube.get("lease", names.MANAGER))
+    second = start("--lease-namespace", kube.namespace)
+    kubelet.succeed("magika", "validate")
+    until("optimize", lambda: kubelet.job("magika", "optimize"))
+    assert "everything is known" not in second.text()
+    first.kill()
+    kubelet.succeed("magika", "optimize")
+    until("the standby leads", lambda: kubelet.job("magika", "benchmark"), seconds=60)
+    assert second.stop() == 0
+
+
+def test_unusable_settings_stop_the_operator_with_the_field(tmp_path):
+    import sys
+
+    path = tmp_path / "settings.yaml"
+    path.write_text("images: {}\npools: {default: {gpus: 1}}")
+    command = [sys.executable, "-m", "onnxmodel_operator", "--settings", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "images.runtimeCpu" in done.stderr
+    assert "pools.default.gpus" in done.stderr

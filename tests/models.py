@@ -1,0 +1,244 @@
+"""ONNX models for the tests: good ones, and one of each kind of bad. Unit tests and end-to-end tests share them."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+IR = 8
+
+
+def magika() -> Path:
+    """The real model of the demo: byte sequences in, 214 file types out, opset 15, 95 nodes, 3 MB."""
+    return Path(str(files("magika") / "models" / "standard_v3_3" / "model.onnx"))
+
+
+def mlp(
+    *,
+    batch: str | int = "batch",
+    opset: int = OPSET,
+    ir: int = IR,
+    features: int = 4,
+    hidden: int = 8,
+    classes: int = 3,
+    seed: int = 7,
+    output_batch: str | int | None = None,
+) -> Any:
+    """A classifier that an optimizer can fuse: MatMul + Add, Relu, MatMul + Add, Softmax, and an Identity to drop."""
+    random = np.random.default_rng(seed)
+    weights = {
+        "w1": random.standard_normal((features, hidden)).astype(np.float32),
+        "b1": random.standard_normal(hidden).astype(np.float32),
+        "w2": random.standard_normal((hidden, classes)).astype(np.float32),
+        "b2": random.standard_normal(classes).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["m1"], "multiply1"),
+        helper.make_node("Add", ["m1", "b1"], ["a1"], "add1"),
+        helper.make_node("Relu", ["a1"], ["r1"], "relu"),
+        helper.make_node("Identity", ["r1"], ["i1"], "nothing"),
+        helper.make_node("MatMul", ["i1", "w2"], ["m2"], "multiply2"),
+        helper.make_node("Add", ["m2", "b2"], ["a2"], "add2"),
+        helper.make_node("Softmax", ["a2"], ["scores"], "softmax", axis=1),
+    ]
+    return model(
+        nodes,
+        [("x", TensorProto.FLOAT, [batch, features])],
+        [("scores", TensorProto.FLOAT, [batch if output_batch is None else output_batch, classes])],
+        weights,
+        opset=opset,
+        ir=ir,
+    )
+
+
+def embedding(rows: int = 10) -> Any:
+    """Token ids that look up a table: an id that is out of range is an error at run time."""
+    table = np.random.default_rng(1).standard_normal((rows, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["ids"], ["wide"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "wide"], ["vectors"], "lookup"),
+        helper.make_node("ReduceMean", ["vectors"], ["mean"], axes=[1], keepdims=0),
+    ]
+    inputs = [("ids", TensorProto.INT32, ["batch", "tokens"])]
+    return model(nodes, inputs, [("mean", TensorProto.FLOAT, ["batch", 4])], {"table": table})
+
+
+def strings() -> Any:
+    """Strings through, unchanged, and their lengths' stand-in: a flag per text."""
+    nodes = [
+        helper.make_node("Identity", ["text"], ["echo"]),
+        helper.make_node("Equal", ["number", "zero"], ["is_zero"]),
+    ]
+    inputs = [("text", TensorProto.STRING, ["batch", 1]), ("number", TensorProto.INT64, ["batch", 1])]
+    outputs = [("echo", TensorProto.STRING, ["batch", 1]), ("is_zero", TensorProto.BOOL, ["batch", 1])]
+    return model(nodes, inputs, outputs, {"zero": np.zeros(1, np.int64)})
+
+
+def fixed_batch() -> Any:
+    """Exported without dynamic axes, as torch.onnx.export does when nobody asks for them."""
+    return mlp(batch=1)
+
+
+def old_opset() -> Any:
+    """Opset 9, from before the rule."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])], opset=9, ir=4)
+
+
+def baked_batch() -> Any:
+    """The signature says dynamic; a Reshape inside says one row."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["y"], "baked"),
+    ]
+    shape = {"shape": np.array([1, 4], np.int64)}
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["m", 4])], shape)
+
+
+def hidden_batch() -> Any:
+    """The same where shape inference cannot see it: the product of a constant comes out of a node without data."""
+    nodes = [
+        helper.make_node("Cast", ["shape"], ["wanted"], "computed", to=TensorProto.INT64),
+        helper.make_node("Reshape", ["x", "wanted"], ["y"], "baked"),
+    ]
+    shape = {"shape": np.array([1, 4], np.float32)}
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["m", 4])], shape)
+
+
+def random_noise() -> Any:
+    """Another answer each time."""
+    nodes = [
+        helper.make_node("RandomNormalLike", ["x"], ["noise"], "noise"),
+        helper.make_node("Add", ["x", "noise"], ["y"]),
+    ]
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])])
+
+
+def custom_operator() -> Any:
+    """An operator of a library that nobody has here. The checker and shape inference accept it."""
+    nodes = [helper.make_node("Sparkle", ["x"], ["y"], "shiny", domain="com.example")]
+    made = model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])])
+    made.opset_import.append(helper.make_opsetid("com.example", 1))
+    return made
+
+
+def mismatched_shapes() -> Any:
+    """A multiplication of 4 columns by 5 rows."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], "wrong")]
+    weights = {"w": np.zeros((5, 2), np.float32)}
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 2])], weights)
+
+
+def duplicate_output() -> Any:
+    """Two nodes that write the same tensor: no graph in single static assignment."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["y"])]
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])])
+
+
+def sequence_output() -> Any:
+    """An output that is no tensor, as scikit-learn's ZipMap gives."""
+    made = model(
+        [helper.make_node("SequenceConstruct", ["x"], ["y"])],
+        [("x", TensorProto.FLOAT, ["n", 4])],
+        [("y", TensorProto.FLOAT, ["n", 4])],
+    )
+    tensor = helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 4])
+    made.graph.output[0].type.CopyFrom(helper.make_sequence_type_proto(tensor))
+    return made
+
+
+def divides_by_zero() -> Any:
+    """Kills the process that loads it into ONNX Runtime 1.31 with SIGFPE: 2**32 squared is 0 in 64 bits."""
+    nodes = [helper.make_node("DepthToSpace", ["x"], ["y"], "overflow", blocksize=2**32)]
+    outputs = [("y", TensorProto.FLOAT, ["n", "c", "h", "w"])]
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4, 2, 2])], outputs, opset=13)
+
+
+def eats_memory() -> Any:
+    """168 bytes that ask for 8 GiB when they run."""
+    value = helper.make_tensor("value", TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["large"], "large", value=value),
+        helper.make_node("ReduceSum", ["large"], ["sum"], "sum", keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    shape = {"shape": np.array([2**31], np.int64)}
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])], shape)
+
+
+def external_data(location: str = "weights.bin", *, length: int | None = None) -> Any:
+    """A model whose weights lie in another file; save_external writes a good one."""
+    made = mlp()
+    tensor = made.graph.initializer[0]
+    entries = {"location": location, "length": str(len(tensor.raw_data) if length is None else length)}
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=value)
+    return made
+
+
+def save_external(directory: Path) -> Path:
+    """The MLP as model.onnx and weights.bin."""
+    path = directory / "model.onnx"
+    (directory / "weights.bin").write_bytes(mlp().graph.initializer[0].raw_data)
+    path.write_bytes(external_data().SerializeToString())
+    return path
+
+
+def truncated() -> bytes:
+    """An upload that broke off."""
+    whole: bytes = mlp().SerializeToString()
+    return whole[: len(whole) // 2]
+
+
+def html() -> bytes:
+    """What a login page leaves when it is saved as model.onnx."""
+    return b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n"
+
+
+def git_lfs_pointer() -> bytes:
+    """What a repository holds instead of a large file."""
+    return b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+
+
+NOT_MODELS: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "html": html,
+    "git_lfs_pointer": git_lfs_pointer,
+    "zip": lambda: b"PK\x03\x04" + b"\0" * 60,
+    "random": lambda: np.random.default_rng(3).bytes(4096),
+    "text": lambda: b"hello, this is a note and no model\n",
+}
+
+
+def model(
+    nodes: list[Any],
+    inputs: list[tuple[str, int, list[Any]]],
+    outputs: list[tuple[str, int, list[Any]]],
+    weights: dict[str, Any] | None = None,
+    *,
+    opset: int = OPSET,
+    ir: int = IR,
+) -> Any:
+    """Nodes between inputs and outputs, each given as name, datatype and shape."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(*value) for value in inputs],
+        [helper.make_tensor_value_info(*value) for value in outputs],
+        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir, producer_name="tests")
+
+
+def save(made: Any, directory: Path, name: str = "model.onnx") -> Path:
+    """Write a model, or bytes that are none, and return the path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / name
+    path.write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
+    return path
