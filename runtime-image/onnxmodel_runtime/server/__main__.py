@@ -1,0 +1,23 @@
+"""`python -m onnxmodel_runtime.server --request JSON`: the server alone, as `onnxmodel serve` starts it."""
+
+import argparse
+import sys
+
+from onnxmodel_runtime import contract
+from onnxmodel_runtime.server.main import serve
+
+
+def main() -> int:
+    """Read the request from the command line and serve it."""
+    parser = argparse.ArgumentParser(prog="python -m onnxmodel_runtime.server", description=__doc__)
+    parser.add_argument("--request", required=True, help="a ServeRequest as JSON")
+    arguments = parser.parse_args()
+    try:
+        request = contract.loads(contract.ServeRequest, arguments.request)
+    except contract.ContractError as error:
+        parser.error(str(error))
+    return serve(request)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

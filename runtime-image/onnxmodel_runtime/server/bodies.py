@@ -1,0 +1,95 @@
+"""Request bodies: read, decompressed, and held in memory within bounds."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.errors import Code, ServerError
+from onnxmodel_runtime.server.protocol import compression
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Gone(Exception):  # noqa: N818
+    """The client left; nobody reads an answer."""
+
+
+class Unread(ServerError):  # noqa: N818
+    """The body is still on its way: the connection cannot be used for another request."""
+
+
+class Bodies:
+    """All bodies that are in memory."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, receive: Receive, encoding: str, limit: int) -> AsyncIterator[bytes]:
+        """One body, without its encoding. Its memory counts until the block ends."""
+        before = _Lease(self)
+        after = _Lease(self)
+        try:
+            body = await _read(receive, before, limit)
+            if encoding:
+                body = await asyncio.to_thread(compression.decompress, body, encoding, limit)
+                before.end()
+                after.add(len(body))
+            yield body
+        finally:
+            before.end()
+            after.end()
+
+
+class _Lease:
+    """What one request has of the memory for all."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        self._size += size
+        self._bodies.held += size
+
+    def end(self) -> None:
+        self._bodies.held -= self._size
+        self._size = 0
+
+    @property
+    def exceeded(self) -> bool:
+        return self._bodies.held > limits.MAX_BODIES
+
+
+async def _read(receive: Receive, lease: _Lease, limit: int) -> bytes:
+    """All bytes. A body that is refused is read to its end (within reason) and dropped, so that the client, which listens
+    only after it has sent, sees the answer instead of a broken connection."""
+    chunks: list[bytes] = []
+    size = 0
+    refused: ServerError | None = None
+    more = True
+    try:
+        async with asyncio.timeout(limits.READ_SECONDS):
+            while more and size <= 4 * limit:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone
+                chunk, more = message.get("body", b""), message.get("more_body", False)
+                size += len(chunk)
+                if size > limit:
+                    refused = Unread(f"the request exceeds the maximum allowed input size of {limit} bytes")
+                elif refused is None:
+                    lease.add(len(chunk))
+                    chunks.append(chunk)
+                    if lease.exceeded:
+                        refused = Unread("the server holds too many large requests", Code.UNAVAILABLE)
+                if refused is not None:
+                    lease.end()
+                    chunks.clear()
+    except TimeoutError as error:
+        raise Unread(f"the request's body did not arrive within {limits.READ_SECONDS:.0f} s") from error
+    if refused is not None:
+        raise refused
+    return b"".join(chunks)

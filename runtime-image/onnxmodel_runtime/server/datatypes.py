@@ -1,0 +1,49 @@
+"""Datatypes and the protocol's binary form of strings."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxmodel_runtime.datatypes import DATATYPES
+
+Array = npt.NDArray[Any]
+
+# BF16 is missing on purpose: numpy has no such type, so that ONNX Runtime's Python API cannot take or give it.
+NUMPY: dict[str, np.dtype[Any]] = {
+    # Little-endian is what the protocol says, whatever the machine is.
+    datatype.name: np.dtype(datatype.numpy).newbyteorder("<")
+    for datatype in DATATYPES
+    if datatype.numpy
+}
+ONNX_RUNTIME: dict[str, str] = {datatype.runtime: datatype.name for datatype in DATATYPES if datatype.numpy}
+
+
+def triton(datatype: str) -> str:
+    """The name in Triton's model configuration."""
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
+
+
+def pack_bytes(elements: Iterable[Any]) -> bytes:
+    """BYTES elements (str or bytes) as the protocol's binary form: each a little-endian length and the bytes."""
+    parts: list[bytes] = []
+    for element in elements:
+        raw = element if isinstance(element, bytes) else str(element).encode()
+        parts += (struct.pack("<I", len(raw)), raw)
+    return b"".join(parts)
+
+
+def unpack_bytes(buffer: memoryview) -> Iterator[memoryview]:
+    """The reverse of pack_bytes, lazily. Raises ValueError when the buffer ends within an element."""
+    at, end = 0, len(buffer)
+    while at < end:
+        if end - at < 4:
+            raise ValueError(f"expecting 4 bytes but only {end - at} bytes available")
+        (length,) = struct.unpack_from("<I", buffer, at)
+        at += 4
+        if length > end - at:
+            raise ValueError(f"expecting {length} bytes but only {end - at} bytes available")
+        yield buffer[at : at + length]
+        at += length

@@ -1,0 +1,188 @@
+"""The HTTP front: a bare ASGI application for the protocol, and one for the metrics."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive, Unread
+from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
+from onnxmodel_runtime.server.protocol import compression, describe, rest
+from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
+from onnxmodel_runtime.server.recorder import CONTENT_TYPE
+from onnxmodel_runtime.server.service import Encode, Service
+
+log = logging.getLogger("onnxmodel.server")
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes = b"application/json"
+
+
+class Protocol:
+    """The Open Inference Protocol on HTTP."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._bodies = Bodies()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        close = False
+        try:
+            reply = await self._route(scope, receive)
+        except Gone:
+            return
+        except ServerError as error:
+            close = isinstance(error, Unread)
+            reply = _json({"error": error.message}, HTTP_STATUS[error.code])
+        except Exception:
+            log.exception("a request failed")
+            reply = _json({"error": "internal error"}, 500)
+        # While draining, clients are asked to come back over a new connection, which leads to another pod.
+        await _send(send, reply, close or self._service.draining)
+
+    async def _route(self, scope: Scope, receive: Receive) -> Reply:
+        service, method = self._service, scope["method"]
+        path = [unquote(part) for part in scope["raw_path"].decode("ascii").split("/")[1:]]
+        match path:
+            case ["v2", "models", name, *rest_] if path != ["v2", "models", "stats"]:
+                return await self._model(method, name, rest_, scope, receive)
+            case ["v2"]:
+                return _get(method, describe.server)
+            case ["v2", "health", "live"]:
+                return _state(method, True)
+            case ["v2", "health", "ready"]:
+                return _state(method, service.ready)
+            case ["v2", "models", "stats"]:
+                return _get(method, lambda: {"model_stats": service.statistics("", "")})
+            case ["v2", "repository", "index"]:
+                if method != "POST":
+                    return _not_allowed("POST")
+                return await self._index(scope, receive)
+            case ["v2", ("repository" | "systemsharedmemory" | "cudasharedmemory" | "trace" | "logging") as what, *_]:
+                raise ServerError(f"this server does not support {what} requests", Code.UNSUPPORTED)
+            case _:
+                raise ServerError("there is nothing at this path", Code.NOT_FOUND)
+
+    async def _model(self, method: str, name: str, path: list[str], scope: Scope, receive: Receive) -> Reply:
+        version = ""
+        if path[:1] == ["versions"] and len(path) > 1:
+            version, path = path[1], path[2:]
+        match path:
+            case ["infer"]:
+                return await self._infer(name, version, scope, receive) if method == "POST" else _not_allowed("POST")
+            case []:
+                return _get(method, lambda: self._service.metadata(name, version))
+            case ["ready"]:
+                if method == "GET" and not self._service.is_ready(name, version):
+                    raise ServerError("Model version not ready")
+                return _get(method, lambda: {"name": name, "ready": True})
+            case ["config"]:
+                return _get(method, lambda: self._service.config(name, version))
+            case ["stats"]:
+                return _get(method, lambda: {"model_stats": self._service.statistics(name, version)})
+            case [("generate" | "generate_stream" | "trace") as what, *_]:
+                raise ServerError(f"this server does not support {what} requests", Code.UNSUPPORTED)
+            case _:
+                raise ServerError("there is nothing at this path", Code.NOT_FOUND)
+
+    async def _index(self, scope: Scope, receive: Receive) -> Reply:
+        async with self._bodies.read(receive, "", 1 << 16) as body:
+            try:
+                asked = json.loads(body or b"{}")
+            except (ValueError, RecursionError) as error:
+                raise ServerError(f"failed to parse the request JSON: {error}") from error
+        ready = asked.get("ready", False) if isinstance(asked, dict) else None
+        if not isinstance(ready, bool):
+            raise ServerError("Invalid value for 'ready': expected a boolean")
+        return _json(self._service.index(ready))
+
+    async def _infer(self, name: str, version: str, scope: Scope, receive: Receive) -> Reply:
+        headers = dict(scope["headers"])
+        encoding = _text(headers, "content-encoding")
+        async with self._bodies.read(receive, encoding, limits.MAX_REQUEST) as body:
+            length = rest.header_length(_text(headers, rest.LENGTH_HEADER) or None, len(body))
+            decode = partial(_decode, body, length)
+            answer, json_length = await self._service.infer(name, version, len(body), decode)
+        return await _encoded(answer, json_length, compression.choose(_text(headers, "accept-encoding")))
+
+
+class Metrics:
+    """The metrics on HTTP."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["path"] != "/metrics":
+            reply = _json({"error": "there is nothing at this path"}, 404)
+        elif scope["method"] != "GET":
+            reply = _not_allowed("GET")
+        else:
+            text = self._service.recorder.metrics().encode()
+            reply = Reply(200, text, content_type=CONTENT_TYPE.encode())
+        await _send(send, reply, close=False)
+
+
+def _decode(body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequest, Encode[tuple[bytes, int | None]]]:
+    decoded = rest.decode(spec, body, length)
+    return decoded.request, partial(rest.encode, spec, decoded)
+
+
+async def _encoded(body: bytes, json_length: int | None, encoding: str) -> Reply:
+    headers: list[tuple[bytes, bytes]] = []
+    content_type = b"application/json"
+    if json_length is not None:
+        headers.append((rest.LENGTH_HEADER.encode(), str(json_length).encode()))
+        content_type = b"application/octet-stream"
+    if encoding and len(body) >= compression.WORTHWHILE:
+        body = await asyncio.to_thread(compression.compress, body, encoding)
+        headers.append((b"content-encoding", encoding.encode()))
+    return Reply(200, body, tuple(headers), content_type)
+
+
+def _text(headers: Mapping[bytes, bytes], name: str) -> str:
+    return headers.get(name.lower().encode(), b"").decode("latin-1")
+
+
+def _get(method: str, answer: Callable[[], Any]) -> Reply:
+    return _json(answer()) if method == "GET" else _not_allowed("GET")
+
+
+def _state(method: str, good: bool) -> Reply:
+    return Reply(200 if good else 400) if method == "GET" else _not_allowed("GET")
+
+
+def _not_allowed(allowed: str) -> Reply:
+    return Reply(405, json.dumps({"error": "Method Not Allowed"}).encode(), ((b"allow", allowed.encode()),))
+
+
+def _json(value: Any, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(value, separators=(",", ":")).encode())
+
+
+async def _send(send: Send, reply: Reply, close: bool) -> None:
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", str(len(reply.body)).encode()),
+        *reply.headers,
+    ]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,23 @@
+"""What a request may cost. Everything that a client controls is bounded by one of these."""
+
+import os
+
+MAX_REQUEST = int(os.environ.get("ONNXMODEL_MAX_REQUEST_BYTES", 256 << 20))
+"""Bytes of one request, after decompression, over HTTP and over gRPC."""
+MAX_JSON = min(64 << 20, MAX_REQUEST)
+"""Bytes of the JSON part of a request (Triton's own default): Python objects are ten times as large as their text."""
+MAX_JSON_DEPTH = 100
+MAX_BODIES = 4 * MAX_REQUEST
+"""Bytes of all request bodies that are held at one time."""
+MAX_QUEUE = 512
+"""Requests that wait for an instance; the next one gets 503."""
+MAX_HEAD = 64 << 10
+"""Bytes of an HTTP request's line and headers."""
+READ_SECONDS = 60.0
+"""How long a client may take to send a body."""
+OFF_LOOP = 1 << 20
+"""From this many bytes on, decoding and encoding leave the event loop: a health probe must not wait for them."""
+DRAIN_SECONDS = 20.0
+"""How long requests in flight may take after SIGTERM."""
+LAME_DUCK_SECONDS = 1.0
+"""How long connections are still accepted after SIGTERM, so that "not ready" is seen before "connection refused"."""

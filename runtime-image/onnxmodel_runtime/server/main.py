@@ -1,0 +1,188 @@
+"""The server's life: listen, load, prove, serve, drain."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import uvloop
+
+from onnxmodel_runtime import outcome
+from onnxmodel_runtime.contract import ExitCode, Failure, Outcome, ServeRequest
+from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.server import limits, selftest
+from onnxmodel_runtime.server import model as models
+from onnxmodel_runtime.server.grpc import GrpcListener
+from onnxmodel_runtime.server.http import Metrics
+from onnxmodel_runtime.server.http import Protocol as HttpProtocol
+from onnxmodel_runtime.server.listener import Listener
+from onnxmodel_runtime.server.service import Service
+
+log = logging.getLogger("onnxmodel.server")
+T = TypeVar("T")
+
+
+def serve(request: ServeRequest) -> int:
+    """Serve until SIGTERM. Returns the exit code; a start that fails also leaves its reason for the operator."""
+    # Does nothing where logging is set up already.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    began = time.monotonic()
+    server = Server(request)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(server.run())
+            code: int = ExitCode.OK
+        except Exception as error:
+            code = _leave(error, time.monotonic() - began)
+    if not server.idle:
+        # Threads are still inside ONNX Runtime. Waiting for them could take for ever, and unloading the library under
+        # them ends in a segmentation fault, so that nothing is unloaded.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+class Server:
+    """The process's parts, in the order in which they start and stop."""
+
+    def __init__(self, request: ServeRequest) -> None:
+        self._request = request
+        self._service = Service(request)
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.ready = threading.Event()
+        self.ports: tuple[int, int, int] = (0, 0, 0)
+        self.idle = True
+
+    async def run(self) -> None:
+        """Serve until stop is called. Raises StageError when the model cannot be served."""
+        self._loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self._stop.set)
+        listeners = await self._listen()
+        try:
+            if await self._load():
+                self.ready.set()
+                await self._stop.wait()
+        finally:
+            await self._drain(listeners)
+
+    def stop(self) -> None:
+        """Begin to drain. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def _listen(self) -> "list[_Listener]":
+        request, service = self._request, self._service
+        made: list[Any] = []
+        try:
+            made.append(Listener(HttpProtocol(service), request.host, request.http_port))
+            made.append(GrpcListener(service, request.host, request.grpc_port))
+            made.append(Listener(Metrics(service), request.host, request.metrics_port))
+        except (OSError, RuntimeError) as error:
+            await asyncio.gather(*(listener.stop(0.0) for listener in made))
+            raise StageError(
+                "PortUnavailable",
+                f"cannot listen on {request.host}, ports {request.http_port}, {request.grpc_port} and "
+                f"{request.metrics_port}: {error}",
+                "End what else listens there, or choose other ports.",
+                retry=True,
+            ) from error
+        self.ports = (made[0].port, made[1].port, made[2].port)
+        for listener in made:
+            await listener.start()
+        return made
+
+    async def _load(self) -> bool:
+        """Load and prove the model. False when the server was stopped meanwhile."""
+
+        def load() -> tuple[models.Model, bool]:
+            model = models.load(self._request)
+            return model, selftest.run(model, self._request)
+
+        began = time.monotonic()
+        self.idle = False
+        loading = _in_daemon_thread(load)
+        stopping = asyncio.create_task(self._stop.wait())
+        first: list[asyncio.Future[Any]] = [loading, stopping]
+        try:
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if not loading.done():
+            return False  # and not idle: building an engine may take minutes
+        self.idle = True
+        model, join = loading.result()
+        self._service.open(model, join)
+        log.info(
+            "%s is ready after %.1f s on %s (%s %% of its nodes): HTTP %d, gRPC %d, metrics %d",
+            *(self._request.name, time.monotonic() - began, model.use.name, model.use.share_percent),
+            *self.ports,
+        )
+        return True
+
+    async def _drain(self, listeners: "list[_Listener]") -> None:
+        """Not ready at once; connections are accepted a little longer, then requests in flight finish."""
+        deadline = time.monotonic() + limits.DRAIN_SECONDS
+        if self._service.ready:
+            log.info("draining")
+            self._service.draining = True
+            await asyncio.sleep(limits.LAME_DUCK_SECONDS)
+        left = max(0.0, deadline - time.monotonic())
+        grace = left if self.ready.is_set() else 0.0
+        await asyncio.gather(*(listener.stop(grace) for listener in listeners))
+        self.idle = self._service.close() and self.idle
+
+
+class _Listener(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self, grace: float) -> None: ...
+
+
+def _in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
+    """Like asyncio.to_thread, but the process can end while the function runs."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, result, error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return future
+
+
+def _leave(error: Exception, seconds: float) -> int:
+    """Leave the reason where the operator reads it, and in the log. Returns the exit code."""
+    if isinstance(error, StageError):
+        failure, retry = error.failure, error.retry
+    else:
+        log.error("the server failed", exc_info=error)
+        hint = "This is a defect of onnxmodel: please report it with the log."
+        failure, retry = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint), False
+    left = Outcome("serve", round(seconds, 3), failure=failure, retry=retry)
+    outcome.print_failure(failure)
+    outcome.write_termination_message(left)
+    return outcome.exit_code(left)

@@ -1,0 +1,113 @@
+"""The model: its sessions, what they take and give, and how one of them runs."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime.errors import StageError, out_of_memory
+from onnxmodel_runtime.server.datatypes import ONNX_RUNTIME, Array
+from onnxmodel_runtime.server.errors import Code, Reason, ServerError
+from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
+from onnxmodel_runtime.session import open_session
+
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "bad allocation")  # CUDA, arenas, the C++ library
+
+
+class Instance:
+    """One session. It runs in one thread at a time; ONNX Runtime lets the interpreter go while it does."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._options = ort.RunOptions()
+
+    def run(self, outputs: Sequence[str], inputs: Outputs) -> dict[str, Array]:
+        """Run the model. Raises ServerError with ONNX Runtime's own words."""
+        try:
+            arrays = self._session.run(list(outputs), inputs, self._options)
+        except MemoryError:
+            raise
+        except Exception as error:  # ONNX Runtime has an exception class for each status, without a common base
+            text = " ".join(str(error).split())
+            raise ServerError(f"onnx runtime error: {text}", Code.INTERNAL, Reason.BACKEND) from error
+        return dict(zip(outputs, arrays, strict=True))
+
+    def terminate(self) -> None:
+        """Make the run in progress fail at its next node, and every later one at once."""
+        self._options.terminate = True
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded model. use: the provider that runs it."""
+
+    spec: ModelSpec
+    instances: tuple[Instance, ...]
+    use: ProviderUse
+
+
+def load(request: ServeRequest) -> Model:
+    """Check the file, then open a session for every instance. Raises StageError."""
+    path = Path(request.model)
+    _check_digest(path, request.sha256)
+    opened = []
+    for _ in range(max(1, request.instances)):
+        try:
+            opened.append(open_session(path, request.providers, request.graph_level))
+        except StageError:
+            raise
+        except Exception as error:
+            if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _OUT_OF_MEMORY):
+                raise out_of_memory("loading the model", str(error)) from error
+            raise StageError(
+                "LoadFailed",
+                f"ONNX Runtime cannot load {path}: {error}",
+                "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
+            ) from error
+    spec = describe(request.name, opened[0].session, request.max_batch_size)
+    return Model(spec, tuple(Instance(loaded.session) for loaded in opened), opened[0].use)
+
+
+def describe(name: str, session: Any, max_batch_size: int) -> ModelSpec:
+    """What the session takes and gives. The first axis is a batch when it is dynamic for every input."""
+    inputs = tuple(_tensor(value, "input") for value in session.get_inputs())
+    outputs = tuple(_tensor(value, "output") for value in session.get_outputs())
+    batched = bool(inputs) and all(tensor.shape[:1] == (-1,) for tensor in inputs)
+    return ModelSpec(name, inputs, outputs, max(0, max_batch_size) if batched else 0)
+
+
+def _tensor(value: Any, what: str) -> Tensor:
+    datatype = ONNX_RUNTIME.get(value.type)
+    if datatype is None:
+        raise StageError(
+            "UnsupportedDatatype",
+            f"{what} {value.name!r} is a {value.type}, which the ONNX Runtime server cannot exchange with clients",
+            "Cast it inside the model to a datatype of the Open Inference Protocol that numpy has, FP32 or FP16 for "
+            "BF16, or export the model with tensors where it gives sequences or maps.",
+        )
+    # A name or None stands for a dynamic axis.
+    return Tensor(value.name, datatype, tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape))
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StageError(
+            "ModelUnreadable",
+            f"{path} cannot be read: {error.strerror or error}",
+            "Check that the artifacts volume is mounted and holds the optimized model.",
+            retry=True,
+        ) from error
+    if actual != expected:
+        raise StageError(
+            "DigestMismatch",
+            f"{path} has the sha256 {actual}, and {expected or 'none'} was proven",
+            "The artifact was changed or damaged after it was proven: run the pipeline again.",
+            "sha256",
+        )

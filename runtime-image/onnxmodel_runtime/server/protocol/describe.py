@@ -1,0 +1,70 @@
+"""What the server says of itself and of its model, as plain data: REST sends it as JSON, gRPC fills its messages from it."""
+
+from importlib import metadata
+from typing import Any
+
+from onnxmodel_runtime.contract import ProviderUse, Tensor
+from onnxmodel_runtime.server.datatypes import triton
+from onnxmodel_runtime.server.protocol.request import VERSION, ModelSpec
+
+PLATFORM = "onnxruntime_onnx"
+# What works in full. "model_repository" is missing: the index can be asked for, models cannot be loaded by clients.
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+
+
+def server() -> dict[str, Any]:
+    """Server metadata."""
+    try:
+        version = metadata.version("onnxmodel-operator")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        version = "0"
+    return {"name": "onnxmodel", "version": version, "extensions": list(EXTENSIONS)}
+
+
+def model(spec: ModelSpec) -> dict[str, Any]:
+    """Model metadata. Shapes are whole, the batch axis included."""
+    return {
+        "name": spec.name,
+        "versions": [VERSION],
+        "platform": PLATFORM,
+        "inputs": [_metadata(tensor) for tensor in spec.inputs],
+        "outputs": [_metadata(tensor) for tensor in spec.outputs],
+    }
+
+
+def config(spec: ModelSpec, use: ProviderUse, instances: int, delay: int) -> dict[str, Any]:
+    """Model configuration in Triton's shape, with the provider that serves in `parameters`."""
+    # Triton's batch axis is one of all tensors. A model whose outputs have another first axis is none to its clients.
+    batched = spec.max_batch_size > 0 and all(tensor.shape[:1] == (-1,) for tensor in spec.outputs)
+    answer: dict[str, Any] = {
+        "name": spec.name,
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": spec.max_batch_size if batched else 0,
+        "input": [_config(tensor, batched) for tensor in spec.inputs],
+        "output": [_config(tensor, batched) for tensor in spec.outputs],
+        "instance_group": [{"count": instances, "kind": "KIND_CPU" if use.name == "CPU" else "KIND_GPU"}],
+        "default_model_filename": "model.onnx",
+        "parameters": {
+            "execution_provider": {"string_value": use.name},
+            "execution_provider_share": {"string_value": str(float(use.share_percent))},
+        },
+    }
+    if batched and delay:
+        answer["dynamic_batching"] = {"max_queue_delay_microseconds": delay}
+    return answer
+
+
+def index(name: str, ready: bool, reason: str) -> list[dict[str, str]]:
+    """The repository's index: one model."""
+    return [{"name": name, "version": VERSION, "state": "READY" if ready else "UNAVAILABLE", "reason": reason}]
+
+
+def _metadata(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+
+
+def _config(tensor: Tensor, batched: bool) -> dict[str, Any]:
+    dims = tensor.shape[1:] if batched else tensor.shape
+    return {"name": tensor.name, "data_type": triton(tensor.datatype), "dims": list(dims)}

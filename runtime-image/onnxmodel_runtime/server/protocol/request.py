@@ -1,0 +1,208 @@
+"""A request as the model sees it, and the checks that lead there: the same for HTTP and gRPC, in Triton's words and order.
+
+Shape and datatype are judged before a single element is converted, so that a bad request costs next to nothing.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxmodel_runtime.contract import Tensor
+from onnxmodel_runtime.server.datatypes import NUMPY, Array, unpack_bytes
+from onnxmodel_runtime.server.errors import Code, ServerError
+
+MAX_ELEMENTS = (1 << 63) - 1
+MAX_RANK = 64  # numpy's; and the product of a million dimensions would take minutes
+VERSION = "1"  # a revision is a Deployment of its own: the server has one version
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What clients may ask of the model. max_batch_size 0: the first axis is not a batch, nothing is limited."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    max_batch_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A checked request. inputs: in the model's order; outputs: in the client's; rows: length of the batch axis, or 1."""
+
+    id: str
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+
+
+Outputs = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class RawInput:
+    """An input as it came. convert makes the array once the rest of the request is known to be right."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    convert: "Callable[[RawInput, ModelSpec], Array]"
+
+
+def build(spec: ModelSpec, request_id: str, inputs: Sequence[RawInput], outputs: Sequence[str]) -> InferRequest:
+    """Check the request against the model, then convert its inputs."""
+    try:
+        wanted = _outputs(spec, outputs)
+        by_name = _by_name(spec, inputs)
+        rows = _rows(spec, by_name)
+        for tensor in spec.inputs:
+            _match(spec, tensor, by_name[tensor.name])
+        arrays = {tensor.name: by_name[tensor.name].convert(by_name[tensor.name], spec) for tensor in spec.inputs}
+    except ServerError as error:
+        if not request_id:
+            raise
+        raise ServerError(f"[request id: {request_id[:100]}] {error.message}", error.code, error.reason) from error
+    return InferRequest(request_id, arrays, wanted, rows)
+
+
+def dims(shape: Sequence[int]) -> str:
+    """A shape as Triton writes it."""
+    return "[" + ",".join(map(str, shape)) + "]"
+
+
+def unsupported(parameters: Mapping[str, Any], what: str) -> None:
+    """Refuse what a tensor's parameters may ask for and this server cannot do."""
+    if "shared_memory_region" in parameters:
+        raise ServerError(f"shared memory is not supported ({what}): send the data in the request", Code.UNSUPPORTED)
+    if parameters.get("classification"):
+        raise ServerError(f"classification is not supported ({what}): ask for the tensor itself", Code.UNSUPPORTED)
+
+
+def from_buffer(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
+    """The array of an input that came in binary form."""
+    if raw.datatype == "BYTES":
+        return _strings(buffer, raw, spec)
+    dtype = NUMPY[raw.datatype]
+    expected = math.prod(raw.shape) * dtype.itemsize
+    if len(buffer) != expected:
+        raise size_mismatch(raw, spec, expected, len(buffer))
+    if raw.datatype == "BOOL":  # any byte that is not 0 means true, and only 1 may reach a kernel
+        return np.not_equal(np.frombuffer(buffer, np.uint8), 0).reshape(raw.shape)
+    array = np.frombuffer(buffer, dtype).reshape(raw.shape)
+    # The JSON before it has any length, so that elements may lie at odd addresses. Kernels expect them aligned.
+    return array if array.flags.aligned else array.copy()
+
+
+def size_mismatch(raw: RawInput, spec: ModelSpec, expected: int, got: int) -> ServerError:
+    """The error for data that does not fill its shape; in bytes."""
+    return ServerError(
+        f"input byte size mismatch for input '{raw.name}' for model '{spec.name}'. Expected {expected}, got {got}"
+    )
+
+
+def texts(elements: Sequence[Any], raw: RawInput) -> Array:
+    """An array of strings. ONNX Runtime's Python API carries strings as text, so that other bytes cannot pass."""
+    array = np.empty(len(elements), np.object_)
+    try:
+        array[:] = [str(element, "utf-8") if not isinstance(element, str) else element for element in elements]
+    except UnicodeDecodeError as error:
+        raise ServerError(f"input '{raw.name}' holds a string that is not UTF-8: {error.reason}") from error
+    return array.reshape(raw.shape)
+
+
+def _strings(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
+    count = math.prod(raw.shape)
+    where = f"inference input '{raw.name}' for model '{spec.name}'"
+    elements: list[memoryview] = []
+    try:
+        for element in unpack_bytes(buffer):
+            elements.append(element)
+            if len(elements) > count:
+                raise ServerError(
+                    f"unexpected number of string elements {len(elements)} for {where}, expecting {count}"
+                )
+    except ValueError as error:
+        raise ServerError(f"incomplete string data for {where}, {error}") from error
+    if len(elements) != count:
+        raise ServerError(f"expected {count} string elements for {where}, got {len(elements)}")
+    return texts(elements, raw)
+
+
+def _outputs(spec: ModelSpec, outputs: Sequence[str]) -> tuple[str, ...]:
+    known = {tensor.name for tensor in spec.outputs}
+    seen: set[str] = set()
+    for name in outputs:
+        if name in seen:
+            raise ServerError(f"output '{name}' already exists in request")
+        if name not in known:
+            raise ServerError(f"unexpected inference output '{name}' for model '{spec.name}'")
+        seen.add(name)
+    return tuple(outputs) or tuple(tensor.name for tensor in spec.outputs)
+
+
+def _by_name(spec: ModelSpec, inputs: Sequence[RawInput]) -> dict[str, RawInput]:
+    by_name: dict[str, RawInput] = {}
+    for raw in inputs:
+        if raw.name in by_name:
+            raise ServerError(f"input '{raw.name}' already exists in request")
+        by_name[raw.name] = raw
+    if len(by_name) != len(spec.inputs):
+        missing = [tensor.name for tensor in spec.inputs if tensor.name not in by_name]
+        raise ServerError(
+            f"expected {len(spec.inputs)} inputs but got {len(by_name)} inputs for model '{spec.name}'. Got input(s) "
+            f"{_names(by_name)}, but missing required input(s) {_names(missing)}. Please provide all required input(s)."
+        )
+    known = {tensor.name for tensor in spec.inputs}
+    for name in by_name:
+        if name not in known:
+            raise ServerError(f"unexpected inference input '{name}' for model '{spec.name}'")
+    return by_name
+
+
+def _names(names: Any) -> str:
+    return "[" + ",".join(f"'{name}'" for name in names) + "]"
+
+
+def _rows(spec: ModelSpec, inputs: Mapping[str, RawInput]) -> int:
+    for raw in inputs.values():
+        if len(raw.shape) > MAX_RANK:
+            raise ServerError(f"invalid shape for input '{raw.name}': it has {len(raw.shape)} dimensions")
+        if any(dim < 0 for dim in raw.shape):
+            raise ServerError(
+                f"invalid shape for input '{raw.name}': shape {dims(raw.shape)} contains one or more invalid dimensions"
+            )
+        if math.prod(raw.shape) > MAX_ELEMENTS or any(dim > MAX_ELEMENTS for dim in raw.shape):
+            raise ServerError(
+                f"invalid shape for input '{raw.name}': shape {dims(raw.shape)} causes total element count to exceed "
+                f"maximum size of {MAX_ELEMENTS}"
+            )
+    if spec.max_batch_size == 0:
+        return 1
+    rows: int | None = None
+    for raw in inputs.values():
+        if not raw.shape:
+            raise ServerError(f"input '{raw.name}' has no shape but model requires batch dimension for '{spec.name}'")
+        if rows is not None and raw.shape[0] != rows:
+            raise ServerError(f"input '{raw.name}' batch size does not match other inputs for '{spec.name}'")
+        rows = raw.shape[0]
+    assert rows is not None  # a model without inputs has no batch axis, and so max_batch_size 0
+    if rows > spec.max_batch_size:
+        raise ServerError(f"inference request batch-size must be <= {spec.max_batch_size} for '{spec.name}'")
+    return rows
+
+
+def _match(spec: ModelSpec, tensor: Tensor, raw: RawInput) -> None:
+    if raw.datatype != tensor.datatype:
+        raise ServerError(
+            f"inference input '{raw.name}' data-type is '{raw.datatype}', but model '{spec.name}' expects "
+            f"'{tensor.datatype}'"
+        )
+    fits = len(raw.shape) == len(tensor.shape)
+    if not fits or any(want not in (-1, got) for want, got in zip(tensor.shape, raw.shape, strict=True)):
+        raise ServerError(
+            f"unexpected shape for input '{raw.name}' for model '{spec.name}'. Expected {dims(tensor.shape)}, got "
+            f"{dims(raw.shape)}."
+        )

@@ -1,0 +1,251 @@
+"""Inference over HTTP: JSON, with tensors inside it or behind it (extension "binary_tensor_data")."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from onnxmodel_runtime.server.datatypes import NUMPY, Array, pack_bytes
+from onnxmodel_runtime.server.errors import ServerError
+from onnxmodel_runtime.server.limits import MAX_JSON, MAX_JSON_DEPTH
+from onnxmodel_runtime.server.protocol.request import (
+    VERSION,
+    InferRequest,
+    ModelSpec,
+    Outputs,
+    RawInput,
+    build,
+    from_buffer,
+    size_mismatch,
+    texts,
+    unsupported,
+)
+
+LENGTH_HEADER = "Inference-Header-Content-Length"
+_TOO_DEEP = f"JSON nesting depth exceeds maximum allowed limit ({MAX_JSON_DEPTH})"
+_JSON_TYPES: dict[str, frozenset[type]] = {"b": frozenset({bool}), "f": frozenset({int, float}), "O": frozenset({str})}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A request, and which of its outputs are wanted in binary form."""
+
+    request: InferRequest
+    binary: frozenset[str]
+
+
+def header_length(header: str | None, body_length: int) -> int | None:
+    """The length of the JSON part. None: there is no header, all is JSON. 0: there is no JSON, the body is the tensor."""
+    if header is None:
+        return None
+    # int() takes spaces, underscores and signs; so many digits are no length in any case.
+    length = int(header) if header.isascii() and header.isdigit() and len(header) < 20 else -1
+    if not 0 <= length <= body_length:
+        raise ServerError(f"inference header size should be in range (0, {body_length}), got: {header}")
+    return length
+
+
+def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
+    """A request from its body. length: as header_length gives it."""
+    if length == 0:
+        return _decode_raw(spec, body)
+    data = memoryview(body)
+    head, rest = data[:length], data[length:] if length is not None else memoryview(b"")
+    if len(head) > MAX_JSON:
+        raise ServerError(
+            f"request JSON size of {len(head)} bytes exceeds the maximum allowed input size of {MAX_JSON} bytes"
+        )
+    document = _object(_parse(head), "the request")
+    request_id = document.get("id", "")
+    if not isinstance(request_id, str):
+        raise ServerError("Unable to parse 'id': a string is expected")
+    default = _binary_default(document)
+
+    inputs: list[RawInput] = []
+    for item in _list(document.get("inputs"), "inputs"):
+        raw, rest = _input(spec, item, rest, length is not None)
+        inputs.append(raw)
+    if len(rest):
+        raise ServerError(f"unexpected additional input data for model '{spec.name}'")
+
+    names: list[str] = []
+    binary: set[str] = set()
+    for item in _list(document.get("outputs", []), "outputs"):
+        name = _string(item, "name")
+        parameters = _object(_object(item, "outputs").get("parameters", {}), "parameters")
+        unsupported(parameters, f"output '{name}'")
+        names.append(name)
+        if _flag(parameters, "binary_data", default):
+            binary.add(name)
+    request = build(spec, request_id, inputs, names)
+    return Decoded(request, frozenset(binary if names else request.outputs if default else ()))
+
+
+def encode(spec: ModelSpec, decoded: Decoded, outputs: Outputs) -> tuple[bytes, int | None]:
+    """The answer's body, and the length of its JSON part when tensors follow it."""
+    described: list[dict[str, Any]] = []
+    blobs: list[Any] = []
+    datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
+    for name in decoded.request.outputs:
+        array, datatype = outputs[name], datatypes[name]
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        if name in decoded.binary:
+            blob: Any = pack_bytes(array.flat) if datatype == "BYTES" else np.ascontiguousarray(array)
+            entry["parameters"] = {"binary_data_size": memoryview(blob).nbytes}
+            blobs.append(blob)
+        elif datatype == "FP16":
+            raise ServerError(
+                "sending FP16 data via JSON is not supported. Please use the binary data format for output"
+            )
+        else:
+            entry["data"] = array.ravel().tolist()
+        described.append(entry)
+    answer: dict[str, Any] = {"model_name": spec.name, "model_version": VERSION, "outputs": described}
+    if decoded.request.id:
+        answer["id"] = decoded.request.id
+    head = json.dumps(answer, separators=(",", ":")).encode()
+    return (b"".join([head, *blobs]), len(head)) if blobs else (head, None)
+
+
+def _decode_raw(spec: ModelSpec, body: bytes) -> Decoded:
+    """A body that is nothing but the only input: its shape follows from the length."""
+    if len(spec.inputs) != 1:
+        raise ServerError(
+            f"Raw request must only have 1 input (found 1) to be deduced but got {len(spec.inputs)} inputs in "
+            f"'{spec.name}' model configuration"
+        )
+    tensor = spec.inputs[0]
+    shape = list(tensor.shape)
+    if spec.max_batch_size:
+        shape[0] = 1
+    unknown = [axis for axis, dim in enumerate(shape) if dim < 0]
+    if len(unknown) > 1:
+        raise ServerError(
+            f"The shape of the raw input '{tensor.name}' can not be deduced because there are more than one "
+            "variable-sized dimension"
+        )
+    known = math.prod(dim for dim in shape if dim >= 0)
+    buffer = memoryview(body)
+    if tensor.datatype == "BYTES":
+        if unknown or known != 1:
+            raise ServerError(f"For BYTE datatype raw input '{tensor.name}', the model must have input shape [1]")
+        buffer = memoryview(len(body).to_bytes(4, "little") + body)
+    elif unknown:
+        shape[unknown[0]] = len(body) // max(1, known * NUMPY[tensor.datatype].itemsize)
+    raw = RawInput(tensor.name, tensor.datatype, tuple(shape), partial(from_buffer, buffer))
+    request = build(spec, "", [raw], [])
+    return Decoded(request, frozenset(request.outputs))
+
+
+def _input(spec: ModelSpec, item: Any, rest: memoryview, has_binary: bool) -> tuple[RawInput, memoryview]:
+    name, datatype = _string(item, "name"), _string(item, "datatype")
+    shape = _list(item.get("shape"), "shape")
+    if any(type(dim) is not int for dim in shape):
+        raise ServerError(f"Unable to parse 'shape' of input '{name}': integers are expected")
+    parameters = _object(item.get("parameters", {}), "parameters")
+    unsupported(parameters, f"input '{name}'")
+    if "binary_data_size" not in parameters:
+        if "data" not in item:
+            raise ServerError(f"Unable to parse 'data': input '{name}' has none")
+        return RawInput(name, datatype, tuple(shape), partial(_from_json, item["data"])), rest
+    size = parameters["binary_data_size"]
+    if type(size) is not int or size < 0:
+        raise ServerError(f"Unable to parse 'binary_data_size' of input '{name}': an integer from 0 on is expected")
+    if "data" in item:
+        raise ServerError(f"unexpected 'data' for input '{name}', 'binary_data_size' says that it follows the JSON")
+    if not has_binary and size:
+        raise ServerError(
+            f"must specify valid '{LENGTH_HEADER}' in request header and 'binary_data_size' when passing inputs in "
+            "binary data format"
+        )
+    if size > len(rest):
+        raise ServerError(
+            f"unexpected size for input '{name}', expecting {size - len(rest)} additional bytes for model '{spec.name}'"
+        )
+    return RawInput(name, datatype, tuple(shape), partial(from_buffer, rest[:size])), rest[size:]
+
+
+def _from_json(data: Any, raw: RawInput, spec: ModelSpec) -> Array:
+    if raw.datatype == "FP16":
+        raise ServerError(
+            f"receiving FP16 data via JSON is not supported. Please use the binary data format for input {raw.name}"
+        )
+    where = f"Unable to parse 'data' of input '{raw.name}'"
+    dtype = NUMPY[raw.datatype]
+    flat = _flatten(_list(data, f"data' of input '{raw.name}"))
+    # numpy alone would turn "1" into 1, 1.5 into 1 and true into 1.0 without a word.
+    strange = set(map(type, flat)) - _JSON_TYPES.get(dtype.kind, frozenset({int}))
+    if strange:
+        raise ServerError(f"{where}: {raw.datatype} cannot hold {min(kind.__name__ for kind in strange)}")
+    expected = math.prod(raw.shape)
+    if len(flat) != expected:
+        raise size_mismatch(raw, spec, expected * dtype.itemsize, len(flat) * dtype.itemsize)
+    if raw.datatype == "BYTES":
+        return texts(flat, raw)
+    try:
+        with np.errstate(over="ignore"):  # 1e300 as FP32 is infinite, as it is for Triton
+            return np.array(flat, dtype).reshape(raw.shape)
+    except OverflowError as error:
+        raise ServerError(f"{where}: {error}") from error
+
+
+def _flatten(data: list[Any]) -> list[Any]:
+    depth = 1
+    while data and isinstance(data[0], list):
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            raise ServerError(_TOO_DEEP)
+        if set(map(type, data)) != {list}:
+            raise ServerError("Unable to parse 'data': lists and values stand side by side")
+        data = list(chain.from_iterable(data))
+    return data
+
+
+def _parse(head: memoryview) -> Any:
+    try:
+        return json.loads(str(head, "utf-8"))
+    except RecursionError as error:
+        raise ServerError(_TOO_DEEP) from error
+    except ValueError as error:  # not UTF-8, not JSON, or a number with thousands of digits
+        raise ServerError(f"failed to parse the request JSON: {error}") from error
+
+
+def _binary_default(document: Mapping[str, Any]) -> bool:
+    parameters = _object(document.get("parameters", {}), "parameters")
+    for key in parameters:
+        if key.startswith("triton_"):
+            raise ServerError(
+                "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
+            )
+    return _flag(parameters, "binary_data_output", False)
+
+
+def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
+    value = parameters.get(key, default)
+    if not isinstance(value, bool):
+        raise ServerError(f"Unable to parse '{key}': true or false is expected")
+    return value
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ServerError(f"Unable to parse '{what}': an object is expected")
+    return value
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ServerError(f"Unable to parse '{what}': a list is expected")
+    return value
+
+
+def _string(item: Any, key: str) -> str:
+    value = _object(item, "inputs or outputs").get(key)
+    if not isinstance(value, str):
+        raise ServerError(f"Unable to parse '{key}': a string is expected")
+    return value

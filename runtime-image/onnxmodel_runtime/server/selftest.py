@@ -1,0 +1,87 @@
+"""The proof before traffic: every instance answers the probe file as the original model did."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from onnxmodel_runtime import parity, probefile
+from onnxmodel_runtime.contract import ServeRequest, Tolerance
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.server.datatypes import NUMPY, Array
+from onnxmodel_runtime.server.errors import ServerError
+from onnxmodel_runtime.server.model import Model
+
+log = logging.getLogger("onnxmodel.server")
+_HINT = (
+    "This machine, provider or driver computes differently: compare spec.serving with where the model was optimized."
+)
+
+
+def run(model: Model, request: ServeRequest) -> bool:
+    """Probe and warm up. Raises StageError when an answer differs.
+
+    Returns whether rows of different requests may be computed together: the probe is given in one batch with as many rows
+    of zeros, and must answer as it did alone.
+    """
+    if not request.probe:
+        _warm_up(model)
+        return True
+    inputs, expected = probefile.read(Path(request.probe))
+    if not expected:
+        raise StageError("ProbeUnreadable", f"the probe file {request.probe} holds no output", "Optimize again.")
+    for number, instance in enumerate(model.instances):
+        try:
+            answers = instance.run(list(expected), inputs)
+        except ServerError as error:
+            raise StageError("SelfTestFailed", f"the probe cannot be run: {error}", _HINT) from error
+        if difference := _difference(answers, expected, request.tolerance):
+            raise StageError("SelfTestFailed", f"instance {number} answers the probe differently: {difference}", _HINT)
+    return not request.max_queue_delay_microseconds or _rows_are_independent(model, inputs, expected, request.tolerance)
+
+
+def _difference(answers: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> str:
+    found = parity.compare(answers, expected, bound)
+    return "" if found.passed else parity.explain(found, bound)
+
+
+def _rows_are_independent(
+    model: Model, inputs: Mapping[str, Array], expected: Mapping[str, Array], tolerance: Tolerance
+) -> bool:
+    if not model.spec.max_batch_size:
+        return False
+    joined = {name: np.concatenate([array, _zeros_like(array)]) for name, array in inputs.items()}
+    try:
+        answers = model.instances[0].run(list(expected), joined)
+    except ServerError as error:
+        difference = error.message
+    else:
+        rows = len(next(iter(inputs.values())))
+        whole = next((name for name, array in answers.items() if array.shape[:1] != (2 * rows,)), "")
+        own = {name: array[:rows] for name, array in answers.items()} if not whole else {}
+        difference = f"output {whole!r} has no batch axis" if whole else _difference(own, expected, tolerance)
+    if difference:
+        log.warning("requests are not batched, rows of one batch influence each other: %s", difference)
+    return not difference
+
+
+def _warm_up(model: Model) -> None:
+    inputs = {
+        tensor.name: _zeros(tensor.datatype, [1 if dim < 0 else dim for dim in tensor.shape])
+        for tensor in model.spec.inputs
+    }
+    for instance in model.instances:
+        try:
+            instance.run([tensor.name for tensor in model.spec.outputs], inputs)
+        except ServerError as error:
+            # The inputs are made up and need not be right for this model: that proves nothing against it.
+            log.warning("the warm-up with generated inputs failed: %s", error)
+
+
+def _zeros(datatype: str, shape: list[int]) -> Array:
+    return np.full(shape, "", np.object_) if datatype == "BYTES" else np.zeros(shape, NUMPY[datatype])
+
+
+def _zeros_like(array: Array) -> Array:
+    return np.full(array.shape, "", np.object_) if array.dtype.kind == "O" else np.zeros_like(array)

@@ -1,0 +1,126 @@
+"""What both fronts offer: the model by name, its state, and one way to answer an inference."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any, TypeVar
+
+from onnxmodel_runtime.contract import ServeRequest
+from onnxmodel_runtime.server.errors import Code, Reason, ServerError
+from onnxmodel_runtime.server.limits import MAX_QUEUE, OFF_LOOP
+from onnxmodel_runtime.server.model import Model
+from onnxmodel_runtime.server.protocol import describe
+from onnxmodel_runtime.server.protocol.request import VERSION, InferRequest, ModelSpec, Outputs
+from onnxmodel_runtime.server.recorder import Recorder
+from onnxmodel_runtime.server.scheduler import Scheduler
+
+log = logging.getLogger("onnxmodel.server")
+T = TypeVar("T")
+
+Encode = Callable[[Outputs], T]
+Decode = Callable[[ModelSpec], tuple[InferRequest, Encode[T]]]
+
+
+class Service:
+    """One model, from loading to draining. It lives on the event loop."""
+
+    def __init__(self, request: ServeRequest) -> None:
+        self._request = request
+        self._model: Model | None = None
+        self._scheduler: Scheduler | None = None
+        self.recorder = Recorder(request.name)
+        self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether traffic should come here."""
+        return self._model is not None and not self.draining
+
+    def open(self, model: Model, join: bool) -> None:
+        """The model is loaded and proven: answer from now on."""
+        delay = self._request.max_queue_delay_microseconds / 1e6
+        self._scheduler = Scheduler(model, self.recorder, limit=MAX_QUEUE, delay=delay, join=join)
+        self._model = model
+
+    def close(self) -> bool:
+        """Stop executions. Whether there were none."""
+        return self._scheduler.close() if self._scheduler else True
+
+    def is_ready(self, name: str, version: str) -> bool:
+        """Whether the model answers. Raises ServerError when there is no such model."""
+        self._check(name, version)
+        return self.ready
+
+    def metadata(self, name: str, version: str) -> dict[str, Any]:
+        """Model metadata."""
+        return describe.model(self._get(name, version).spec)
+
+    def config(self, name: str, version: str) -> dict[str, Any]:
+        """Model configuration."""
+        model = self._get(name, version)
+        delay = self._request.max_queue_delay_microseconds
+        return describe.config(model.spec, model.use, len(model.instances), delay)
+
+    def statistics(self, name: str, version: str) -> list[dict[str, Any]]:
+        """Statistics of the model; of all models when no name is given."""
+        if name:
+            self._check(name, version)
+        return [self.recorder.statistics()]
+
+    def index(self, only_ready: bool) -> list[dict[str, str]]:
+        """The repository's index."""
+        reason = "" if self.ready else "unloading" if self.draining else "loading"
+        return [] if only_ready and not self.ready else describe.index(self._request.name, self.ready, reason)
+
+    async def infer(self, name: str, version: str, size: int, decode: Decode[T]) -> T:
+        """Decode a request of so many bytes, run it, and encode the answer. Raises ServerError."""
+        started = perf_counter_ns()
+        spec = self._get(name, version).spec
+        assert self._scheduler is not None
+        try:
+            request, encode = await _call(size, decode, spec)
+            answer = await self._scheduler.infer(request)
+            result = await _call(sum(array.nbytes for array in answer.outputs.values()), encode, answer.outputs)
+        except BaseException as error:
+            self.recorder.failure(_reason(error), perf_counter_ns() - started)
+            if isinstance(error, ServerError | asyncio.CancelledError) or not isinstance(error, Exception):
+                raise
+            if not isinstance(error, MemoryError):
+                log.error("an inference failed", exc_info=error)
+            kind = "memory ran out" if isinstance(error, MemoryError) else f"unexpected {type(error).__name__}"
+            raise ServerError(f"the inference failed: {kind}", Code.INTERNAL, Reason.BACKEND) from error
+        self.recorder.success(request.rows, perf_counter_ns() - started, answer.queue, answer.compute)
+        return result
+
+    def _check(self, name: str, version: str) -> None:
+        if name != self._request.name:
+            raise ServerError(f"Request for unknown model: '{name}' is not found")
+        if version not in ("", VERSION):
+            if not (version.isascii() and version.isdigit() and int(version[:20]) > 0):
+                raise ServerError(
+                    f"failed to get model version from specified version string '{version}', version should be an "
+                    "integral value > 0"
+                )
+            raise ServerError(f"Request for unknown model: '{name}' version {version} is not found", Code.NOT_FOUND)
+
+    def _get(self, name: str, version: str) -> Model:
+        self._check(name, version)
+        if self._model is None:
+            raise ServerError(
+                f"Request for unknown model: '{name}' version {VERSION} is not at ready state", Code.UNAVAILABLE
+            )
+        return self._model
+
+
+async def _call(size: int, function: Callable[[Any], T], argument: Any) -> T:
+    """Call the function, in a thread when there is much to do."""
+    if size < OFF_LOOP:
+        return function(argument)
+    return await asyncio.to_thread(function, argument)
+
+
+def _reason(error: BaseException) -> Reason:
+    if isinstance(error, ServerError):
+        return error.reason
+    return Reason.CANCELED if isinstance(error, asyncio.CancelledError) else Reason.BACKEND

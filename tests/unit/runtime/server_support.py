@@ -1,0 +1,203 @@
+"""Models and running servers for the server's tests."""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import uvloop
+from onnx import TensorProto, helper
+
+from onnxmodel_runtime.contract import ServeRequest
+from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.server.main import Server
+
+HOST = "127.0.0.1"
+DATATYPES = tuple(name for name, datatype in BY_NAME.items() if datatype.numpy)
+
+
+def tensor(name: str, datatype: str, shape: list[Any]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, BY_NAME[datatype].onnx, shape)
+
+
+def save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: Any = ()) -> Path:
+    graph = helper.make_graph(nodes, "test", inputs, outputs, list(initializers))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def pair(directory: Path) -> Path:
+    """y = x + x, u = t: two inputs, of which one holds strings."""
+    return save(
+        directory / "pair.onnx",
+        [helper.make_node("Add", ["x", "x"], ["y"]), helper.make_node("Identity", ["t"], ["u"])],
+        [tensor("x", "FP32", ["batch", 3]), tensor("t", "BYTES", ["batch", 1])],
+        [tensor("y", "FP32", ["batch", 3]), tensor("u", "BYTES", ["batch", 1])],
+    )
+
+
+def double(directory: Path, columns: int | str = 3) -> Path:
+    """y = x + x."""
+    return save(
+        directory / "double.onnx",
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        [tensor("x", "FP32", ["batch", columns])],
+        [tensor("y", "FP32", ["batch", columns])],
+    )
+
+
+def identity(directory: Path, datatypes: tuple[str, ...] = DATATYPES) -> Path:
+    """in_D -> out_D for every datatype."""
+    return save(
+        directory / "identity.onnx",
+        [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in datatypes],
+        [tensor(f"in_{name}", name, ["batch", "n"]) for name in datatypes],
+        [tensor(f"out_{name}", name, ["batch", "n"]) for name in datatypes],
+    )
+
+
+def reduced(directory: Path) -> Path:
+    """The sum over the batch, which claims to have a row for each of its rows."""
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [0])
+    return save(
+        directory / "reduced.onnx",
+        [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=1)],
+        [tensor("x", "FP32", ["batch", 3])],
+        [tensor("y", "FP32", ["rows", 3])],
+        [axes],
+    )
+
+
+def centred(directory: Path) -> Path:
+    """y = x - the mean over the batch: the right shape, and yet rows influence each other."""
+    return save(
+        directory / "centred.onnx",
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        [tensor("x", "FP32", ["batch", 3])],
+        [tensor("y", "FP32", ["batch", 3])],
+    )
+
+
+def gather(directory: Path) -> Path:
+    """y = table[x]: fails at run time when x is out of bounds."""
+    table = helper.make_tensor("table", TensorProto.FLOAT, [4], [0, 10, 20, 30])
+    return save(
+        directory / "gather.onnx",
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        [tensor("x", "INT64", ["batch", 1])],
+        [tensor("y", "FP32", ["batch", 1])],
+        [table],
+    )
+
+
+def slow(directory: Path) -> Path:
+    """Counts to n, which takes as long as n is large."""
+    one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_in"], ["go_out"]), helper.make_node("Add", ["sum_in", "one"], ["sum_out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_in", TensorProto.INT64, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_out", TensorProto.INT64, [1]),
+        ],
+        [one],
+    )
+    return save(
+        directory / "slow.onnx",
+        [helper.make_node("Loop", ["n", "go", "zero"], ["y"], body=body)],
+        [tensor("n", "INT64", [1])],
+        [tensor("y", "INT64", [1])],
+        [
+            helper.make_tensor("go", TensorProto.BOOL, [], [True]),
+            helper.make_tensor("zero", TensorProto.INT64, [1], [0]),
+        ],
+    )
+
+
+def probe(path: Path, inputs: dict[str, Any], outputs: dict[str, Any]) -> str:
+    arrays = {f"input:{name}": value for name, value in inputs.items()}
+    arrays |= {f"output:{name}": value for name, value in outputs.items()}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return str(path)
+
+
+def request(path: Path, **fields: Any) -> ServeRequest:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+    return ServeRequest(**{"name": path.stem, "model": str(path), "sha256": sha256, "host": HOST, **ports, **fields})
+
+
+@contextlib.contextmanager
+def in_thread(asked: ServeRequest) -> Iterator[Server]:
+    """A server in this process, on free ports."""
+    server = Server(asked)
+
+    def run() -> None:
+        loop = uvloop.new_event_loop()
+        loop.run_until_complete(server.run())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert server.ready.wait(10)
+        yield server
+    finally:
+        server.stop()
+        thread.join()
+
+
+@contextlib.contextmanager
+def in_process(asked: ServeRequest, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A server of its own process, as it runs in a pod. Gives the process and its ports."""
+    fields = {name: getattr(asked, name) for name in ("name", "model", "sha256", "host", "probe", "instances")}
+    fields |= {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+    command = [sys.executable, "-m", "onnxmodel_runtime.server", "--request", json.dumps(fields)]
+    with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = next(line for line in process.stderr if "is ready" in line)
+            words = line.split(": HTTP ")[1].replace("gRPC ", "").replace("metrics ", "")
+            yield process, [int(port) for port in words.split(", ")]
+        finally:
+            process.kill()
+
+
+def call(
+    port: int, method: str, path: str, body: Any = b"", headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    """One HTTP request without any client library's opinion."""
+    connection = HTTPConnection(HOST, port, timeout=10)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def wait_until(condition: Any, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        time.sleep(0.005)

@@ -1,0 +1,334 @@
+"""Unmodified tritonclient in its four flavours against a server of its own process."""
+
+import asyncio
+import queue
+from collections.abc import Iterator
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.grpc.aio as triton_grpc_aio
+import tritonclient.http as triton_http
+import tritonclient.http.aio as triton_http_aio
+from tritonclient.utils import InferenceServerException
+
+from tests.unit.runtime import server_support as support
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+T = np.array([[b"caf\xc3\xa9"], [b""]], np.object_)
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
+    asked = support.request(support.pair(tmp_path_factory.mktemp("models")), instances=2)
+    with support.in_process(asked, ONNXMODEL_MAX_REQUEST_BYTES=str(8 << 20)) as (_, found):
+        yield found
+
+
+@pytest.fixture
+def http(ports: list[int]) -> Iterator[Any]:
+    with triton_http.InferenceServerClient(f"{support.HOST}:{ports[0]}", concurrency=16) as client:
+        yield client
+
+
+@pytest.fixture
+def grpc(ports: list[int]) -> Iterator[Any]:
+    with triton_grpc.InferenceServerClient(f"{support.HOST}:{ports[1]}") as client:
+        yield client
+
+
+def inputs(module: Any, x: Any = X, t: Any = T, **options: Any) -> list[Any]:
+    values = [module.InferInput("t", list(t.shape), "BYTES"), module.InferInput("x", list(x.shape), "FP32")]
+    values[0].set_data_from_numpy(t, **options)
+    values[1].set_data_from_numpy(x, **options)
+    return values
+
+
+def check(result: Any, factor: int = 2) -> None:
+    np.testing.assert_array_equal(result.as_numpy("y"), X * factor)
+    words = [word if isinstance(word, bytes) else word.encode() for word in result.as_numpy("u").flat]
+    assert words == list(T.flat)
+
+
+@pytest.mark.parametrize("version", ["", "1"])
+def test_http_metadata(http: Any, version: str) -> None:
+    assert http.is_server_live()
+    assert http.is_server_ready()
+    assert http.is_model_ready("pair", version)
+    assert http.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_configuration", "statistics"]
+    metadata = http.get_model_metadata("pair", version)
+    assert metadata == {
+        "name": "pair",
+        "versions": ["1"],
+        "platform": "onnxruntime_onnx",
+        "inputs": [
+            {"name": "x", "datatype": "FP32", "shape": [-1, 3]},
+            {"name": "t", "datatype": "BYTES", "shape": [-1, 1]},
+        ],
+        "outputs": [
+            {"name": "y", "datatype": "FP32", "shape": [-1, 3]},
+            {"name": "u", "datatype": "BYTES", "shape": [-1, 1]},
+        ],
+    }
+    config = http.get_model_config("pair", version)
+    assert (config["max_batch_size"], config["backend"]) == (32, "onnxruntime")
+    assert config["input"][1] == {"name": "t", "data_type": "TYPE_STRING", "dims": [1]}
+    assert config["parameters"] == {
+        "execution_provider": {"string_value": "CPU"},
+        "execution_provider_share": {"string_value": "100.0"},
+    }
+    assert http.get_inference_statistics("pair", version)["model_stats"][0]["version"] == "1"
+    assert len(http.get_inference_statistics()["model_stats"]) == 1
+    assert http.get_model_repository_index() == [{"name": "pair", "version": "1", "state": "READY", "reason": ""}]
+
+
+@pytest.mark.parametrize("version", ["", "1"])
+def test_grpc_says_the_same(http: Any, grpc: Any, version: str) -> None:
+    assert grpc.is_server_live()
+    assert grpc.is_server_ready()
+    assert grpc.is_model_ready("pair", version)
+    assert grpc.get_server_metadata(as_json=True) == http.get_server_metadata()
+    metadata = grpc.get_model_metadata("pair", version)
+    assert [list(tensor.shape) for tensor in metadata.inputs] == [[-1, 3], [-1, 1]]
+    config = grpc.get_model_config("pair", version).config
+    assert (config.max_batch_size, list(config.output[0].dims)) == (32, [3])
+    assert config.parameters["execution_provider"].string_value == "CPU"
+    assert grpc.get_inference_statistics("pair", version).model_stats[0].name == "pair"
+    assert grpc.get_model_repository_index().models[0].state == "READY"
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("packing", [None, "gzip", "deflate"])
+def test_http_infer(http: Any, binary: bool, packing: str | None) -> None:
+    wanted = [triton_http.InferRequestedOutput(name, binary_data=binary) for name in ("u", "y")]
+    result = http.infer(
+        *("pair", inputs(triton_http, binary_data=binary), "1", wanted, "r-1"),
+        request_compression_algorithm=packing,
+        response_compression_algorithm=packing,
+        parameters={"anything": "goes"},
+        headers={"x-some": "header"},
+        query_params={"some": "query"},
+        timeout=1_000_000,
+        priority=1,
+        sequence_id=7,
+    )
+    check(result)
+    assert result.get_response()["id"] == "r-1"
+    assert [output["name"] for output in result.get_response()["outputs"]] == ["u", "y"]
+    check(http.async_infer("pair", inputs(triton_http, binary_data=binary)).get_result())
+
+
+def test_http_some_outputs(http: Any) -> None:
+    result = http.infer("pair", inputs(triton_http), outputs=[triton_http.InferRequestedOutput("y")])
+    assert result.as_numpy("u") is None
+
+
+def test_large_answers_are_compressed(http: Any) -> None:
+    x = np.zeros((32, 3), np.float32)
+    t = np.array([["a" * 100_000]] * 32, np.object_)
+    result = http.infer("pair", inputs(triton_http, x, t), response_compression_algorithm="gzip")
+    assert result.as_numpy("u")[31, 0] == b"a" * 100_000
+
+
+@pytest.mark.parametrize("packing", [None, "gzip", "deflate"])
+def test_grpc_infer(grpc: Any, packing: str | None) -> None:
+    wanted = [triton_grpc.InferRequestedOutput("u"), triton_grpc.InferRequestedOutput("y")]
+    result = grpc.infer(
+        *("pair", inputs(triton_grpc), "1", wanted, "r-2"),
+        parameters={"anything": 1},
+        compression_algorithm=packing,
+        timeout=1_000_000,
+    )
+    check(result)
+    assert result.get_response().id == "r-2"
+    answers: queue.Queue[Any] = queue.Queue()
+    grpc.async_infer("pair", inputs(triton_grpc), lambda result, error: answers.put(error or result))
+    check(answers.get(timeout=10))
+
+
+def test_grpc_stream(grpc: Any) -> None:
+    answers: queue.Queue[Any] = queue.Queue()
+    grpc.start_stream(lambda result, error: answers.put(error or result))
+    grpc.async_stream_infer("pair", inputs(triton_grpc), request_id="1", enable_empty_final_response=True)
+    grpc.async_stream_infer("pair", inputs(triton_grpc)[:1], request_id="2")
+    grpc.async_stream_infer("pair", inputs(triton_grpc), request_id="3")
+    first, second, third = (answers.get(timeout=10) for _ in range(3))
+    grpc.stop_stream()
+    check(first)
+    assert first.get_response().parameters["triton_final_response"].bool_param
+    assert isinstance(second, InferenceServerException)
+    assert "expected 2 inputs but got 1 inputs" in str(second)
+    check(third)
+
+
+async def test_http_aio(ports: list[int]) -> None:
+    async with triton_http_aio.InferenceServerClient(f"{support.HOST}:{ports[0]}") as client:
+        assert await client.is_server_live()
+        assert await client.is_server_ready()
+        assert await client.is_model_ready("pair")
+        assert (await client.get_model_metadata("pair"))["platform"] == "onnxruntime_onnx"
+        assert (await client.get_server_metadata())["name"] == "onnxmodel"
+        assert (await client.get_model_config("pair"))["name"] == "pair"
+        assert (await client.get_model_repository_index())[0]["state"] == "READY"
+        for packing in (None, "gzip", "deflate"):
+            check(
+                await client.infer(
+                    "pair",
+                    inputs(triton_http_aio),
+                    request_compression_algorithm=packing,
+                    response_compression_algorithm=packing,
+                )
+            )
+        with pytest.raises(InferenceServerException, match="Request for unknown model: 'other' is not found"):
+            await client.infer("other", inputs(triton_http_aio))
+
+
+async def test_grpc_aio(ports: list[int]) -> None:
+    async with triton_grpc_aio.InferenceServerClient(f"{support.HOST}:{ports[1]}") as client:
+        assert await client.is_server_live()
+        assert await client.is_server_ready()
+        assert await client.is_model_ready("pair")
+        assert (await client.get_model_metadata("pair")).platform == "onnxruntime_onnx"
+        check(await client.infer("pair", inputs(triton_grpc_aio)))
+
+        async def requests() -> Any:
+            for number in range(3):
+                yield {"model_name": "pair", "inputs": inputs(triton_grpc_aio), "request_id": str(number)}
+
+        ids = []
+        async for result, error in client.stream_infer(requests()):
+            assert error is None
+            check(result)
+            ids.append(result.get_response().id)
+        assert ids == ["0", "1", "2"]
+
+
+async def test_sixteen_clients(ports: list[int]) -> None:
+    async def one(client: Any, module: Any, number: int) -> None:
+        for step in range(8):
+            x = np.full((1, 3), number * 100 + step, np.float32)
+            t = np.array([[str(number).encode()]], np.object_)
+            result = await client.infer("pair", inputs(module, x, t))
+            np.testing.assert_array_equal(result.as_numpy("y"), x * 2)
+            assert result.as_numpy("u").tolist() == t.tolist()
+
+    async with (
+        triton_http_aio.InferenceServerClient(f"{support.HOST}:{ports[0]}") as http,
+        triton_grpc_aio.InferenceServerClient(f"{support.HOST}:{ports[1]}") as grpc,
+    ):
+        await asyncio.gather(
+            *(one(http, triton_http_aio, number) for number in range(8)),
+            *(one(grpc, triton_grpc_aio, number) for number in range(8, 16)),
+        )
+
+
+ERRORS = [
+    ("nope", "", "Request for unknown model: 'nope' is not found", "400", "StatusCode.INVALID_ARGUMENT"),
+    ("pair", "2", "Request for unknown model: 'pair' version 2 is not found", "404", "StatusCode.NOT_FOUND"),
+    ("pair", "x", "version should be an integral value > 0", "400", "StatusCode.INVALID_ARGUMENT"),
+    ("pair", "0", "version should be an integral value > 0", "400", "StatusCode.INVALID_ARGUMENT"),
+]
+
+
+@pytest.mark.parametrize(("name", "version", "message", "status", "code"), ERRORS)
+def test_unknown_models(http: Any, grpc: Any, name: str, version: str, message: str, status: str, code: str) -> None:
+    for client, module, expected in ((http, triton_http, status), (grpc, triton_grpc, code)):
+        for ask in (
+            lambda client=client: client.get_model_metadata(name, version),
+            lambda client=client: client.get_model_config(name, version),
+            lambda client=client: client.get_inference_statistics(name, version),
+            lambda client=client, module=module: client.infer(name, inputs(module), version),
+        ):
+            with pytest.raises(InferenceServerException) as caught:
+                ask()
+            assert message in caught.value.message()
+            assert caught.value.status() == expected
+    assert not http.is_model_ready(name, version)
+    with pytest.raises(InferenceServerException):
+        grpc.is_model_ready(name, version)
+
+
+def test_wrong_requests_over_both(http: Any, grpc: Any) -> None:
+    for client, module, status in ((http, triton_http, "400"), (grpc, triton_grpc, "StatusCode.INVALID_ARGUMENT")):
+        wrong = module.InferInput("x", [2, 3], "FP64").set_data_from_numpy(X.astype(np.float64))
+        for values, message in (
+            (inputs(module)[:1], "expected 2 inputs but got 1 inputs for model 'pair'"),
+            ([inputs(module)[0], wrong], "inference input 'x' data-type is 'FP64', but model 'pair' expects 'FP32'"),
+            (inputs(module, X[:, :2]), "unexpected shape for input 'x' for model 'pair'. Expected [-1,3], got [2,2]"),
+            (inputs(module, np.tile(X, (17, 1)), np.tile(T, (17, 1))), "batch-size must be <= 32 for 'pair'"),
+        ):
+            with pytest.raises(InferenceServerException) as caught:
+                client.infer("pair", values, request_id="9")
+            assert message in caught.value.message()
+            assert "[request id: 9]" in caught.value.message()
+            assert caught.value.status() == status
+
+
+def test_unsupported_extensions(http: Any, grpc: Any) -> None:
+    for client, status in ((http, "501"), (grpc, "StatusCode.UNIMPLEMENTED")):
+        for ask in (
+            lambda client=client: client.load_model("pair"),
+            lambda client=client: client.unload_model("pair"),
+            lambda client=client: client.get_trace_settings(),
+            lambda client=client: client.get_log_settings(),
+            lambda client=client: client.get_system_shared_memory_status(),
+            lambda client=client: client.register_cuda_shared_memory("r", b"", 0, 1),
+        ):
+            with pytest.raises(InferenceServerException) as caught:
+                ask()
+            assert "does not support" in caught.value.message()
+            assert caught.value.status() == status
+
+
+def test_bfloat16_is_refused_in_words(http: Any) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    wrong = triton_http.InferInput("x", [2, 3], "BF16").set_data_from_numpy(X.astype(ml_dtypes.bfloat16))
+    with pytest.raises(InferenceServerException, match="data-type is 'BF16', but model 'pair' expects 'FP32'"):
+        http.infer("pair", [inputs(triton_http)[0], wrong])
+
+
+def test_a_compressed_bomb_over_grpc(grpc: Any) -> None:
+    """gRPC bounds a message after decompression too."""
+    x = np.zeros((2, 2 << 20), np.float32)  # 16 MiB, and some 16 KiB on the wire
+    with pytest.raises(InferenceServerException) as caught:
+        grpc.infer("pair", inputs(triton_grpc, x), compression_algorithm="gzip")
+    assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+    assert grpc.is_server_live()
+
+
+def metrics(port: int) -> dict[str, int]:
+    with urlopen(f"http://{support.HOST}:{port}/metrics") as response:
+        assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = response.read().decode().splitlines()
+    return {name: int(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+
+def test_statistics_and_metrics_count_the_same(ports: list[int], http: Any, grpc: Any) -> None:
+    labels = '{model="pair",version="1"}'
+    before, stats = metrics(ports[2]), http.get_inference_statistics("pair")["model_stats"][0]
+    http.infer("pair", inputs(triton_http))
+    grpc.infer("pair", inputs(triton_grpc))
+    grpc.infer("pair", inputs(triton_grpc, X[:1], T[:1]))
+    with pytest.raises(InferenceServerException):
+        http.infer("pair", [])
+    after = metrics(ports[2])
+    moved = {name: after[name] - before[name] for name in after}
+    assert moved[f"nv_inference_request_success{labels}"] == 3
+    assert moved[f"nv_inference_count{labels}"] == 5
+    assert moved[f"nv_inference_exec_count{labels}"] == 3
+    assert moved['nv_inference_request_failure{model="pair",version="1",reason="OTHER"}'] == 1
+    assert moved['nv_inference_request_failure{model="pair",version="1",reason="BACKEND"}'] == 0
+    assert after[f"nv_inference_pending_request_count{labels}"] == 0
+    total = moved[f"nv_inference_request_duration_us{labels}"]
+    parts = ("queue", "compute_input", "compute_infer", "compute_output")
+    assert total >= sum(moved[f"nv_inference_{part}_duration_us{labels}"] for part in parts) > 0
+
+    now = grpc.get_inference_statistics("pair", as_json=True)["model_stats"][0]
+    assert int(now["inference_count"]) - stats["inference_count"] == 5
+    assert int(now["execution_count"]) - stats["execution_count"] == 3
+    success = now["inference_stats"]["success"]
+    assert int(success["count"]) == after[f"nv_inference_request_success{labels}"]
+    assert int(success["ns"]) // 1000 == after[f"nv_inference_request_duration_us{labels}"]
+    assert {int(entry["batch_size"]) for entry in now["batch_stats"]} >= {1, 2}

@@ -1,0 +1,313 @@
+"""Requests that no client library sends: the server answers each with a sentence, and goes on."""
+
+import gzip
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.http as triton_http
+
+from onnxmodel_runtime.server import http, limits, service
+from onnxmodel_runtime.server.bodies import Bodies, Gone
+from onnxmodel_runtime.server.errors import ServerError
+from onnxmodel_runtime.server.main import Server
+from onnxmodel_runtime.server.model import Instance
+from tests.unit.runtime import server_support as support
+
+GOOD = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
+INFER = "/v2/models/double/infer"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+        with support.in_thread(support.request(support.double(tmp_path_factory.mktemp("models")))) as running:
+            yield running
+
+
+def test_paths_and_methods(server: Server) -> None:
+    port = server.ports[0]
+    for method, path, status in (
+        ("GET", "/v2/health/live", 200),
+        ("GET", "/v2/health/ready", 200),
+        ("POST", "/v2/health/ready", 405),
+        ("GET", "/v2", 200),
+        ("DELETE", "/v2", 405),
+        ("GET", "/v2/models/double", 200),
+        ("GET", "/v2/models/d%6fuble/versions/1/ready", 200),
+        ("GET", "/v2/models/double/versions", 404),
+        ("GET", "/v2/models/double/nothing", 404),
+        ("POST", "/v2/models/double/generate", 501),
+        ("GET", INFER, 405),
+        ("HEAD", INFER, 405),
+        ("POST", "/v2/models/double", 405),
+        ("GET", "/v2/repository/index", 405),
+        ("POST", "/v2/repository/index", 200),
+        ("POST", "/v2/repository/models/double/load", 501),
+        ("GET", "/", 404),
+        ("GET", "/v1", 404),
+        ("GET", "/v2/../v2", 404),
+    ):
+        found, body = support.call(port, method, path)
+        assert found == status, (method, path)
+        if status > 400 and method != "HEAD":
+            assert json.loads(body)["error"]
+
+
+def test_repository_index(server: Server) -> None:
+    port, path = server.ports[0], "/v2/repository/index"
+    assert json.loads(support.call(port, "POST", path, b'{"ready":true}')[1])[0]["state"] == "READY"
+    for body in (b"{", b"[1]", b'{"ready":1}', b"[" * 60_000):
+        assert support.call(port, "POST", path, body)[0] == 400
+
+
+def test_metrics_port(server: Server) -> None:
+    assert support.call(server.ports[2], "GET", "/metrics")[0] == 200
+    assert support.call(server.ports[2], "POST", "/metrics")[0] == 405
+    assert support.call(server.ports[2], "GET", "/v2")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "message"),
+    [
+        (
+            GOOD,
+            {"Inference-Header-Content-Length": str(len(GOOD) + 1)},
+            400,
+            "inference header size should be in range",
+        ),
+        (GOOD, {"Inference-Header-Content-Length": "-5"}, 400, "inference header size should be in range"),
+        (GOOD + b"x", {"Inference-Header-Content-Length": str(len(GOOD))}, 400, "unexpected additional input data"),
+        (GOOD, {"Content-Encoding": "gzip"}, 400, "failed to decompress"),
+        (GOOD, {"Content-Encoding": "br"}, 501, "Unsupported compression type 'br'"),
+        (gzip.compress(GOOD)[:-4], {"Content-Encoding": "gzip"}, 400, "cut short"),
+        (b"[" * 100_000, {}, 400, "JSON nesting depth"),
+        (b"", {}, 400, "failed to parse the request JSON"),
+        (b"\xff\xfe", {}, 400, "failed to parse the request JSON"),
+        (b"1234", {"Inference-Header-Content-Length": "0"}, 400, "input byte size mismatch"),
+    ],
+)
+def test_broken_bodies(server: Server, body: bytes, headers: dict[str, str], status: int, message: str) -> None:
+    found, answer = support.call(server.ports[0], "POST", INFER, body, headers)
+    assert found == status
+    assert message in json.loads(answer)["error"]
+
+
+def test_raw_body(server: Server) -> None:
+    values = np.float32([1, 2, 3])
+    status, body = support.call(
+        server.ports[0], "POST", INFER, values.tobytes(), {"Inference-Header-Content-Length": "0"}
+    )
+    assert status == 200
+    head = len(body) - values.nbytes
+    assert json.loads(body[:head])["outputs"][0]["parameters"] == {"binary_data_size": 12}
+    np.testing.assert_array_equal(np.frombuffer(body[head:], np.float32), values * 2)
+
+
+def test_chunked_body(server: Server) -> None:
+    chunks = iter([GOOD[:10], GOOD[10:]])
+    assert support.call(server.ports[0], "POST", INFER, chunks)[0] == 200
+
+
+def test_large_bodies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = server.ports[0]
+    monkeypatch.setattr(limits, "MAX_REQUEST", 100_000)
+    status, body = support.call(port, "POST", INFER, b"x" * 300_000)
+    assert status == 400
+    assert "exceeds the maximum allowed input size of 100000 bytes" in json.loads(body)["error"]
+    status, body = support.call(port, "POST", INFER, gzip.compress(bytes(10 << 20)), {"Content-Encoding": "gzip"})
+    assert status == 400
+    assert "exceeds the maximum allowed input size of 100000 bytes" in json.loads(body)["error"]
+    monkeypatch.setattr(limits, "MAX_BODIES", 10)
+    status, body = support.call(port, "POST", INFER, GOOD)
+    assert (status, json.loads(body)) == (503, {"error": "the server holds too many large requests"})
+    monkeypatch.undo()
+    assert support.call(port, "POST", INFER, gzip.compress(GOOD), {"Content-Encoding": "gzip"})[0] == 200
+
+
+async def test_memory_of_bodies_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES", 10)
+    bodies = Bodies()
+
+    def client(*chunks: bytes) -> Any:
+        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+        messages[-1]["more_body"] = False
+        left = iter(messages)
+
+        async def receive() -> Any:
+            return next(left, {"type": "http.disconnect"})
+
+        return receive
+
+    async with bodies.read(client(b"1234", b"5678"), "", 8) as first:
+        assert (first, bodies.held) == (b"12345678", 8)
+        with pytest.raises(ServerError, match="too many large requests"):
+            async with bodies.read(client(b"12", b"3", b"4"), "", 8):
+                pass
+        assert bodies.held == 8
+        with pytest.raises(ServerError, match="exceeds the maximum allowed input size of 1 bytes"):
+            async with bodies.read(client(b"1", b"2"), "", 1):
+                pass
+        gone = client(b"1")
+        await gone()
+        with pytest.raises(Gone):
+            async with bodies.read(gone, "", 8):
+                pass
+    assert bodies.held == 0
+    monkeypatch.setattr(limits, "MAX_BODIES", 100)
+    async with bodies.read(client(gzip.compress(bytes(50))), "gzip", 100) as body:
+        assert (len(body), bodies.held) == (50, 50)
+    assert bodies.held == 0
+
+
+def test_slow_bodies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.05)
+    with socket.create_connection((support.HOST, server.ports[0])) as client:
+        client.sendall(b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123")
+        answer = b"".join(iter(lambda: client.recv(4096), b""))  # until the connection is closed
+    assert b"did not arrive within" in answer
+
+
+def test_endless_headers(server: Server) -> None:
+    with socket.create_connection((support.HOST, server.ports[0])) as client:
+        client.sendall(b"GET /v2 HTTP/1.1\r\n")
+        headers = (b"X-Header: " + b"x" * 10_000 + b"\r\n") * 1000
+        with pytest.raises(ConnectionError):
+            client.sendall(headers)
+    with socket.create_connection((support.HOST, server.ports[0])) as client:  # and large bodies are no headers
+        body = GOOD + b" " * 500_000
+        head = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        for _ in range(2):
+            client.sendall(head + body)
+            answer = b""
+            while not answer.endswith(b"]}]}"):
+                answer += client.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_no_http_at_all(server: Server) -> None:
+    with socket.create_connection((support.HOST, server.ports[0])) as client:
+        client.sendall(b"\x16\x03\x01 not http\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 400")
+
+
+def test_broken_grpc_messages(server: Server) -> None:
+    with grpc.insecure_channel(f"{support.HOST}:{server.ports[1]}") as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for body in (b"\xff\xff\xff", b""):
+            with pytest.raises(grpc.RpcError):
+                call(body)
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/inference.GRPCInferenceService/Nothing")(b"")
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_client_that_leaves(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, leave = threading.Event(), threading.Event()
+    run = Instance.run
+
+    def held(self: Instance, *arguments: Any) -> Any:
+        started.set()
+        leave.wait(5)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Instance, "run", held)
+    with socket.create_connection((support.HOST, server.ports[0])) as client:
+        client.sendall(
+            b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(GOOD)) + GOOD
+        )
+        assert started.wait(5)
+    leave.set()
+    assert support.call(server.ports[0], "POST", INFER, GOOD)[0] == 200
+
+
+def test_a_defect_is_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(Instance, "run", broken)
+    status, body = support.call(server.ports[0], "POST", INFER, GOOD)
+    assert (status, json.loads(body)) == (500, {"error": "the inference failed: unexpected RuntimeError"})
+    monkeypatch.setattr(http.describe, "server", broken)
+    status, body = support.call(server.ports[0], "GET", "/v2")
+    assert (status, json.loads(body)) == (500, {"error": "internal error"})
+    with grpc.insecure_channel(f"{support.HOST}:{server.ports[1]}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")(b"")
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+    assert "secret" in caplog.text
+
+
+def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_QUEUE", 1)
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    started, release = threading.Event(), threading.Event()
+    run = Instance.run
+
+    with support.in_thread(support.request(support.double(tmp_path))) as server:
+
+        def held(self: Instance, *arguments: Any) -> Any:
+            started.set()
+            release.wait(5)
+            return run(self, *arguments)
+
+        monkeypatch.setattr(Instance, "run", held)
+        answers: list[int] = []
+        ask = [
+            threading.Thread(target=lambda: answers.append(support.call(server.ports[0], "POST", INFER, GOOD)[0]))
+            for _ in range(2)
+        ]
+        ask[0].start()
+        assert started.wait(5)
+        ask[1].start()
+        pending = server._service.recorder
+        support.wait_until(lambda: pending.pending == 1)
+        status, body = support.call(server.ports[0], "POST", INFER, GOOD)
+        assert (status, json.loads(body)) == (503, {"error": "Exceeds maximum queue size"})
+        assert 'reason="REJECTED"} 1' in support.call(server.ports[2], "GET", "/metrics")[1].decode()
+        release.set()
+        for thread in ask:
+            thread.join()
+        assert answers == [200, 200]
+
+
+def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    with support.in_thread(support.request(support.gather(tmp_path))) as server:
+        for value, status in ((3, 200), (7, 500), (1, 200)):
+            body = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "INT64", "data": [value]}]}
+            found, answer = support.call(server.ports[0], "POST", "/v2/models/gather/infer", json.dumps(body).encode())
+            assert found == status
+        assert 'reason="BACKEND"} 1' in support.call(server.ports[2], "GET", "/metrics")[1].decode()
+        assert b"onnx runtime error" not in answer
+
+
+def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    arrays = {
+        name: np.array([[b"a\0b"], ["ü".encode()]], np.object_)
+        if name == "BYTES"
+        else np.array([[1], [0]], support.BY_NAME[name].numpy)
+        for name in support.DATATYPES
+    }
+    with support.in_thread(support.request(support.identity(tmp_path))) as server:
+        values = []
+        for name, array in arrays.items():
+            values.append(triton_http.InferInput(f"in_{name}", [2, 1], name).set_data_from_numpy(array))
+        with triton_http.InferenceServerClient(f"{support.HOST}:{server.ports[0]}") as client:
+            result = client.infer("identity", values)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(result.as_numpy(f"out_{name}"), array)
+
+
+def test_errors_are_bounded() -> None:
+    assert len(str(ServerError("x" * 100_000))) < 3000

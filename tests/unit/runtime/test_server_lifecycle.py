@@ -1,0 +1,320 @@
+"""From the first byte of the model to the last answer after SIGTERM."""
+
+import contextlib
+import dataclasses
+import json
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxmodel_runtime import contract, outcome
+from onnxmodel_runtime.contract import ExitCode, Failure, Providers
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.server import limits, main, selftest
+from onnxmodel_runtime.server import model as models
+from onnxmodel_runtime.server.__main__ import main as command
+from tests.unit.runtime import server_support as support
+
+X = np.array([[1, 2, 3]], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _no_lame_duck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "termination-log"
+    monkeypatch.setenv("ONNXMODEL_TERMINATION_LOG", str(path))
+    return path
+
+
+def failure(asked: contract.ServeRequest, log: Path, code: ExitCode = ExitCode.REFUSED) -> Failure:
+    assert main.serve(asked) == code
+    left = contract.decode(log.read_text())
+    assert (left.command, left.retry) == ("serve", code == ExitCode.RETRY)
+    assert left.failure is not None
+    assert left.failure.hint
+    return left.failure
+
+
+def test_another_file_is_not_loaded(tmp_path: Path, log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = dataclasses.replace(support.request(support.double(tmp_path)), sha256="0" * 64)
+    found = failure(asked, log)
+    assert found.reason == "DigestMismatch"
+    assert "0" * 64 in found.message
+    assert "DigestMismatch [sha256]: " in capsys.readouterr().err
+
+
+def test_a_defect_leaves_its_reason(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError("what")
+
+    monkeypatch.setattr(models, "load", broken)
+    assert main.serve(support.request(support.double(tmp_path))) == outcome.INTERNAL
+    left = contract.decode(log.read_text())
+    assert left.failure is not None
+    assert left.failure.reason == "InternalError"
+
+
+def test_a_missing_file_may_come(tmp_path: Path, log: Path) -> None:
+    asked = dataclasses.replace(support.request(support.double(tmp_path)), model=str(tmp_path / "missing.onnx"))
+    assert failure(asked, log, ExitCode.RETRY).reason == "ModelUnreadable"
+
+
+def test_a_file_that_is_no_model(tmp_path: Path, log: Path) -> None:
+    path = tmp_path / "page.onnx"
+    path.write_text("<html>")
+    assert failure(support.request(path), log).reason == "LoadFailed"
+
+
+def test_memory_that_runs_out_is_named(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+
+    monkeypatch.setattr(models, "open_session", full)
+    found = failure(support.request(support.double(tmp_path)), log)
+    assert found.reason == "OutOfMemory"
+    assert "GPU=0" in found.message
+
+
+def test_a_provider_that_is_not_there(tmp_path: Path, log: Path) -> None:
+    path = support.double(tmp_path)
+    found = failure(support.request(path, providers=Providers(("CUDA", "CPU"))), log)
+    assert found.reason == "ProviderUnavailable"
+    assert "CUDA" in found.message
+    assert "CPU" in found.message
+
+
+def test_fallback_serves_on_the_next_and_says_so(tmp_path: Path) -> None:
+    asked = support.request(support.double(tmp_path), providers=Providers(("CUDA", "CPU"), "Allow"))
+    with support.in_thread(asked) as server:
+        config = json.loads(support.call(server.ports[0], "GET", "/v2/models/double/config")[1])
+    assert config["parameters"]["execution_provider"] == {"string_value": "CPU"}
+
+
+@pytest.mark.parametrize("datatype", ["BF16"])
+def test_datatypes_that_cannot_be_exchanged(tmp_path: Path, log: Path, datatype: str) -> None:
+    path = support.save(
+        tmp_path / "bf16.onnx",
+        [support.helper.make_node("Identity", ["x"], ["y"])],
+        [support.tensor("x", datatype, ["batch"])],
+        [support.tensor("y", datatype, ["batch"])],
+    )
+    found = failure(support.request(path), log)
+    assert found.reason == "UnsupportedDatatype"
+    assert "tensor(bfloat16)" in found.message
+
+
+def test_self_test(tmp_path: Path, log: Path) -> None:
+    path = support.double(tmp_path)
+    good = support.probe(tmp_path / "good.npz", {"x": X}, {"y": X * 2 + 0.001})
+    with support.in_thread(support.request(path, probe=good)):
+        pass
+    bad = support.probe(tmp_path / "bad.npz", {"x": X}, {"y": X * 2 + [0, 0.5, 0]})
+    found = failure(support.request(path, probe=bad), log)
+    assert found.reason == "SelfTestFailed"
+    assert "instance 0 answers the probe differently: output 'y' differs by up to 0.5" in found.message
+    unknown = support.probe(tmp_path / "unknown.npz", {"q": X}, {"y": X})
+    assert failure(support.request(path, probe=unknown), log).reason == "SelfTestFailed"
+
+
+def test_probe_files(tmp_path: Path, log: Path) -> None:
+    path = support.double(tmp_path)
+    assert failure(support.request(path, probe="/nothing.npz"), log, ExitCode.RETRY).reason == "ProbeUnreadable"
+    (tmp_path / "text.npz").write_text("text")
+    assert failure(support.request(path, probe=str(tmp_path / "text.npz")), log).reason == "ProbeUnreadable"
+    empty = support.probe(tmp_path / "empty.npz", {"x": X}, {})
+    assert failure(support.request(path, probe=empty), log).reason == "ProbeUnreadable"
+
+
+def test_probes_of_strings(tmp_path: Path) -> None:
+    words = np.array([["café"], [""]])
+    stored = np.char.encode(words, "utf-8")
+    probe = support.probe(tmp_path / "probe.npz", {"x": X[[0, 0]], "t": stored}, {"u": stored, "y": X[[0, 0]] * 2})
+    asked = support.request(support.pair(tmp_path), probe=probe, max_queue_delay_microseconds=1)
+    assert selftest.run(models.load(asked), asked)
+
+
+def test_without_a_probe_a_warm_up_proves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = support.save(
+        tmp_path / "reshape.onnx",
+        [support.helper.make_node("Reshape", ["x", "s"], ["y"])],
+        [support.tensor("x", "FP32", ["batch", 4]), support.tensor("s", "INT64", [2])],
+        [support.tensor("y", "FP32", None)],
+        [],
+    )
+    broken = support.gather(tmp_path)
+    for path in (one, broken):
+        with support.in_thread(support.request(path)) as server:
+            assert support.call(server.ports[0], "GET", "/v2/health/ready")[0] == 200
+    asked = support.request(one)
+    model = models.load(asked)
+    assert model.spec.max_batch_size == 0
+
+
+def test_a_taken_port(tmp_path: Path, log: Path) -> None:
+    with socket.create_server((support.HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        for name in ("http_port", "grpc_port", "metrics_port"):
+            asked = support.request(support.double(tmp_path), **{name: port})
+            found = failure(asked, log, ExitCode.RETRY)
+            assert found.reason == "PortUnavailable"
+            assert str(port) in found.message
+
+
+def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading, release = threading.Event(), threading.Event()
+    load = models.load
+
+    def held(asked: contract.ServeRequest) -> models.Model:
+        loading.set()
+        assert release.wait(5)
+        return load(asked)
+
+    monkeypatch.setattr(models, "load", held)
+    server_is: list[main.Server] = []
+    asked = support.request(support.double(tmp_path))
+
+    def watch() -> None:
+        assert loading.wait(5)
+        port = server_is[0].ports[0]
+        seen.extend(
+            support.call(port, method, path)[0]
+            for method, path in (
+                ("GET", "/v2/health/live"),
+                ("GET", "/v2/health/ready"),
+                ("GET", "/v2/models/double/ready"),
+                ("GET", "/v2/models/double"),
+                ("POST", "/v2/models/double/infer"),
+                ("GET", "/v2"),
+            )
+        )
+        seen.append(json.loads(support.call(port, "POST", "/v2/repository/index")[1])[0]["reason"])
+        release.set()
+
+    seen: list[Any] = []
+    create = main.Server.__init__
+
+    def remember(self: main.Server, request: contract.ServeRequest) -> None:
+        create(self, request)
+        server_is.append(self)
+
+    monkeypatch.setattr(main.Server, "__init__", remember)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with support.in_thread(asked) as server:
+        watcher.join()
+        assert support.call(server.ports[0], "GET", "/v2/health/ready")[0] == 200
+    assert seen == [200, 400, 400, 503, 503, 200, "loading"]
+
+
+def test_stopped_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process does not wait for a load that takes minutes, and does not unload the library under it."""
+    release = threading.Event()
+
+    def held(asked: contract.ServeRequest) -> models.Model:
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGTERM]).start()
+        release.wait(5)
+        raise StageError("Late", "too late", "none")
+
+    monkeypatch.setattr(models, "load", held)
+    codes: list[int] = []
+    monkeypatch.setattr(main.os, "_exit", codes.append)
+    began = time.monotonic()
+    assert main.serve(support.request(support.double(tmp_path))) == ExitCode.OK
+    assert codes == [0]
+    assert time.monotonic() - began < 3
+    release.set()
+
+
+def test_sigterm_lets_requests_finish(tmp_path: Path) -> None:
+    path = support.slow(tmp_path)
+
+    def ask(port: int, steps: int) -> tuple[int, bytes]:
+        body = {"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [steps]}]}
+        return support.call(port, "POST", "/v2/models/slow/infer", json.dumps(body).encode())
+
+    with support.in_process(support.request(path)) as (process, ports):
+        began = time.monotonic()
+        assert ask(ports[0], 20_000)[0] == 200
+        steps = round(20_000 * 1.8 / (time.monotonic() - began))  # longer than the lame duck, shorter than the drain
+        answers: list[tuple[int, bytes]] = []
+        client = threading.Thread(target=lambda: answers.append(ask(ports[0], steps)))
+        client.start()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        support.wait_until(lambda: support.call(ports[0], "GET", "/v2/health/ready")[0] == 400)
+        assert support.call(ports[0], "GET", "/v2/health/live")[0] == 200
+        assert process.wait(15) == 0
+        client.join()
+        status, body = answers[0]
+        assert status == 200
+        assert json.loads(body)["outputs"][0]["data"] == [steps]
+
+
+def test_a_request_that_never_ends_does_not_keep_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
+    codes: list[int] = []
+    monkeypatch.setattr(main.os, "_exit", codes.append)
+    started, release = threading.Event(), threading.Event()
+    ports: list[int] = []
+    answers: list[int] = []
+
+    def held(self: models.Instance, *_: Any) -> Any:
+        started.set()
+        release.wait(10)
+
+    def ask() -> None:
+        support.wait_until(lambda: ports)
+        body = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
+        threading.Thread(target=stop).start()
+        with contextlib.suppress(OSError):  # the connection breaks, unless the error is sent before that
+            answers.append(support.call(ports[0], "POST", "/v2/models/double/infer", json.dumps(body).encode())[0])
+
+    def stop() -> None:
+        assert started.wait(5)
+        signal.raise_signal(signal.SIGTERM)
+
+    run = main.Server._load
+
+    async def load(self: main.Server) -> bool:
+        loaded = await run(self)
+        monkeypatch.setattr(models.Instance, "run", held)
+        ports.extend(self.ports)
+        return loaded
+
+    monkeypatch.setattr(main.Server, "_load", load)
+    client = threading.Thread(target=ask)
+    client.start()
+    assert main.serve(support.request(support.double(tmp_path))) == ExitCode.OK
+    release.set()
+    client.join()
+    assert codes == [0]
+    assert 200 not in answers
+
+
+def test_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.argv", ["server", "--request", "{}"])
+    with pytest.raises(SystemExit):
+        command()
+    assert "ServeRequest.name: missing" in capsys.readouterr().err
+
+
+def test_termination_log_is_not_made_outside_of_pods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Path
+) -> None:
+    monkeypatch.delenv("ONNXMODEL_TERMINATION_LOG")
+    monkeypatch.setattr(outcome, "TERMINATION_LOG", str(log))
+    asked = dataclasses.replace(support.request(support.double(tmp_path)), sha256="")
+    assert main.serve(asked) == ExitCode.REFUSED
+    assert not log.exists()
+    log.touch()
+    assert failure(asked, log).reason == "DigestMismatch"
