@@ -105,7 +105,7 @@ class FetchRequest:
 
 @dataclass(frozen=True, slots=True)
 class ValidateRequest:
-    """Judge the model in `directory` (as fetch left it).
+    """Judge the model `file` in `directory` (as fetch left it).
 
     dynamic_batch: "Required" or "Allowed". inputs, outputs: the author's contract; empty means not given. mode: "Enforce",
     or "Warn", where findings of severity error are reported and do not refuse the model. opset_max: 0 means what
@@ -119,6 +119,7 @@ class ValidateRequest:
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     mode: str = "Enforce"
+    file: str = MODEL_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,10 @@ class OptimizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen."""
+    """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen.
+
+    note: what a number cannot say, such as NaN where the original has a number, or a shape that differs.
+    """
 
     passed: bool
     max_absolute: float
@@ -196,6 +200,7 @@ class Parity:
     cosine: float
     output: str
     batch_sizes: tuple[int, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,74 @@
+# One command per need; `make` alone lists them. Everything that is installed goes into .venv, everything that is built
+# into a cache outside the clone (tests/cluster/README.md).
+#
+# CLUSTER=current|kind|embedded chooses the cluster; unset, it is kind where docker runs and the embedded one elsewhere.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+LOCAL  := $(PYTHON) -m tests.cluster
+
+.DEFAULT_GOAL := help
+.PHONY: help setup cluster kubeconfig images down demo unit integration e2e test lint fmt crds lock
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with what development and tests need
+
+# ensurepip is what Debian leaves out of python3: it comes with python3-venv.
+$(READY): locks/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv python3-pip; }
+	@echo "setup: installing locks/dev.txt into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+	@echo "setup: done"
+
+cluster: ## start the local Kubernetes (a healthy one is left alone)
+	@$(LOCAL) up
+
+kubeconfig: ## print the path of its kubeconfig
+	@$(LOCAL) kubeconfig
+
+images: ## build the images, load them into the cluster and print their names
+	@$(LOCAL) images
+
+down: ## end the local Kubernetes and leave nothing behind
+	@$(LOCAL) down
+
+demo: setup cluster ## serve a model in the local Kubernetes
+	@$(BIN)/python -m tests.demo
+
+unit: setup ## tests without any cluster
+	@$(BIN)/python -m pytest tests/unit
+
+integration: setup ## tests against a real API server without pods
+	@$(BIN)/python -m pytest tests/integration
+
+e2e: setup cluster ## tests with real pods
+	@$(BIN)/python -m pytest tests/e2e
+
+test: unit integration e2e ## every test
+
+lint: setup ## format, style, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: setup ## format the sources
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+crds: setup ## generate the CRD from the pydantic models
+	@$(BIN)/python -m onnxmodel_operator.api.crd .
+
+lock: setup ## resolve the dependencies again
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra operator pyproject.toml -o locks/operator.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra runtime-cpu pyproject.toml -o locks/runtime-cpu.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra runtime-gpu pyproject.toml -o locks/runtime-gpu.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --no-extra runtime-gpu --group dev pyproject.toml -o locks/dev.txt

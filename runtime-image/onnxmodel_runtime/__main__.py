@@ -1,0 +1,309 @@
+"""The command line: `onnxmodel STAGE --request JSON` in a Job, or with plain arguments for people.
+
+Nothing here imports a heavy package; each stage's module does, in the process that needs it.
+"""
+
+import argparse
+import hashlib
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract import (
+    MODEL_FILE,
+    PROBE_FILE,
+    REQUESTS,
+    BenchmarkRequest,
+    Candidate,
+    ContractError,
+    Failure,
+    FetchRequest,
+    OptimizeRequest,
+    Outcome,
+    ProbeRequest,
+    Providers,
+    Result,
+    ServeRequest,
+    Stage,
+    Tolerance,
+    ValidateRequest,
+    dumps,
+)
+from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.outcome import exit_code, print_failure, write_report, write_termination_message
+
+_TOLERANCE = Tolerance()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
+        return _job(arguments)
+    options = _parser().parse_args(arguments)
+    try:
+        request = options.build(options)
+    except (OSError, ValueError) as error:
+        _parser().error(str(error))
+    if options.command == "serve":
+        return _serve(request)
+    outcome = run(options.command, request, local=True)
+    if options.command == Stage.OPTIMIZE and outcome.result is not None:
+        write_report(outcome, Path(request.directory) / "report.json")
+    if options.output == "json":
+        print(dumps(outcome))
+    elif outcome.result is not None:
+        from onnxmodel_runtime import tables
+
+        print(tables.text(outcome.result))
+    return exit_code(outcome)
+
+
+def _job(arguments: list[str]) -> int:
+    """The contract with the operator: a request in, an outcome in the termination message."""
+    parser = argparse.ArgumentParser(prog="onnxmodel", description="Run a stage as a Job does.")
+    parser.add_argument("command", choices=sorted(REQUESTS))
+    parser.add_argument("--request", required=True, metavar="JSON")
+    options = parser.parse_args(arguments)
+    try:
+        request: Any = contract.loads(REQUESTS[options.command], options.request)
+    except ContractError as error:
+        failure = Failure("RequestInvalid", clip(str(error)), "Operator and image must be of the same release.")
+        outcome = Outcome(options.command, 0.0, failure=failure)
+        print_failure(failure)
+    else:
+        if options.command == "serve":
+            return _serve(request)
+        outcome = run(options.command, request)
+        if (path := report_path(request)) is not None:
+            write_report(outcome, path)
+        if outcome.result is not None:
+            from onnxmodel_runtime import tables
+
+            print(tables.text(outcome.result), flush=True)
+    write_termination_message(outcome)
+    return exit_code(outcome)
+
+
+def run(command: str, request: Any, *, local: bool = False) -> Outcome:
+    """Run a command to its outcome, whatever happens. local: on a person's machine, where local files may be read."""
+    started = time.monotonic()
+    result: Result | None = None
+    failure: Failure | None = None
+    retry = False
+    try:
+        if command == "fetch":
+            from onnxmodel_runtime.fetch import fetch
+
+            fetch(request, local=local)
+        elif command == Stage.PROBE:
+            from onnxmodel_runtime.probe import probe
+
+            result = probe(request)
+        else:
+            from onnxmodel_runtime import isolate
+
+            result = isolate.run(command, request)
+    except StageError as error:
+        failure, retry = error.failure, error.retry
+    except Exception as error:
+        traceback.print_exc()
+        hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
+        failure = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
+    if failure is not None:
+        print_failure(failure)
+    return Outcome(command, round(time.monotonic() - started, 3), result, failure, retry)
+
+
+def report_path(request: Any) -> Path | None:
+    """Where a Job leaves its full outcome: never inside of what fetch left, which is content-addressed."""
+    if isinstance(request, ValidateRequest):
+        return Path(f"{request.directory.rstrip('/')}.validate.json")
+    if isinstance(request, OptimizeRequest):
+        return Path(request.directory) / "report.json"
+    if isinstance(request, BenchmarkRequest) and request.candidates:
+        digest = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
+        beside = Path(request.probe or request.candidates[0].path).parent
+        return beside / f"benchmark-{digest}.json"  # one directory of variants is measured with many requests
+    return None
+
+
+def _serve(request: ServeRequest) -> int:
+    from onnxmodel_runtime.server.main import serve
+
+    return serve(request)
+
+
+# ---- arguments for people --------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="onnxmodel",
+        description="Fetch, validate, optimize, benchmark, serve and probe ONNX models.",
+        epilog="Exit codes: 0 done; 10 refused, the same input gives the same answer; 11 something outside was not "
+        "there, try again; 1 a defect of onnxmodel. A Job passes its whole request as --request JSON.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    fetch = _command(commands, "fetch", "copy a model into a directory, with its digests", _fetch_request)
+    fetch.add_argument("uri", help="s3://bucket/key, https://…, or a local path; a folder ends in '/'")
+    fetch.add_argument("directory", help="made as a whole, or not at all")
+    fetch.add_argument("--sha256", default="", help="the digest that model.onnx must have")
+
+    validate = _command(commands, "validate", "judge a model", _validate_request)
+    validate.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
+    validate.add_argument("--opset-min", type=int, default=13, help="oldest opset to accept (13)")
+    validate.add_argument("--dynamic-batch", choices=("Required", "Allowed"), default="Required")
+    validate.add_argument("--mode", choices=("Enforce", "Warn"), default="Enforce")
+
+    optimize = _command(commands, "optimize", "make variants and prove each against the original", _optimize_request)
+    optimize.add_argument("model", help="the .onnx file")
+    optimize.add_argument("--out", required=True, metavar="DIR", help="where variants, probe.npz and report.json go")
+    optimize.add_argument("--variants", type=_names, default=("fp32",), help="comma-separated (fp32)")
+    optimize.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    optimize.add_argument("--batch-sizes", type=_numbers, default=(1, 3, 8), help="where parity is measured (1,3,8)")
+    optimize.add_argument("--relative", type=float, default=_TOLERANCE.relative, help="tolerance")
+    optimize.add_argument("--absolute", type=float, default=_TOLERANCE.absolute, help="tolerance")
+    optimize.add_argument("--cosine", type=float, default=_TOLERANCE.cosine, help="smallest cosine of an output")
+    _provider_arguments(optimize)
+
+    benchmark = _command(commands, "benchmark", "measure models against each other", _benchmark_request)
+    benchmark.add_argument(
+        "models", nargs="+", metavar="MODEL", help=".onnx files of the same model; the first is the baseline"
+    )
+    benchmark.add_argument("--batch-sizes", type=_numbers, default=(1, 8), help="comma-separated (1,8)")
+    benchmark.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
+    benchmark.add_argument("--seconds", type=float, default=1.0, help="per measurement (1)")
+    benchmark.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
+    benchmark.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    _provider_arguments(benchmark)
+
+    serve = _command(commands, "serve", "serve a model by the Open Inference Protocol", _serve_request)
+    serve.add_argument("model", help="the .onnx file")
+    serve.add_argument("--name", default="", help="what clients call it (the file's name)")
+    serve.add_argument("--probe", default="", help="probe.npz that optimize left")
+    serve.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    serve.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
+    serve.add_argument("--max-batch-size", type=int, default=32)
+    serve.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    _provider_arguments(serve)
+
+    probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
+    probe.add_argument("host")
+    probe.add_argument("--name", required=True, help="the model's name")
+    probe.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
+    probe.add_argument("--http-port", type=int, default=8000)
+    probe.add_argument("--grpc-port", type=int, default=8001)
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:]
+    )
+    parser.add_argument("--output", choices=("text", "json"), default="text")
+    parser.set_defaults(build=build)
+    return parser
+
+
+def _provider_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,CPU in your order (CPU)")
+    parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
+    parser.add_argument("--threads", type=int, default=1, help="of one session (1); 0: all cores")
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _numbers(value: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in _names(value))
+    if not numbers or min(numbers) < 1:
+        raise ValueError(value)
+    return numbers
+
+
+def _providers(options: argparse.Namespace) -> Providers:
+    return Providers(options.providers, options.fallback, threads=options.threads)
+
+
+def _fetch_request(options: argparse.Namespace) -> FetchRequest:
+    return FetchRequest(options.uri, str(Path(options.directory).absolute()), options.sha256)
+
+
+def _validate_request(options: argparse.Namespace) -> ValidateRequest:
+    path = Path(options.model).absolute()
+    directory, file = (path, MODEL_FILE) if path.is_dir() else (path.parent, path.name)
+    return ValidateRequest(
+        str(directory), options.opset_min, dynamic_batch=options.dynamic_batch, mode=options.mode, file=file
+    )
+
+
+def _optimize_request(options: argparse.Namespace) -> OptimizeRequest:
+    return OptimizeRequest(
+        str(Path(options.model).absolute()),
+        _digest(options.model),
+        str(Path(options.out).absolute()),
+        options.variants,
+        options.graph_level,
+        options.batch_sizes,
+        Tolerance(options.relative, options.absolute, options.cosine),
+        _providers(options),
+    )
+
+
+def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
+    paths = [Path(model).absolute() for model in options.models]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):  # variants lie in folders of their own, each as model.onnx
+        names = [f"{path.parent.name}/{path.stem}" for path in paths]
+    return BenchmarkRequest(
+        tuple(
+            Candidate(name, str(path), _digest(path), options.graph_level)
+            for name, path in zip(names, paths, strict=True)
+        ),
+        probe="",
+        batch_sizes=options.batch_sizes,
+        concurrency=options.concurrency,
+        seconds=options.seconds,
+        instances=options.instances,
+        providers=_providers(options),
+    )
+
+
+def _serve_request(options: argparse.Namespace) -> ServeRequest:
+    path = Path(options.model).absolute()
+    beside = path.parent.parent / PROBE_FILE  # where optimize leaves it
+    return ServeRequest(
+        name=options.name or path.stem,
+        model=str(path),
+        sha256=_digest(path),
+        probe=options.probe or (str(beside) if path.name == MODEL_FILE and beside.is_file() else ""),
+        graph_level=options.graph_level,
+        providers=_providers(options),
+        max_batch_size=options.max_batch_size,
+        max_queue_delay_microseconds=options.max_queue_delay,
+        instances=options.instances,
+        host=options.host,
+    )
+
+
+def _probe_request(options: argparse.Namespace) -> ProbeRequest:
+    return ProbeRequest(
+        options.name, options.host, options.probe, http_port=options.http_port, grpc_port=options.grpc_port
+    )
+
+
+def _digest(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The child process of isolate.py: runs one stage and tells its parent, line by line, what it does and how it ended.
+
+Nothing heavy is imported before the limits are set.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from onnxmodel_runtime import progress
+from onnxmodel_runtime.contract import REQUESTS, Result, dumps, loads
+from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory
+from onnxmodel_runtime.isolate import memory_limit
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Read the request from standard input, run the stage, report."""
+    command, pipe = sys.argv[1], os.fdopen(int(sys.argv[2]), "w", encoding="utf-8", buffering=1)
+    step = "starting"
+
+    def tell(message: dict[str, Any]) -> None:
+        pipe.write(json.dumps(message) + "\n")
+
+    def on_step(doing: str) -> None:
+        nonlocal step
+        step = doing
+        tell({"step": doing})
+
+    request: Any = loads(REQUESTS[command], sys.stdin.read())
+    sandbox(cpu_only=set(getattr(getattr(request, "providers", None), "names", ("CPU",))) == {"CPU"})
+    progress.listen(on_step)
+    try:
+        tell({"result": json.loads(dumps(stage(command, request)))})
+    except StageError as error:
+        tell({"failure": dataclasses.asdict(error.failure), "retry": error.retry})
+    except Exception as error:
+        traceback.print_exc()
+        if ran_out_of_memory(error):
+            known = out_of_memory(step, clip(str(error) or "an allocation was refused", 200), memory_limit())
+            tell({"failure": dataclasses.asdict(known.failure), "retry": False})
+        else:
+            tell({"internal": clip(f"{type(error).__name__} while {step}: {error}")})
+    # Not an orderly exit: the result is told, and destructors of native sessions are one more place to crash.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def stage(command: str, request: Any) -> Result:
+    """Run a stage in this process."""
+    if command == "validate":
+        from onnxmodel_runtime.validate import validate
+
+        return validate(request)
+    if command == "optimize":
+        from onnxmodel_runtime.optimize import optimize
+
+        return optimize(request)
+    if command == "benchmark":
+        from onnxmodel_runtime.benchmark import benchmark
+
+        return benchmark(request)
+    raise ValueError(f"{command} does not run in a child process")
+
+
+def sandbox(*, cpu_only: bool) -> None:
+    """Make this process the one that dies, without a core file on the node, and not outlive its parent."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel picks the child, so that the parent can tell
+    limit = memory_limit()
+    if limit and cpu_only:
+        # The kubelet lets the kernel kill all processes of a container together, the parent too. An allocation beyond
+        # the container's own limit fails here first, as an exception. CUDA maps far more than it uses: not there.
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Inputs for a model, made from its own signature with a fixed seed: equal models get equal inputs, on every machine."""
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmodel_runtime.contract import Tensor
+from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.errors import StageError
+
+SEED = 20_240_229
+BYTE_VALUES = 256  # an integer input of which nothing is known: fits bytes, pixels and the vocabulary of any model
+IMAGE_SIDE = 224
+SEQUENCE = 16
+# What indices pass through unchanged on their way to the table that they look up.
+_PASS_THROUGH = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Concat"}
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A model's inputs as a generator needs them. limits: input -> the first integer that is out of range."""
+
+    inputs: tuple[Tensor, ...]
+    symbols: tuple[tuple[str, ...], ...]
+    limits: dict[str, int]
+
+    @property
+    def batch(self) -> int:
+        """The batch size that the model is fixed to; -1 when its inputs' first axis is dynamic, as it should be."""
+        return max((tensor.shape[0] for tensor in self.inputs if tensor.shape), default=-1)
+
+    def batch_sizes(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the wanted sizes that the model can run; its own one when it is fixed."""
+        return wanted if self.batch < 0 else (self.batch,)
+
+
+def signature(model: Any) -> Signature:
+    """Read a ModelProto; its external data need not be loaded."""
+    from onnxmodel_runtime import graph
+
+    values = graph.inputs(model)
+    return Signature(
+        tuple(graph.describe(value) for value in values),
+        tuple(tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim) for value in values),
+        index_limits(model),
+    )
+
+
+def generate(signed: Signature, batch: int) -> Arrays:
+    """Inputs of `batch` rows. Raises StageError for a datatype that has no inputs."""
+    sizes = {symbols[0]: batch for symbols in signed.symbols if symbols and symbols[0]}
+    return {
+        tensor.name: _values(tensor, _shape(tensor, symbols, batch, sizes), signed.limits.get(tensor.name, 0))
+        for tensor, symbols in zip(signed.inputs, signed.symbols, strict=True)
+    }
+
+
+def index_limits(model: Any) -> dict[str, int]:
+    """For each input that ends as the indices of a Gather from a constant table: the size of the smallest table."""
+    rows = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    source = {value.name: {value.name} for value in model.graph.input}
+    limits: dict[str, int] = {}
+    for node in model.graph.node:  # in topological order, by ONNX's own rule
+        if node.op_type in _PASS_THROUGH and node.output:
+            source[node.output[0]] = set().union(*(source.get(name, set()) for name in node.input))
+        if node.op_type != "Gather" or len(node.input) < 2 or not rows.get(node.input[0]):
+            continue
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+        shape = rows[node.input[0]]
+        if not -len(shape) <= axis < len(shape):
+            continue
+        for name in source.get(node.input[1], ()):
+            limits[name] = min(limits.get(name, shape[axis]), shape[axis])
+    return limits
+
+
+def _shape(tensor: Tensor, symbols: tuple[str, ...], batch: int, sizes: dict[str, int]) -> tuple[int, ...]:
+    """Dynamic axes get sizes: the first is the batch, equal symbols get equal sizes, images look like images."""
+    image = len(tensor.shape) == 4 and tensor.datatype in ("FP32", "FP16", "FP64", "UINT8")
+    shape = []
+    for axis, (count, symbol) in enumerate(zip(tensor.shape, symbols, strict=True)):
+        if count >= 0:
+            shape.append(count)
+            continue
+        usual = batch if axis == 0 else (3 if axis == 1 else IMAGE_SIDE) if image else SEQUENCE
+        shape.append(sizes.setdefault(symbol, usual) if symbol else usual)
+    return tuple(shape)
+
+
+def _values(tensor: Tensor, shape: tuple[int, ...], limit: int) -> NDArray[Any]:
+    known = BY_NAME.get(tensor.datatype)
+    if known is None or not known.numpy:
+        raise StageError(
+            "UnsupportedDatatype",
+            f"input {tensor.name!r} is {tensor.datatype}",
+            "Export the model with inputs that are tensors of integers, floats, booleans or strings.",
+        )
+    # One stream per input: adding an input to a model does not change the others' values.
+    random = np.random.default_rng([SEED, zlib.crc32(tensor.name.encode())])
+    if tensor.datatype == "BYTES":
+        words = random.integers(0, 1000, shape)
+        return np.array([f"text {word}" for word in words.ravel()], dtype=object).reshape(shape)
+    if tensor.datatype == "BOOL":
+        return random.integers(0, 2, shape).astype(np.bool_)
+    dtype = np.dtype(known.numpy)
+    if dtype.kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    if "mask" in tensor.name.lower():
+        return np.ones(shape, dtype)  # a mask of noise hides whole rows, and rows without a token give NaN
+    top = min(limit or BYTE_VALUES, np.iinfo(dtype).max + 1)
+    return random.integers(0, max(top, 1), shape).astype(dtype)

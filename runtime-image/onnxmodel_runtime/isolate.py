@@ -1,0 +1,119 @@
+"""Run a stage in a child process, and turn every way in which it can end into a result or a known failure.
+
+A model is untrusted input to native code: ONNX Runtime can be made to divide by zero, to read out of bounds, or to take
+all memory. Here that ends the child; this parent stays light (no onnx, no onnxruntime, no numpy) and reports it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from onnxmodel_runtime.contract import RESULTS, Result, dumps, load
+from onnxmodel_runtime.errors import StageError, clip, out_of_memory
+
+CRASHES = {signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS}
+
+
+class InternalError(Exception):
+    """The stage raised what nobody expected; its traceback is in the log."""
+
+
+def run(command: str, request: Any) -> Result:
+    """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours."""
+    read_end, write_end = os.pipe()
+    # -P: the working directory may hold what a user downloaded, and must not be where modules are imported from.
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-X", "faulthandler", "-m", "onnxmodel_runtime.child", command, str(write_end)],
+        stdin=subprocess.PIPE,
+        pass_fds=(write_end,),
+    )
+    os.close(write_end)
+    with _forward_sigterm(child) as stopped:
+        step, report = _listen(child, read_end, dumps(request))
+        code = child.wait()
+    if report is not None and "result" in report:
+        return load(RESULTS[command], report["result"])
+    if report is not None and "failure" in report:
+        raise StageError(**report["failure"], retry=report["retry"])
+    if stopped:
+        raise StageError(
+            "Interrupted", f"the container was asked to stop while {step}", "It runs again by itself.", retry=True
+        )
+    if report is not None:
+        raise InternalError(str(report.get("internal")))
+    raise died(code, command, step)
+
+
+def died(code: int, command: str, step: str) -> Exception:
+    """What a child that left no report died of. code: as subprocess gives it, negative for a signal."""
+    if code >= 0:
+        return InternalError(f"the {command} process ended with exit code {code} and no report, while {step}")
+    name = signal.Signals(-code).name
+    if -code in CRASHES:
+        return StageError(
+            "NativeCrash",
+            f"the {command} process died with {name} while {step}: native code cannot process this model",
+            "Export the model again with a current exporter and look at unusual attributes and shapes "
+            "(onnxmodel validate MODEL names the step); report the crash to ONNX Runtime if the model is sound.",
+        )
+    if -code == signal.SIGKILL:
+        return out_of_memory(step, f"the kernel killed the {command} process", memory_limit())
+    return StageError("Interrupted", f"the {command} process was ended by {name} while {step}", "", retry=True)
+
+
+def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """The container's memory limit in bytes by cgroup v2 or v1; 0 where there is none."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limit = int((root / name).read_text())
+        except (OSError, ValueError):  # "max" is v2's word for no limit
+            continue
+        if 0 < limit < 1 << 60:  # v1 says "no limit" with a number near 2**63
+            return limit
+    return 0
+
+
+def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tuple[str, dict[str, Any] | None]:
+    step, report = "starting", None
+    assert child.stdin is not None
+    try:
+        with child.stdin as stdin:
+            stdin.write(request.encode())
+    except BrokenPipeError:
+        pass  # the child died at its start: its exit code says more
+    with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # cut short by the death that the exit code tells of
+            if "step" in message:
+                step = clip(message["step"], 200)
+            else:
+                report = message
+    return step, report
+
+
+@contextmanager
+def _forward_sigterm(child: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
+    stopped: list[int] = []
+
+    def forward(signum: int, _frame: FrameType | None) -> None:
+        stopped.append(signum)
+        child.terminate()
+
+    previous = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if child.poll() is None:
+            child.kill()
+            child.wait()

@@ -1,0 +1,80 @@
+"""What the numbers are measured on, as the container sees it."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from onnxmodel_runtime.contract import Environment
+
+
+def environment(provider: str) -> Environment:
+    """The processor, its share, the accelerator when `provider` uses one, and the versions."""
+    return Environment(processor(), cores(), accelerator() if provider != "CPU" else "", versions())
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name; on architectures whose kernel does not tell, the architecture."""
+    try:
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())[:80]
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def cores(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Cores that may be used: the fewer of those the process may run on and the cgroup's quota (v2, v1)."""
+    allowed = float(len(os.sched_getaffinity(0)))
+    for read in (_quota_v2, _quota_v1):
+        try:
+            quota = read(root)
+        except (OSError, ValueError):  # no such file, or "max": no limit
+            continue
+        if quota > 0:
+            return min(allowed, round(quota, 2))
+    return allowed
+
+
+def _quota_v2(root: Path) -> float:
+    quota, period = (root / "cpu.max").read_text().split()
+    return int(quota) / int(period)
+
+
+def _quota_v1(root: Path) -> float:
+    quota, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+    return int(quota) / int(period)
+
+
+def accelerator(root: Path = Path("/proc/driver/nvidia/gpus")) -> str:
+    """The GPUs' names by NVIDIA's driver: "2 x NVIDIA L4"."""
+    models = []
+    for information in sorted(root.glob("*/information")):
+        for line in information.read_text(errors="replace").splitlines():
+            if line.startswith("Model:"):
+                models.append(line.partition(":")[2].strip())
+    names = sorted(set(models))
+    return ", ".join(f"{models.count(name)} x {name}" if models.count(name) > 1 else name for name in names)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that computes."""
+    found = {"python": platform.python_version()}
+    for name, packages in {
+        "onnxruntime": ("onnxruntime-gpu", "onnxruntime"),
+        "onnx": ("onnx",),
+        "numpy": ("numpy",),
+    }.items():
+        for package in packages:
+            try:
+                found.setdefault(name, version(package))
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM. A GPU's memory is not in it."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

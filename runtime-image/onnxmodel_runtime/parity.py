@@ -1,0 +1,106 @@
+"""How far two sets of answers are apart, and whether that is close enough.
+
+max_relative is |a-b| / max(|b|, tolerance.absolute): without that floor a difference of nothing from almost nothing
+would look like a catastrophe. Integers, booleans and strings must be equal: a label is right or wrong.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmodel_runtime.contract import Parity, Tolerance
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """One output at one batch size. excess: the worst element's difference, as a multiple of what is allowed."""
+
+    output: str
+    passed: bool
+    absolute: float = 0.0
+    relative: float = 0.0
+    cosine: float = 1.0
+    excess: float = 0.0
+    note: str = ""
+
+
+def measure(
+    answers: Callable[[int], Arrays], expected: Callable[[int], Arrays], batch_sizes: tuple[int, ...], bound: Tolerance
+) -> Parity:
+    """Compare at every batch size and keep the worst of all: some defects show at one size only."""
+    differences = [
+        _compare(name, at_size[name], want, bound, batch)
+        for batch in batch_sizes
+        for at_size in [answers(batch)]
+        for name, want in expected(batch).items()
+    ]
+    worst = max(differences, key=lambda item: (not item.passed, bool(item.note), item.excess))
+    return Parity(
+        passed=all(item.passed for item in differences),
+        max_absolute=_round(max(item.absolute for item in differences)),
+        max_relative=_round(max(item.relative for item in differences)),
+        cosine=round(min(item.cosine for item in differences), 6),
+        output=worst.output,
+        batch_sizes=batch_sizes,
+        note=worst.note,
+    )
+
+
+def compare(answers: Arrays, expected: Arrays, bound: Tolerance) -> Parity:
+    """The same for one set of answers."""
+    return measure(lambda _: answers, lambda _: expected, (1,), bound)
+
+
+def explain(parity: Parity, bound: Tolerance) -> str:
+    """A parity that did not pass, as a sentence."""
+    if parity.note:
+        return parity.note
+    return (
+        f"output {parity.output!r} differs by up to {parity.max_absolute:g} absolute and {parity.max_relative:g} "
+        f"relative, cosine {parity.cosine:g}; allowed are {bound.absolute:g} + {bound.relative:g} of the value, cosine "
+        f"{bound.cosine:g}"
+    )
+
+
+def _compare(name: str, got: NDArray[Any], want: NDArray[Any], bound: Tolerance, batch: int) -> _Difference:
+    at = f"output {name!r} at batch size {batch}"
+    if got.shape != want.shape:
+        return _Difference(name, False, note=f"{at} has the shape {list(got.shape)} instead of {list(want.shape)}")
+    if want.dtype.kind != "f":
+        wrong = int(np.sum(got != want))
+        note = f"{at} differs in {wrong} of {want.size} elements, which must be equal" if wrong else ""
+        return _Difference(name, not wrong, note=note)
+    a, b = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
+    finite = np.isfinite(b)
+    # NaN and infinities must be the same ones, in the same places.
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+        return _Difference(name, False, note=f"{at} has NaN or infinity where the other has not")
+    a, b = a[finite], b[finite]
+    if not a.size:
+        return _Difference(name, True)
+    difference, allowed = np.abs(a - b), bound.absolute + bound.relative * np.abs(b)
+    excess = float(np.max(difference / np.maximum(allowed, np.finfo(np.float64).tiny)))
+    cosine = _cosine(a, b)
+    return _Difference(
+        name,
+        bool((difference <= allowed).all()) and cosine >= bound.cosine,
+        float(difference.max()),
+        float((difference / np.maximum(np.abs(b), bound.absolute or np.finfo(np.float64).tiny)).max()),
+        cosine,
+        excess,
+    )
+
+
+def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    return float(np.dot(a, b)) / norms if norms else 1.0  # nothing but zeros has no direction; the elements decide
+
+
+def _round(value: float) -> float:
+    """Three digits, and a number that JSON has."""
+    return float(f"{min(value, 1e300):.3g}")

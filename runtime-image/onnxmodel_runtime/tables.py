@@ -1,0 +1,121 @@
+"""Results as text for people."""
+
+from collections.abc import Iterable, Sequence
+
+from onnxmodel_runtime.contract import (
+    BenchmarkResult,
+    Finding,
+    OptimizeResult,
+    ProbeResult,
+    ProviderUse,
+    Result,
+    Tensor,
+    ValidateResult,
+)
+from onnxmodel_runtime.errors import size
+
+
+def text(result: Result) -> str:
+    """The result as a person reads it."""
+    if isinstance(result, ValidateResult):
+        return _validate(result)
+    if isinstance(result, OptimizeResult):
+        return _optimize(result)
+    if isinstance(result, BenchmarkResult):
+        return _benchmark(result)
+    return _probe(result)
+
+
+def table(rows: Iterable[Sequence[object]]) -> str:
+    """Columns as wide as their widest cell."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def _validate(result: ValidateResult) -> str:
+    model = result.model
+    facts: list[tuple[str, str]] = [
+        ("sha256", model.sha256),
+        ("size", size(model.bytes)),
+        ("producer", model.producer or "-"),
+        ("IR version", str(model.ir_version)),
+        ("opset", str(model.opset)),
+        ("nodes", f"{model.nodes:,}"),
+        ("parameters", f"{model.parameters:,}"),
+        *(("input", _tensor(tensor)) for tensor in model.inputs),
+        *(("output", _tensor(tensor)) for tensor in model.outputs),
+    ]
+    findings = "\n\n".join(_finding(finding) for finding in result.findings) or "no findings"
+    return f"{table(facts)}\n\n{findings}"
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.name}  {tensor.datatype}  {list(tensor.shape)}"
+
+
+def _finding(finding: Finding) -> str:
+    return f"{finding.severity.upper()} {finding.id}  {finding.message}\n  fix: {finding.fix}"
+
+
+def _optimize(result: OptimizeResult) -> str:
+    rows: list[Sequence[object]] = [("VARIANT", "NODES", "SIZE", "LOAD AT", "PARITY", "MAX ABS", "COSINE", "SHA256")]
+    for variant in result.variants:
+        parity = variant.parity
+        judged = ("passed" if parity.passed else "FAILED") if parity else "reference"
+        numbers = (f"{parity.max_absolute:g}", f"{parity.cosine:g}") if parity else ("-", "-")
+        if variant.skipped:
+            rows.append((variant.name, "-", "-", "-", f"skipped: {variant.skipped}", "", "", ""))
+        else:
+            rows.append(
+                (
+                    variant.name,
+                    variant.nodes,
+                    size(variant.bytes),
+                    variant.graph_level,
+                    judged,
+                    *numbers,
+                    variant.sha256[:12],
+                )
+            )
+    return f"{table(rows)}\n\n{_provider(result.provider)}\nprobe: {result.probe}"
+
+
+def _benchmark(result: BenchmarkResult) -> str:
+    rows: list[Sequence[object]] = [("VARIANT", "BATCH", "CALLERS", "P50 MS", "P95 MS", "P99 MS", "ROWS/S", "SAMPLES")]
+    rows += [
+        (
+            p.variant,
+            p.batch_size,
+            p.concurrency,
+            f"{p.p50:g}",
+            f"{p.p95:g}",
+            f"{p.p99:g}",
+            f"{p.throughput:g}",
+            p.samples,
+        )
+        for p in result.points
+    ]
+    loads = [
+        f"{name}: loaded in {seconds:g} s, {size(result.memory_bytes.get(name, 0))} resident"
+        for name, seconds in result.load_seconds.items()
+    ]
+    machine = result.environment
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    on = f"{machine.processor}, {machine.cores:g} cores{', ' + machine.accelerator if machine.accelerator else ''}"
+    return "\n".join((table(rows), "", *loads, _provider(result.provider), on, versions))
+
+
+def _probe(result: ProbeResult) -> str:
+    used = f"\n{_provider(result.provider)}" if result.provider else ""
+    return (
+        f"HTTP {result.http_milliseconds:g} ms, gRPC {result.grpc_milliseconds:g} ms, "
+        f"largest difference {result.max_absolute:g}{used}"
+    )
+
+
+def _provider(use: ProviderUse) -> str:
+    nodes = ", ".join(f"{name} {count}" for name, count in use.nodes.items())
+    return f"provider: {use.name} runs {use.share_percent:g} % of the nodes{f' ({nodes})' if nodes else ''}"

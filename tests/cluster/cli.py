@@ -1,0 +1,102 @@
+"""The local Kubernetes for demos and tests: python3 -m tests.cluster COMMAND, from the repository's root."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from . import builder, check, embedded, standalone, tools
+from .apiclient import ApiError
+from .choice import chosen, load_images
+from .images import images
+from .packages import MissingPackagesError
+from .shell import CommandError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. What goes wrong with the machine becomes one message, not a traceback."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (ApiError, CommandError, MissingPackagesError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    command("build", lambda _: embedded.build(), "build all that the embedded cluster is made of")
+    for name, run, text in (
+        ("up", _up, "start the cluster, and print its kubeconfig; a healthy one is left alone"),
+        ("down", _down, "end the cluster, and leave nothing behind"),
+        ("kubeconfig", _kubeconfig, "print the path of the kubeconfig"),
+    ):
+        sub = command(name, run, text)
+        sub.add_argument(
+            "--control-plane-only", action="store_true", help="the one without nodes, for integration tests"
+        )
+    command("status", _status, "say whether the cluster is healthy")
+    load = command("load", _load, "give every node images, from the builder's store or from archives")
+    load.add_argument("images", nargs="+", metavar="IMAGE")
+    sub = command("images", _images, "build and load the project's images, and print their names")
+    sub.add_argument("--print", action="store_true", dest="only_print", help="print the names and build nothing")
+    sub = command("tools", _tools, "build kubectl, helm and versitygw, and print where they are")
+    sub.add_argument("--path", action="store_true", help="print their folders as a PATH")
+    command("check", lambda _: check.check(chosen()), "prove the cluster: pods, Services, names, volumes, limits")
+    kubectl = command("kubectl", _kubectl, "run kubectl against the cluster")
+    kubectl.add_argument("words", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _up(parsed: argparse.Namespace) -> None:
+    print((standalone if parsed.control_plane_only else chosen()).up())
+
+
+def _down(parsed: argparse.Namespace) -> None:
+    (standalone if parsed.control_plane_only else chosen()).down()
+
+
+def _kubeconfig(parsed: argparse.Namespace) -> None:
+    print((standalone if parsed.control_plane_only else chosen()).kubeconfig())
+
+
+def _status(_: argparse.Namespace) -> None:
+    if found := chosen().problems():
+        raise CommandError("\n".join(found))
+    print("healthy")
+
+
+def _load(parsed: argparse.Namespace) -> None:
+    cluster = chosen()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, name in enumerate(parsed.images):
+            archive = Path(name)
+            if not archive.is_file():
+                archive = Path(folder) / str(number)
+                builder.save(name, archive)
+            cluster.load(name, archive)
+
+
+def _images(parsed: argparse.Namespace) -> None:
+    names = {image.role: image.name for image in images()} if parsed.only_print else load_images(chosen())
+    for role, name in names.items():
+        print(role, name)
+
+
+def _tools(parsed: argparse.Namespace) -> None:
+    paths = [tools.kubectl(), *(tool.path() for tool in tools.TOOLS)]
+    print(os.pathsep.join(str(path.parent) for path in paths) if parsed.path else "\n".join(map(str, paths)))
+
+
+def _kubectl(parsed: argparse.Namespace) -> None:
+    os.execve(tools.kubectl(), ["kubectl", *parsed.words], {**os.environ, "KUBECONFIG": str(chosen().kubeconfig())})

@@ -1,0 +1,169 @@
+"""The grid, fair turns, and numbers that fit."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxmodel_runtime import benchmark as module
+from onnxmodel_runtime import machine
+from onnxmodel_runtime.benchmark import MAX_POINTS, benchmark
+from onnxmodel_runtime.contract import (
+    TERMINATION_BYTES,
+    BenchmarkRequest,
+    BenchmarkResult,
+    Candidate,
+    Environment,
+    Outcome,
+    Point,
+    ProviderUse,
+    decode,
+    encode,
+)
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.graph import digest
+from onnxmodel_runtime.stats import percentile, significant
+from tests import models
+
+
+def candidate(name: str, made: Any, directory: Path) -> Candidate:
+    path = models.save(made, directory / name)
+    return Candidate(name, str(path), digest(path))
+
+
+def test_every_candidate_at_every_point(tmp_path: Path) -> None:
+    request = BenchmarkRequest(
+        (candidate("original", models.mlp(), tmp_path), candidate("fp32", models.mlp(), tmp_path)),
+        "",
+        batch_sizes=(1, 4),
+        concurrency=(1, 3),
+        seconds=0.02,
+        instances=2,
+    )
+    result = benchmark(request)
+    assert [(p.variant, p.batch_size, p.concurrency) for p in result.points] == [
+        (name, batch, callers) for name in ("original", "fp32") for batch in (1, 4) for callers in (1, 3)
+    ]
+    for point in result.points:
+        assert 0 < point.p50 <= point.p95 <= point.p99
+        assert point.samples >= module.SLICES
+        assert point.throughput > 0
+    assert set(result.load_seconds) == set(result.memory_bytes) == {"original", "fp32"}
+    assert result.provider.name == "CPU"
+    assert result.environment.accelerator == ""
+    assert {"onnxruntime", "onnx", "numpy", "python"} == set(result.environment.versions)
+    assert decode(encode(Outcome("benchmark", 1.0, result))).result == result
+
+
+def test_a_model_of_one_batch_size_is_measured_at_that(tmp_path: Path) -> None:
+    request = BenchmarkRequest((candidate("a", models.mlp(batch=2), tmp_path),), "", concurrency=(1,), seconds=0.01)
+    assert {point.batch_size for point in benchmark(request).points} == {2}
+
+
+@pytest.mark.parametrize("sizes", [tuple(range(1, 34)), ()])
+def test_the_grid_is_bounded(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    request = BenchmarkRequest((candidate("a", models.mlp(), tmp_path),), "", batch_sizes=sizes, concurrency=(1, 2))
+    with pytest.raises(StageError, match="GridTooLarge"):
+        benchmark(request)
+
+
+def test_the_artifact_is_the_one_that_was_proven(tmp_path: Path) -> None:
+    proven = candidate("a", models.mlp(), tmp_path)
+    models.save(models.mlp(seed=8), tmp_path / "a")
+    with pytest.raises(StageError, match="DigestMismatch"):
+        benchmark(BenchmarkRequest((proven,), ""))
+
+
+def test_a_candidate_that_fails_is_named(tmp_path: Path) -> None:
+    request = BenchmarkRequest((candidate("int8", models.hidden_batch(), tmp_path),), "", batch_sizes=(3,))
+    with pytest.raises(StageError, match="int8 cannot run with 3 rows"):
+        benchmark(request)
+
+
+@pytest.mark.parametrize(
+    ("callers", "instances", "runs_per_answer"), [(1, 1, 1), (4, 1, 4), (4, 2, 2), (2, 2, 1), (1, 4, 1)]
+)
+def test_waiting_for_an_instance_is_latency(callers: int, instances: int, runs_per_answer: int) -> None:
+    """With more callers than instances each answer takes as many runs as there are callers before it."""
+    work = 0.01
+    session: Any = SimpleNamespace(run=lambda *_: time.sleep(work))
+    loaded = module._Loaded(Candidate("a", "", ""), [session] * instances, ProviderUse("CPU", 100.0), -1, 0.0)
+    samples = module._Samples()
+    module._slice(loaded, {"x": np.zeros(1)}, callers, 0.2, samples)
+    assert np.median(samples.latencies) == pytest.approx(work * runs_per_answer, rel=0.3)
+    assert min(samples.latencies) > work * runs_per_answer * 0.7  # the queue is full from the first sample on
+    assert samples.answers / samples.busy == pytest.approx(min(callers, instances) / work, rel=0.35)
+
+
+def test_candidates_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that slows down hits both alike."""
+    turns: list[str] = []
+    slice_: Callable[..., None] = module._slice
+
+    def spied(loaded: Any, *rest: Any) -> None:
+        turns.append(loaded.candidate.name)
+        slice_(loaded, *rest)
+
+    monkeypatch.setattr(module, "_slice", spied)
+    session: Any = SimpleNamespace(run=lambda *_: None)
+    loaded = [
+        module._Loaded(Candidate(name, "", ""), [session], ProviderUse("CPU", 100.0), -1, 0.0) for name in ("a", "b")
+    ]
+    module._point(loaded, {}, 1, 1, 0.005)
+    assert "".join(turns) == "ab" + "abbaabbaab"
+
+
+def test_the_largest_grid_fits_a_termination_message() -> None:
+    """With numbers that do not compress: noise in every digit."""
+    noise = random.Random(1)
+    names = ["original", "fp32", "int8-dynamic", "int8-static"]
+    points = tuple(
+        Point(
+            names[i % 4],
+            1 << (i // 16),
+            1 << (i // 4 % 4),
+            *(significant(noise.uniform(1, 1000)) for _ in range(4)),
+            samples=noise.randrange(1, 100_000),
+        )
+        for i in range(MAX_POINTS)
+    )
+    result = BenchmarkResult(
+        points,
+        ProviderUse("TensorRT", 97.3, {"TensorRT": 1234, "CUDA": 12, "CPU": 3}),
+        Environment("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", 7.5, "2 x NVIDIA H100 80GB HBM3", machine.versions()),
+        {name: significant(noise.uniform(0, 100)) for name in names},
+        {name: noise.randrange(1 << 34) for name in names},
+    )
+    assert len(encode(Outcome("benchmark", 123.456, result))) < TERMINATION_BYTES * 0.9
+
+
+def test_percentiles_are_measured_values() -> None:
+    values = [float(value) for value in range(1, 101)]
+    assert [percentile(values, percent) for percent in (50, 95, 99, 100)] == [50, 95, 99, 100]
+    assert percentile([7.0], 99) == 7.0
+    assert percentile([1.0, 2.0], 50) == 1.0
+
+
+def test_significant_digits() -> None:
+    assert [significant(value) for value in (1234567.0, 0.000123456, 0.0)] == [1_235_000, 0.0001235, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "cores"), [("cpu.max", "50000 100000", 0.5), ("cpu.max", "max 100000", None), ("none", "", None)]
+)
+def test_cores_of_the_container(tmp_path: Path, file: str, text: str, cores: float | None) -> None:
+    (tmp_path / file).write_text(text)
+    assert machine.cores(tmp_path) == (cores or machine.cores(Path("/nonexistent")))
+
+
+def test_the_accelerator_is_named(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"000{number}").mkdir()
+        (tmp_path / f"000{number}" / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 1\n")
+    assert machine.accelerator(tmp_path) == "2 x NVIDIA L4"
+    assert machine.accelerator(tmp_path / "none") == ""

@@ -1,0 +1,167 @@
+"""Whatever a model does to the process that parses it, the end is a result."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onnxmodel_runtime import isolate
+from onnxmodel_runtime.contract import (
+    BenchmarkRequest,
+    Candidate,
+    ExitCode,
+    OptimizeRequest,
+    ValidateRequest,
+    ValidateResult,
+    decode,
+    dumps,
+)
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.graph import digest
+from tests import models
+
+
+def job(command: str, request: object, log: Path, limit: Callable[[], None] | None = None) -> "subprocess.Popen[str]":
+    """The command line as a Job runs it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "onnxmodel_runtime", command, "--request", dumps(request)],
+        env={**os.environ, "ONNXMODEL_TERMINATION_LOG": str(log)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limit,
+    )
+
+
+def test_a_result_comes_back(tmp_path: Path) -> None:
+    models.save(models.mlp(), tmp_path)
+    result = isolate.run("validate", ValidateRequest(str(tmp_path)))
+    assert isinstance(result, ValidateResult)
+    assert result.model.nodes == 7
+
+
+def test_a_failure_comes_back(tmp_path: Path) -> None:
+    models.save(models.html(), tmp_path)
+    with pytest.raises(StageError) as caught:
+        isolate.run("validate", ValidateRequest(str(tmp_path)))
+    assert caught.value.failure.reason == "NotOnnx"
+
+
+def test_a_native_crash_is_refused_and_names_the_step(tmp_path: Path) -> None:
+    """A real one: ONNX Runtime divides by zero. validate never loads such a model; optimize is asked to."""
+    path = models.save(models.divides_by_zero(), tmp_path)
+    log = tmp_path / "termination"
+    process = job("optimize", OptimizeRequest(str(path), digest(path), str(tmp_path / "out")), log)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.REFUSED, output
+    outcome = decode(log.read_text())
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "NativeCrash"
+    assert "died with SIGFPE while running the original without optimizations" in outcome.failure.message
+    assert not outcome.retry
+
+
+def test_memory_that_runs_out_is_refused(tmp_path: Path) -> None:
+    """A real allocation of 8 GiB, under a limit of 3."""
+    models.save(models.eats_memory(), tmp_path)
+    log = tmp_path / "termination"
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (3 << 30, 3 << 30))
+
+    process = job("validate", ValidateRequest(str(tmp_path)), log, limit)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.REFUSED, output
+    outcome = decode(log.read_text())
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "OutOfMemory"
+    assert "while" in outcome.failure.message
+
+
+def test_a_stopped_container_stops_its_child_and_runs_again(tmp_path: Path) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    log = tmp_path / "termination"
+    request = BenchmarkRequest((Candidate("a", str(path), digest(path)),), "", seconds=600)
+    process = job("benchmark", request, log)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("measuring"):
+            break
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == ExitCode.RETRY
+    outcome = decode(log.read_text())
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "Interrupted"
+    assert "measuring batch size 1" in outcome.failure.message
+    assert outcome.retry
+    (child,) = children
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    request = BenchmarkRequest((Candidate("a", str(path), digest(path)),), "", seconds=600)
+    process = job("benchmark", request, tmp_path / "termination")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("measuring"):
+            break
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.communicate(timeout=20)
+    for _ in range(100):
+        if not _alive(child):
+            return
+        time.sleep(0.05)
+    pytest.fail("the child is still there")
+
+
+def _alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("name", ["SIGFPE", "SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS"])
+def test_deaths_by_crash(name: str) -> None:
+    error = isolate.died(-signal.Signals[name], "optimize", "making fp32")
+    assert isinstance(error, StageError)
+    assert (error.failure.reason, error.retry) == ("NativeCrash", False)
+    assert f"died with {name} while making fp32" in error.failure.message
+
+
+def test_death_by_the_kernel_names_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolate, "memory_limit", lambda: 2 << 30)
+    error = isolate.died(-signal.SIGKILL, "optimize", "making fp32")
+    assert isinstance(error, StageError)
+    assert (error.failure.reason, error.retry) == ("OutOfMemory", False)
+    assert "while making fp32 under a limit of 2.0 GiB" in error.failure.message
+
+
+def test_an_exit_without_a_report_is_a_defect_of_ours() -> None:
+    assert isinstance(isolate.died(1, "optimize", "starting"), isolate.InternalError)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "limit"),
+    [
+        ("memory.max", "1073741824\n", 1 << 30),
+        ("memory.max", "max\n", 0),
+        ("memory/memory.limit_in_bytes", "1073741824\n", 1 << 30),
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n", 0),
+        ("other", "", 0),
+    ],
+)
+def test_memory_limits_of_cgroups(tmp_path: Path, file: str, text: str, limit: int) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert isolate.memory_limit(tmp_path) == limit

@@ -1,0 +1,247 @@
+"""Variants, their proof, and the probe."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxmodel_runtime import inputs, optimize, parity, probefile
+from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Tolerance
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.graph import digest
+from tests import models
+
+TOLERANCE = Tolerance()
+
+
+def optimized(made: Any, directory: Path, **options: Any) -> OptimizeResult:
+    path = models.save(made, directory)
+    return optimize.optimize(OptimizeRequest(str(path), digest(path), str(directory / "out"), **options))
+
+
+def test_fp32_is_smaller_and_answers_the_same(tmp_path: Path) -> None:
+    result = optimized(models.mlp(), tmp_path)
+    original, fp32 = result.variants
+    assert (original.name, original.path, original.parity) == ("original", str(tmp_path / "model.onnx"), None)
+    assert (original.nodes, original.graph_level) == (7, "All")
+    assert fp32.path == str(tmp_path / "out" / "fp32" / "model.onnx")
+    assert fp32.sha256 == digest(Path(fp32.path))
+    assert fp32.nodes < original.nodes  # MatMul + Add + Relu become one node
+    assert fp32.parity is not None
+    assert fp32.parity.passed
+    assert fp32.parity.batch_sizes == (1, 3, 8)
+    assert (result.provider.name, result.provider.share_percent) == ("CPU", 100.0)
+
+
+@pytest.mark.parametrize(("asked", "left"), [("All", "All"), ("Extended", "None"), ("Basic", "None")])
+def test_what_is_left_for_the_session(tmp_path: Path, asked: str, left: str) -> None:
+    """Only "All" has something left: layouts for the processor that serves, which are not written into the file."""
+    _, fp32 = optimized(models.mlp(), tmp_path, graph_level=asked).variants
+    assert fp32.graph_level == left
+    assert not any("nchwc" in node.domain for node in onnx.load(fp32.path).graph.node)
+
+
+def test_what_cannot_be_made_says_why(tmp_path: Path) -> None:
+    result = optimized(models.mlp(), tmp_path, graph_level="None", variants=("fp32", "int4"))
+    assert [bool(variant.skipped) for variant in result.variants] == [False, True, True]
+    assert "graphLevel is None" in result.variants[1].skipped
+    assert "cannot make it" in result.variants[2].skipped
+    assert {variant.path for variant in result.variants[1:]} == {""}
+
+
+def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
+    """Also from another directory, in another process, with another hash seed."""
+    first = optimized(models.mlp(), tmp_path / "a")
+    path = models.save(models.mlp(), tmp_path / "b" / "deeper")
+    code = (
+        "import sys; from onnxmodel_runtime.optimize import optimize; from onnxmodel_runtime.contract import *; "
+        "optimize(OptimizeRequest(sys.argv[1], '', sys.argv[2]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(path), str(tmp_path / "b" / "out")],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONHASHSEED": "99"},
+    )
+    for name in ("fp32/model.onnx", "probe.npz"):
+        assert (tmp_path / "a" / "out" / name).read_bytes() == (tmp_path / "b" / "out" / name).read_bytes()
+    assert len(first.variants) == 2
+
+
+def test_running_again_leaves_the_same(tmp_path: Path) -> None:
+    assert optimized(models.mlp(), tmp_path) == optimized(models.mlp(), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fp32", "probe.npz"]
+
+
+def test_external_data_stays_external(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimize, "_EXTERNAL_ABOVE", 1)
+    _, fp32 = optimized(models.mlp(features=64, hidden=64), tmp_path).variants
+    data = Path(fp32.path).with_name("model.onnx.data")
+    assert fp32.bytes == Path(fp32.path).stat().st_size + data.stat().st_size
+    assert fp32.parity is not None
+    assert fp32.parity.passed
+
+
+def test_a_wrong_variant_is_listed_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sabotage(request: OptimizeRequest, target: Path, _total: int) -> str:
+        target.write_bytes(models.mlp(seed=8).SerializeToString())
+        return "All"
+
+    monkeypatch.setattr(optimize, "_fp32", sabotage)
+    _, fp32 = optimized(models.mlp(), tmp_path).variants
+    assert fp32.path
+    assert fp32.parity is not None
+    assert not fp32.parity.passed
+    assert fp32.parity.output == "scores"
+
+
+def test_a_pass_that_fails_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(optimize, "_fp32", broken)
+    assert optimized(models.mlp(), tmp_path).variants[1].skipped == "no such kernel"
+
+
+def test_the_model_is_the_one_that_was_validated(tmp_path: Path) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    with pytest.raises(StageError, match="DigestMismatch"):
+        optimize.optimize(OptimizeRequest(str(path), "0" * 64, str(tmp_path / "out")))
+
+
+def test_a_model_that_draws_random_numbers_cannot_be_proven(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="ProviderDisagrees") as caught:
+        optimized(models.random_noise(), tmp_path)
+    assert "random" in caught.value.failure.hint
+
+
+def test_a_model_of_one_batch_size(tmp_path: Path) -> None:
+    _, fp32 = optimized(models.mlp(batch=2), tmp_path).variants
+    assert fp32.parity is not None
+    assert fp32.parity.batch_sizes == (2,)
+
+
+# ---- inputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_indices_stay_in_their_table(tmp_path: Path) -> None:
+    assert inputs.index_limits(models.embedding(10)) == {"ids": 10}
+    made = inputs.generate(inputs.signature(models.embedding(10)), 50)["ids"]
+    assert made.dtype == np.int32
+    assert made.shape == (50, inputs.SEQUENCE)
+    assert (made.min(), made.max()) == (0, 9)
+    assert optimized(models.embedding(10), tmp_path).variants[1].parity is not None
+
+
+def test_integers_of_which_nothing_is_known_are_bytes() -> None:
+    made = inputs.generate(inputs.signature(onnx.load(models.magika())), 4)["bytes"]
+    assert made.shape == (4, 2048)
+    assert 0 <= made.min() < 10
+    assert 245 < made.max() < 256
+
+
+def test_inputs_are_the_same_every_time() -> None:
+    signed = inputs.signature(models.mlp())
+    first, second = inputs.generate(signed, 8)["x"], inputs.generate(signed, 8)["x"]
+    np.testing.assert_array_equal(first, second)
+    assert len(np.unique(first, axis=0)) == 8  # rows differ: a model that mixes them up would not be seen else
+
+
+# ---- the probe file --------------------------------------------------------------------------------------------------
+
+
+def test_the_probe_holds_one_row_and_its_answer(tmp_path: Path) -> None:
+    given, expected = probefile.read(Path(optimized(models.mlp(), tmp_path).probe))
+    assert given["x"].shape == (1, 4)
+    assert expected["scores"].shape == (1, 3)
+    assert expected["scores"].sum() == pytest.approx(1)
+
+
+def test_strings_travel_in_the_probe(tmp_path: Path) -> None:
+    given, expected = probefile.read(Path(optimized(models.strings(), tmp_path).probe))
+    assert isinstance(given["text"][0, 0], str)
+    np.testing.assert_array_equal(given["text"], expected["echo"])
+    assert expected["is_zero"].dtype == np.bool_
+
+
+def test_strings_of_any_kind(tmp_path: Path) -> None:
+    texts = np.array([["", "ß"], ["a b", "語"]], dtype=object)
+    probefile.write(tmp_path / "p.npz", {"a/b:c": texts}, {"n": np.zeros((0, 2), object)})
+    given, expected = probefile.read(tmp_path / "p.npz")
+    np.testing.assert_array_equal(given["a/b:c"], texts)
+    assert expected["n"].shape == (0, 2)
+
+
+def test_what_is_no_probe(tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_bytes(b"no")
+    with pytest.raises(StageError, match="ProbeUnreadable"):
+        probefile.read(tmp_path / "p.npz")
+    np.savez(tmp_path / "p.npz", **{"input:x": np.array([object()])}, allow_pickle=True)  # type: ignore[arg-type]
+    with pytest.raises(StageError, match="ProbeUnreadable"):
+        probefile.read(tmp_path / "p.npz")
+
+
+# ---- parity ----------------------------------------------------------------------------------------------------------
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "passed"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], True),
+        ([1.0, 2.01], [1.0, 2.0], True),
+        ([1.0, 2.03], [1.0, 2.0], False),
+        ([0.0009, 0.0], [0.0, 0.0], True),
+        ([NAN, 1.0], [NAN, 1.0], True),
+        ([NAN, 1.0], [1.0, 1.0], False),
+        ([1.0, 1.0], [NAN, 1.0], False),
+        ([INF, 1.0], [INF, 1.0], True),
+        ([-INF, 1.0], [INF, 1.0], False),
+        ([INF, 1.0], [1.0, 1.0], False),
+    ],
+)
+def test_parity_of_floats(got: list[float], want: list[float], passed: bool) -> None:
+    measured = parity.compare({"y": np.array(got, np.float32)}, {"y": np.array(want, np.float32)}, TOLERANCE)
+    assert measured.passed is passed
+    assert np.isfinite([measured.max_absolute, measured.max_relative, measured.cosine]).all()
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "passed"),
+    [
+        (np.array([7]), np.array([7]), True),
+        (np.array([1000]), np.array([1001]), False),
+        (np.array([True]), np.array([False]), False),
+        (np.array(["a"], object), np.array(["a"], object), True),
+        (np.array(["a"], object), np.array(["b"], object), False),
+        (np.zeros((2, 1), np.float32), np.zeros((1, 2), np.float32), False),
+        (np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), True),
+    ],
+)
+def test_parity_of_other_things(got: Any, want: Any, passed: bool) -> None:
+    measured = parity.compare({"y": got}, {"y": want}, TOLERANCE)
+    assert measured.passed is passed
+    assert bool(measured.note) is not passed
+
+
+def test_direction_counts_beside_distance() -> None:
+    """Every element is within tolerance of nothing, and the answer is upside down."""
+    got, want = np.full(10, 0.0004, np.float32), np.full(10, -0.0004, np.float32)
+    measured = parity.compare({"y": got}, {"y": want}, TOLERANCE)
+    assert not measured.passed
+    assert measured.cosine == -1
+
+
+def test_the_worst_of_all_batch_sizes_is_named() -> None:
+    zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
+    measured = parity.measure(
+        lambda batch: {"a": zero, "b": one * (batch == 3)}, lambda _: {"a": zero, "b": zero}, (1, 3, 8), TOLERANCE
+    )
+    assert (measured.passed, measured.output, measured.max_absolute) == (False, "b", 1.0)
+    assert "output 'b' differs by up to 1 absolute" in parity.explain(measured, TOLERANCE)

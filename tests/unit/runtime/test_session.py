@@ -1,0 +1,83 @@
+"""A provider that was not asked for never runs a node.
+
+ONNX Runtime's CPU build has one more provider, Azure's, which takes no node of these models: it stands for a GPU's here.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from onnxmodel_runtime import session
+from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.errors import StageError
+from tests import models
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return models.save(models.mlp(), tmp_path)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"CUDA": "AzureExecutionProvider", "CPU": "CPUExecutionProvider"}
+    monkeypatch.setattr(session, "PROVIDERS", names)
+    monkeypatch.setattr(session, "_NAMES", {runtime: name for name, runtime in names.items()})
+
+
+def refused(path: Path, providers: Providers) -> StageError:
+    with pytest.raises(StageError) as caught:
+        session.open_session(path, providers)
+    assert not caught.value.retry
+    assert caught.value.failure.hint
+    assert caught.value.failure.field == "spec.serving.executionProviders"
+    return caught.value
+
+
+def test_the_cpu(path: Path) -> None:
+    loaded = session.open_session(path, Providers(("CPU",)))
+    assert (loaded.use.name, loaded.use.share_percent) == ("CPU", 100.0)
+    assert set(loaded.use.nodes) == {"CPU"}
+
+
+@pytest.mark.parametrize("names", [("CUDA",), ("TensorRT", "CUDA", "CPU"), ("CUDA", "CPU")])
+def test_a_provider_that_the_image_has_not(path: Path, names: tuple[str, ...]) -> None:
+    failure = refused(path, Providers(names)).failure
+    assert failure.reason == "ProviderUnavailable"
+    assert f"{names[0]} cannot be loaded: this image's ONNX Runtime has CPU" in failure.message
+
+
+def test_the_next_may_serve_when_that_is_allowed(path: Path) -> None:
+    loaded = session.open_session(path, Providers(("TensorRT", "CUDA", "CPU"), fallback="Allow"))
+    assert loaded.use.name == "CPU"
+    assert refused(path, Providers(("TensorRT", "CUDA"), fallback="Allow")).failure.reason == "ProviderUnavailable"
+
+
+def test_an_unknown_provider(path: Path) -> None:
+    assert refused(path, Providers(("ROCm",))).failure.reason == "ProviderUnknown"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_cpu_takes_no_node_that_it_was_not_given(path: Path) -> None:
+    failure = refused(path, Providers(("CUDA",))).failure
+    assert failure.reason == "ProviderIncomplete"
+    assert "CUDA cannot run" in failure.message
+    assert "softmax (Softmax)" in failure.message
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_provider_that_runs_nothing_does_not_serve(path: Path) -> None:
+    assert refused(path, Providers(("CUDA", "CPU"))).failure.reason == "ProviderUnused"
+    loaded = session.open_session(path, Providers(("CUDA", "CPU"), fallback="Allow"))
+    assert (loaded.use.name, loaded.use.share_percent) == ("CUDA", 0.0)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_provider_that_is_dropped_silently(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CUDA's is when a library of its is missing: ONNX Runtime says so in its log only."""
+    created = session._create
+    monkeypatch.setattr(session, "_create", lambda path, options, _: created(path, options, ["CPUExecutionProvider"]))
+    failure = refused(path, Providers(("CUDA", "CPU"))).failure
+    assert failure.reason == "ProviderUnavailable"
+    assert "dropped it" in failure.message
+    assert "kept CPU" in failure.message

@@ -1,0 +1,216 @@
+"""Every check, on a model that has the defect and on one that has not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx import TensorProto, helper
+
+from onnxmodel_runtime.checks import CHECKS
+from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.validate import supported, validate
+from tests import models
+
+
+def judged(made: Any, directory: Path, **options: Any) -> ValidateResult:
+    models.save(made, directory)
+    return validate(ValidateRequest(str(directory), **options))
+
+
+def refused(made: Any, directory: Path, **options: Any) -> StageError:
+    with pytest.raises(StageError) as caught:
+        judged(made, directory, **options)
+    assert caught.value.failure.hint
+    assert not caught.value.retry
+    return caught.value
+
+
+def ids(result: ValidateResult) -> list[str]:
+    return [finding.id for finding in result.findings]
+
+
+def test_facts_of_a_good_model(tmp_path: Path) -> None:
+    result = judged(models.mlp(), tmp_path)
+    assert result.findings == ()
+    facts = result.model
+    assert facts.inputs == (Tensor("x", "FP32", (-1, 4)),)
+    assert facts.outputs == (Tensor("scores", "FP32", (-1, 3)),)
+    assert (facts.opset, facts.ir_version, facts.nodes, facts.parameters) == (17, 8, 7, 4 * 8 + 8 + 8 * 3 + 3)
+    assert (facts.producer, facts.bytes) == ("tests", (tmp_path / "model.onnx").stat().st_size)
+    assert len(facts.sha256) == 64
+
+
+def test_facts_of_the_real_model() -> None:
+    path = models.magika()
+    facts = validate(ValidateRequest(str(path.parent))).model
+    assert (facts.opset, facts.nodes, facts.parameters) == (15, 95, 784_519)
+    assert facts.inputs == (Tensor("bytes", "INT32", (-1, 2048)),)
+    assert facts.outputs == (Tensor("target_label", "FP32", (-1, 214)),)
+
+
+@pytest.mark.parametrize("good", [models.embedding, models.strings, lambda: models.mlp(opset=13)])
+def test_good_models(tmp_path: Path, good: Callable[[], Any]) -> None:
+    assert judged(good(), tmp_path).findings == ()
+
+
+def test_external_data_counts(tmp_path: Path) -> None:
+    path = models.save_external(tmp_path)
+    result = validate(ValidateRequest(str(tmp_path)))
+    assert result.findings == ()
+    assert result.model.bytes == path.stat().st_size + (tmp_path / "weights.bin").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("empty", "empty"),
+        ("html", "HTML page"),
+        ("git_lfs_pointer", "Git LFS pointer"),
+        ("zip", "zip archive"),
+        ("random", "no ONNX model"),
+        ("text", "no ONNX model"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["Enforce", "Warn"])
+def test_what_is_no_model(tmp_path: Path, kind: str, says: str, mode: str) -> None:
+    failure = refused(models.NOT_MODELS[kind](), tmp_path, mode=mode).failure
+    assert failure.reason == "NotOnnx"
+    assert says in failure.message
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "says"),
+    [
+        (models.truncated, "ModelCorrupt", "cut short"),
+        (models.old_opset, "OpsetTooLow", "opset 9, at least 13"),
+        (lambda: models.mlp(opset=supported()[0] + 1), "OpsetTooHigh", f"newest that is served here is {supported()[0]}"),
+        (lambda: models.mlp(ir=supported()[1] + 1), "IrVersionTooHigh", f"up to {supported()[1]}"),
+        (models.duplicate_output, "CheckerFailed", "'y' has been used as output names multiple times"),
+        (models.mismatched_shapes, "ShapeInferenceFailed", "node name: wrong"),
+        (models.divides_by_zero, "ShapeInferenceFailed", "node name: overflow"),
+        (models.sequence_output, "UnsupportedDatatype", "'y' is SEQUENCE"),
+        (models.fixed_batch, "NoDynamicBatch", "input 'x' has the shape [1, 4]: its first axis is fixed to 1"),
+        (models.baked_batch, "NoDynamicBatch", "output 'y'"),
+        (models.hidden_batch, "NoDynamicBatch", "fails with 3"),
+        (models.custom_operator, "UnsupportedOperator", "Sparkle of domain com.example at this opset; nodes: shiny"),
+        (models.external_data, "ExternalDataInvalid", "'weights.bin' is missing"),
+    ],
+)
+def test_defects_are_named(tmp_path: Path, made: Callable[[], Any], reason: str, says: str) -> None:
+    failure = refused(made(), tmp_path).failure
+    assert failure.reason == reason
+    assert says in failure.message
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="there is no file"):
+        validate(ValidateRequest(str(tmp_path)))
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "../weights.bin", "a/../../weights.bin", "C:\\weights.bin", ""])
+def test_external_data_never_escapes(tmp_path: Path, location: str) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"\0" * 4096)
+    failure = refused(models.external_data(location), tmp_path / "model").failure
+    assert failure.reason == "ExternalDataInvalid"
+    assert "outside" in failure.message
+
+
+def test_external_data_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\0" * 4096)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.bin").symlink_to(tmp_path / "secret")
+    assert refused(models.external_data(), tmp_path / "model").failure.reason == "ExternalDataInvalid"
+
+
+def test_external_data_is_whole(tmp_path: Path) -> None:
+    models.save_external(tmp_path)
+    failure = refused(models.external_data(length=10**12), tmp_path).failure
+    assert failure.reason == "ExternalDataInvalid"
+    assert "1000000000000" in failure.message
+
+
+def test_external_data_hidden_in_a_subgraph_is_seen(tmp_path: Path) -> None:
+    tensor = models.external_data("../x").graph.initializer[0]
+    then = helper.make_graph(
+        [helper.make_node("Constant", [], ["c"], value=tensor)],
+        "then",
+        [],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [4, 8])],
+    )
+    made = models.mlp()
+    made.graph.node.append(helper.make_node("If", ["scores"], ["unused"], then_branch=then, else_branch=then))
+    assert refused(made, tmp_path).failure.reason == "ExternalDataInvalid"
+
+
+def test_further_findings_are_counted(tmp_path: Path) -> None:
+    failure = refused(models.mlp(batch=1, opset=12), tmp_path).failure
+    assert failure.reason == "OpsetTooLow"
+    assert "(2 further: ONNX-BATCH, ONNX-BATCH)" in failure.message
+
+
+def test_warn_reports_and_lets_pass(tmp_path: Path) -> None:
+    result = judged(models.mlp(batch=1, opset=12), tmp_path, mode="Warn")
+    assert ids(result) == ["ONNX-OPSET-LOW", "ONNX-BATCH", "ONNX-BATCH"]
+    assert {finding.severity for finding in result.findings} == {"error"}
+
+
+def test_warn_never_loads_what_kills(tmp_path: Path) -> None:
+    """This very process would die if it did."""
+    assert "ONNX-SHAPES" in ids(judged(models.divides_by_zero(), tmp_path, mode="Warn"))
+
+
+def test_a_batch_axis_is_a_choice(tmp_path: Path) -> None:
+    assert judged(models.fixed_batch(), tmp_path, dynamic_batch="Allowed").findings == ()
+
+
+def test_the_bounds_of_the_opset_are_the_authors(tmp_path: Path) -> None:
+    assert judged(models.mlp(opset=12), tmp_path, opset_min=12).findings == ()
+    assert refused(models.mlp(opset=17), tmp_path, opset_max=16).failure.reason == "OpsetTooHigh"
+
+
+def test_random_operators_are_mentioned(tmp_path: Path) -> None:
+    (finding,) = judged(models.random_noise(), tmp_path).findings
+    assert (finding.id, finding.severity, finding.target) == ("ONNX-RANDOM", "warning", "noise")
+
+
+X = Tensor("x", "FP32", (-1, 4))
+SCORES = Tensor("scores", "FP32", (-1, 3))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "says"),
+    [
+        ((replace(X, name="y"),), (), ["input 'y' is declared; the model has x", "the input 'x', which is not declared"]),
+        ((replace(X, datatype="FP16"),), (), ["declared as FP16; in the model it is FP32"]),
+        ((replace(X, shape=(-1, 5)),), (), ["declared with shape [-1, 5]; in the model [-1, 4]"]),
+        ((replace(X, shape=(1, 4)),), (), ["declared with shape [1, 4]; in the model [-1, 4]"]),
+        ((replace(X, shape=(-1,)),), (), ["declared with shape [-1]"]),
+        ((), (replace(SCORES, name="logits"),), ["output 'logits'", "the output 'scores'"]),
+        ((X,), (SCORES,), []),
+    ],
+)
+def test_every_difference_from_the_contract(
+    tmp_path: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], says: list[str]
+) -> None:
+    result = judged(models.mlp(), tmp_path, inputs=inputs, outputs=outputs, mode="Warn")
+    assert len(result.findings) == len(says)
+    for finding, text in zip(result.findings, says, strict=True):
+        assert text in finding.message
+        assert CHECKS[finding.id].reason == "ContractMismatch"
+
+
+def test_the_uri_is_what_was_fetched(tmp_path: Path) -> None:
+    (tmp_path / "source.json").write_text('{"uri": "s3://models/m.onnx"}')
+    assert judged(models.mlp(), tmp_path).uri == "s3://models/m.onnx"
+
+
+def test_findings_are_bounded(tmp_path: Path) -> None:
+    made = models.mlp()
+    made.graph.input[0].name = "n" * 100_000
+    made.graph.node[0].input[0] = "n" * 100_000
+    result = judged(made, tmp_path, inputs=(X,), mode="Warn")
+    assert all(len(finding.message) <= 800 and len(finding.target) <= 200 for finding in result.findings)
+    assert isinstance(result.findings[0], Finding)
