@@ -40,8 +40,8 @@ images: ## build the images, load them into the cluster and print their names
 down: ## end the local Kubernetes and leave nothing behind
 	@$(LOCAL) down
 
-demo: setup cluster ## serve a model in the local Kubernetes
-	@$(BIN)/python -m tests.demo
+demo: setup ## from nothing to an answered inference, in the local Kubernetes
+	@$(BIN)/python -m examples.magika.demo
 
 unit: setup ## tests without any cluster
 	@$(BIN)/python -m pytest tests/unit
@@ -49,7 +49,7 @@ unit: setup ## tests without any cluster
 integration: setup ## tests against a real API server without pods
 	@$(BIN)/python -m pytest tests/integration
 
-e2e: setup cluster ## tests with real pods
+e2e: setup ## tests with real pods
 	@$(BIN)/python -m pytest tests/e2e
 
 test: unit integration e2e ## every test
@@ -67,8 +67,8 @@ fmt: setup ## format the sources
 crds: setup ## generate the CRD from the pydantic models
 	@$(BIN)/python -m onnxmodel_operator.api.crd .
 
-lock: setup ## resolve the dependencies again
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra operator pyproject.toml -o locks/operator.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra runtime-cpu pyproject.toml -o locks/runtime-cpu.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra runtime-gpu pyproject.toml -o locks/runtime-gpu.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --no-extra runtime-gpu --group dev pyproject.toml -o locks/dev.txt
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --no-emit-package onnxmodel-operator pyproject.toml
+lock: setup ## resolve the dependencies again (hashes, no index in the files: any mirror serves)
+	@$(LOCK) --extra operator --extra runtime-cpu --group dev -o locks/dev.txt
+	@for extra in operator runtime-cpu runtime-gpu; do $(LOCK) --extra $$extra -c locks/dev.txt -o locks/$$extra.txt || exit 1; done

@@ -12,7 +12,7 @@ from typing import Any
 
 import kopf
 
-from onnxmodel_operator import handlers, metrics, web
+from onnxmodel_operator import handlers, metrics, names, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import ApiError, Client, connect
@@ -60,7 +60,14 @@ class Operator:
             group.create_task(self._resync())
 
     async def _inform(self, registry: kopf.OperatorRegistry, informer_settings: kopf.OperatorSettings) -> None:
-        await kopf.operator(registry=registry, settings=informer_settings, clusterwide=True, standalone=True)
+        await kopf.operator(
+            registry=registry,
+            settings=informer_settings,
+            clusterwide=True,
+            standalone=True,
+            # Unused without peering, but kopf would ask for the user's name, and user 10001 of the image has none.
+            identity=names.MANAGER,  # type: ignore[arg-type]
+        )
         raise _Told  # kopf takes SIGTERM and SIGINT for itself, and ends by returning
 
     async def _work(self, key: Key) -> None:

@@ -1,0 +1,85 @@
+"""`make demo`: from nothing to an answered inference, on whatever cluster CLUSTER chooses.
+
+Starts the cluster, builds the images, installs the chart and an S3 gateway, uploads Google's magika, applies
+onnxmodel.yaml, waits until it is Ready, and asks it what a handful of files are.
+"""
+
+import os
+import time
+from importlib.metadata import files
+from pathlib import Path
+
+import yaml
+
+from tests.cluster.steps import step
+from tests.kube import until
+from tests.platform import Platform
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+NAMESPACE = "demo"
+CLASSIFIED = [
+    *sorted((HERE / "files").iterdir()),
+    HERE / "classify.py",
+    HERE / "onnxmodel.yaml",
+    ROOT / "tests/cluster/pause/main.go",
+    ROOT / "runtime-image/Dockerfile",
+    ROOT / "README.md",
+]
+
+
+def magika(name: str) -> bytes:
+    """A file of the model in the PyPI package magika."""
+    found = next(path for path in files("magika") or () if path.match(f"models/standard_v3_3/{name}"))
+    return Path(str(found.locate())).read_bytes()
+
+
+def main() -> None:
+    """The demo."""
+    start = time.monotonic()
+    platform = Platform()
+    platform.install_operator()
+    platform.install_s3()
+    kube = platform.namespace(NAMESPACE)
+    platform.credentials(kube)
+    with step("magika: uploading to s3://models/magika/1/model.onnx"):
+        platform.upload({"magika/1/model.onnx": magika("model.onnx")})
+    with step("magika: validate, optimize, benchmark, deploy, probe"):
+        kube.apply(yaml.safe_load((HERE / "onnxmodel.yaml").read_text()))
+        watched = Watcher()
+        until("magika is Ready", lambda: watched.ready(kube.get("onnxmodel", "magika")), seconds=300, pause=0.5)
+    print(f"\n$ kubectl -n {NAMESPACE} get onnxmodels\n{kube.run('get', 'onnxmodels')}")
+    contents = {path.name: path.read_bytes() for path in CLASSIFIED}
+    script = contents.pop("classify.py").decode()
+    paths = ["/files/script.py", *(f"/files/{name}" for name in contents)]
+    arguments = [f"magika.{NAMESPACE}.svc", "/files/config.min.json", *paths]
+    with step(f"{len(CLASSIFIED)} files: classifying through the Service"):
+        printed = platform.client(
+            kube, "classify", script, {**contents, "config.min.json": magika("config.min.json")}, *arguments
+        )
+    print(f"\n{printed}\nmake demo: done in {time.monotonic() - start:.0f} s. Look around:")
+    print(f"  export KUBECONFIG={platform.kube.kubeconfig}")
+    print(f"  {os.path.relpath(platform.kube.kubectl)} -n {NAMESPACE} describe onnxmodel magika")
+    print("  make down    # ends the cluster, and leaves nothing behind")
+
+
+class Watcher:
+    """Prints each turn of a model's life once."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def ready(self, model: dict) -> bool:
+        """Whether it is Ready. A model that will not get there ends the wait."""
+        status = model.get("status", {})
+        line = f"  {status.get('phase', 'Pending')}: {status.get('message', '')}"
+        if line != self.last:
+            print(line, flush=True)
+            self.last = line
+        if status.get("phase") == "Failed":
+            raise SystemExit(f"magika failed: {status.get('lastFailure')}")
+        return status.get("phase") == "Ready"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""What a platform team would have: the operator installed by its chart, and an S3 store with models in it.
+
+Used by `make demo` and by the end-to-end tests, on whatever cluster CLUSTER chooses (tests/cluster).
+"""
+
+import base64
+import json
+import re
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from tests.cluster import choice, tools
+from tests.cluster.steps import step
+from tests.kube import Kube, until
+
+ROOT = Path(__file__).parents[1]
+SYSTEM = "onnx-operator-system"
+STORAGE = "storage"
+S3_ENDPOINT = f"http://s3.{STORAGE}.svc:7070"
+OPERATOR = "onnxmodel-operator"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+SECURE_POD = {"runAsNonRoot": True, "runAsUser": 10001, "fsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
+SECURE_CONTAINER = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+# Two pools of the local cluster's two nodes. The GPUs are pretended, so the gpu pool is asked for its CPU by default.
+VALUES: dict[str, Any] = {
+    "settings": {
+        "pools": {
+            "default": {"nodeSelector": {"onnx-operator.dev/pool": "general"}},
+            "gpu": {
+                "nodeSelector": {"onnx-operator.dev/pool": "gpu"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                "gpuResource": "nvidia.com/gpu",
+                "executionProviders": ["CUDA", "CPU"],
+            },
+        },
+        # The local nodes share two cores: small requests, so that several models fit.
+        "defaults": {
+            "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+        },
+        "jobs": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}},
+        "artifacts": {"size": "1Gi"},
+    },
+}
+
+
+class Platform:
+    """A running cluster with the project's images in it."""
+
+    def __init__(self) -> None:
+        self.cluster = choice.chosen()
+        self.kube = Kube(tools.kubectl(), self.cluster.up())
+        self.images = choice.load_images(self.cluster)
+        self._keys = ("onnxmodel", secrets.token_hex(16))
+
+    def namespace(self, name: str, labels: dict[str, str] | None = None) -> Kube:
+        """A namespace under the restricted Pod Security Standard, there before this returns."""
+        metadata = {"name": name, "labels": {**RESTRICTED, **(labels or {})}}
+        self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        within = self.kube.within(name)
+        until("the namespace's ServiceAccount", lambda: within.get("serviceaccount", "default"))
+        return within
+
+    def install_operator(self, *overrides: str) -> None:
+        """helm upgrade --install, and wait until the operator is ready. overrides: KEY=VALUE for --set-json."""
+        operator, tag = self.images["operator"].rsplit(":", 1)
+        values = {
+            **VALUES,
+            "image": {"repository": operator, "tag": tag, "pullPolicy": "IfNotPresent"},
+            "runtimeImages": {"cpu": self.images["runtime-cpu"], "gpu": self.images["runtime-cpu"]},
+        }
+        self.namespace(SYSTEM)
+        words = [
+            "upgrade",
+            "--install",
+            OPERATOR,
+            str(ROOT / "charts" / OPERATOR),
+            "--namespace",
+            SYSTEM,
+            "--values",
+            "-",
+        ]
+        words += [f"--set-json={override}" for override in overrides]
+        with step("operator: installing the chart"):
+            try:
+                self._helm(*words, "--wait", "--timeout=120s", stdin=json.dumps(values))
+            except RuntimeError as error:
+                log = self.kube.within(SYSTEM).run("logs", f"deployment/{OPERATOR}", "--tail=30")
+                raise RuntimeError(f"{error}\nThe operator's log:\n{log}") from error
+
+    def uninstall_operator(self) -> None:
+        """helm uninstall; one that is not there is fine."""
+        self._helm("uninstall", OPERATOR, "--namespace", SYSTEM, "--ignore-not-found", "--wait")
+
+    def _helm(self, *words: str, stdin: str | None = None) -> None:
+        command = [str(tools.HELM.path()), *words]
+        done = subprocess.run(
+            command, input=stdin, env=self.kube.environment(), capture_output=True, text=True, check=False, timeout=300
+        )
+        if done.returncode:
+            raise RuntimeError(f"helm {words[0]}: {done.stderr.strip()}")
+
+    def install_s3(self) -> None:
+        """An S3 gateway (versitygw) in a namespace of its own. Its keys are made once and kept in a Secret."""
+        storage = self.namespace(STORAGE)
+        if kept := storage.list("secrets", "app=s3"):
+            data = {key: base64.b64decode(value).decode() for key, value in kept[0]["data"].items()}
+            self._keys = (data["ROOT_ACCESS_KEY"], data["ROOT_SECRET_KEY"])
+        keys = {"ROOT_ACCESS_KEY": self._keys[0], "ROOT_SECRET_KEY": self._keys[1]}
+        with step("S3 gateway: starting"):
+            storage.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": "s3", "labels": {"app": "s3"}},
+                    "stringData": keys,
+                },
+                _s3_deployment(self.images["versitygw"]),
+                {
+                    "apiVersion": "v1",
+                    "kind": "Service",
+                    "metadata": {"name": "s3"},
+                    "spec": {"selector": {"app": "s3"}, "ports": [{"port": 7070}]},
+                },
+            )
+            storage.run("rollout", "status", "deployment/s3", "--timeout=120s")
+
+    def credentials(self, kube: Kube, name: str = "s3-credentials", secret_key: str | None = None) -> None:
+        """A Secret for source.secretRef in a model's namespace."""
+        data = {
+            "AWS_ACCESS_KEY_ID": self._keys[0],
+            "AWS_SECRET_ACCESS_KEY": secret_key or self._keys[1],
+            "AWS_ENDPOINT_URL": S3_ENDPOINT,
+            "AWS_REGION": "us-east-1",
+        }
+        kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
+
+    def upload(self, objects: dict[str, bytes], bucket: str = "models") -> None:
+        """Put objects into the S3 store, key -> content."""
+        with forwarded(self.kube.within(STORAGE), "service/s3", 7070) as port:
+            client = boto3.client(
+                "s3",
+                endpoint_url=f"http://127.0.0.1:{port}",
+                aws_access_key_id=self._keys[0],
+                aws_secret_access_key=self._keys[1],
+                region_name="us-east-1",
+                config=Config(s3={"addressing_style": "path"}, proxies={}),
+            )
+            if bucket not in [item["Name"] for item in client.list_buckets()["Buckets"]]:
+                client.create_bucket(Bucket=bucket)
+            for key, content in objects.items():
+                client.put_object(Bucket=bucket, Key=key, Body=content)
+            client.close()
+
+    def client(self, kube: Kube, name: str, script: str, files: dict[str, bytes], *arguments: str) -> str:
+        """Run a Python script in a pod with the runtime's image (tritonclient is in it). Returns what it printed.
+
+        files: mounted at /files, at most 1 MB together.
+        """
+        binary = {key: base64.b64encode(content).decode() for key, content in files.items()}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"script.py": script}}
+        kube.delete("job", name)
+        kube.apply({**config, "binaryData": binary}, _client_job(name, self.images["runtime-cpu"], arguments))
+        done = until(
+            f"the client {name} ends",
+            lambda: next(
+                (c["type"] for c in kube.get("job", name)["status"].get("conditions", ()) if c["status"] == "True"),
+                None,
+            ),
+            seconds=120,
+        )
+        printed = kube.run("logs", f"job/{name}")
+        if done not in ("Complete", "SuccessCriteriaMet"):
+            raise RuntimeError(f"the client {name} failed:\n{printed}")
+        return printed
+
+
+@contextmanager
+def forwarded(kube: Kube, target: str, port: int) -> Iterator[int]:
+    """kubectl port-forward to a port of this machine's loopback address."""
+    command = [kube.kubectl, "-n", kube.namespace, "port-forward", "--address=127.0.0.1", target, f":{port}"]
+    process = subprocess.Popen(
+        command, env=kube.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.search(r"127\.0\.0\.1:(\d+)", line)
+        if not match:
+            raise RuntimeError(f"port-forward to {target}: {line}{process.stdout.read()}")
+        yield int(match[1])
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def _s3_deployment(image: str) -> dict[str, Any]:
+    container = {
+        "name": "s3",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["--port=:7070", "--region=us-east-1", "posix", "/data"],
+        "envFrom": [{"secretRef": {"name": "s3"}}],
+        "ports": [{"containerPort": 7070}],
+        "readinessProbe": {"tcpSocket": {"port": 7070}, "periodSeconds": 1},
+        "securityContext": SECURE_CONTAINER,
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    pod = {
+        "securityContext": SECURE_POD,
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": [{"name": "data", "emptyDir": {}}],
+    }
+    labels = {"app": "s3"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "s3"},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+    }
+
+
+def _client_job(name: str, image: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+    container = {
+        "name": "client",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "/files/script.py", *arguments],
+        "securityContext": SECURE_CONTAINER,
+        "volumeMounts": [{"name": "files", "mountPath": "/files"}],
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "securityContext": SECURE_POD,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "containers": [container],
+        "volumes": [{"name": "files", "configMap": {"name": name}}],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "activeDeadlineSeconds": 110, "template": {"spec": pod}},
+    }
