@@ -90,12 +90,14 @@ def is_true(model: Mapping[str, Any], kind: str) -> bool:
     return (condition(model, kind) or {}).get("status") == "True"
 
 
-def found(kube: Kube, name: str, *, true: str = "", reason: str = "") -> Callable[[], dict[str, Any] | None]:
-    """For `until`: the OnnxModel once a condition is True, or once status.reason is this."""
+def found(
+    kube: Kube, name: str, *, true: str = "", untrue: str = "", reason: str = ""
+) -> Callable[[], dict[str, Any] | None]:
+    """For `until`: the OnnxModel once a condition is True, another is not, and status.reason is this."""
 
     def look() -> dict[str, Any] | None:
         model = kube.get("onnxmodel", name)
-        well = (not true or is_true(model, true)) and (not reason or model["status"].get("reason") == reason)
-        return model if well else None
+        well = (not true or is_true(model, true)) and not (untrue and is_true(model, untrue))
+        return model if well and (not reason or model["status"].get("reason") == reason) else None
 
     return look

@@ -110,6 +110,8 @@ def _reason(
     if variant.name not in numbers:
         parity = variant.parity
         assert parity is not None
+        if parity.note:
+            return f"not exact enough: {parity.note}"
         return (
             f"not exact enough: output {parity.output} differs by {parity.max_absolute:g} absolute, "
             f"{parity.max_relative:g} relative, cosine {parity.cosine:g}"

@@ -5,11 +5,13 @@ Nothing here imports a heavy package; each stage's module does, in the process t
 
 import argparse
 import hashlib
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from onnxmodel_runtime import contract
@@ -95,6 +97,8 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
     result: Result | None = None
     failure: Failure | None = None
     retry = False
+    # The first process of a container ignores SIGTERM unless it says what to do then.
+    previous = signal.signal(signal.SIGTERM, _stop)
     try:
         if command == "fetch":
             from onnxmodel_runtime.fetch import fetch
@@ -110,13 +114,25 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
             result = isolate.run(command, request)
     except StageError as error:
         failure, retry = error.failure, error.retry
+    except _Stopped:
+        failure, retry = Failure("Interrupted", f"{command} was asked to stop", "It runs again by itself."), True
     except Exception as error:
         traceback.print_exc()
         hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
         failure = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     if failure is not None:
         print_failure(failure)
     return Outcome(command, round(time.monotonic() - started, 3), result, failure, retry)
+
+
+class _Stopped(BaseException):
+    """SIGTERM came. No Exception: code that tries again after any error must not try again after this."""
+
+
+def _stop(_signum: int, _frame: FrameType | None) -> None:
+    raise _Stopped
 
 
 def report_path(request: Any) -> Path | None:

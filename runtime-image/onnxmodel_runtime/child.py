@@ -17,7 +17,7 @@ from typing import Any
 
 from onnxmodel_runtime import progress
 from onnxmodel_runtime.contract import REQUESTS, Result, dumps, loads
-from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory
+from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, storage_error
 from onnxmodel_runtime.isolate import memory_limit
 
 _PR_SET_PDEATHSIG = 1
@@ -45,15 +45,32 @@ def main() -> None:
         tell({"failure": dataclasses.asdict(error.failure), "retry": error.retry})
     except Exception as error:
         traceback.print_exc()
-        if ran_out_of_memory(error):
-            known = out_of_memory(step, clip(str(error) or "an allocation was refused", 200), memory_limit())
-            tell({"failure": dataclasses.asdict(known.failure), "retry": False})
+        known = classify(error, step)
+        if known is not None:
+            tell({"failure": dataclasses.asdict(known.failure), "retry": known.retry})
         else:
             tell({"internal": clip(f"{type(error).__name__} while {step}: {error}")})
     # Not an orderly exit: the result is told, and destructors of native sessions are one more place to crash.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def classify(error: Exception, step: str) -> StageError | None:
+    """What any step can raise because of the model; None for a defect of ours."""
+    if ran_out_of_memory(error):
+        return out_of_memory(step, clip(str(error) or "an allocation was refused", 200), memory_limit())
+    if isinstance(error, OSError):
+        return storage_error(error, Path(error.filename or "/artifacts").parent)
+    # By name: protobuf is not imported here. Names that are no text come up wherever native code tells one to Python.
+    if type(error).__name__ in ("DecodeError", "UnicodeDecodeError"):
+        return StageError(
+            "ModelCorrupt",
+            f"the model cannot be decoded while {step}: {clip(str(error), 200)}",
+            "The file is damaged: upload it again and compare its sha256 with the original's.",
+            "spec.source.uri",
+        )
+    return None
 
 
 def stage(command: str, request: Any) -> Result:

@@ -1,13 +1,18 @@
 """How a stage says that it did not succeed. Standard library only: the light parent process uses it."""
 
+import errno
 import re
+import shutil
+from pathlib import Path
 
 from onnxmodel_runtime.contract import ExitCode, Failure
 
 # What ONNX Runtime, CUDA and numpy say when an allocation fails: they have no exception type for it.
 _MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "alloc_failed")
 # What is of no use to a reader of ONNX Runtime's messages: its status numbers, its source files.
-_RUNTIME_NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S{0,200}/onnxruntime/\S{1,200}\.(cc|h):\d+ ?|Fatal error: ")
+_RUNTIME_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S{0,200}/onnxruntime/\S{1,200}\.(cc|h):\d+ ?|Fatal error: "
+)
 MESSAGE_CHARACTERS = 800  # a termination message holds 4,096 bytes, and a person reads one sentence
 
 
@@ -39,6 +44,24 @@ def out_of_memory(step: str, detail: str, limit_bytes: int = 0) -> StageError:
         f"memory ran out while {step}{limit}: {detail}",
         "Give the stage more memory (spec.serving.resources), use a smaller batch, or a smaller or quantized model.",
     )
+
+
+def storage_error(error: OSError, directory: Path) -> StageError | None:
+    """What the volume of `directory` refused, if this error is about that."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = size(shutil.disk_usage(directory).free) if directory.is_dir() else "nothing"
+        return StageError(
+            "StorageFull",
+            f"the volume of {directory} is full: {free} free; {error.strerror}",
+            "Ask for a larger volume of artifacts (the platform team's settings), or delete models that are not used.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StageError(
+            "StorageForbidden",
+            f"{error.filename or directory} cannot be used: {error.strerror}",
+            "Mount the volume of artifacts writable for the container's user (fsGroup).",
+        )
+    return None
 
 
 def ran_out_of_memory(error: Exception) -> bool:

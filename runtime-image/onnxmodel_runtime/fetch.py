@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from onnxmodel_runtime.contract import MODEL_FILE, FetchRequest
-from onnxmodel_runtime.errors import StageError, size
+from onnxmodel_runtime.errors import StageError, size, storage_error
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.sources import Remote, UnreachableError, open_source
 
@@ -51,7 +51,7 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
         _write(staging / SOURCE_FILE, json.dumps(record, indent=1, sort_keys=True).encode())
         return _publish(staging, directory, request, record)
     except OSError as error:
-        raise _storage(error, directory) from error
+        raise storage_error(error, directory.parent) or error from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -212,20 +212,3 @@ def _sweep(directory: Path, own: Path) -> None:
 def _leftovers(directory: Path) -> Iterator[Path]:
     if directory.parent.is_dir():
         yield from directory.parent.glob(f"{directory.name}.tmp-*")
-
-
-def _storage(error: OSError, directory: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = size(shutil.disk_usage(directory.parent).free) if directory.parent.is_dir() else "nothing"
-        return StageError(
-            "StorageFull",
-            f"the volume of {directory.parent} is full: {free} free; {error.strerror}",
-            "Ask for a larger volume of artifacts (the platform team's settings), or delete models that are not used.",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StageError(
-            "StorageForbidden",
-            f"{directory.parent} cannot be written: {error.strerror}",
-            "Mount the volume of artifacts writable for the container's user (fsGroup).",
-        )
-    return error

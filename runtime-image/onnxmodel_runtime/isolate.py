@@ -32,6 +32,8 @@ def run(command: str, request: Any) -> Result:
     child = subprocess.Popen(
         [sys.executable, "-P", "-X", "faulthandler", "-m", "onnxmodel_runtime.child", command, str(write_end)],
         stdin=subprocess.PIPE,
+        # numpy's BLAS would start a thread with large buffers for each core of the node, whatever the container's share.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         pass_fds=(write_end,),
     )
     os.close(write_end)

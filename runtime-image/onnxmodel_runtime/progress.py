@@ -14,9 +14,9 @@ def listen(listener: Callable[[str], None] | None) -> None:
 
 def step(doing: str) -> None:
     """Say what begins now, in words that fit after "while": "creating an ONNX Runtime session"."""
-    log(doing)
     if _listener is not None:
         _listener(doing)
+    log(doing)
 
 
 def log(line: str) -> None:

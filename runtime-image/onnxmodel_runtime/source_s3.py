@@ -16,7 +16,14 @@ from onnxmodel_runtime.sources import CHUNK, Remote, UnreachableError, forbidden
 
 _MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 _DENIED = {"401", "403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-_DENIED |= {"InvalidToken", "AccountProblem", "AllAccessDisabled", "TokenRefreshRequired", "InvalidClientTokenId"}
+_DENIED |= {
+    "InvalidToken",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "TokenRefreshRequired",
+    "InvalidClientTokenId",
+    "XAdminUserNotFound",
+}
 _MAX_FILES = 10_000
 
 
@@ -53,8 +60,10 @@ class S3Source:
         """The object, or every object below the prefix."""
         try:
             if not self.key.endswith("/"):
-                head = self.client.head_object(Bucket=self.bucket, Key=self.key)
-                return [self._remote(MODEL_FILE, self.key, head["ContentLength"])]
+                # Not HEAD: its answer has no body, and the store's reason is in the body.
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.key)
+                answer["Body"].close()
+                return [self._remote(MODEL_FILE, self.key, answer["ContentLength"])]
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key)
             objects = [item for page in pages for item in page.get("Contents", ())]
         except Exception as error:
@@ -83,10 +92,10 @@ class S3Source:
         if isinstance(error, aws.ClientError):
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if code in _DENIED or status in (401, 403):  # first: some stores answer 404 to a key that they do not know
+                return forbidden(self.uri, f"the store answers {code}")
             if code in _MISSING or status == 404:
                 return not_found(self.uri, code)
-            if code in _DENIED or status in (401, 403):
-                return forbidden(self.uri, f"the store answers {code}")
             if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
                 return UnreachableError(f"{self.uri}: the store answers {status} {code}")
             return StageError("SourceRejected", f"{self.uri}: {error}", "Check the URI and the region.", "spec.source")

@@ -137,7 +137,7 @@ def _run(path: Path, model: Any, facts: ModelFacts, several: bool) -> Iterable[F
         except StageError:
             return  # a datatype without inputs is a finding already
         except Exception as error:
-            yield _run_finding(batch, error)
+            yield _run_finding(batch, runtime_message(error), several and batch > 1)
             return
         yield from _judge(facts.outputs, answers, batch if several else 0)
 
@@ -157,8 +157,8 @@ def _session_finding(model: Any, message: str) -> Finding:
         operator, name = no_kernel.groups()
         return checks.OPERATOR.error(
             name or operator,
-            f"ONNX Runtime {ort.__version__} has no CPU kernel for {operator}, node {name!r}: the operator exists, not for "
-            "these datatypes or this opset",
+            f"ONNX Runtime {ort.__version__} has no CPU kernel for {operator}, node {name or '(unnamed)'}: the operator "
+            "exists, not for these datatypes or this opset",
             "Export with another opset, or cast the node's inputs to FP32.",
         )
     return checks.SESSION.error(
@@ -168,18 +168,16 @@ def _session_finding(model: Any, message: str) -> Finding:
     )
 
 
-def _run_finding(batch: int, error: Exception) -> Finding:
-    if batch > 1:
-        # It ran with one row, so a shape inside is fixed to that: a batch that exists in the signature only.
+def _run_finding(batch: int, message: str, ran_with_one: bool) -> Finding:
+    if ran_with_one:
         return checks.BATCH.error(
             "graph",
-            f"the model runs with one row and fails with {batch}, although its batch axis is dynamic: "
-            f"{runtime_message(error)}",
+            f"the model runs with one row and fails with {batch}, although its batch axis is dynamic: {message}",
             "A Reshape or constant in the model holds the batch size of the export: use -1 or the input's shape there.",
         )
     return checks.RUN.error(
         "run",
-        f"the model fails with inputs made from its signature: {runtime_message(error)}",
+        f"the model fails with inputs made from its signature: {message}",
         "Run it with ONNX Runtime at home; the message names the node. Dynamic axes may hide a size that must hold.",
     )
 

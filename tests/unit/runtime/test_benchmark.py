@@ -95,9 +95,10 @@ def test_waiting_for_an_instance_is_latency(callers: int, instances: int, runs_p
     loaded = module._Loaded(Candidate("a", "", ""), [session] * instances, ProviderUse("CPU", 100.0), -1, 0.0)
     samples = module._Samples()
     module._slice(loaded, {"x": np.zeros(1)}, callers, 0.2, samples)
-    assert np.median(samples.latencies) == pytest.approx(work * runs_per_answer, rel=0.3)
-    assert min(samples.latencies) > work * runs_per_answer * 0.7  # the queue is full from the first sample on
-    assert samples.answers / samples.busy == pytest.approx(min(callers, instances) / work, rel=0.35)
+    # From the first sample on; above, only as far as a busy machine's clock needs.
+    assert min(samples.latencies) > work * runs_per_answer * 0.9
+    assert np.median(samples.latencies) < work * (runs_per_answer + 1)
+    assert samples.answers / samples.busy < min(callers, instances) / work * 1.05
 
 
 def test_candidates_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +136,9 @@ def test_the_largest_grid_fits_a_termination_message() -> None:
     result = BenchmarkResult(
         points,
         ProviderUse("TensorRT", 97.3, {"TensorRT": 1234, "CUDA": 12, "CPU": 3}),
-        Environment("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", 7.5, "2 x NVIDIA H100 80GB HBM3", machine.versions()),
+        Environment(
+            "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", 7.5, "2 x NVIDIA H100 80GB HBM3", machine.versions()
+        ),
         {name: significant(noise.uniform(0, 100)) for name in names},
         {name: noise.randrange(1 << 34) for name in names},
     )

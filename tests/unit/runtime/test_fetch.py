@@ -45,7 +45,7 @@ def serving() -> Iterator[Site]:
             else:
                 route(self)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -1,8 +1,10 @@
 """Whatever a model does to the process that parses it, the end is a result."""
 
+import errno
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from onnxmodel_runtime import isolate
+from onnxmodel_runtime.child import classify
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     Candidate,
     ExitCode,
+    FetchRequest,
     OptimizeRequest,
     ValidateRequest,
     ValidateResult,
@@ -67,6 +71,29 @@ def test_a_native_crash_is_refused_and_names_the_step(tmp_path: Path) -> None:
     assert not outcome.retry
 
 
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, "StorageFull"), (errno.EROFS, "StorageForbidden"), (errno.EIO, None)]
+)
+def test_a_volume_that_refuses(tmp_path: Path, number: int, reason: str | None) -> None:
+    known = classify(OSError(number, os.strerror(number), str(tmp_path / "probe.npz")), "making fp32")
+    assert (known.failure.reason if known else None) == reason
+
+
+@pytest.mark.parametrize("damage", ["names", "structure"])
+def test_a_damaged_model_is_refused_wherever_that_shows(tmp_path: Path, damage: str) -> None:
+    whole = models.mlp().SerializeToString()
+    # Names that are no UTF-8 pass the parser, and fail when a message about them is made.
+    broken = whole.replace(b"multiply1", b"multipl\xff1").replace(b"Softmax", b"Softm\xffx")
+    path = models.save(broken if damage == "names" else models.truncated(), tmp_path)
+    for command, request in (
+        ("validate", ValidateRequest(str(tmp_path))),
+        ("optimize", OptimizeRequest(str(path), "", str(tmp_path / "out"))),
+    ):
+        with pytest.raises(StageError) as caught:
+            isolate.run(command, request)
+        assert caught.value.failure.reason in ("ModelCorrupt", "SessionFailed")
+
+
 def test_memory_that_runs_out_is_refused(tmp_path: Path) -> None:
     """A real allocation of 8 GiB, under a limit of 3."""
     models.save(models.eats_memory(), tmp_path)
@@ -104,6 +131,19 @@ def test_a_stopped_container_stops_its_child_and_runs_again(tmp_path: Path) -> N
     assert outcome.retry
     (child,) = children
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_stopped_fetch_leaves_nothing_and_runs_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the request and never answers
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}/m.onnx"
+        process = job("fetch", FetchRequest(uri, str(tmp_path / "model")), tmp_path / "termination")
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+    assert process.returncode == ExitCode.RETRY
+    assert [path.name for path in tmp_path.iterdir()] == ["termination"]
 
 
 def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:

@@ -86,7 +86,11 @@ def test_what_is_no_model(tmp_path: Path, kind: str, says: str, mode: str) -> No
     [
         (models.truncated, "ModelCorrupt", "cut short"),
         (models.old_opset, "OpsetTooLow", "opset 9, at least 13"),
-        (lambda: models.mlp(opset=supported()[0] + 1), "OpsetTooHigh", f"newest that is served here is {supported()[0]}"),
+        (
+            lambda: models.mlp(opset=supported()[0] + 1),
+            "OpsetTooHigh",
+            f"newest that is served here is {supported()[0]}",
+        ),
         (lambda: models.mlp(ir=supported()[1] + 1), "IrVersionTooHigh", f"up to {supported()[1]}"),
         (models.duplicate_output, "CheckerFailed", "'y' has been used as output names multiple times"),
         (models.mismatched_shapes, "ShapeInferenceFailed", "node name: wrong"),
@@ -171,6 +175,24 @@ def test_the_bounds_of_the_opset_are_the_authors(tmp_path: Path) -> None:
     assert refused(models.mlp(opset=17), tmp_path, opset_max=16).failure.reason == "OpsetTooHigh"
 
 
+def test_a_model_without_standard_operators_has_no_opset(tmp_path: Path) -> None:
+    node = helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[0.0], scale=[2.0])
+    made = models.model([node], [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])])
+    del made.opset_import[:]
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    result = judged(made, tmp_path)
+    assert (result.findings, result.model.opset) == ((), 0)
+
+
+def test_a_model_that_fails_at_its_own_batch_size_is_not_called_dynamic(tmp_path: Path) -> None:
+    made = models.hidden_batch()
+    for value in (made.graph.input[0], made.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    failure = refused(made, tmp_path, dynamic_batch="Allowed").failure
+    assert failure.reason == "InferenceFailed"
+    assert "Reshape" in failure.message
+
+
 def test_random_operators_are_mentioned(tmp_path: Path) -> None:
     (finding,) = judged(models.random_noise(), tmp_path).findings
     assert (finding.id, finding.severity, finding.target) == ("ONNX-RANDOM", "warning", "noise")
@@ -183,7 +205,11 @@ SCORES = Tensor("scores", "FP32", (-1, 3))
 @pytest.mark.parametrize(
     ("inputs", "outputs", "says"),
     [
-        ((replace(X, name="y"),), (), ["input 'y' is declared; the model has x", "the input 'x', which is not declared"]),
+        (
+            (replace(X, name="y"),),
+            (),
+            ["input 'y' is declared; the model has x", "the input 'x', which is not declared"],
+        ),
         ((replace(X, datatype="FP16"),), (), ["declared as FP16; in the model it is FP32"]),
         ((replace(X, shape=(-1, 5)),), (), ["declared with shape [-1, 5]; in the model [-1, 4]"]),
         ((replace(X, shape=(1, 4)),), (), ["declared with shape [1, 4]; in the model [-1, 4]"]),

@@ -1,0 +1,92 @@
+"""Real pods on a real cluster: whatever CLUSTER chooses.
+
+    platform     session   the cluster, the project's images, the chart, an S3 gateway with models in it
+      recorded   session   every state of every OnnxModel, as a watch tells it
+      kube       module    a fresh namespace under the restricted Pod Security Standard, with S3 credentials
+
+Nothing is faked but the GPUs: they are extended resources of a node, which the scheduler counts like real ones.
+"""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import models
+from tests.kube import Kube, until
+from tests.platform import Platform
+
+BAD = {
+    "not-onnx": models.html(),
+    "truncated": models.truncated(),
+    "old-opset": models.old_opset().SerializeToString(),
+    "fixed-batch": models.fixed_batch().SerializeToString(),
+    "sigfpe": models.divides_by_zero().SerializeToString(),
+    "memory": models.eats_memory().SerializeToString(),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs the cluster."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("e2e")
+
+
+@pytest.fixture(scope="session")
+def platform() -> Platform:
+    made = Platform()
+    made.install_operator()
+    made.install_s3()
+    objects = {f"bad/{name}.onnx": content for name, content in BAD.items()}
+    objects["magika/1/model.onnx"] = models.magika().read_bytes()
+    objects["mlp/model.onnx"] = models.mlp().SerializeToString()
+    made.upload(objects)
+    return made
+
+
+class Recorder:
+    """`kubectl get onnxmodels --watch`, into a file."""
+
+    def __init__(self, kube: Kube, path: Path) -> None:
+        self.path = path
+        command = [kube.kubectl, "get", "onnxmodels", "--all-namespaces", "--watch", "-o", "json"]
+        with path.open("w") as out:
+            self.process = subprocess.Popen(command, env=kube.environment(), stdout=out, stderr=subprocess.DEVNULL)
+
+    def states(self, namespace: str = "", name: str = "") -> list[dict[str, Any]]:
+        """What was seen so far, in order."""
+        decoder, text, out = json.JSONDecoder(), self.path.read_text(), []
+        position = 0
+        while (start := text.find("{", position)) >= 0:
+            try:
+                state, position = decoder.raw_decode(text, start)
+            except ValueError:
+                break  # the last one is being written
+            metadata = state["metadata"]
+            if (not namespace or metadata["namespace"] == namespace) and (not name or metadata["name"] == name):
+                out.append(state)
+        return out
+
+
+@pytest.fixture(scope="session", autouse=True)
+def recorded(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+    recorder = Recorder(platform.kube, tmp_path_factory.mktemp("recorded") / "onnxmodels.json")
+    yield recorder
+    recorder.process.terminate()
+    recorder.process.wait()
+
+
+@pytest.fixture(scope="module")
+def kube(platform: Platform) -> Iterator[Kube]:
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    within = platform.namespace(name)
+    platform.credentials(within)
+    yield within
+    within.delete("onnxmodels", "--all", wait=False)
+    platform.kube.run("delete", "namespace", name, "--wait=false")
+    until("the pods are gone", lambda: not within.list("pods"), seconds=120)

@@ -1,0 +1,93 @@
+"""Everything that users get wrong, at once: each is said with a reason and a hint, and nobody else is touched."""
+
+import pytest
+
+from onnxmodel_operator import names
+from tests.e2e.support import MLP, model
+from tests.kube import condition, found, is_true, until
+
+NOBODY = {"secretRef": None}
+NO_SECRET = {"secretRef": {"name": "not-there"}}
+SIGNED = {"signature": {"uri": "s3://models/s", "publicKeyRef": {"name": "n", "key": "k"}}}
+SMALL = {"resources": {"limits": {"cpu": "1", "memory": "400Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}}}
+CONTRACT = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [-1, 4]}]}
+WRONG_SHA = "0" * 64
+STALLED, RECONCILING = "Stalled", "Reconciling"
+
+
+def bad(name, **spec):
+    return model(name, f"s3://models/bad/{name}.onnx", **spec)
+
+
+CASES = [
+    (bad("not-onnx"), STALLED, "validate", "NotOnnx", "HTML"),
+    (bad("truncated"), STALLED, "validate", "ModelCorrupt", ""),
+    (model("wrong-sha", source={"sha256": WRONG_SHA}), STALLED, "validate", "DigestMismatch", WRONG_SHA[:12]),
+    (bad("old-opset"), STALLED, "validate", "OpsetTooLow", "9"),
+    (bad("fixed-batch"), STALLED, "validate", "NoDynamicBatch", ""),
+    (model("contract", validation=CONTRACT), STALLED, "validate", "ContractMismatch", "INT64"),
+    (model("no-key", "s3://models/nowhere.onnx"), STALLED, "validate", "SourceNotFound", "nowhere.onnx"),
+    (model("no-bucket", "s3://nowhere/model.onnx"), STALLED, "validate", "SourceNotFound", "nowhere"),
+    (model("wrong-keys", source={"secretRef": {"name": "wrong"}}), STALLED, "validate", "SourceForbidden", ""),
+    (model("no-host", "http://nowhere.invalid/m.onnx", source=NOBODY), RECONCILING, "validate", "SourceUnreachable", "nowhere"),
+    (bad("sigfpe"), STALLED, "validate", "NativeCrash", "SIGFPE"),
+    (bad("memory", serving=SMALL), STALLED, "validate", "OutOfMemory", "memory"),
+    (model("no-secret", source=NO_SECRET), RECONCILING, "validate", "CreateContainerConfigError", "not-there"),
+    (model("many-gpus", serving={"nodePool": "gpu", "gpus": 64}), RECONCILING, "optimize", "Unschedulable", "nvidia.com/gpu"),
+    (model("no-gpus", serving={"executionProviders": ["TensorRT"]}), STALLED, "spec", "InvalidSpec", "has no GPUs"),
+    (model("signed", source=SIGNED), STALLED, "spec", "InvalidSpec", "signature"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def applied(kube, platform):
+    platform.credentials(kube, "wrong", secret_key="not-the-key")
+    kube.apply(model("neighbour", MLP))
+    until("the neighbour is Ready", found(kube, "neighbour", true="Ready"), seconds=120)
+    kube.apply(*(case[0] for case in CASES))
+    return kube
+
+
+@pytest.mark.parametrize(
+    ("manifest", "state", "stage", "reason", "words"), CASES, ids=[c[0]["metadata"]["name"] for c in CASES]
+)
+def test_is_said(applied, manifest, state, stage, reason, words):
+    kube, name = applied, manifest["metadata"]["name"]
+
+    def failed():
+        shown = kube.get("onnxmodel", name)
+        return shown if shown["status"].get("lastFailure") and is_true(shown, state) else None
+
+    shown = until(f"{name} is {state} with a failure", failed, seconds=180, pause=0.5)
+    last = shown["status"]["lastFailure"]
+    assert (last["stage"], last["reason"]) == (stage, reason), last
+    assert words in last["message"], last
+    assert len(last["hint"]) > 20
+    assert condition(shown, {STALLED: RECONCILING, RECONCILING: STALLED}[state]) is None
+    assert not is_true(shown, "Ready")
+    assert not is_true(shown, "Available")
+    assert not kube.list("deployments", f"{names.LABEL_MODEL}={name}"), "nothing unproven is served"
+
+
+def test_what_ends_the_same_way_was_tried_once(applied):
+    kube = applied
+    for manifest, state, stage, _, _ in CASES:
+        if state == STALLED and stage == "validate":
+            pods = kube.list("pods", f"{names.LABEL_MODEL}={manifest['metadata']['name']},{names.LABEL_STAGE}={stage}")
+            assert len(pods) == 1, [pod["metadata"]["name"] for pod in pods]
+
+
+def test_the_neighbour_was_not_touched(applied, recorded):
+    states = recorded.states(applied.namespace, "neighbour")
+    ready = [is_true(state, "Ready") for state in states]
+    assert all(ready[ready.index(True) :])
+    operator = applied.within("onnx-operator-system").list("pods")[0]
+    assert operator["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_a_repaired_secret_and_the_command_of_the_hint_are_enough(applied, platform):
+    kube = applied
+    shown = until("Stalled", found(kube, "wrong-keys", true="Stalled"))
+    platform.credentials(kube, "wrong")
+    kube.run(*shown["status"]["lastFailure"]["hint"].rsplit("kubectl ", 1)[1].split()[2:])
+    until("Ready", found(kube, "wrong-keys", true="Ready"), seconds=120)

@@ -1,0 +1,205 @@
+"""A model's life with real pods: served, asked by every flavour of tritonclient, hurt, moved, changed, removed."""
+
+import base64
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from examples.magika.demo import magika
+from onnxmodel_operator import names
+from tests import models
+from tests.e2e.support import MLP, model
+from tests.kube import condition, found, is_true, until
+from tests.platform import SECURE_CONTAINER, SECURE_POD
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
+ASK = (Path(__file__).parent / "ask.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def served(kube):
+    """magika, Ready. Applied, and waited for as a user would."""
+    kube.apply(yaml.safe_load((EXAMPLE / "onnxmodel.yaml").read_text()))
+    kube.run("wait", "--for=condition=Ready", "onnxmodel/magika", "--timeout=180s", timeout=200)
+    return kube.get("onnxmodel", "magika")
+
+
+def test_status_says_what_was_found_measured_and_served(served, kube):
+    status = served["status"]
+    assert status["observedGeneration"] == served["metadata"]["generation"]
+    assert status["model"]["opset"] == 15
+    assert status["model"]["inputs"] == [{"name": "bytes", "datatype": "INT32", "shape": [-1, 2048]}]
+    assert {v["name"] for v in status["variants"]} == {"original", "fp32"}
+    fp32 = next(v for v in status["variants"] if v["name"] == "fp32")
+    assert fp32["parity"]["passed"]
+    assert fp32["parity"]["batchSizes"] == [1, 3, 8]
+    assert all(v["measured"]["p99Milliseconds"] > 0 for v in status["variants"])
+    assert status["benchmark"]["winner"]["throughputPerSecond"] > 0
+    assert status["benchmark"]["versions"]["onnxruntime"]
+    assert status["serving"]["provider"] == "CPU"
+    assert status["serving"]["providerSharePercent"] == 100
+    assert [(s["name"], s["state"]) for s in status["stages"]] == [
+        (stage, "Succeeded") for stage in ("validate", "optimize", "benchmark", "probe")
+    ]
+    assert all(s["seconds"] > 0 and s["startTime"] and s["completionTime"] for s in status["stages"])
+    assert "lastFailure" not in status
+
+
+def test_ready_came_after_a_real_inference_and_never_before(served, kube, recorded):
+    states = recorded.states(kube.namespace, "magika")
+    ready = [is_true(state, "Ready") for state in states]
+    assert ready.index(True) == len(ready) - 1 or all(ready[ready.index(True) :]), "Ready once, it stayed"
+    first = states[ready.index(True)]
+    probe = next(s for s in first["status"]["stages"] if s["name"] == "probe")
+    assert probe["state"] == "Succeeded"
+    assert probe["completionTime"] <= condition(first, "Ready")["lastTransitionTime"]
+
+
+def test_only_the_fetch_container_had_the_credentials(served, kube):
+    for pod in kube.list("pods", names.SELECTOR):
+        containers = (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"])
+        holders = {c["name"] for c in containers if c.get("envFrom")}
+        assert holders <= {"fetch"}, pod["metadata"]["name"]
+        assert all(volume["name"] != "kube-api-access" for volume in pod["spec"]["volumes"]), "an API token"
+
+
+def test_every_flavour_of_tritonclient_is_answered_through_the_service(served, kube, platform):
+    printed = platform.client(kube, "ask", ASK, {}, f"magika.{kube.namespace}.svc", "magika")
+    assert (
+        printed.splitlines()[-1] == "http, http.aio, grpc, grpc.aio agree; ready, metadata, config, statistics, metrics"
+    )
+
+
+def test_real_files_are_classified(served, kube, platform):
+    files = {path.name: path.read_bytes() for path in (EXAMPLE / "files").iterdir()}
+    expected = {"backup.sh": "shell", "page.html": "html", "paper.pdf": "pdf", "picture.png": "png", "query.sql": "sql"}
+    script = (EXAMPLE / "classify.py").read_text()
+    given = {**files, "config.min.json": magika("config.min.json")}
+    arguments = (f"magika.{kube.namespace}.svc", "/files/config.min.json", *(f"/files/{name}" for name in expected))
+    printed = platform.client(kube, "classify", script, given, *arguments)
+    assert {line.split()[0]: line.split()[1] for line in printed.splitlines()[1:]} == expected
+
+
+def test_a_restart_of_the_pods_is_seen_and_mended(served, kube):
+    pods = kube.list("pods", names.LABEL_REVISION)
+    kube.run("delete", "pod", "--force", "--grace-period=0", *(pod["metadata"]["name"] for pod in pods))
+    gone = until("Ready is False", found(kube, "magika", untrue="Ready"))
+    assert is_true(gone, "Reconciling")
+    until("Ready again", found(kube, "magika", true="Ready"), seconds=60)
+
+
+def test_scaling_is_one_command_and_runs_no_stage_again(served, kube):
+    before = {job["metadata"]["uid"] for job in kube.list("jobs", names.SELECTOR)}
+    kube.run("scale", "onnxmodel/magika", "--replicas=2")
+    until("2/2", lambda: kube.get("onnxmodel", "magika")["status"]["serving"]["ready"] == "2/2", seconds=60)
+    until("Ready", found(kube, "magika", true="Ready"))
+    kube.run("scale", "onnxmodel/magika", "--replicas=1")
+    until("1/1", lambda: kube.get("onnxmodel", "magika")["status"]["serving"]["ready"] == "1/1", seconds=60)
+    assert {job["metadata"]["uid"] for job in kube.list("jobs", names.SELECTOR)} == before
+
+
+def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform):
+    until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    before = kube.get("onnxmodel", "magika")["status"]["active"]["revision"]
+    script = (Path(__file__).parent / "load.py").read_text()
+    kube.delete("job", "load")
+
+    printed: list[str] = []
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "25")
+    asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments)))
+    asking.start()
+    until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=60)
+    time.sleep(1)
+    kube.patch("onnxmodel", "magika", {"spec": {"serving": {"batching": {"maxQueueDelayMicroseconds": 200}}}})
+    until("not Ready", found(kube, "magika", untrue="Ready"))
+    now = until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    asking.join()
+    assert now["status"]["active"]["revision"] != before
+    assert now["status"]["history"][0]["revision"] == before
+    answered, failed = (int(word) for word in printed[0].split()[:3:2])
+    assert answered > 20
+    assert failed == 0, printed[0]
+
+
+def test_a_pool_gets_its_model_and_no_other(served, kube):
+    kube.apply(model("on-gpu-pool", serving={"nodePool": "gpu", "executionProviders": ["CPU"]}))
+    until("Ready", found(kube, "on-gpu-pool", true="Ready"), seconds=120)
+    pools = {
+        node["metadata"]["name"]: node["metadata"]["labels"]["onnx-operator.dev/pool"]
+        for node in kube.list("nodes", "onnx-operator.dev/pool")
+    }
+    for name, pool in (("on-gpu-pool", "gpu"), ("magika", "general")):
+        pods = kube.list("pods", f"{names.LABEL_MODEL}={name}")
+        assert len(pods) >= 5, "four Jobs and a server"
+        assert {pools[pod["spec"]["nodeName"]] for pod in pods} == {pool}
+    kube.delete("onnxmodel", "on-gpu-pool")
+
+
+def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(served, kube):
+    forbidden = model("asks-for-cuda", serving={"nodePool": "gpu", "executionProviders": ["CUDA", "CPU"]})
+    allowed = model(
+        "takes-cpu", serving={"nodePool": "gpu", "executionProviders": ["CUDA", "CPU"], "fallback": "Allow"}
+    )
+    kube.apply(forbidden, allowed)
+    shown = until("Stalled", found(kube, "asks-for-cuda", true="Stalled"), seconds=90)
+    assert shown["status"]["lastFailure"]["reason"] == "ProviderUnavailable"
+    optimize = kube.list("pods", f"{names.LABEL_MODEL}=asks-for-cuda,{names.LABEL_STAGE}=optimize")[0]
+    assert optimize["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    shown = until("Ready", found(kube, "takes-cpu", true="Ready"), seconds=120)
+    assert shown["status"]["serving"]["provider"] == "CPU"
+    kube.delete("onnxmodel", "asks-for-cuda", "takes-cpu")
+
+
+def test_a_volume_can_be_the_source(served, kube, platform):
+
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+
+    content = base64.b64encode(models.mlp().SerializeToString()).decode()
+    script = f"""
+import base64, os
+os.makedirs("/data/m")
+open("/data/m/model.onnx", "wb").write(base64.b64decode("{content}"))
+"""
+    pod = {
+        "restartPolicy": "Never",
+        "securityContext": SECURE_POD,
+        "containers": [
+            {
+                "name": "fill", "image": platform.images["runtime-cpu"], "command": ["python3", "-c", script],
+                "securityContext": SECURE_CONTAINER, "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            }
+        ],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "my-models"}}],
+    }  # fmt: skip
+    kube.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "my-models"}, "spec": claim},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fill"}, "spec": pod},
+    )
+    until("the volume is filled", lambda: kube.get("pod", "fill")["status"]["phase"] == "Succeeded", seconds=60)
+    kube.apply(model("from-volume", "pvc://my-models/m/model.onnx", source={"secretRef": None}))
+    until("Ready", found(kube, "from-volume", true="Ready"), seconds=120)
+    kube.delete("onnxmodel", "from-volume")
+
+
+def test_a_deleted_model_leaves_nothing(served, kube):
+    kube.apply(model("short-lived", MLP))
+    until("it runs", lambda: kube.list("pods", f"{names.LABEL_MODEL}=short-lived"), seconds=60)
+    kube.delete("onnxmodel", "short-lived")
+    kinds = "jobs,pods,deployments,services,persistentvolumeclaims"
+    until("nothing is left", lambda: not kube.list(kinds, f"{names.LABEL_MODEL}=short-lived"), seconds=90)
+
+
+def test_kubectl_shows_it(served, kube):
+    until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    row = kube.run("get", "onnx", "magika").splitlines()[1].split()
+    assert row[1:5] == ["True", "Ready", "onnxruntime", "CPU"]
+    assert row[6].endswith("ms")
+    assert row[7].endswith("/s")
+    assert row[8] == "1/1"
+    assert subprocess.run(
+        [kube.kubectl, "explain", "onnxmodel.spec.serving.fallback"], env=kube.environment(), check=True
+    )

@@ -1,0 +1,153 @@
+"""The operator itself: killed at random moments, quiet when there is nothing to do, and allowed little."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from onnxmodel_operator import names
+from tests.e2e.support import model
+from tests.kube import found, until
+from tests.platform import OPERATOR, SYSTEM
+
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
+
+
+def kill(platform):
+    """SIGKILL to the operator's process, seen from this machine; then a new pod, for the kubelet would wait longer each time."""
+    kube = platform.kube.within(SYSTEM)
+    for process in Path("/proc").iterdir():
+        command = process / "cmdline"
+        if process.name.isdigit() and command.exists():
+            words = command.read_bytes().split(b"\0")
+            if b"onnxmodel_operator" in words and b"--settings=/etc/onnxmodel-operator/settings.yaml" in words:
+                os.kill(int(process.name), signal.SIGKILL)
+    kube.run("delete", "pods", "--all", "--force", "--grace-period=0")
+
+
+def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(kube, platform, tmp_path):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    path = tmp_path / "jobs.json"
+    with path.open("w") as out:
+        command = [kube.kubectl, "-n", kube.namespace, "get", "jobs", "--watch", "-o"]
+        columns = 'jsonpath={.metadata.uid} {.metadata.annotations.onnx-operator\\.dev/digest}{"\\n"}'
+        watch = subprocess.Popen([*command, columns], env=kube.environment(), stdout=out)
+    try:
+        kube.apply(model("undisturbed"))
+        until("Ready", found(kube, "undisturbed", true="Ready"), seconds=120)
+        kube.apply(model("hurt"))
+        for _ in range(10):
+            time.sleep(chance.uniform(0, 6))
+            kill(platform)
+        hurt = until("Ready", found(kube, "hurt", true="Ready"), seconds=180)
+    finally:
+        watch.terminate()
+        watch.wait()
+    runs: dict[str, set[str]] = {}
+    for line in path.read_text().splitlines():
+        uid, digest = line.split()
+        runs.setdefault(digest, set()).add(uid)
+    assert len(runs) == 8, "two models, four stages each"
+    assert all(len(uids) == 1 for uids in runs.values()), f"a Job ran twice: {runs}"
+    reference = kube.get("onnxmodel", "undisturbed")["status"]
+    for field in ("phase", "model"):
+        assert hurt["status"][field] == reference[field]
+    assert hurt["status"]["active"]["variant"] in ("original", "fp32")
+    for kind, count in (("jobs", 4), ("deployments", 1), ("services", 1), ("persistentvolumeclaims", 1)):
+        assert len(kube.list(kind, f"{names.LABEL_MODEL}=hurt")) == count
+
+
+def test_an_idle_minute_sees_no_write(kube, platform):
+    log = platform.cluster.audit_log()
+    if log is None:
+        pytest.skip("this cluster's audit log cannot be read")
+    kube.apply(model("quiet"))
+    until("Ready", found(kube, "quiet", true="Ready"), seconds=120)
+    until(
+        "the operator is ready",
+        lambda: platform.kube.within(SYSTEM).get("deployment", OPERATOR)["status"].get("readyReplicas"),
+    )
+    time.sleep(3)
+    start = datetime.now(UTC)
+    time.sleep(60)
+    end = start + timedelta(seconds=60)
+    writes, seen = [], 0
+    for line in log.read_text().splitlines():
+        event = json.loads(line)
+        if event["user"]["username"] == ACCOUNT:
+            seen += 1
+            if start <= datetime.fromisoformat(event["requestReceivedTimestamp"].replace("Z", "+00:00")) <= end:
+                writes.append((event["verb"], event["requestURI"]))
+    assert seen > 0, "the log tells of the operator's earlier writes"
+    assert writes == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "allowed"),
+    [
+        ("list", "onnxmodels.onnx-operator.dev", True),
+        ("patch", "onnxmodels.onnx-operator.dev/status", True),
+        ("create", "jobs.batch", True),
+        ("patch", "deployments.apps", True),
+        ("list", "pods", True),
+        ("patch", "onnxmodels.onnx-operator.dev", False),
+        ("update", "onnxmodels.onnx-operator.dev", False),
+        ("delete", "onnxmodels.onnx-operator.dev", False),
+        ("get", "secrets", False),
+        ("list", "secrets", False),
+        ("list", "configmaps", False),
+        ("create", "pods", False),
+        ("create", "pods/exec", False),
+        ("delete", "pods", False),
+        ("delete", "persistentvolumeclaims", False),
+        ("list", "nodes", False),
+        ("list", "namespaces", False),
+        ("create", "namespaces", False),
+        ("create", "clusterroles.rbac.authorization.k8s.io", False),
+        ("impersonate", "users", False),
+        ("list", "customresourcedefinitions.apiextensions.k8s.io", False),
+        ("create", "leases.coordination.k8s.io", False),
+        ("*", "*", False),
+    ],
+)
+def test_the_operator_may_do_this_and_no_more(platform, verb, resource, allowed):
+    command = [platform.kube.kubectl, "auth", "can-i", verb, resource, "--all-namespaces", f"--as={ACCOUNT}"]
+    if resource.endswith("/status"):
+        command = [*command[:3], verb, resource.removesuffix("/status"), "--subresource=status", *command[5:]]
+    done = subprocess.run(command, env=platform.kube.environment(), capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == ("yes" if allowed else "no"), done.stderr
+
+
+def test_the_operator_runs_as_nobody_under_the_restricted_standard(platform):
+    system = platform.kube.within(SYSTEM)
+    labels = platform.kube.get("namespace", SYSTEM)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    pod = until("a pod", lambda: next((p for p in system.list("pods") if p["status"]["phase"] == "Running"), None))
+    printed = system.run(
+        "exec", pod["metadata"]["name"], "--", "python3", "-c", "import os; print(os.getuid(), os.getgid())"
+    )
+    assert printed.split() == ["10001", "10001"]
+
+
+def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, platform):
+    """Last: it changes the runtime's image for every model of the cluster, and back."""
+    kube.delete("onnxmodels", "--all")
+    platform.install_operator('runtimeImages.cpu="localhost/nowhere:1"')
+    try:
+        kube.apply(model("no-image"))
+        shown = until("ImagePullFailed", found(kube, "no-image", reason="ImagePullFailed"), seconds=60)
+        assert shown["status"]["lastFailure"]["stage"] == "validate"
+        assert "localhost/nowhere:1" in shown["status"]["lastFailure"]["message"]
+        assert "images" in shown["status"]["lastFailure"]["hint"]
+        until("Reconciling", found(kube, "no-image", true="Reconciling"))
+    finally:
+        platform.install_operator()
+    until("Ready with the right image", found(kube, "no-image", true="Ready"), seconds=120)

@@ -1,0 +1,206 @@
+"""The command line as people and Jobs use it, and what it leaves behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxmodel_runtime import isolate
+from onnxmodel_runtime.__main__ import main, report_path, run
+from onnxmodel_runtime.contract import (
+    BenchmarkRequest,
+    Candidate,
+    ExitCode,
+    Failure,
+    FetchRequest,
+    Finding,
+    ModelFacts,
+    OptimizeRequest,
+    OptimizeResult,
+    Outcome,
+    Tensor,
+    ValidateRequest,
+    ValidateResult,
+    decode,
+    dumps,
+)
+from onnxmodel_runtime.graph import digest
+from onnxmodel_runtime.outcome import exit_code, fit
+from tests import models
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "termination-log"
+    monkeypatch.setenv("ONNXMODEL_TERMINATION_LOG", str(path))
+    return path
+
+
+def job(command: str, request: Any, log: Path) -> Outcome:
+    log.unlink(missing_ok=True)
+    code = main([command, "--request", dumps(request)])
+    outcome = decode(log.read_text())
+    assert code == exit_code(outcome)
+    assert (outcome.result is None) or (outcome.failure is None)
+    return outcome
+
+
+def test_the_whole_chain_as_jobs(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real model, from a mounted claim to numbers."""
+    monkeypatch.setenv("ONNXMODEL_CLAIM_MOUNT", str(models.magika().parent))
+    source = tmp_path / "source"
+    assert job("fetch", FetchRequest("pvc://models/model.onnx", str(source)), log).failure is None
+    validated = job("validate", ValidateRequest(str(source)), log).result
+    assert isinstance(validated, ValidateResult)
+    assert (validated.model.opset, validated.uri) == (15, "pvc://models/model.onnx")
+    path = source / "model.onnx"
+    request = OptimizeRequest(str(path), validated.model.sha256, str(tmp_path / "variants"), batch_sizes=(1, 3))
+    optimized = job("optimize", request, log).result
+    assert isinstance(optimized, OptimizeResult)
+    assert all(variant.parity is None or variant.parity.passed for variant in optimized.variants)
+    candidates = tuple(Candidate(v.name, v.path, v.sha256, v.graph_level) for v in optimized.variants)
+    measure = BenchmarkRequest(candidates, optimized.probe, (1,), (1,), seconds=0.1)
+    assert job("benchmark", measure, log).failure is None
+    # Every report is the whole outcome; what fetch left is as it was.
+    assert json.loads((tmp_path / "source.validate.json").read_text())["result"]["model"]["nodes"] == 95
+    assert json.loads((tmp_path / "variants" / "report.json").read_text())["command"] == "optimize"
+    benchmarked = report_path(measure)
+    assert benchmarked is not None
+    assert json.loads(benchmarked.read_text())["command"] == "benchmark"
+    assert sorted(file.name for file in source.iterdir()) == ["model.onnx", "source.json"]
+
+
+def test_a_refusal_is_said_and_left(tmp_path: Path, log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.save(models.fixed_batch(), tmp_path / "model")
+    outcome = job("validate", ValidateRequest(str(tmp_path / "model")), log)
+    assert exit_code(outcome) == ExitCode.REFUSED
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "NoDynamicBatch"
+    captured = capsys.readouterr().err
+    assert "NoDynamicBatch [spec.validation.dynamicBatch]: input 'x'" in captured
+    assert "hint: Export with a dynamic first axis" in captured
+
+
+def test_local_files_are_not_for_jobs(tmp_path: Path, log: Path) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    outcome = job("fetch", FetchRequest(str(path), str(tmp_path / "copy")), log)
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "SourceUnsupported"
+
+
+@pytest.mark.parametrize("request_", ["{}", "no", '{"directory": 5}'])
+def test_a_request_that_is_none(log: Path, request_: str) -> None:
+    assert main(["validate", f"--request={request_}"]) == ExitCode.REFUSED
+    failure = decode(log.read_text()).failure
+    assert failure is not None
+    assert failure.reason == "RequestInvalid"
+
+
+def test_a_defect_of_ours(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise isolate.InternalError("KeyError while making fp32: 'x'")
+
+    monkeypatch.setattr(isolate, "run", broken)
+    assert main(["validate", "--request", dumps(ValidateRequest(str(tmp_path)))]) == 1
+    failure = decode(log.read_text()).failure
+    assert failure is not None
+    assert (failure.reason, "KeyError" in failure.message) == ("InternalError", True)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_kubelet_no_termination_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONNXMODEL_TERMINATION_LOG", raising=False)
+    monkeypatch.setattr("onnxmodel_runtime.outcome.TERMINATION_LOG", str(tmp_path / "none"))
+    assert main(["validate", "--request", dumps(ValidateRequest(str(tmp_path)))]) == ExitCode.REFUSED
+    assert list(tmp_path.iterdir()) == [Path(f"{tmp_path}.validate.json")] or not list(tmp_path.iterdir())
+
+
+# ---- people ----------------------------------------------------------------------------------------------------------
+
+
+def test_validate_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.random_noise(), tmp_path, "my.onnx")
+    assert main(["validate", str(path)]) == 0
+    output = capsys.readouterr().out
+    assert "opset       17" in output
+    assert "x  FP32  [-1, 4]" in output
+    assert "WARNING ONNX-RANDOM" in output
+    assert [file.name for file in tmp_path.iterdir()] == ["my.onnx"]  # nothing is left in a person's directory
+
+
+def test_validate_by_hand_as_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    models.save(models.html(), tmp_path)
+    assert main(["validate", str(tmp_path), "--output", "json"]) == ExitCode.REFUSED
+    assert json.loads(capfd.readouterr().out)["failure"]["reason"] == "NotOnnx"
+
+
+def test_fetch_optimize_and_benchmark_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    assert main(["fetch", str(path), str(tmp_path / "copy"), "--sha256", digest(path)]) == 0
+    copy, out = tmp_path / "copy" / "model.onnx", tmp_path / "out"
+    assert main(["optimize", str(copy), "--out", str(out), "--batch-sizes", "1,2"]) == 0
+    assert (out / "report.json").is_file()
+    sizes = ["--batch-sizes", "1", "--concurrency", "1", "--seconds", "0.01"]
+    assert main(["benchmark", str(copy), str(out / "fp32" / "model.onnx"), *sizes]) == 0
+    output = capsys.readouterr().out
+    for text in ("VARIANT", "passed", "copy/model", "fp32/model", "CPU runs 100 % of the nodes", "P99 MS"):
+        assert text in output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["validate"], ["optimize", "none.onnx", "--out", "x"], ["benchmark", "none.onnx"], ["optimise"], []],
+)
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_the_parent_stays_light() -> None:
+    """It holds no model and must not die of one: nothing native is loaded where outcomes are written."""
+    code = (
+        "import sys, onnxmodel_runtime.__main__ as m, onnxmodel_runtime.isolate, onnxmodel_runtime.outcome; "
+        "import onnxmodel_runtime.tables; m._parser(); "
+        "print({'onnx', 'onnxruntime', 'numpy', 'boto3', 'urllib3', 'tritonclient', 'google'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# ---- what fits -------------------------------------------------------------------------------------------------------
+
+
+def facts(tensors: int) -> ModelFacts:
+    names = [f"{number * 2654435761 % 2**32:08x}" * 20 for number in range(tensors)]
+    shapes = tuple(Tensor(name, "FP32", (-1, index)) for index, name in enumerate(names))
+    return ModelFacts("0" * 64, 1, 8, 17, "tests", 1, 1, shapes, shapes)
+
+
+@pytest.mark.parametrize("tensors", [1, 20, 500])
+@pytest.mark.parametrize("findings", [0, 30, 1000])
+def test_a_validation_always_fits(tensors: int, findings: int) -> None:
+    found = tuple(
+        Finding("ONNX-X", "error", f"{n * 40503 % 65536:04x}" * 40, f"{n * 2654435761 % 2**32:08x}" * 90, "fix")
+        for n in range(findings)
+    )
+    outcome = decode(fit(Outcome("validate", 1.0, ValidateResult(facts(tensors), found))))
+    assert isinstance(outcome.result, ValidateResult)
+    assert outcome.result.model.sha256 == "0" * 64
+    if findings and tensors < 500:
+        assert outcome.result.findings
+
+
+def test_a_failure_always_fits() -> None:
+    noise = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(800))
+    outcome = decode(fit(Outcome("validate", 1.0, failure=Failure("NotOnnx", noise, noise[::-1]))))
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "NotOnnx"
+
+
+def test_an_outcome_says_how_long_it_took(tmp_path: Path) -> None:
+    assert 0 < run("validate", ValidateRequest(str(tmp_path))).seconds < 30

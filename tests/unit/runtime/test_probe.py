@@ -1,0 +1,111 @@
+"""The probe against the real server, and against one that answers wrongly or not at all."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxmodel_runtime import probefile
+from onnxmodel_runtime.contract import OptimizeRequest, ProbeRequest, ServeRequest, Tolerance, dumps
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.graph import digest
+from onnxmodel_runtime.optimize import optimize
+from onnxmodel_runtime.probe import probe
+from tests import models
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for item in sockets:
+        item.bind(("127.0.0.1", 0))
+    ports = [item.getsockname()[1] for item in sockets]
+    for item in sockets:
+        item.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProbeRequest]:
+    """A model with strings and numbers behind the real server."""
+    directory = tmp_path_factory.mktemp("probe")
+    path = models.save(models.strings(), directory)
+    result = optimize(OptimizeRequest(str(path), digest(path), str(directory / "out"), variants=()))
+    http, grpc, metrics = free_ports(3)
+    request = ServeRequest(
+        "words",
+        str(path),
+        digest(path),
+        result.probe,
+        host="127.0.0.1",
+        http_port=http,
+        grpc_port=grpc,
+        metrics_port=metrics,
+    )
+    log = directory / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "onnxmodel_runtime", "serve", "--request", dumps(request)],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "ONNXMODEL_TERMINATION_LOG": str(directory / "termination")},
+        )
+    try:
+        yield ProbeRequest("words", "127.0.0.1", result.probe, http_port=http, grpc_port=grpc)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_the_right_answer_over_both_protocols(served: ProbeRequest) -> None:
+    result = probe(served)
+    assert result.http_milliseconds > 0
+    assert result.grpc_milliseconds > 0
+    assert result.max_absolute == 0
+    assert result.provider is not None
+    assert (result.provider.name, result.provider.share_percent) == ("CPU", 100.0)
+
+
+def test_another_answer_is_refused(served: ProbeRequest, tmp_path: Path) -> None:
+    given, expected = probefile.read(Path(served.probe))
+    expected["echo"] = np.array([["something else"]], object)
+    probefile.write(tmp_path / "probe.npz", given, expected)
+    request = ProbeRequest(
+        served.name, served.host, str(tmp_path / "probe.npz"), Tolerance(), served.http_port, served.grpc_port
+    )
+    with pytest.raises(StageError, match="ProbeMismatch") as caught:
+        probe(request)
+    assert not caught.value.retry
+    assert "output 'echo'" in caught.value.failure.message
+
+
+def test_a_refusal_is_final(served: ProbeRequest, tmp_path: Path) -> None:
+    given, expected = probefile.read(Path(served.probe))
+    given["number"] = given["number"].astype(np.int32)
+    probefile.write(tmp_path / "probe.npz", given, expected)
+    request = ProbeRequest(
+        served.name, served.host, str(tmp_path / "probe.npz"), Tolerance(), served.http_port, served.grpc_port
+    )
+    with pytest.raises(StageError, match="ProbeRefused") as caught:
+        probe(request)
+    assert not caught.value.retry
+
+
+def test_another_name_is_not_there(served: ProbeRequest) -> None:
+    request = ProbeRequest("others", served.host, served.probe, Tolerance(), served.http_port, served.grpc_port)
+    with pytest.raises(StageError, match="ServiceUnreachable") as caught:
+        probe(request, wait=0)
+    assert caught.value.retry
+
+
+def test_nobody_listens(served: ProbeRequest) -> None:
+    http, grpc = free_ports(2)
+    request = ProbeRequest(served.name, served.host, served.probe, Tolerance(), http, grpc)
+    with pytest.raises(StageError, match="ServiceUnreachable") as caught:
+        probe(request, wait=0)
+    assert caught.value.retry
+    assert str(http) in caught.value.failure.message
