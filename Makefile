@@ -52,7 +52,8 @@ integration: setup ## tests against a real API server without pods
 e2e: setup ## tests with real pods
 	@$(BIN)/python -m pytest tests/e2e
 
-test: unit integration e2e ## every test
+test: setup ## every test, in one run
+	@$(BIN)/python -m pytest tests/unit tests/integration tests/e2e
 
 lint: setup ## format, style, types, layers
 	@$(BIN)/ruff format --check .

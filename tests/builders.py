@@ -14,6 +14,7 @@ from typing import Any
 
 from onnxmodel_operator import names, settings
 from onnxmodel_operator.cluster.cache import Cache
+from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.reconcile import Outcome as Reconciled
@@ -148,6 +149,8 @@ class Cluster:
 
     def __init__(self, *models: dict[str, Any], platform: settings.Settings = SETTINGS) -> None:
         self.settings = platform
+        self.refuses: dict[str, ApiError] = {}
+        """kind -> what the API server answers to every apply of it."""
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.now = START
@@ -182,6 +185,8 @@ class Cluster:
         metadata = manifest["metadata"]
         key = (manifest["kind"], metadata["namespace"], metadata["name"])
         live = self.objects.get(key)
+        if live and live["metadata"]["ownerReferences"] != metadata["ownerReferences"]:
+            raise ApiError(422, "metadata.ownerReferences: Only one reference can have Controller set to true")
         assert needs_apply(manifest, live), f"{key} was applied although it is as it should be"
         item = {**manifest, "status": live["status"] if live else {}}
         generation = live["metadata"]["generation"] + 1 if live else 1
@@ -191,6 +196,8 @@ class Cluster:
             "generation": generation,
             "creationTimestamp": live["metadata"]["creationTimestamp"] if live else _time(self.now),
         }
+        if key[0] in self.refuses:
+            raise self.refuses[key[0]]
         with self._write("apply", key):
             self._store(item)
 

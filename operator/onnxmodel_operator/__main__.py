@@ -15,7 +15,8 @@ import kopf
 from onnxmodel_operator import handlers, metrics, names, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.client import ApiError, Client, connect
+from onnxmodel_operator.cluster.client import Client, connect
+from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.lease import lead
 from onnxmodel_operator.cluster.sync import resync, wait_until_known
 from onnxmodel_operator.reconcile import reconcile

@@ -32,10 +32,14 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A pod that does not get on: no node, no image, no Secret. since: when that began, as far as the pod tells."""
+    """A pod that does not get on: no node, no image, no Secret. since: when that began, as far as the pod tells.
+
+    normal_seconds: up to then nothing is wrong.
+    """
 
     failure: Failure
     since: datetime | None
+    normal_seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +99,36 @@ class Observed:
 
 
 def observe(snapshot: Snapshot) -> Observed:
-    """The snapshot of one model, understood."""
+    """The snapshot of one model, understood.
+
+    Children of an earlier model of the same name, which the garbage collector has yet to remove, are not this model's.
+    """
     pods_of = _by_label(snapshot.pods, "batch.kubernetes.io/job-name")
-    jobs = [_job(job, pods_of.get(job["metadata"]["name"], [])) for job in snapshot.jobs]
     pods_at = _by_label(snapshot.pods, names.LABEL_REVISION)
-    revisions = [_revision(item, pods_at.get(_label(item, names.LABEL_REVISION), [])) for item in snapshot.deployments]
-    service = next(iter(snapshot.services), None)
-    children = (
-        ("Job", snapshot.jobs),
-        ("Deployment", snapshot.deployments),
-        ("Service", snapshot.services),
-        ("PersistentVolumeClaim", snapshot.claims),
-    )
+    uid = snapshot.model["metadata"]["uid"] if snapshot.model else ""
+    children = {
+        kind: [item for item in items if _owned(item, uid)]
+        for kind, items in (
+            ("Job", snapshot.jobs),
+            ("Deployment", snapshot.deployments),
+            ("Service", snapshot.services),
+            ("PersistentVolumeClaim", snapshot.claims),
+        )
+    }
+    jobs = [_job(job, pods_of.get(job["metadata"]["name"], [])) for job in children["Job"] if not _deleting(job)]
+    revisions = [
+        _revision(item, pods_at.get(_label(item, names.LABEL_REVISION), []))
+        for item in children["Deployment"]
+        if not _deleting(item)
+    ]
+    service = next(iter(children["Service"]), None)
+    claims = [claim for claim in children["PersistentVolumeClaim"] if not _deleting(claim)]
     return Observed(
-        claim_uid=next((claim["metadata"]["uid"] for claim in snapshot.claims if not _deleting(claim)), None),
+        claim_uid=claims[0]["metadata"]["uid"] if claims else None,
         jobs={(job.stage, job.digest): job for job in jobs},
         revisions={revision.revision: revision for revision in revisions},
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
-        live={(kind, item["metadata"]["name"]): item for kind, items in children for item in items},
+        live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
     )
 
 
@@ -137,8 +153,33 @@ def _job(job: Object, pods: list[Object]) -> JobSeen:
         message=message,
         ended=ended,
         attempts=max(status.get("failed", 0), len(ends)),  # a pod's end is seen before the Job counts it
-        waiting=next((w for pod in pods if (w := _waiting(pod))), None),
+        waiting=next((w for pod in pods if (w := _waiting(pod))), None) if pods else _no_pod(job, status),
     )
+
+
+def _no_pod(job: Object, status: Object) -> Waiting | None:
+    """A Job that was started and has no pod: a quota or an admission rule refuses it, and only events say which."""
+    if not status.get("startTime"):
+        return None
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    failure = Failure(
+        "NoPod",
+        f"Job {name} has no pod yet",
+        f"If that stays, a quota or an admission rule refuses it: kubectl -n {namespace} describe job {name}",
+    )
+    return Waiting(failure, parse_time(status["startTime"]), normal_seconds=30)
+
+
+def _refused(status: Object) -> Waiting | None:
+    """What the ReplicaSet controller says when it may not create pods."""
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = f"the server's pods cannot be created: {condition.get('message', '')}"
+            hint = "Raise the quota, or change what the admission rule refuses (it is named in the message)."
+            return Waiting(
+                Failure("PodsRefused", message[:1024], hint), parse_time(condition.get("lastTransitionTime"))
+            )
+    return None
 
 
 def _revision(deployment: Object, pods: list[Object]) -> RevisionSeen:
@@ -158,7 +199,7 @@ def _revision(deployment: Object, pods: list[Object]) -> RevisionSeen:
         complete=observed and updated == total == available == wanted,
         overdue=bool(progressing and progressing.get("reason") == "ProgressDeadlineExceeded"),
         ended=max((end for pod in pods if (end := _pod_end(pod))), key=lambda end: end.time, default=None),
-        waiting=next((w for pod in pods if (w := _waiting(pod))), None),
+        waiting=next((w for pod in pods if (w := _waiting(pod))), None) or _refused(status),
     )
 
 
@@ -298,6 +339,10 @@ def _by_label(items: Iterable[Object], label: str) -> dict[str, list[Object]]:
     for item in items:
         out.setdefault(_label(item, label), []).append(item)
     return out
+
+
+def _owned(item: Object, uid: str) -> bool:
+    return any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", ()))
 
 
 def _deleting(item: Object) -> bool:

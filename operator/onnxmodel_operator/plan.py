@@ -195,6 +195,18 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
     return Plan(progress, route=active, active=active)
 
 
+def not_applied(decided: Plan, message: str) -> Plan:
+    """The same plan, after the API server refused one of its writes."""
+    failure = Failure(
+        "ApplyFailed",
+        f"the API server refuses what the model needs: {message}",
+        "Raise the quota, or change what the admission rule refuses. It is tried again, at most a minute apart.",
+    )
+    trouble = Trouble("apply", failure)
+    progress = Progress(State.RECONCILING, decided.progress.phase, failure.reason, failure.message, trouble)
+    return dataclasses.replace(decided, progress=progress)
+
+
 # ---- before the road: what the spec means on this platform -----------------------------------------------------------
 
 
@@ -502,8 +514,12 @@ def _rollout(draft: _Draft, seen: RevisionSeen) -> Progress:
 def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str | None) -> Progress:
     """A pod without node or image may get one; after the deadline someone must look. It is Reconciling again if it moves."""
     trouble = Trouble(stage, waiting.failure, job=job)
-    deadline = timedelta(seconds=draft.settings.progress_deadline_seconds)
-    left = deadline - (draft.now - (waiting.since or draft.now))
+    waited = draft.now - (waiting.since or draft.now)
+    normal = timedelta(seconds=waiting.normal_seconds)
+    if waited < normal:
+        draft.requeue_seconds = (normal - waited).total_seconds()
+        return _going(phase, phase, f"Job {job} runs" if job else "the server's pods start")
+    left = timedelta(seconds=draft.settings.progress_deadline_seconds) - waited
     if left <= timedelta():
         return Progress(State.STALLED, "Failed", waiting.failure.reason, waiting.failure.message, trouble)
     draft.requeue_seconds = left.total_seconds()

@@ -11,15 +11,19 @@ from typing import Any, Protocol
 
 from onnxmodel_operator.api.spec import OnnxModel, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
+from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import observe
-from onnxmodel_operator.plan import Plan, invalid, plan
+from onnxmodel_operator.plan import Plan, invalid, not_applied, plan
 from onnxmodel_operator.render import render
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.status import summarize
 
 log = logging.getLogger(__name__)
+
+_ANSWERS = (400, 403, 422)
+"""The API server understood and refuses: quota, admission, a rule. Worth saying in status; anything else just passes."""
 
 
 class Writer(Protocol):
@@ -50,17 +54,25 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
         return Outcome()  # its children go by their owner references
     seen = observe(snapshot)
     resource = identify(snapshot.model)
+    refused: ApiError | None = None
     try:
         model = parse(snapshot.model)
         decided = plan(model, seen, settings, now)
         await _carry_out(model, decided, seen.live, settings, writer)
     except SpecError as error:
         decided = invalid(resource, seen, error)
+    except ApiError as error:
+        if error.status not in _ANSWERS:
+            raise
+        refused = error
+        decided = not_applied(decided, str(error))
     status = summarize(resource, seen, decided, now)
     if status != resource.status:
         WRITES.labels("apply", "OnnxModel/status").inc()
         await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
         log.info("%s/%s: %s: %s", *key, status["phase"], status["message"])
+    if refused:
+        raise refused  # said in status, and tried again by the caller
     return Outcome(decided.progress.phase, decided.requeue_seconds)
 
 

@@ -61,6 +61,36 @@ def test_deleting_a_model_removes_all_that_it_had(kube, operator, kubelet):
     until("nothing is left", lambda: not kube.list(kinds, names.SELECTOR), seconds=60)
 
 
+def test_a_model_that_is_deleted_and_applied_again_starts_anew(kube, operator, kubelet):
+    kube.apply(model(GOOD))
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+    before = {item["metadata"]["uid"] for item in kube.list("jobs,deployments", names.SELECTOR)}
+    kube.delete("onnxmodel", "magika", wait=False)
+    kube.apply(model(GOOD))
+    assert not is_true(kube.get("onnxmodel", "magika"), "Ready")
+    kube.run("delete", "pods", "--all", "--grace-period=0", "--force")
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+    assert before.isdisjoint(item["metadata"]["uid"] for item in kube.list("jobs,deployments", names.SELECTOR))
+
+
+def test_a_quota_is_said_and_mends(kube, operator, kubelet):
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none"},
+        "spec": {"hard": {"count/jobs.batch": "0"}},
+    }
+    kube.apply(quota)
+    until("the quota counts", lambda: kube.get("resourcequota", "none").get("status", {}).get("hard"))
+    kube.apply(model(GOOD))
+    shown = until("ApplyFailed", found(kube, "magika", reason="ApplyFailed"))
+    assert "exceeded quota: none" in shown["status"]["lastFailure"]["message"]
+    kube.delete("resourcequota", "none")
+    until("the Job", lambda: kubelet.job("magika", "validate"), seconds=90)
+
+
 def test_a_provider_that_the_pool_has_not_is_stalled_with_its_field_and_mends(kube, operator, kubelet):
     kube.apply(model({**GOOD, "serving": {"executionProviders": ["TensorRT", "CPU"]}}))
     shown = until("Stalled", found(kube, "magika", true="Stalled"))

@@ -3,6 +3,7 @@
 import pytest
 
 from onnxmodel_operator import names
+from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_runtime.contract import ExitCode, Failure
 from tests.builders import (
     SHA,
@@ -259,6 +260,81 @@ def test_waiting_for_a_node_is_reconciling_until_the_deadline():
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "Unschedulable"
     assert cluster.condition("Reconciling") is None
+    cluster.live()
+
+
+def test_a_job_that_gets_no_pod_is_said_after_a_while():
+    cluster = Cluster(body())
+    cluster.settle()
+    job = cluster.jobs()["validate"]
+    cluster._store({**job, "status": {"startTime": "2026-01-01T00:00:00Z"}})
+    outcome = cluster.step()
+    assert outcome.requeue_seconds == 30
+    assert "lastFailure" not in cluster.status()
+    cluster.pass_time(31)
+    cluster.settle()
+    assert cluster.condition("Reconciling")["reason"] == "NoPod"
+    assert "describe job" in cluster.status()["lastFailure"]["hint"]
+    cluster.pass_time(600)
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "NoPod"
+
+
+def test_server_pods_that_may_not_be_created_are_said():
+    cluster = Cluster(body())
+    for stage in ("validate", "optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    condition = {
+        "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+        "message": 'pods "m" is forbidden: exceeded quota', "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    cluster.available(replicas=0, conditions=[condition])
+    cluster.settle()
+    assert cluster.condition("Reconciling")["reason"] == "PodsRefused"
+    assert "exceeded quota" in cluster.status()["message"]
+
+
+@pytest.mark.parametrize("status", [403, 422])
+def test_what_the_api_server_refuses_is_said_and_tried_again(status):
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.succeed("validate")
+    cluster.refuses["Job"] = ApiError(status, 'jobs.batch "m" is forbidden: exceeded quota: jobs')
+    with pytest.raises(ApiError):
+        cluster.step()
+    assert cluster.condition("Reconciling")["reason"] == "ApplyFailed"
+    assert "exceeded quota: jobs" in cluster.status()["lastFailure"]["message"]
+    assert cluster.status()["model"]["opset"] == 17, "what was found out is kept"
+    with pytest.raises(ApiError):
+        cluster.step()
+    del cluster.refuses["Job"]
+    cluster.live()
+
+
+def test_an_api_server_that_does_not_answer_is_no_news_to_users():
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.succeed("validate")
+    cluster.refuses["Job"] = ApiError(503, "etcd is away")
+    before = cluster.status()
+    with pytest.raises(ApiError):
+        cluster.step()
+    assert cluster.status() == before
+
+
+def test_children_of_an_earlier_model_of_the_name_are_not_taken_over():
+    cluster = Cluster(body())
+    cluster.live()
+    key = ("OnnxModel", "team-a", "magika")
+    fresh = body()
+    fresh["metadata"]["uid"] = "uid-again"
+    cluster._store(fresh)
+    with pytest.raises(ApiError, match="Only one reference"):
+        cluster.step()
+    assert cluster.status()["phase"] == "Pending", "nothing of the earlier model counts"
+    cluster.objects = {key: cluster.objects[key]}  # the garbage collector was here
     cluster.live()
 
 

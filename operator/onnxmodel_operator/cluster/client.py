@@ -16,19 +16,12 @@ from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from onnxmodel_operator import names
+from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
 
 _TIMEOUT_SECONDS = 30
 _APPLY = "application/apply-patch+yaml"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-
-
-class ApiError(Exception):
-    """The API server refused. status: the HTTP code; message: in its own words."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(f"{status}: {message}")
 
 
 class Client:

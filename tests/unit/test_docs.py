@@ -1,0 +1,263 @@
+"""The documentation says what the code does: examples, fields, reasons, columns, links."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from onnxmodel_operator import plan, settings
+from onnxmodel_operator.api.crd import crd
+from onnxmodel_operator.api.spec import parse
+from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.settings import Settings
+from tests.builders import SETTINGS, START, body
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "tests/cluster").glob("*.md"),
+    ]
+)
+SOURCES = [
+    *(ROOT / "operator" / "onnxmodel_operator").rglob("*.py"),
+    *(ROOT / "runtime-image" / "onnxmodel_runtime").rglob("*.py"),
+]
+VERSION = crd()["spec"]["versions"][0]
+
+
+# ---- examples --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["minimal", "full"])
+def test_the_readme_shows_the_examples_as_they_are(name):
+    example = (ROOT / "examples" / name / "onnxmodel.yaml").read_text()
+    assert f"```yaml\n{example}```" in README
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("onnxmodel.yaml")), ids=lambda path: path.parent.name)
+def test_an_example_is_worked_on(path):
+    manifest = yaml.safe_load(path.read_text())
+    model = parse(body() | {"spec": manifest["spec"]})
+    decided = plan.plan(model, Observed(None, {}, {}, None, {}), SETTINGS, START)
+    assert decided.progress.state is plan.State.RECONCILING, decided.progress.message
+
+
+def test_the_full_example_has_every_field():
+    """All but the signature, which this version refuses."""
+    manifest = yaml.safe_load((ROOT / "examples" / "full" / "onnxmodel.yaml").read_text())
+    schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    missing = set(_paths(schema)) - set(_keys(manifest["spec"]))
+    assert {path for path in missing if not path.startswith("source.signature")} == set()
+
+
+def _paths(schema, path=""):
+    for name, field in schema.get("properties", {}).items():
+        where = f"{path}.{name}" if path else name
+        yield where
+        yield from _paths(field.get("items", field), where)
+
+
+def _keys(value, path=""):
+    for item in value if isinstance(value, list) else [value]:
+        for name, field in item.items() if isinstance(item, dict) else ():
+            where = f"{path}.{name}" if path else name
+            yield where
+            yield from _keys(field, where)
+
+
+# ---- what is generated, and what must be named -----------------------------------------------------------------------
+
+
+def test_the_api_reference_is_of_these_models():
+    render = runpy.run_path(str(DOCS / "generate_api.py"))["render"]
+    assert (DOCS / "api.md").read_text() == render(), "run .venv/bin/python docs/generate_api.py"
+
+
+def test_every_column_is_explained():
+    for page in (README, (DOCS / "status.md").read_text()):
+        columns = re.findall(r"^\| `?([A-Z0-9]+)`? \|", page, re.MULTILINE)
+        assert columns == [column["name"] for column in VERSION["additionalPrinterColumns"]]
+
+
+def test_every_condition_and_phase_is_explained():
+    page = (DOCS / "status.md").read_text()
+    tables = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert {"Ready", "Reconciling", "Stalled", "Validated", "Optimized", "Benchmarked", "Available"} <= tables
+    assert _phases() <= tables
+    fields = VERSION["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    assert set(fields) <= tables
+
+
+def _phases() -> set[str]:
+    """What plan.py says as a phase: the first word of _going and the second of Progress, where they are literal."""
+    found = set()
+    for call in _calls(ROOT / "operator" / "onnxmodel_operator" / "plan.py"):
+        place = {"_going": 0, "Progress": 1}.get(_name(call))
+        if place is not None and len(call.args) > place and isinstance(call.args[place], ast.Constant):
+            found.add(call.args[place].value)
+        if _name(call) == "_stage":
+            found.add(call.args[4].value)
+    return found
+
+
+def test_every_setting_of_the_platform_is_explained():
+    page = (DOCS / "install.md").read_text()
+    names = set(re.findall(r"`(?:settings\.)?([\w.]+)`", page))
+    fields = {
+        f"{group}.{field.alias}"
+        for group in ("artifacts", "jobs", "defaults", "policy")
+        for field in Settings.model_fields[group].annotation.model_fields.values()
+    }
+    pool = {f.alias for f in Settings.model_fields["pools"].annotation.__args__[1].model_fields.values()}
+    assert fields - names == set()
+    assert pool - names == set()
+    assert "progressDeadlineSeconds" in names
+
+
+def test_the_pools_in_the_pages_are_settings_that_work():
+    blocks = [
+        (page.name, block)
+        for page in (ROOT / "README.md", DOCS / "install.md")
+        for block in re.findall(r"```yaml\n(settings:\n.*?)```", page.read_text(), re.DOTALL)
+    ]
+    assert len(blocks) == 4
+    images = {"runtimeCpu": "cpu", "runtimeGpu": "gpu"}
+    for _, block in blocks:
+        made = settings.parse({"images": images, **yaml.safe_load(block)["settings"]})
+        assert len(made.pools) == 2
+
+
+# ---- reasons ---------------------------------------------------------------------------------------------------------
+
+# Reasons that the code passes on from Kubernetes, which has more of them than can be listed.
+FROM_KUBERNETES = {
+    "BackoffLimitExceeded", "CreateContainerConfigError", "CreateContainerError", "Evicted", "SchedulingGated",
+    "UnexpectedAdmissionError",
+}  # fmt: skip
+
+
+def reasons() -> dict[str, str]:
+    """Every reason that the code can give, with a file that gives it."""
+    found = {}
+    for path in SOURCES:
+        for reason in _reasons(ast.parse(path.read_text())):
+            found[reason] = path.name
+    return found
+
+
+def _reasons(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            # The argument that is a reason: StageError("X", …), Check("ID", "X"), Progress(state, phase, "X").
+            place = {"StageError": 0, "Failure": 0, "Check": 1, "_going": 1, "Progress": 2}.get(_name(node))
+            if place is not None and len(node.args) > place:
+                yield from _texts(node.args[place])
+        elif isinstance(node, ast.Assign) and any(map(_is_reason, ast.walk(node.targets[0]))):
+            value = node.value.elts[0] if isinstance(node.value, ast.Tuple) else node.value
+            if isinstance(value, ast.BoolOp):  # what is said where Kubernetes says nothing
+                yield from _texts(value)
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq) and _is_reason(node.left):
+            yield from _texts(node.comparators[0])
+        elif isinstance(node, ast.FunctionDef) and node.name == "_explain_waiting":
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
+                    yield from _texts(inner.value.elts[0])
+
+
+def _texts(node):
+    """The strings that an expression may be: "X", "X" if … else "Y", … or "X"."""
+    match node:
+        case ast.Constant(value=str(text)) if re.fullmatch(r"[A-Z][A-Za-z]+", text):
+            yield text
+        case ast.IfExp(body=yes, orelse=no):
+            yield from _texts(yes)
+            yield from _texts(no)
+        case ast.BoolOp(values=values) | ast.Tuple(elts=values):
+            for value in values:
+                yield from _texts(value)
+
+
+def _calls(path):
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+def _name(call):
+    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+
+
+def _is_reason(node):
+    return isinstance(node, ast.Name) and node.id == "reason"
+
+
+def test_the_search_finds_reasons_of_each_kind():
+    found = reasons()
+    assert {"DigestMismatch", "OpsetTooLow", "ServiceUnreachable", "ProbeRefused", "InvalidSpec", "ResultLost"} <= set(
+        found
+    )
+    assert {"ImagePullFailed", "Unschedulable", "PodFailed", "DeadlineExceeded", "ConstraintsNotMet"} <= set(found)
+    assert len(found) > 40
+
+
+def test_every_reason_is_explained():
+    page = (DOCS / "troubleshooting.md").read_text()
+    explained = re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE)
+    found = reasons()
+    assert {name: found[name] for name in set(found) - set(explained)} == {}
+    assert set(explained) - set(found) - FROM_KUBERNETES == set(), "explained, and nothing gives it"
+    assert len(explained) == len(set(explained))
+
+
+def test_every_check_is_explained():
+    page = (DOCS / "troubleshooting.md").read_text()
+    checks = {
+        call.args[0].value
+        for call in _calls(ROOT / "runtime-image" / "onnxmodel_runtime" / "checks.py")
+        if _name(call) == "Check"
+    }
+    assert len(checks) > 10
+    assert {check for check in checks if f"`{check}`" not in page} == set()
+
+
+# ---- form ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_are_short(page):
+    """Tables and output that was copied aside."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    if page.name == "api.md" or page.parent.name == "cluster":
+        return
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 250
+
+
+def test_every_decision_is_listed():
+    index = (DOCS / "decisions" / "README.md").read_text()
+    decisions = sorted(path.name for path in (DOCS / "decisions").glob("[0-9]*.md"))
+    assert re.findall(r"\(([0-9]{4}[^)]+)\)", index) == decisions
+    assert [int(name[:4]) for name in decisions] == list(range(1, len(decisions) + 1))
