@@ -1,7 +1,7 @@
 """What the cluster holds of one model, as plain values: Jobs, Deployments and pods in, facts out. No reads, no decisions."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -225,7 +225,8 @@ def _pod_end(pod: Object) -> Ended | None:
             continue
         end = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
         if end and end.get("exitCode") != contract.ExitCode.OK:
-            return _ended(end, container["name"], _memory_limit(pod, container["name"]))
+            ended = _ended(end, container["name"], _memory_limit(pod, container["name"]))
+            return replace(ended, terminal=False) if _disrupted(pod) else ended
     if status.get("phase") == "Failed":
         reason, message = status.get("reason") or "PodFailed", status.get("message") or "the pod failed"
         hint = "Nothing needs doing: it is tried again."
@@ -233,6 +234,12 @@ def _pod_end(pod: Object) -> Ended | None:
             hint = "Give the stage more time (jobs.attemptSeconds in the operator's settings) or more CPU."
         return Ended(Failure(reason, message, hint), None, _pod_time(pod), terminal=False)
     return None
+
+
+def _disrupted(pod: Object) -> bool:
+    """Evicted, preempted, or on a node that went: how it ended says nothing of the model."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
 
 
 def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:

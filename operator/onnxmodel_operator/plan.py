@@ -279,11 +279,8 @@ def _validate(draft: _Draft) -> Progress | None:
     fetch = FetchRequest(
         uri=spec.source.uri, directory="", sha256=spec.source.sha256 or "", max_bytes=settings.policy.max_model_bytes
     )
-    secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
-    directory = f"{contract.ARTIFACTS}/source/{names.digest([dataclasses.asdict(fetch), secret])[:16]}"
-    fetch = dataclasses.replace(fetch, directory=directory)
     request = ValidateRequest(
-        directory=directory,
+        directory="",
         opset_min=spec.validation.opset.min,
         dynamic_batch=spec.validation.dynamic_batch,
         inputs=_tensors(spec.validation.inputs),
@@ -293,7 +290,8 @@ def _validate(draft: _Draft) -> Progress | None:
     placement = dataclasses.replace(
         draft.server, image=settings.images.runtime_cpu, resources=settings.jobs.resources, gpus=0
     )
-    return _stage(draft, Stage.VALIDATE, request, placement, "Validating", fetch=fetch)
+    secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
+    return _stage(draft, Stage.VALIDATE, request, placement, "Validating", fetch=fetch, depends_on=secret)
 
 
 def _optimize(draft: _Draft) -> Progress | None:
@@ -452,6 +450,7 @@ def _stage(
     )
     if hasattr(request, "directory") and not request.directory:
         request = dataclasses.replace(request, directory=f"{contract.ARTIFACTS}/{stage}/{digest[:16]}")
+        fetch = dataclasses.replace(fetch, directory=request.directory) if fetch else None
     name = names.child(draft.model.name, stage, names.short(digest))
     seen = draft.seen.jobs.get((stage, digest))
     record = _record(draft.model.status, stage, digest)
@@ -475,7 +474,7 @@ def _stage(
 
 
 def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
-    if seen.state == "Failed":
+    if seen.state == "Failed" or (seen.ended and seen.ended.terminal):  # the Job's own verdict comes a little later
         assert seen.ended is not None
         failure = seen.ended.failure
         again = f"To run the stage again: kubectl -n {draft.model.namespace} delete job {seen.name}"
@@ -520,6 +519,8 @@ def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str |
         draft.requeue_seconds = (normal - waited).total_seconds()
         return _going(phase, phase, f"Job {job} runs" if job else "the server's pods start")
     left = timedelta(seconds=draft.settings.progress_deadline_seconds) - waited
+    if waiting.failure.reason == "SchedulingGated":  # whoever set the gate (a queue, say) will lift it
+        return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
     if left <= timedelta():
         return Progress(State.STALLED, "Failed", waiting.failure.reason, waiting.failure.message, trouble)
     draft.requeue_seconds = left.total_seconds()

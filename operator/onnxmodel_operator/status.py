@@ -62,7 +62,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         active=active,
         target=_target(plan, old, now),
         history=_history(old, active),
-        last_failure=_failure(plan.progress, old, now),
+        last_failure=_failure(model.generation, seen, plan.progress, old, now),
         stages=_stages(plan, old),
     )
     kept: dict[str, Any] = {} if plan.steps else {key: old[key] for key in _FACTS if key in old}
@@ -79,16 +79,13 @@ _FACTS = ("model", "findings", "variants", "benchmark", "stages", "target")
 def _conditions(generation: int, seen: Observed, plan: Plan, old: Mapping[str, Any], now: datetime) -> list[Condition]:
     out = _common(generation, plan.progress, old, now)
     for stage, kind in _CONDITION_OF.items():
+        previous = _previous(old, kind)
+        if not plan.steps and previous:
+            # Nothing is worked on: what was found out stays, and so does the generation that it is about.
+            out.append(Condition.model_validate(previous))
+            continue
         step = next((step for step in plan.steps if step.stage is stage), None)
-        if step is None and not plan.steps:
-            previous = _previous(old, kind)
-            status, reason, message = (
-                (previous["status"], previous["reason"], previous.get("message", ""))
-                if previous
-                else ("Unknown", plan.progress.reason, "not started")
-            )
-        else:
-            status, reason, message = _stage_condition(step, plan)
+        status, reason, message = _stage_condition(step, plan)
         out.append(_condition(kind, status, reason, message, generation, old, now))
     serving = _served(seen, plan)
     available = serving is not None and serving.available > 0
@@ -326,13 +323,18 @@ def _history(old: Mapping[str, Any], active: RevisionStatus | None) -> list[Revi
 # ---- troubles and stages ---------------------------------------------------------------------------------------------
 
 
-def _failure(progress: Progress, old: Mapping[str, Any], now: datetime) -> FailureStatus | None:
+def _failure(
+    generation: int, seen: Observed, progress: Progress, old: Mapping[str, Any], now: datetime
+) -> FailureStatus | None:
+    """What goes wrong now; else the last failure, while it is of this spec and its Job is there to be looked at."""
     if progress.state is State.READY:
         return None
     previous = FailureStatus.model_validate(old["lastFailure"]) if "lastFailure" in old else None
     trouble = progress.trouble
     if trouble is None:
-        return previous
+        jobs = {job.name for job in seen.jobs.values()}
+        stays = previous and old.get("observedGeneration") == generation and (not previous.job or previous.job in jobs)
+        return previous if stays else None
     failure = FailureStatus(
         stage=trouble.stage,
         reason=trouble.failure.reason[:253],

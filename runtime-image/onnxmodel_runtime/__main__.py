@@ -36,7 +36,13 @@ from onnxmodel_runtime.contract import (
     dumps,
 )
 from onnxmodel_runtime.errors import StageError, clip
-from onnxmodel_runtime.outcome import exit_code, print_failure, write_report, write_termination_message
+from onnxmodel_runtime.outcome import (
+    exit_code,
+    print_failure,
+    validation_report,
+    write_report,
+    write_termination_message,
+)
 
 _TOLERANCE = Tolerance()
 
@@ -138,7 +144,7 @@ def _stop(_signum: int, _frame: FrameType | None) -> None:
 def report_path(request: Any) -> Path | None:
     """Where a Job leaves its full outcome: never inside of what fetch left, which is content-addressed."""
     if isinstance(request, ValidateRequest):
-        return Path(f"{request.directory.rstrip('/')}.validate.json")
+        return validation_report(Path(request.directory))
     if isinstance(request, OptimizeRequest):
         return Path(request.directory) / "report.json"
     if isinstance(request, BenchmarkRequest) and request.candidates:

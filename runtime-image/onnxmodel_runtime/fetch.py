@@ -17,6 +17,7 @@ from typing import Any
 
 from onnxmodel_runtime.contract import MODEL_FILE, FetchRequest
 from onnxmodel_runtime.errors import StageError, size, storage_error
+from onnxmodel_runtime.outcome import validation_report
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.sources import Remote, UnreachableError, open_source
 
@@ -32,7 +33,8 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
     local: file:// and plain paths may be read, which is for a person's own machine only.
     """
     directory = Path(request.directory)
-    if (found := _existing(request, directory)) is not None:
+    found = _existing(request, directory)
+    if found is not None and _accepted(directory):
         log(f"{directory} holds {request.uri} already")
         return found
     source = open_source(request.uri, local=local)
@@ -75,6 +77,17 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     if same and all(_size(directory / name) == file["bytes"] for name, file in files.items()):
         return record
     return None
+
+
+def _accepted(directory: Path) -> bool:
+    """Validate found the model good, so it may be in use and stays as it is.
+
+    Anything else is fetched anew: whoever runs a refused stage again has put something better under the same URI.
+    """
+    try:
+        return bool(json.loads(validation_report(directory).read_bytes())["result"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _size(path: Path) -> int:
@@ -169,6 +182,8 @@ def _publish(staging: Path, directory: Path, request: FetchRequest, record: dict
     """One rename makes the directory appear, whole."""
     for folder, _, _ in os.walk(staging):
         _sync(Path(folder))
+    if _existing(request, directory) is not None and not _accepted(directory):
+        shutil.rmtree(directory)
     try:
         staging.rename(directory)
     except OSError as error:

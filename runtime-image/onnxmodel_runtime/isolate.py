@@ -67,7 +67,9 @@ def died(code: int, command: str, step: str) -> Exception:
         )
     if -code == signal.SIGKILL:
         return out_of_memory(step, f"the kernel killed the {command} process", memory_limit())
-    return StageError("Interrupted", f"the {command} process was ended by {name} while {step}", "", retry=True)
+    return StageError(
+        "Interrupted", f"the {command} process was ended by {name} while {step}", "It runs again by itself.", retry=True
+    )
 
 
 def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int:

@@ -54,6 +54,11 @@ def write_report(outcome: Outcome, path: Path) -> None:
         log(f"no report beside the artifact: {error}")
 
 
+def validation_report(directory: Path) -> Path:
+    """Where validate leaves its report on the model in `directory`: beside it, for the folder is the model's alone."""
+    return directory.with_name(f"{directory.name}.validate.json")
+
+
 def fit(outcome: Outcome) -> str:
     """The outcome as a termination message. What is too long loses its least important parts; the report has all."""
     for smaller in _ever_smaller(outcome):

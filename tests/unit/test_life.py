@@ -242,6 +242,57 @@ def test_a_result_that_was_lost_is_made_again():
     cluster.live()
 
 
+def test_a_refusal_is_no_retry_even_before_the_job_says_so():
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.attempt_fails("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export again."))
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "OpsetTooLow"
+    cluster.edit(validation={"opset": {"min": 9}})
+    cluster.settle()
+    assert "lastFailure" not in cluster.status(), "its Job is gone, and it was of another spec"
+    cluster.live()
+
+
+def test_an_evicted_pod_says_nothing_of_the_model():
+    cluster = Cluster(body())
+    cluster.settle()
+    target = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    end = {"exitCode": 137, "finishedAt": "2026-01-01T00:00:00Z", "reason": "Error"}
+    cluster.pod(
+        cluster.jobs()["validate"], phase="Failed", container="validate", state={"terminated": end}, conditions=target
+    )
+    cluster.settle()
+    assert cluster.condition("Stalled") is None
+    cluster.live()
+
+
+def test_a_gated_pod_waits_as_long_as_it_takes():
+    cluster = Cluster(body())
+    cluster.settle()
+    gated = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "SchedulingGated",
+        "message": "gated",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    cluster.pod(cluster.jobs()["validate"], phase="Pending", conditions=[gated], container="validate")
+    cluster.pass_time(86400)
+    cluster.settle()
+    assert cluster.condition("Reconciling")["reason"] == "SchedulingGated"
+
+
+def test_stage_conditions_stay_with_the_generation_that_they_are_about():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(serving={"nodePool": "nowhere"})
+    cluster.settle()
+    assert cluster.condition("Validated")["status"] == "True"
+    assert cluster.condition("Validated")["observedGeneration"] == 1
+    assert cluster.condition("Ready")["observedGeneration"] == 2
+
+
 def test_waiting_for_a_node_is_reconciling_until_the_deadline():
     cluster = Cluster(body())
     cluster.settle()

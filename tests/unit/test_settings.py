@@ -28,7 +28,7 @@ def test_refusals(data, message):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(SettingsError, match="nowhere.yaml"):
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml"):
         load(tmp_path / "nowhere.yaml")
 
 

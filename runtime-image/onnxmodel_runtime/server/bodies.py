@@ -12,11 +12,11 @@ from onnxmodel_runtime.server.protocol import compression
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class Gone(Exception):  # noqa: N818
+class Gone(Exception):
     """The client left; nobody reads an answer."""
 
 
-class Unread(ServerError):  # noqa: N818
+class Unread(ServerError):
     """The body is still on its way: the connection cannot be used for another request."""
 
 

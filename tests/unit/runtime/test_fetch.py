@@ -126,9 +126,19 @@ def test_http_file_is_streamed_hashed_and_recorded(site: Site, tmp_path: Path) -
     }
 
 
-def test_what_is_there_is_not_fetched_again(site: Site, tmp_path: Path) -> None:
+def test_what_was_refused_is_fetched_again(site: Site, tmp_path: Path) -> None:
+    site.routes["/m.onnx"] = sends(b"<html>")
+    get(site.url("/m.onnx"), tmp_path / "model")
+    (tmp_path / "model.validate.json").write_text('{"result": null, "failure": {"reason": "NotOnnx"}}')
+    site.routes["/m.onnx"] = sends()
+    get(site.url("/m.onnx"), tmp_path / "model")
+    assert (tmp_path / "model" / "model.onnx").read_bytes() == BODY
+
+
+def test_what_was_found_good_is_not_fetched_again(site: Site, tmp_path: Path) -> None:
     site.routes["/m.onnx"] = sends()
     first = get(site.url("/m.onnx"), tmp_path / "model")
+    (tmp_path / "model.validate.json").write_text('{"result": {"model": {}}}')
     assert get(site.url("/m.onnx"), tmp_path / "model", sha256=DIGEST) == first
     assert len(site.seen) == 1
 
