@@ -109,7 +109,7 @@ class ValidateRequest:
 
     dynamic_batch: "Required" or "Allowed". inputs, outputs: the author's contract; empty means not given. mode: "Enforce",
     or "Warn", where findings of severity error are reported and do not refuse the model. opset_max: 0 means what
-    the ONNX Runtime of this image supports.
+    the ONNX Runtime of this image supports. sha256: the pin, compared once more with what is judged; "" for none.
     """
 
     directory: str
@@ -120,6 +120,7 @@ class ValidateRequest:
     outputs: tuple[Tensor, ...] = ()
     mode: str = "Enforce"
     file: str = MODEL_FILE
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class Tolerance:
 class OptimizeRequest:
     """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/model.onnx.
 
-    graph_level: None Basic Extended All. batch_sizes: where parity is measured. max_batch_size bounds the probe as well.
+    graph_level: None Basic Extended All. batch_sizes: where parity is measured.
     Also writes `directory`/probe.npz: inputs made with a fixed seed and the original model's answers.
     """
 
@@ -222,7 +223,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class ProviderUse:
-    """The provider that really ran, and its share of the graph's nodes in percent. others: provider -> node count."""
+    """The provider that really ran, and its share of the graph's nodes in percent. nodes: provider -> count."""
 
     name: str
     share_percent: float
@@ -311,6 +312,7 @@ class ServeRequest:
 
     The file must have this sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
     max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others.
+    revision: told to clients as a parameter of the model's configuration.
     """
 
     name: str
@@ -327,11 +329,15 @@ class ServeRequest:
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """Ask `host` (the Service) for the probe file's answer, over HTTP and over gRPC, and compare."""
+    """Ask `host` (the Service) for the probe file's answer, over HTTP and over gRPC, and compare.
+
+    revision: which one must answer; for a while after a switch, an older one may. "" for any.
+    """
 
     name: str
     host: str
@@ -339,6 +345,7 @@ class ProbeRequest:
     tolerance: Tolerance = Tolerance()
     http_port: int = 8000
     grpc_port: int = 8001
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
