@@ -67,6 +67,7 @@ class JobSeen:
     ended: Ended | None
     attempts: int
     waiting: Waiting | None
+    pods: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,6 @@ class RevisionSeen:
 
     name: str
     revision: str
-    created: str
     wanted: int
     ready: int
     available: int
@@ -90,6 +90,8 @@ class Observed:
     """Everything that a decision may depend on."""
 
     claim_uid: str | None
+    claim_leaves: bool
+    """The volume is being deleted, and waits for pods that use it."""
     jobs: Mapping[tuple[str, str], JobSeen]
     revisions: Mapping[str, RevisionSeen]
     routed: str | None
@@ -103,8 +105,9 @@ def observe(snapshot: Snapshot) -> Observed:
 
     Children of an earlier model of the same name, which the garbage collector has yet to remove, are not this model's.
     """
-    pods_of = _by_label(snapshot.pods, "batch.kubernetes.io/job-name")
-    pods_at = _by_label(snapshot.pods, names.LABEL_REVISION)
+    pods_of = _by_owner(snapshot.pods)
+    staying = [pod for pod in snapshot.pods if not _deleting(pod)]
+    pods_at = _by_label(staying, names.LABEL_REVISION)
     uid = snapshot.model["metadata"]["uid"] if snapshot.model else ""
     children = {
         kind: [item for item in items if _owned(item, uid)]
@@ -115,7 +118,7 @@ def observe(snapshot: Snapshot) -> Observed:
             ("PersistentVolumeClaim", snapshot.claims),
         )
     }
-    jobs = [_job(job, pods_of.get(job["metadata"]["name"], [])) for job in children["Job"] if not _deleting(job)]
+    jobs = [_job(job, pods_of.get(job["metadata"]["uid"], [])) for job in children["Job"] if not _deleting(job)]
     revisions = [
         _revision(item, pods_at.get(_label(item, names.LABEL_REVISION), []))
         for item in children["Deployment"]
@@ -125,6 +128,7 @@ def observe(snapshot: Snapshot) -> Observed:
     claims = [claim for claim in children["PersistentVolumeClaim"] if not _deleting(claim)]
     return Observed(
         claim_uid=claims[0]["metadata"]["uid"] if claims else None,
+        claim_leaves=bool(children["PersistentVolumeClaim"]) and not claims,
         jobs={(job.stage, job.digest): job for job in jobs},
         revisions={revision.revision: revision for revision in revisions},
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
@@ -154,6 +158,7 @@ def _job(job: Object, pods: list[Object]) -> JobSeen:
         ended=ended,
         attempts=max(status.get("failed", 0), len(ends)),  # a pod's end is seen before the Job counts it
         waiting=next((w for pod in pods if (w := _waiting(pod))), None) if pods else _no_pod(job, status),
+        pods=len(pods),
     )
 
 
@@ -192,7 +197,6 @@ def _revision(deployment: Object, pods: list[Object]) -> RevisionSeen:
     return RevisionSeen(
         name=metadata["name"],
         revision=_label(deployment, names.LABEL_REVISION),
-        created=metadata["creationTimestamp"],
         wanted=wanted,
         ready=status.get("readyReplicas", 0),
         available=available,
@@ -247,10 +251,18 @@ def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:
     try:
         outcome = contract.decode(end.get("message") or "")
         if outcome.failure:
-            return Ended(outcome.failure, code, time, terminal=code == contract.ExitCode.REFUSED)
+            failure = replace(outcome.failure, reason=outcome.failure.reason or "Unknown")
+            return Ended(failure, code, time, terminal=code == contract.ExitCode.REFUSED)
     except contract.ContractError:
         pass  # died without a word: the exit code and the log's end are all there is
-    if end.get("reason") == "OOMKilled" or code == 137:
+    if code == 137 and end.get("reason") != "OOMKilled":
+        failure = Failure(
+            "Killed",
+            f"container {container} was killed (SIGKILL) from outside: by the node, or because it did not start or answer",
+            "Read the pod's events: kubectl describe pod.",
+        )
+        return Ended(failure, code, time, terminal=False)
+    if end.get("reason") == "OOMKilled":
         limit = f" (limit {memory_limit})" if memory_limit else ""
         failure = Failure(
             "OutOfMemory",
@@ -345,6 +357,15 @@ def _by_label(items: Iterable[Object], label: str) -> dict[str, list[Object]]:
     out: dict[str, list[Object]] = {}
     for item in items:
         out.setdefault(_label(item, label), []).append(item)
+    return out
+
+
+def _by_owner(items: Iterable[Object]) -> dict[str, list[Object]]:
+    """By the owner's uid: a Job that was deleted and made again has the old one's name, and none of its pods."""
+    out: dict[str, list[Object]] = {}
+    for item in items:
+        for owner in item["metadata"].get("ownerReferences", ()):
+            out.setdefault(owner["uid"], []).append(item)
     return out
 
 

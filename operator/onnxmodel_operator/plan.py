@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from onnxmodel_operator import choose, names, quantity
+from onnxmodel_operator import choose, names, quantity, results
 from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, Resource, SpecError
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
 from onnxmodel_operator.settings import Pool, Resources, Settings
@@ -138,6 +138,9 @@ class Plan:
         return next((s.outcome.result for s in self.steps if s.stage is stage and s.outcome), None)
 
 
+_AGAIN = " To run the stage again: "
+
+
 @dataclass(slots=True)
 class _Draft:
     """What the steps share while a plan is made."""
@@ -160,7 +163,7 @@ class _Draft:
 
 def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> Plan:
     """The decision for one model. Raises nothing: what cannot be done is a Plan whose progress says so."""
-    active = _active(model, seen)
+    active = active_revision(model, seen)
     if model.spec.suspend:
         progress = Progress(
             State.SUSPENDED, "Suspended", "Suspended", "spec.suspend is true: nothing is started or changed"
@@ -191,20 +194,8 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
     path, _ = error.fields[0]
     failure = Failure("InvalidSpec", str(error), f"Correct {path} and apply again.", path)
     progress = Progress(State.STALLED, "Failed", "InvalidSpec", str(error), Trouble("spec", failure))
-    active = _active(resource, seen)
+    active = active_revision(resource, seen)
     return Plan(progress, route=active, active=active)
-
-
-def not_applied(decided: Plan, message: str) -> Plan:
-    """The same plan, after the API server refused one of its writes."""
-    failure = Failure(
-        "ApplyFailed",
-        f"the API server refuses what the model needs: {message}",
-        "Raise the quota, or change what the admission rule refuses. It is tried again, at most a minute apart.",
-    )
-    trouble = Trouble("apply", failure)
-    progress = Progress(State.RECONCILING, decided.progress.phase, failure.reason, failure.message, trouble)
-    return dataclasses.replace(decided, progress=progress)
 
 
 # ---- before the road: what the spec means on this platform -----------------------------------------------------------
@@ -247,16 +238,15 @@ def _resources(model: OnnxModel, settings: Settings) -> Resources:
     given, default = model.spec.serving.resources, settings.defaults.resources
     if given is None:
         return default
-    resources = Resources(
-        requests=given.requests if given.requests is not None else default.requests,
-        limits=given.limits if given.limits is not None else default.limits,
-    )
-    for name, limit in resources.limits.items():
-        request = resources.requests.get(name)
+    limits = given.limits if given.limits is not None else default.limits
+    # Limits alone: Kubernetes itself asks for as much then, and a default of ours might be more than the limit.
+    requests = given.requests if given.requests is not None else {} if given.limits is not None else default.requests
+    for name, limit in limits.items():
+        request = requests.get(name)
         if request is not None and quantity.parse(request) > quantity.parse(limit):
             where = f"spec.serving.resources.requests.{name}"
             raise SpecError([(where, f"the request {request} is more than the limit {limit}")])
-    return resources
+    return Resources(requests=requests, limits=limits)
 
 
 def _threads(resources: Resources) -> int:
@@ -269,6 +259,18 @@ def _threads(resources: Resources) -> int:
 
 
 def _claim(draft: _Draft) -> Progress | None:
+    if draft.seen.claim_leaves:
+        name = draft.model.name
+        message = "the model's volume is being deleted, and waits for the pods that use it"
+        command = f"kubectl -n {draft.model.namespace} delete deployment -l {names.LABEL_MODEL}={name}"
+        hint = f"If that was meant, let them go, and everything is made anew: {command}"
+        return Progress(
+            State.STALLED,
+            "Failed",
+            "VolumeDeleting",
+            message,
+            Trouble("volume", Failure("VolumeDeleting", message, hint)),
+        )
     if draft.seen.claim_uid is None:
         return _going("Pending", "CreatingVolume", "the model's volume is being created")
     return None
@@ -279,8 +281,13 @@ def _validate(draft: _Draft) -> Progress | None:
     fetch = FetchRequest(
         uri=spec.source.uri, directory="", sha256=spec.source.sha256 or "", max_bytes=settings.policy.max_model_bytes
     )
+    secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
+    # Known by what is fetched alone: other rules for the same file neither fetch it again nor move what is made of it.
+    directory = f"{contract.ARTIFACTS}/source/{names.digest([dataclasses.asdict(fetch), secret])[:16]}"
+    fetch = dataclasses.replace(fetch, directory=directory)
     request = ValidateRequest(
-        directory="",
+        directory=directory,
+        sha256=fetch.sha256,
         opset_min=spec.validation.opset.min,
         dynamic_batch=spec.validation.dynamic_batch,
         inputs=_tensors(spec.validation.inputs),
@@ -290,8 +297,7 @@ def _validate(draft: _Draft) -> Progress | None:
     placement = dataclasses.replace(
         draft.server, image=settings.images.runtime_cpu, resources=settings.jobs.resources, gpus=0
     )
-    secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
-    return _stage(draft, Stage.VALIDATE, request, placement, "Validating", fetch=fetch, depends_on=secret)
+    return _stage(draft, Stage.VALIDATE, request, placement, "Validating", fetch=fetch)
 
 
 def _optimize(draft: _Draft) -> Progress | None:
@@ -367,6 +373,7 @@ def _deploy(draft: _Draft) -> Progress | None:
     digest = names.digest(
         {"request": dataclasses.asdict(request), "placement": _plain(draft.server), "claim": draft.seen.claim_uid}
     )
+    request = dataclasses.replace(request, revision=names.short(digest))
     name = names.child(model.name, names.short(digest))
     draft.revision = revision = Revision(digest, name, request, draft.server, spec.replicas)
     seen = draft.seen.revisions.get(revision.short)
@@ -389,10 +396,12 @@ def _probe(draft: _Draft) -> Progress | None:
         host=f"{model.name}.{model.namespace}.svc",
         probe=revision.request.probe,
         tolerance=revision.request.tolerance,
+        revision=revision.short,
     )
     placement = dataclasses.replace(draft.server, resources=draft.settings.jobs.resources, gpus=0)
     stop = _stage(draft, Stage.PROBE, request, placement, "Probing", depends_on=revision.digest)
-    if not (stop and stop.state is State.STALLED):
+    answered_wrong = stop and stop.state is State.STALLED and _failed(draft.steps[-1].seen)
+    if not answered_wrong:  # a probe that waits for a node or an image has yet to ask, and asks this revision
         draft.route = revision.short
     elif draft.route in (None, revision.short):
         draft.route = None  # there is no older revision to go back to, and an unproven one takes no traffic
@@ -450,13 +459,15 @@ def _stage(
     )
     if hasattr(request, "directory") and not request.directory:
         request = dataclasses.replace(request, directory=f"{contract.ARTIFACTS}/{stage}/{digest[:16]}")
-        fetch = dataclasses.replace(fetch, directory=request.directory) if fetch else None
     name = names.child(draft.model.name, stage, names.short(digest))
     seen = draft.seen.jobs.get((stage, digest))
     record = _record(draft.model.status, stage, digest)
     outcome = contract.decode(record) if record else None
     if outcome is None and seen and seen.outcome and seen.outcome.result:
         outcome, record = seen.outcome, seen.message
+    wrong = results.problem(stage, request, outcome) if outcome else None
+    if wrong:
+        outcome, record = None, None
     step = Step(stage, digest, name, request, placement, fetch, outcome, record, seen)
     draft.steps.append(step)
     if outcome:
@@ -464,6 +475,13 @@ def _stage(
     if seen is None:
         draft.job = step
         return _going(phase, phase, f"Job {name} is being created")
+    if seen.state == "Succeeded" and (wrong or seen.pods):
+        message = f"Job {name} succeeded with a result that cannot be used: {wrong or 'its termination message cannot be read'}"
+        hint = "Use a runtime image of the operator's own version (images.runtimeCpu, images.runtimeGpu)." + _again(
+            draft, name
+        )
+        failure = Failure("ResultInvalid", message, hint)
+        return Progress(State.STALLED, "Failed", failure.reason, message, Trouble(stage, failure, job=name))
     if seen.state == "Succeeded":
         draft.lost.append(("Job", name))
         return _going(
@@ -474,11 +492,14 @@ def _stage(
 
 
 def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
-    if seen.state == "Failed" or (seen.ended and seen.ended.terminal):  # the Job's own verdict comes a little later
+    if _failed(seen):
         assert seen.ended is not None
         failure = seen.ended.failure
-        again = f"To run the stage again: kubectl -n {draft.model.namespace} delete job {seen.name}"
-        failure = dataclasses.replace(failure, hint=f"{failure.hint} {again}")
+        last = draft.model.status.get("lastFailure", {})
+        if not seen.pods and last.get("job") == seen.name:
+            # The pod is gone, and with it why it failed: status remembers.
+            failure = Failure(last["reason"], last["message"], last["hint"].partition(_AGAIN)[0], last.get("field", ""))
+        failure = dataclasses.replace(failure, hint=failure.hint + _again(draft, seen.name))
         trouble = Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts)
         return Progress(State.STALLED, "Failed", failure.reason, failure.message, trouble)
     if seen.waiting:
@@ -490,12 +511,21 @@ def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
     return _going(phase, phase, f"Job {seen.name} runs")
 
 
+def _again(draft: _Draft, job: str) -> str:
+    return f"{_AGAIN}kubectl -n {draft.model.namespace} delete job {job}"
+
+
+def _failed(seen: JobSeen | None) -> bool:
+    """The Job's own verdict comes a little later than its pod's end."""
+    return seen is not None and (seen.state == "Failed" or bool(seen.ended and seen.ended.terminal))
+
+
 def _rollout(draft: _Draft, seen: RevisionSeen) -> Progress:
     phase = "Deploying"
     message = f"{seen.available} of {seen.wanted} replicas of revision {seen.revision} are available"
     if seen.ended:
         trouble = Trouble("serve", seen.ended.failure, seen.ended.exit_code)
-        if seen.ended.terminal or seen.overdue:
+        if (seen.ended.terminal and not seen.available) or seen.overdue:
             return Progress(State.STALLED, "Failed", seen.ended.failure.reason, seen.ended.failure.message, trouble)
         return Progress(
             State.RECONCILING, phase, "ProgressingWithRetry", f"{message}; {seen.ended.failure.message}", trouble
@@ -527,16 +557,20 @@ def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str |
     return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
 
 
-def _active(model: Resource, seen: Observed) -> str | None:
-    """The revision that was proven last, while it exists; else what the Service selects (a status that was lost)."""
-    recorded = model.status.get("active", {}).get("revision")
-    return next((short for short in (recorded, seen.routed) if short in seen.revisions), None)
+def active_revision(model: Resource, seen: Observed) -> str | None:
+    """The revision that was proven last, while it exists. With a status that was lost: what the Service selects."""
+    lost = "stages" not in model.status
+    recorded = model.status.get("active", {}).get("revision") or (seen.routed if lost else None)
+    return recorded if recorded in seen.revisions else None
 
 
 def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, str], ...]:
     """Jobs of other digests than the chain's, and Deployments that neither serve nor shall."""
     kept_jobs = {step.job for step in draft.steps}
-    kept_revisions = {draft.revision.short if draft.revision else None, None if ready else active, draft.route}
+    if draft.seen.claim_uid is None:
+        return ()  # nothing is known to be superfluous before everything has its name
+    settled = ready or bool(draft.revision and not draft.revision.replicas)
+    kept_revisions = {draft.revision.short if draft.revision else None, None if settled else active, draft.route}
     jobs = [("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs]
     deployments = [
         ("Deployment", item.name) for item in draft.seen.revisions.values() if item.revision not in kept_revisions

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.errors import ApiError
-from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.cluster.errors import ApiError, NameTakenError
+from onnxmodel_operator.drift import needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import observe
-from onnxmodel_operator.plan import Plan, invalid, not_applied, plan
+from onnxmodel_operator.plan import Plan, invalid, plan
 from onnxmodel_operator.render import render
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.status import summarize
+from onnxmodel_operator.troubles import defect, not_applied
 
 log = logging.getLogger(__name__)
 
-_ANSWERS = (400, 403, 422)
+_ANSWERS = (400, 403, 409, 422)
 """The API server understood and refuses: quota, admission, a rule. Worth saying in status; anything else just passes."""
 
 
@@ -31,6 +33,9 @@ class Writer(Protocol):
 
     async def apply(self, manifest: Mapping[str, Any]) -> None:
         """Make a child what the manifest says."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """Any object, ours or not; None where there is none."""
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
         """Make the status exactly this."""
@@ -54,7 +59,7 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
         return Outcome()  # its children go by their owner references
     seen = observe(snapshot)
     resource = identify(snapshot.model)
-    refused: ApiError | None = None
+    refused: Exception | None = None
     try:
         model = parse(snapshot.model)
         decided = plan(model, seen, settings, now)
@@ -65,9 +70,14 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
         if error.status not in _ANSWERS:
             raise
         refused = error
-        decided = not_applied(decided, str(error))
+        decided = not_applied(decided, error)
+    except Exception as error:
+        log.exception("%s/%s: a defect of the operator", *key)
+        refused = error
+        decided = defect(resource, seen, error)
     status = summarize(resource, seen, decided, now)
-    if status != resource.status:
+    same = refused and _without_messages(status) == _without_messages(resource.status)
+    if status != resource.status and not same:
         WRITES.labels("apply", "OnnxModel/status").inc()
         await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
         log.info("%s/%s: %s: %s", *key, status["phase"], status["message"])
@@ -76,15 +86,38 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
     return Outcome(decided.progress.phase, decided.requeue_seconds)
 
 
+def _without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a refusal is, its wording aside: with a request's number in it, each try would be a write, and each write
+    another try.
+    """
+    return status.get("phase"), status.get("reason"), status.get("observedGeneration"), status.get("stages")
+
+
 async def _carry_out(
     model: OnnxModel, decided: Plan, live: Mapping[tuple[str, str], Any], settings: Settings, writer: Writer
 ) -> None:
     for manifest in render(model, decided, settings):
         child = (manifest["kind"], manifest["metadata"]["name"])
-        if needs_apply(manifest, live.get(child)):
+        if needs_replacement(manifest, live.get(child)):
+            WRITES.labels("delete", child[0]).inc()
+            await writer.delete(child[0], model.namespace, child[1])
+        elif needs_apply(manifest, live.get(child)):
+            if child not in live:
+                await _check_name(model, writer, *child)
             WRITES.labels("apply", child[0]).inc()
             await writer.apply(manifest)
     for kind, name in decided.prune:
         if "deletionTimestamp" not in live[kind, name]["metadata"]:
             WRITES.labels("delete", kind).inc()
             await writer.delete(kind, model.namespace, name)
+
+
+async def _check_name(model: OnnxModel, writer: Writer, kind: str, name: str) -> None:
+    """The cache knows our objects only, and an apply would take over whatever has the name. Raises NameTakenError."""
+    found = await writer.get(kind, model.namespace, name)
+    if found is None:
+        return
+    owners = found["metadata"].get("ownerReferences", ())
+    if any(owner["uid"] == model.uid for owner in owners):
+        return  # ours, and the watch has yet to tell
+    raise NameTakenError(kind, name, leaving=any(owner["kind"] == names.KIND for owner in owners))

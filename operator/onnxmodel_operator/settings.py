@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from onnxmodel_operator import quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, Provider
+from onnxmodel_operator.api.spec import GPU_PROVIDERS, Provider, Quantity
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 
@@ -61,15 +62,23 @@ class Artifacts(_Model):
     """The volume of each model. ReadWriteOnce ties a model's pods to one node: use ReadWriteMany for several."""
 
     storage_class_name: str = ""
-    size: Text = "10Gi"
+    size: Quantity = "10Gi"
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
 
 
 class Resources(_Model):
     """Requests and limits of a container, in Kubernetes quantities."""
 
-    requests: dict[str, Text] = Field(default_factory=dict)
-    limits: dict[str, Text] = Field(default_factory=dict)
+    requests: dict[str, Quantity] = Field(default_factory=dict)
+    limits: dict[str, Quantity] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _requests_are_within_limits(self) -> "Resources":
+        for name, limit in self.limits.items():
+            request = self.requests.get(name)
+            if request is not None and quantity.parse(request) > quantity.parse(limit):
+                raise ValueError(f"the request {name}: {request} is more than the limit {limit}")
+        return self
 
 
 class Jobs(_Model):

@@ -355,7 +355,7 @@ def _stages(plan: Plan, old: Mapping[str, Any]) -> list[StageStatus] | None:
     """The chain's stages first, then older successes, so that going back to an earlier spec runs nothing again."""
     before = [StageStatus.model_validate(item) for item in old.get("stages", ())]
     known = {(item.name, item.digest): item for item in before if item.state == "Succeeded"}
-    current = [known.get((step.stage, step.digest)) or _stage(step) for step in plan.steps]
+    current = [_current(step, known.get((step.stage, step.digest))) for step in plan.steps]
     chain = {(item.name, item.digest) for item in current}
     count = {item.name: 1 for item in current}
     older = []
@@ -365,6 +365,11 @@ def _stages(plan: Plan, old: Mapping[str, Any]) -> list[StageStatus] | None:
             if count[item.name] <= _RECORDS:
                 older.append(item)
     return [*current, *older] or None
+
+
+def _current(step: Step, stored: StageStatus | None) -> StageStatus:
+    """What is stored, while it is what was decided upon: its times are of the run that made it."""
+    return stored if stored and stored.result == step.record else _stage(step)
 
 
 def _stage(step: Step) -> StageStatus:

@@ -75,6 +75,27 @@ def test_a_model_that_is_deleted_and_applied_again_starts_anew(kube, operator, k
     assert before.isdisjoint(item["metadata"]["uid"] for item in kube.list("jobs,deployments", names.SELECTOR))
 
 
+def test_somebody_elses_service_is_not_taken_over(kube, operator, kubelet):
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "magika"},
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
+    }
+    kube.apply(service, model(GOOD))
+    for stage in ("validate", "optimize", "benchmark"):
+        kubelet.succeed("magika", stage)
+    kubelet.available("magika")
+    shown = until("Stalled", found(kube, "magika", true="Stalled"))
+    assert shown["status"]["reason"] == "NameTaken"
+    kept = kube.get("service", "magika")
+    assert kept["spec"]["selector"] == {"app": "shop"}
+    assert "ownerReferences" not in kept["metadata"]
+    kube.delete("service", "magika")
+    kubelet.succeed("magika", "probe")
+    until("Ready", found(kube, "magika", true="Ready"), seconds=90)
+
+
 def test_a_quota_is_said_and_mends(kube, operator, kubelet):
     quota = {
         "apiVersion": "v1",

@@ -82,3 +82,18 @@ async def test_resync_forgets_ghosts_and_learns_what_was_missed():
     assert concerned == {("n", "m"), ("n", "other")}
     assert [job["metadata"]["name"] for job in cache.snapshot(("n", "m")).jobs] == ["same"]
     assert await resync(cache, Lister(jobs=[item("same"), item("new", model="other")])) == set()
+
+
+async def test_what_is_deleted_while_the_list_is_on_its_way_stays_deleted():
+    cache = Cache()
+    cache.put(JOB, item("j"))
+
+    class Slow(Lister):
+        async def list(self, kind):
+            found = await super().list(kind)
+            if kind is JOB:
+                cache.drop(JOB, item("j", version=2))
+            return found
+
+    await resync(cache, Slow(jobs=[item("j")]))
+    assert cache.snapshot(("n", "m")).jobs == ()

@@ -11,7 +11,7 @@ import yaml
 from onnxmodel_operator import plan, settings
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.spec import parse
-from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.settings import Settings
 from tests.builders import SETTINGS, START, body
 
@@ -46,7 +46,7 @@ def test_the_readme_shows_the_examples_as_they_are(name):
 def test_an_example_is_worked_on(path):
     manifest = yaml.safe_load(path.read_text())
     model = parse(body() | {"spec": manifest["spec"]})
-    decided = plan.plan(model, Observed(None, {}, {}, None, {}), SETTINGS, START)
+    decided = plan.plan(model, observe(Snapshot(None)), SETTINGS, START)
     assert decided.progress.state is plan.State.RECONCILING, decided.progress.message
 
 

@@ -91,6 +91,15 @@ def test_a_volume_as_the_source_is_mounted_for_the_fetch_alone():
     assert "/source" not in [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
 
 
+def test_the_kubelet_finds_no_variable_to_expand_in_a_request():
+    uri = "https://example.com/$(AWS_SECRET_ACCESS_KEY)/a$$b"
+    cluster = Cluster(body(source={"uri": uri, "secretRef": {"name": "s3-credentials"}}))
+    cluster.settle()
+    args = cluster.jobs()["validate"]["spec"]["template"]["spec"]["initContainers"][0]["args"]
+    assert "$" not in str(args)
+    assert contract.loads(contract.FetchRequest, args[2]).uri == uri
+
+
 @given(st.text(max_size=60), st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))
 def test_no_value_breaks_out_of_its_place(text, selector):
     manifest = render_template("service.yaml.j2", meta={"name": text}, selector=selector)
@@ -130,6 +139,8 @@ def _deployment(**container):
         (_deployment(resources={"limits": {"cpu": "2"}}), _deployment(resources={"limits": {"cpu": "1"}}), True),
         (_deployment(env=[]), _deployment(), False),
         (_deployment(image="a"), _deployment(image="b"), True),
+        (_deployment(selector={"a": "1"}), _deployment(selector={"a": "1", "b": "2"}), True),
+        (_deployment(env={"a": "1"}), _deployment(env={"a": "1", "b": "2"}), False),
         (_deployment(args=["a"]), _deployment(args=["a", "b"]), True),
         ({**_deployment(), "kind": "Job"}, {**_deployment(image="b"), "kind": "Job"}, False),
     ],

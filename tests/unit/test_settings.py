@@ -20,6 +20,12 @@ IMAGES = {"runtimeCpu": "cpu"}
             "images.runtimeGpu is needed",
         ),
         ({"images": IMAGES, "jobs": {"backoffLimit": -1}}, "jobs.backoffLimit"),
+        ({"images": IMAGES, "artifacts": {"size": "huge"}}, "artifacts.size"),
+        ({"images": IMAGES, "defaults": {"resources": {"limits": {"cpu": "one"}}}}, "defaults.resources.limits.cpu"),
+        (
+            {"images": IMAGES, "jobs": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}},
+            "the request cpu: 2 is more than the limit 1",
+        ),
     ],
 )
 def test_refusals(data, message):

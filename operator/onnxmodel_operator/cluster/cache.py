@@ -27,6 +27,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._items: dict[Key, dict[str, dict[str, Object]]] = {}
+        self._dropped: set[str] = set()  # uids, since the last `start_list`
 
     def put(self, kind: Kind, item: Object) -> Key | None:
         """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any."""
@@ -45,6 +46,7 @@ class Cache:
         key = key_of(kind, item)
         if key is None:
             return None
+        self._dropped.add(item["metadata"]["uid"])
         bucket = self._items.get(key, {}).get(kind.name, {})
         known = bucket.get(item["metadata"]["name"])
         if known is not None and known["metadata"]["uid"] == item["metadata"]["uid"]:
@@ -78,11 +80,19 @@ class Cache:
         """How many of the listed objects no event has told of yet."""
         return sum(not self._knows(kind, item) for item in listed)
 
-    def sweep(self, kind: Kind, listed: Iterable[Object], known_before: frozenset[str]) -> set[Key]:
-        """Forget what was known before the list was asked for and is not in it: its DELETED event was lost.
+    def start_list(self, kind: Kind) -> frozenset[str]:
+        """Before a list is asked for: what is known now, for `finish_list`."""
+        self._dropped.clear()
+        items = (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
+        return frozenset(item["metadata"]["uid"] for item in items)
 
-        A watch that had to start anew lists what is there and says nothing of what went meanwhile.
+    def finish_list(self, kind: Kind, listed: Iterable[Object], known_before: frozenset[str]) -> set[Key]:
+        """Learn from a list what no event told. Returns the models whose state that changes.
+
+        What was known before and is not listed is gone: a watch that had to start anew says nothing of what went
+        meanwhile. What is listed but was dropped while the list was on its way, is gone too.
         """
+        listed = [item for item in listed if item["metadata"]["uid"] not in self._dropped]
         live = {item["metadata"]["uid"] for item in listed}
         ghosts = [
             item
@@ -90,12 +100,8 @@ class Cache:
             for item in kinds.get(kind.name, {}).values()
             if item["metadata"]["uid"] in known_before and item["metadata"]["uid"] not in live
         ]
-        return {key for item in ghosts if (key := self.drop(kind, item))}
-
-    def uids(self, kind: Kind) -> frozenset[str]:
-        """What is known of a kind."""
-        items = (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
-        return frozenset(item["metadata"]["uid"] for item in items)
+        changed = {key for item in ghosts if (key := self.drop(kind, item))}
+        return changed | {key for item in listed if (key := self.put(kind, item))}
 
     def _knows(self, kind: Kind, item: Object) -> bool:
         key = key_of(kind, item)

@@ -49,6 +49,15 @@ class Client:
             "patch", f"{MODEL.path(namespace, name)}/status", body=body, field_manager=names.STATUS_MANAGER
         )
 
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """Any object of one of our kinds, ours or not; None where there is none."""
+        try:
+            return await self._request("get", BY_NAME[kind].path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete a child and, in the background, what it owns. One that is not there is fine."""
         try:

@@ -7,3 +7,12 @@ class ApiError(Exception):
     def __init__(self, status: int, message: str) -> None:
         self.status = status
         super().__init__(message)
+
+
+class NameTakenError(ApiError):
+    """An object that the model needs exists and is not the model's. leaving: it is an earlier model's, about to be removed."""
+
+    def __init__(self, kind: str, name: str, *, leaving: bool) -> None:
+        self.leaving = leaving
+        whose = "an earlier model's, which is being removed" if leaving else "not this model's"
+        super().__init__(409, f"{kind} {name} exists and is {whose}")

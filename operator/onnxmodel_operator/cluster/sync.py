@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from onnxmodel_operator.cluster.cache import Cache, Key
@@ -33,11 +32,9 @@ async def wait_until_known(cache: Cache, lister: Lister) -> None:
 
 
 async def resync(cache: Cache, lister: Lister) -> set[Key]:
-    """Forget objects whose deletion was missed. Returns the models that this concerns."""
+    """Learn what the watches missed, lost deletions above all. Returns the models that this concerns."""
     concerned: set[Key] = set()
     for kind in ALL:
-        before = cache.uids(kind)
-        listed: list[Mapping[str, Any]] = list(await lister.list(kind))
-        concerned |= cache.sweep(kind, listed, before)
-        concerned |= {key for item in listed if (key := cache.put(kind, item))}
+        before = cache.start_list(kind)
+        concerned |= cache.finish_list(kind, await lister.list(kind), before)
     return concerned

@@ -45,8 +45,8 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         meta=meta,
         pod_labels={**_labels(model), names.LABEL_STAGE: step.stage},
         stage=step.stage,
-        request=contract.dumps(step.request),
-        fetch=contract.dumps(step.fetch) if step.fetch else None,
+        request=_argument(step.request),
+        fetch=_argument(step.fetch) if step.fetch else None,
         secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
         source_claim=_source_claim(model.spec.source.uri) if step.fetch else None,
         claim=claim_name(model.name),
@@ -69,7 +69,7 @@ def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
         pod_labels={**_labels(model), names.LABEL_REVISION: revision.short},
         selector=selector,
         replicas=revision.replicas,
-        request=contract.dumps(revision.request),
+        request=_argument(revision.request),
         ports=revision.request,
         claim=claim_name(model.name),
         grace=_GRACE_SECONDS,
@@ -89,6 +89,13 @@ def _scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
         # An extended resource's request equals its limit, so the limit is enough.
         resources["limits"] = {**resources["limits"], placement.pool.gpu_resource: str(placement.gpus)}
     return {"image": placement.image, "images": settings.images, "pool": placement.pool, "resources": resources}
+
+
+def _argument(request: Any) -> str:
+    """A request as a container's argument. The kubelet replaces $(NAME) in arguments by what the environment holds, the
+    credentials of the fetch included: so there is no $ in it.
+    """
+    return contract.dumps(request).replace("$", "\\u0024")
 
 
 def _source_claim(uri: str) -> str | None:

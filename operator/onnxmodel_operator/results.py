@@ -1,0 +1,94 @@
+"""Whether a stage's result can be worked with.
+
+It comes from a pod that parses untrusted models, perhaps from an image of another version: what decides and what is
+written to status must not be surprised by it.
+"""
+
+import math
+import re
+from typing import Any
+
+from onnxmodel_runtime.contract import (
+    BenchmarkRequest,
+    BenchmarkResult,
+    OptimizeResult,
+    Outcome,
+    ProbeResult,
+    Stage,
+    ValidateResult,
+    Variant,
+)
+
+_KINDS = {
+    Stage.VALIDATE: ValidateResult,
+    Stage.OPTIMIZE: OptimizeResult,
+    Stage.BENCHMARK: BenchmarkResult,
+    Stage.PROBE: ProbeResult,
+}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LARGEST = 2**63 - 1  # what the API server can store
+_ORIGINAL = "original"
+
+
+def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
+    """What is wrong with a stage's outcome, or None."""
+    result = outcome.result
+    if outcome.command != stage or not isinstance(result, _KINDS[stage]):
+        return f"it is of {outcome.command!r}"
+    if not 0 <= outcome.seconds < math.inf:
+        return "its duration is no number"
+    match result:
+        case ValidateResult():
+            return _validated(request, result)
+        case OptimizeResult():
+            return _optimized(result)
+        case BenchmarkResult():
+            return _measured(request, result)
+    return None
+
+
+def _validated(request: Any, result: ValidateResult) -> str | None:
+    facts = result.model
+    if not _SHA256.fullmatch(facts.sha256):
+        return "the model's digest is none"
+    if request.sha256 and request.sha256 != facts.sha256:
+        return f"the model has the digest {facts.sha256}, source.sha256 is {request.sha256}"
+    numbers = [facts.bytes, facts.ir_version, facts.opset, facts.nodes, facts.parameters]
+    numbers += [axis for tensor in (*facts.inputs, *facts.outputs) for axis in tensor.shape]
+    return (
+        None if all(-1 <= number <= _LARGEST for number in numbers) else "a number of the model's facts is out of range"
+    )
+
+
+def _optimized(result: OptimizeResult) -> str | None:
+    names = [variant.name for variant in result.variants]
+    if len(set(names)) != len(names) or len(names) > 16:
+        return "its variants are not told apart by name"
+    original = next((variant for variant in result.variants if variant.name == _ORIGINAL), None)
+    if original is None or not original.path:
+        return "the original is not among its variants"
+    return next((wrong for variant in result.variants if (wrong := _variant(variant))), None)
+
+
+def _variant(variant: Variant) -> str | None:
+    if variant.path and not _SHA256.fullmatch(variant.sha256):
+        return f"variant {variant.name} has no digest"
+    if not variant.path and not variant.skipped:
+        return f"variant {variant.name} has neither a file nor a reason"
+    if variant.path and variant.name != _ORIGINAL and variant.parity is None:
+        return f"variant {variant.name} was not compared with the original"
+    parity = variant.parity
+    if parity and not all(map(math.isfinite, (parity.max_absolute, parity.max_relative, parity.cosine))):
+        return f"the parity of variant {variant.name} is no number"
+    return None
+
+
+def _measured(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
+    measured = {(point.variant, point.batch_size, point.concurrency) for point in result.points}
+    for candidate in request.candidates:
+        for batch_size in request.batch_sizes:
+            for concurrency in request.concurrency:
+                if (candidate.name, batch_size, concurrency) not in measured:
+                    return f"{candidate.name} was not measured at batch size {batch_size}, concurrency {concurrency}"
+    numbers = [value for p in result.points for value in (p.p50, p.p95, p.p99, p.throughput)]
+    return None if all(0 < number < math.inf for number in numbers) else "a measurement is no positive number"
