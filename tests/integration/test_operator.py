@@ -160,7 +160,9 @@ def test_a_death_ends_the_job_at_once(kube, operator, kubelet, code, reason):
     kubelet.fail("magika", "validate", code, reason="OOMKilled" if code == 137 else "Error")
     shown = until("Stalled", found(kube, "magika", true="Stalled"))
     assert shown["status"]["lastFailure"]["reason"] == reason
-    assert kubelet.job("magika", "validate")["status"]["failed"] == 1, "no second attempt"
+    job = until("the Job ended", lambda: (j := kubelet.job("magika", "validate"))["status"].get("failed") and j)
+    assert job["status"]["failed"] == 1, "no second attempt"
+    assert "active" not in job["status"]
 
 
 def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, operator, kubelet):
