@@ -11,23 +11,30 @@ from onnxmodel_runtime.contract import Failure
 
 def not_applied(decided: Plan, error: ApiError) -> Plan:
     """The API server refused a write. What may mend without anybody's help is Reconciling: quotas change."""
+    message = f"the API server refuses what the model needs: {error}"
+    stalled = True
     match error:
         case NameTakenError(leaving=True):
-            state, reason, hint = State.RECONCILING, "NameTaken", "Nothing needs doing: it is tried again."
+            stalled = False
+            failure = Failure("NameTaken", message, "Nothing needs doing: it is tried again.")
         case NameTakenError():
-            state, reason = State.STALLED, "NameTaken"
-            hint = "Give the model another name, or delete that object if nobody needs it."
-        case ApiError(status=422):
-            state, reason = State.STALLED, "ApplyFailed"
-            hint = "Correct the field of the spec that the message speaks of (serving.resources, for example)."
-        case _:
-            state, reason = State.RECONCILING, "ApplyFailed"
-            hint = (
-                "Raise the quota, or change what the admission rule refuses. It is tried again, at most a minute apart."
+            failure = Failure(
+                "NameTaken", message, "Give the model another name, or delete that object if nobody needs it."
             )
-    failure = Failure(reason, f"the API server refuses what the model needs: {error}", hint)
-    phase = "Failed" if state is State.STALLED else decided.progress.phase
-    progress = Progress(state, phase, reason, failure.message, Trouble("apply", failure))
+        case ApiError(status=422):
+            failure = Failure(
+                "ApplyFailed",
+                message,
+                "Correct the field of the spec that it speaks of (serving.resources, for example).",
+            )
+        case _:
+            stalled = False
+            failure = Failure(
+                "ApplyFailed", message, "Raise the quota, or change the admission rule. It is tried again every minute."
+            )
+    phase = "Failed" if stalled else decided.progress.phase
+    state = State.STALLED if stalled else State.RECONCILING
+    progress = Progress(state, phase, failure.reason, message, Trouble("apply", failure))
     return dataclasses.replace(decided, progress=progress)
 
 

@@ -35,8 +35,10 @@ from onnxmodel_runtime.contract import (
     ValidateRequest,
     dumps,
 )
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.outcome import (
+    accept,
     exit_code,
     print_failure,
     validation_report,
@@ -89,12 +91,13 @@ def _job(arguments: list[str]) -> int:
         outcome = run(options.command, request)
         if (path := report_path(request)) is not None:
             write_report(outcome, path)
+        if isinstance(request, ValidateRequest) and outcome.result is not None:
+            accept(Path(request.directory))
         if outcome.result is not None:
             from onnxmodel_runtime import tables
 
             print(tables.text(outcome.result), flush=True)
-    write_termination_message(outcome)
-    return exit_code(outcome)
+    return exit_code(write_termination_message(outcome))
 
 
 def run(command: str, request: Any, *, local: bool = False) -> Outcome:
@@ -148,9 +151,9 @@ def report_path(request: Any) -> Path | None:
     if isinstance(request, OptimizeRequest):
         return Path(request.directory) / "report.json"
     if isinstance(request, BenchmarkRequest) and request.candidates:
-        digest = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
+        short = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
         beside = Path(request.probe or request.candidates[0].path).parent
-        return beside / f"benchmark-{digest}.json"  # one directory of variants is measured with many requests
+        return beside / f"benchmark-{short}.json"  # one directory of variants is measured with many requests
     return None
 
 
@@ -270,7 +273,7 @@ def _validate_request(options: argparse.Namespace) -> ValidateRequest:
 def _optimize_request(options: argparse.Namespace) -> OptimizeRequest:
     return OptimizeRequest(
         str(Path(options.model).absolute()),
-        _digest(options.model),
+        digest(Path(options.model)),
         str(Path(options.out).absolute()),
         options.variants,
         options.graph_level,
@@ -287,7 +290,7 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
         names = [f"{path.parent.name}/{path.stem}" for path in paths]
     return BenchmarkRequest(
         tuple(
-            Candidate(name, str(path), _digest(path), options.graph_level)
+            Candidate(name, str(path), digest(path), options.graph_level)
             for name, path in zip(names, paths, strict=True)
         ),
         probe="",
@@ -305,7 +308,7 @@ def _serve_request(options: argparse.Namespace) -> ServeRequest:
     return ServeRequest(
         name=options.name or path.stem,
         model=str(path),
-        sha256=_digest(path),
+        sha256=digest(path),
         probe=options.probe or (str(beside) if path.name == MODEL_FILE and beside.is_file() else ""),
         graph_level=options.graph_level,
         providers=_providers(options),
@@ -320,11 +323,6 @@ def _probe_request(options: argparse.Namespace) -> ProbeRequest:
     return ProbeRequest(
         options.name, options.host, options.probe, http_port=options.http_port, grpc_port=options.grpc_port
     )
-
-
-def _digest(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -15,15 +15,15 @@ import numpy as np
 
 from onnxmodel_runtime import probefile
 from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, ProviderUse
+from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, generate, signature
 from onnxmodel_runtime.machine import environment, resident_bytes
-from onnxmodel_runtime.optimize import check_digest
 from onnxmodel_runtime.progress import step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile, significant
 
-MAX_POINTS = 64  # what fits a termination message; test_contract_fits proves it
+MAX_POINTS = 64  # what fits a termination message; test_the_largest_grid_fits_a_termination_message proves it
 SLICES = 5
 _WARM_UP_SECONDS = 0.2
 

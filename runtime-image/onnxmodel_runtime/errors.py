@@ -8,11 +8,12 @@ from pathlib import Path
 from onnxmodel_runtime.contract import ExitCode, Failure
 
 # What ONNX Runtime, CUDA and numpy say when an allocation fails: they have no exception type for it.
-_MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "alloc_failed")
+_MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "alloc_failed")
 # What is of no use to a reader of ONNX Runtime's messages: its status numbers, its source files.
 _RUNTIME_NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S{0,200}/onnxruntime/\S{1,200}\.(cc|h):\d+ ?|Fatal error: "
 )
+NAME_CHARACTERS = 200  # names are the model's, and end in a message of 4,096 bytes
 MESSAGE_CHARACTERS = 800  # a termination message holds 4,096 bytes, and a person reads one sentence
 
 
@@ -53,7 +54,8 @@ def storage_error(error: OSError, directory: Path) -> StageError | None:
         return StageError(
             "StorageFull",
             f"the volume of {directory} is full: {free} free; {error.strerror}",
-            "Ask for a larger volume of artifacts (the platform team's settings), or delete models that are not used.",
+            "Expand the model's PersistentVolumeClaim (<model>-artifacts), or raise artifacts.size in the operator's settings, "
+            "which is for new models.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StageError(

@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from onnxmodel_runtime.contract import MODEL_FILE, FetchRequest
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, size, storage_error
-from onnxmodel_runtime.outcome import validation_report
+from onnxmodel_runtime.outcome import accepted
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.sources import Remote, UnreachableError, open_source
 
@@ -34,7 +35,8 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
     """
     directory = Path(request.directory)
     found = _existing(request, directory)
-    if found is not None and _accepted(directory):
+    if found is not None and accepted(directory):
+        _check_files(directory, found)
         log(f"{directory} holds {request.uri} already")
         return found
     source = open_source(request.uri, local=local)
@@ -72,26 +74,22 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     if not record:
         return None
     same = record.get("uri") == request.uri and request.sha256.lower() in ("", record.get("sha256"))
-    # Sizes only: every stage that reads the model compares its digest anyhow.
-    files = record.get("files", {})
-    if same and all(_size(directory / name) == file["bytes"] for name, file in files.items()):
-        return record
-    return None
+    return record if same else None
 
 
-def _accepted(directory: Path) -> bool:
-    """Validate found the model good, so it may be in use and stays as it is.
-
-    Anything else is fetched anew: whoever runs a refused stage again has put something better under the same URI.
-    """
-    try:
-        return bool(json.loads(validation_report(directory).read_bytes())["result"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _check_files(directory: Path, record: dict[str, Any]) -> None:
+    """What validate found good may be in use, so it is never replaced: it is as it was fetched, or refused."""
+    files = {name: file["sha256"] for name, file in record["files"].items()}
+    for name, expected in (files | {MODEL_FILE: record["sha256"]}).items():
+        path = directory / name
+        actual = digest(path) if path.is_file() else "none"
+        if actual != expected:
+            raise StageError(
+                "DigestMismatch",
+                f"{path} was validated and has changed since: its sha256 is {actual}, {expected} was fetched",
+                "Artifacts are never overwritten: delete the model's PersistentVolumeClaim (<model>-artifacts), so that "
+                "everything is made again.",
+            )
 
 
 def _check_listing(request: FetchRequest, remotes: list[Remote]) -> None:
@@ -122,11 +120,11 @@ def _too_large(request: FetchRequest) -> StageError:
     )
 
 
-def _check_pin(request: FetchRequest, digest: str) -> None:
-    if request.sha256 and request.sha256.lower() != digest:
+def _check_pin(request: FetchRequest, actual: str) -> None:
+    if request.sha256 and request.sha256.lower() != actual:
         raise StageError(
             "DigestMismatch",
-            f"{request.uri} has sha256 {digest}, the manifest pins {request.sha256.lower()}",
+            f"{request.uri} has sha256 {actual}, the manifest pins {request.sha256.lower()}",
             "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
             "spec.source.sha256",
         )
@@ -137,14 +135,14 @@ def _download(remote: Remote, staging: Path, budget: int, request: FetchRequest)
     target.parent.mkdir(parents=True, exist_ok=True)
     if remote.length > shutil.disk_usage(staging).free:
         raise OSError(errno.ENOSPC, f"{remote.path} needs {size(remote.length)}")
-    digest, count, started = hashlib.sha256(), 0, time.monotonic()
+    hashed, count, started = hashlib.sha256(), 0, time.monotonic()
     told = started
     with target.open("wb") as file, contextlib.closing(remote.chunks()) as chunks:
         for chunk in chunks:
             count += len(chunk)
             if count > budget:
                 raise _too_large(request)
-            digest.update(chunk)
+            hashed.update(chunk)
             file.write(chunk)
             if (now := time.monotonic()) - told >= _PROGRESS_SECONDS:
                 told = now
@@ -154,8 +152,8 @@ def _download(remote: Remote, staging: Path, budget: int, request: FetchRequest)
         os.fsync(file.fileno())
     if 0 <= remote.length != count:
         raise UnreachableError(f"{remote.path} ended after {count} of {remote.length} bytes")
-    log(f"{remote.path}: {size(count)}, sha256 {digest.hexdigest()}")
-    return {"sha256": digest.hexdigest(), "bytes": count}
+    log(f"{remote.path}: {size(count)}, sha256 {hashed.hexdigest()}")
+    return {"sha256": hashed.hexdigest(), "bytes": count}
 
 
 def _attempts(action: Callable[[], Any], pause: Callable[[float], None]) -> Any:
@@ -182,7 +180,8 @@ def _publish(staging: Path, directory: Path, request: FetchRequest, record: dict
     """One rename makes the directory appear, whole."""
     for folder, _, _ in os.walk(staging):
         _sync(Path(folder))
-    if _existing(request, directory) is not None and not _accepted(directory):
+    # What no validation accepted is replaced: who runs a refused stage again has put something better under the URI.
+    if _existing(request, directory) is not None and not accepted(directory):
         shutil.rmtree(directory)
     try:
         staging.rename(directory)

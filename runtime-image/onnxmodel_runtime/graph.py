@@ -1,6 +1,5 @@
 """Reading a ModelProto: its facts, and walks that reach every node, in subgraphs and functions too."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,30 +9,26 @@ import onnx
 
 from onnxmodel_runtime.contract import ModelFacts, Tensor
 from onnxmodel_runtime.datatypes import BY_ONNX
-from onnxmodel_runtime.errors import clip
+from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.errors import NAME_CHARACTERS, clip
 
-NAME_CHARACTERS = 200  # names are the model's, and end in a message of 4,096 bytes
+_INT64_MAX = 2**63 - 1  # Kubernetes stores no larger integer, and a file can claim any
+_NAMES = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
 
 def facts(model: Any, path: Path, data_files: set[Path]) -> ModelFacts:
     """What a model is, at a glance. data_files: its external data."""
     return ModelFacts(
         sha256=digest(path),
-        bytes=path.stat().st_size + sum(file.stat().st_size for file in data_files),
-        ir_version=model.ir_version,
-        opset=opset(model),
+        bytes=_int64(path.stat().st_size + sum(file.stat().st_size for file in data_files)),
+        ir_version=_int64(model.ir_version),
+        opset=_int64(opset(model)),
         producer=clip(f"{model.producer_name} {model.producer_version}".strip(), 100),
         nodes=len(model.graph.node),
-        parameters=sum(math.prod(tensor.dims) for tensor in tensors(model)),
+        parameters=_int64(sum(math.prod(tensor.dims) for tensor in tensors(model))),
         inputs=tuple(describe(value) for value in inputs(model)),
         outputs=tuple(describe(value) for value in model.graph.output),
     )
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def opset(model: Any) -> int:
@@ -54,13 +49,17 @@ def describe(value: Any) -> Tensor:
         return Tensor(clip(value.name, NAME_CHARACTERS), kind.removesuffix("_type").upper(), ())
     tensor = value.type.tensor_type
     known = BY_ONNX.get(tensor.elem_type)
-    name = known.name if known else onnx.TensorProto.DataType.Name(tensor.elem_type)
+    name = known.name if known else _NAMES.get(tensor.elem_type, "UNKNOWN")
     return Tensor(clip(value.name, NAME_CHARACTERS), name, tuple(dimension(dim) for dim in tensor.shape.dim))
 
 
 def dimension(dim: Any) -> int:
     """A dimension's size; -1 when it is dynamic."""
-    return int(dim.dim_value) if dim.WhichOneof("value") == "dim_value" else -1
+    return _int64(dim.dim_value, -1) if dim.WhichOneof("value") == "dim_value" else -1
+
+
+def _int64(value: int, least: int = 0) -> int:
+    return min(max(int(value), least), _INT64_MAX)
 
 
 def nodes(model: Any) -> Iterator[Any]:

@@ -14,8 +14,9 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import checks, graph, parity, probefile
+from onnxmodel_runtime import checks, parity, probefile
 from onnxmodel_runtime.contract import MODEL_FILE, PROBE_FILE, OptimizeRequest, OptimizeResult, Providers, Variant
+from onnxmodel_runtime.digests import check_digest, digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
 from onnxmodel_runtime.progress import log, step
@@ -49,7 +50,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     _prove_original(loaded, request, signed, reference, sizes)
     total = path.stat().st_size + sum(file.stat().st_size for file in checks.external_files(model, path.parent))
     variants = [
-        Variant(ORIGINAL, str(path), graph.digest(path), total, len(model.graph.node), request.graph_level),
+        Variant(ORIGINAL, str(path), digest(path), total, len(model.graph.node), request.graph_level),
     ]
     use = loaded.use
     del loaded  # one session at a time: the original's memory makes room for a variant's
@@ -64,25 +65,6 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
                 log(f"{name}: {parity.explain(measured, request.tolerance)}")
         variants.append(variant)
     return OptimizeResult(tuple(variants), str(probe), use)
-
-
-def check_digest(path: Path, expected: str) -> None:
-    """The file is the one that was validated. Raises StageError."""
-    try:
-        actual = graph.digest(path)
-    except OSError as error:
-        raise StageError(
-            "ModelUnreadable",
-            f"{path} cannot be read: {error.strerror}",
-            "Check that the volume of artifacts is mounted and holds the model.",
-            retry=True,
-        ) from error
-    if expected and actual != expected:
-        raise StageError(
-            "DigestMismatch",
-            f"{path} has sha256 {actual}, {expected} was expected",
-            "The artifact was changed or damaged: delete it, so that it is made again.",
-        )
 
 
 def _reference(path: Path, providers: Providers, signed: Signature, sizes: tuple[int, ...]) -> dict[int, Arrays]:
@@ -140,7 +122,7 @@ def _variant(name: str, request: OptimizeRequest, total: int) -> Variant:
     return Variant(
         name,
         str(path),
-        graph.digest(path),
+        digest(path),
         sum((target / file.name).stat().st_size for file in files),
         len(onnx.load_model(path, load_external_data=False).graph.node),
         level,

@@ -1,6 +1,5 @@
 """How a stage's end leaves the container: the exit code, the termination message, the report, words for people."""
 
-import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -9,12 +8,16 @@ from pathlib import Path
 
 from onnxmodel_runtime.contract import (
     TERMINATION_LOG,
+    BenchmarkResult,
     ContractError,
     ExitCode,
     Failure,
     Finding,
+    OptimizeResult,
     Outcome,
+    Tensor,
     ValidateResult,
+    decode,
     dumps,
     encode,
 )
@@ -33,25 +36,25 @@ def exit_code(outcome: Outcome) -> int:
     return ExitCode.RETRY if outcome.retry else ExitCode.REFUSED
 
 
-def write_termination_message(outcome: Outcome) -> None:
-    """Leave the outcome where the kubelet reads it. Where nothing reads, nothing is written."""
+def write_termination_message(outcome: Outcome) -> Outcome:
+    """Leave the outcome where the kubelet reads it, and return it as it was written: the exit code must say the same.
+
+    Where nothing reads, nothing is written.
+    """
+    fitted = _fitted(outcome)
     path = Path(os.environ.get("ONNXMODEL_TERMINATION_LOG", TERMINATION_LOG))
     if str(path) == TERMINATION_LOG and not path.exists():
-        return  # no container: the kubelet makes this file
+        return fitted  # no container: the kubelet makes this file
     try:
-        path.write_text(fit(outcome))
+        path.write_text(encode(fitted))
     except OSError as error:
         log(f"the termination message cannot be written: {error}")
+    return fitted
 
 
 def write_report(outcome: Outcome, path: Path) -> None:
     """The whole outcome, beside the artifact. A volume that is mounted read-only gets none."""
-    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        partial.write_text(dumps(outcome))
-        partial.replace(path)
-    except OSError as error:
-        log(f"no report beside the artifact: {error}")
+    _write(path, dumps(outcome))
 
 
 def validation_report(directory: Path) -> Path:
@@ -59,15 +62,43 @@ def validation_report(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.validate.json")
 
 
+def accept(directory: Path) -> None:
+    """Mark the model in `directory` as found good, by whichever rules: from now on it may be in use."""
+    _write(_marker(directory), "")
+
+
+def accepted(directory: Path) -> bool:
+    """Whether a validation found the model good. No later refusal takes that back."""
+    return _marker(directory).exists()
+
+
+def _marker(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.accepted")
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        log(f"no {path.name} beside the artifact: {error}")
+
+
 def fit(outcome: Outcome) -> str:
     """The outcome as a termination message. What is too long loses its least important parts; the report has all."""
+    return encode(_fitted(outcome))
+
+
+def _fitted(outcome: Outcome) -> Outcome:
     for smaller in _ever_smaller(outcome):
         try:
-            return encode(smaller)
+            decode(encode(smaller))  # what compresses well can be too long for the reader
         except ContractError:
             continue
+        return smaller
     failure = Failure("InternalError", "the outcome does not fit a termination message", "Read the report or the log.")
-    return encode(Outcome(outcome.command, outcome.seconds, failure=failure))
+    return Outcome(outcome.command, outcome.seconds, failure=failure)
 
 
 def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
@@ -79,24 +110,70 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
                 outcome,
                 failure=replace(failure, message=clip(failure.message, limit), hint=clip(failure.hint, limit)),
             )
-    if isinstance(outcome.result, ValidateResult):
-        result = outcome.result
-        for keep in (20, 10, 5, 2):
-            kept = tuple(replace(finding, message=clip(finding.message, 300)) for finding in result.findings[:keep])
-            yield replace(outcome, result=replace(result, findings=kept))
-        for keep in (100, 50, 20, 5):
-            yield replace(outcome, result=_fewer_tensors(result, keep))
+    match outcome.result:
+        case ValidateResult() as result:
+            for keep in (20, 10, 5, 2):
+                kept = tuple(replace(finding, message=clip(finding.message, 300)) for finding in result.findings[:keep])
+                yield replace(outcome, result=replace(result, findings=kept))
+            for keep, limit in ((100, 200), (50, 200), (20, 200), (5, 200), (5, 60), (2, 40)):
+                yield replace(outcome, result=_fewer_tensors(result, keep, limit))
+        case OptimizeResult() as result:
+            for limit in (200, 100, 40):
+                yield replace(outcome, result=_shorter_variants(result, limit))
+        case BenchmarkResult() as result:
+            for limit in (60, 20):
+                yield replace(outcome, result=_shorter_environment(result, limit))
 
 
-def _fewer_tensors(result: ValidateResult, keep: int) -> ValidateResult:
+def _fewer_tensors(result: ValidateResult, keep: int, limit: int) -> ValidateResult:
     model = result.model
     count = len(model.inputs) + len(model.outputs)
     note = Finding("ONNX-REPORT", "warning", "model", f"only {keep} inputs and outputs of {count} are listed here", "")
     return replace(
         result,
-        model=dataclasses.replace(model, inputs=model.inputs[:keep], outputs=model.outputs[:keep]),
-        findings=(*(replace(finding, message=clip(finding.message, 150)) for finding in result.findings[:2]), note),
+        model=replace(
+            model,
+            producer=clip(model.producer, limit),
+            inputs=tuple(_shorter_tensor(tensor, limit) for tensor in model.inputs[:keep]),
+            outputs=tuple(_shorter_tensor(tensor, limit) for tensor in model.outputs[:keep]),
+        ),
+        findings=(*(_shorter_finding(finding, min(limit, 150)) for finding in result.findings[:2]), note),
+        uri=clip(result.uri, 10 * limit),
     )
+
+
+def _shorter_tensor(tensor: Tensor, limit: int) -> Tensor:
+    return replace(tensor, name=clip(tensor.name, limit), shape=tensor.shape[:16])
+
+
+def _shorter_finding(finding: Finding, limit: int) -> Finding:
+    cut = {name: clip(getattr(finding, name), limit) for name in ("target", "message", "fix")}
+    return replace(finding, **cut)
+
+
+def _shorter_variants(result: OptimizeResult, limit: int) -> OptimizeResult:
+    return replace(
+        result,
+        variants=tuple(
+            replace(
+                variant,
+                skipped=clip(variant.skipped, limit),
+                parity=variant.parity
+                and replace(
+                    variant.parity, output=clip(variant.parity.output, limit), note=clip(variant.parity.note, limit)
+                ),
+            )
+            for variant in result.variants
+        ),
+    )
+
+
+def _shorter_environment(result: BenchmarkResult, limit: int) -> BenchmarkResult:
+    found = result.environment
+    environment = replace(
+        found, processor=clip(found.processor, limit), accelerator=clip(found.accelerator, limit), versions={}
+    )
+    return replace(result, environment=environment)
 
 
 def print_failure(failure: Failure) -> None:

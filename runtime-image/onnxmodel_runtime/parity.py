@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmodel_runtime.contract import Parity, Tolerance
+from onnxmodel_runtime.errors import NAME_CHARACTERS, clip
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -34,7 +35,7 @@ def measure(
 ) -> Parity:
     """Compare at every batch size and keep the worst of all: some defects show at one size only."""
     differences = [
-        _compare(name, at_size[name], want, bound, batch)
+        _compare(clip(name, NAME_CHARACTERS), at_size[name], want, bound, batch)
         for batch in batch_sizes
         for at_size in [answers(batch)]
         for name, want in expected(batch).items()
@@ -47,7 +48,7 @@ def measure(
         cosine=round(min(item.cosine for item in differences), 6),
         output=worst.output,
         batch_sizes=batch_sizes,
-        note=worst.note,
+        note=clip(worst.note),
     )
 
 

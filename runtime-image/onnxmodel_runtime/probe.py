@@ -1,5 +1,6 @@
 """Ask the Service as a client does, over HTTP and gRPC, and compare with the original model's answers."""
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 
 from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.contract import ProbeRequest, ProbeResult, ProviderUse
-from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
 
@@ -19,7 +20,8 @@ _GRPC_TIMEOUT = {"client_timeout": 30.0}
 
 
 def probe(request: ProbeRequest, *, wait: float = WAIT_SECONDS) -> ProbeResult:
-    """Both answers are right. Raises StageError: ProbeMismatch, ProbeRefused, or ServiceUnreachable, which may pass."""
+    """Both answers are right. Raises StageError: ProbeMismatch, ProbeRefused, or, which may pass, ServiceUnreachable and
+    RevisionMismatch."""
     inputs, expected = probefile.read(Path(request.probe))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # gevent, which tritonclient's HTTP client brings, warns of its own past
@@ -28,28 +30,34 @@ def probe(request: ProbeRequest, *, wait: float = WAIT_SECONDS) -> ProbeResult:
     deadline = time.monotonic() + wait
     http = _Client("HTTP", f"{request.host}:{request.http_port}", over_http, opening=_HTTP_TIMEOUTS)
     grpc = _Client("gRPC", f"{request.host}:{request.grpc_port}", over_grpc, calling=_GRPC_TIMEOUT)
-    results = {}
-    for client in (http, grpc):
-        step(f"asking {request.name} at {client.address} over {client.protocol}")
-        client.wait_ready(request.name, deadline)
-        answers, milliseconds = client.infer(request.name, inputs, tuple(expected))
-        measured = parity.compare(answers, expected, request.tolerance)
-        if not measured.passed:
-            raise StageError(
-                "ProbeMismatch",
-                f"{request.name} at {client.address} answers otherwise than the original model over {client.protocol}: "
-                f"{parity.explain(measured, request.tolerance)}",
-                "Another model may be behind this Service, or its provider computes differently: the older revision "
-                "goes on serving.",
-            )
-        log(f"{client.protocol}: the expected answer in {milliseconds:.1f} ms")
-        results[client.protocol] = (milliseconds, measured.max_absolute)
-    return ProbeResult(
-        results["HTTP"][0],
-        results["gRPC"][0],
-        max(result[1] for result in results.values()),
-        http.provider(request.name),
-    )
+    with contextlib.closing(http), contextlib.closing(grpc):
+        seen = {client.protocol: _ask(client, request, inputs, expected, deadline) for client in (http, grpc)}
+        return ProbeResult(
+            seen["HTTP"][0],
+            seen["gRPC"][0],
+            max(difference for _, difference in seen.values()),
+            http.provider(request.name),
+        )
+
+
+def _ask(
+    client: "_Client", request: ProbeRequest, inputs: Arrays, expected: Arrays, deadline: float
+) -> tuple[float, float]:
+    """Milliseconds, and the largest difference. Raises StageError unless the answer is right."""
+    step(f"asking {request.name} at {client.address} over {client.protocol}")
+    client.wait_ready(request.name, request.revision, deadline)
+    answers, milliseconds = client.infer(request.name, inputs, tuple(expected))
+    measured = parity.compare(answers, expected, request.tolerance)
+    if not measured.passed:
+        raise StageError(
+            "ProbeMismatch",
+            f"{request.name} at {client.address} answers otherwise than the original model over {client.protocol}: "
+            f"{parity.explain(measured, request.tolerance)}",
+            "Another model may be behind this Service, or its provider computes differently: the older revision "
+            "goes on serving.",
+        )
+    log(f"{client.protocol}: the expected answer in {milliseconds:.1f} ms")
+    return milliseconds, measured.max_absolute
 
 
 class _Client:
@@ -61,33 +69,53 @@ class _Client:
         address: str,
         module: Any,
         *,
-        opening: dict[str, float] | None = None,
+        opening: dict[str, Any] | None = None,
         calling: dict[str, float] | None = None,
     ) -> None:
         self.protocol, self.address = protocol, address
         self._module, self._opening, self._calling = module, opening or {}, calling or {}
+        self._kept: Any = None  # a connection that ends at a pod of the wanted revision
 
-    def wait_ready(self, name: str, deadline: float) -> None:
-        """A Service needs a moment to find its pods. Raises StageError when that takes too long."""
+    def wait_ready(self, name: str, revision: str, deadline: float) -> None:
+        """A Service needs a moment to find its pods, and another to let go of older ones. Raises StageError after that.
+
+        A revision is wanted: the connection that found it is kept, so that the same pod answers what is asked next.
+        """
         while True:
+            other, client = False, None
             try:
-                ready = self._call(lambda client: client.is_model_ready(name, **self._calling))
-                problem = "it answers, and the model is not ready"
+                client = self._open()
+                problem = (
+                    "" if client.is_model_ready(name, **self._calling) else "it answers, and the model is not ready"
+                )
+                if revision and not problem and (found := self._revision(client, name)) != revision:
+                    other = True
+                    problem = f"revision {found or '(unknown)'} answers instead of {revision}"
+                if revision and not problem:
+                    self._kept, client = client, None
             except Exception as error:  # gevent, sockets and grpc each have their own
-                ready, problem = False, str(error) or type(error).__name__
-            if ready:
+                problem = str(error) or type(error).__name__
+            finally:
+                if client is not None:
+                    client.close()
+            if not problem:
                 return
             if time.monotonic() > deadline:
                 raise StageError(
-                    "ServiceUnreachable",
+                    "RevisionMismatch" if other else "ServiceUnreachable",
                     f"{name} at {self.address} is not ready over {self.protocol}: {problem}",
                     "Check the server's pods and the network policies between this namespace's pods. It is tried again.",
                     retry=True,
                 )
             time.sleep(_PAUSE_SECONDS)
 
+    def close(self) -> None:
+        """Let go of the connection that was kept."""
+        if self._kept is not None:
+            self._kept.close()
+
     def infer(self, name: str, inputs: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, float]:
-        """The answers, and how long a fresh connection took to give them."""
+        """The answers, and how long that took, on a fresh connection unless one is kept."""
         from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
         tensors = []
@@ -124,14 +152,22 @@ class _Client:
         except Exception as error:
             log(f"the server does not name its execution provider ({type(error).__name__})")
             return None
-        return ProviderUse(str(used), share)
+        return ProviderUse(clip(str(used), 100), share)
+
+    def _revision(self, client: Any, name: str) -> str:
+        options = {"as_json": True} if self.protocol == "gRPC" else {}
+        config = client.get_model_config(name, **options, **self._calling)
+        parameters = config.get("config", config).get("parameters", {})
+        return clip(str(parameters.get("revision", {}).get("string_value", "")), 100)
+
+    def _open(self) -> Any:
+        return self._module.InferenceServerClient(self.address, **self._opening)
 
     def _call(self, action: Callable[[Any], Any]) -> Any:
-        client = self._module.InferenceServerClient(self.address, **self._opening)
-        try:
+        if self._kept is not None:
+            return action(self._kept)
+        with contextlib.closing(self._open()) as client:
             return action(client)
-        finally:
-            client.close()
 
 
 def _decoded(array: Any) -> Any:

@@ -46,6 +46,8 @@ class S3Source:
             s3={"addressing_style": "path" if custom else "auto"},
         )
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        # Without keys, boto3 would ask the node for its role: a model's author must not read with the node's rights.
+        os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
         try:
             self.client: Any = boto3.session.Session().client("s3", region_name=region, config=config)
         except (aws.BotoCoreError, ValueError) as error:

@@ -17,6 +17,7 @@ from onnx import helper
 
 from onnxmodel_runtime import checks, graph
 from onnxmodel_runtime.contract import Finding, ModelFacts, Providers, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, clip, runtime_message, words
 from onnxmodel_runtime.fetch import read_source
 from onnxmodel_runtime.inputs import generate, signature
@@ -30,7 +31,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
     """The model's facts and what was found. Raises StageError for the first error when the request says Enforce."""
     directory = Path(request.directory).absolute()
     path = directory / request.file
-    model = _read(path, directory)
+    model = _read(path, directory, request.sha256.lower())
     findings: list[Finding] = []
 
     def note(found: Iterable[Finding]) -> bool:
@@ -67,9 +68,16 @@ def validate(request: ValidateRequest) -> ValidateResult:
     return ValidateResult(facts, tuple(sorted(findings, key=lambda finding: finding.severity)), uri)
 
 
-def _read(path: Path, directory: Path) -> Any:
+def _read(path: Path, directory: Path, pin: str) -> Any:
     """The model without its external data. What fails here leaves nothing to report on, in any mode."""
     step("looking at the file")
+    if pin and path.is_file() and (actual := digest(path)) != pin:
+        raise StageError(
+            "DigestMismatch",
+            f"{path} has the sha256 {actual}, the manifest pins {pin}",
+            "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
+            "spec.source.sha256",
+        )
     _refuse(checks.file_kind(path))
     step("decoding the protobuf")
     try:

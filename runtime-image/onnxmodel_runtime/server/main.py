@@ -184,5 +184,4 @@ def _leave(error: Exception, seconds: float) -> int:
         failure, retry = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint), False
     left = Outcome("serve", round(seconds, 3), failure=failure, retry=retry)
     outcome.print_failure(failure)
-    outcome.write_termination_message(left)
-    return outcome.exit_code(left)
+    return outcome.exit_code(outcome.write_termination_message(left))

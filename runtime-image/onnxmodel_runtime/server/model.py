@@ -1,6 +1,5 @@
 """The model: its sessions, what they take and give, and how one of them runs."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 import onnxruntime as ort
 
 from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
-from onnxmodel_runtime.errors import StageError, out_of_memory
+from onnxmodel_runtime.digests import check_digest
+from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.server.datatypes import ONNX_RUNTIME, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
 from onnxmodel_runtime.session import open_session
-
-_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "bad allocation")  # CUDA, arenas, the C++ library
 
 
 class Instance:
@@ -53,7 +51,7 @@ class Model:
 def load(request: ServeRequest) -> Model:
     """Check the file, then open a session for every instance. Raises StageError."""
     path = Path(request.model)
-    _check_digest(path, request.sha256)
+    check_digest(path, request.sha256)
     opened = []
     for _ in range(max(1, request.instances)):
         try:
@@ -61,7 +59,7 @@ def load(request: ServeRequest) -> Model:
         except StageError:
             raise
         except Exception as error:
-            if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _OUT_OF_MEMORY):
+            if ran_out_of_memory(error):
                 raise out_of_memory("loading the model", str(error)) from error
             raise StageError(
                 "LoadFailed",
@@ -91,23 +89,3 @@ def _tensor(value: Any, what: str) -> Tensor:
         )
     # A name or None stands for a dynamic axis.
     return Tensor(value.name, datatype, tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape))
-
-
-def _check_digest(path: Path, expected: str) -> None:
-    try:
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StageError(
-            "ModelUnreadable",
-            f"{path} cannot be read: {error.strerror or error}",
-            "Check that the artifacts volume is mounted and holds the optimized model.",
-            retry=True,
-        ) from error
-    if actual != expected:
-        raise StageError(
-            "DigestMismatch",
-            f"{path} has the sha256 {actual}, and {expected or 'none'} was proven",
-            "The artifact was changed or damaged after it was proven: run the pipeline again.",
-            "sha256",
-        )

@@ -59,8 +59,10 @@ class Service:
     def config(self, name: str, version: str) -> dict[str, Any]:
         """Model configuration."""
         model = self._get(name, version)
-        delay = self._request.max_queue_delay_microseconds
-        return describe.config(model.spec, model.use, len(model.instances), delay)
+        request = self._request
+        return describe.config(
+            *(model.spec, model.use, len(model.instances)), request.max_queue_delay_microseconds, request.revision
+        )
 
     def statistics(self, name: str, version: str) -> list[dict[str, Any]]:
         """Statistics of the model; of all models when no name is given."""

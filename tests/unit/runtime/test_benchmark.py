@@ -25,8 +25,8 @@ from onnxmodel_runtime.contract import (
     decode,
     encode,
 )
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.graph import digest
 from onnxmodel_runtime.stats import percentile, significant
 from tests import models
 

@@ -1,6 +1,9 @@
 """The command line as people and Jobs use it, and what it leaves behind."""
 
+import dataclasses
 import json
+import random
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +15,9 @@ from onnxmodel_runtime import isolate
 from onnxmodel_runtime.__main__ import main, report_path, run
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
+    BenchmarkResult,
     Candidate,
+    Environment,
     ExitCode,
     Failure,
     FetchRequest,
@@ -21,15 +26,23 @@ from onnxmodel_runtime.contract import (
     OptimizeRequest,
     OptimizeResult,
     Outcome,
+    Parity,
+    Point,
+    ProviderUse,
     Tensor,
     ValidateRequest,
     ValidateResult,
+    Variant,
     decode,
     dumps,
 )
-from onnxmodel_runtime.graph import digest
-from onnxmodel_runtime.outcome import exit_code, fit
+from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.outcome import INTERNAL, exit_code, fit
 from tests import models
+
+LETTERS = string.ascii_letters + string.digits
+CJK = "".join(chr(number) for number in range(0x4E00, 0x9FA5))
+EMOJI = "".join(chr(number) for number in range(0x1F300, 0x2F300))
 
 
 @pytest.fixture
@@ -71,6 +84,9 @@ def test_the_whole_chain_as_jobs(tmp_path: Path, log: Path, monkeypatch: pytest.
     assert benchmarked is not None
     assert json.loads(benchmarked.read_text())["command"] == "benchmark"
     assert sorted(file.name for file in source.iterdir()) == ["model.onnx", "source.json"]
+    # Other rules refuse it: that it was found good, and may be in use, stays.
+    assert job("validate", ValidateRequest(str(source), opset_min=16), log).failure is not None
+    assert (tmp_path / "source.accepted").is_file()
 
 
 def test_a_refusal_is_said_and_left(tmp_path: Path, log: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +95,7 @@ def test_a_refusal_is_said_and_left(tmp_path: Path, log: Path, capsys: pytest.Ca
     assert exit_code(outcome) == ExitCode.REFUSED
     assert outcome.failure is not None
     assert outcome.failure.reason == "NoDynamicBatch"
+    assert not (tmp_path / "model.accepted").exists()
     captured = capsys.readouterr().err
     assert "NoDynamicBatch [spec.validation.dynamicBatch]: input 'x'" in captured
     assert "hint: Export with a dynamic first axis" in captured
@@ -200,6 +217,59 @@ def test_a_failure_always_fits() -> None:
     outcome = decode(fit(Outcome("validate", 1.0, failure=Failure("NotOnnx", noise, noise[::-1]))))
     assert outcome.failure is not None
     assert outcome.failure.reason == "NotOnnx"
+
+
+def noise(count: int, characters: str, seed: int = 1) -> str:
+    return "".join(random.Random(seed).choices(characters, k=count))
+
+
+@pytest.mark.parametrize("characters", [CJK, EMOJI], ids=["cjk", "emoji"])
+def test_a_validation_with_names_of_any_script_fits(characters: str) -> None:
+    tensors = tuple(Tensor(noise(200, characters, seed), "FP32", (-1,) * 40) for seed in range(64))
+    model = ModelFacts("0" * 64, 1, 8, 17, noise(100, characters), 1, 1, tensors, tensors)
+    text = noise(800, characters)
+    found = (Finding("ONNX-X", "error", text[:200], text, text[::-1]),) * 20
+    outcome = decode(fit(Outcome("validate", 1.0, ValidateResult(model, found, "https://h/" + noise(2000, LETTERS)))))
+    assert isinstance(outcome.result, ValidateResult)
+    assert outcome.result.model.inputs
+    assert outcome.result.findings[0].id == "ONNX-X"
+
+
+def test_an_optimization_fits_whatever_outputs_are_called() -> None:
+    def variant(name: str, seed: int) -> Variant:
+        text = noise(8000, LETTERS, seed)
+        return Variant(name, f"/artifacts/{name}", text[:64], parity=Parity(False, 1, 1, 1, text, (1,), text[::-1]))
+
+    variants = (*(variant(f"v{seed}", seed) for seed in range(5)), Variant("x", skipped=noise(500, EMOJI)))
+    outcome = decode(fit(Outcome("optimize", 1.0, OptimizeResult(variants, "/p", ProviderUse("CPU", 100.0)))))
+    assert isinstance(outcome.result, OptimizeResult)
+    assert [item.sha256 for item in outcome.result.variants] == [item.sha256 for item in variants]
+
+
+def test_a_benchmark_fits_on_a_machine_of_many_words() -> None:
+    found = Environment(noise(3000, LETTERS), 1.0, noise(3000, EMOJI), {"x": noise(3000, LETTERS)})
+    result = BenchmarkResult((Point("a", 1, 1, 1, 1, 1, 1, 1),), ProviderUse("CPU", 100.0), found)
+    outcome = decode(fit(Outcome("benchmark", 1.0, result)))
+    assert isinstance(outcome.result, BenchmarkResult)
+    assert outcome.result.points == result.points
+
+
+def test_what_compresses_too_well_is_still_read() -> None:
+    model = dataclasses.replace(facts(1), producer="a" * (2 << 20))
+    assert decode(fit(Outcome("validate", 1.0, ValidateResult(model)))).result is not None
+
+
+def test_the_exit_code_is_that_of_what_was_written(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the operator reads a failure that the Job's success hides, for ever."""
+    result = OptimizeResult((Variant("original", noise(9000, LETTERS)),), "", ProviderUse("CPU", 100.0))
+    monkeypatch.setattr(isolate, "run", lambda *_: result)
+    request = OptimizeRequest("model.onnx", "", str(tmp_path))
+    assert main(["optimize", "--request", dumps(request)]) == INTERNAL
+    failure = decode(log.read_text()).failure
+    assert failure is not None
+    assert failure.reason == "InternalError"
 
 
 def test_an_outcome_says_how_long_it_took(tmp_path: Path) -> None:

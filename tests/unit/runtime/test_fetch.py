@@ -16,6 +16,7 @@ import pytest
 from onnxmodel_runtime.contract import FetchRequest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.fetch import SOURCE_FILE, fetch
+from onnxmodel_runtime.outcome import accept
 from onnxmodel_runtime.source_http import HttpSource
 
 BODY = b"\x08\x08" + bytes(range(256)) * 100
@@ -135,12 +136,49 @@ def test_what_was_refused_is_fetched_again(site: Site, tmp_path: Path) -> None:
     assert (tmp_path / "model" / "model.onnx").read_bytes() == BODY
 
 
+def test_what_no_validation_accepted_is_fetched_again_even_when_damaged(site: Site, tmp_path: Path) -> None:
+    site.routes["/m.onnx"] = sends()
+    get(site.url("/m.onnx"), tmp_path / "model")
+    (tmp_path / "model" / "model.onnx").write_bytes(b"half")
+    get(site.url("/m.onnx"), tmp_path / "model")
+    assert (tmp_path / "model" / "model.onnx").read_bytes() == BODY
+
+
 def test_what_was_found_good_is_not_fetched_again(site: Site, tmp_path: Path) -> None:
     site.routes["/m.onnx"] = sends()
     first = get(site.url("/m.onnx"), tmp_path / "model")
-    (tmp_path / "model.validate.json").write_text('{"result": {"model": {}}}')
+    accept(tmp_path / "model")
+    # Another validation, with other rules, refused it.
+    (tmp_path / "model.validate.json").write_text('{"result": null, "failure": {"reason": "OpsetTooLow"}}')
     assert get(site.url("/m.onnx"), tmp_path / "model", sha256=DIGEST) == first
     assert len(site.seen) == 1
+
+
+def test_what_was_found_good_and_changed_is_refused_and_left(site: Site, tmp_path: Path) -> None:
+    site.routes["/m.onnx"] = sends()
+    get(site.url("/m.onnx"), tmp_path / "model")
+    accept(tmp_path / "model")
+    evil = bytes(len(BODY))
+    path = tmp_path / "model" / "model.onnx"
+    path.write_bytes(evil)
+    with pytest.raises(StageError, match="DigestMismatch") as caught:
+        get(site.url("/m.onnx"), tmp_path / "model", sha256=DIGEST)
+    assert not caught.value.retry
+    for text in (DIGEST, hashlib.sha256(evil).hexdigest()):
+        assert text in caught.value.failure.message
+    assert "delete the model's PersistentVolumeClaim" in caught.value.failure.hint
+    assert (path.read_bytes(), len(site.seen)) == (evil, 1)
+
+
+def test_a_planted_record_does_not_vouch_for_its_file(site: Site, tmp_path: Path) -> None:
+    site.routes["/m.onnx"] = sends()
+    record = get(site.url("/m.onnx"), tmp_path / "model")
+    accept(tmp_path / "model")
+    (tmp_path / "model" / "model.onnx").write_bytes(b"evil")
+    record["files"] = {"model.onnx": {"sha256": hashlib.sha256(b"evil").hexdigest(), "bytes": 4}}
+    (tmp_path / "model" / SOURCE_FILE).write_text(json.dumps(record))
+    with pytest.raises(StageError, match="DigestMismatch"):
+        get(site.url("/m.onnx"), tmp_path / "model", sha256=DIGEST)
 
 
 def test_another_model_is_never_overwritten(site: Site, tmp_path: Path) -> None:
@@ -396,7 +434,6 @@ def s3(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv("AWS_ENDPOINT_URL", site.url(""))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     return site
@@ -448,3 +485,21 @@ def test_s3_without_credentials(s3: Site, tmp_path: Path, monkeypatch: pytest.Mo
     error = refused("s3://models/m.onnx", tmp_path / "model")
     assert (error.failure.reason, error.retry) == ("SourceForbidden", False)
     assert error.failure.field == "spec.source.secretRef"
+
+
+def test_the_nodes_role_is_not_the_models(s3: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata service would hand out credentials of the node."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")  # not even when the author's Secret asks for it
+    role = {"Code": "Success", "AccessKeyId": "NODE", "SecretAccessKey": "s", "Token": "t"}
+    path = "/latest/meta-data/iam/security-credentials/"
+    with serving() as node:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", node.url("/"))
+        node.routes |= {
+            path: sends(b"noderole"),
+            f"{path}noderole": sends(json.dumps(role | {"Expiration": "2099-01-01T00:00:00Z"}).encode()),
+        }
+        error = refused("s3://models/m.onnx", tmp_path / "model")
+    assert error.failure.reason == "SourceForbidden"
+    assert node.seen == s3.seen == []

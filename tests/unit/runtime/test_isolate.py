@@ -26,8 +26,8 @@ from onnxmodel_runtime.contract import (
     decode,
     dumps,
 )
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.graph import digest
 from tests import models
 
 
@@ -77,6 +77,8 @@ def test_a_native_crash_is_refused_and_names_the_step(tmp_path: Path) -> None:
 def test_a_volume_that_refuses(tmp_path: Path, number: int, reason: str | None) -> None:
     known = classify(OSError(number, os.strerror(number), str(tmp_path / "probe.npz")), "making fp32")
     assert (known.failure.reason if known else None) == reason
+    if known and reason == "StorageFull":
+        assert "Expand the model's PersistentVolumeClaim" in known.failure.hint
 
 
 @pytest.mark.parametrize("damage", ["names", "structure"])
@@ -87,7 +89,7 @@ def test_a_damaged_model_is_refused_wherever_that_shows(tmp_path: Path, damage: 
     path = models.save(broken if damage == "names" else models.truncated(), tmp_path)
     for command, request in (
         ("validate", ValidateRequest(str(tmp_path))),
-        ("optimize", OptimizeRequest(str(path), "", str(tmp_path / "out"))),
+        ("optimize", OptimizeRequest(str(path), digest(path), str(tmp_path / "out"))),
     ):
         with pytest.raises(StageError) as caught:
             isolate.run(command, request)

@@ -12,8 +12,8 @@ import pytest
 
 from onnxmodel_runtime import inputs, optimize, parity, probefile
 from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Tolerance
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.graph import digest
 from tests import models
 
 TOLERANCE = Tolerance()
@@ -60,10 +60,10 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     path = models.save(models.mlp(), tmp_path / "b" / "deeper")
     code = (
         "import sys; from onnxmodel_runtime.optimize import optimize; from onnxmodel_runtime.contract import *; "
-        "optimize(OptimizeRequest(sys.argv[1], '', sys.argv[2]))"
+        "optimize(OptimizeRequest(*sys.argv[1:]))"
     )
     subprocess.run(
-        [sys.executable, "-c", code, str(path), str(tmp_path / "b" / "out")],
+        [sys.executable, "-c", code, str(path), digest(path), str(tmp_path / "b" / "out")],
         check=True,
         capture_output=True,
         env={**os.environ, "PYTHONHASHSEED": "99"},
@@ -245,3 +245,11 @@ def test_the_worst_of_all_batch_sizes_is_named() -> None:
     )
     assert (measured.passed, measured.output, measured.max_absolute) == (False, "b", 1.0)
     assert "output 'b' differs by up to 1 absolute" in parity.explain(measured, TOLERANCE)
+
+
+def test_a_long_name_of_an_output_is_cut_where_it_is_reported() -> None:
+    """The report and the message are for people; what differs is said after the name."""
+    wrong = {"y" * 8000: np.zeros((1, 2), np.float32)}
+    found = parity.compare(wrong, {"y" * 8000: np.zeros((1, 3), np.float32)}, TOLERANCE)
+    assert (found.passed, len(found.output)) == (False, 200)
+    assert found.note.endswith("at batch size 1 has the shape [1, 2] instead of [1, 3]")

@@ -1,10 +1,16 @@
 """The probe against the real server, and against one that answers wrongly or not at all."""
 
+import itertools
 import os
+import select
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +18,12 @@ import pytest
 
 from onnxmodel_runtime import probefile
 from onnxmodel_runtime.contract import OptimizeRequest, ProbeRequest, ServeRequest, Tolerance, dumps
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.graph import digest
 from onnxmodel_runtime.optimize import optimize
 from onnxmodel_runtime.probe import probe
 from tests import models
+from tests.unit.runtime import server_support as support
 
 
 def free_ports(count: int) -> list[int]:
@@ -109,3 +116,63 @@ def test_nobody_listens(served: ProbeRequest) -> None:
         probe(request, wait=0)
     assert caught.value.retry
     assert str(http) in caught.value.failure.message
+
+
+@contextmanager
+def in_turns(*ports: int) -> Iterator[int]:
+    """A Service in front of several pods: connection after connection goes to the next of them."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", next(turns))) as pod:
+                ends = {self.request: pod, pod: self.request}
+                while True:
+                    for readable in select.select(list(ends), [], [])[0]:
+                        data = readable.recv(1 << 16)
+                        if not data:
+                            return
+                        ends[readable].sendall(data)
+
+    turns = itertools.cycle(ports)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def switching(tmp_path: Path) -> Iterator[ProbeRequest]:
+    """A Service that still sends every other connection to the old revision, which answers otherwise."""
+    (tmp_path / "old").mkdir()
+    old = replace(support.request(support.centred(tmp_path / "old"), revision="old"), name="double")
+    new = support.request(support.double(tmp_path), revision="new")
+    given = np.array([[1, 2, 3]], np.float32)
+    probefile.write(tmp_path / "probe.npz", {"x": given}, {"y": given + given})
+    with (
+        support.in_thread(old) as older,
+        support.in_thread(new) as newer,
+        in_turns(older.ports[0], newer.ports[0]) as http,
+        in_turns(older.ports[1], newer.ports[1]) as grpc,
+    ):
+        yield ProbeRequest("double", "127.0.0.1", str(tmp_path / "probe.npz"), http_port=http, grpc_port=grpc)
+
+
+def test_the_wanted_revision_answers(switching: ProbeRequest) -> None:
+    for _ in range(2):  # whoever's turn it is
+        assert probe(replace(switching, revision="new")).max_absolute == 0
+
+
+def test_the_older_revision_is_not_asked_in_its_stead(switching: ProbeRequest) -> None:
+    with pytest.raises(StageError, match="RevisionMismatch") as caught:
+        probe(replace(switching, revision="newest"), wait=0)
+    assert caught.value.retry
+    assert "revision old answers instead of newest" in caught.value.failure.message
+
+
+def test_a_server_without_a_revision_is_not_the_wanted_one(served: ProbeRequest) -> None:
+    with pytest.raises(StageError, match="RevisionMismatch") as caught:
+        probe(replace(served, revision="new"), wait=0)
+    assert "(unknown)" in caught.value.failure.message

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from onnxmodel_runtime.checks import CHECKS
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.validate import supported, validate
 from tests import models
@@ -240,3 +241,37 @@ def test_findings_are_bounded(tmp_path: Path) -> None:
     result = judged(made, tmp_path, inputs=(X,), mode="Warn")
     assert all(len(finding.message) <= 800 and len(finding.target) <= 200 for finding in result.findings)
     assert isinstance(result.findings[0], Finding)
+
+
+@pytest.mark.parametrize(("pin", "fits"), [("", True), ("0" * 64, False), (None, True)])
+@pytest.mark.parametrize("mode", ["Enforce", "Warn"])
+def test_the_pin_is_compared_with_what_is_judged(tmp_path: Path, pin: str | None, fits: bool, mode: str) -> None:
+    actual = digest(models.save(models.mlp(), tmp_path))
+    if fits:
+        wanted = actual.upper() if pin is None else pin
+        assert judged(models.mlp(), tmp_path, sha256=wanted, mode=mode).model.sha256 == actual
+        return
+    failure = refused(models.mlp(), tmp_path, sha256=pin, mode=mode).failure
+    assert (failure.reason, failure.field) == ("DigestMismatch", "spec.source.sha256")
+    assert actual in failure.message
+    assert "0" * 64 in failure.message
+
+
+def test_numbers_that_no_int64_holds(tmp_path: Path) -> None:
+    """Kubernetes refuses a status with them, again and again."""
+    made = models.mlp()
+    made.graph.initializer[0].dims[:] = [2**40, 2**40]
+    made.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -(2**63)
+    made.ir_version = -1 & 0x7FFFFFFFFFFFFFFF
+    facts = judged(made, tmp_path, mode="Warn").model
+    assert (facts.parameters, facts.ir_version) == (2**63 - 1, 2**63 - 1)
+    assert facts.inputs[0].shape == (-1, -1)
+
+
+def test_an_element_type_that_onnx_does_not_know(tmp_path: Path) -> None:
+    made = models.mlp()
+    made.graph.input[0].type.tensor_type.elem_type = 99
+    assert refused(made, tmp_path).failure.reason in ("CheckerFailed", "ShapeInferenceFailed", "UnsupportedDatatype")
+    result = judged(made, tmp_path, mode="Warn")
+    assert result.model.inputs[0].datatype == "UNKNOWN"
+    assert "ONNX-DATATYPE" in ids(result)

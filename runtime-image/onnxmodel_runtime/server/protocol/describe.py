@@ -32,8 +32,8 @@ def model(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def config(spec: ModelSpec, use: ProviderUse, instances: int, delay: int) -> dict[str, Any]:
-    """Model configuration in Triton's shape, with the provider that serves in `parameters`."""
+def config(spec: ModelSpec, use: ProviderUse, instances: int, delay: int, revision: str = "") -> dict[str, Any]:
+    """Model configuration in Triton's shape, with the provider that serves and the revision in `parameters`."""
     # Triton's batch axis is one of all tensors. A model whose outputs have another first axis is none to its clients.
     batched = spec.max_batch_size > 0 and all(tensor.shape[:1] == (-1,) for tensor in spec.outputs)
     answer: dict[str, Any] = {
@@ -51,6 +51,8 @@ def config(spec: ModelSpec, use: ProviderUse, instances: int, delay: int) -> dic
             "execution_provider_share": {"string_value": str(float(use.share_percent))},
         },
     }
+    if revision:
+        answer["parameters"]["revision"] = {"string_value": revision}
     if batched and delay:
         answer["dynamic_batching"] = {"max_queue_delay_microseconds": delay}
     return answer
