@@ -350,7 +350,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a client saw. Milliseconds are of one call, connection included; provider: what the server says it runs on."""
+    """What a client saw. Milliseconds are of one call; provider: what the server says it runs on."""
 
     http_milliseconds: float
     grpc_milliseconds: float

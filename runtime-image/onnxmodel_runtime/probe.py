@@ -90,7 +90,7 @@ class _Client:
                 )
                 if revision and not problem and (found := self._revision(client, name)) != revision:
                     other = True
-                    problem = f"revision {found or '(unknown)'} answers instead of {revision}"
+                    problem = f"revision {clip(found, 100) or '(unknown)'} answers instead of {revision}"
                 if revision and not problem:
                     self._kept, client = client, None
             except Exception as error:  # gevent, sockets and grpc each have their own
@@ -158,7 +158,7 @@ class _Client:
         options = {"as_json": True} if self.protocol == "gRPC" else {}
         config = client.get_model_config(name, **options, **self._calling)
         parameters = config.get("config", config).get("parameters", {})
-        return clip(str(parameters.get("revision", {}).get("string_value", "")), 100)
+        return str(parameters.get("revision", {}).get("string_value", ""))
 
     def _open(self) -> Any:
         return self._module.InferenceServerClient(self.address, **self._opening)
