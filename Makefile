@@ -10,7 +10,7 @@ READY  := $(VENV)/.installed
 LOCAL  := $(PYTHON) -m tests.cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster kubeconfig images down demo unit integration e2e test lint fmt crds lock
+.PHONY: help setup cluster kubeconfig images down demo upload unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ down: ## end the local Kubernetes and leave nothing behind
 
 demo: setup ## from nothing to an answered inference, in the local Kubernetes
 	@$(BIN)/python -m examples.magika.demo
+
+upload: setup ## put a model of yours into the demo's S3 store: make upload FILE=model.onnx KEY=mine/model.onnx
+	@$(BIN)/python -m examples.magika.demo $(FILE) $(KEY)
 
 unit: setup ## tests without any cluster
 	@$(BIN)/python -m pytest tests/unit

@@ -4,7 +4,7 @@ Starts the cluster, builds the images, installs the chart and an S3 gateway, upl
 onnxmodel.yaml, waits until it is Ready, and asks it what a handful of files are.
 """
 
-import os
+import sys
 import time
 from importlib.metadata import files
 from pathlib import Path
@@ -34,6 +34,14 @@ def magika(name: str) -> bytes:
     return Path(str(found.locate())).read_bytes()
 
 
+def upload(path: str, key: str) -> None:
+    """Put a file of yours into the demo's S3 store, and say what to write into a manifest in the demo's namespace."""
+    platform = Platform()
+    platform.install_s3()
+    platform.upload({key: Path(path).read_bytes()})
+    print(f"source: {{uri: s3://models/{key}, secretRef: {{name: s3-credentials}}}}    # in namespace {NAMESPACE}")
+
+
 def main() -> None:
     """The demo."""
     start = time.monotonic()
@@ -59,7 +67,7 @@ def main() -> None:
         )
     print(f"\n{printed}\nmake demo: done in {time.monotonic() - start:.0f} s. Look around:")
     print(f"  export KUBECONFIG={platform.kube.kubeconfig}")
-    print(f"  {os.path.relpath(platform.kube.kubectl)} -n {NAMESPACE} describe onnxmodel magika")
+    print(f"  kubectl -n {NAMESPACE} get onnxmodel magika -o yaml    # or: python3 -m tests.cluster kubectl get ...")
     print("  make down    # ends the cluster, and leaves nothing behind")
 
 
@@ -82,4 +90,4 @@ class Watcher:
 
 
 if __name__ == "__main__":
-    main()
+    upload(*sys.argv[1:]) if sys.argv[1:] else main()

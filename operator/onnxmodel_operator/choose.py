@@ -56,7 +56,11 @@ def choose(spec: Benchmark, optimized: OptimizeResult, measured: BenchmarkResult
     winner = min(tied, key=lambda name: (_inexactness(variants[name]), _score(spec, numbers[name])))
     verdicts = tuple(
         Verdict(
-            v, numbers.get(v.name), missed.get(v.name, ()), v.name == winner, _reason(spec, v, winner, numbers, missed)
+            v,
+            numbers.get(v.name),
+            missed.get(v.name, ()),
+            v.name == winner,
+            _reason(spec, v, variants, winner, numbers, missed),
         )
         for v in optimized.variants
     )
@@ -101,6 +105,7 @@ def _missed(spec: Benchmark, numbers: Numbers) -> tuple[str, ...]:
 def _reason(
     spec: Benchmark,
     variant: Variant,
+    variants: dict[str, Variant],
     winner: str,
     numbers: dict[str, Numbers],
     missed: dict[str, tuple[str, ...]],
@@ -117,13 +122,15 @@ def _reason(
             f"{parity.max_relative:g} relative, cosine {parity.cosine:g}"
         )
     mine, best = numbers[variant.name], numbers[winner]
+    exactness = {name: _inexactness(variants[name]) for name in numbers}
     if missed[variant.name] and not missed[winner]:
         return "; ".join(missed[variant.name])
     what = "p50" if spec.objective == "Latency" else "throughput"
     percent = (_score(spec, mine) / _score(spec, best) - 1) * 100
     if variant.name != winner:
         if abs(percent) <= TIE_PERCENT:
-            return f"its {what} is within {TIE_PERCENT:g} percent of {winner}, which is more exact"
+            better = "as exact and a little faster" if exactness[variant.name] == exactness[winner] else "more exact"
+            return f"its {what} is within {TIE_PERCENT:g} percent of {winner}, which is {better}"
         return f"its {what} is {abs(percent):.0f} percent {'worse' if percent > 0 else 'better'} than {winner}"
     others = {name: n for name, n in numbers.items() if name != winner and (missed[winner] or not missed[name])}
     if not others:
@@ -131,5 +138,7 @@ def _reason(
     rival = min(others, key=lambda name: _score(spec, others[name]))
     lead = (_score(spec, others[rival]) / _score(spec, mine) - 1) * 100
     if lead <= TIE_PERCENT:
-        return f"its {what} is within {TIE_PERCENT:g} percent of {rival}, and it is the more exact"
+        rival_exact = exactness[rival] == exactness[winner]
+        exact = "both are as exact" if rival_exact else "it is the more exact"
+        return f"its {what} is within {TIE_PERCENT:g} percent of {rival}, and {exact}"
     return f"its {what} is {lead:.0f} percent better than {rival}"

@@ -346,8 +346,8 @@ def _choose(draft: _Draft) -> Progress | None:
     if choice.winner.missed and spec.gate == "Enforce":
         message = f"no variant holds the constraints; the best, {choice.winner.variant.name}: {'; '.join(choice.winner.missed)}"
         hint = (
-            "Relax benchmark.constraints, give serving.resources more CPU or a faster nodePool, add variants, or set "
-            "benchmark.gate to Warn."
+            "Relax benchmark.constraints, give serving.resources more CPU or a faster nodePool, or set benchmark.gate to "
+            "Warn. Numbers that were taken on a busy node are taken again when a field of benchmark changes."
         )
         trouble = Trouble(Stage.BENCHMARK, Failure("ConstraintsNotMet", message, hint, "spec.benchmark.constraints"))
         return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)
@@ -477,7 +477,7 @@ def _stage(
         return _going(phase, phase, f"Job {name} is being created")
     if seen.state == "Succeeded" and (wrong or seen.pods):
         message = f"Job {name} succeeded with a result that cannot be used: {wrong or 'its termination message cannot be read'}"
-        hint = "Use a runtime image of the operator's own version (images.runtimeCpu, images.runtimeGpu)." + _again(
+        hint = "Use a runtime image of the operator's own version (runtimeImages in the chart's values)." + _again(
             draft, name
         )
         failure = Failure("ResultInvalid", message, hint)

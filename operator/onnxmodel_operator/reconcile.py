@@ -104,6 +104,8 @@ async def _carry_out(
         elif needs_apply(manifest, live.get(child)):
             if child not in live:
                 await _check_name(model, writer, *child)
+            if child[0] == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
+                await _check_name(model, writer, "Service", model.name)
             WRITES.labels("apply", child[0]).inc()
             await writer.apply(manifest)
     for kind, name in decided.prune:

@@ -84,11 +84,13 @@ def _variant(variant: Variant) -> str | None:
 
 
 def _measured(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
-    measured = {(point.variant, point.batch_size, point.concurrency) for point in result.points}
-    for candidate in request.candidates:
-        for batch_size in request.batch_sizes:
-            for concurrency in request.concurrency:
-                if (candidate.name, batch_size, concurrency) not in measured:
-                    return f"{candidate.name} was not measured at batch size {batch_size}, concurrency {concurrency}"
+    measured = {
+        c.name: {(point.batch_size, point.concurrency) for point in result.points if point.variant == c.name}
+        for c in request.candidates
+    }
+    # Not the whole grid: a model without a batch axis runs at its own size alone.
+    for name, points in measured.items():
+        if not points or points != measured[_ORIGINAL]:
+            return f"{name} was not measured where the original was"
     numbers = [value for p in result.points for value in (p.p50, p.p95, p.p99, p.throughput)]
     return None if all(0 < number < math.inf for number in numbers) else "a measurement is no positive number"

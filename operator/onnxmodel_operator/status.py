@@ -332,7 +332,7 @@ def _failure(
     previous = FailureStatus.model_validate(old["lastFailure"]) if "lastFailure" in old else None
     trouble = progress.trouble
     if trouble is None:
-        jobs = {job.name for job in seen.jobs.values()}
+        jobs = {job.name for job in seen.jobs.values() if job.state != "Succeeded"}
         stays = previous and old.get("observedGeneration") == generation and (not previous.job or previous.job in jobs)
         return previous if stays else None
     failure = FailureStatus(

@@ -16,7 +16,9 @@ def not_applied(decided: Plan, error: ApiError) -> Plan:
     match error:
         case NameTakenError(leaving=True):
             stalled = False
-            failure = Failure("NameTaken", message, "Nothing needs doing: it is tried again.")
+            failure = Failure(
+                "EarlierModelLeaves", message, "Nothing needs doing: it is tried again until that is gone."
+            )
         case NameTakenError():
             failure = Failure(
                 "NameTaken", message, "Give the model another name, or delete that object if nobody needs it."

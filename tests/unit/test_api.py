@@ -78,6 +78,7 @@ def _fill(schema, value):
         ({"source": {"uri": "ftp://host/model"}}, ["spec.source.uri"]),
         ({"source": {"uri": "s3:/missing-slash"}}, ["spec.source.uri"]),
         ({"source": {"uri": "s3://bucket"}}, ["spec.source.uri"]),
+        ({"source": {"uri": "https://user:secret@host/m.onnx"}}, ["spec.source.uri"]),
         ({"source": {"uri": "s3://b/k", "sha256": "abc"}}, ["spec.source.sha256"]),
         ({"serving": {"runtime": "tensorflow"}}, ["spec.serving.runtime"]),
         ({"serving": {"executionProviders": ["ROCm"]}}, ["spec.serving.executionProviders[0]"]),

@@ -54,3 +54,10 @@ def test_speedup_is_against_the_original():
     assert choose(Benchmark(), optimized(), benchmarked(4.0, 2.0)).speedup == 2.0
     throughput = Benchmark.model_validate({"objective": "Throughput"})
     assert choose(throughput, optimized(), benchmarked(4.0, 2.0)).speedup == pytest.approx(900 / 500)
+
+
+def test_equal_answers_are_not_called_more_exact():
+    choice = choose(Benchmark(), optimized(absolute=0.0), benchmarked(4.0, 3.95))
+    assert choice.winner.variant.name == "fp32"
+    assert choice.winner.reason == "its p50 is within 3 percent of original, and both are as exact"
+    assert choice.verdicts[0].reason.endswith("which is as exact and a little faster")

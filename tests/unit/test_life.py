@@ -272,7 +272,18 @@ def test_a_benchmark_without_all_of_its_points_is_no_result():
     cluster.settle()
     cluster.succeed("benchmark", benchmarked(fp32=None))
     cluster.settle()
-    assert "fp32 was not measured at batch size 1" in cluster.condition("Stalled")["message"]
+    assert "fp32 was not measured where the original was" in cluster.condition("Stalled")["message"]
+
+
+def test_a_model_of_one_batch_size_is_measured_at_that():
+    cluster = Cluster(body(validation={"dynamicBatch": "Allowed"}))
+    for stage in ("validate", "optimize"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    cluster.succeed("benchmark", benchmarked(grid=((1, 1), (1, 4))))
+    cluster.live()
+    assert cluster.status()["benchmark"]["winner"]["batchSize"] == 1
 
 
 def test_the_pin_is_compared_with_what_was_judged():

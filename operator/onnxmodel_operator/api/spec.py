@@ -21,7 +21,8 @@ Datatype = Literal[
 ]  # fmt: skip
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
-SOURCE_URI = r"^(s3://[^/\s]+/\S+|https?://[^/\s]+/\S*|pvc://[^/\s]+/\S+)$"
+# No @ before the path: a password in a URI would be in every copy of the manifest and in status.
+SOURCE_URI = r"^(s3://[^/\s@]+/\S+|https?://[^/\s@]+/\S*|pvc://[^/\s@]+/\S+)$"
 Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")]
 
 
