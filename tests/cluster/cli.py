@@ -17,8 +17,11 @@ from .shell import CommandError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. What goes wrong with the machine becomes one message, not a traceback."""
-    parsed = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
+        if words[:1] == ["kubectl"]:  # its options are its own, also those before its verb
+            _kubectl(words[1:])
+        parsed = _parser().parse_args(words)
         parsed.run(parsed)
     except (ApiError, CommandError, MissingPackagesError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -53,8 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("tools", _tools, "build kubectl, helm and versitygw, and print where they are")
     sub.add_argument("--path", action="store_true", help="print their folders as a PATH")
     command("check", lambda _: check.check(chosen()), "prove the cluster: pods, Services, names, volumes, limits")
-    kubectl = command("kubectl", _kubectl, "run kubectl against the cluster")
-    kubectl.add_argument("words", nargs=argparse.REMAINDER)
+    command("kubectl", lambda _: _kubectl([]), "run kubectl against the cluster")
     return parser
 
 
@@ -98,5 +100,5 @@ def _tools(parsed: argparse.Namespace) -> None:
     print(os.pathsep.join(str(path.parent) for path in paths) if parsed.path else "\n".join(map(str, paths)))
 
 
-def _kubectl(parsed: argparse.Namespace) -> None:
-    os.execve(tools.kubectl(), ["kubectl", *parsed.words], {**os.environ, "KUBECONFIG": str(chosen().kubeconfig())})
+def _kubectl(words: list[str]) -> None:
+    os.execve(tools.kubectl(), ["kubectl", *words], {**os.environ, "KUBECONFIG": str(chosen().kubeconfig())})

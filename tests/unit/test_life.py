@@ -165,10 +165,7 @@ def test_a_wrong_answer_sends_the_traffic_back():
 
 def test_a_first_revision_with_a_wrong_answer_takes_no_traffic():
     cluster = Cluster(body())
-    for stage in ("validate", "optimize", "benchmark"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.prove()
     cluster.available()
     cluster.settle()
     cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
@@ -336,10 +333,7 @@ def test_a_probe_that_never_started_does_not_send_the_traffic_back():
 
 def test_an_unproven_revision_is_not_kept_when_the_spec_changes():
     cluster = Cluster(body())
-    for stage in ("validate", "optimize", "benchmark"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.prove()
     cluster.available()
     cluster.settle()
     assert cluster.routed()
@@ -507,10 +501,7 @@ def test_a_job_that_gets_no_pod_is_said_after_a_while():
 
 def test_server_pods_that_may_not_be_created_are_said():
     cluster = Cluster(body())
-    for stage in ("validate", "optimize", "benchmark"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.prove()
     condition = {
         "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
         "message": 'pods "m" is forbidden: exceeded quota', "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -566,10 +557,7 @@ def test_children_of_an_earlier_model_of_the_name_are_not_taken_over():
 def test_no_variant_holds_the_constraints():
     limits = {"constraints": {"p99Milliseconds": 0.5}}
     cluster = Cluster(body(benchmark=limits))
-    for stage in ("validate", "optimize", "benchmark"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.prove()
     assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
     assert cluster.condition("Benchmarked")["status"] == "False"
     assert cluster.deployments() == []
