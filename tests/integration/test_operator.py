@@ -82,17 +82,17 @@ def test_somebody_elses_service_is_not_taken_over(kube, operator, kubelet):
         "metadata": {"name": "magika"},
         "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
     }
-    kube.apply(service, model(GOOD))
-    for stage in ("validate", "optimize", "benchmark"):
-        kubelet.succeed("magika", stage)
-    kubelet.available("magika")
+    kube.apply(service)
+    kube.apply(model(GOOD))
     shown = until("Stalled", found(kube, "magika", true="Stalled"))
     assert shown["status"]["reason"] == "NameTaken"
     kept = kube.get("service", "magika")
     assert kept["spec"]["selector"] == {"app": "shop"}
     assert "ownerReferences" not in kept["metadata"]
+    assert kubelet.job("magika", "validate") is None, "found before the first Job"
     kube.delete("service", "magika")
-    kubelet.succeed("magika", "probe")
+    until("the first Job", lambda: kubelet.job("magika", "validate"), seconds=90)
+    kubelet.live("magika")
     until("Ready", found(kube, "magika", true="Ready"), seconds=90)
 
 
