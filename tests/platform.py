@@ -9,6 +9,7 @@ import re
 import secrets
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.cluster import choice, tools
+from tests.cluster import choice
+from tests.cluster.golang import program
 from tests.cluster.steps import step
 from tests.kube import Kube, until
 
@@ -60,7 +62,12 @@ class Platform:
 
     def __init__(self) -> None:
         self.cluster = choice.chosen()
-        self.kube = Kube(tools.kubectl(), self.cluster.up())
+        with ThreadPoolExecutor() as pool:
+            # The first time the cluster's programs are compiled meanwhile: downloads of the one, cores for the other.
+            images = pool.submit(choice.build_images)
+            kubeconfig = self.cluster.up()
+            images.result()
+        self.kube = Kube(program("kubectl"), kubeconfig)
         self.images = choice.load_images(self.cluster)
         self._keys = ("onnxmodel", secrets.token_hex(16))
 
@@ -104,7 +111,7 @@ class Platform:
         self._helm("uninstall", OPERATOR, "--namespace", SYSTEM, "--ignore-not-found", "--wait")
 
     def _helm(self, *words: str, stdin: str | None = None) -> None:
-        command = [str(tools.HELM.path()), *words]
+        command = [str(program("helm")), *words]
         done = subprocess.run(
             command, input=stdin, env=self.kube.environment(), capture_output=True, text=True, check=False, timeout=300
         )

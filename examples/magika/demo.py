@@ -22,7 +22,7 @@ CLASSIFIED = [
     *sorted((HERE / "files").iterdir()),
     HERE / "classify.py",
     HERE / "onnxmodel.yaml",
-    ROOT / "tests/cluster/pause/main.go",
+    ROOT / "tests/cluster/programs/pause/main.go",
     ROOT / "runtime-image/Dockerfile",
     ROOT / "README.md",
 ]

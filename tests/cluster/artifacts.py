@@ -24,13 +24,22 @@ def digest(*parts: str | bytes | Path) -> str:
     return total.hexdigest()
 
 
+def cached(kind: str, name: str, key: str) -> Path | None:
+    """Path of the artifact when the cache has it."""
+    path = _path(kind, name, key)
+    if not path.exists():
+        return None
+    os.utime(path)  # it is in use: `artifact` keeps those used last
+    return path
+
+
 def artifact(kind: str, name: str, key: str, make: Callable[[Path], None], kept: int = 8) -> Path:
     """Path of the artifact `name` of recipe `key`, made by `make(path)` when the cache has none.
 
     `make` gets a path to create, file or folder. Two clones that want the same artifact at the same time build it once.
     The `kept` most recently used artifacts of a name stay in the cache.
     """
-    path = cache() / kind / f"{name}-{key[:16]}"
+    path = _path(kind, name, key)
     if not path.exists():
         with exclusive(cache() / "locks" / f"{kind}-{name}"):
             if not path.exists():
@@ -52,6 +61,10 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _path(kind: str, name: str, key: str) -> Path:
+    return cache() / kind / f"{name}-{key[:16]}"
 
 
 def _prune(folder: Path, name: str, kept: int) -> None:

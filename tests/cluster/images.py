@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import builder, tools
+from . import builder
 from .artifacts import artifact, digest
+from .golang import program, version
 from .paths import REPOSITORY
 from .scratchimage import archive as scratch_archive
 from .steps import step
@@ -67,11 +68,11 @@ _KEPT = 3  # archives are large: those of this many newest sources stay
 
 def images() -> list[Image]:
     """The images with the names that the present sources give them. Builds nothing."""
-    gateway = f"localhost/versitygw:{tools.VERSITYGW.version}"
+    gateway = f"localhost/versitygw:{version('versitygw')}"
     return [
         *(_project_image(recipe) for recipe in _RECIPES),
         _image(
-            "versitygw", gateway, lambda: scratch_archive(gateway, tools.VERSITYGW.path(), "/versitygw", "10001:10001")
+            "versitygw", gateway, lambda: scratch_archive(gateway, program("versitygw"), "/versitygw", "10001:10001")
         ),
     ]
 

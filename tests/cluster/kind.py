@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import tools
+from .golang import program
 from .node import GENERAL, GPU
 from .paths import state
 from .shell import CommandError, run
@@ -22,19 +22,19 @@ def up() -> Path:
     kubeconfig().parent.mkdir(parents=True, exist_ok=True)
     with step("cluster: starting in kind", "about 1 min"):
         # JSON is YAML, and the standard library writes it.
-        run(tools.KIND.path(), "create", "cluster", f"--name={_NAME}", f"--kubeconfig={kubeconfig()}", "--wait=120s",
+        run(program("kind"), "create", "cluster", f"--name={_NAME}", f"--kubeconfig={kubeconfig()}", "--wait=120s",
             "--config=-", stdin=json.dumps(_config()))  # fmt: skip
         for number, node in enumerate((GENERAL, GPU)):
             if resources := node.extended_resources:
                 patch = json.dumps({"status": {"capacity": resources, "allocatable": resources}})
-                run(tools.kubectl(), f"--kubeconfig={kubeconfig()}", "patch", "node", _node(number), "--subresource=status",
+                run(program("kubectl"), f"--kubeconfig={kubeconfig()}", "patch", "node", _node(number), "--subresource=status",
                     "--type=merge", f"--patch={patch}")  # fmt: skip
     return kubeconfig()
 
 
 def down() -> None:
     """End the cluster."""
-    run(tools.KIND.path(), "delete", "cluster", f"--name={_NAME}", f"--kubeconfig={kubeconfig()}")
+    run(program("kind"), "delete", "cluster", f"--name={_NAME}", f"--kubeconfig={kubeconfig()}")
     kubeconfig().unlink(missing_ok=True)
 
 
@@ -53,7 +53,7 @@ def problems() -> list[str]:
         return ["not started"]
     try:
         run(
-            tools.kubectl(),
+            program("kubectl"),
             f"--kubeconfig={kubeconfig()}",
             "wait",
             "nodes",
@@ -69,7 +69,7 @@ def problems() -> list[str]:
 def load(name: str, archive: Path) -> None:
     """Give the nodes an image out of an archive."""
     with step(f"{name}: loading"):
-        run(tools.KIND.path(), "load", "image-archive", archive, f"--name={_NAME}")
+        run(program("kind"), "load", "image-archive", archive, f"--name={_NAME}")
 
 
 def _config() -> dict[str, Any]:

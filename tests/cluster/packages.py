@@ -3,6 +3,8 @@
 import os
 import shutil
 
+from .locking import exclusive
+from .paths import cache
 from .shell import run
 from .steps import step
 
@@ -33,7 +35,8 @@ def ensure(wanted: dict[str, str]) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise MissingPackagesError(f"please install: {' '.join(missing)}")
-    with step(f"apt: installing {' '.join(missing)}"):
+    # One at a time: apt refuses a second one instead of waiting for the first.
+    with exclusive(cache() / "locks" / "apt"), step(f"apt: installing {' '.join(missing)}"):
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         # RUNLEVEL=1 keeps maintainer scripts from starting a system-wide containerd beside ours.
         install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)

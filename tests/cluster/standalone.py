@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-from . import controlplane, packages
+from . import controlplane, golang, packages
 from .artifacts import remove
 from .controlplane import ControlPlane
-from .golang import program
 from .leftovers import mounts
 from .locking import exclusive
 from .paths import state
@@ -50,7 +49,7 @@ def up() -> Path:
             say(f"control plane: already up, KUBECONFIG={this.kubeconfig}")
             return this.kubeconfig
         packages.ensure(packages.CONTROL_PLANE)
-        program("kube")
+        golang.build("kube", "kubectl")
         with step("control plane: starting", "about 3 s"):
             _clean(this)
             this.state.mkdir(parents=True)

@@ -39,9 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Kube]:
-    from tests.cluster import standalone, tools
+    from tests.cluster import standalone
+    from tests.cluster.golang import program
 
-    kube = Kube(tools.kubectl(), standalone.up())
+    kube = Kube(program("kubectl"), standalone.up())
     kube.run("apply", "--server-side", "-f", str(ROOT / "crds" / "onnxmodels.yaml"))
     until("the CRD is served", lambda: kube.run("get", "onnxmodels") is not None)
     yield kube
