@@ -10,7 +10,7 @@ READY  := $(VENV)/.installed
 LOCAL  := $(PYTHON) -m tests.cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster kubeconfig images down demo upload unit integration e2e test lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,11 +18,13 @@ help: ## list the targets
 setup: $(READY) ## make .venv with what development and tests need
 
 # ensurepip is what Debian leaves out of python3: it comes with python3-venv.
-$(READY): locks/dev.txt pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv python3-pip; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(READY): locks/dev.txt pyproject.toml | $(BIN)/python
 	@echo "setup: installing locks/dev.txt into $(VENV) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
@@ -40,7 +42,14 @@ images: ## build the images, load them into the cluster and print their names
 down: ## end the local Kubernetes and leave nothing behind
 	@$(LOCAL) down
 
-demo: setup ## from nothing to an answered inference, in the local Kubernetes
+build: | $(BIN)/python ## build the local Kubernetes, the tools and the images
+	@$(LOCAL) build
+
+# At once: the one waits for downloads, the other needs the cores.
+ready:
+	@$(MAKE) --no-print-directory --jobs=2 setup build
+
+demo: ready ## from nothing to an answered inference, in the local Kubernetes
 	@$(BIN)/python -m examples.magika.demo
 
 upload: setup ## put a model of yours into the demo's S3 store: make upload FILE=model.onnx KEY=mine/model.onnx
@@ -52,10 +61,10 @@ unit: setup ## tests without any cluster
 integration: setup ## tests against a real API server without pods
 	@$(BIN)/python -m pytest tests/integration
 
-e2e: setup ## tests with real pods
+e2e: ready ## tests with real pods
 	@$(BIN)/python -m pytest tests/e2e
 
-test: setup ## every test, in one run
+test: ready ## every test, in one run
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/e2e
 
 lint: setup ## format, style, types, layers

@@ -9,7 +9,6 @@ import re
 import secrets
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,12 +61,7 @@ class Platform:
 
     def __init__(self) -> None:
         self.cluster = choice.chosen()
-        with ThreadPoolExecutor() as pool:
-            # The first time the cluster's programs are compiled meanwhile: downloads of the one, cores for the other.
-            images = pool.submit(choice.build_images)
-            kubeconfig = self.cluster.up()
-            images.result()
-        self.kube = Kube(program("kubectl"), kubeconfig)
+        self.kube = Kube(program("kubectl"), self.cluster.up())
         self.images = choice.load_images(self.cluster)
         self._keys = ("onnxmodel", secrets.token_hex(16))
 

@@ -5,11 +5,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import builder, check, embedded, golang, standalone
 from .apiclient import ApiError
-from .choice import chosen, load_images
+from .choice import build_images, chosen, load_images
 from .images import images
 from .packages import MissingPackagesError
 from .shell import CommandError
@@ -38,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    command("build", lambda _: embedded.build(), "build all that the embedded cluster is made of")
+    command("build", lambda _: _build(), "build the cluster, the tools and the images, and start nothing")
     for name, run, text in (
         ("up", _up, "start the cluster, and print its kubeconfig; a healthy one is left alone"),
         ("down", _down, "end the cluster, and leave nothing behind"),
@@ -58,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     command("check", lambda _: check.check(chosen()), "prove the cluster: pods, Services, names, volumes, limits")
     command("kubectl", lambda _: _kubectl([]), "run kubectl against the cluster")
     return parser
+
+
+def _build() -> None:
+    with ThreadPoolExecutor() as pool:
+        images = pool.submit(build_images)  # downloads, while the programs need the cores
+        if chosen() is embedded:
+            embedded.build()
+        golang.build(*golang.TOOLS)
+        images.result()
 
 
 def _up(parsed: argparse.Namespace) -> None:
