@@ -23,6 +23,11 @@ TERMINATION_BYTES = 4096  # what the kubelet keeps of a termination message
 ARTIFACTS = "/artifacts"  # where every stage finds the model's volume
 MODEL_FILE = "model.onnx"
 PROBE_FILE = "probe.npz"
+SOURCE_FILE = "source.json"  # what was fetched, with the digest of each file
+SIGNATURE_FILE = ".signature"  # in the model's directory, as the two below: no part of the model
+GOLDEN_FILE = ".golden.npz"
+GOLDEN_FOLDER = ".golden"
+PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # of the validate container: the key that a signature must fit
 _PREFIX = "onnxmodel/v1:"
 
 
@@ -90,17 +95,59 @@ class Providers:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcePolicy:
+    """Where a fetch may go. It holds for every redirect and for every address that a name resolves to.
+
+    schemes: of URIs, empty for all. hosts: names that may be asked, "*.example.com" for all below a domain, empty for all.
+    private_networks: whether addresses of private networks (RFC 1918, RFC 4193) may be asked, where in-cluster stores are.
+    networks: CIDR ranges that are allowed whatever they are. Loopback, link-local and metadata addresses never are otherwise.
+    """
+
+    schemes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    private_networks: bool = True
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FetchRequest:
     """Copy `uri` into `directory` (made atomically: it is whole or not there). Credentials come from the environment.
 
-    A file becomes `directory/model.onnx`; a URI that ends in "/" is a folder that holds model.onnx and external data.
-    sha256: pin of the model file, lower-case hexadecimal, or "" for none. max_bytes: bound on the sum of all files.
+    A file becomes `directory/model.onnx`; a URI that ends in "/" is a folder that holds model.onnx and external data; a
+    .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none.
+    max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
+    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/".
     """
 
     uri: str
     directory: str
     sha256: str = ""
     max_bytes: int = 16 << 30
+    policy: SourcePolicy = SourcePolicy()
+    signature_uri: str = ""
+    golden_uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureRule:
+    """Who must have signed.
+
+    public_key: path of a PEM file, or env:NAME of a variable that holds it; or identity and issuer of an OpenID Connect
+    signature.
+    """
+
+    public_key: str = ""
+    identity: str = ""
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """A variant passes when |a-b| <= absolute + relative*|b| for each element and cosine(a, b) >= cosine for each output."""
+
+    relative: float = 1e-2
+    absolute: float = 1e-3
+    cosine: float = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +157,11 @@ class ValidateRequest:
     dynamic_batch: "Required" or "Allowed". inputs, outputs: the author's contract; empty means not given. mode: "Enforce",
     or "Warn", where findings of severity error are reported and do not refuse the model. opset_max: 0 means what
     the ONNX Runtime of this image supports. sha256: the pin, compared once more with what is judged; "" for none.
+    signature: None for a model that need not be signed; it is checked in any mode, before anything is parsed.
+    golden: the tolerance of golden data in `directory`; None when there is none. golden_path: where they are on a person's
+    machine; "" for where fetch puts them. providers: those that will serve, in order.
+    max_batch_size: the largest that will be served. domains: further operator domains that are allowed.
+    max_nodes, max_depth: bounds of the graph, and of subgraphs within each other.
     """
 
     directory: str
@@ -121,11 +173,19 @@ class ValidateRequest:
     mode: str = "Enforce"
     file: str = MODEL_FILE
     sha256: str = ""
+    signature: SignatureRule | None = None
+    golden: Tolerance | None = None
+    golden_path: str = ""
+    providers: tuple[str, ...] = ("CPU",)
+    max_batch_size: int = 0
+    domains: tuple[str, ...] = ()
+    max_nodes: int = 200_000
+    max_depth: int = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check saw. severity: "error" or "warning"; target: the node or tensor by name."""
+    """One thing that a check saw. severity: "error", "warning" or "info"; target: the node or tensor by name."""
 
     id: str
     severity: str
@@ -150,24 +210,37 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen.
+
+    note: what a number cannot say, such as NaN where the original has a number, or a shape that differs.
+    """
+
+    passed: bool
+    max_absolute: float
+    max_relative: float
+    cosine: float
+    output: str
+    batch_sizes: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ValidateResult:
-    """A model that may go on to be optimized, with what was found on the way. uri: what was fetched, resolved."""
+    """A model that may go on to be optimized, with what was found on the way.
+
+    uri: what was fetched, resolved (an OCI tag to its digest, a branch to its commit). signer: who signed it, "" for nobody
+    that was asked for. golden: how far the answers are from the golden data, None when there are none.
+    """
 
     model: ModelFacts
     findings: tuple[Finding, ...] = ()
     uri: str = ""
+    signer: str = ""
+    golden: Parity | None = None
 
 
 # ---- optimize --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """A variant passes when |a-b| <= absolute + relative*|b| for each element and cosine(a, b) >= cosine for each output."""
-
-    relative: float = 1e-2
-    absolute: float = 1e-3
-    cosine: float = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,22 +259,6 @@ class OptimizeRequest:
     batch_sizes: tuple[int, ...] = (1, 3, 8)
     tolerance: Tolerance = Tolerance()
     providers: Providers = Providers()
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen.
-
-    note: what a number cannot say, such as NaN where the original has a number, or a shape that differs.
-    """
-
-    passed: bool
-    max_absolute: float
-    max_relative: float
-    cosine: float
-    output: str
-    batch_sizes: tuple[int, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,13 +437,17 @@ RESULTS: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a container leaves behind: a result or a failure, never both. command: fetch, a Stage, or serve."""
+    """What a container leaves behind: a result or a failure, never both. command: fetch, a Stage, or serve.
+
+    findings: why validation refused the model, all of it (a result has its own).
+    """
 
     command: str
     seconds: float
     result: Result | None = None
     failure: Failure | None = None
     retry: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 def encode(outcome: Outcome) -> str:

@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from onnxmodel_runtime.contract import ExitCode, Failure
+from onnxmodel_runtime.contract import ExitCode, Failure, Finding
 
 # What ONNX Runtime, CUDA and numpy say when an allocation fails: they have no exception type for it.
 _MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "alloc_failed")
@@ -18,12 +18,25 @@ MESSAGE_CHARACTERS = 800  # a termination message holds 4,096 bytes, and a perso
 
 
 class StageError(Exception):
-    """A known failure: what happened, to what, and what to do. retry: something outside was not there, it may pass."""
+    """A known failure: what happened, to what, and what to do. retry: something outside was not there, it may pass.
 
-    def __init__(self, reason: str, message: str, hint: str, field: str = "", *, retry: bool = False) -> None:
+    findings: all that was found of a model that is refused; the failure is the first of the errors.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        hint: str,
+        field: str = "",
+        *,
+        retry: bool = False,
+        findings: tuple[Finding, ...] = (),
+    ) -> None:
         super().__init__(f"{reason}: {message}")
         self.failure = Failure(reason, clip(message), clip(hint), field)
         self.retry = retry
+        self.findings = findings
 
     @property
     def exit_code(self) -> ExitCode:

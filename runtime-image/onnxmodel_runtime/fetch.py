@@ -1,11 +1,13 @@
 """Bring a model here: streamed to disk while it is hashed, whole or not at all.
 
-The fetch container holds the credentials and parses nothing; the stage container parses and holds no credential.
+The fetch container holds the credentials and parses nothing but archives; the stage container parses and holds no
+credential. The pin is of the model file, also of one that comes in an archive: it is compared after unpacking, and before
+anything reads the model.
 """
 
 import contextlib
+import dataclasses
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -14,50 +16,233 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
-from onnxmodel_runtime.contract import MODEL_FILE, FetchRequest
+from onnxmodel_runtime import archive
+from onnxmodel_runtime.contract import (
+    GOLDEN_FILE,
+    GOLDEN_FOLDER,
+    MODEL_FILE,
+    SIGNATURE_FILE,
+    SOURCE_FILE,
+    FetchRequest,
+    SourcePolicy,
+)
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, size, storage_error
+from onnxmodel_runtime.network import LOOPBACK, guarded
 from onnxmodel_runtime.outcome import accepted
 from onnxmodel_runtime.progress import log
-from onnxmodel_runtime.sources import Remote, UnreachableError, open_source
+from onnxmodel_runtime.sources import Remote, Source, UnreachableError, invalid, open_source, safe_path, shown
+from onnxmodel_runtime.sources.authorities import trusted
+from onnxmodel_runtime.sources.download import Download
 
-SOURCE_FILE = "source.json"
 ATTEMPTS = 4
-_PROGRESS_SECONDS = 5.0
 _STALE_SECONDS = 6 * 3600.0
+_RESERVED = (SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER)
+_SIGNATURE_FIELD = "spec.source.signature.uri"
+_GOLDEN_FIELD = "spec.validation.golden.uri"
+Files = dict[str, dict[str, Any]]
 
 
 def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float], None] = time.sleep) -> dict[str, Any]:
-    """Fetch `request.uri` into `request.directory` and return what source.json holds: uri, sha256, files.
+    """Fetch `request.uri` into `request.directory` and return what source.json holds: uri, resolved, sha256, files.
 
-    local: file:// and plain paths may be read, which is for a person's own machine only.
+    local: file://, plain paths and servers on this machine may be read, which is for a person's own machine only.
     """
     directory = Path(request.directory)
     found = _existing(request, directory)
     if found is not None and accepted(directory):
         _check_files(directory, found)
-        log(f"{directory} holds {request.uri} already")
+        log(f"{directory} holds {shown(request.uri)} already")
         return found
-    source = open_source(request.uri, local=local)
-    remotes = _attempts(lambda: source.list(), pause)
-    _check_listing(request, remotes)
     staging = directory.with_name(f"{directory.name}.tmp-{socket.gethostname()}-{os.getpid()}")
     _sweep(directory, staging)
     try:
-        staging.mkdir(parents=True)
-        files: dict[str, dict[str, Any]] = {}
-        for remote in remotes:
-            budget = request.max_bytes - sum(file["bytes"] for file in files.values())
-            files[remote.path] = _attempts(lambda r=remote, b=budget: _download(r, staging, b, request), pause)  # type: ignore[misc]
-        record = {"uri": request.uri, "sha256": files[MODEL_FILE]["sha256"], "files": files}
-        _check_pin(request, record["sha256"])
-        _write(staging / SOURCE_FILE, json.dumps(record, indent=1, sort_keys=True).encode())
-        return _publish(staging, directory, request, record)
+        fetching = _Fetching(request, staging, local, pause)
+        with trusted():
+            record = fetching.record()
+        return _publish(fetching.folder, directory, request, record)
     except OSError as error:
         raise storage_error(error, directory.parent) or error from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+class _Fetching:
+    """One fetch under way. folder: what becomes the request's directory; work: where things are put together."""
+
+    def __init__(self, request: FetchRequest, staging: Path, local: bool, pause: Callable[[float], None]) -> None:
+        self.request, self.local, self.pause = request, local, pause
+        self.folder, self.work = staging / "model", staging / "work"
+        self.left = request.max_bytes
+        policy = request.policy
+        networks = (*policy.networks, *LOOPBACK) if local else policy.networks
+        self.policy: SourcePolicy = dataclasses.replace(policy, networks=networks)
+
+    def record(self) -> dict[str, Any]:
+        """Bring everything, and write down what came."""
+        request = self.request
+        files, resolved = self._model()
+        record: dict[str, Any] = {"uri": request.uri, "resolved": resolved, "sha256": files[MODEL_FILE]["sha256"]}
+        _check_pin(request, record["sha256"])
+        if request.signature_uri:
+            record["signature_uri"] = request.signature_uri
+            with _about(_SIGNATURE_FIELD, "SignatureMissing"):
+                files |= self._one(request.signature_uri, SIGNATURE_FILE)
+        if request.golden_uri:
+            record["golden_uri"] = request.golden_uri
+            with _about(_GOLDEN_FIELD):
+                files |= self._golden(request.golden_uri)
+        record["files"] = files
+        _write(self.folder / SOURCE_FILE, json.dumps(record, indent=1, sort_keys=True).encode())
+        return record
+
+    def _model(self) -> tuple[Files, str]:
+        uri = self.request.uri
+        source, remotes = self._list(uri)
+        loose = source.loose or any(remote.pack for remote in remotes)
+        if not any(remote.pack for remote in remotes):  # all names are known: say what is wrong before gigabytes come
+            names = [remote.path for remote in remotes]
+            if loose:
+                archive.find_model(names, uri)
+            else:
+                _check_listing(uri, names)
+        files = self._bring(uri, remotes)
+        self.folder.mkdir(parents=True)
+        if loose:
+            files = self._settle(uri, files)
+        else:
+            _move(self.work, self.folder)
+        for name in files:
+            _check_reserved(uri, name)
+        return files, source.resolved
+
+    def _settle(self, uri: str, files: Files) -> Files:
+        """The model's folder becomes the top, and the model is model.onnx; what is not below that folder is no part of it."""
+        model = archive.find_model(list(files), uri)
+        top = PurePosixPath(model).parent
+        log(f"the model is {model}")
+        inside = {PurePosixPath(name): file for name, file in files.items() if PurePosixPath(name).is_relative_to(top)}
+        settled = {path.relative_to(top).as_posix(): file for path, file in inside.items()}
+        name = PurePosixPath(model).name
+        if name != MODEL_FILE:
+            (self.work / model).rename(self.work / top / MODEL_FILE)
+            settled[MODEL_FILE] = settled.pop(name)
+        _move(self.work / top, self.folder)
+        return settled
+
+    def _one(self, uri: str, name: str) -> Files:
+        """One file, under a name of ours."""
+        _, remotes = self._list(uri, packed=False)
+        if len(remotes) != 1 or remotes[0].pack:
+            raise invalid(uri, f"one file is expected, it holds {len(remotes)}")
+        (file,) = self._bring(uri, remotes).values()
+        (source,) = (path for path in self.work.rglob("*") if path.is_file())
+        source.rename(self.folder / name)
+        return {name: file}
+
+    def _golden(self, uri: str) -> Files:
+        source, remotes = self._list(uri)
+        folder = uri.endswith("/") or any(remote.pack for remote in remotes) or (source.loose and len(remotes) > 1)
+        if not folder:
+            return self._one(uri, GOLDEN_FILE)
+        files = self._bring(uri, remotes)
+        _move(self.work, self.folder / GOLDEN_FOLDER)
+        return {f"{GOLDEN_FOLDER}/{name}": file for name, file in files.items()}
+
+    def _list(self, uri: str, *, packed: bool = True) -> tuple[Source, list[Remote]]:
+        """What a URI holds, with names that are safe."""
+
+        def ask() -> tuple[Source, list[Remote]]:
+            source = open_source(uri, local=self.local, home=self.request.uri)
+            return source, source.list()
+
+        scheme = uri.partition("://")[0] if "://" in uri else ""
+        with guarded(self.policy) as guard:
+            if not (self.local and scheme in ("", "file")):
+                guard.check_scheme(scheme.lower())
+        source, remotes = self._attempts(ask)
+        form = archive.kind(urlsplit(uri).path) if packed and not source.loose else ""
+        if form and not uri.endswith("/"):
+            remotes = [dataclasses.replace(remote, pack=form) for remote in remotes]
+        remotes = [dataclasses.replace(remote, path=safe_path(remote.path, uri)) for remote in remotes]
+        for remote in remotes:
+            if not remote.pack and not source.loose:
+                _check_reserved(uri, remote.path)
+        names = [remote.path for remote in remotes if not remote.pack]
+        if len(set(names)) < len(names):
+            raise invalid(uri, "two of its files have the same name")
+        if sum(max(remote.length, 0) for remote in remotes) > self.left:
+            raise self._too_large(uri)
+        return source, remotes
+
+    def _bring(self, uri: str, remotes: list[Remote]) -> Files:
+        """Everything into `work`, which is empty then but for that."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        packed = self.work.with_name("packed")
+        files: Files = {}
+        for remote in remotes:
+            target = packed if remote.pack else self.work / remote.path
+            download = Download(remote, target, self.left, lambda: self._too_large(uri))
+            try:
+                came = self._attempts(download.attempt)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise invalid(uri, f"{remote.path} is a file and a folder at once") from error
+            new = {remote.path: came}
+            if remote.pack:
+                log(f"unpacking {size(came['bytes'])}")
+                new = archive.unpack(packed, remote.pack, self.work, self.left, uri)
+                packed.unlink()
+            if twice := files.keys() & new.keys():
+                raise invalid(uri, f"it holds {min(twice)!r} twice")
+            files |= new
+            self.left -= sum(file["bytes"] for file in new.values())
+        return files
+
+    def _too_large(self, uri: str) -> StageError:
+        limit = self.request.max_bytes
+        rest = "" if self.left == limit else f", with {size(limit - self.left)} that came before"
+        return StageError(
+            "SourceTooLarge",
+            f"{shown(uri)} holds more than the {size(limit)} that are allowed{rest}",
+            "Use a smaller model, or ask the platform team to raise the maximum size of models.",
+            "spec.source.uri",
+        )
+
+    def _attempts(self, action: Callable[[], Any]) -> Any:
+        """Try a few times with growing pauses: most hiccups of a network end within seconds."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with guarded(self.policy):
+                    return action()
+            except UnreachableError as error:
+                log(f"attempt {attempt} of {ATTEMPTS}: {error}")
+                if attempt == ATTEMPTS:
+                    raise StageError(
+                        "SourceUnreachable",
+                        f"{error} ({ATTEMPTS} attempts)",
+                        "Check the host's name, that it is up, and that network policies let this namespace reach it. "
+                        "It is tried again.",
+                        "spec.source.uri",
+                        retry=True,
+                    ) from error
+                self.pause(2.0 ** (attempt - 1))
+        raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def _about(field: str, missing: str = "SourceNotFound") -> Iterator[None]:
+    """Errors about the URI are about this field. missing: the reason when nothing is there."""
+    try:
+        yield
+    except StageError as error:
+        if error.failure.reason == "SourceNotFound":
+            error.failure = dataclasses.replace(error.failure, reason=missing)
+        if error.failure.field == "spec.source.uri":
+            error.failure = dataclasses.replace(error.failure, field=field)
+        raise
 
 
 def read_source(directory: Path) -> dict[str, Any]:
@@ -74,6 +259,8 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     if not record:
         return None
     same = record.get("uri") == request.uri and request.sha256.lower() in ("", record.get("sha256"))
+    same = same and record.get("signature_uri", "") == request.signature_uri
+    same = same and record.get("golden_uri", "") == request.golden_uri
     return record if same else None
 
 
@@ -92,93 +279,43 @@ def _check_files(directory: Path, record: dict[str, Any]) -> None:
             )
 
 
-def _check_listing(request: FetchRequest, remotes: list[Remote]) -> None:
-    if MODEL_FILE not in {remote.path for remote in remotes}:
-        names = ", ".join(remote.path for remote in remotes[:5]) or "nothing"
+def _check_listing(uri: str, names: list[str]) -> None:
+    if MODEL_FILE not in names:
+        held = ", ".join(names[:5]) or "nothing"
         raise StageError(
             "SourceNotFound",
-            f"{request.uri} is a folder without {MODEL_FILE}; it holds {names}",
+            f"{shown(uri)} is a folder without {MODEL_FILE}; it holds {held}",
             f"Name the model {MODEL_FILE} in its folder, or give the file's own URI without a slash at the end.",
             "spec.source.uri",
         )
-    for remote in remotes:
-        path = PurePosixPath(remote.path)
-        if path.is_absolute() or ".." in path.parts or path.parts[0] == SOURCE_FILE:
-            raise StageError(
-                "SourceInvalid", f"the folder holds a file named {remote.path!r}", "Rename it.", "spec.source.uri"
-            )
-    if sum(max(remote.length, 0) for remote in remotes) > request.max_bytes:
-        raise _too_large(request)
 
 
-def _too_large(request: FetchRequest) -> StageError:
-    return StageError(
-        "SourceTooLarge",
-        f"{request.uri} holds more than the {size(request.max_bytes)} that are allowed",
-        "Use a smaller model, or ask the platform team to raise the maximum size of models.",
-        "spec.source.uri",
-    )
+def _check_reserved(uri: str, name: str) -> None:
+    """A source that brought one of these would vouch for itself."""
+    if PurePosixPath(name).parts[0] in _RESERVED:
+        raise StageError(
+            "SourceInvalid",
+            f"{shown(uri)} holds a file named {name!r}, which is a name of onnxmodel's own",
+            "Rename it.",
+            "spec.source.uri",
+        )
 
 
 def _check_pin(request: FetchRequest, actual: str) -> None:
     if request.sha256 and request.sha256.lower() != actual:
         raise StageError(
             "DigestMismatch",
-            f"{request.uri} has sha256 {actual}, the manifest pins {request.sha256.lower()}",
+            f"{shown(request.uri)} has sha256 {actual}, the manifest pins {request.sha256.lower()}",
             "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
             "spec.source.sha256",
         )
 
 
-def _download(remote: Remote, staging: Path, budget: int, request: FetchRequest) -> dict[str, Any]:
-    target = staging / remote.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if remote.length > shutil.disk_usage(staging).free:
-        raise OSError(errno.ENOSPC, f"{remote.path} needs {size(remote.length)}")
-    hashed, count, started = hashlib.sha256(), 0, time.monotonic()
-    told = started
-    with target.open("wb") as file, contextlib.closing(remote.chunks()) as chunks:
-        for chunk in chunks:
-            count += len(chunk)
-            if count > budget:
-                raise _too_large(request)
-            hashed.update(chunk)
-            file.write(chunk)
-            if (now := time.monotonic()) - told >= _PROGRESS_SECONDS:
-                told = now
-                of = f" of {size(remote.length)}" if remote.length >= 0 else ""
-                log(f"{remote.path}: {size(count)}{of}, {size(count / (now - started))}/s")
-        file.flush()
-        os.fsync(file.fileno())
-    if 0 <= remote.length != count:
-        raise UnreachableError(f"{remote.path} ended after {count} of {remote.length} bytes")
-    log(f"{remote.path}: {size(count)}, sha256 {hashed.hexdigest()}")
-    return {"sha256": hashed.hexdigest(), "bytes": count}
-
-
-def _attempts(action: Callable[[], Any], pause: Callable[[float], None]) -> Any:
-    """Try a few times with growing pauses: most hiccups of a network end within seconds."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return action()
-        except UnreachableError as error:
-            log(f"attempt {attempt} of {ATTEMPTS}: {error}")
-            if attempt == ATTEMPTS:
-                raise StageError(
-                    "SourceUnreachable",
-                    f"{error} ({ATTEMPTS} attempts)",
-                    "Check the host's name, that it is up, and that network policies let this namespace reach it. "
-                    "It is tried again.",
-                    "spec.source.uri",
-                    retry=True,
-                ) from error
-            pause(2.0 ** (attempt - 1))
-    raise AssertionError("unreachable")
-
-
 def _publish(staging: Path, directory: Path, request: FetchRequest, record: dict[str, Any]) -> dict[str, Any]:
     """One rename makes the directory appear, whole."""
-    for folder, _, _ in os.walk(staging):
+    for folder, _, names in os.walk(staging):
+        for name in names:
+            _sync(Path(folder) / name)
         _sync(Path(folder))
     # What no validation accepted is replaced: who runs a refused stage again has put something better under the URI.
     if _existing(request, directory) is not None and not accepted(directory):
@@ -192,22 +329,26 @@ def _publish(staging: Path, directory: Path, request: FetchRequest, record: dict
             return found  # another pod of the same Job was faster
         raise StageError(
             "DestinationInUse",
-            f"{directory} exists and does not hold {request.uri}",
+            f"{directory} exists and does not hold {shown(request.uri)}",
             "Artifacts are never overwritten: choose another directory, or delete this one.",
         ) from error
     _sync(directory.parent)
     return record
 
 
+def _move(folder: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for path in list(folder.iterdir()):
+        path.rename(target / path.name)
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

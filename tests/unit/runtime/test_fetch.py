@@ -5,111 +5,17 @@ import http.server
 import json
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from onnxmodel_runtime.contract import FetchRequest
+from onnxmodel_runtime.contract import SOURCE_FILE
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.fetch import SOURCE_FILE, fetch
 from onnxmodel_runtime.outcome import accept
-from onnxmodel_runtime.source_http import HttpSource
+from onnxmodel_runtime.sources.http import HttpSource
+from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, redirects, refused, sends, serving
 
-BODY = b"\x08\x08" + bytes(range(256)) * 100
-DIGEST = hashlib.sha256(BODY).hexdigest()
-
-
-@dataclass
-class Site:
-    """A web server: path -> what it does. seen: path and Authorization of each request."""
-
-    port: int
-    routes: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]] = field(default_factory=dict)
-    seen: list[tuple[str, str | None]] = field(default_factory=list)
-
-    def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
-
-
-@contextmanager
-def serving() -> Iterator[Site]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            site.seen.append((self.path, self.headers.get("Authorization")))
-            route = site.routes.get(self.path.partition("?")[0])
-            if route is None:
-                self.send_error(404)
-            else:
-                route(self)
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site = Site(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with serving() as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "*")
-
-
-def sends(
-    body: bytes = BODY, status: int = 200, length: int | None = None
-) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body) if length is None else length))
-        handler.end_headers()
-        if handler.command != "HEAD":
-            handler.wfile.write(body)
-
-    return answer
-
-
-def redirects(target: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        handler.send_response(302)
-        handler.send_header("Location", target)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    return answer
-
-
-def get(
-    uri: str, directory: Path, *, sha256: str = "", max_bytes: int = 1 << 20, local: bool = False
-) -> dict[str, object]:
-    return fetch(FetchRequest(uri, str(directory), sha256, max_bytes), local=local, pause=lambda _: None)
-
-
-def refused(uri: str, directory: Path, **options: object) -> StageError:
-    with pytest.raises(StageError) as caught:
-        get(uri, directory, **options)  # type: ignore[arg-type]
-    assert not directory.exists()
-    assert not list(directory.parent.glob("*.tmp-*"))  # nothing half-made stays
-    assert caught.value.failure.hint
-    return caught.value
+pytestmark = pytest.mark.usefixtures("plain_environment")
 
 
 # ---- HTTP ------------------------------------------------------------------------------------------------------------
@@ -122,9 +28,25 @@ def test_http_file_is_streamed_hashed_and_recorded(site: Site, tmp_path: Path) -
     assert record == json.loads((tmp_path / "model" / SOURCE_FILE).read_text())
     assert record == {
         "uri": site.url("/m.onnx"),
+        "resolved": site.url("/m.onnx"),
         "sha256": DIGEST,
         "files": {"model.onnx": {"sha256": DIGEST, "bytes": len(BODY)}},
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "field"),
+    [
+        ("signature", "SignatureMissing", "spec.source.signature.uri"),
+        ("golden", "SourceNotFound", "spec.validation.golden.uri"),
+    ],
+)
+def test_what_comes_with_a_model_and_is_not_there(
+    site: Site, tmp_path: Path, kind: str, reason: str, field: str
+) -> None:
+    site.routes["/m.onnx"] = sends()
+    error = refused(site.url("/m.onnx"), tmp_path / "model", **{kind: site.url("/none")})
+    assert (error.failure.reason, error.failure.field) == (reason, field)
 
 
 def test_what_was_refused_is_fetched_again(site: Site, tmp_path: Path) -> None:
@@ -419,7 +341,7 @@ def test_a_full_volume_is_refused_before_it_is_filled(
     assert "100 B free" in error.failure.message
 
 
-@pytest.mark.parametrize("uri", ["ftp://host/m", "gs://bucket/m", "", "http://[::1", "s3://bucket", "http:///m"])
+@pytest.mark.parametrize("uri", ["ftp://host/m", "", "http://[::1", "s3://bucket", "http:///m"])
 def test_uris_that_name_nothing(tmp_path: Path, uri: str) -> None:
     assert refused(uri, tmp_path / "model").failure.reason in ("SourceUnsupported", "SourceInvalid")
 
@@ -429,13 +351,9 @@ def test_uris_that_name_nothing(tmp_path: Path, uri: str) -> None:
 
 @pytest.fixture
 def s3(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", site.url(""))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     return site
 
 

@@ -10,9 +10,23 @@ import botocore.exceptions as aws
 import urllib3.exceptions
 from botocore.config import Config
 
+from onnxmodel_runtime import network
 from onnxmodel_runtime.contract import MODEL_FILE
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.sources import CHUNK, Remote, UnreachableError, forbidden, invalid, not_found
+from onnxmodel_runtime.sources import (
+    CHUNK,
+    MAX_FILES,
+    SECRET,
+    Body,
+    Remote,
+    UnreachableError,
+    forbidden,
+    invalid,
+    not_found,
+    rejected,
+    shown,
+    untrusted,
+)
 
 _MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 _DENIED = {"401", "403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
@@ -24,13 +38,14 @@ _DENIED |= {
     "InvalidClientTokenId",
     "XAdminUserNotFound",
 }
-_MAX_FILES = 10_000
 
 
 class S3Source:
     """An object, or a prefix that ends in "/"."""
 
-    def __init__(self, uri: str) -> None:
+    loose = False
+
+    def __init__(self, uri: str, local: bool = False) -> None:
         parts = urlsplit(uri, allow_fragments=False)
         # A key may hold "?", which is no query here.
         self.uri, self.bucket = uri, parts.netloc
@@ -48,6 +63,8 @@ class S3Source:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         # Without keys, boto3 would ask the node for its role: a model's author must not read with the node's rights.
         os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+        if not local:  # a profile names programs that boto3 would run for their credentials; a Secret has keys
+            os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
         try:
             self.client: Any = boto3.session.Session().client("s3", region_name=region, config=config)
         except (aws.BotoCoreError, ValueError) as error:
@@ -55,8 +72,17 @@ class S3Source:
                 "SourceInvalid",
                 f"the S3 client cannot be made: {error}",
                 "Check AWS_ENDPOINT_URL and AWS_REGION in the Secret that spec.source.secretRef names.",
-                "spec.source.secretRef",
+                SECRET,
             ) from error
+        # Each request, whoever chose its address; a proxy would resolve the name where the guard does not see it.
+        self.client.meta.events.register("before-send.s3", _check)
+        if custom:  # AWS redirects to another of its regions; boto3 follows any other store round and round
+            self.client.meta.events.register_first("needs-retry.s3", _refuse_redirects)
+
+    @property
+    def resolved(self) -> str:
+        """The URI."""
+        return self.uri
 
     def list(self) -> "list[Remote]":
         """The object, or every object below the prefix."""
@@ -73,16 +99,36 @@ class S3Source:
         files = [item for item in objects if not item["Key"].endswith("/")]  # consoles make empty "folder" objects
         if not files:
             raise not_found(self.uri, "no object has this prefix")
-        if len(files) > _MAX_FILES:
-            raise invalid(self.uri, f"the folder holds {len(files)} objects, a model has at most {_MAX_FILES}")
+        if len(files) > MAX_FILES:
+            raise invalid(self.uri, f"the folder holds {len(files)} objects, a model has at most {MAX_FILES}")
         return [self._remote(item["Key"].removeprefix(self.key), item["Key"], item["Size"]) for item in files]
 
     def _remote(self, path: str, key: str, count: int) -> Remote:
-        return Remote(path, count, lambda: self._chunks(key))
+        tag = ""
 
-    def _chunks(self, key: str) -> Generator[bytes, None, None]:
+        def open_at(start: int) -> Body:
+            nonlocal tag
+            if start and tag:
+                try:
+                    answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={start}-", IfMatch=tag)
+                    status = answer["ResponseMetadata"]["HTTPStatusCode"]
+                    return Body(start if status == 206 else 0, self._chunks(answer["Body"]), count)
+                except aws.ClientError as error:  # it changed, or ended: from the beginning
+                    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (412, 416):
+                        raise self._known(error) from error
+                except Exception as error:
+                    raise self._known(error) from error
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=key)
+            except Exception as error:
+                raise self._known(error) from error
+            tag = answer.get("ETag", "")
+            return Body(0, self._chunks(answer["Body"]), count)
+
+        return Remote(path, count, open_at)
+
+    def _chunks(self, body: Any) -> Generator[bytes, None, None]:
         try:
-            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
             with body:
                 yield from body.iter_chunks(CHUNK)
         except GeneratorExit:
@@ -100,17 +146,22 @@ class S3Source:
                 return not_found(self.uri, code)
             if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
                 return UnreachableError(f"{self.uri}: the store answers {status} {code}")
-            return StageError("SourceRejected", f"{self.uri}: {error}", "Check the URI and the region.", "spec.source")
+            return rejected(f"{self.uri}: {error}", "Check the URI and the region.")
         if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.CredentialRetrievalError):
             return forbidden(self.uri, f"no credentials: {error}")
         if isinstance(error, aws.ParamValidationError):
             return invalid(self.uri, str(error))
         if isinstance(error, aws.SSLError):
-            return StageError(
-                "SourceUntrusted",
-                f"{self.uri}: {error}",
-                "Give the store's certificate authority to the fetch container (AWS_CA_BUNDLE).",
-                "spec.source.uri",
-            )
+            return untrusted(self.uri, error)
         transport = (aws.BotoCoreError, urllib3.exceptions.HTTPError, OSError)
         return UnreachableError(f"{self.uri}: {error}") if isinstance(error, transport) else error
+
+
+def _refuse_redirects(response: Any = None, **_options: Any) -> None:
+    if response is not None and 300 <= response[0].status_code < 400 and response[0].status_code != 304:
+        target = shown(str(response[0].headers.get("Location")))
+        raise rejected(f"the store redirects to {target}", "Give the store's own address (AWS_ENDPOINT_URL).")
+
+
+def _check(request: Any, **_options: Any) -> None:
+    network.check_url(request.url)

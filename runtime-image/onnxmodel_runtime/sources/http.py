@@ -1,0 +1,42 @@
+"""http(s)://: a file on a web server."""
+
+from urllib.parse import urlsplit
+
+from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.sources import Remote, invalid, shown
+from onnxmodel_runtime.sources.web import Origin, Web, WebFile, environment, origin
+
+
+class HttpSource:
+    """A file on a web server. The environment's HTTP_AUTHORIZATION goes to the origin of `home` and to no other."""
+
+    loose = False
+
+    def __init__(self, uri: str, home: str = "") -> None:
+        parts = urlsplit(uri)
+        if not parts.hostname:
+            raise invalid(uri, "a host is expected")
+        if parts.username is not None or parts.password is not None:
+            raise invalid(uri, "credentials belong into spec.source.secretRef, not into the URI")
+        if parts.path.endswith("/") or not parts.path:
+            raise invalid(uri, "a folder cannot be listed over HTTP; give a file's URI, or use s3://, oci:// or pvc://")
+        self.uri = uri
+        home_parts = urlsplit(home or uri)
+        try:
+            # A model of another kind of source has credentials of its own; these are then for this file.
+            self._home = origin(home_parts if home_parts.scheme in ("http", "https") else parts)
+        except ValueError as error:  # a port that is no number
+            raise invalid(uri, str(error)) from error
+
+    @property
+    def resolved(self) -> str:
+        """The URI, without what a signed one holds."""
+        return shown(self.uri)
+
+    def list(self) -> "list[Remote]":
+        """The file; its size is known when it comes."""
+        web = Web(self.uri, self._authorization, schemes_bind=True)
+        return [Remote(MODEL_FILE, -1, WebFile(lambda headers: web.get(self.uri, headers), web).open)]
+
+    def _authorization(self, asked: Origin) -> str:
+        return environment("HTTP_AUTHORIZATION") if asked == self._home else ""

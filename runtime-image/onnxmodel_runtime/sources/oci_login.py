@@ -1,0 +1,91 @@
+"""How a registry lets us in: Basic, or a token from the place that its WWW-Authenticate header names.
+
+That place is chosen by whoever answers, so it gets the password only when it is the registry itself, a place known for
+that registry, one that the platform's list of hosts or the Secret's OCI_AUTH_HOST names; and by https, always.
+"""
+
+import base64
+import json
+import re
+from urllib.parse import urlencode, urlsplit
+
+from onnxmodel_runtime import network
+from onnxmodel_runtime.sources import forbidden, rejected
+from onnxmodel_runtime.sources.web import Origin, Web, environment, loopback, origin, read
+
+_KNOWN = {
+    "registry-1.docker.io": "auth.docker.io",
+    "registry.gitlab.com": "gitlab.com",
+    "registry.redhat.io": "registry.redhat.io",
+    "registry.suse.com": "scc.suse.com",
+}
+_TOKEN_BYTES = 1 << 20
+
+
+class Login:
+    """What is sent to one registry, and to it alone."""
+
+    def __init__(self, uri: str, base: str, repository: str, *, with_password: bool) -> None:
+        self.uri, self.repository = uri, repository
+        self._registry = origin(urlsplit(base))
+        self._basic = ""
+        user, password = environment("OCI_USERNAME"), environment("OCI_PASSWORD")
+        if with_password and (user or password):
+            self._basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._header = ""
+
+    def authorization(self, asked: Origin) -> str:
+        """The Authorization header for an origin."""
+        return self._header if asked == self._registry else ""
+
+    def answer(self, challenge: str) -> bool:
+        """Get ready for what the registry wants. False when nothing more can be said to it than was said."""
+        scheme, _, rest = challenge.partition(" ")
+        before = self._header
+        if scheme.lower() == "basic":
+            if self._basic and self._registry[0] != "https" and not loopback(self._registry[1]):
+                raise forbidden(self.uri, "the registry wants the password over plain http")
+            self._header = self._basic
+        elif scheme.lower() == "bearer":
+            self._header = self._token(dict(re.findall(r'([a-z_]+)="([^"]*)"', rest)))
+        return self._header not in ("", before)
+
+    def _token(self, fields: dict[str, str]) -> str:
+        realm = fields.get("realm", "")
+        parts = urlsplit(realm)
+        if not parts.hostname:
+            raise rejected(f"{self.uri}: the registry names no place for tokens", "Check the registry.")
+        place = origin(parts)
+        if place[0] != "https" and place != self._registry and not (loopback(place[1]) and loopback(self._registry[1])):
+            raise rejected(
+                f"{self.uri}: the registry has tokens made at {realm}, without https", "Use another registry."
+            )
+        basic = self._basic if self._trusted(place) else ""
+        if self._basic and not basic:
+            raise rejected(
+                f"{self.uri}: the registry sends us to {place[1]} with its password, which is another host",
+                f"If that is right, set OCI_AUTH_HOST to {place[1]} in the Secret that spec.source.secretRef names, or ask "
+                "the platform team to add it to settings.policy.sources.hosts.",
+            )
+        query = {"scope": fields.get("scope") or f"repository:{self.repository}:pull"}
+        if service := fields.get("service"):
+            query["service"] = service
+        web = Web(self.uri, lambda asked: basic if asked == place else "")
+        reply = web.get(f"{realm}{'&' if parts.query else '?'}{urlencode(query)}", redirects=0)
+        if reply.status in (400, 401, 403):
+            reply.response.close()
+            raise forbidden(self.uri, f"{place[1]} gives no token, it answers {reply.status}")
+        try:
+            data = json.loads(read(web.checked(reply), _TOKEN_BYTES))
+            token = data.get("token") or data.get("access_token")
+        except (ValueError, AttributeError, RecursionError):
+            token = None
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise rejected(f"{self.uri}: {place[1]} answers with something that is no token", "Check the registry.")
+        return f"Bearer {token}"
+
+    def _trusted(self, place: Origin) -> bool:
+        if place == self._registry:
+            return True
+        host = place[1]
+        return host in (_KNOWN.get(self._registry[1]), environment("OCI_AUTH_HOST").lower()) or network.listed(host)
