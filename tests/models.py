@@ -242,3 +242,11 @@ def save(made: Any, directory: Path, name: str = "model.onnx") -> Path:
     path = directory / name
     path.write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
     return path
+
+
+def answers(made: Any, inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """What ONNX's own reference says, as the framework that a model was exported from would."""
+    from onnx.reference import ReferenceEvaluator
+
+    found: list[np.ndarray[Any, Any]] = ReferenceEvaluator(made).run(None, inputs)
+    return found

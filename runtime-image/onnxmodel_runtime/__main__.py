@@ -5,7 +5,9 @@ Nothing here imports a heavy package; each stage's module does, in the process t
 
 import argparse
 import hashlib
+import importlib.util
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -22,8 +24,10 @@ from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     Candidate,
     ContractError,
+    ExitCode,
     Failure,
     FetchRequest,
+    Finding,
     OptimizeRequest,
     Outcome,
     ProbeRequest,
@@ -52,9 +56,15 @@ _TOLERANCE = Tolerance()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["run"]:
+        return _by_manifest(arguments[1:])
     if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
         return _job(arguments)
     options = _parser().parse_args(arguments)
+    if getattr(options, "manifest", None):
+        return _by_manifest(
+            [options.manifest, f"--model={options.model}", "--until=validate", f"--output={options.output}"]
+        )
     try:
         request = options.build(options)
     except (OSError, ValueError) as error:
@@ -66,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_report(outcome, Path(request.directory) / "report.json")
     if options.output == "json":
         print(dumps(outcome))
+    elif options.output == "sarif":
+        from onnxmodel_runtime import sarif
+
+        print(sarif.text(outcome, options.model))
     elif outcome.result is not None:
         from onnxmodel_runtime import tables
 
@@ -73,11 +87,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(outcome)
 
 
+def _by_manifest(arguments: list[str]) -> int:
+    """What an OnnxModel means is the operator's knowledge, which is another package: it runs these commands in turn."""
+    if importlib.util.find_spec("onnxmodel_operator") is None:
+        print("error: the operator is not installed here: pip install onnxmodel-operator[operator]", file=sys.stderr)
+        return ExitCode.REFUSED
+    return subprocess.call([sys.executable, "-m", "onnxmodel_operator.local", *arguments])
+
+
 def _job(arguments: list[str]) -> int:
     """The contract with the operator: a request in, an outcome in the termination message."""
     parser = argparse.ArgumentParser(prog="onnxmodel", description="Run a stage as a Job does.")
     parser.add_argument("command", choices=sorted(REQUESTS))
     parser.add_argument("--request", required=True, metavar="JSON")
+    parser.add_argument(
+        "--local", action="store_true", help="on a person's machine: local files and loopback may be read"
+    )
     options = parser.parse_args(arguments)
     try:
         request: Any = contract.loads(REQUESTS[options.command], options.request)
@@ -88,7 +113,7 @@ def _job(arguments: list[str]) -> int:
     else:
         if options.command == "serve":
             return _serve(request)
-        outcome = run(options.command, request)
+        outcome = run(options.command, request, local=options.local)
         if (path := report_path(request)) is not None:
             write_report(outcome, path)
         if isinstance(request, ValidateRequest) and outcome.result is not None:
@@ -105,6 +130,7 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
     started = time.monotonic()
     result: Result | None = None
     failure: Failure | None = None
+    findings: tuple[Finding, ...] = ()
     retry = False
     # The first process of a container ignores SIGTERM unless it says what to do then.
     previous = signal.signal(signal.SIGTERM, _stop)
@@ -122,7 +148,7 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
 
             result = isolate.run(command, request)
     except StageError as error:
-        failure, retry = error.failure, error.retry
+        failure, retry, findings = error.failure, error.retry, error.findings
     except _Stopped:
         failure, retry = Failure("Interrupted", f"{command} was asked to stop", "It runs again by itself."), True
     except Exception as error:
@@ -131,9 +157,13 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
         failure = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
     finally:
         signal.signal(signal.SIGTERM, previous)
+    if findings:
+        from onnxmodel_runtime import tables
+
+        print(f"\n{tables.findings(findings)}", file=sys.stderr)
     if failure is not None:
         print_failure(failure)
-    return Outcome(command, round(time.monotonic() - started, 3), result, failure, retry)
+    return Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
 
 
 class _Stopped(BaseException):
@@ -174,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         "there, try again; 1 a defect of onnxmodel. A Job passes its whole request as --request JSON.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", help="run all stages of an OnnxModel manifest here, without a cluster")
 
     fetch = _command(commands, "fetch", "copy a model into a directory, with its digests", _fetch_request)
     fetch.add_argument("uri", help="s3://bucket/key, https://…, or a local path; a folder ends in '/'")
@@ -185,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--opset-min", type=int, default=13, help="oldest opset to accept (13)")
     validate.add_argument("--dynamic-batch", choices=("Required", "Allowed"), default="Required")
     validate.add_argument("--mode", choices=("Enforce", "Warn"), default="Enforce")
+    validate.add_argument(
+        "--manifest", default="", metavar="YAML", help="an OnnxModel: its rules, golden data and signature hold"
+    )
 
     optimize = _command(commands, "optimize", "make variants and prove each against the original", _optimize_request)
     optimize.add_argument("model", help="the .onnx file")
@@ -232,7 +266,8 @@ def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.Arg
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=summary[0].upper() + summary[1:]
     )
-    parser.add_argument("--output", choices=("text", "json"), default="text")
+    formats = ("text", "json", "sarif") if name == "validate" else ("text", "json")
+    parser.add_argument("--output", choices=formats, default="text")
     parser.set_defaults(build=build)
     return parser
 

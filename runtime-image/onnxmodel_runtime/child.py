@@ -19,6 +19,7 @@ from onnxmodel_runtime import progress
 from onnxmodel_runtime.contract import REQUESTS, Result, dumps, loads
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, storage_error
 from onnxmodel_runtime.isolate import memory_limit
+from onnxmodel_runtime.sandbox import without_network
 
 _PR_SET_PDEATHSIG = 1
 
@@ -42,7 +43,8 @@ def main() -> None:
     try:
         tell({"result": json.loads(dumps(stage(command, request)))})
     except StageError as error:
-        tell({"failure": dataclasses.asdict(error.failure), "retry": error.retry})
+        findings = [dataclasses.asdict(finding) for finding in error.findings]
+        tell({"failure": dataclasses.asdict(error.failure), "retry": error.retry, "findings": findings})
     except Exception as error:
         traceback.print_exc()
         known = classify(error, step)
@@ -91,7 +93,8 @@ def stage(command: str, request: Any) -> Result:
 
 
 def sandbox(*, cpu_only: bool) -> None:
-    """Make this process the one that dies, without a core file on the node, and not outlive its parent."""
+    """Make this process the one that dies, without network or a core file on the node, and not outlive its parent."""
+    without_network()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

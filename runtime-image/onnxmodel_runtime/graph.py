@@ -1,4 +1,7 @@
-"""Reading a ModelProto: its facts, and walks that reach every node, in subgraphs and functions too."""
+"""Reading a ModelProto: its facts, and walks that reach every node, in subgraphs and functions too.
+
+The walks keep their own stack: how deep a model nests is the model's choice, and Python's stack is not its to spend.
+"""
 
 import math
 from collections.abc import Iterator
@@ -12,6 +15,8 @@ from onnxmodel_runtime.datatypes import BY_ONNX
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import NAME_CHARACTERS, clip
 
+STANDARD = ("", "ai.onnx")  # two names of the same domain
+EXTERNAL = onnx.TensorProto.EXTERNAL
 _INT64_MAX = 2**63 - 1  # Kubernetes stores no larger integer, and a file can claim any
 _NAMES = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
@@ -25,7 +30,7 @@ def facts(model: Any, path: Path, data_files: set[Path]) -> ModelFacts:
         opset=_int64(opset(model)),
         producer=clip(f"{model.producer_name} {model.producer_version}".strip(), 100),
         nodes=len(model.graph.node),
-        parameters=_int64(sum(math.prod(tensor.dims) for tensor in tensors(model))),
+        parameters=_int64(sum(elements(tensor.dims) for tensor in tensors(model))),
         inputs=tuple(describe(value) for value in inputs(model)),
         outputs=tuple(describe(value) for value in model.graph.output),
     )
@@ -33,7 +38,7 @@ def facts(model: Any, path: Path, data_files: set[Path]) -> ModelFacts:
 
 def opset(model: Any) -> int:
     """The version of the standard operators; 0 when the model imports none."""
-    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    return max((entry.version for entry in model.opset_import if entry.domain in STANDARD), default=0)
 
 
 def inputs(model: Any) -> list[Any]:
@@ -48,9 +53,17 @@ def describe(value: Any) -> Tensor:
     if kind != "tensor_type":
         return Tensor(clip(value.name, NAME_CHARACTERS), kind.removesuffix("_type").upper(), ())
     tensor = value.type.tensor_type
-    known = BY_ONNX.get(tensor.elem_type)
-    name = known.name if known else _NAMES.get(tensor.elem_type, "UNKNOWN")
-    return Tensor(clip(value.name, NAME_CHARACTERS), name, tuple(dimension(dim) for dim in tensor.shape.dim))
+    return Tensor(
+        clip(value.name, NAME_CHARACTERS),
+        type_name(tensor.elem_type),
+        tuple(dimension(dim) for dim in tensor.shape.dim),
+    )
+
+
+def type_name(number: int) -> str:
+    """An element type by the Open Inference Protocol's name, or ONNX's own."""
+    known = BY_ONNX.get(number)
+    return known.name if known else _NAMES.get(number, "UNKNOWN")
 
 
 def dimension(dim: Any) -> int:
@@ -58,55 +71,94 @@ def dimension(dim: Any) -> int:
     return _int64(dim.dim_value, -1) if dim.WhichOneof("value") == "dim_value" else -1
 
 
+def elements(dims: Any) -> int:
+    """The product of dimensions. Exact for whatever a file claims: Python's integers do not overflow."""
+    return math.prod(dims)
+
+
 def _int64(value: int, least: int = 0) -> int:
     return min(max(int(value), least), _INT64_MAX)
 
 
+def node_name(node: Any) -> str:
+    """What a person finds the node by: many exporters leave the name empty."""
+    return node.name or next((name for name in node.output if name), "") or node.op_type
+
+
+def opened(*roots: Any) -> Iterator[tuple[Any, int]]:
+    """Every graph (and function) below the roots, themselves included, each with how many lie around it."""
+    stack = [(root, 0) for root in reversed(roots)]
+    while stack:
+        graph, depth = stack.pop()
+        yield graph, depth
+        inner = [(subgraph, depth + 1) for node in graph.node for subgraph in subgraphs(node)]
+        inner += [(graph, depth + 1) for attribute in _defaults(graph) for graph in _of_attribute(attribute)]
+        stack.extend(reversed(inner))
+
+
+def graphs(model: Any) -> Iterator[tuple[Any, int]]:
+    """The same of a whole model: its graph, its functions, and all that is in them."""
+    return opened(model.graph, *model.functions)
+
+
 def nodes(model: Any) -> Iterator[Any]:
     """Every node: of the graph, of subgraphs in attributes, of functions."""
-    for graph in (model.graph, *model.functions):
-        yield from _nodes(graph)
+    for graph, _ in graphs(model):
+        yield from graph.node
 
 
 def tensors(model: Any) -> Iterator[Any]:
     """Every constant tensor: initializers, sparse ones and attributes, at any depth."""
-    for graph in (model.graph, *model.functions):
-        yield from _tensors(graph)
+    for graph, _ in graphs(model):
+        yield from getattr(graph, "initializer", ())
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            yield sparse.values
+            yield sparse.indices
+        for attribute in attributes(graph):
+            yield from _attribute_tensors(attribute)
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def attributes(graph: Any) -> Iterator[Any]:
+    """Attributes of a graph's own nodes, and the defaults of a function's."""
     for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for subgraph in _subgraphs(attribute):
-                yield from _nodes(subgraph)
+        yield from node.attribute
+    yield from _defaults(graph)
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    yield from getattr(graph, "initializer", ())
-    for sparse in getattr(graph, "sparse_initializer", ()):
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        yield from _attribute_tensors(node.attribute)
-    for attribute in getattr(graph, "attribute_proto", ()):
-        yield from _attribute_tensors([attribute])
+def subgraphs(node: Any) -> Iterator[Any]:
+    """The graphs that a node's attributes hold: branches, bodies."""
+    for attribute in node.attribute:
+        yield from _of_attribute(attribute)
 
 
-def _attribute_tensors(attributes: Any) -> Iterator[Any]:
-    for attribute in attributes:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-        for tensor in (*sparse, *attribute.sparse_tensors):
-            yield tensor.values
-            yield tensor.indices
-        for subgraph in _subgraphs(attribute):
-            yield from _tensors(subgraph)
+def external(tensor: Any) -> dict[str, str]:
+    """Where a tensor's data lies when that is another file; nothing otherwise."""
+    if tensor.data_location != EXTERNAL:
+        return {}
+    return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def _subgraphs(attribute: Any) -> Iterator[Any]:
+def external_files(model: Any, directory: Path) -> set[Path]:
+    """The files of external data; only after the check of external data found nothing."""
+    locations = {external(tensor).get("location") for tensor in tensors(model)}
+    return {directory / location for location in locations if location}
+
+
+def _defaults(graph: Any) -> Any:
+    return getattr(graph, "attribute_proto", ())
+
+
+def _attribute_tensors(attribute: Any) -> Iterator[Any]:
+    if attribute.HasField("t"):
+        yield attribute.t
+    yield from attribute.tensors
+    sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+    for tensor in (*sparse, *attribute.sparse_tensors):
+        yield tensor.values
+        yield tensor.indices
+
+
+def _of_attribute(attribute: Any) -> Iterator[Any]:
     if attribute.HasField("g"):
         yield attribute.g
     yield from attribute.graphs

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onnxmodel_runtime.contract import RESULTS, Result, dumps, load
+from onnxmodel_runtime.contract import RESULTS, Finding, Result, dumps, load
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
 
 CRASHES = {signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS}
@@ -43,7 +43,8 @@ def run(command: str, request: Any) -> Result:
     if report is not None and "result" in report:
         return load(RESULTS[command], report["result"])
     if report is not None and "failure" in report:
-        raise StageError(**report["failure"], retry=report["retry"])
+        findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
+        raise StageError(**report["failure"], retry=report["retry"], findings=findings)
     if stopped:
         raise StageError(
             "Interrupted", f"the container was asked to stop while {step}", "It runs again by itself.", retry=True

@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import checks, parity, probefile
+from onnxmodel_runtime import graph, parity, probefile
 from onnxmodel_runtime.contract import MODEL_FILE, PROBE_FILE, OptimizeRequest, OptimizeResult, Providers, Variant
 from onnxmodel_runtime.digests import check_digest, digest
 from onnxmodel_runtime.errors import StageError, runtime_message
@@ -48,7 +48,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     ort.set_seed(2)
     loaded = _load(path, request.providers, request.graph_level)
     _prove_original(loaded, request, signed, reference, sizes)
-    total = path.stat().st_size + sum(file.stat().st_size for file in checks.external_files(model, path.parent))
+    total = path.stat().st_size + sum(file.stat().st_size for file in graph.external_files(model, path.parent))
     variants = [
         Variant(ORIGINAL, str(path), digest(path), total, len(model.graph.node), request.graph_level),
     ]

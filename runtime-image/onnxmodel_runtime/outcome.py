@@ -103,6 +103,11 @@ def _fitted(outcome: Outcome) -> Outcome:
 
 def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
     yield outcome
+    if outcome.findings:
+        for keep, limit in ((40, 300), (20, 300), (10, 300), (5, 200), (3, 150), (1, 150)):
+            yield replace(outcome, findings=_fewer_findings(outcome.findings, keep, limit))
+        outcome = replace(outcome, findings=())
+        yield outcome
     if outcome.failure is not None:
         for limit in (400, 200, 100):
             failure = outcome.failure
@@ -112,9 +117,8 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
             )
     match outcome.result:
         case ValidateResult() as result:
-            for keep in (20, 10, 5, 2):
-                kept = tuple(replace(finding, message=clip(finding.message, 300)) for finding in result.findings[:keep])
-                yield replace(outcome, result=replace(result, findings=kept))
+            for keep, limit in ((40, 300), (20, 300), (10, 300), (5, 200), (2, 200)):
+                yield replace(outcome, result=replace(result, findings=_fewer_findings(result.findings, keep, limit)))
             for keep, limit in ((100, 200), (50, 200), (20, 200), (5, 200), (5, 60), (2, 40)):
                 yield replace(outcome, result=_fewer_tensors(result, keep, limit))
         case OptimizeResult() as result:
@@ -139,7 +143,19 @@ def _fewer_tensors(result: ValidateResult, keep: int, limit: int) -> ValidateRes
         ),
         findings=(*(_shorter_finding(finding, min(limit, 150)) for finding in result.findings[:2]), note),
         uri=clip(result.uri, 10 * limit),
+        signer=clip(result.signer, limit),
+        golden=result.golden
+        and replace(result.golden, output=clip(result.golden.output, limit), note=clip(result.golden.note, limit)),
     )
+
+
+def _fewer_findings(findings: tuple[Finding, ...], keep: int, limit: int) -> tuple[Finding, ...]:
+    """The worst come first. What is left out is said, so that nobody takes these for all."""
+    kept = tuple(_shorter_finding(finding, limit) for finding in findings[:keep])
+    if len(kept) == len(findings):
+        return kept
+    message = f"{len(findings) - len(kept)} further findings are in the report beside the model and in the log"
+    return (*kept, Finding("ONNX-REPORT", "warning", "model", message, ""))
 
 
 def _shorter_tensor(tensor: Tensor, limit: int) -> Tensor:

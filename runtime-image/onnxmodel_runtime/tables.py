@@ -1,5 +1,6 @@
 """Results as text for people."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from onnxmodel_runtime.contract import (
@@ -13,6 +14,8 @@ from onnxmodel_runtime.contract import (
     ValidateResult,
 )
 from onnxmodel_runtime.errors import size
+
+SEVERITIES = ("error", "warning", "info")
 
 
 def text(result: Result) -> str:
@@ -48,8 +51,24 @@ def _validate(result: ValidateResult) -> str:
         *(("input", _tensor(tensor)) for tensor in model.inputs),
         *(("output", _tensor(tensor)) for tensor in model.outputs),
     ]
-    findings = "\n\n".join(_finding(finding) for finding in result.findings) or "no findings"
-    return f"{table(facts)}\n\n{findings}"
+    if result.uri:
+        facts.insert(0, ("source", result.uri))
+    if result.signer:
+        facts.insert(1, ("signed by", result.signer))
+    if (golden := result.golden) is not None:
+        judged = "passed" if golden.passed else "FAILED"
+        numbers = f"largest difference {golden.max_absolute:g}, cosine {golden.cosine:g}"
+        facts.append(("golden data", f"{judged}, {numbers} at output {golden.output}"))
+    return f"{table(facts)}\n\n{findings(result.findings)}"
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """Findings, the worst first, and how many there are of each severity."""
+    if not found:
+        return "no findings"
+    counts = Counter(finding.severity for finding in found)
+    total = ", ".join(f"{counts[name]} {name if name == 'info' else f'{name}s'}" for name in SEVERITIES if counts[name])
+    return "\n\n".join([*(_finding(finding) for finding in found), total])
 
 
 def _tensor(tensor: Tensor) -> str:
@@ -57,7 +76,12 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    return f"{finding.severity.upper()} {finding.id}  {finding.message}\n  fix: {finding.fix}"
+    lines = [f"{finding.severity.upper()} {finding.id}  {finding.message}"]
+    if finding.target and finding.target not in finding.message:
+        lines.append(f"  at: {finding.target}")
+    if finding.fix:
+        lines.append(f"  fix: {finding.fix}")
+    return "\n".join(lines)
 
 
 def _optimize(result: OptimizeResult) -> str:

@@ -1,76 +1,121 @@
 """Judge a model: from the first bytes to one real inference, cheap questions first.
 
-Everything here parses untrusted input with native code and runs in the child process of isolate.py.
+Everything here parses untrusted input with native code and runs in the child process of isolate.py. Our own walks come
+before native code: what they refuse is never given to it. All other questions are asked whatever was found before, so that
+a person sees every problem at once.
 """
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
-from onnxmodel_runtime import checks, graph
-from onnxmodel_runtime.contract import Finding, ModelFacts, Providers, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime import checks, golden, graph
+from onnxmodel_runtime.checks import (
+    bounds,
+    external,
+    file,
+    interface,
+    memory,
+    operators,
+    run,
+    structure,
+    tensors,
+    weights,
+)
+from onnxmodel_runtime.contract import Finding, ModelFacts, Parity, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
-from onnxmodel_runtime.errors import StageError, clip, runtime_message, words
+from onnxmodel_runtime.errors import StageError, clip, words
 from onnxmodel_runtime.fetch import read_source
-from onnxmodel_runtime.inputs import generate, signature
 from onnxmodel_runtime.progress import log, step
-from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.tables import SEVERITIES
 
 _MANY_ROWS = 3
+_MOST_OF_A_KIND = 50  # findings of one check: a model can have as many as tensors
+# Errors of these say nothing about whether native code gets along with the model.
+_HARMLESS = {checks.OPSET_LOW.id}
+
+
+class _Findings(list[Finding]):
+    """What was found so far."""
+
+    def note(self, found: Iterable[Finding]) -> bool:
+        """Keep findings; whether native code may go on with the model."""
+        sound = True
+        counts = Counter(finding.id for finding in self)
+        for finding in found:
+            sound &= finding.severity != "error" or finding.id in _HARMLESS
+            counts[finding.id] += 1
+            if finding in self or counts[finding.id] > _MOST_OF_A_KIND:
+                continue
+            self.append(finding)
+            log(f"{finding.severity} {finding.id} {finding.target}: {finding.message}")
+        return sound
+
+    def refuse(self) -> None:
+        """Raise StageError for the first error, with all findings; nothing when there is none."""
+        errors = [finding for finding in self if finding.severity == "error"]
+        if not errors:
+            return
+        first, more = errors[0], [finding.id for finding in errors[1:]]
+        further = f" ({len(more)} further: {', '.join(more[:5])}{' …' if len(more) > 5 else ''})" if more else ""
+        check = checks.CHECKS[first.id]
+        raise StageError(
+            check.reason, clip(first.message, 600) + further, first.fix, check.field, findings=self.ordered()
+        )
+
+    def ordered(self) -> tuple[Finding, ...]:
+        """The worst first."""
+        return tuple(sorted(self, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def validate(request: ValidateRequest) -> ValidateResult:
     """The model's facts and what was found. Raises StageError for the first error when the request says Enforce."""
     directory = Path(request.directory).absolute()
     path = directory / request.file
-    model = _read(path, directory, request.sha256.lower())
-    findings: list[Finding] = []
-
-    def note(found: Iterable[Finding]) -> bool:
-        """Keep findings; whether none of them is an error."""
-        fresh = list(found)
-        findings.extend(fresh)
-        for finding in fresh:
-            log(f"{finding.severity} {finding.id} {finding.target}: {finding.message}")
-        return not any(finding.severity == "error" for finding in fresh)
-
-    step("reading the model's versions")
-    loadable = note(checks.versions(model, request, *supported()))
-    step("running the ONNX checker")
-    loadable &= note(_checker(path))
-    step("inferring shapes")
-    inferred = _inferred(model)
-    if isinstance(inferred, Finding):
-        loadable &= note([inferred])
-    else:
-        model = inferred
-    facts = graph.facts(model, path, checks.external_files(model, directory))
-    step("comparing inputs and outputs")
-    servable = note(checks.datatypes(facts.inputs, facts.outputs))
-    if request.dynamic_batch == "Required":
-        servable &= note(checks.batch_axes(facts.inputs, facts.outputs, _known_rank(model)))
-    note(checks.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs))
-    note(checks.contract(checks.CONTRACT_OUTPUT, request.outputs, facts.outputs))
-    note(checks.reproducible(model))
-    if loadable:
-        note(_run(path, model, facts, servable and request.dynamic_batch == "Required"))
+    findings = _Findings()
+    signer = _trusted(request, path)
+    model = _read(path, findings)
+    step("looking for external data")
+    reachable = findings.note(external.external_data(model, directory, path))
+    sound = _walk(model, request, findings) and reachable
+    if sound:
+        step("running the ONNX checker")
+        sound = findings.note(_checker(path))
+        step("inferring shapes")
+        inferred = _inferred(model)
+        if isinstance(inferred, Finding):
+            sound = findings.note([inferred]) and sound
+        else:
+            model = inferred
+            sound = findings.note(memory.static_outputs(model)) and sound
+    if not reachable:
+        findings.refuse()  # in any mode: every stage after this one would read what lies outside
+    facts = graph.facts(model, path, graph.external_files(model, directory))
+    servable = _interface(model, facts, request, findings)
+    if not any(finding.id == checks.TENSOR.id for finding in findings):
+        step("reading the weights")
+        findings.note(weights.weights(model, directory))
+        findings.note(weights.repeated(model, directory))
+    parity = _run(path, model, facts, request, findings, servable) if sound else None
     if request.mode == "Enforce":
-        _refuse(findings)
-    uri = str(read_source(directory).get("uri", ""))
-    return ValidateResult(facts, tuple(sorted(findings, key=lambda finding: finding.severity)), uri)
+        findings.refuse()
+    source = read_source(directory)
+    uri = str(source.get("resolved") or source.get("uri") or "")
+    return ValidateResult(facts, findings.ordered(), uri, signer, parity)
 
 
-def _read(path: Path, directory: Path, pin: str) -> Any:
-    """The model without its external data. What fails here leaves nothing to report on, in any mode."""
+def _trusted(request: ValidateRequest, path: Path) -> str:
+    """The bytes are those that were pinned and signed, before anything looks into them. Returns the signer."""
     step("looking at the file")
+    pin = request.sha256.lower()
     if pin and path.is_file() and (actual := digest(path)) != pin:
         raise StageError(
             "DigestMismatch",
@@ -78,30 +123,90 @@ def _read(path: Path, directory: Path, pin: str) -> Any:
             "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
             "spec.source.sha256",
         )
-    _refuse(checks.file_kind(path))
+    if request.signature is None:
+        return ""
+    from onnxmodel_runtime.signing import verify
+
+    return verify(request)
+
+
+def _read(path: Path, findings: _Findings) -> Any:
+    """The model without its external data. What fails here leaves nothing to report on, in any mode."""
+    if findings.note(file.file_kind(path)):
+        findings.note(file.file_size(path))
+    findings.refuse()
     step("decoding the protobuf")
     try:
         model = onnx.load_model(path, load_external_data=False)
     except DecodeError as error:
-        _refuse([checks.undecodable(path, str(error))])
+        findings.note([file.undecodable(path, str(error))])
+        findings.refuse()
         raise AssertionError("unreachable") from error
-    _refuse(checks.has_graph(model, path))
-    step("looking for external data")
-    _refuse(checks.external_data(model, directory))
+    findings.note(file.has_graph(model, path))
+    findings.note(file.names_are_text(model, path))
+    findings.refuse()
     return model
 
 
-def _checker(path: Path) -> Iterable[Finding]:
+def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
+    """What our own walks see, which no model can harm. Whether native code may follow."""
+    step("measuring the graph")
+    bounded = findings.note(bounds.amounts(model, request.max_nodes, request.max_depth))
+    sound = findings.note(interface.versions(model, request, *supported())) and bounded
+    if not bounded:
+        return False  # further walks would take as long as the model likes
+    sound = findings.note(bounds.attribute_sizes(model)) and sound
+    sound = findings.note(tensors.tensor_sizes(model)) and sound
+    step("following the graph's edges")
+    finite = findings.note(structure.recursion(model))
+    if finite:
+        finite = findings.note(bounds.functions(model, request.max_nodes, request.max_depth))
+    sound = findings.note(structure.duplicates(model)) and sound and finite
+    sound = findings.note(structure.cycles(model)) and sound
+    step("comparing operators with what serves")
+    sound = findings.note(operators.domains(model, request.domains)) and sound
+    sound = findings.note(operators.precompiled(model)) and sound
+    findings.note(operators.providers(model, request))
+    findings.note(operators.reproducible(model))
+    findings.note(weights.unused(model))
+    return sound
+
+
+def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings) -> bool:
+    """Inputs and outputs. Whether requests can be batched, as far as the signature says."""
+    step("comparing inputs and outputs")
+    servable = findings.note(interface.datatypes(facts.inputs, facts.outputs))
+    if request.dynamic_batch == "Required":
+        servable &= findings.note(interface.batch_axes(facts.inputs, facts.outputs, _known_rank(model)))
+    findings.note(interface.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs))
+    findings.note(interface.contract(checks.CONTRACT_OUTPUT, request.outputs, facts.outputs))
+    return servable and request.dynamic_batch == "Required"
+
+
+def _run(
+    path: Path, model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings, batched: bool
+) -> Parity | None:
+    """Load it, run it, compare it with the golden data."""
+    session = run.load(path, model)
+    if isinstance(session, Finding):
+        findings.note([session])
+        return None
+    largest = (request.max_batch_size,) if request.max_batch_size > 1 else ()
+    batches = tuple(sorted({1, _MANY_ROWS, *largest})) if batched else (1,)
+    findings.note(run.run(session, model, facts.outputs, batches))
+    if request.golden is None:
+        return None
+    parity, found = golden.judge(session, request, facts.inputs, facts.outputs)
+    findings.note(found)
+    return parity
+
+
+def _checker(path: Path) -> Iterator[Finding]:
     try:
         # By path: then the checker sees external data, and models above protobuf's 2 GiB.
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
-        yield checks.CHECKER.error(
-            _node_name(words(error)),
-            f"the ONNX checker refuses the model: {words(error)}",
-            "Export the model again with a current exporter; the message names the node or tensor that breaks the "
-            "specification.",
-        )
+        yield checks.CHECKER.error(_node_name(words(error)), f"the ONNX checker refuses the model: {words(error)}")
 
 
 def _inferred(model: Any) -> Any | Finding:
@@ -109,12 +214,7 @@ def _inferred(model: Any) -> Any | Finding:
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        return checks.SHAPES.error(
-            _node_name(words(error)),
-            f"shapes do not fit together: {words(error)}",
-            "Look at the node that the message names; give its inputs explicit shapes, and check the dynamic axes of "
-            "the export.",
-        )
+        return checks.SHAPES.error(_node_name(words(error)), f"shapes do not fit together: {words(error)}")
 
 
 def _node_name(message: str) -> str:
@@ -125,95 +225,6 @@ def _node_name(message: str) -> str:
 def _known_rank(model: Any) -> set[str]:
     values = (*model.graph.input, *model.graph.output)
     return {value.name for value in values if value.type.tensor_type.HasField("shape")}
-
-
-def _run(path: Path, model: Any, facts: ModelFacts, several: bool) -> Iterable[Finding]:
-    """A session and a run: the only proof that this ONNX Runtime has a kernel for each node."""
-    step("creating an ONNX Runtime session")
-    try:
-        session = open_session(path, Providers()).session
-    except StageError:
-        raise
-    except Exception as error:
-        yield _session_finding(model, runtime_message(error))
-        return
-    signed = signature(model)
-    for batch in signed.batch_sizes((1, _MANY_ROWS) if several else (1,)):
-        step(f"running the model at batch size {batch}")
-        try:
-            answers = session.run(None, generate(signed, batch))
-        except StageError:
-            return  # a datatype without inputs is a finding already
-        except Exception as error:
-            yield _run_finding(batch, runtime_message(error), several and batch > 1)
-            return
-        yield from _judge(facts.outputs, answers, batch if several else 0)
-
-
-def _session_finding(model: Any, message: str) -> Finding:
-    if unknown := re.search(r"(?:([\w.]+):)?(\w+)\(-?\d+\) is not a registered function/op", message):
-        domain, operator = unknown.groups()
-        names = [node.name or node.output[0] for node in graph.nodes(model) if node.op_type == operator]
-        return checks.OPERATOR.error(
-            names[0] if names else operator,
-            f"ONNX Runtime {ort.__version__} does not know the operator {operator} of domain {domain or 'ai.onnx'} at this "
-            f"opset; nodes: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
-            "Export with another opset, or replace the operator by standard ones; libraries of custom operators are not "
-            "loaded.",
-        )
-    if no_kernel := re.search(r"Could not find an implementation for (\S+) node with name '([^']*)'", message):
-        operator, name = no_kernel.groups()
-        return checks.OPERATOR.error(
-            name or operator,
-            f"ONNX Runtime {ort.__version__} has no CPU kernel for {operator}, node {name or '(unnamed)'}: the operator "
-            "exists, not for these datatypes or this opset",
-            "Export with another opset, or cast the node's inputs to FP32.",
-        )
-    return checks.SESSION.error(
-        "session",
-        f"ONNX Runtime {ort.__version__} cannot load the model: {message}",
-        "The message names the node or tensor; export the model again, or simplify that part of it.",
-    )
-
-
-def _run_finding(batch: int, message: str, ran_with_one: bool) -> Finding:
-    if ran_with_one:
-        return checks.BATCH.error(
-            "graph",
-            f"the model runs with one row and fails with {batch}, although its batch axis is dynamic: {message}",
-            "A Reshape or constant in the model holds the batch size of the export: use -1 or the input's shape there.",
-        )
-    return checks.RUN.error(
-        "run",
-        f"the model fails with inputs made from its signature: {message}",
-        "Run it with ONNX Runtime at home; the message names the node. Dynamic axes may hide a size that must hold.",
-    )
-
-
-def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int) -> Iterable[Finding]:
-    for output, answer in zip(outputs, answers, strict=True):
-        if rows and isinstance(answer, np.ndarray) and (answer.ndim == 0 or answer.shape[0] != rows):
-            yield checks.BATCH.error(
-                output.name,
-                f"output {output.name!r} has the shape {list(answer.shape)} for {rows} rows of input",
-                "Every output needs one row per row of input: check what reduces or reshapes the first axis.",
-            )
-        if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not np.isfinite(answer).all():
-            yield checks.RUN.warning(
-                output.name,
-                f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature",
-                "Compare with the original framework; a mask or a logarithm of zero may be behind it.",
-            )
-
-
-def _refuse(findings: Iterable[Finding]) -> None:
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if not errors:
-        return
-    first, more = errors[0], [finding.id for finding in errors[1:]]
-    further = f" ({len(more)} further: {', '.join(more[:5])}{' …' if len(more) > 5 else ''})" if more else ""
-    check = checks.CHECKS[first.id]
-    raise StageError(check.reason, clip(first.message, 600) + further, first.fix, check.field)
 
 
 @cache

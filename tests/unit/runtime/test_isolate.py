@@ -1,6 +1,7 @@
 """Whatever a model does to the process that parses it, the end is a result."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -11,7 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import isolate
 from onnxmodel_runtime.child import classify
@@ -29,6 +32,7 @@ from onnxmodel_runtime.contract import (
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from tests import models
+from tests.unit.runtime.source_support import HERE
 
 
 def job(command: str, request: object, log: Path, limit: Callable[[], None] | None = None) -> "subprocess.Popen[str]":
@@ -55,6 +59,20 @@ def test_a_failure_comes_back(tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
         isolate.run("validate", ValidateRequest(str(tmp_path)))
     assert caught.value.failure.reason == "NotOnnx"
+
+
+def test_all_findings_of_a_refused_model_come_back_and_reach_the_outcome(tmp_path: Path) -> None:
+    models.save(models.mlp(batch=1, opset=12), tmp_path / "model")
+    log = tmp_path / "termination"
+    process = job("validate", ValidateRequest(str(tmp_path / "model")), log)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.REFUSED, output
+    expected = ["ONNX-OPSET-LOW", "ONNX-BATCH", "ONNX-BATCH"]
+    assert [finding.id for finding in decode(log.read_text()).findings] == expected
+    report = json.loads((tmp_path / "model.validate.json").read_text())
+    assert [finding["id"] for finding in report["findings"]] == expected
+    assert "ERROR ONNX-OPSET-LOW" in output
+    assert "3 errors" in output
 
 
 def test_a_native_crash_is_refused_and_names_the_step(tmp_path: Path) -> None:
@@ -96,9 +114,16 @@ def test_a_damaged_model_is_refused_wherever_that_shows(tmp_path: Path, damage: 
         assert caught.value.failure.reason in ("ModelCorrupt", "SessionFailed")
 
 
-def test_memory_that_runs_out_is_refused(tmp_path: Path) -> None:
-    """A real allocation of 8 GiB, under a limit of 3."""
-    models.save(models.eats_memory(), tmp_path)
+@pytest.mark.parametrize("hidden", [False, True], ids=["seen", "hidden"])
+def test_memory_that_runs_out_is_refused(tmp_path: Path, hidden: bool) -> None:
+    """8 GiB under a limit of 3: found where the shapes show it, and a real allocation where they do not."""
+    made = models.eats_memory()
+    if hidden:
+        shape = made.graph.initializer[0]
+        shape.CopyFrom(numpy_helper.from_array(np.array([2**31], np.float64), shape.name))
+        made.graph.node[0].input[0] = "computed"
+        made.graph.node.insert(0, helper.make_node("Cast", ["shape"], ["computed"], to=TensorProto.INT64))
+    models.save(made, tmp_path)
     log = tmp_path / "termination"
 
     def limit() -> None:
@@ -110,7 +135,9 @@ def test_memory_that_runs_out_is_refused(tmp_path: Path) -> None:
     outcome = decode(log.read_text())
     assert outcome.failure is not None
     assert outcome.failure.reason == "OutOfMemory"
-    assert "while" in outcome.failure.message
+    assert (
+        "while" if hidden else "node 'large' (ConstantOfShape) makes a tensor of 8.0 GiB"
+    ) in outcome.failure.message
 
 
 def test_a_stopped_container_stops_its_child_and_runs_again(tmp_path: Path) -> None:
@@ -138,7 +165,9 @@ def test_a_stopped_container_stops_its_child_and_runs_again(tmp_path: Path) -> N
 def test_a_stopped_fetch_leaves_nothing_and_runs_again(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the request and never answers
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}/m.onnx"
-        process = job("fetch", FetchRequest(uri, str(tmp_path / "model")), tmp_path / "termination")
+        request = FetchRequest(uri, str(tmp_path / "model"), policy=HERE)
+        process = job("fetch", request, tmp_path / "termination")
+        silent.settimeout(20)
         connection, _ = silent.accept()
         with connection:
             connection.recv(1)

@@ -1,0 +1,87 @@
+"""Weights in other files: they lie beside the model, whole, as files of their own. Nothing else of the machine is read."""
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from onnxmodel_runtime import graph
+from onnxmodel_runtime.checks import EXTERNAL
+from onnxmodel_runtime.checks.tensors import required_bytes
+from onnxmodel_runtime.contract import GOLDEN_FILE, GOLDEN_FOLDER, SIGNATURE_FILE, SOURCE_FILE, Finding
+
+_KEYS = {"location", "offset", "length", "checksum", "basepath"}
+_NOT_WEIGHTS = {SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER}
+_NUMBER = re.compile(r"[0-9]{1,19}")
+_MOST = 100  # problems that are told: a model can have as many as tensors
+
+
+def external_data(model: Any, directory: Path, model_file: Path) -> Iterator[Finding]:
+    """Every tensor whose data is elsewhere, each kind of problem once for each file."""
+    seen: set[str] = set()
+    for tensor in graph.tensors(model):
+        if tensor.data_location != graph.EXTERNAL:
+            if tensor.external_data:
+                problem = "it names external data, and says that its data is in the model"
+            else:
+                continue
+        else:
+            problem = _problem(tensor, directory, model_file)
+        if problem and problem not in seen and len(seen) < _MOST:
+            seen.add(problem)
+            yield EXTERNAL.error(tensor.name, f"tensor {tensor.name!r}: {problem}")
+
+
+def _problem(tensor: Any, directory: Path, model_file: Path) -> str:
+    keys = [entry.key for entry in tensor.external_data]
+    entries = graph.external(tensor)
+    if unknown := sorted(set(keys) - _KEYS):
+        # Keys that a reader stores as attributes of its own object have been used to change that object.
+        return f"unknown entry {unknown[0]!r} in its external data"
+    if len(set(keys)) < len(keys):
+        return "an entry of its external data is there twice: two readers can read two things"
+    location = entries.get("location", "")
+    if problem := _location_problem(location, directory, model_file):
+        return problem
+    return _extent_problem(tensor, entries, directory / location)
+
+
+def _location_problem(location: str, directory: Path, model_file: Path) -> str:
+    path = PurePosixPath(location.replace("\\", "/"))
+    if not location.strip("./\\ ") or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        return f"its data lies outside of the model's folder: {location!r}"
+    if "\0" in location or "\\" in location:
+        return f"its data file has a name that is no name of a file: {location!r}"
+    if path.parts[0] in _NOT_WEIGHTS:
+        return f"its data file {location!r} is not one of the model's"
+    # From the outside in: a link above is as good as a link.
+    for part in (*reversed(path.parents[:-1]), path):
+        try:
+            found = (directory / part).lstat()
+        except (OSError, ValueError):
+            return f"its data file {location!r} is missing"
+        if stat.S_ISLNK(found.st_mode):
+            return f"its data file {location!r} is missing: there is a symbolic link, which may lead anywhere"
+    if not stat.S_ISREG(found.st_mode):
+        return f"its data file {location!r} is a folder, a pipe or a device"
+    if found.st_nlink > 1:
+        return f"its data file {location!r} is a hard link: the same file is somewhere else too"
+    if model_file.exists() and (directory / path).samefile(model_file):
+        return f"its data file {location!r} is the model itself"
+    return ""
+
+
+def _extent_problem(tensor: Any, entries: dict[str, str], file: Path) -> str:
+    written = {key: entries.get(key, "0") for key in ("offset", "length")}
+    if not all(_NUMBER.fullmatch(value) for value in written.values()):
+        return "offset and length of its data are no numbers"
+    offset, length, available = int(written["offset"]), int(written["length"]), file.stat().st_size
+    needed = required_bytes(tensor)
+    if "length" not in entries:
+        length = needed or 0
+    if offset + length > available:
+        return f"its data ends at byte {offset + length} of {file.name!r}, which has {available}"
+    if needed is not None and length != needed:
+        return f"its dimensions ask for {needed} bytes, and {length} are named"
+    return ""

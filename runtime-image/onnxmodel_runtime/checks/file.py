@@ -1,0 +1,133 @@
+"""Is it a model at all? Answered before, or instead of, the protobuf parser."""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onnxmodel_runtime import graph
+from onnxmodel_runtime.checks import CORRUPT, DEPTH, FILE, FILE_SIZE
+from onnxmodel_runtime.checks.memory import available
+from onnxmodel_runtime.checks.wire import NESTING, nesting
+from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.errors import size
+
+_PROTOBUF_BYTES = 2**31 - 1
+
+# What people upload instead of a model, by its first bytes.
+_LOOKS_LIKE = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file that it points to", "Run git lfs pull, then upload."),
+    (
+        b"<!doctype html",
+        "an HTML page, often a login or an error page",
+        "Check the URI in a browser: use the raw file.",
+    ),
+    (b"<html", "an HTML page, often a login or an error page", "Check the URI in a browser: use the raw file."),
+    (b"<?xml", "an XML document, often a store's error message", "Open it: the store says there what it refuses."),
+    (b"{", "a JSON document, often an error message", "Open it: the server says there what it refuses."),
+    (b"pk\x03\x04", "a zip archive, as PyTorch's .pt and Keras's .keras are", "Export the model to ONNX, unpacked."),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it: the .onnx file itself is expected."),
+    (b"\x89hdf", "an HDF5 file, as Keras's .h5 is", "Export the model to ONNX, for example with tf2onnx."),
+    (b"gguf", "a GGUF file of llama.cpp", "Export the model to ONNX, for example with optimum."),
+    (b"\x80\x02", "a Python pickle, as older PyTorch checkpoints are", "Export the model to ONNX."),
+    (b"\x80\x04", "a Python pickle", "Export the model to ONNX."),
+    (b"\x7felf", "a program or library of Linux", "Upload the .onnx file that the exporter wrote."),
+)
+
+
+def file_kind(path: Path) -> Iterator[Finding]:
+    """Answered from the kind of file and its first bytes: nothing is parsed."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        yield FILE.error(path.name, f"{path.name} is a link, a folder or a device, and no file of its own")
+        return
+    if not path.is_file():
+        yield FILE.error(path.name, f"there is no file {path.name}", "Upload the model.")
+        return
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        yield FILE.error(path.name, "the file is empty", "Upload it again; its export or upload was cut short.")
+        return
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for magic, what, fix in _LOOKS_LIKE:
+        if start.startswith(magic):
+            yield FILE.error(path.name, f"the file is {what}", fix)
+            return
+    if head[4:8] == b"ORTM":
+        yield FILE.error(path.name, "the file is in ONNX Runtime's .ort format", "Give the .onnx file it was made of.")
+    elif head[257:262] == b"ustar":
+        yield FILE.error(path.name, "the file is a tar archive", "Unpack it: the .onnx file itself is expected.")
+
+
+def file_size(path: Path) -> Iterator[Finding]:
+    """A parser that is given too much ends in a way that says nothing; this says it first."""
+    count, limit = path.stat().st_size, available()
+    if count > _PROTOBUF_BYTES:
+        yield FILE_SIZE.error(path.name, f"the file has {size(count)}, and protobuf reads no more than 2 GiB")
+    elif limit and count > limit:
+        yield FILE_SIZE.error(
+            path.name,
+            f"the file has {size(count)}, and there are {size(limit)} of memory to read it",
+            "Give the stage more memory, or save the weights in a file beside it.",
+        )
+
+
+def undecodable(path: Path, detail: str) -> Finding:
+    """The protobuf parser gave up. A model begins with its IR version, so a file that does not is something else."""
+    with path.open("rb") as file:
+        head = file.read(1)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            deep = nesting(content) > NESTING
+    if deep:
+        return DEPTH.error(
+            path.name, f"messages lie within each other more than {NESTING} deep, which protobuf refuses to read"
+        )
+    if head in (b"\x08", b"\x12", b"\x3a"):
+        return CORRUPT.error(
+            path.name,
+            f"the file begins as a model does and cannot be decoded: it is cut short or damaged ({detail})",
+            f"Upload it again ({size(path.stat().st_size)} are here) and compare its sha256 with the original's.",
+        )
+    return FILE.error(path.name, f"the file is no ONNX model: {detail}")
+
+
+def names_are_text(model: Any, path: Path) -> Iterator[Finding]:
+    """Protobuf gives bytes for a string that is no UTF-8, and whoever expects text fails somewhere else."""
+    for text in _strings(model):
+        if isinstance(text, bytes):
+            yield CORRUPT.error(path.name, f"the model has a name that is no text: {text[:40]!r}")
+            return
+
+
+def _strings(model: Any) -> Iterator[Any]:
+    yield from (model.producer_name, model.producer_version, model.domain)
+    yield from (entry.domain for entry in model.opset_import)
+    for function in model.functions:
+        yield from (function.name, function.domain, function.overload, *function.input, *function.output)
+    for body, _ in graph.graphs(model):
+        yield body.name
+        for value in (*getattr(body, "value_info", ()), *_values(body)):
+            yield value.name
+            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+        for node in body.node:
+            yield from (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+    for tensor in graph.tensors(model):
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+
+
+def _values(body: Any) -> Iterator[Any]:
+    """Inputs and outputs of a graph; a function's are names alone."""
+    return (value for value in (*body.input, *body.output) if not isinstance(value, str | bytes))
+
+
+def has_graph(model: Any, path: Path) -> Iterator[Finding]:
+    """Protobuf accepts a message cut at a field's end, and random bytes now and then."""
+    if model.ir_version <= 0:
+        yield FILE.error(
+            path.name, "the file has no IR version: it is no ONNX model", "Upload the exporter's .onnx file."
+        )
+    elif not model.graph.output:
+        yield CORRUPT.error(path.name, "the model has no graph with an output", "Export it again; it may be cut short.")

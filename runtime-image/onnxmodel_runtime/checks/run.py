@@ -1,0 +1,97 @@
+"""A session and a run: the only proof that this ONNX Runtime has a kernel for each node."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from onnxmodel_runtime import graph
+from onnxmodel_runtime.checks import BATCH, OPERATOR, RUN, SESSION
+from onnxmodel_runtime.contract import Finding, Providers, Tensor
+from onnxmodel_runtime.errors import StageError, runtime_message
+from onnxmodel_runtime.inputs import generate, signature
+from onnxmodel_runtime.progress import step
+from onnxmodel_runtime.session import open_session
+
+
+def load(path: Path, model: Any) -> ort.InferenceSession | Finding:
+    """The model on the CPU, which every image has, or why it cannot be loaded."""
+    step("creating an ONNX Runtime session")
+    try:
+        return open_session(path, Providers()).session
+    except StageError:
+        raise
+    except Exception as error:
+        return _session_finding(model, runtime_message(error))
+
+
+def run(
+    session: ort.InferenceSession, model: Any, outputs: tuple[Tensor, ...], batches: tuple[int, ...]
+) -> Iterator[Finding]:
+    """Inferences with inputs made from the signature. batches: several sizes only where the batch axis is dynamic."""
+    several = len(batches) > 1
+    signed = signature(model)
+    for batch in signed.batch_sizes(batches):
+        step(f"running the model at batch size {batch}")
+        try:
+            answers = session.run(None, generate(signed, batch))
+        except StageError:
+            return  # a datatype without inputs is a finding already
+        except Exception as error:
+            yield _run_finding(batch, runtime_message(error), several and batch > 1)
+            return
+        found = list(_judge(outputs, answers, batch if several else 0))
+        yield from found
+        if found:
+            return  # the other sizes would say the same in other numbers
+
+
+def _session_finding(model: Any, message: str) -> Finding:
+    if unknown := re.search(r"(?:([\w.]+):)?(\w+)\(-?\d+\) is not a registered function/op", message):
+        domain, operator = unknown.groups()
+        names = [graph.node_name(node) for node in graph.nodes(model) if node.op_type == operator]
+        return OPERATOR.error(
+            names[0] if names else operator,
+            f"ONNX Runtime {ort.__version__} does not know the operator {operator} of domain {domain or 'ai.onnx'} at this "
+            f"opset; nodes: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
+            "Export with another opset, or replace the operator by standard ones; libraries of custom operators are not "
+            "loaded.",
+        )
+    if no_kernel := re.search(r"Could not find an implementation for (\S+) node with name '([^']*)'", message):
+        operator, name = no_kernel.groups()
+        return OPERATOR.error(
+            name or operator,
+            f"ONNX Runtime {ort.__version__} has no CPU kernel for {operator}, node {name or '(unnamed)'}: the operator "
+            "exists, not for these datatypes or this opset",
+            "Export with another opset, or cast the node's inputs to FP32.",
+        )
+    return SESSION.error("session", f"ONNX Runtime {ort.__version__} cannot load the model: {message}")
+
+
+def _run_finding(batch: int, message: str, ran_with_less: bool) -> Finding:
+    if ran_with_less:
+        return BATCH.error(
+            "graph",
+            f"the model runs with one row and fails with {batch}, although its batch axis is dynamic: {message}",
+            "A Reshape or constant in the model holds the batch size of the export: use -1 or the input's shape there.",
+        )
+    return RUN.error("run", f"the model fails with inputs made from its signature: {message}")
+
+
+def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int) -> Iterator[Finding]:
+    for output, answer in zip(outputs, answers, strict=True):
+        if rows and isinstance(answer, np.ndarray) and (answer.ndim == 0 or answer.shape[0] != rows):
+            yield BATCH.error(
+                output.name,
+                f"output {output.name!r} has the shape {list(answer.shape)} for {rows} rows of input",
+                "Every output needs one row per row of input: check what reduces or reshapes the first axis.",
+            )
+        if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not np.isfinite(answer).all():
+            yield RUN.warning(
+                output.name,
+                f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature",
+                "Compare with the original framework; a mask or a logarithm of zero may be behind it.",
+            )

@@ -1,0 +1,53 @@
+"""Findings as SARIF 2.1.0, which CI systems show beside the code: https://docs.oasis-open.org/sarif/sarif/v2.1.0/."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract import Finding, Outcome, ValidateResult
+
+_LEVELS = {"error": "error", "warning": "warning", "info": "note"}
+
+
+def text(outcome: Outcome, uri: str) -> str:
+    """One run with a result for each finding, and for a failure that is none, such as a source that is not there."""
+    found = outcome.result.findings if isinstance(outcome.result, ValidateResult) else outcome.findings
+    results = [_result(finding, uri) for finding in found]
+    if outcome.failure and not any(finding.severity == "error" for finding in found):
+        failure = outcome.failure
+        results.append(_result(Finding(failure.reason, "error", failure.field, failure.message, failure.hint), uri))
+    rules = sorted({result["ruleId"] for result in results})
+    driver = {"name": "onnxmodel", "rules": [{"id": rule} for rule in rules]}
+    run = {"tool": {"driver": driver}, "results": results}
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def _result(finding: Finding, uri: str) -> dict[str, Any]:
+    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": uri}}}
+    if finding.target:
+        location["logicalLocations"] = [{"name": finding.target}]
+    return {
+        "ruleId": finding.id,
+        "level": _LEVELS.get(finding.severity, "warning"),
+        "message": {"text": " ".join(_sentences(finding))},
+        "locations": [location],
+    }
+
+
+def _sentences(finding: Finding) -> Iterator[str]:
+    yield f"{finding.message.rstrip('.')}."
+    if finding.fix:
+        yield f"{finding.fix.rstrip('.')}."
+
+
+if __name__ == "__main__":
+    # An outcome as the contract writes it comes in, for callers that import nothing of this package.
+    data = json.loads(sys.stdin.read() or "{}")
+    result = data.pop("result", None)
+    given = contract.load(Outcome, data) if data else Outcome("validate", 0.0)
+    if result:
+        given = Outcome(given.command, given.seconds, contract.load(contract.RESULTS[given.command], result))
+    print(text(given, sys.argv[1]))

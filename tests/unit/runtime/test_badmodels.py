@@ -1,0 +1,77 @@
+"""A corpus of bad files through the whole path of a Job: none is accepted, and each ends with a reason."""
+
+import os
+import re
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onnxmodel_runtime import isolate
+from onnxmodel_runtime.contract import ValidateRequest
+from onnxmodel_runtime.errors import StageError
+from tests import badmodels
+
+CLASSES = ("2022-25882", "2024-27318", "2024-27319", "2026-27489", "2026-34445", "2026-34446", "2026-34447")
+GROUP = 12
+NAMES = sorted(badmodels.BAD)
+
+
+def test_the_corpus_is_large_and_has_every_class() -> None:
+    assert len(NAMES) >= 60
+    for number in CLASSES:
+        assert any(f"CVE-{number}" in name for name in NAMES)
+    assert any("GHSA-7w46" in name for name in NAMES)
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """Memory as a container has it: this machine's would let bombs go off for minutes."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (3 << 30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("first", range(0, len(NAMES), GROUP))
+def test_each_is_refused_for_its_reason(tmp_path: Path, first: int) -> None:
+    wrong = {}
+    for name in NAMES[first : first + GROUP]:
+        folder = badmodels.build(name, tmp_path / re.sub(r"\W", "-", name))
+        ended = ended_with(folder)
+        if ended != badmodels.BAD[name][1]:
+            wrong[name] = f"{ended}, not {badmodels.BAD[name][1]}"
+    assert wrong == {}
+
+
+def ended_with(folder: Path, mode: str = "Enforce") -> str:
+    """The reason; or what should never be: accepted, or an exception that nobody expected."""
+    try:
+        isolate.run("validate", ValidateRequest(str(folder), mode=mode))
+    except StageError as error:
+        return error.failure.reason if error.failure.hint and not error.retry else f"{error}, without a hint or retried"
+    except isolate.InternalError as error:
+        return f"InternalError {error}"
+    return "accepted"
+
+
+@pytest.mark.parametrize("name", ["GHSA-7w46-function-calls-itself", "bomb-billion-laughs", "SIGFPE-depth-to-space"])
+def test_warn_lets_pass_and_gives_native_code_none_of_it(tmp_path: Path, name: str) -> None:
+    assert ended_with(badmodels.build(name, tmp_path / "model"), "Warn") == "accepted"
+
+
+@pytest.mark.parametrize("name", ["external-CVE-2022-25882-parent", "external-CVE-2026-34446-hardlink"])
+def test_warn_never_reads_outside(tmp_path: Path, name: str) -> None:
+    assert ended_with(badmodels.build(name, tmp_path / "model"), "Warn") == "ExternalDataInvalid"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_a_device_is_no_data(tmp_path: Path) -> None:
+    folder = badmodels.build("external-missing", tmp_path / "model")
+    try:
+        os.mknod(folder / "weights.bin", 0o666 | 0o020000, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("no devices can be made here")
+    assert ended_with(folder) == "ExternalDataInvalid"
