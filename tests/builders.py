@@ -23,6 +23,7 @@ from onnxmodel_runtime.contract import (
     BenchmarkResult,
     Environment,
     Failure,
+    Finding,
     ModelFacts,
     OptimizeResult,
     Outcome,
@@ -316,11 +317,19 @@ class Cluster:
         self._finish(job, "Complete", "CompletionsReached")
 
     def attempt_fails(
-        self, stage: str, code: int, failure: Failure | None = None, message: str = "", container: str = "", **end: Any
+        self,
+        stage: str,
+        code: int,
+        failure: Failure | None = None,
+        message: str = "",
+        container: str = "",
+        findings: tuple[Finding, ...] = (),
+        **end: Any,
     ) -> None:
         """One pod of the stage's Job ends with this exit code; the Job goes on."""
         job = self.jobs()[stage]
-        text = encode(Outcome(container or stage, 0.5, failure=failure)) if failure else message
+        outcome = Outcome(container or stage, 0.5, failure=failure, findings=findings)
+        text = encode(outcome) if failure else message
         terminated = {"exitCode": code, "message": text, "finishedAt": _time(self.now), **end}
         self.pod(
             job,

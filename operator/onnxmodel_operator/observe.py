@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import Failure, Outcome
+from onnxmodel_runtime.contract import Failure, Finding, Outcome
 
 Object = Mapping[str, Any]
 
@@ -44,12 +44,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a container ended. terminal: the same run again would end the same way."""
+    """How a container ended. terminal: the same run again would end the same way. findings: why validation refused."""
 
     failure: Failure
     exit_code: int | None
     time: str
     terminal: bool
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,7 @@ def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:
         outcome = contract.decode(end.get("message") or "")
         if outcome.failure:
             failure = replace(outcome.failure, reason=outcome.failure.reason or "Unknown")
-            return Ended(failure, code, time, terminal=code == contract.ExitCode.REFUSED)
+            return Ended(failure, code, time, code == contract.ExitCode.REFUSED, outcome.findings)
     except contract.ContractError:
         pass  # died without a word: the exit code and the log's end are all there is
     if code == 137 and end.get("reason") != "OOMKilled":

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from onnxmodel_operator import choose, names, quantity, results
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, Resource, SpecError
+from onnxmodel_operator import choose, names, policy, quantity, results
+from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, Resource, Signature, SpecError
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
-from onnxmodel_operator.settings import Pool, Resources, Settings
+from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
@@ -29,6 +29,8 @@ from onnxmodel_runtime.contract import (
     ProbeResult,
     Providers,
     ServeRequest,
+    SignatureRule,
+    SourcePolicy,
     Stage,
     Tensor,
     Tolerance,
@@ -138,7 +140,8 @@ class Plan:
         return next((s.outcome.result for s in self.steps if s.stage is stage and s.outcome), None)
 
 
-_AGAIN = " To run the stage again: "
+AGAIN = " To run the stage again: "
+"""What a failed Job's hint ends with: the command follows."""
 
 
 @dataclass(slots=True)
@@ -193,7 +196,10 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
     """The plan for a spec that cannot be worked on: say why, and touch nothing."""
     path, _ = error.fields[0]
     failure = Failure("InvalidSpec", str(error), f"Correct {path} and apply again.", path)
-    progress = Progress(State.STALLED, "Failed", "InvalidSpec", str(error), Trouble("spec", failure))
+    if isinstance(error, policy.PolicyError):
+        hint = f"Change {path}; the rules are the platform team's (settings.policy in the operator's chart values)."
+        failure = Failure("PolicyViolation", str(error), hint, path)
+    progress = Progress(State.STALLED, "Failed", failure.reason, str(error), Trouble("spec", failure))
     active = active_revision(resource, seen)
     return Plan(progress, route=active, active=active)
 
@@ -203,10 +209,14 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
 
 def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> _Draft:
     spec = model.spec
-    if spec.source.signature:
-        raise SpecError(
-            [("spec.source.signature", "signatures cannot be verified by this version; nothing is served unproven")]
-        )
+    if forbidden := policy.violations(model, settings.policy):
+        raise policy.PolicyError(forbidden)
+    claims = {
+        uri.removeprefix("pvc://").partition("/")[0]: field for field, uri in spec.uris() if uri.startswith("pvc:")
+    }
+    if len(claims) > 1:
+        *_, field = claims.values()
+        raise SpecError([(field, f"one claim can be read from, and {' and '.join(claims)} are named")])
     pool_name = spec.serving.node_pool or settings.defaults.pool
     if pool_name not in settings.pools:
         known = ", ".join(sorted(settings.pools))
@@ -278,8 +288,14 @@ def _claim(draft: _Draft) -> Progress | None:
 
 def _validate(draft: _Draft) -> Progress | None:
     spec, settings = draft.model.spec, draft.settings
+    golden, signature = spec.validation.golden, spec.source.signature
     fetch = FetchRequest(
-        uri=spec.source.uri, directory="", sha256=spec.source.sha256 or "", max_bytes=settings.policy.max_model_bytes
+        uri=spec.source.uri,
+        directory="",
+        sha256=spec.source.sha256 or "",
+        max_bytes=settings.policy.max_model_bytes,
+        signature_uri=signature.uri if signature else "",
+        golden_uri=golden.uri if golden else "",
     )
     secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
     # Known by what is fetched alone: other rules for the same file neither fetch it again nor move what is made of it.
@@ -288,6 +304,10 @@ def _validate(draft: _Draft) -> Progress | None:
     request = ValidateRequest(
         directory=directory,
         sha256=fetch.sha256,
+        signature=_signature_rule(signature) if signature else None,
+        golden=Tolerance(**golden.tolerance.model_dump()) if golden else None,
+        providers=draft.providers.names,
+        domains=settings.policy.operator_domains,
         opset_min=spec.validation.opset.min,
         dynamic_batch=spec.validation.dynamic_batch,
         inputs=_tensors(spec.validation.inputs),
@@ -297,7 +317,32 @@ def _validate(draft: _Draft) -> Progress | None:
     placement = dataclasses.replace(
         draft.server, image=settings.images.runtime_cpu, resources=settings.jobs.resources, gpus=0
     )
-    return _stage(draft, Stage.VALIDATE, request, placement, "Validating", fetch=fetch)
+    # How a model is fetched and up to which batch size it is tried do not change what it is: no digest covers them, so
+    # that neither a new rule of the platform nor a serving field makes every model validate again.
+    return _stage(
+        draft,
+        Stage.VALIDATE,
+        request,
+        placement,
+        "Validating",
+        fetch=fetch,
+        carried_out=lambda step: dataclasses.replace(
+            step,
+            request=dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size),
+            fetch=dataclasses.replace(fetch, policy=_source_policy(settings.policy.sources)),
+        ),
+    )
+
+
+def _signature_rule(signature: Signature) -> SignatureRule:
+    if signature.identity:
+        return SignatureRule(identity=signature.identity.identity, issuer=signature.identity.issuer)
+    return SignatureRule(public_key=f"env:{contract.PUBLIC_KEY_VARIABLE}")
+
+
+def _source_policy(sources: Sources) -> SourcePolicy:
+    networks = tuple(str(network) for network in sources.networks)
+    return SourcePolicy(sources.schemes, sources.hosts, sources.private_networks, networks)
 
 
 def _optimize(draft: _Draft) -> Progress | None:
@@ -445,8 +490,12 @@ def _stage(
     *,
     fetch: FetchRequest | None = None,
     depends_on: str = "",
+    carried_out: Callable[[Step], Step] = lambda step: step,
 ) -> Progress | None:
-    """One Job's stage: nothing to say once its result is known, else how far it is."""
+    """One Job's stage: nothing to say once its result is known, else how far it is.
+
+    carried_out: adds to the step what its digest must not cover.
+    """
     digest = names.digest(
         {
             "stage": stage,
@@ -468,7 +517,7 @@ def _stage(
     wrong = results.problem(stage, request, outcome) if outcome else None
     if wrong:
         outcome, record = None, None
-    step = Step(stage, digest, name, request, placement, fetch, outcome, record, seen)
+    step = carried_out(Step(stage, digest, name, request, placement, fetch, outcome, record, seen))
     draft.steps.append(step)
     if outcome:
         return None
@@ -498,7 +547,7 @@ def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
         last = draft.model.status.get("lastFailure", {})
         if not seen.pods and last.get("job") == seen.name:
             # The pod is gone, and with it why it failed: status remembers.
-            failure = Failure(last["reason"], last["message"], last["hint"].partition(_AGAIN)[0], last.get("field", ""))
+            failure = Failure(last["reason"], last["message"], last["hint"].partition(AGAIN)[0], last.get("field", ""))
         failure = dataclasses.replace(failure, hint=failure.hint + _again(draft, seen.name))
         trouble = Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts)
         return Progress(State.STALLED, "Failed", failure.reason, failure.message, trouble)
@@ -512,7 +561,7 @@ def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
 
 
 def _again(draft: _Draft, job: str) -> str:
-    return f"{_AGAIN}kubectl -n {draft.model.namespace} delete job {job}"
+    return f"{AGAIN}kubectl -n {draft.model.namespace} delete job {job}"
 
 
 def _failed(seen: JobSeen | None) -> bool:

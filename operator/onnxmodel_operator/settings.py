@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, Provider, Quantity
+from onnxmodel_operator.api.spec import GPU_PROVIDERS, SCHEMES, Provider, Quantity
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 
@@ -101,10 +101,39 @@ class Defaults(_Model):
     resources: Resources = Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "2Gi"})
 
 
+class Sources(_Model):
+    """Where models may come from.
+
+    schemes: of URIs, empty for all. hosts: that a fetch may ask, "*.example.com" for all below a domain, empty for all.
+    private_networks: whether addresses of private networks may be asked. networks: CIDR ranges that always may.
+    """
+
+    schemes: tuple[Literal[SCHEMES], ...] = ()  # type: ignore[valid-type]
+    hosts: tuple[Text, ...] = ()
+    private_networks: bool = True
+    networks: tuple[IPvAnyNetwork, ...] = ()
+
+
+class Requirement(_Model):
+    """What models of some namespaces must have. namespaces: shell patterns. pin: source.sha256. signature: source.signature."""
+
+    namespaces: tuple[Text, ...] = Field(min_length=1)
+    pin: bool = False
+    signature: bool = False
+
+
 class Policy(_Model):
-    """What the platform allows. max_model_bytes: of a model with its external data."""
+    """What the platform allows.
+
+    max_model_bytes: of a model with its external data. operator_domains: allowed beside ONNX's own and ONNX Runtime's.
+    min_opset: the oldest that a model may accept.
+    """
 
     max_model_bytes: int = Field(default=16 << 30, ge=1)
+    sources: Sources = Sources()
+    require: tuple[Requirement, ...] = ()
+    operator_domains: tuple[Text, ...] = ()
+    min_opset: int = Field(default=1, ge=1, le=100)
 
 
 class Settings(_Model):

@@ -55,7 +55,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         message=plan.progress.message[:2048],
         conditions=_conditions(model.generation, seen, plan, old, now),
         model=_model(plan),
-        findings=_findings(plan),
+        findings=_findings(plan, old),
         variants=[_variant(verdict) for verdict in plan.choice.verdicts] if plan.choice else None,
         benchmark=_benchmark(plan),
         serving=_serving(model, seen, plan),
@@ -119,8 +119,10 @@ def _stage_condition(step: Step | None, plan: Plan) -> tuple[str, str, str]:
 def _stage_message(step: Step, plan: Plan) -> str:
     match step.outcome.result if step.outcome else None:
         case ValidateResult(findings=findings):
-            errors = sum(finding.severity == "error" for finding in findings)
-            return f"{errors} errors and {len(findings) - errors} warnings" if findings else "no findings"
+            counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning")}
+            return (
+                f"{counts['error']} errors and {counts['warning']} warnings" if any(counts.values()) else "no findings"
+            )
         case OptimizeResult(variants=variants):
             return f"{sum(bool(v.path) for v in variants)} candidates, the original included"
         case BenchmarkResult():
@@ -167,6 +169,7 @@ def _model(plan: Plan) -> ModelStatus | None:
         inputs=_tensors(facts.inputs),
         outputs=_tensors(facts.outputs),
         uri=result.uri[:2048],
+        signer=result.signer[:253] or None,
     )
 
 
@@ -174,19 +177,26 @@ def _tensors(tensors: tuple[Tensor, ...]) -> list[TensorStatus]:
     return [TensorStatus(name=t.name[:253], datatype=t.datatype, shape=list(t.shape)[:16]) for t in tensors[:64]]
 
 
-def _findings(plan: Plan) -> list[FindingStatus] | None:
+def _findings(plan: Plan, old: Mapping[str, Any]) -> list[FindingStatus] | None:
+    """Of the model that was found good, or of the one that was refused: then its pod told, or status remembers."""
+    step = next((step for step in plan.steps if step.stage is Stage.VALIDATE), None)
+    if step is None:
+        return None
     result: ValidateResult | None = plan.result(Stage.VALIDATE)
-    if result is None or not result.findings:
+    found = result.findings if result else step.seen.ended.findings if step.seen and step.seen.ended else ()
+    if result is None and step.seen and step.state == "Failed" and not step.seen.pods:
+        return [FindingStatus.model_validate(finding) for finding in old.get("findings", ())] or None
+    if not found:
         return None
     return [
         FindingStatus(
             id=f.id[:253],
-            severity="error" if f.severity == "error" else "warning",
+            severity=f.severity if f.severity in ("error", "info") else "warning",
             target=f.target[:253],
             message=f.message[:2048],
             fix=f.fix[:2048],
         )
-        for f in result.findings[:_FINDINGS]
+        for f in found[:_FINDINGS]
     ]
 
 

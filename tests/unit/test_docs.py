@@ -13,6 +13,9 @@ from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.spec import parse
 from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.settings import Settings
+from onnxmodel_runtime import checks
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.sources import authorities, open_source
 from tests.builders import SETTINGS, START, body
 
 ROOT = Path(__file__).parents[2]
@@ -51,11 +54,11 @@ def test_an_example_is_worked_on(path):
 
 
 def test_the_full_example_has_every_field():
-    """All but the signature, which this version refuses."""
+    """All but the other way to say who must have signed."""
     manifest = yaml.safe_load((ROOT / "examples" / "full" / "onnxmodel.yaml").read_text())
     schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
     missing = set(_paths(schema)) - set(_keys(manifest["spec"]))
-    assert {path for path in missing if not path.startswith("source.signature")} == set()
+    assert {path for path in missing if not path.startswith("source.signature.identity")} == set()
 
 
 def _paths(schema, path=""):
@@ -111,11 +114,10 @@ def _phases() -> set[str]:
 def test_every_setting_of_the_platform_is_explained():
     page = (DOCS / "install.md").read_text()
     names = set(re.findall(r"`(?:settings\.)?([\w.]+)`", page))
-    fields = {
-        f"{group}.{field.alias}"
-        for group in ("artifacts", "jobs", "defaults", "policy")
-        for field in Settings.model_fields[group].annotation.model_fields.values()
-    }
+    sections = {name: Settings.model_fields[name].annotation for name in ("artifacts", "jobs", "defaults", "policy")}
+    sections["policy.sources"] = sections["policy"].model_fields["sources"].annotation
+    fields = {f"{name}.{field.alias}" for name, group in sections.items() for field in group.model_fields.values()}
+    fields -= set(sections)
     pool = {f.alias for f in Settings.model_fields["pools"].annotation.__args__[1].model_fields.values()}
     assert fields - names == set()
     assert pool - names == set()
@@ -215,15 +217,43 @@ def test_every_reason_is_explained():
     assert len(explained) == len(set(explained))
 
 
-def test_every_check_is_explained():
-    page = (DOCS / "troubleshooting.md").read_text()
-    checks = {
-        call.args[0].value
-        for call in _calls(ROOT / "runtime-image" / "onnxmodel_runtime" / "checks.py")
-        if _name(call) == "Check"
+def test_the_findings_are_of_these_checks():
+    render = runpy.run_path(str(DOCS / "generate_findings.py"))["render"]
+    assert (DOCS / "findings.md").read_text() == render(), "run .venv/bin/python docs/generate_findings.py"
+
+
+def test_every_check_is_in_the_catalogue():
+    """What a module of checks imports to give findings of is what docs/findings.md lists."""
+    made = {
+        call.func.value.id
+        for path in (ROOT / "runtime-image" / "onnxmodel_runtime" / "checks").glob("*.py")
+        for call in _calls(path)
+        if _name(call) in ("error", "warning", "info") and isinstance(call.func.value, ast.Name)
     }
-    assert len(checks) > 10
-    assert {check for check in checks if f"`{check}`" not in page} == set()
+    known = {name for name, check in vars(checks).items() if isinstance(check, checks.Check)}
+    assert {name for name in made if name.isupper()} <= known
+    assert {vars(checks)[name].id for name in known} == set(checks.CHECKS)
+    assert all(check.meaning and check.fix and "ONNX-" in check.id for check in checks.CHECKS.values())
+
+
+def test_every_variable_of_the_environment_is_explained():
+    """Variables that a source reads, and the schemes that there are."""
+    page = (DOCS / "sources.md").read_text()
+    read = {
+        call.args[0].value
+        for path in (ROOT / "runtime-image" / "onnxmodel_runtime" / "sources").glob("*.py")
+        for call in _calls(path)
+        if _name(call) == "environment" and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(read) > 8
+    assert {name for name in (*read, authorities.VARIABLE) if f"`{name}`" not in page} == set()
+    assert {scheme for scheme in re.findall(r"(\w+)://", unsupported()) if f"`{scheme}://" not in page} == set()
+
+
+def unsupported() -> str:
+    with pytest.raises(StageError) as caught:
+        open_source("ftp://host/model.onnx")
+    return caught.value.failure.hint
 
 
 # ---- form ------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
-from onnxmodel_runtime.contract import ExitCode, Failure, Outcome, encode
+from onnxmodel_runtime.contract import ExitCode, Failure, Finding, Outcome, encode
 from tests.builders import (
     SETTINGS,
     SHA,
@@ -311,6 +311,24 @@ def test_a_failure_is_remembered_when_its_pod_is_gone():
     cluster.settle()
     assert cluster.status()["lastFailure"]["hint"] == before["lastFailure"]["hint"]
     assert cluster.condition("Stalled")["reason"] == "OpsetTooLow"
+
+
+def test_a_refused_model_shows_what_was_found_also_when_its_pod_is_gone():
+    cluster = Cluster(body())
+    cluster.settle()
+    found = tuple(
+        Finding(f"ONNX-{n}", severity, "x", "is wrong", "mend it") for n, severity in enumerate(("error", "info"))
+    )
+    cluster.fail("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export again."), findings=found)
+    cluster.settle()
+    shown = cluster.status()["findings"]
+    assert [(item["id"], item["severity"], item["fix"]) for item in shown] == [
+        ("ONNX-0", "error", "mend it"),
+        ("ONNX-1", "info", "mend it"),
+    ]
+    cluster.objects = {k: v for k, v in cluster.objects.items() if k[0] != "Pod"}
+    cluster.settle()
+    assert cluster.status()["findings"] == shown
 
 
 def test_a_probe_that_never_started_does_not_send_the_traffic_back():
@@ -633,12 +651,10 @@ def test_scaled_to_zero_is_neither_ready_nor_broken():
         ({"benchmark": {"batchSizes": [64]}}, "spec"),
         (
             {
-                "source": {
-                    "uri": "s3://b/k",
-                    "signature": {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}},
-                }
+                "source": {"uri": "pvc://one/m.onnx"},
+                "validation": {"golden": {"uri": "pvc://other/golden.npz"}},
             },
-            "spec.source.signature",
+            "spec.validation.golden.uri",
         ),
     ],
 )

@@ -22,7 +22,8 @@ Datatype = Literal[
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 # No @ before the path: a password in a URI would be in every copy of the manifest and in status.
-SOURCE_URI = r"^(s3://[^/\s@]+/\S+|https?://[^/\s@]+/\S*|pvc://[^/\s@]+/\S+)$"
+SCHEMES = ("s3", "gs", "az", "http", "https", "oci", "hf", "pvc")
+SOURCE_URI = r"^((s3|gs|az|hf|oci|pvc)://[^/\s@]+/\S+|https?://[^/\s@]+/\S*)$"
 Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")]
 
 
@@ -80,8 +81,9 @@ class Source(_Model):
     """Where the model is."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
-        description="s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH or pvc://CLAIM/PATH: a .onnx file, or (s3, pvc) "
-        "a folder, ending in /, that holds model.onnx and its external data."
+        description="s3://BUCKET/KEY, gs://BUCKET/KEY, az://ACCOUNT/CONTAINER/PATH, https://HOST/PATH, http://HOST/PATH, "
+        "oci://REGISTRY/REPOSITORY:TAG or @DIGEST, hf://ORGANIZATION/NAME[@REVISION]/PATH or pvc://CLAIM/PATH: a .onnx file; a "
+        "folder, ending in /, that holds model.onnx and its external data (not http); or such a folder as .tar.gz or .zip."
     )
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = Field(
         default=None,
@@ -90,9 +92,11 @@ class Source(_Model):
     secret_ref: SecretReference | None = Field(
         default=None,
         description="Keys become environment variables of the fetch container alone: AWS_ACCESS_KEY_ID, "
-        "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL for s3; HTTP_AUTHORIZATION for http.",
+        "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL for s3; HTTP_AUTHORIZATION for http; docs/sources.md has all.",
     )
-    signature: Signature | None = None
+    signature: Signature | None = Field(
+        default=None, description="Who must have signed the model. It is verified before anything of it is parsed."
+    )
 
 
 class Opset(_Model):
@@ -109,6 +113,24 @@ class TensorContract(_Model):
     shape: Annotated[list[Annotated[int, Field(ge=-1, le=2**31 - 1)]], Field(max_length=16)]
 
 
+class GoldenTolerance(_Model):
+    """How close the model's answers must be to the golden ones: |a-b| <= absolute + relative*|b|, and cosine."""
+
+    relative: Annotated[float, Field(ge=0, le=1)] = 0.001
+    absolute: Annotated[float, Field(ge=0, le=1)] = 0.0001
+    cosine: Annotated[float, Field(ge=0, le=1)] = 0.999
+
+
+class Golden(_Model):
+    """Inputs and the answers that the original framework gave to them."""
+
+    uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
+        description="An .npz file with one array for each input and output, or a folder, ending in /, of ONNX "
+        "test_data_set_* folders. Read with the model's secretRef."
+    )
+    tolerance: GoldenTolerance = GoldenTolerance()
+
+
 class Validation(_Model):
     """What a model must be, to be served."""
 
@@ -123,6 +145,7 @@ class Validation(_Model):
         default=None, description="The contract. Any difference from the model is an error."
     )
     outputs: Annotated[list[TensorContract], Field(max_length=64)] | None = None
+    golden: Golden | None = None
 
 
 class ParityTolerance(_Model):
@@ -242,6 +265,14 @@ class OnnxModelSpec(_Model):
     suspend: bool = Field(
         default=False, description="True: the operator starts and changes nothing; what serves goes on serving."
     )
+
+    def uris(self) -> list[tuple[str, str]]:
+        """(field, URI) of everything that is fetched."""
+        signature, golden = self.source.signature, self.validation.golden
+        out = [("spec.source.uri", self.source.uri)]
+        out += [("spec.source.signature.uri", signature.uri)] if signature else []
+        out += [("spec.validation.golden.uri", golden.uri)] if golden else []
+        return out
 
     @model_validator(mode="after")
     def _batch_sizes_fit(self) -> "OnnxModelSpec":

@@ -39,7 +39,7 @@ class TensorStatus(_Model):
 
 
 class ModelStatus(_Model):
-    """What was fetched and validated."""
+    """What was fetched and validated. uri: a tag or a branch as the digest or the commit that it was then."""
 
     sha256: Annotated[str, StringConstraints(max_length=64)]
     bytes: int
@@ -51,13 +51,14 @@ class ModelStatus(_Model):
     inputs: Annotated[list[TensorStatus], Field(max_length=64)]
     outputs: Annotated[list[TensorStatus], Field(max_length=64)]
     uri: Text
+    signer: Short | None = None
 
 
 class FindingStatus(_Model):
     """One finding of the validation."""
 
     id: Short
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning", "info"]
     target: Short
     message: Text
     fix: Text

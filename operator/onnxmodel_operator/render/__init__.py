@@ -48,7 +48,8 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         request=_argument(step.request),
         fetch=_argument(step.fetch) if step.fetch else None,
         secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
-        source_claim=_source_claim(model.spec.source.uri) if step.fetch else None,
+        source_claim=_source_claim(model) if step.fetch else None,
+        public_key=_public_key(model) if step.fetch else None,
         claim=claim_name(model.name),
         writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
         jobs=settings.jobs,
@@ -98,8 +99,17 @@ def _argument(request: Any) -> str:
     return contract.dumps(request).replace("$", "\\u0024")
 
 
-def _source_claim(uri: str) -> str | None:
-    return uri.removeprefix("pvc://").split("/", 1)[0] if uri.startswith("pvc://") else None
+def _public_key(model: OnnxModel) -> dict[str, Any] | None:
+    signature = model.spec.source.signature
+    if signature is None or signature.public_key_ref is None:
+        return None
+    reference = signature.public_key_ref.model_dump()
+    return {"name": contract.PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}}
+
+
+def _source_claim(model: OnnxModel) -> str | None:
+    claims = (uri.removeprefix("pvc://").partition("/")[0] for _, uri in model.spec.uris() if uri.startswith("pvc://"))
+    return next(claims, None)
 
 
 def _labels(model: OnnxModel) -> dict[str, str]:

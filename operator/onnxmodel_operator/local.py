@@ -1,0 +1,337 @@
+"""A model's whole road on one machine and without a cluster: `onnxmodel run onnxmodel.yaml`.
+
+The decisions are the operator's own (plan, summarize), and each stage is the command that a Job runs, so that the verdict,
+the results and the reports are those of a cluster. What a cluster adds is played here: a Job is a process, the volume is a
+folder, the Deployment is a server on loopback.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onnxmodel_operator import names, settings
+from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, SpecError, parse
+from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
+from onnxmodel_operator.plan import AGAIN, Plan, Revision, State, Step, plan
+from onnxmodel_operator.settings import Settings, SettingsError
+from onnxmodel_operator.status import summarize
+from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract import ContractError, ExitCode, Failure, Outcome, Stage
+
+_DEFECT = 1
+_READY_SECONDS = 600.0
+_STATUS_FILE = "status.yaml"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the road, and return the exit code: 0 Ready, 10 refused, 11 something outside was not there, 1 a defect."""
+    options = _parser().parse_args(argv)
+    try:
+        model = _model(options.manifest, options.name)
+        platform = settings.load(options.settings) if options.settings else _platform(model)
+    except (OSError, SpecError, SettingsError, ValueError, yaml.YAMLError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.REFUSED
+    with _folder(options.out) as folder:
+        road = Road(model, platform, folder, options.model, options.public_key)
+        return _report(road, options, road.run(Stage(options.until)))
+
+
+class Road:
+    """One model's way through the stages. folder: what the volume is in a cluster."""
+
+    def __init__(
+        self, model: OnnxModel, platform: Settings, folder: Path, source: str = "", public_key: str = ""
+    ) -> None:
+        self.model, self.settings, self.folder, self.source = model, platform, folder, source
+        self.jobs: dict[tuple[str, str], JobSeen] = {}
+        self.revisions: dict[str, RevisionSeen] = {}
+        self.routed: str | None = None
+        self.server: subprocess.Popen[bytes] | None = None
+        self.ports = dict.fromkeys(("http_port", "grpc_port", "metrics_port"), 0)
+        self.last: Outcome | None = None
+        self.environment = {**os.environ, contract.PUBLIC_KEY_VARIABLE: public_key}
+
+    def run(self, until: Stage) -> Plan:
+        """Decide and carry out until nothing is left to do, or the stage `until` is done."""
+        try:
+            while True:
+                decided = self._decide()
+                step, revision = decided.job, decided.revision
+                self.routed = decided.route
+                if step and (step.stage, step.digest) not in self.jobs:
+                    self._stage(step)
+                elif revision and not self.revisions.get(revision.short) and decided.progress.phase == "Deploying":
+                    self._serve(revision)
+                elif decided.progress.reason != "Switching":  # which is done: routed is what was decided
+                    return decided
+                if step and step.stage is until:
+                    return self._decide()
+        finally:
+            self._stop()
+
+    def observed(self) -> Observed:
+        """What a cluster would hold now."""
+        return Observed("local", False, self.jobs, self.revisions, self.routed, {})
+
+    def _decide(self) -> Plan:
+        now = datetime.now(UTC)
+        decided = plan(self.model, self.observed(), self.settings, now)
+        status = summarize(self.model, self.observed(), decided, now)
+        self.model = dataclasses.replace(self.model, status=status)
+        return decided
+
+    def _stage(self, step: Step) -> None:
+        """Run a Job's containers, one after the other."""
+        started, outcome = datetime.now(UTC), Outcome(step.stage, 0.0)
+        code, stage = ExitCode.OK.value, step.stage.value
+        if step.fetch:
+            fetch = dataclasses.replace(step.fetch, uri=self.source or step.fetch.uri)
+            code, outcome = self._container("fetch", fetch)
+            stage = "fetch" if code else stage
+        if code == ExitCode.OK:
+            request = step.request
+            if step.stage is Stage.PROBE:
+                ports = {name: self.ports[name] for name in ("http_port", "grpc_port")}
+                request = dataclasses.replace(request, host="127.0.0.1", **ports)
+            code, outcome = self._container(step.stage, request)
+        self.last = outcome
+        ended = None
+        if code != ExitCode.OK:
+            failure = outcome.failure or Failure(
+                "InternalError", f"{stage} ended with exit code {code}", "Read its output."
+            )
+            ended = Ended(failure, code, _time(datetime.now(UTC)), terminal=True, findings=outcome.findings)
+        self.jobs[step.stage, step.digest] = JobSeen(
+            name=step.job,
+            stage=step.stage,
+            digest=step.digest,
+            state="Failed" if ended else "Succeeded",
+            start_time=_time(started),
+            completion_time=_time(datetime.now(UTC)),
+            outcome=None if ended else outcome,
+            message=None if ended else contract.encode(outcome),
+            ended=ended,
+            attempts=int(ended is not None),
+            waiting=None,
+            pods=1,
+        )
+
+    def _container(self, command: str, request: Any) -> tuple[int, Outcome]:
+        """A container's exit code and outcome, with the volume's paths as a cluster has them."""
+        print(f"== {command}", file=sys.stderr, flush=True)
+        message = self.folder / f".{command}.termination"
+        message.write_text("")
+        code = subprocess.run(
+            self._command(command, request),
+            env={**self.environment, "ONNXMODEL_TERMINATION_LOG": str(message)},
+            stdout=sys.stderr,
+            check=False,
+        ).returncode
+        text = message.read_text()
+        message.unlink()
+        if command == "fetch" and code == ExitCode.OK:
+            return code, Outcome(command, 0.0)
+        try:
+            outcome = contract.decode(text)
+        except ContractError:
+            return code or _DEFECT, Outcome(command, 0.0)
+        return code, _moved(outcome, str(self.folder), contract.ARTIFACTS)
+
+    def _command(self, command: str, request: Any) -> list[str]:
+        data = json.loads(contract.dumps(request))
+        text = json.dumps(_replaced(data, contract.ARTIFACTS, str(self.folder)))
+        return [sys.executable, "-m", "onnxmodel_runtime", command, "--request", text, "--local"]
+
+    def _serve(self, revision: Revision) -> None:
+        """Start the server as the Deployment's pod does, and wait until it is ready."""
+        print("== serve", file=sys.stderr, flush=True)
+        self.ports = dict(zip(self.ports, _free_ports(len(self.ports)), strict=True))
+        ports: dict[str, Any] = dict(self.ports)
+        request = dataclasses.replace(revision.request, host="127.0.0.1", **ports)
+        message = self.folder / ".serve.termination"
+        message.write_text("")
+        self.server = subprocess.Popen(
+            self._command("serve", request),
+            env={**self.environment, "ONNXMODEL_TERMINATION_LOG": str(message)},
+            stdout=sys.stderr,
+        )
+        ready, ended = self._wait_ready(), None
+        if not ready:
+            code = self.server.poll()
+            failure = Failure("InternalError", f"the server ended with exit code {code}", "Read its output.")
+            with suppress(ContractError):
+                failure = contract.decode(message.read_text()).failure or failure
+            ended = Ended(failure, code, _time(datetime.now(UTC)), terminal=True)
+        message.unlink(missing_ok=True)
+        wanted = revision.replicas
+        available = wanted if ready else 0
+        self.revisions[revision.short] = RevisionSeen(
+            revision.name, revision.short, wanted, available, available, ready, False, ended, None
+        )
+
+    def _wait_ready(self) -> bool:
+        assert self.server is not None
+        url = f"http://127.0.0.1:{self.ports['http_port']}/v2/health/ready"
+        deadline = time.monotonic() + _READY_SECONDS
+        while self.server.poll() is None and time.monotonic() < deadline:
+            with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _stop(self) -> None:
+        if self.server is not None:
+            self.server.terminate()
+            try:
+                self.server.wait(60)
+            except subprocess.TimeoutExpired:
+                self.server.kill()
+
+
+# ---- what a cluster would know ---------------------------------------------------------------------------------------
+
+
+def _model(manifest: Path, name: str) -> OnnxModel:
+    """The OnnxModel of a manifest, which may hold other objects too. Raises ValueError, SpecError."""
+    text = sys.stdin.read() if str(manifest) == "-" else manifest.read_text()
+    found = [item for item in yaml.safe_load_all(text) if isinstance(item, dict) and item.get("kind") == names.KIND]
+    if name:
+        found = [item for item in found if item["metadata"]["name"] == name]
+    if len(found) != 1:
+        known = ", ".join(item["metadata"]["name"] for item in found) or "none"
+        raise ValueError(
+            f"{manifest} must hold one {names.KIND}{' ' + name if name else ' (or say --name)'}; it has {known}"
+        )
+    metadata = {"namespace": "default", **found[0]["metadata"], "uid": "local", "generation": 1}
+    return parse({**found[0], "metadata": metadata, "status": {}})
+
+
+def _platform(model: OnnxModel) -> Settings:
+    """This machine as a platform: one pool that has whatever the model asks for; the providers themselves will tell."""
+    wanted = model.spec.serving.execution_providers or ["CPU"]
+    pool: dict[str, Any] = {"executionProviders": list(wanted)}
+    if GPU_PROVIDERS & set(wanted):
+        pool["gpuResource"] = "nvidia.com/gpu"
+    name = model.spec.serving.node_pool or "default"
+    return settings.parse(
+        {
+            "images": {"runtimeCpu": "local", "runtimeGpu": "local"},
+            "pools": {name: pool},
+            "defaults": {"pool": name},
+        }
+    )
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxmodel-") as folder:
+        yield Path(folder)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def _moved(outcome: Outcome, folder: str, to: str) -> Outcome:
+    """The outcome with paths below `to`."""
+    data = _replaced(json.loads(contract.dumps(outcome)), folder, to)
+    result = data.pop("result")
+    moved = contract.load(Outcome, data)
+    return dataclasses.replace(moved, result=contract.load(contract.RESULTS[moved.command], result) if result else None)
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    match value:
+        case str() if value == old or value.startswith(f"{old}/"):
+            return new + value.removeprefix(old)
+        case list():
+            return [_replaced(item, old, new) for item in value]
+        case dict():
+            return {key: _replaced(item, old, new) for key, item in value.items()}
+    return value
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# ---- for the person who runs it --------------------------------------------------------------------------------------
+
+
+def _report(road: Road, options: argparse.Namespace, decided: Plan) -> int:
+    status = dict(road.model.status)
+    (road.folder / _STATUS_FILE).write_text(yaml.safe_dump(status, sort_keys=False))
+    failure = status.get("lastFailure")
+    if options.output == "json":
+        print(json.dumps(status, indent=2))
+    elif options.output == "sarif":
+        print(_sarif(road.last, road.source or road.model.spec.source.uri))
+    else:
+        print(f"\n{road.model.name}: {decided.progress.message}")
+        if failure:
+            print(f"{failure['reason']} [{failure.get('field') or failure['stage']}]")
+            print(f"hint: {failure['hint'].partition(AGAIN)[0]}")
+        if options.out:
+            print(f"artifacts, reports and {_STATUS_FILE}: {road.folder}")
+    if failure:
+        return (
+            failure.get("exitCode")
+            if failure.get("exitCode") in (ExitCode.REFUSED, ExitCode.RETRY)
+            else (ExitCode.REFUSED if decided.progress.state is State.STALLED else _DEFECT)
+        )
+    return ExitCode.OK
+
+
+def _sarif(outcome: Outcome | None, uri: str) -> str:
+    """By the runtime's own command: how findings look is its knowledge."""
+    text = contract.dumps(outcome) if outcome else ""
+    command = [sys.executable, "-m", "onnxmodel_runtime.sarif", uri]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.rstrip("\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="onnxmodel run",
+        description="Run every stage of an OnnxModel here, without a cluster, with the verdict that a cluster would give.",
+        epilog="Exit codes: 0 Ready (or --until's stage is done); 10 refused; 11 something outside was not there, try "
+        "again; 1 a defect. Credentials come from the environment, as in the model's Secret.",
+    )
+    parser.add_argument("manifest", type=Path, help="a YAML file with an OnnxModel; - for standard input")
+    parser.add_argument("--name", default="", help="which OnnxModel, where the file has several")
+    parser.add_argument("--model", default="", metavar="PATH", help="take the model from here instead of source.uri")
+    parser.add_argument("--public-key", default="", metavar="PEM", help="the key that source.signature must fit")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="keep artifacts and reports here")
+    parser.add_argument("--settings", type=Path, metavar="YAML", help="the platform's settings (settings of the chart)")
+    parser.add_argument(
+        "--until", choices=[stage.value for stage in Stage], default=Stage.PROBE.value, help="stop after it"
+    )
+    parser.add_argument("--output", choices=("text", "json", "sarif"), default="text", help="json: the status")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
