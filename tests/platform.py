@@ -52,6 +52,7 @@ VALUES: dict[str, Any] = {
         },
         "jobs": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}},
         "artifacts": {"size": "1Gi"},
+        "policy": {"require": [{"namespaces": ["signed-only"], "signature": True}]},
     },
 }
 

@@ -8,7 +8,6 @@ from tests.kube import condition, found, is_true, until
 
 NOBODY = {"secretRef": None}
 NO_SECRET = {"secretRef": {"name": "not-there"}}
-SIGNED = {"signature": {"uri": "s3://models/s", "publicKeyRef": {"name": "n", "key": "k"}}}
 SMALL = {"resources": {"limits": {"cpu": "1", "memory": "400Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}}}
 CONTRACT = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [-1, 4]}]}
 WRONG_SHA = "0" * 64
@@ -37,7 +36,6 @@ CASES = [
     (model("no-secret", source=NO_SECRET), RECONCILING, "validate", "CreateContainerConfigError", "not-there"),
     (model("many-gpus", serving={"nodePool": "gpu", "gpus": 64}), RECONCILING, "optimize", "Unschedulable", "nvidia.com/gpu"),
     (model("no-gpus", serving={"executionProviders": ["TensorRT"]}), STALLED, "spec", "InvalidSpec", "has no GPUs"),
-    (model("signed", source=SIGNED), STALLED, "spec", "InvalidSpec", "signature"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,49 @@
+"""`onnxmodel run` on a person's machine says what the cluster says: verdict, findings, and the same bytes."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from onnxmodel_operator.plan import AGAIN
+from tests import models
+from tests.e2e.conftest import BAD
+from tests.e2e.support import MLP, model
+from tests.kube import found, until
+
+CASES = {"mlp": models.mlp().SerializeToString(), "fixed-batch": BAD["fixed-batch"], "old-opset": BAD["old-opset"]}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_verdict_the_findings_and_the_digests_are_the_clusters(kube, tmp_path, name):
+    manifest = model(name, MLP if name == "mlp" else f"s3://models/bad/{name}.onnx")
+    kube.apply(manifest)
+    ended = found(kube, name, true="Ready" if name == "mlp" else "Stalled")
+    there = until(f"{name} is judged", ended, seconds=180)["status"]
+    here = locally(manifest, CASES[name], tmp_path)
+    assert verdict(here) == verdict(there)
+
+
+def locally(manifest, content, folder):
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "onnxmodel.yaml").write_text(yaml.safe_dump(manifest))
+    words = ["run", folder / "onnxmodel.yaml", "--model", folder / "model.onnx", "--out", folder / "out"]
+    command = [sys.executable, "-m", "onnxmodel_runtime", *map(str, words)]
+    subprocess.run(command, capture_output=True, check=False, timeout=180)
+    return yaml.safe_load((folder / "out" / "status.yaml").read_text())
+
+
+def verdict(status):
+    """What does not depend on where it was found: neither times nor places."""
+    failure = status.get("lastFailure", {})
+    return {
+        "phase": status["phase"],
+        "conditions": {item["type"]: item["status"] for item in status["conditions"]},
+        "model": {key: value for key, value in status.get("model", {}).items() if key != "uri"},
+        "findings": status.get("findings", []),
+        "variants": [(item["name"], item["sha256"], item["parity"]) for item in status.get("variants", [])],
+        "failure": [failure.get(key) for key in ("stage", "reason", "message", "field")],
+        "hint": failure.get("hint", "").partition(AGAIN)[0],
+        "stages": [item["name"] for item in status.get("stages", [])],
+    }
