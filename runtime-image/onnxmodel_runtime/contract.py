@@ -27,6 +27,10 @@ SOURCE_FILE = "source.json"  # what was fetched, with the digest of each file
 SIGNATURE_FILE = ".signature"  # in the model's directory, as the two below: no part of the model
 GOLDEN_FILE = ".golden.npz"
 GOLDEN_FOLDER = ".golden"
+CALIBRATION_FILE = ".calibration.npz"  # as golden data is kept; inputs alone
+CALIBRATION_FOLDER = ".calibration"
+MANIFEST_FILE = "manifest.json"  # beside the variants: what they are made of, and every digest
+REPORT_PAGE = "report.html"
 PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # of the validate container: the key that a signature must fit
 _PREFIX = "onnxmodel/v1:"
 
@@ -214,6 +218,7 @@ class Parity:
     """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen.
 
     note: what a number cannot say, such as NaN where the original has a number, or a shape that differs.
+    top1: the share of rows whose best class is the same, where an output looks like class scores; None where none does.
     """
 
     passed: bool
@@ -223,6 +228,7 @@ class Parity:
     output: str
     batch_sizes: tuple[int, ...]
     note: str = ""
+    top1: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +250,26 @@ class ValidateResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile".
+
+    data: whether fetch brought calibration data; else the golden data's inputs are taken. samples: rows, at most.
+    """
+
+    method: str = "MinMax"
+    percentile: float = 99.99
+    samples: int = 256
+    data: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OptimizeRequest:
     """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/model.onnx.
 
-    graph_level: None Basic Extended All. batch_sizes: where parity is measured.
-    Also writes `directory`/probe.npz: inputs made with a fixed seed and the original model's answers.
+    graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model
+    too, and first. variants: fp32 fused fp16 int8-dynamic int8-static ort.
+    signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
+    original model's answers) and `directory`/manifest.json.
     """
 
     model: str
@@ -259,6 +280,22 @@ class OptimizeRequest:
     batch_sizes: tuple[int, ...] = (1, 3, 8)
     tolerance: Tolerance = Tolerance()
     providers: Providers = Providers()
+    calibration: Calibration = Calibration()
+    golden: bool = False
+    signer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One transformation. Nodes and bytes after it; of the pass before, or the original, where it was skipped.
+
+    note: why it was skipped, failed or changed nothing; "" when it was applied.
+    """
+
+    name: str
+    nodes: int
+    bytes: int
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +303,7 @@ class Variant:
     """A candidate. path: the file, below the artifacts volume. `skipped` says why there is none; then path is "".
 
     graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
+    passes: in the order in which they ran, on the original or on what the pass before left.
     """
 
     name: str
@@ -276,6 +314,7 @@ class Variant:
     graph_level: str = "All"
     parity: Parity | None = None
     skipped: str = ""
+    passes: tuple[Pass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,21 +352,29 @@ class Candidate:
 class BenchmarkRequest:
     """Measure every candidate at every batch size and concurrency, on the first provider.
 
-    seconds: length of one measurement after its warm-up; instances: sessions that share the load, as the server's.
+    A point is measured in windows of `seconds` after its warm-up, until throughput and p50 of the last three are within
+    `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
+    optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
     """
 
     candidates: tuple[Candidate, ...]
     probe: str
     batch_sizes: tuple[int, ...] = (1, 8)
     concurrency: tuple[int, ...] = (1, 4)
-    seconds: float = 1.0
+    seconds: float = 0.3
     instances: int = 1
     providers: Providers = Providers()
+    stable_percent: float = 5.0
+    windows: int = 10
+    optimized: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement. Latencies in milliseconds per call; throughput in inferences (rows) per second."""
+    """One measurement. Latencies in milliseconds per call; throughput in inferences (rows) per second.
+
+    noisy: it did not become stable in the windows that it had; what depends on it is not certain.
+    """
 
     variant: str
     batch_size: int
@@ -337,6 +384,8 @@ class Point:
     p99: float
     throughput: float
     samples: int
+    p90: float = 0.0
+    noisy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,13 +400,17 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """load_seconds and memory_bytes: variant -> time to load, and resident memory that loading added."""
+    """By variant: seconds to load, resident memory that loading and the largest batch added at its peak, provider's use.
+
+    provider: the least that is true of all of them.
+    """
 
     points: tuple[Point, ...]
     provider: ProviderUse
     environment: Environment
     load_seconds: dict[str, float] = field(default_factory=dict)
     memory_bytes: dict[str, int] = field(default_factory=dict)
+    uses: dict[str, ProviderUse] = field(default_factory=dict)
 
 
 # ---- serve and probe -------------------------------------------------------------------------------------------------
