@@ -367,6 +367,7 @@ class BenchmarkRequest:
     stable_percent: float = 5.0
     windows: int = 10
     optimized: str = ""
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
