@@ -20,6 +20,7 @@ from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
     MODEL_FILE,
     PROBE_FILE,
+    REPORT_FILE,
     REQUESTS,
     BenchmarkRequest,
     Candidate,
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _serve(request)
     outcome = run(options.command, request, local=True)
     if options.command == Stage.OPTIMIZE and outcome.result is not None:
-        write_report(outcome, Path(request.directory) / "report.json")
+        write_report(outcome, Path(request.directory) / REPORT_FILE)
     if options.output == "json":
         print(dumps(outcome))
     elif options.output == "sarif":
@@ -179,7 +180,7 @@ def report_path(request: Any) -> Path | None:
     if isinstance(request, ValidateRequest):
         return validation_report(Path(request.directory))
     if isinstance(request, OptimizeRequest):
-        return Path(request.directory) / "report.json"
+        return Path(request.directory) / REPORT_FILE
     if isinstance(request, BenchmarkRequest) and request.candidates:
         short = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
         beside = Path(request.probe or request.candidates[0].path).parent

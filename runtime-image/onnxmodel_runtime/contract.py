@@ -29,7 +29,11 @@ GOLDEN_FILE = ".golden.npz"
 GOLDEN_FOLDER = ".golden"
 CALIBRATION_FILE = ".calibration.npz"  # as golden data is kept; inputs alone
 CALIBRATION_FOLDER = ".calibration"
+OUR_FILES = frozenset(
+    (SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER, CALIBRATION_FILE, CALIBRATION_FOLDER)
+)  # in the model's directory, and no part of the model
 MANIFEST_FILE = "manifest.json"  # beside the variants: what they are made of, and every digest
+REPORT_FILE = "report.json"
 REPORT_PAGE = "report.html"
 PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # of the validate container: the key that a signature must fit
 _PREFIX = "onnxmodel/v1:"
@@ -120,7 +124,7 @@ class FetchRequest:
     A file becomes `directory/model.onnx`; a URI that ends in "/" is a folder that holds model.onnx and external data; a
     .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none.
     max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
-    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/".
+    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/"; calibration_uri in the same way.
     """
 
     uri: str
@@ -130,6 +134,7 @@ class FetchRequest:
     policy: SourcePolicy = SourcePolicy()
     signature_uri: str = ""
     golden_uri: str = ""
+    calibration_uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,12 @@ from urllib.parse import urlsplit
 
 from onnxmodel_runtime import archive
 from onnxmodel_runtime.contract import (
+    CALIBRATION_FILE,
+    CALIBRATION_FOLDER,
     GOLDEN_FILE,
     GOLDEN_FOLDER,
     MODEL_FILE,
+    OUR_FILES,
     SIGNATURE_FILE,
     SOURCE_FILE,
     FetchRequest,
@@ -39,9 +42,9 @@ from onnxmodel_runtime.sources.download import Download
 
 ATTEMPTS = 4
 _STALE_SECONDS = 6 * 3600.0
-_RESERVED = (SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER)
 _SIGNATURE_FIELD = "spec.source.signature.uri"
 _GOLDEN_FIELD = "spec.validation.golden.uri"
+_CALIBRATION_FIELD = "spec.optimization.calibration.uri"
 Files = dict[str, dict[str, Any]]
 
 
@@ -93,7 +96,11 @@ class _Fetching:
         if request.golden_uri:
             record["golden_uri"] = request.golden_uri
             with _about(_GOLDEN_FIELD):
-                files |= self._golden(request.golden_uri)
+                files |= self._data(request.golden_uri, GOLDEN_FILE, GOLDEN_FOLDER)
+        if request.calibration_uri:
+            record["calibration_uri"] = request.calibration_uri
+            with _about(_CALIBRATION_FIELD):
+                files |= self._data(request.calibration_uri, CALIBRATION_FILE, CALIBRATION_FOLDER)
         record["files"] = files
         _write(self.folder / SOURCE_FILE, json.dumps(record, indent=1, sort_keys=True).encode())
         return record
@@ -142,14 +149,15 @@ class _Fetching:
         source.rename(self.folder / name)
         return {name: file}
 
-    def _golden(self, uri: str) -> Files:
+    def _data(self, uri: str, name: str, directory: str) -> Files:
+        """Inputs and answers: one file, or a folder."""
         source, remotes = self._list(uri)
         folder = uri.endswith("/") or any(remote.pack for remote in remotes) or (source.loose and len(remotes) > 1)
         if not folder:
-            return self._one(uri, GOLDEN_FILE)
+            return self._one(uri, name)
         files = self._bring(uri, remotes)
-        _move(self.work, self.folder / GOLDEN_FOLDER)
-        return {f"{GOLDEN_FOLDER}/{name}": file for name, file in files.items()}
+        _move(self.work, self.folder / directory)
+        return {f"{directory}/{path}": file for path, file in files.items()}
 
     def _list(self, uri: str, *, packed: bool = True) -> tuple[Source, list[Remote]]:
         """What a URI holds, with names that are safe."""
@@ -261,6 +269,7 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     same = record.get("uri") == request.uri and request.sha256.lower() in ("", record.get("sha256"))
     same = same and record.get("signature_uri", "") == request.signature_uri
     same = same and record.get("golden_uri", "") == request.golden_uri
+    same = same and record.get("calibration_uri", "") == request.calibration_uri
     return record if same else None
 
 
@@ -292,7 +301,7 @@ def _check_listing(uri: str, names: list[str]) -> None:
 
 def _check_reserved(uri: str, name: str) -> None:
     """A source that brought one of these would vouch for itself."""
-    if PurePosixPath(name).parts[0] in _RESERVED:
+    if PurePosixPath(name).parts[0] in OUR_FILES:
         raise StageError(
             "SourceInvalid",
             f"{shown(uri)} holds a file named {name!r}, which is a name of onnxmodel's own",

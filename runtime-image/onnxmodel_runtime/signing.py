@@ -26,11 +26,9 @@ from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier, policy
 
 from onnxmodel_runtime.contract import (
-    GOLDEN_FILE,
-    GOLDEN_FOLDER,
     MODEL_FILE,
+    OUR_FILES,
     SIGNATURE_FILE,
-    SOURCE_FILE,
     SignatureRule,
     ValidateRequest,
 )
@@ -48,7 +46,6 @@ _ALGORITHMS: dict[str, Literal["sha256", "blake2", "blake3"]] = {
     "blake2": "blake2",
     "blake3": "blake3",
 }
-_OURS = {SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER}
 _GIT = {".git", ".gitattributes", ".github", ".gitignore"}  # what the library's verifier ignores, whoever signed
 _ROOT = "_store/https%3A%2F%2Ftuf-repo-cdn.sigstore.dev/trusted_root.json"  # of the package sigstore
 _SIGN_AGAIN = "Sign the model again: model_signing sign key FOLDER --private_key KEY --signature FOLDER/model.sig"
@@ -313,7 +310,7 @@ def _files(directory: Path) -> Iterable[str]:
 def _single(directory: Path, present: set[str]) -> bool:
     """Whether the source was one file, by whatever name."""
     source = read_source(directory)
-    fetched = {name for name in source.get("files", present) if PurePosixPath(name).parts[0] not in _OURS}
+    fetched = {name for name in source.get("files", present) if PurePosixPath(name).parts[0] not in OUR_FILES}
     return fetched == {MODEL_FILE} and not str(source.get("uri", "")).endswith("/")
 
 
@@ -323,7 +320,7 @@ def _exempt(directory: Path, name: str, ignored: list[PurePosixPath], signature:
     None of it can reach the model unseen: the model file is signed, and it names every file of weights.
     """
     path = PurePosixPath(name)
-    if path.parts[0] in _OURS | _GIT or any(path.is_relative_to(other) for other in ignored):
+    if path.parts[0] in OUR_FILES | _GIT or any(path.is_relative_to(other) for other in ignored):
         return True
     file = directory / name
     return file.is_file() and file.stat().st_size == len(signature) and file.read_bytes() == signature

@@ -9,10 +9,9 @@ from typing import Any
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import EXTERNAL
 from onnxmodel_runtime.checks.tensors import required_bytes
-from onnxmodel_runtime.contract import GOLDEN_FILE, GOLDEN_FOLDER, SIGNATURE_FILE, SOURCE_FILE, Finding
+from onnxmodel_runtime.contract import OUR_FILES, Finding
 
 _KEYS = {"location", "offset", "length", "checksum", "basepath"}
-_NOT_WEIGHTS = {SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER}
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _MOST = 100  # problems that are told: a model can have as many as tensors
 
@@ -53,7 +52,7 @@ def _location_problem(location: str, directory: Path, model_file: Path) -> str:
         return f"its data lies outside of the model's folder: {location!r}"
     if "\0" in location or "\\" in location:
         return f"its data file has a name that is no name of a file: {location!r}"
-    if path.parts[0] in _NOT_WEIGHTS:
+    if path.parts[0] in OUR_FILES:
         return f"its data file {location!r} is not one of the model's"
     # From the outside in: a link above is as good as a link.
     for part in (*reversed(path.parents[:-1]), path):
