@@ -132,6 +132,18 @@ def mismatched_shapes() -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 2])], weights)
 
 
+def with_function() -> Any:
+    """A valid model whose one node is a function of its own."""
+    made = mlp()
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    made.functions.append(helper.make_function("own", "Twice", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    for node in made.graph.node:
+        if node.op_type == "Relu":
+            node.op_type, node.domain = "Twice", "own"
+    return made
+
+
 def duplicate_output() -> Any:
     """Two nodes that write the same tensor: no graph in single static assignment."""
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["y"])]

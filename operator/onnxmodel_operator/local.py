@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -101,6 +102,8 @@ class Road:
         code, stage = ExitCode.OK.value, step.stage.value
         if step.fetch:
             fetch = dataclasses.replace(step.fetch, uri=self.source or step.fetch.uri)
+            if self.source:
+                self._forget(step.fetch.directory)
             code, outcome = self._container("fetch", fetch)
             stage = "fetch" if code else stage
         if code == ExitCode.OK:
@@ -130,6 +133,13 @@ class Road:
             waiting=None,
             pods=1,
         )
+
+    def _forget(self, directory: str) -> None:
+        """A person's own file changes under its name, unlike what a cluster fetched."""
+        path = Path(directory.replace(contract.ARTIFACTS, str(self.folder), 1))
+        shutil.rmtree(path, ignore_errors=True)
+        for beside in path.parent.glob(f"{path.name}.*"):
+            beside.unlink()
 
     def _container(self, command: str, request: Any) -> tuple[int, Outcome]:
         """A container's exit code and outcome, with the volume's paths as a cluster has them."""

@@ -6,6 +6,7 @@ Nothing here imports a heavy package; each stage's module does, in the process t
 import argparse
 import hashlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -138,6 +139,7 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
         if command == "fetch":
             from onnxmodel_runtime.fetch import fetch
 
+            take_credentials()
             fetch(request, local=local)
         elif command == Stage.PROBE:
             from onnxmodel_runtime.probe import probe
@@ -164,6 +166,18 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
     if failure is not None:
         print_failure(failure)
     return Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
+
+
+def take_credentials() -> None:
+    """Of what a Secret brought, the variables that sources know; they replace what the image or the node set."""
+    for name in sorted(os.environ):
+        if not name.startswith(contract.SECRET_PREFIX):
+            continue
+        key, value = name.removeprefix(contract.SECRET_PREFIX), os.environ.pop(name)
+        if key in contract.CREDENTIALS:
+            os.environ[key] = value
+        else:
+            print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
 
 
 class _Stopped(BaseException):

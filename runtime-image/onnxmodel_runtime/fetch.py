@@ -28,7 +28,7 @@ from onnxmodel_runtime.contract import (
     FetchRequest,
     SourcePolicy,
 )
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.digests import check_pin, digest
 from onnxmodel_runtime.errors import StageError, size, storage_error
 from onnxmodel_runtime.network import LOOPBACK, guarded
 from onnxmodel_runtime.outcome import accepted
@@ -85,7 +85,10 @@ class _Fetching:
         request = self.request
         files, resolved = self._model()
         record: dict[str, Any] = {"uri": request.uri, "resolved": resolved, "sha256": files[MODEL_FILE]["sha256"]}
-        _check_pin(request, record["sha256"])
+        check_pin(shown(request.uri), record["sha256"], request.sha256, "spec.source.sha256")
+        for name, pin in request.files.items():
+            actual = files[name]["sha256"] if name in files else "none"
+            check_pin(f"{name} of {shown(request.uri)}", actual, pin, "spec.source.files")
         if request.signature_uri:
             record["signature_uri"] = request.signature_uri
             with _about(_SIGNATURE_FIELD, "SignatureMissing"):
@@ -261,6 +264,8 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     same = record.get("uri") == request.uri and request.sha256.lower() in ("", record.get("sha256"))
     same = same and record.get("signature_uri", "") == request.signature_uri
     same = same and record.get("golden_uri", "") == request.golden_uri
+    here = {name: file["sha256"] for name, file in record.get("files", {}).items()}
+    same = same and all(here.get(name) == pin.lower() for name, pin in request.files.items())
     return record if same else None
 
 
@@ -298,16 +303,6 @@ def _check_reserved(uri: str, name: str) -> None:
             f"{shown(uri)} holds a file named {name!r}, which is a name of onnxmodel's own",
             "Rename it.",
             "spec.source.uri",
-        )
-
-
-def _check_pin(request: FetchRequest, actual: str) -> None:
-    if request.sha256 and request.sha256.lower() != actual:
-        raise StageError(
-            "DigestMismatch",
-            f"{shown(request.uri)} has sha256 {actual}, the manifest pins {request.sha256.lower()}",
-            "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
-            "spec.source.sha256",
         )
 
 

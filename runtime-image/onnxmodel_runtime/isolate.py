@@ -4,6 +4,7 @@ A model is untrusted input to native code: ONNX Runtime can be made to divide by
 all memory. Here that ends the child; this parent stays light (no onnx, no onnxruntime, no numpy) and reports it.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 from onnxmodel_runtime.contract import RESULTS, Finding, Result, dumps, load
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
 
+_PR_SET_DUMPABLE = 4
 CRASHES = {signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS}
 
 
@@ -27,6 +29,8 @@ class InternalError(Exception):
 
 def run(command: str, request: Any) -> Result:
     """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours."""
+    # This process has the network. Nobody of its own user, such as a child that a model took over, may look into it.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
     read_end, write_end = os.pipe()
     # -P: the working directory may hold what a user downloaded, and must not be where modules are imported from.
     child = subprocess.Popen(

@@ -139,3 +139,12 @@ def test_the_docs_commands_work(manifest, mlp, tmp_path, line):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_a_file_that_was_exported_again_is_judged_again(manifest, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.mlp().SerializeToString())
+    words = ["run", manifest(), "--model", path, "--out", tmp_path / "out", "--until", "validate"]
+    assert onnxmodel(*words).returncode == 0
+    path.write_bytes(models.fixed_batch().SerializeToString())
+    assert onnxmodel(*words).returncode == 10
