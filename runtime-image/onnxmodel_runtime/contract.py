@@ -178,7 +178,8 @@ class ValidateRequest:
     golden: the tolerance of golden data in `directory`; None when there is none. golden_path: where they are on a person's
     machine; "" for where fetch puts them. providers: those that will serve, in order.
     max_batch_size: the largest that will be served. domains: further operator domains that are allowed.
-    max_nodes, max_depth: bounds of the graph, and of subgraphs within each other.
+    max_nodes, max_depth: bounds of the graph, and of subgraphs within each other. timeout_seconds: what takes longer is
+    refused: a model can loop without end.
     """
 
     directory: str
@@ -201,6 +202,7 @@ class ValidateRequest:
     domains: tuple[str, ...] = ()
     max_nodes: int = 200_000
     max_depth: int = 32
+    timeout_seconds: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)

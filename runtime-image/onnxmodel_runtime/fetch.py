@@ -77,7 +77,8 @@ class _Fetching:
         self.folder, self.work = staging / "model", staging / "work"
         self.left = request.max_bytes
         policy = request.policy
-        networks = (*policy.networks, *LOOPBACK) if local else policy.networks
+        # A person's own machine is theirs to ask, unless they want to see what a platform's rules say.
+        networks = (*policy.networks, *LOOPBACK) if local and policy == SourcePolicy() else policy.networks
         self.policy: SourcePolicy = dataclasses.replace(policy, networks=networks)
 
     def record(self) -> dict[str, Any]:
@@ -197,6 +198,8 @@ class _Fetching:
             if remote.pack:
                 log(f"unpacking {size(came['bytes'])}")
                 new = archive.unpack(packed, remote.pack, self.work, self.left, uri)
+                for name, file in new.items():
+                    log(f"{name}: {size(file['bytes'])}, sha256 {file['sha256']}")
                 packed.unlink()
             if twice := files.keys() & new.keys():
                 raise invalid(uri, f"it holds {min(twice)!r} twice")

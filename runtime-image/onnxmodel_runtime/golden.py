@@ -252,6 +252,8 @@ def _compare(session: Any, data: GoldenSet, bound: Tolerance) -> Parity:
     except Exception as error:
         raise GoldenError(f"the model fails with the inputs of {data.name}: {runtime_message(error)}") from error
     got: Mapping[str, NDArray[Any]] = dict(zip(names, answers, strict=True))
+    if any(not array.size for array in (*data.inputs.values(), *data.outputs.values())):
+        raise GoldenError(f"{data.name} has no rows: nothing would be compared")
     rows = max((array.shape[0] for array in data.inputs.values() if array.ndim), default=1)
     return parity.measure(lambda _: got, lambda _: data.outputs, (int(rows),), bound)
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,9 +42,17 @@ def run(command: str, request: Any) -> Result:
         pass_fds=(write_end,),
     )
     os.close(write_end)
-    with _forward_sigterm(child) as stopped:
+    limit = float(getattr(request, "timeout_seconds", 0.0))
+    with _forward_sigterm(child) as stopped, _at_most(limit, child) as expired:
         step, report = _listen(child, read_end, dumps(request))
         code = child.wait()
+    if expired:
+        raise StageError(
+            "TimedOut",
+            f"{command} was not done after {limit:g} s; it was {step}",
+            "A loop in the model may never end: look at trip counts and conditions of Loop and Scan. For a model that is only "
+            "large, give more CPU.",
+        )
     if report is not None and "result" in report:
         return load(RESULTS[command], report["result"])
     if report is not None and "failure" in report:
@@ -108,6 +117,26 @@ def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tu
             else:
                 report = message
     return step, report
+
+
+@contextmanager
+def _at_most(seconds: float, child: "subprocess.Popen[bytes]") -> Iterator[list[bool]]:
+    """Kill the child after a while; 0 for never. The list is empty when it was in time."""
+    expired: list[bool] = []
+
+    def kill() -> None:
+        expired.append(True)
+        child.kill()
+
+    timer = threading.Timer(seconds, kill) if seconds > 0 else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield expired
+    finally:
+        if timer:
+            timer.cancel()
 
 
 @contextmanager

@@ -215,7 +215,10 @@ def _newest(root: TrustedRoot) -> str:
 def _pem(place: str) -> bytes:
     """The public key's file; or the environment's variable, as a Job has it from a Secret."""
     if place.startswith("env:"):
-        return os.environ.get(place.removeprefix("env:"), "").encode()
+        text = os.environ.get(place.removeprefix("env:"), "")
+        if not text.strip():
+            raise _bad_key("no public key was given to check the signature with (on a person's machine: --public-key)")
+        return text.encode()
     try:
         return Path(place).read_bytes()
     except OSError as error:

@@ -47,7 +47,11 @@ _HARMLESS = {checks.OPSET_LOW.id}
 
 
 # Whatever the author's mode: what reads other files than the model's, and what the platform's own rules are about.
-_IN_ANY_MODE = {checks.EXTERNAL.id, checks.PIN.id, checks.PRECOMPILED.id, checks.DOMAIN.id}
+_IN_ANY_MODE = {
+    *(checks.EXTERNAL.id, checks.PIN.id),
+    *(checks.PRECOMPILED.id, checks.DOMAIN.id),
+    *(checks.NODES.id, checks.DEPTH.id),
+}
 
 
 class _Findings(list[Finding]):
@@ -89,7 +93,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
     path = directory / request.file
     findings = _Findings()
     signed = _trusted(request, path)
-    model = _read(path, findings)
+    model = _read(path, request, findings)
     step("looking for external data")
     reachable = findings.note(external.external_data(model, directory, path))
     reachable = findings.note(external.vouched(model, request, signed.files if signed else None)) and reachable
@@ -144,7 +148,7 @@ def _trusted(request: ValidateRequest, path: Path) -> "Signed | None":
     return verify(request)
 
 
-def _read(path: Path, findings: _Findings) -> Any:
+def _read(path: Path, request: ValidateRequest, findings: _Findings) -> Any:
     """The model without its external data. What fails here leaves nothing to report on, in any mode."""
     if findings.note(file.file_kind(path)):
         findings.note(file.file_size(path))
@@ -157,18 +161,18 @@ def _read(path: Path, findings: _Findings) -> Any:
         findings.refuse()
         raise AssertionError("unreachable") from error
     findings.note(file.has_graph(model, path))
-    findings.note(file.names_are_text(model, path))
     findings.refuse()
+    step("measuring the graph")
+    findings.note(bounds.amounts(model, request.max_nodes, request.max_depth))
+    findings.refuse(_IN_ANY_MODE)  # further walks would take as long as the model likes
+    findings.note(file.names_are_text(model, path))
+    findings.refuse({checks.CORRUPT.id})
     return model
 
 
 def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
     """What our own walks see, which no model can harm. Whether native code may follow."""
-    step("measuring the graph")
-    bounded = findings.note(bounds.amounts(model, request.max_nodes, request.max_depth))
-    sound = findings.note(interface.versions(model, request, *supported())) and bounded
-    if not bounded:
-        return False  # further walks would take as long as the model likes
+    sound = findings.note(interface.versions(model, request, *supported()))
     sound = findings.note(bounds.attribute_sizes(model)) and sound
     sound = findings.note(tensors.tensor_sizes(model)) and sound
     step("following the graph's edges")

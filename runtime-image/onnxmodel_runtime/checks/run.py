@@ -96,7 +96,8 @@ def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int) -> Iterat
             yield BATCH.error(
                 output.name,
                 f"output {output.name!r} has the shape {list(answer.shape)} for {rows} rows of input",
-                "Every output needs one row per row of input: check what reduces or reshapes the first axis.",
+                "Every output needs one row per row of input: check what reduces or reshapes the first axis. For a model whose "
+                "first axis is no batch set spec.validation.dynamicBatch: Allowed.",
             )
         if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not np.isfinite(answer).all():
             yield RUN.warning(
