@@ -295,7 +295,7 @@ def _validate(draft: _Draft) -> Progress | None:
         uri=spec.source.uri,
         directory="",
         sha256=spec.source.sha256 or "",
-        max_bytes=settings.policy.max_model_bytes,
+        files=spec.source.files,
         signature_uri=signature.uri if signature else "",
         golden_uri=golden.uri if golden else "",
         calibration_uri=spec.optimization.calibration.uri or "",
@@ -307,6 +307,9 @@ def _validate(draft: _Draft) -> Progress | None:
     request = ValidateRequest(
         directory=directory,
         sha256=fetch.sha256,
+        files=fetch.files,
+        pin_all=policy.pinned(draft.model, settings.policy),
+        opset_floor=settings.policy.min_opset if settings.policy.min_opset > 1 else 0,
         signature=_signature_rule(signature) if signature else None,
         golden=Tolerance(**golden.tolerance.model_dump()) if golden else None,
         providers=draft.providers.names,
@@ -331,8 +334,17 @@ def _validate(draft: _Draft) -> Progress | None:
         fetch=fetch,
         carried_out=lambda step: dataclasses.replace(
             step,
-            request=dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size),
-            fetch=dataclasses.replace(fetch, policy=_source_policy(settings.policy.sources)),
+            request=dataclasses.replace(
+                step.request,
+                max_batch_size=spec.serving.batching.max_batch_size,
+                max_nodes=settings.policy.max_nodes,
+                max_depth=settings.policy.max_nesting,
+            ),
+            fetch=dataclasses.replace(
+                fetch,
+                policy=_source_policy(settings.policy.sources),
+                max_bytes=settings.policy.max_model_bytes,
+            ),
         ),
     )
 
@@ -340,7 +352,9 @@ def _validate(draft: _Draft) -> Progress | None:
 def _signature_rule(signature: Signature) -> SignatureRule:
     if signature.identity:
         return SignatureRule(identity=signature.identity.identity, issuer=signature.identity.issuer)
-    return SignatureRule(public_key=f"env:{contract.PUBLIC_KEY_VARIABLE}")
+    key = signature.public_key_ref
+    assert key is not None
+    return SignatureRule(public_key=f"env:{contract.PUBLIC_KEY_VARIABLE}", origin=f"{key.name}/{key.key}")
 
 
 def _source_policy(sources: Sources) -> SourcePolicy:

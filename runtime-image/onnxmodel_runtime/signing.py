@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -51,8 +52,16 @@ _ROOT = "_store/https%3A%2F%2Ftuf-repo-cdn.sigstore.dev/trusted_root.json"  # of
 _SIGN_AGAIN = "Sign the model again: model_signing sign key FOLDER --private_key KEY --signature FOLDER/model.sig"
 
 
-def verify(request: ValidateRequest) -> str:
-    """Whoever `request.signature` asks for signed all of the model: "key SHA256:…" or the identity. Raises StageError.
+@dataclass(frozen=True)
+class Signed:
+    """Who signed ("key SHA256:…" or the identity), and which files, by their paths below the model's directory."""
+
+    by: str
+    files: frozenset[str]
+
+
+def verify(request: ValidateRequest) -> Signed:
+    """Whoever `request.signature` asks for signed all of the model. Raises StageError.
 
     The fingerprint is that of `openssl pkey -pubin -in KEY -outform DER | sha256sum`.
     """
@@ -69,9 +78,9 @@ def verify(request: ValidateRequest) -> str:
             "nobody is named whose signature is trusted", "Give a public key, or an identity and its issuer."
         )
     step("comparing the files with what was signed")
-    _compare(request, manifest, content)
+    files = _compare(request, manifest, content)
     log(f"signed by {signer}")
-    return signer
+    return Signed(signer, files)
 
 
 # ---- is it a signature, and whose? -----------------------------------------------------------------------------------
@@ -203,7 +212,10 @@ def _newest(root: TrustedRoot) -> str:
 def _pem(place: str) -> bytes:
     """The public key's file; or the environment's variable, as a Job has it from a Secret."""
     if place.startswith("env:"):
-        return os.environ.get(place.removeprefix("env:"), "").encode()
+        text = os.environ.get(place.removeprefix("env:"), "")
+        if not text.strip():
+            raise _bad_key("no public key was given to check the signature with (on a person's machine: --public-key)")
+        return text.encode()
     try:
         return Path(place).read_bytes()
     except OSError as error:
@@ -240,7 +252,7 @@ def _held(content: bytes) -> Any:
 # ---- are these the files that were signed? ---------------------------------------------------------------------------
 
 
-def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> None:
+def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> frozenset[str]:
     directory = Path(request.directory)
     signed = _signed(manifest)
     present = set(_files(directory))
@@ -273,6 +285,7 @@ def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> 
             "Remove what was not signed from the folder, or sign the folder again as it is.",
             "spec.source.uri",
         )
+    return frozenset(signed)
 
 
 def _signed(manifest: Manifest) -> dict[str, dict[str, tuple[str, bytes]]]:
@@ -317,7 +330,7 @@ def _single(directory: Path, present: set[str]) -> bool:
 def _exempt(directory: Path, name: str, ignored: list[PurePosixPath], signature: bytes) -> bool:
     """What need not be signed: our notes, what the signer said to ignore, and the publisher's copy of the signature.
 
-    None of it can reach the model unseen: the model file is signed, and it names every file of weights.
+    The model itself is never exempt, and checks/external.py refuses weights in a file that is.
     """
     path = PurePosixPath(name)
     if path.parts[0] in OUR_FILES | _GIT or any(path.is_relative_to(other) for other in ignored):

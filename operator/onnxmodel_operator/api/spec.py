@@ -89,6 +89,12 @@ class Source(_Model):
         default=None,
         description="Pin of the model file. What was fetched is recorded in status.model.sha256 in any case.",
     )
+    files: Annotated[
+        dict[Name, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]], Field(max_length=64)
+    ] = Field(
+        default={},
+        description="Pins of other files of a folder, such as external data: path -> sha256. What is not here is not pinned.",
+    )
     secret_ref: SecretReference | None = Field(
         default=None,
         description="Keys become environment variables of the fetch container alone: AWS_ACCESS_KEY_ID, "
