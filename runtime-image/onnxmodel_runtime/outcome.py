@@ -54,7 +54,7 @@ def write_termination_message(outcome: Outcome) -> Outcome:
 
 def write_report(outcome: Outcome, path: Path) -> None:
     """The whole outcome, beside the artifact. A volume that is mounted read-only gets none."""
-    _write(path, dumps(outcome))
+    write_beside(path, dumps(outcome))
 
 
 def validation_report(directory: Path) -> Path:
@@ -64,7 +64,7 @@ def validation_report(directory: Path) -> Path:
 
 def accept(directory: Path) -> None:
     """Mark the model in `directory` as found good, by whichever rules: from now on it may be in use."""
-    _write(_marker(directory), "")
+    write_beside(_marker(directory), "")
 
 
 def accepted(directory: Path) -> bool:
@@ -76,9 +76,11 @@ def _marker(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.accepted")
 
 
-def _write(path: Path, text: str) -> None:
+def write_beside(path: Path, text: str) -> None:
+    """A file that appears whole, or a line in the log: no stage fails for want of a report."""
     partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text)
         partial.replace(path)
     except OSError as error:
