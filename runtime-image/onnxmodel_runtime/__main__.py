@@ -352,7 +352,9 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
     paths = [Path(model).absolute() for model in options.models]
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):  # variants lie in folders of their own, each as model.onnx
-        names = [f"{path.parent.name}/{path.stem}" for path in paths]
+        names = [path.parent.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
     optimized = [path.parent.parent / "report.json" for path in paths]  # where optimize leaves it
     return BenchmarkRequest(
         tuple(

@@ -7,7 +7,7 @@ windows: what else the machine does, and its temperature, then hits all of them 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,9 @@ from onnxmodel_runtime.profiler import Operator, profile
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile, significant
-from onnxmodel_runtime.windows import Window, counted, due, stable
+from onnxmodel_runtime.windows import Window, counted, settled, stable
 
-MAX_POINTS = 64  # what fits a termination message; test_the_largest_grid_fits_a_termination_message proves it
+MAX_POINTS = 112  # 7 candidates, 4 batch sizes, 4 concurrencies; test_the_largest_grid_fits_a_termination_message
 _WARM_UP_SECONDS = 0.2
 _SLOW_TO_LOAD = 30.0  # seconds; what compiles for so long (TensorRT) is not loaded a second time for a profile
 
@@ -47,9 +47,8 @@ class _Loaded:
 def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
     """All points, and with request.directory the report on them. Raises StageError when a candidate cannot be loaded or run.
 
-    It takes at most points * candidates * (0.2 + windows * seconds) seconds: 3.2 s for each of the default grid, 1.1 s
-    where the first three windows agree. Longer only where single calls are: no window ends before every caller was
-    answered and one of them once more.
+    A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default, and 1.1 s where the first three windows
+    agree. Longer only where single calls are: no window ends before every caller was answered, and one of them again.
     """
     points = len(request.candidates) * len(request.batch_sizes) * len(request.concurrency)
     if not 0 < points <= MAX_POINTS:
@@ -163,19 +162,20 @@ def _point(
 ) -> Iterator[tuple[Point, report.Spread]]:
     step(f"measuring batch size {batch}, concurrency {concurrency}")
     for item in loaded:
-        _window(item, rows, min(concurrency, len(item.sessions)), min(_WARM_UP_SECONDS, request.seconds), -1)
+        _window(item, rows, min(concurrency, len(item.sessions)), min(_WARM_UP_SECONDS, request.seconds))
     taken: list[list[Window]] = [[] for _ in loaded]
-    turn = 0
-    while turns := due(taken, request.stable_percent, request.windows):
+    for turn in range(request.windows):
         # Every other turn backwards: who goes first finds the machine as the one before left it.
-        for index in turns if turn % 2 == 0 else reversed(turns):
-            taken[index].append(_window(loaded[index], rows, concurrency, request.seconds, turn))
-        turn += 1
-    for item, windows in zip(loaded, taken, strict=True):
-        yield _summary(item.candidate.name, batch, concurrency, windows, request.stable_percent)
+        for index in range(len(loaded)) if turn % 2 == 0 else reversed(range(len(loaded))):
+            taken[index].append(_window(loaded[index], rows, concurrency, request.seconds))
+        if settled(taken, request.stable_percent):
+            break
+    for item, windows, used in zip(loaded, taken, counted(taken, request.stable_percent), strict=True):
+        noisy = not stable(windows, request.stable_percent)
+        yield _summary(item.candidate.name, batch, concurrency, used, noisy=noisy, windows=len(windows))
 
 
-def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float, turn: int) -> Window:
+def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Window:
     """`callers` callers for a while, each sending its next request when it has its answer.
 
     One thread per instance takes requests in the order in which they came, as the server does. A caller needs no thread:
@@ -210,13 +210,12 @@ def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float, turn: i
         thread.join()
     if failures:
         raise _failed(loaded.candidate, f"run with {callers} callers", failures[0]) from failures[0]
-    return Window(turn, time.perf_counter() - started, len(latencies), sorted(latencies[ramp:]))
+    return Window(time.perf_counter() - started, len(latencies), sorted(latencies[ramp:]))
 
 
 def _summary(
-    name: str, batch: int, concurrency: int, windows: list[Window], percent: float
+    name: str, batch: int, concurrency: int, used: Sequence[Window], *, noisy: bool, windows: int
 ) -> tuple[Point, report.Spread]:
-    used = counted(windows, percent)
     ordered = sorted(latency for window in used for latency in window.latencies)
     milliseconds = {rank: significant(percentile(ordered, rank) * 1000) for rank in report.PERCENTS}
     rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
@@ -230,9 +229,9 @@ def _summary(
         significant(batch * rate),
         len(ordered),
         milliseconds[90],
-        not stable(windows, percent),
+        noisy,
     )
-    return point, report.Spread(name, batch, concurrency, len(windows), tuple(milliseconds.values()))
+    return point, report.Spread(name, batch, concurrency, windows, tuple(milliseconds.values()))
 
 
 def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operator, ...]:

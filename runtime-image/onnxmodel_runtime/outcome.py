@@ -23,6 +23,7 @@ from onnxmodel_runtime.contract import (
 )
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.progress import log
+from onnxmodel_runtime.stats import significant
 
 INTERNAL = 1  # not in the contract on purpose: a defect of ours is what the contract calls unexpected
 
@@ -127,6 +128,8 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
             for limit in (200, 100, 40):
                 yield replace(outcome, result=_shorter_variants(result, limit))
         case BenchmarkResult() as result:
+            result = _coarser(result)
+            yield replace(outcome, result=result)
             for limit in (60, 20):
                 yield replace(outcome, result=_shorter_environment(result, limit))
 
@@ -183,6 +186,26 @@ def _shorter_variants(result: OptimizeResult, limit: int) -> OptimizeResult:
             )
             for variant in result.variants
         ),
+    )
+
+
+def _coarser(result: BenchmarkResult) -> BenchmarkResult:
+    """Three digits of what decides; benchmark.json has the fourth, and what nobody decides by."""
+    return replace(
+        result,
+        points=tuple(
+            replace(
+                point,
+                p50=significant(point.p50, 3),
+                p90=0.0,
+                p95=significant(point.p95, 3),
+                p99=significant(point.p99, 3),
+                throughput=significant(point.throughput, 3),
+                samples=int(significant(point.samples, 2)),
+            )
+            for point in result.points
+        ),
+        uses={name: replace(use, nodes={}) for name, use in result.uses.items()},
     )
 
 

@@ -33,7 +33,14 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": size, "number": number, "name": _name, "sentence": _sentence, "shape": _shape}
+    environment.filters |= {
+        "size": size,
+        "number": number,
+        "percent": percent,
+        "name": _name,
+        "sentence": _sentence,
+        "shape": _shape,
+    }
     styles = {candidate.name: index % plots.STYLES for index, candidate in enumerate(report.request.candidates)}
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -44,7 +51,7 @@ def render(report: Report) -> str:
         noisy=sum(point.noisy for point in report.result.points),
         rows=_rows(report),
         marks={name: plots.marker(style) for name, style in styles.items()},
-        scatter=_scatter(report, styles),
+        scatters=[_scatter(report, styles, "p50"), _scatter(report, styles, "p99")],
         spreads=_spreads(report, styles),
         windows={_key(spread): spread.windows for spread in report.spreads},
         key=_key,
@@ -57,6 +64,11 @@ def render(report: Report) -> str:
 def number(value: float) -> str:
     """Three digits that matter: 1234.5 is 1,230."""
     return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def percent(value: float) -> str:
+    """With one digit after the point, and no sign before a zero."""
+    return f"{round(value, 1) or 0.0:.1f} %"
 
 
 def _name(text: str) -> str:
@@ -106,18 +118,25 @@ def _highlights(report: Report) -> list[tuple[str, str, str]]:
     made = [row for row in _rows(report) if row["saved"] is not None and not row["fate"]]
     if made:
         smallest = min(made, key=lambda row: row["variant"].bytes)
-        saved = f"{_name(smallest['variant'].name)}, {_percent(smallest['saved'])} than the original"
-        found.append(("Smallest", size(smallest["variant"].bytes), saved))
+        saved = f", {percent(smallest['saved'])} saved" if smallest is not made[0] else ""
+        found.append(("Smallest", size(smallest["variant"].bytes), f"{_name(smallest['name'])}{saved}"))
     return found
 
 
-def _gain(point: Point, baseline: str, factor: float) -> str:
-    against = "" if point.variant == baseline else f", {factor:.2f} × {_name(baseline)}"
+def _first(points: Sequence[Point]) -> dict[str, Point]:
+    """By variant, the point at the smallest batch size and the lowest concurrency."""
+    least = min((point.batch_size, point.concurrency) for point in points)
+    return {point.variant: point for point in points if (point.batch_size, point.concurrency) == least}
+
+
+def _most(points: Sequence[Point]) -> dict[str, Point]:
+    """By variant, the point with the highest throughput."""
+    return {point.variant: point for point in sorted(points, key=lambda point: point.throughput)}
+
+
+def _gain(point: Point, baseline: str, gain: str) -> str:
+    against = "" if point.variant == baseline else f", {gain} {_name(baseline)}"
     return f"{_name(point.variant)}{against}; {_where(point)}{'; noisy' if point.noisy else ''}"
-
-
-def _percent(saved: float) -> str:
-    return f"{abs(saved):.1f} % {'smaller' if saved >= 0 else 'larger'}"
 
 
 # ---- the variants ----------------------------------------------------------------------------------------------------
@@ -151,6 +170,8 @@ def _row(report: Report, variant: Variant, name: str, fate: str, saved: float | 
         "load": result.load_seconds.get(name),
         "memory": result.memory_bytes.get(name),
         "use": result.uses.get(name),
+        "first": _first(result.points).get(name),
+        "most": _most(result.points).get(name),
     }
 
 
@@ -173,21 +194,25 @@ def _fate(variant: Variant, candidate: Candidate | None) -> str:
 # ---- plots -----------------------------------------------------------------------------------------------------------
 
 
-def _scatter(report: Report, styles: dict[str, int]) -> Markup:
-    """For each variant and batch size a line through the concurrencies."""
+def _scatter(report: Report, styles: dict[str, int], rank: str) -> Markup:
+    """For each variant and batch size a line through the concurrencies. rank: "p50" or "p99"."""
+    baseline = report.request.candidates[0].name  # names the batch sizes, for all
     lines: dict[tuple[str, int], list[plots.Dot]] = {}
     for point in report.result.points:
         label = (
-            f"{_name(point.variant)}, {_where(point)}: p50 {number(point.p50)} ms, "
+            f"{_name(point.variant)}, {_where(point)}: {rank} {number(getattr(point, rank))} ms, "
             f"{number(point.throughput)} rows/s{', noisy' if point.noisy else ''}"
         )
-        dot = plots.Dot(point.throughput, point.p50, label, point.noisy)
+        dot = plots.Dot(point.throughput, getattr(point, rank), label, point.noisy)
         lines.setdefault((point.variant, point.batch_size), []).append(dot)
     return plots.scatter(
-        "Latency against throughput of every variant, batch size and concurrency",
-        [plots.Line(styles[variant], tuple(dots)) for (variant, _), dots in lines.items()],
+        f"{rank} against throughput of every variant, batch size and concurrency",
+        [
+            plots.Line(styles[variant], tuple(dots), f"batch {batch}" if variant == baseline else "")
+            for (variant, batch), dots in lines.items()
+        ],
         "throughput, rows per second",
-        "p50, milliseconds",
+        f"{rank}, milliseconds",
     )
 
 
@@ -205,7 +230,8 @@ def _spreads(report: Report, styles: dict[str, int]) -> list[tuple[str, Markup]]
 
 def _operators(report: Report) -> dict[str, Any] | None:
     """The plot, its legend, and what the tables need; None when nothing was profiled."""
-    profiles = {name: found for name, found in report.operators.items() if found}
+    names = [candidate.name for candidate in report.request.candidates if report.operators.get(candidate.name)]
+    profiles = {name: report.operators[name] for name in names}
     if not profiles:
         return None
     several = len({operator.provider for found in profiles.values() for operator in found if operator.provider}) > 1

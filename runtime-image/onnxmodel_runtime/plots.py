@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH = 480
+WIDTH = 420
 STYLES = 7  # classes s0 to s6
-_LEFT, _RIGHT = 56, WIDTH - 14
+_LEFT, _RIGHT = 50, WIDTH - 10  # of a scatter plot
+_NAMES, _LABELS = 98, WIDTH - 66  # of a plot with rows: names end where the first is, numbers begin at the second
 _ROW = 26
 # A shape for each style: colour alone does not reach everybody.
 _SHAPES = (
@@ -41,6 +42,7 @@ class Line:
 
     style: int
     dots: tuple[Dot, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Axis:
             steps = (1, 2, 5) if len(decades) < 5 else (1,)
             found = [factor * 10.0**decade for decade in decades for factor in steps]
         else:
-            rough = (self.high - self.low) / 5 or 1
+            rough = (self.high - self.low) / 6 or 1
             unit = 10.0 ** math.floor(math.log10(rough))
             unit *= next(factor for factor in (1, 2, 5, 10) if factor * unit >= rough)
             found = [unit * index for index in range(math.ceil(self.low / unit), math.floor(self.high / unit) + 1)]
@@ -123,13 +125,13 @@ def marker(style: int) -> Markup:
 
 def scatter(title: str, lines: Sequence[Line], x_name: str, y_name: str) -> Markup:
     """Dots joined by lines."""
-    height, bottom = 340, 296
+    height, bottom = 320, 276
     dots = [dot for line in lines for dot in line.dots]
     x = spanning((dot.x for dot in dots), _LEFT, _RIGHT)
     y = spanning((dot.y for dot in dots), bottom, 14)
     parts = [_across(x, 14, bottom), _up(y)]
     parts.append(_text((_LEFT + _RIGHT) / 2, height - 8, x_name, "mid"))
-    parts.append(Markup('<text class="mid" transform="translate(13 155) rotate(-90)">{}</text>').format(y_name))
+    parts.append(Markup('<text class="mid" transform="translate(11 145) rotate(-90)">{}</text>').format(y_name))
     for line in lines:
         points = " ".join(f"{x(dot.x)},{y(dot.y)}" for dot in line.dots)
         parts.append(Markup('<polyline class="s{}" points="{}"/>').format(line.style, points))
@@ -140,19 +142,23 @@ def scatter(title: str, lines: Sequence[Line], x_name: str, y_name: str) -> Mark
                     line.style, " hollow" if dot.hollow else "", _SHAPES[line.style], x(dot.x), y(dot.y), dot.label
                 )
             )
+        if line.label:
+            first = line.dots[0]
+            near = ("end", -9) if x(first.x) > (_LEFT + _RIGHT) / 2 else ("", 9)
+            parts.append(_text(x(first.x) + near[1], y(first.y) + 4, line.label, f"note {near[0]}"))
     return _svg(title, height, parts)
 
 
 def boxes(title: str, found: Sequence[Box], x_name: str) -> Markup:
     """A row per distribution: p25 to p75 is the box, p5 to p95 the line through it, p99 the dot."""
-    left, right, top = 96, WIDTH - 78, 8
+    left, right, top = _NAMES, _LABELS, 8
     bottom = top + _ROW * len(found)
     x = Axis(0, max(box.ranks[-1] for box in found) * 1.04, left, right)
     parts = [_across(x, top, bottom), _text((left + right) / 2, bottom + 34, x_name, "mid")]
     for index, box in enumerate(found):
         middle = top + _ROW * index + _ROW / 2
         p5, p25, p50, p75, p95, p99 = map(x, box.ranks)
-        parts.append(_text(left - 8, middle + 4, _cut(box.name, 13), "end"))
+        parts.append(_text(left - 8, middle + 4, _cut(box.name, 12), "end"))
         parts.append(
             Markup(
                 '<g class="s{}"><title>{}: {}</title><path class="thin" d="M{} {}H{}"/>'
@@ -169,13 +175,13 @@ def boxes(title: str, found: Sequence[Box], x_name: str) -> Markup:
 
 def bars(title: str, found: Sequence[Bar], x_name: str) -> Markup:
     """A row per bar, its segments one after the other; a name is written where it has room."""
-    left, right, top = 96, WIDTH - 78, 8
+    left, right, top = _NAMES, _LABELS, 8
     bottom = top + _ROW * len(found)
     x = Axis(0, max(sum(segment[1] for segment in bar.segments) for bar in found) * 1.02, left, right)
     parts = [_across(x, top, bottom), _text((left + right) / 2, bottom + 34, x_name, "mid")]
     for index, bar in enumerate(found):
         y, begin = top + _ROW * index + 4, 0.0
-        parts.append(_text(left - 8, y + 13, _cut(bar.name, 13), "end"))
+        parts.append(_text(left - 8, y + 13, _cut(bar.name, 12), "end"))
         for style, length, name in bar.segments:
             width = x(begin + length) - x(begin)
             fits = Markup('<text class="in" x="{}" y="{}">{}</text>').format(x(begin) + 5, y + 13, name)

@@ -32,7 +32,7 @@ PERCENTS = (5, 25, 50, 75, 90, 95, 99, 100)
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the latencies of a point are spread: milliseconds at PERCENTS. windows: how many were measured, counted or not."""
+    """How the latencies of a point are spread: milliseconds at PERCENTS. windows: how many it had."""
 
     variant: str
     batch_size: int

@@ -1,7 +1,7 @@
-"""When a measurement may end: the stop rule, as a function of what was measured so far.
+"""When a measurement may end: the stop rule, as functions of what was measured so far.
 
-As Triton's Model Navigator and perf_analyzer do it: a candidate is stable when its last three windows agree. Here all
-candidates must also have met the same machine: one that was stable early is asked once more when the last one ends.
+As in Triton's Model Navigator and perf_analyzer, a candidate is stable when its last three windows agree. Candidates are
+compared with each other, so they go on together until all are, and the same turns count for all of them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ STABLE = 3  # windows that must agree
 class Window:
     """What one candidate did in one turn. answers: all of them, also those that are not in `latencies` (seconds, ascending)."""
 
-    turn: int
     seconds: float
     answers: int
     latencies: Sequence[float]
@@ -41,23 +40,14 @@ def stable(taken: Sequence[Window], percent: float) -> bool:
     )
 
 
-def counted(taken: Sequence[Window], percent: float) -> Sequence[Window]:
-    """What the numbers are made of: the windows that agree; all of them when none do, for no three are better."""
-    return taken[-STABLE:] if stable(taken, percent) else taken
+def settled(taken: Sequence[Sequence[Window]], percent: float) -> bool:
+    """Whether all candidates are stable, in the same turns."""
+    return all(stable(windows, percent) for windows in taken)
 
 
-def due(taken: Sequence[Sequence[Window]], percent: float, limit: int) -> list[int]:
-    """Which candidates are measured in the next turn, by index; nobody when the point is done.
-
-    First those that are not stable, as long as they have windows left. When there are none, those whose last window is
-    older than the newest stable ones: what they show was measured on a machine that may have changed since.
-    """
-    left = [index for index, windows in enumerate(taken) if len(windows) < limit]
-    unstable = [index for index in left if not stable(taken[index], percent)]
-    if unstable or not left:
-        return unstable
-    newest = max(windows[-1].turn for windows in taken)
-    return [index for index in left if taken[index][-1].turn <= newest - STABLE]
+def counted(taken: Sequence[Sequence[Window]], percent: float) -> list[Sequence[Window]]:
+    """What each candidate's numbers are made of: the last three turns; all of them where no three are better than others."""
+    return [windows[-STABLE:] if settled(taken, percent) else windows for windows in taken]
 
 
 def _agree(values: Sequence[float], percent: float) -> bool:
