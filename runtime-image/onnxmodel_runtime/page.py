@@ -102,18 +102,14 @@ def _highlights(report: Report) -> list[tuple[str, str, str]]:
     """What it is, the number, whose it is and what that means."""
     points = report.result.points
     baseline = report.request.candidates[0].name
-    batch, callers = min((point.batch_size, point.concurrency) for point in points)
-    first = {point.variant: point for point in points if (point.batch_size, point.concurrency) == (batch, callers)}
+    first, most = _first(points), _most(points)
     fastest = min(first.values(), key=lambda point: point.p50)
-    most = max(points, key=lambda point: point.throughput)
-    most_before = max(point.throughput for point in points if point.variant == baseline)
+    busiest = max(most.values(), key=lambda point: point.throughput)
+    sooner = f"{first[baseline].p50 / fastest.p50:.2f} × as fast as"
+    more = f"{busiest.throughput / most[baseline].throughput:.2f} × as much as"
     found = [
-        ("Lowest p50", f"{number(fastest.p50)} ms", _gain(fastest, baseline, first[baseline].p50 / fastest.p50)),
-        (
-            "Highest throughput",
-            f"{number(most.throughput)} rows/s",
-            _gain(most, baseline, most.throughput / most_before),
-        ),
+        ("Lowest p50", f"{number(fastest.p50)} ms", _gain(fastest, baseline, sooner)),
+        ("Highest throughput", f"{number(busiest.throughput)} rows/s", _gain(busiest, baseline, more)),
     ]
     made = [row for row in _rows(report) if row["saved"] is not None and not row["fate"]]
     if made:
@@ -262,7 +258,7 @@ def _operators(report: Report) -> dict[str, Any] | None:
 
 
 def _label(operator: Operator, several: bool) -> str:
-    return f"{operator.name}, {operator.provider}" if several and operator.provider else operator.name
+    return _name(f"{operator.name}, {operator.provider}" if several and operator.provider else operator.name)
 
 
 def _total(found: Sequence[Operator]) -> float:
