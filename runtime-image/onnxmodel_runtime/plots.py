@@ -132,6 +132,7 @@ def scatter(title: str, lines: Sequence[Line], x_name: str, y_name: str) -> Mark
     parts = [_across(x, 14, bottom), _up(y)]
     parts.append(_text((_LEFT + _RIGHT) / 2, height - 8, x_name, "mid"))
     parts.append(Markup('<text class="mid" transform="translate(11 145) rotate(-90)">{}</text>').format(y_name))
+    parts += [_note(line, x, y) for line in lines if line.label]  # below everything
     for line in lines:
         points = " ".join(f"{x(dot.x)},{y(dot.y)}" for dot in line.dots)
         parts.append(Markup('<polyline class="s{}" points="{}"/>').format(line.style, points))
@@ -142,10 +143,6 @@ def scatter(title: str, lines: Sequence[Line], x_name: str, y_name: str) -> Mark
                     line.style, " hollow" if dot.hollow else "", _SHAPES[line.style], x(dot.x), y(dot.y), dot.label
                 )
             )
-        if line.label:
-            first = line.dots[0]
-            near = ("end", -9) if x(first.x) > (_LEFT + _RIGHT) / 2 else ("", 9)
-            parts.append(_text(x(first.x) + near[1], y(first.y) + 4, line.label, f"note {near[0]}"))
     return _svg(title, height, parts)
 
 
@@ -212,6 +209,14 @@ def _up(y: Axis) -> Markup:
         + _text(_LEFT - 6, y(tick) + 4, short(tick), "end")
         for tick in y.ticks()
     )
+
+
+def _note(line: Line, x: Axis, y: Axis) -> Markup:
+    """The line's label at its first dot, on the side where there is room."""
+    across, first = x(line.dots[0].x), y(line.dots[0].y) + 4
+    if across > (_LEFT + _RIGHT) / 2:
+        return _text(across - 9, first, line.label, "note end")
+    return _text(across + 9, first, line.label, "note")
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:
