@@ -6,6 +6,7 @@ windows: what else the machine does, and its temperature, then hits all of them 
 
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -85,7 +86,10 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         for item in loaded:
             item.sessions.clear()  # their memory makes room for one session with a profile
         operators = {item.candidate.name: _profile(item, request.providers, rows) for item in loaded}
-        report.write(request, result, tuple(spread for _, spread in measured), operators)
+        try:
+            report.write(request, result, tuple(spread for _, spread in measured), operators)
+        except Exception:  # a defect of ours; what was measured is worth more than its page
+            traceback.print_exc()
     return result
 
 

@@ -22,6 +22,7 @@ from onnxmodel_runtime.contract import (
     Environment,
     Outcome,
     Point,
+    Providers,
     ProviderUse,
     decode,
     encode,
@@ -124,6 +125,14 @@ def test_candidates_take_turns(monkeypatch: pytest.MonkeyPatch, percent: float, 
     points = [point for point, _ in module._point(loaded, {}, 1, 1, request)]
     assert "".join(seen) == "ab" + turns
     assert [point.noisy for point in points] == [percent == 0] * 2
+
+
+def test_a_profile_that_would_fill_the_disk_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses the rest of the file, and nothing dies of it."""
+    monkeypatch.setattr(profiler, "_MAX_BYTES", 3000)
+    rows = {"x": np.zeros((1, 4), np.float32)}
+    assert 1 <= len(profiler.profile(candidate("a", models.mlp(), tmp_path), Providers(), rows, 4)) <= 3
+    (tmp_path / "large").write_bytes(bytes(10_000))
 
 
 def test_memory_is_each_candidates_own(tmp_path: Path) -> None:
