@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,33 +26,59 @@ class InternalError(Exception):
     """The stage raised what nobody expected; its traceback is in the log."""
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a child process ended. code: as subprocess gives it; step: what it did last; stopped: it was asked to.
+
+    report: what it said at its end: a result, a failure, or of which kind a defect is; None when it died before.
+    """
+
+    code: int
+    step: str
+    report: dict[str, Any] | None
+    stopped: bool
+
+
 def run(command: str, request: Any) -> Result:
     """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours."""
+    ended = launch(command, dumps(request))
+    report = ended.report
+    if report is not None and "result" in report:
+        return load(RESULTS[command], report["result"])
+    raise failed(ended, command)
+
+
+def failed(ended: Ended, command: str) -> Exception:
+    """What to raise for a child that left no result."""
+    report = ended.report
+    if report is not None and "failure" in report:
+        findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
+        return StageError(**report["failure"], retry=report["retry"], findings=findings)
+    if ended.stopped:
+        message = f"the container was asked to stop while {ended.step}"
+        return StageError("Interrupted", message, "It runs again by itself.", retry=True)
+    if report is not None:
+        return InternalError(str(report.get("internal")))
+    return died(ended.code, command, ended.step)
+
+
+def launch(command: str, request: str, **environment: str) -> Ended:
+    """Run the module child.py with this command and request, and wait for its end. environment: added to this one's."""
     read_end, write_end = os.pipe()
     # -P: the working directory may hold what a user downloaded, and must not be where modules are imported from.
     child = subprocess.Popen(
         [sys.executable, "-P", "-X", "faulthandler", "-m", "onnxmodel_runtime.child", command, str(write_end)],
         stdin=subprocess.PIPE,
+        stdout=2,  # standard output is for results: no tool's words
         # numpy's BLAS would start a thread with large buffers for each core of the node, whatever the container's share.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment},
         pass_fds=(write_end,),
     )
     os.close(write_end)
     with _forward_sigterm(child) as stopped:
-        step, report = _listen(child, read_end, dumps(request))
+        step, report = _listen(child, read_end, request)
         code = child.wait()
-    if report is not None and "result" in report:
-        return load(RESULTS[command], report["result"])
-    if report is not None and "failure" in report:
-        findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
-        raise StageError(**report["failure"], retry=report["retry"], findings=findings)
-    if stopped:
-        raise StageError(
-            "Interrupted", f"the container was asked to stop while {step}", "It runs again by itself.", retry=True
-        )
-    if report is not None:
-        raise InternalError(str(report.get("internal")))
-    raise died(code, command, step)
+    return Ended(code, step, report, bool(stopped))
 
 
 def died(code: int, command: str, step: str) -> Exception:

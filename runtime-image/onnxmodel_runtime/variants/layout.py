@@ -1,0 +1,118 @@
+"""Models on their way from pass to pass: a file with the graph, and files beside it with the weights.
+
+A pass reads the graph alone, and of the weights what it needs: a model of gigabytes is never in memory as a whole just
+to drop a node of it. All files of one stage lie in one folder, which is the working directory of the processes that make
+variants: ONNX looks for weights there, and a pass that keeps a weight refers to the file where it lies already.
+"""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto
+
+from onnxmodel_runtime import graph
+from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.progress import log
+
+EXTERNAL_ABOVE = 1 << 30  # bytes of a variant: protobuf ends at 2 GiB, and writing one takes the same again in memory
+OPERATORS_FILE = "required_operators.config"
+_SEPARATE = 1024  # bytes of a weight that are worth a place of their own
+
+
+def load(path: Path) -> Any:
+    """The graph, without the weights that lie elsewhere."""
+    return onnx.load_model(path, load_external_data=False)
+
+
+def load_whole(path: Path) -> Any:
+    """With the weights."""
+    model = load(path)
+    onnx.load_external_data_for_model(model, str(path.parent))
+    return model
+
+
+def inferred(model: Any) -> Any:
+    """The same graph with the types and shapes of as many tensors as can be told without its weights."""
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+    try:
+        return SymbolicShapeInference.infer_shapes(model, auto_merge=True) or model
+    except Exception as error:  # it raises whatever comes up, and ONNX's own knows the standard operators
+        log(f"shapes are inferred by ONNX alone: {error!r}"[:300])
+        return onnx.shape_inference.infer_shapes(model)
+
+
+def save(model: Any, path: Path, *, shapes: bool = False) -> None:
+    """Write the graph, and those weights that are in memory to a file of its own beside it.
+
+    shapes: keep what was inferred, for a tool that needs it; ONNX Runtime infers it by itself.
+    """
+    if not shapes:
+        del model.graph.value_info[:]
+    for tensor in model.graph.initializer:
+        if tensor.HasField("raw_data") and tensor.data_location == TensorProto.EXTERNAL:
+            # onnxslim changed a weight's values and left the note where the old ones are.
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)
+    with data.open("wb") as file:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) >= _SEPARATE:
+                _separate(tensor, file, data.name)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def publish(source: Path, folder: Path, *, external: bool) -> Path:
+    """The variant as it is served: one file, or one with all weights in one file beside it."""
+    folder.mkdir(parents=True)
+    if source.suffix == ".ort":
+        target = folder / "model.ort"
+        shutil.move(source, target)
+        shutil.move(operators(source), folder / OPERATORS_FILE)
+        return target
+    model, target = load_whole(source), folder / MODEL_FILE
+    del model.graph.value_info[:]
+    if external:
+        save(model, target)
+    else:
+        target.write_bytes(model.SerializeToString(deterministic=True))
+    return target
+
+
+def operators(model: Path) -> Path:
+    """The list of the operators that an ORT file needs, beside it."""
+    return model.with_suffix(".config")
+
+
+def size(model: Any) -> int:
+    """Bytes of the graph and of all weights, wherever they lie."""
+    return int(model.ByteSize()) + sum(_length(tensor) for tensor in model.graph.initializer)
+
+
+def interface(model: Any) -> dict[str, list[tuple[str, str]]]:
+    """What a caller sees: the names and datatypes of inputs and outputs."""
+    values = {"inputs": graph.inputs(model), "outputs": model.graph.output}
+    return {kind: sorted((value.name, graph.describe(value).datatype) for value in found) for kind, found in values.items()}
+
+
+def likeness(model: Any) -> Any:
+    """Equal for two models that differ in names at most: the operators, and the weights' types and shapes."""
+    kinds = Counter((node.domain, node.op_type) for node in graph.nodes(model))
+    return kinds, Counter((tensor.data_type, *tensor.dims) for tensor in model.graph.initializer)
+
+
+def _separate(tensor: Any, file: Any, name: str) -> None:
+    file.seek(-file.tell() % 4096, 1)  # ONNX Runtime maps what starts at a page, and reads what does not
+    offset, length = file.tell(), file.write(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", name), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def _length(tensor: Any) -> int:
+    return int(graph.external(tensor).get("length", 0))
