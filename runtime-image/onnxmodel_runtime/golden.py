@@ -198,9 +198,7 @@ def _pb(path: Path, budget: int) -> tuple[str, NDArray[Any]]:
 # ---- comparing -------------------------------------------------------------------------------------------------------
 
 
-def _checked(
-    data: GoldenSet, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], answers: bool
-) -> GoldenSet:
+def _checked(data: GoldenSet, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], answers: bool) -> GoldenSet:
     for kind, arrays, tensors in (("input", data.inputs, inputs), ("output", data.outputs, outputs)):
         known = {tensor.name: tensor for tensor in tensors}
         names = ", ".join(known)

@@ -23,14 +23,15 @@ from onnxmodel_runtime.contract import (
     OptimizeResult,
     Providers,
     ProviderUse,
+    Tensor,
     Variant,
 )
 from onnxmodel_runtime.digests import check_digest, digest
 from onnxmodel_runtime.errors import StageError, runtime_message
-from onnxmodel_runtime.inputs import Arrays, generate, signature
+from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import Loaded, open_session
-from onnxmodel_runtime.variants import apart
+from onnxmodel_runtime.variants import apart, layout
 from onnxmodel_runtime.variants.make import case_path, case_rows
 
 ORIGINAL = "original"
@@ -44,14 +45,17 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     check_digest(path, request.sha256)
     model = onnx.load_model(path, load_external_data=False)
     total = path.stat().st_size + sum(file.stat().st_size for file in graph.external_files(model, path.parent))
+    signed, outputs = signature(model), tuple(graph.describe(value) for value in model.graph.output)
     original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
+    del model  # with its weights: from here on ONNX Runtime has them
     directory.mkdir(parents=True, exist_ok=True)
     for left in directory.glob(f"{_WORK}*"):  # of a run that was killed
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as folder:
         work = Path(folder)
-        cases = _references(request, model, work)
+        cases = _references(request, signed, outputs, work)
         use = _prove_original(request, cases)
+        layout.free()
         dead: dict[str, str] = {}
         variants = [apart.make(name, request, work, dead) for name in request.variants]
     result = OptimizeResult((original, *variants), str(directory / PROBE_FILE), use)
@@ -59,28 +63,25 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     return result
 
 
-def _references(request: OptimizeRequest, model: Any, work: Path) -> list[Path]:
+def _references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], work: Path) -> list[Path]:
     """Run the reference on every case, keep its answers in `work`, and write the probe."""
     # Random operators of two sessions in one process draw equal numbers, and other ones in the server's process.
     ort.set_seed(1)
     session = _reference(Path(request.model), request.providers).session
-    signed = signature(model)
     first = generate(signed, signed.batch_sizes((1,))[0])
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
     cases = []
-    for index, (rows, inputs) in enumerate(_cases(request, model)):
+    for index, (rows, inputs) in enumerate(_cases(request, signed, outputs)):
         cases.append(case_path(work, index, rows))
         probefile.write(cases[-1], inputs, _run(session, inputs, rows))
     return cases
 
 
-def _cases(request: OptimizeRequest, model: Any) -> Iterator[tuple[int, Arrays]]:
+def _cases(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...]) -> Iterator[tuple[int, Arrays]]:
     """Inputs at every batch size: the golden data as they are and then rows of them, or made ones where there are none."""
-    signed = signature(model)
     sizes = signed.batch_sizes(request.batch_sizes)
     rows: Arrays | None = None
     if request.golden:
-        outputs = tuple(graph.describe(value) for value in model.graph.output)
         place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
         try:
             for data in golden.load(place, signed.inputs, outputs, answers=False):

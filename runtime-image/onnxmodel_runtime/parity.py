@@ -79,7 +79,9 @@ def explain(parity: Parity, bound: Tolerance) -> str:
     """A parity that did not pass, as a sentence."""
     if parity.note:
         return parity.note
-    changed = "" if parity.top1 in (None, 1) else f"; the best class is the same in {100 * parity.top1:.4g} % of the rows"
+    changed = (
+        "" if parity.top1 in (None, 1) else f"; the best class is the same in {100 * parity.top1:.4g} % of the rows"
+    )
     return (
         f"output {parity.output!r} differs by up to {parity.max_absolute:g} absolute and {parity.max_relative:g} "
         f"relative, cosine {parity.cosine:g}; allowed are {bound.absolute:g} + {bound.relative:g} of the value, cosine "

@@ -48,7 +48,9 @@ class VariantRequest:
 
 def passes(name: str, providers: Providers) -> tuple[str, ...]:
     """The passes of a variant. TensorRT reads standard operators only, and fuses attention by itself."""
-    return tuple(each for each in RECIPES[name] if name == "fused" or each != FUSION or "TensorRT" not in providers.names)
+    return tuple(
+        each for each in RECIPES[name] if name == "fused" or each != FUSION or "TensorRT" not in providers.names
+    )
 
 
 def unsupported(name: str, request: OptimizeRequest) -> str:

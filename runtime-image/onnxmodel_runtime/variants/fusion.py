@@ -26,7 +26,9 @@ _ATTENTION = ("Attention", "MultiHeadAttention", "GroupQueryAttention")
 def fuse(task: Task) -> str:
     """Fuse what is found; heads and sizes are read from the graph."""
     before = layout.load(task.source)
-    if not any(node.op_type in ("Softmax", "LayerNormalization", "Erf", "Tanh", "ReduceMean") for node in before.graph.node):
+    if not any(
+        node.op_type in ("Softmax", "LayerNormalization", "Erf", "Tanh", "ReduceMean") for node in before.graph.node
+    ):
         raise Skip("the graph has no attention, LayerNorm or GELU: it is no transformer")
     best: Any = None
     for architecture in _ARCHITECTURES:

@@ -48,7 +48,9 @@ def convert(task: Task) -> str:
     layout.save(made, task.target)
     remarks = [f"{len(islands)} nodes stay in FP32, where FP16 overflows"] if islands else []
     if task.request.providers.names[0] == "CPU":
-        remarks.append("the CPU computes most operators in FP32 and converts around them: half the bytes, not half the time")
+        remarks.append(
+            "the CPU computes most operators in FP32 and converts around them: half the bytes, not half the time"
+        )
     return "; ".join(remarks)
 
 

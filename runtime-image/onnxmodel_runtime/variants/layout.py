@@ -5,10 +5,13 @@ to drop a node of it. All files of one stage lie in one folder, which is the wor
 variants: ONNX looks for weights there, and a pass that keeps a weight refers to the file where it lies already.
 """
 
+import contextlib
+import ctypes
+import gc
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import onnx
 from onnx import TensorProto
@@ -20,6 +23,8 @@ from onnxmodel_runtime.progress import log
 EXTERNAL_ABOVE = 1 << 30  # bytes of a variant: protobuf ends at 2 GiB, and writing one takes the same again in memory
 OPERATORS_FILE = "required_operators.config"
 _SEPARATE = 1024  # bytes of a weight that are worth a place of their own
+_PIECE = 1 << 20
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # fields of ModelProto, GraphProto and TensorProto
 
 
 def load(path: Path) -> Any:
@@ -62,7 +67,7 @@ def save(model: Any, path: Path, *, shapes: bool = False) -> None:
     with data.open("wb") as file:
         for tensor in model.graph.initializer:
             if len(tensor.raw_data) >= _SEPARATE:
-                _separate(tensor, file, data.name)
+                _append(tensor, file, data.name)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -74,12 +79,12 @@ def publish(source: Path, folder: Path, *, external: bool) -> Path:
         shutil.move(source, target)
         shutil.move(operators(source), folder / OPERATORS_FILE)
         return target
-    model, target = load_whole(source), folder / MODEL_FILE
+    model, target = load(source), folder / MODEL_FILE
     del model.graph.value_info[:]
     if external:
-        save(model, target)
+        _gather(model, source.parent, target)
     else:
-        target.write_bytes(model.SerializeToString(deterministic=True))
+        _embed(model, source.parent, target)
     return target
 
 
@@ -96,7 +101,9 @@ def size(model: Any) -> int:
 def interface(model: Any) -> dict[str, list[tuple[str, str]]]:
     """What a caller sees: the names and datatypes of inputs and outputs."""
     values = {"inputs": graph.inputs(model), "outputs": model.graph.output}
-    return {kind: sorted((value.name, graph.describe(value).datatype) for value in found) for kind, found in values.items()}
+    return {
+        kind: sorted((value.name, graph.describe(value).datatype) for value in found) for kind, found in values.items()
+    }
 
 
 def likeness(model: Any) -> Any:
@@ -105,12 +112,92 @@ def likeness(model: Any) -> Any:
     return kinds, Counter((tensor.data_type, *tensor.dims) for tensor in model.graph.initializer)
 
 
-def _separate(tensor: Any, file: Any, name: str) -> None:
+def free() -> None:
+    """Give back what is free: the tools leave cycles behind, and the allocator keeps what large models took."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _gather(model: Any, folder: Path, target: Path) -> None:
+    """All weights that lie elsewhere into one file, piece by piece."""
+    data = target.with_name(f"{target.name}.data")
+    with data.open("wb") as file:
+        for tensor in model.graph.initializer:
+            if tensor.data_location == TensorProto.EXTERNAL:
+                _append(tensor, file, data.name, folder)
+    target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _embed(model: Any, folder: Path, target: Path) -> None:
+    """All weights into the file of the graph. protobuf's own writer takes the model's size five times over for that.
+
+    A message is its fields, one after the other: of the graph, and of each weight, raw_data is written last.
+    """
+    weights = [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
+    heads = [_head(tensor) for tensor in weights]
+    kept = [tensor for tensor in model.graph.initializer if tensor.data_location != TensorProto.EXTERNAL]
+    around, inside = onnx.ModelProto(), onnx.GraphProto()
+    inside.CopyFrom(model.graph)
+    del inside.initializer[:]
+    inside.initializer.extend(kept)
+    around.CopyFrom(model)
+    around.ClearField("graph")
+    start = inside.SerializeToString(deterministic=True)
+    fields = [_field(_INITIALIZER, len(head) + _length(tensor)) for tensor, head in zip(weights, heads, strict=True)]
+    total = len(start) + sum(len(field) + len(head) for field, head in zip(fields, heads, strict=True))
+    total += sum(_length(tensor) for tensor in weights)
+    with target.open("wb") as file:
+        file.write(around.SerializeToString(deterministic=True) + _field(_GRAPH, total) + start)
+        for tensor, field, head in zip(weights, fields, heads, strict=True):
+            file.write(field + head)
+            _copy(tensor, folder, file)
+
+
+def _head(tensor: Any) -> bytes:
+    """A weight up to its data."""
+    plain = TensorProto()
+    plain.CopyFrom(tensor)
+    plain.ClearField("external_data")
+    plain.ClearField("data_location")
+    return bytes(plain.SerializeToString(deterministic=True)) + _field(_RAW_DATA, _length(tensor))
+
+
+def _field(number: int, length: int) -> bytes:
+    """The start of a field with a length, in protobuf's encoding."""
+    out, rest = bytearray(), length
+    out.append(number << 3 | 2)
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+def _copy(tensor: Any, folder: Path, file: BinaryIO) -> None:
+    entries = graph.external(tensor)
+    with (folder / entries["location"]).open("rb") as source:
+        source.seek(int(entries.get("offset", 0)))
+        left = _length(tensor)
+        while left:
+            piece = source.read(min(left, _PIECE))
+            if not piece:
+                raise EOFError(f"the data of weight {tensor.name!r} end too early")
+            left -= file.write(piece)
+
+
+def _append(tensor: Any, file: BinaryIO, name: str, folder: Path | None = None) -> None:
+    """Put a weight's data to the end of a file, and say in the graph that they are there."""
     file.seek(-file.tell() % 4096, 1)  # ONNX Runtime maps what starts at a page, and reads what does not
-    offset, length = file.tell(), file.write(tensor.raw_data)
-    tensor.ClearField("raw_data")
+    offset = file.tell()
+    if folder is None:
+        file.write(tensor.raw_data)
+        tensor.ClearField("raw_data")
+    else:
+        _copy(tensor, folder, file)
+    del tensor.external_data[:]
     tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", name), ("offset", offset), ("length", length)):
+    for key, value in (("location", name), ("offset", offset), ("length", file.tell() - offset)):
         tensor.external_data.add(key=key, value=str(value))
 
 

@@ -88,6 +88,7 @@ def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
         suffix = "ort" if name == ORT else "onnx"
         task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), tuple(cases), large)
         last = index + 1 == len(names)
+        layout.free()
         step(passing(request.name, name))
         if name in request.dead:
             done: _Done | str = request.dead[name]
@@ -138,14 +139,19 @@ def _objection(task: Task, cases: list[Path]) -> str:
 
 
 def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[Path]) -> Variant:
-    path = layout.publish(Path(done.file), Path.cwd() / MADE / request.name, external=done.told.bytes > layout.EXTERNAL_ABOVE)
+    path = layout.publish(
+        Path(done.file), Path.cwd() / MADE / request.name, external=done.told.bytes > layout.EXTERNAL_ABOVE
+    )
+    layout.free()
     step(f"comparing {request.name} with the original")
     try:
         found = _compare(path, request.providers, variant.graph_level, request.optimize, cases)
     except StageError as error:
         return replace(variant, skipped=clip(f"{error.failure.message}: {error.failure.hint}", 400))
     except Exception as error:
-        return replace(variant, skipped=clip(f"ONNX Runtime cannot run it: {_words(error)}; serve another variant", 400))
+        return replace(
+            variant, skipped=clip(f"ONNX Runtime cannot run it: {_words(error)}; serve another variant", 400)
+        )
     if not found.passed:
         log(f"{request.name}: {parity.explain(found, request.optimize.tolerance)}")
     return replace(

@@ -25,21 +25,33 @@ from onnxmodel_runtime.variants import layout, samples
 from onnxmodel_runtime.variants.task import Skip, Task
 
 _NOTHING = "no operator of the graph was quantized: it has no matrix multiplication or convolution with FP32 weights"
-_QUANTIZED = {"MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM", "QuantizeLinear", "DynamicQuantizeMatMul"}
+_QUANTIZED = {
+    "MatMulInteger",
+    "ConvInteger",
+    "QAttention",
+    "DynamicQuantizeLSTM",
+    "QuantizeLinear",
+    "DynamicQuantizeMatMul",
+}
 
 
 def dynamic(task: Task) -> str:
     """Quantize the weights, and leave the activations to the moment."""
     prepared = _prepared(task)
     quantize_dynamic(
-        prepared, task.target, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8, use_external_data_format=True
+        prepared,
+        task.target,
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+        use_external_data_format=True,
     )
     return _checked(task.target)
 
 
 def static(task: Task) -> str:
     """Quantize weights and activations, with QuantizeLinear and DequantizeLinear around each operator."""
-    rows = samples.batches(task.request)
+    rows = samples.batches(task.request, layout.load(task.source))
     first = next(rows, None)
     if first is None:
         raise Skip("the calibration data have no rows: give some hundred inputs as the model will get them")
@@ -52,6 +64,7 @@ def static(task: Task) -> str:
         calibrater.see(row)
     calibrater.write(ranges)
     del calibrater
+    layout.free()
     quantize_static(
         prepared,
         task.target,

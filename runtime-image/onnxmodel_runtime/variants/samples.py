@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from onnxmodel_runtime import golden, graph
 from onnxmodel_runtime.contract import (
     CALIBRATION_FILE,
@@ -21,8 +19,8 @@ from onnxmodel_runtime.variants.task import Skip
 _ROWS = 8  # at a time: all activations of these are in memory
 
 
-def batches(request: OptimizeRequest) -> Iterator[Arrays]:
-    """As many rows as the request allows, a few at a time. Raises Skip where there are none."""
+def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
+    """As many rows as the request allows, a few at a time. Raises Skip where there are none. model: whose inputs they are."""
     directory = Path(request.model).parent
     if request.calibration.data:
         place = golden.beside(directory, CALIBRATION_FOLDER, CALIBRATION_FILE)
@@ -33,7 +31,6 @@ def batches(request: OptimizeRequest) -> Iterator[Arrays]:
             "there are no data to calibrate with: give spec.optimization.calibration.uri, some hundred inputs as the model "
             "will get them, or golden data"
         )
-    model: Any = onnx.load_model(request.model, load_external_data=False)
     inputs = tuple(graph.describe(value) for value in graph.inputs(model))
     outputs = tuple(graph.describe(value) for value in model.graph.output)
     left = request.calibration.samples
