@@ -264,7 +264,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class OptimizeRequest:
-    """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/model.onnx (model.ort).
+    """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/.
 
     graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model,
     as they are and cut to these sizes, and not on made inputs. variants: fp32 fused fp16 int8-dynamic int8-static ort.

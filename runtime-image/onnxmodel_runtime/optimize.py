@@ -26,7 +26,7 @@ from onnxmodel_runtime.contract import (
     Tensor,
     Variant,
 )
-from onnxmodel_runtime.digests import check_digest, digest
+from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
 from onnxmodel_runtime.progress import log, step
@@ -53,7 +53,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as folder:
         work = Path(folder)
-        cases = _references(request, signed, outputs, work)
+        cases = references(request, signed, outputs, work)
         use = _prove_original(request, cases)
         layout.free()
         dead: dict[str, str] = {}
@@ -63,7 +63,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     return result
 
 
-def _references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], work: Path) -> list[Path]:
+def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], work: Path) -> list[Path]:
     """Run the reference on every case, keep its answers in `work`, and write the probe."""
     # Random operators of two sessions in one process draw equal numbers, and other ones in the server's process.
     ort.set_seed(1)

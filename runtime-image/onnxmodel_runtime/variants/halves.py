@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from onnxmodel_runtime import probefile
+from onnxmodel_runtime import graph, probefile
 from onnxmodel_runtime.contract import Providers
 from onnxmodel_runtime.errors import runtime_message
 from onnxmodel_runtime.progress import log
@@ -65,12 +65,13 @@ def _name_all(model: Any) -> None:
 
 def _large_weights(model: Any, folder: Path) -> set[str]:
     """Weights beyond FP16. Not single numbers: a mask's "minus infinity" may become the lowest number that there is."""
-    found = set()
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and int(np.prod(tensor.dims)) > 1:
-            if np.abs(numpy_helper.to_array(tensor, str(folder))).max() > _LARGEST:
-                found.add(tensor.name)
-    return found
+    return {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT
+        and graph.elements(tensor.dims) > 1
+        and np.abs(numpy_helper.to_array(tensor, str(folder))).max() > _LARGEST
+    }
 
 
 def _large_activations(model: Any, task: Task) -> set[str]:
