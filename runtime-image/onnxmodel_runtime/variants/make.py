@@ -208,9 +208,9 @@ def _why(name: str, told: tuple[Pass, ...]) -> str:
 def _measure(path: Path) -> tuple[int, int]:
     """Nodes and bytes of what a pass left."""
     if path.suffix == ".ort":
-        from onnxmodel_runtime.variants import runtime
+        from onnxmodel_runtime.variants import ortfile
 
-        return runtime.count(path), path.stat().st_size
+        return ortfile.nodes(path), path.stat().st_size
     model = layout.load(path)
     return len(model.graph.node), layout.size(model)
 

@@ -1,12 +1,8 @@
 """ONNX Runtime's own optimizer, done once and stored; and its format for edge devices."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 from onnxmodel_runtime.contract import OptimizeRequest, Providers
 from onnxmodel_runtime.session import open_session
-from onnxmodel_runtime.variants import layout
+from onnxmodel_runtime.variants import layout, ortfile
 from onnxmodel_runtime.variants.task import Skip, Task
 
 # Layout optimizations, which "All" adds to "Extended", are for the very processor that they run on: the blocks of its
@@ -40,27 +36,7 @@ def edge(task: Task) -> str:
         raise Skip("the ORT format holds 2 GiB at most: serve fp32, or quantize the model first")
     providers = Providers(threads=task.request.providers.threads)
     open_session(task.source, providers, _MOST_OFFLINE, save_to=task.target)
-    operators = [f"{domain};{version};{','.join(names)}" for domain, version, names in sorted(_required(task.target))]
-    layout.operators(task.target).write_text("\n".join(["# what model.ort needs", *operators, ""]))
+    ortfile.settle(task.target)
+    lines = ["# what model.ort needs", *ortfile.operators(task.target), ""]
+    layout.operators(task.target).write_text("\n".join(lines))
     return ""
-
-
-def _required(path: Path) -> Iterator[tuple[str, int, list[str]]]:
-    processor = _processor(path)
-    processor.process()
-    for domain, versions in processor._required_ops.items():
-        for version, names in versions.items():
-            if names:
-                yield domain, version, sorted(names)
-
-
-def count(path: Path) -> int:
-    """The nodes of a file in the ORT format."""
-    return int(_processor(path)._model.Graph().NodesLength())
-
-
-def _processor(path: Path) -> Any:
-    # Of ONNX Runtime's tools this one reads the file. What is around it writes paths, and prints.
-    from onnxruntime.tools.ort_format_model.ort_model_processor import OrtFormatModelProcessor
-
-    return OrtFormatModelProcessor(str(path), {}, None)
