@@ -91,7 +91,7 @@ def _cases(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, .
                 yield count, data.inputs
         except golden.GoldenError as error:
             hint = "Give the golden data that validation accepted (spec.validation.golden)."
-            raise StageError("GoldenData", str(error), hint, "spec.validation.golden") from error
+            raise StageError("GoldenInvalid", str(error), hint, "spec.validation.golden") from error
     for size in sizes:
         yield size, generate(signed, size) if rows is None else _take(rows, size)
 

@@ -98,7 +98,7 @@ def test_golden_data_are_what_variants_are_proven_on(tmp_path: Path) -> None:
 
 
 def test_golden_data_that_are_gone(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="GoldenData"):
+    with pytest.raises(StageError, match="GoldenInvalid"):
         optimized(models.mlp(), tmp_path, golden=True)
 
 
