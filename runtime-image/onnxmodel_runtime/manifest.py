@@ -10,7 +10,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from onnxmodel_runtime.contract import MANIFEST_FILE, SOURCE_FILE, OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract import (
+    CALIBRATION_FILE,
+    CALIBRATION_FOLDER,
+    GOLDEN_FILE,
+    GOLDEN_FOLDER,
+    MANIFEST_FILE,
+    SOURCE_FILE,
+    OptimizeRequest,
+    OptimizeResult,
+    Variant,
+)
 from onnxmodel_runtime.digests import digest
 
 SCHEMA = 1
@@ -29,6 +39,7 @@ def write(request: OptimizeRequest, result: OptimizeResult) -> None:
         "schema": SCHEMA,
         "source": {"sha256": request.sha256, "uri": _uri(Path(request.model).parent)},
         "signer": request.signer,
+        "data": _data(request),
         "recipe": {key: value for key, value in recipe.items() if key not in _NOT_RECIPE},
         "tools": {name: version for name in _TOOLS if (version := _version(name))},
         "files": {
@@ -48,6 +59,15 @@ def _variant(variant: Variant, directory: Path) -> dict[str, Any]:
     path = Path(variant.path)
     told["path"] = str(path.relative_to(directory)) if path.is_relative_to(directory) else ""
     return told
+
+
+def _data(request: OptimizeRequest) -> dict[str, str]:
+    """The digests of what variants were calibrated with and proven on, beside the model itself."""
+    folder = Path(request.model).parent
+    names = [GOLDEN_FILE, GOLDEN_FOLDER] if request.golden else []
+    names += [CALIBRATION_FILE, CALIBRATION_FOLDER] if request.calibration.data else []
+    files = [file for name in names for file in (folder / name, *(folder / name).rglob("*")) if file.is_file()]
+    return {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
 
 
 def _uri(folder: Path) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from onnx import helper
-from onnxruntime.transformers.fusion_options import FusionOptions
+from onnxruntime.transformers.fusion_options import AttentionMaskFormat, FusionOptions
 from onnxruntime.transformers.optimizer import optimize_by_fusion
 
 from onnxmodel_runtime import graph
@@ -50,6 +50,8 @@ def fuse(task: Task) -> str:
 def _fused(task: Task, architecture: str) -> Any:
     """The model with what this architecture's fusions find; None where they fail, or guess wrongly."""
     options = FusionOptions(architecture)
+    # BERT's own choice is the length of each row instead of its mask, which is right for padding at the end alone.
+    options.attention_mask_format = AttentionMaskFormat.AttentionMask
     try:
         made = optimize_by_fusion(layout.load(task.source), architecture, optimization_options=options).model
     except Exception as error:

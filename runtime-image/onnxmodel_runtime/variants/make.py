@@ -142,6 +142,9 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
     path = layout.publish(
         Path(done.file), Path.cwd() / MADE / request.name, external=done.told.bytes > layout.EXTERNAL_ABOVE
     )
+    if Path(done.file).stem.rpartition("+")[2] not in (SLIM, FUSION):  # which other variants go on from
+        for file in Path.cwd().glob(f"{Path(done.file).stem}.*"):
+            file.unlink()
     layout.free()
     step(f"comparing {request.name} with the original")
     try:

@@ -55,6 +55,7 @@ def test_equal_requests_give_equal_bytes(tmp_path: Path) -> None:
     ]
     told = json.loads((folder / "out" / "manifest.json").read_text())
     assert told["source"] == {"sha256": digest(path), "uri": "s3://models/t.onnx?v=3"}
+    assert list(told["data"]) == [".calibration.npz"]
     assert told["signer"] == "release@example.com"
     assert told["recipe"]["calibration"]["method"] == "Entropy"
     assert {"onnx", "onnxruntime", "onnxslim", "numpy"} <= set(told["tools"])
