@@ -24,6 +24,7 @@ EXTERNAL_ABOVE = 1 << 30  # bytes of a variant: protobuf ends at 2 GiB, and writ
 OPERATORS_FILE = "required_operators.config"
 _SEPARATE = 1024  # bytes of a weight that are worth a place of their own
 _PIECE = 1 << 20
+_CONSTANTS = 4  # the IR version since which a weight need not be an input
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # fields of ModelProto, GraphProto and TensorProto
 
 
@@ -32,11 +33,16 @@ def load(path: Path) -> Any:
     return onnx.load_model(path, load_external_data=False)
 
 
-def load_whole(path: Path) -> Any:
-    """With the weights."""
-    model = load(path)
-    onnx.load_external_data_for_model(model, str(path.parent))
-    return model
+def lay_out(source: Path, target: Path) -> None:
+    """The first model of all: the original."""
+    model = onnx.load_model(source)
+    if model.ir_version < _CONSTANTS:
+        # Then every weight is an input too, by rule: what changes the graph later does not keep to that.
+        model.ir_version = _CONSTANTS
+        inputs = graph.inputs(model)
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
+    save(model, target)
 
 
 def inferred(model: Any) -> Any:

@@ -74,7 +74,7 @@ def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
     """Every pass on what the one before left. What another variant had done already is taken from there."""
     if not Path(ORIGINAL_FILE).exists():
         step("laying out the model")
-        layout.save(layout.load_whole(Path(request.optimize.model)), Path(ORIGINAL_FILE))
+        layout.lay_out(Path(request.optimize.model), Path(ORIGINAL_FILE))
     original = layout.load(Path(ORIGINAL_FILE))
     chain = [_Done(ORIGINAL_FILE, Pass("", len(original.graph.node), layout.size(original)))]
     names = passes(request.name, request.providers)

@@ -221,6 +221,16 @@ def test_the_ort_format_comes_with_its_operators(tmp_path: Path) -> None:
     assert text == "# what model.ort needs\nai.onnx;13;Gemm,Softmax\ncom.microsoft;1;FusedGemm\n"
 
 
+def test_weights_that_are_inputs_by_an_old_rule(tmp_path: Path) -> None:
+    made = models.mlp(opset=9, ir=3)
+    for tensor in made.graph.initializer:
+        made.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    for name in ("fp32", "int8-dynamic"):
+        found = variant(made, tmp_path / name, name)
+        assert found.skipped == ""
+        assert [value.name for value in onnx.load(found.path).graph.input] == ["x"]
+
+
 # ---- large models ----------------------------------------------------------------------------------------------------
 
 
