@@ -283,3 +283,54 @@ def answers(made: Any, inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarr
 
     found: list[np.ndarray[Any, Any]] = ReferenceEvaluator(made).run(None, inputs)
     return found
+
+
+def transformer(*, vocabulary: int = 64, hidden: int = 16, heads: int = 2, classes: int = 4, seed: int = 5) -> Any:
+    """An encoder as PyTorch exports one: tokens, one layer of attention, LayerNorm, GELU, and a classifier on top."""
+    random = np.random.default_rng(seed)
+    weights: dict[str, Any] = {
+        "table": random.standard_normal((vocabulary, hidden)).astype(np.float32),
+        "split": np.array([0, 0, heads, hidden // heads], np.int64),
+        "join": np.array([0, 0, hidden], np.int64),
+        "root": np.array((hidden // heads) ** 0.5, np.float32),
+        "root2": np.array(2**0.5, np.float32),
+        "one": np.array(1, np.float32),
+        "half": np.array(0.5, np.float32),
+    }
+    nodes = [helper.make_node("Gather", ["table", "tokens"], ["x"], "embed")]
+
+    def linear(name: str, source: str, rows: int, columns: int) -> str:
+        scale = rows**-0.5
+        weights[f"{name}.w"] = (random.standard_normal((rows, columns)) * scale).astype(np.float32)
+        weights[f"{name}.b"] = (random.standard_normal(columns) * 0.1).astype(np.float32)
+        nodes.append(helper.make_node("MatMul", [source, f"{name}.w"], [f"{name}.m"], f"{name}.matmul"))
+        nodes.append(helper.make_node("Add", [f"{name}.b", f"{name}.m"], [name], f"{name}.add"))
+        return name
+
+    def norm(name: str, source: str) -> str:
+        weights[f"{name}.g"] = np.ones(hidden, np.float32)
+        weights[f"{name}.b"] = np.zeros(hidden, np.float32)
+        inputs = [source, f"{name}.g", f"{name}.b"]
+        nodes.append(helper.make_node("LayerNormalization", inputs, [name], f"{name}.norm", axis=-1, epsilon=1e-5))
+        return name
+
+    def add(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [output], f"{output}.{kind.lower()}", **attributes))
+        return output
+
+    start = norm("norm0", "x")
+    for part, order in (("q", (0, 2, 1, 3)), ("k", (0, 2, 3, 1)), ("v", (0, 2, 1, 3))):
+        add("Reshape", [linear(part, start, hidden, hidden), "split"], f"{part}4")
+        add("Transpose", [f"{part}4"], f"{part}t", perm=order)
+    add("Div", [add("MatMul", ["qt", "kt"], "qk"), "root"], "scaled")
+    add("MatMul", [add("Softmax", ["scaled"], "attention", axis=-1), "vt"], "mixed")
+    add("Reshape", [add("Transpose", ["mixed"], "back", perm=(0, 2, 1, 3)), "join"], "joined")
+    first = norm("norm1", add("Add", [linear("projected", "joined", hidden, hidden), start], "residual1"))
+    wide = linear("wide", first, hidden, 4 * hidden)
+    add("Add", [add("Erf", [add("Div", [wide, "root2"], "unit")], "erf"), "one"], "plus")
+    add("Mul", [add("Mul", [wide, "plus"], "product"), "half"], "gelu")
+    last = norm("norm2", add("Add", [linear("narrow", "gelu", 4 * hidden, hidden), first], "residual2"))
+    add("ReduceMean", [last], "pooled", axes=[1], keepdims=0)
+    linear("logits", "pooled", hidden, classes)
+    tokens = [("tokens", TensorProto.INT64, ["batch", "length"])]
+    return model(nodes, tokens, [("logits", TensorProto.FLOAT, ["batch", classes])], weights)

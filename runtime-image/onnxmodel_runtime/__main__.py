@@ -4,8 +4,10 @@ Nothing here imports a heavy package; each stage's module does, in the process t
 """
 
 import argparse
+import dataclasses
 import hashlib
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -13,18 +15,25 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
+    CALIBRATION_FILE,
+    CALIBRATION_FOLDER,
+    GOLDEN_FILE,
+    GOLDEN_FOLDER,
+    MANIFEST_FILE,
     MODEL_FILE,
     PROBE_FILE,
     REPORT_FILE,
     REPORT_PAGE,
     REQUESTS,
     BenchmarkRequest,
+    Calibration,
     Candidate,
     ContractError,
     ExitCode,
@@ -52,8 +61,9 @@ from onnxmodel_runtime.outcome import (
     write_report,
     write_termination_message,
 )
+from onnxmodel_runtime.variants import RECIPES
 
-_TOLERANCE = Tolerance()
+_TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _parser().error(str(error))
     if options.command == "serve":
         return _serve(request)
+    if options.command == "verify":
+        return _verify(request, options.output)
     outcome = run(options.command, request, local=True)
     if options.command == Stage.OPTIMIZE and outcome.result is not None:
         write_report(outcome, Path(request.directory) / REPORT_FILE)
@@ -237,13 +249,24 @@ def _serve(request: ServeRequest) -> int:
     return serve(request)
 
 
+def _verify(directory: Path, output: str) -> int:
+    from onnxmodel_runtime.verify import verify
+
+    files, problems = verify(directory)
+    if output == "json":
+        print(json.dumps({"files": files, "problems": [dataclasses.asdict(problem) for problem in problems]}, indent=2))
+    else:
+        print("\n".join(problem.message for problem in problems) or f"{files} files are what {MANIFEST_FILE} says")
+    return ExitCode.REFUSED if problems else ExitCode.OK
+
+
 # ---- arguments for people --------------------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="onnxmodel",
-        description="Fetch, validate, optimize, benchmark, serve and probe ONNX models.",
+        description="Fetch, validate, optimize, verify, benchmark, serve and probe ONNX models.",
         epilog="Exit codes: 0 done; 10 refused, the same input gives the same answer; 11 something outside was not "
         "there, try again; 1 a defect of onnxmodel. A Job passes its whole request as --request JSON.",
     )
@@ -276,13 +299,23 @@ def _parser() -> argparse.ArgumentParser:
     optimize = _command(commands, "optimize", "make variants and prove each against the original", _optimize_request)
     optimize.add_argument("model", help="the .onnx file")
     optimize.add_argument("--out", required=True, metavar="DIR", help="where variants, probe.npz and report.json go")
-    optimize.add_argument("--variants", type=_names, default=("fp32",), help="comma-separated (fp32)")
+    optimize.add_argument("--variants", type=_names, default=("fp32",), help=f"of {', '.join(RECIPES)} (fp32)")
     optimize.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
     optimize.add_argument("--batch-sizes", type=_numbers, default=(1, 3, 8), help="where parity is measured (1,3,8)")
     optimize.add_argument("--relative", type=float, default=_TOLERANCE.relative, help="tolerance")
     optimize.add_argument("--absolute", type=float, default=_TOLERANCE.absolute, help="tolerance")
     optimize.add_argument("--cosine", type=float, default=_TOLERANCE.cosine, help="smallest cosine of an output")
     _provider_arguments(optimize)
+
+    optimize.add_argument(
+        "--calibration",
+        choices=("MinMax", "Entropy", "Percentile"),
+        default=_CALIBRATION.method,
+        help=f"how int8-static learns ranges, from {CALIBRATION_FILE} or {GOLDEN_FILE} beside the model (MinMax)",
+    )
+
+    verify = _command(commands, "verify", "compare a directory of variants with its manifest", _verify_request)
+    verify.add_argument("directory", help="what optimize made: it holds manifest.json")
 
     benchmark = _command(commands, "benchmark", "measure models against each other", _benchmark_request)
     benchmark.add_argument(
@@ -378,16 +411,27 @@ def _validate_request(options: argparse.Namespace) -> ValidateRequest:
 
 
 def _optimize_request(options: argparse.Namespace) -> OptimizeRequest:
+    model = Path(options.model).absolute()
     return OptimizeRequest(
-        str(Path(options.model).absolute()),
-        digest(Path(options.model)),
+        str(model),
+        digest(model),
         str(Path(options.out).absolute()),
         options.variants,
         options.graph_level,
         options.batch_sizes,
         Tolerance(options.relative, options.absolute, options.cosine),
         _providers(options),
+        replace(_CALIBRATION, method=options.calibration, data=_beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER)),
+        _beside(model, GOLDEN_FILE, GOLDEN_FOLDER),
     )
+
+
+def _beside(model: Path, *names: str) -> bool:
+    return any((model.parent / name).exists() for name in names)
+
+
+def _verify_request(options: argparse.Namespace) -> Path:
+    return Path(options.directory)
 
 
 def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime import progress
-from onnxmodel_runtime.contract import REQUESTS, Result, dumps, loads
+from onnxmodel_runtime.contract import REQUESTS, Result, Variant, dumps, loads
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, storage_error
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.sandbox import without_network
+from onnxmodel_runtime.variants import VARIANT, VariantRequest
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,7 +38,7 @@ def main() -> None:
         step = doing
         tell({"step": doing})
 
-    request: Any = loads(REQUESTS[command], sys.stdin.read())
+    request: Any = loads(VariantRequest if command == VARIANT else REQUESTS[command], sys.stdin.read())
     sandbox(cpu_only=set(getattr(getattr(request, "providers", None), "names", ("CPU",))) == {"CPU"})
     progress.listen(on_step)
     try:
@@ -75,8 +76,12 @@ def classify(error: Exception, step: str) -> StageError | None:
     return None
 
 
-def stage(command: str, request: Any) -> Result:
-    """Run a stage in this process."""
+def stage(command: str, request: Any) -> Result | Variant:
+    """Run a stage, or the part of one that has a process of its own, in this process."""
+    if command == VARIANT:
+        from onnxmodel_runtime.variants.make import make
+
+        return make(request)
     if command == "validate":
         from onnxmodel_runtime.validate import validate
 

@@ -291,10 +291,10 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class OptimizeRequest:
-    """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/model.onnx.
+    """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/.
 
-    graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model
-    too, and first. variants: fp32 fused fp16 int8-dynamic int8-static ort.
+    graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model,
+    as they are and cut to these sizes, and not on made inputs. variants: fp32 fused fp16 int8-dynamic int8-static ort.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
     original model's answers) and `directory`/manifest.json.
     """
@@ -330,7 +330,7 @@ class Variant:
     """A candidate. path: the file, below the artifacts volume. `skipped` says why there is none; then path is "".
 
     graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
-    passes: in the order in which they ran, on the original or on what the pass before left.
+    passes: in the order in which they ran, on the original or on what the pass before left. note: what to know of it.
     """
 
     name: str
@@ -342,6 +342,7 @@ class Variant:
     parity: Parity | None = None
     skipped: str = ""
     passes: tuple[Pass, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

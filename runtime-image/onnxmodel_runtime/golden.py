@@ -65,8 +65,10 @@ def judge(
     return worst, [GOLDEN.error(worst.output, f"the golden outputs differ: {parity.explain(worst, request.golden)}")]
 
 
-def load(place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Iterator[GoldenSet]:
-    """The sets, one at a time. Raises GoldenError."""
+def load(
+    place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, answers: bool = True
+) -> Iterator[GoldenSet]:
+    """The sets, one at a time. Raises GoldenError. answers: whether a set must have outputs."""
     if place.is_symlink():
         raise GoldenError(f"{place.name} is a symbolic link")
     if place.is_dir():
@@ -75,19 +77,27 @@ def load(place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -
         if len(folders) > _MAX_SETS:
             raise GoldenError(f"{place.name} holds {len(folders)} sets, {_MAX_SETS} are compared at most")
         for folder in folders:
-            yield _checked(_folder(folder, inputs, outputs), inputs, outputs)
+            yield _checked(_folder(folder, inputs, outputs), inputs, outputs, answers)
     elif place.is_file():
-        yield _checked(_npz(place, inputs, outputs), inputs, outputs)
+        yield _checked(_npz(place, inputs, outputs), inputs, outputs, answers)
     else:
         raise GoldenError(f"golden data are asked for, and there is no {place.name} with the model")
+
+
+def beside(directory: Path, folder: str, file: str) -> Path:
+    """Where fetch put data of this kind: the folder where there is one, else the file."""
+    return directory / folder if (directory / folder).is_dir() else directory / file
+
+
+def rows(data: GoldenSet) -> int:
+    """How many examples a set has."""
+    return max((int(array.shape[0]) for array in data.inputs.values() if array.ndim), default=1)
 
 
 def _place(request: ValidateRequest) -> Path:
     if request.golden_path:
         return Path(request.golden_path).absolute()
-    directory = Path(request.directory).absolute()
-    folder = directory / GOLDEN_FOLDER
-    return folder if folder.is_dir() else directory / GOLDEN_FILE
+    return beside(Path(request.directory).absolute(), GOLDEN_FOLDER, GOLDEN_FILE)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -189,14 +199,14 @@ def _pb(path: Path, budget: int) -> tuple[str, NDArray[Any]]:
 # ---- comparing -------------------------------------------------------------------------------------------------------
 
 
-def _checked(data: GoldenSet, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> GoldenSet:
+def _checked(data: GoldenSet, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], answers: bool) -> GoldenSet:
     for kind, arrays, tensors in (("input", data.inputs, inputs), ("output", data.outputs, outputs)):
         known = {tensor.name: tensor for tensor in tensors}
         names = ", ".join(known)
         if unknown := [name for name in arrays if name not in known]:
             raise GoldenError(f"{data.name} has the {kind} {clip(unknown[0], 100)!r}; the model has {clip(names, 200)}")
         missing = [name for name in known if name not in arrays]
-        if missing and (kind == "input" or len(missing) == len(known)):
+        if missing and (kind == "input" or (answers and len(missing) == len(known))):
             raise GoldenError(f"{data.name} lacks the {kind} {clip(missing[0], 100)!r}")
     return replace(
         data,
@@ -254,8 +264,7 @@ def _compare(session: Any, data: GoldenSet, bound: Tolerance) -> Parity:
     got: Mapping[str, NDArray[Any]] = dict(zip(names, answers, strict=True))
     if any(not array.size for array in (*data.inputs.values(), *data.outputs.values())):
         raise GoldenError(f"{data.name} has no rows: nothing would be compared")
-    rows = max((array.shape[0] for array in data.inputs.values() if array.ndim), default=1)
-    return parity.measure(lambda _: got, lambda _: data.outputs, (int(rows),), bound)
+    return parity.measure(lambda _: got, lambda _: data.outputs, (rows(data),), bound)
 
 
 def _worse(one: Parity, other: Parity) -> Parity:
@@ -267,5 +276,6 @@ def _worse(one: Parity, other: Parity) -> Parity:
         max_absolute=max(one.max_absolute, other.max_absolute),
         max_relative=max(one.max_relative, other.max_relative),
         cosine=min(one.cosine, other.cosine),
+        top1=min((item.top1 for item in (one, other) if item.top1 is not None), default=None),
         batch_sizes=tuple(sorted({*one.batch_sizes, *other.batch_sizes})),
     )

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,8 +29,57 @@ class InternalError(Exception):
     """The stage raised what nobody expected; its traceback is in the log."""
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a child process ended. code: as subprocess gives it; step: what it did last; stopped: it was asked to.
+
+    report: what it said at its end: a result, a failure, or of which kind a defect is; None when it died before.
+    expired: after how many seconds it was killed; 0 when it was in time.
+    """
+
+    code: int
+    step: str
+    report: dict[str, Any] | None
+    stopped: bool
+    expired: float = 0.0
+
+
 def run(command: str, request: Any) -> Result:
     """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours."""
+    limit = float(getattr(request, "timeout_seconds", 0.0))
+    ended = launch(command, dumps(request), limit)
+    report = ended.report
+    if report is not None and "result" in report:
+        return load(RESULTS[command], report["result"])
+    raise failed(ended, command)
+
+
+def failed(ended: Ended, command: str) -> Exception:
+    """What to raise for a child that left no result."""
+    report = ended.report
+    if ended.expired:
+        return StageError(
+            "TimedOut",
+            f"{command} was not done after {ended.expired:g} s; it was {ended.step}",
+            "A loop in the model may never end: look at trip counts and conditions of Loop and Scan. For a model that is only "
+            "large, give more CPU.",
+        )
+    if report is not None and "failure" in report:
+        findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
+        return StageError(**report["failure"], retry=report["retry"], findings=findings)
+    if ended.stopped:
+        message = f"the container was asked to stop while {ended.step}"
+        return StageError("Interrupted", message, "It runs again by itself.", retry=True)
+    if report is not None:
+        return InternalError(str(report.get("internal")))
+    return died(ended.code, command, ended.step)
+
+
+def launch(command: str, request: str, seconds: float = 0.0, **environment: str) -> Ended:
+    """Run the module child.py with this command and request, and wait for its end.
+
+    seconds: when it is killed, 0 for never. environment: added to this one's.
+    """
     # This process has the network. Nobody of its own user, such as a child that a model took over, may look into it.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
     read_end, write_end = os.pipe()
@@ -37,34 +87,16 @@ def run(command: str, request: Any) -> Result:
     child = subprocess.Popen(
         [sys.executable, "-P", "-X", "faulthandler", "-m", "onnxmodel_runtime.child", command, str(write_end)],
         stdin=subprocess.PIPE,
+        stdout=2,  # standard output is for results: no tool's words
         # numpy's BLAS would start a thread with large buffers for each core of the node, whatever the container's share.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment},
         pass_fds=(write_end,),
     )
     os.close(write_end)
-    limit = float(getattr(request, "timeout_seconds", 0.0))
-    with _forward_sigterm(child) as stopped, _at_most(limit, child) as expired:
-        step, report = _listen(child, read_end, dumps(request))
+    with _forward_sigterm(child) as stopped, _at_most(seconds, child) as expired:
+        step, report = _listen(child, read_end, request)
         code = child.wait()
-    if expired:
-        raise StageError(
-            "TimedOut",
-            f"{command} was not done after {limit:g} s; it was {step}",
-            "A loop in the model may never end: look at trip counts and conditions of Loop and Scan. For a model that is only "
-            "large, give more CPU.",
-        )
-    if report is not None and "result" in report:
-        return load(RESULTS[command], report["result"])
-    if report is not None and "failure" in report:
-        findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
-        raise StageError(**report["failure"], retry=report["retry"], findings=findings)
-    if stopped:
-        raise StageError(
-            "Interrupted", f"the container was asked to stop while {step}", "It runs again by itself.", retry=True
-        )
-    if report is not None:
-        raise InternalError(str(report.get("internal")))
-    raise died(code, command, step)
+    return Ended(code, step, report, bool(stopped), seconds if expired else 0.0)
 
 
 def died(code: int, command: str, step: str) -> Exception:

@@ -4,9 +4,9 @@ The reference is the original without any graph optimization, on the CPU: neithe
 hide in it. Everything else runs on the first provider that was asked for.
 """
 
+import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,28 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import graph, parity, probefile
-from onnxmodel_runtime.contract import MODEL_FILE, PROBE_FILE, OptimizeRequest, OptimizeResult, Providers, Variant
-from onnxmodel_runtime.digests import check_digest, digest
+from onnxmodel_runtime import golden, graph, manifest, parity, probefile
+from onnxmodel_runtime.contract import (
+    GOLDEN_FILE,
+    GOLDEN_FOLDER,
+    PROBE_FILE,
+    OptimizeRequest,
+    OptimizeResult,
+    Providers,
+    ProviderUse,
+    Tensor,
+    Variant,
+)
+from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import Loaded, open_session
+from onnxmodel_runtime.variants import apart, layout
+from onnxmodel_runtime.variants.make import case_path, case_rows
 
 ORIGINAL = "original"
-# Layout optimizations, which "All" adds to "Extended", are for the very processor that they run on: the blocks of its
-# vector units are written into the weights. Offline they would tie the file to one machine and its bytes to the builder.
-_MOST_OFFLINE = "Extended"
-_EXTERNAL_ABOVE = 1 << 30  # protobuf ends at 2 GiB, and folding constants makes a model larger
+_WORK = ".work-"  # where variants are made, below the request's directory
 
 
 def optimize(request: OptimizeRequest) -> OptimizeResult:
@@ -35,58 +44,84 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     step("reading the model")
     check_digest(path, request.sha256)
     model = onnx.load_model(path, load_external_data=False)
-    signed = signature(model)
-    sizes = signed.batch_sizes(request.batch_sizes)
+    total = path.stat().st_size + sum(file.stat().st_size for file in graph.external_files(model, path.parent))
+    signed, outputs = signature(model), tuple(graph.describe(value) for value in model.graph.output)
+    original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
+    del model  # with its weights: from here on ONNX Runtime has them
+    directory.mkdir(parents=True, exist_ok=True)
+    for left in directory.glob(f"{_WORK}*"):  # of a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as folder:
+        work = Path(folder)
+        cases = references(request, signed, outputs, work)
+        use = _prove_original(request, cases)
+        layout.free()
+        dead: dict[str, str] = {}
+        variants = [apart.make(name, request, work, dead) for name in request.variants]
+    result = OptimizeResult((original, *variants), str(directory / PROBE_FILE), use)
+    manifest.write(request, result)
+    return result
+
+
+def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], work: Path) -> list[Path]:
+    """Run the reference on every case, keep its answers in `work`, and write the probe."""
     # Random operators of two sessions in one process draw equal numbers, and other ones in the server's process.
     ort.set_seed(1)
-    reference = _reference(path, request.providers, signed, (signed.batch_sizes((1,))[0], *sizes))
-    directory.mkdir(parents=True, exist_ok=True)
-    probe = directory / PROBE_FILE
-    first = signed.batch_sizes((1,))[0]
-    probefile.write(probe, generate(signed, first), reference[first])
-
-    ort.set_seed(2)
-    loaded = _load(path, request.providers, request.graph_level)
-    _prove_original(loaded, request, signed, reference, sizes)
-    total = path.stat().st_size + sum(file.stat().st_size for file in graph.external_files(model, path.parent))
-    variants = [
-        Variant(ORIGINAL, str(path), digest(path), total, len(model.graph.node), request.graph_level),
-    ]
-    use = loaded.use
-    del loaded  # one session at a time: the original's memory makes room for a variant's
-    for name in request.variants:
-        variant = _variant(name, request, total)
-        if variant.path:
-            answers = _runner(_load(Path(variant.path), request.providers, variant.graph_level), signed)
-            step(f"comparing {name} with the original")
-            measured = parity.measure(answers, reference.__getitem__, sizes, request.tolerance)
-            variant = replace(variant, parity=measured)
-            if not measured.passed:
-                log(f"{name}: {parity.explain(measured, request.tolerance)}")
-        variants.append(variant)
-    return OptimizeResult(tuple(variants), str(probe), use)
+    session = _reference(Path(request.model), request.providers).session
+    first = generate(signed, signed.batch_sizes((1,))[0])
+    probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
+    cases = []
+    for index, (rows, inputs) in enumerate(_cases(request, signed, outputs)):
+        cases.append(case_path(work, index, rows))
+        probefile.write(cases[-1], inputs, _run(session, inputs, rows))
+    return cases
 
 
-def _reference(path: Path, providers: Providers, signed: Signature, sizes: tuple[int, ...]) -> dict[int, Arrays]:
+def _cases(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...]) -> Iterator[tuple[int, Arrays]]:
+    """Inputs at every batch size: the golden data as they are and then rows of them, or made ones where there are none."""
+    sizes = signed.batch_sizes(request.batch_sizes)
+    rows: Arrays | None = None
+    if request.golden:
+        place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
+        try:
+            for data in golden.load(place, signed.inputs, outputs, answers=False):
+                count = golden.rows(data)
+                if rows is None and count and all(array.shape[:1] == (count,) for array in data.inputs.values()):
+                    rows = data.inputs
+                yield count, data.inputs
+        except golden.GoldenError as error:
+            hint = "Give the golden data that validation accepted (spec.validation.golden)."
+            raise StageError("GoldenInvalid", str(error), hint, "spec.validation.golden") from error
+    for size in sizes:
+        yield size, generate(signed, size) if rows is None else _take(rows, size)
+
+
+def _take(rows: Arrays, size: int) -> Arrays:
+    """So many rows, from the first on, and around again where there are not enough."""
+    return {name: array[[index % len(array) for index in range(size)]] for name, array in rows.items()}
+
+
+def _reference(path: Path, providers: Providers) -> Loaded:
     step("running the original without optimizations on the CPU")
     try:
-        loaded = open_session(path, Providers(threads=providers.threads), "None")
+        return open_session(path, Providers(threads=providers.threads), "None")
     except StageError:
         raise
     except Exception as error:
         if "CPU" in providers.names[:1]:
             raise _unloadable(path, error) from error
         log(f"the CPU cannot run the model ({runtime_message(error)}): {providers.names[0]} is its own reference")
-        loaded = _load(path, providers, "None")
-    answers = _runner(loaded, signed)
-    return {size: answers(size) for size in dict.fromkeys(sizes)}
+        return _load(path, providers, "None")
 
 
-def _prove_original(
-    loaded: Loaded, request: OptimizeRequest, signed: Signature, reference: dict[int, Arrays], sizes: tuple[int, ...]
-) -> None:
+def _prove_original(request: OptimizeRequest, cases: list[Path]) -> ProviderUse:
+    """The original on the first provider answers as the reference does. Returns what ran it."""
+    ort.set_seed(2)
+    loaded = _load(Path(request.model), request.providers, request.graph_level)
     step(f"comparing the original on {loaded.use.name} with the reference")
-    measured = parity.measure(_runner(loaded, signed), reference.__getitem__, sizes, request.tolerance)
+    run = partial(_run, loaded.session)
+    read = ((case_rows(case), *probefile.read(case)) for case in cases)
+    measured = parity.judge(((rows, run(inputs, rows), expected) for rows, inputs, expected in read), request.tolerance)
     if not measured.passed:
         raise StageError(
             "ProviderDisagrees",
@@ -96,50 +131,7 @@ def _prove_original(
             "use another execution provider, or loosen spec.optimization.parity.",
             "spec.optimization.parity",
         )
-
-
-def _variant(name: str, request: OptimizeRequest, total: int) -> Variant:
-    """Make one variant; what cannot be made says why."""
-    passes: dict[str, Callable[[OptimizeRequest, Path, int], str]] = {"fp32": _fp32}
-    if name not in passes:
-        return Variant(name, skipped=f"this image cannot make it; it makes {', '.join(passes)}")
-    step(f"making {name}")
-    target = Path(request.directory) / name
-    with tempfile.TemporaryDirectory(dir=request.directory, prefix=f".{name}-") as work:
-        made = Path(work) / MODEL_FILE
-        try:
-            level = passes[name](request, made, total)
-        except StageError:
-            raise
-        except Exception as error:
-            return Variant(name, skipped=runtime_message(error))
-        target.mkdir(exist_ok=True)
-        files = sorted(Path(work).iterdir(), key=lambda file: file.name == MODEL_FILE)  # the model after its data
-        for file in files:
-            file.chmod(0o644)
-            file.replace(target / file.name)
-    path = target / MODEL_FILE
-    return Variant(
-        name,
-        str(path),
-        digest(path),
-        sum((target / file.name).stat().st_size for file in files),
-        len(onnx.load_model(path, load_external_data=False).graph.node),
-        level,
-    )
-
-
-def _fp32(request: OptimizeRequest, target: Path, total: int) -> str:
-    """ONNX Runtime's graph optimization, done once and stored. Returns the level that is left for the session."""
-    wanted = request.graph_level
-    if wanted == "None":
-        raise ValueError("spec.optimization.graphLevel is None, which asks for no graph optimization")
-    providers, level = request.providers, _MOST_OFFLINE if wanted == "All" else wanted
-    if "TensorRT" in providers.names:
-        # TensorRT reads standard operators only, and ONNX Runtime cannot store what TensorRT compiled.
-        providers, level = Providers(threads=providers.threads), "Basic"
-    open_session(Path(request.model), providers, level, save_to=target, external_data=total > _EXTERNAL_ABOVE)
-    return "None" if level == wanted else wanted
+    return loaded.use
 
 
 def _load(path: Path, providers: Providers, level: str) -> Loaded:
@@ -160,14 +152,10 @@ def _unloadable(path: Path, error: Exception) -> StageError:
     )
 
 
-def _runner(loaded: Loaded, signed: Signature) -> Callable[[int], Arrays]:
-    return partial(_run, loaded.session, signed)
-
-
-def _run(session: Any, signed: Signature, batch: int) -> Arrays:
+def _run(session: Any, inputs: Arrays, batch: int = 1) -> Arrays:
     step(f"running the model at batch size {batch}")
     try:
-        answers = session.run(None, generate(signed, batch))
+        answers = session.run(None, inputs)
     except StageError:
         raise
     except Exception as error:

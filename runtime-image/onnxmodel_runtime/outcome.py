@@ -125,6 +125,8 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
             for keep, limit in ((100, 200), (50, 200), (20, 200), (5, 200), (5, 60), (2, 40)):
                 yield replace(outcome, result=_fewer_tensors(result, keep, limit))
         case OptimizeResult() as result:
+            result = replace(result, variants=tuple(replace(variant, passes=()) for variant in result.variants))
+            yield replace(outcome, result=result)
             for limit in (200, 100, 40):
                 yield replace(outcome, result=_shorter_variants(result, limit))
         case BenchmarkResult() as result:
@@ -179,6 +181,7 @@ def _shorter_variants(result: OptimizeResult, limit: int) -> OptimizeResult:
             replace(
                 variant,
                 skipped=clip(variant.skipped, limit),
+                note=clip(variant.note, limit),
                 parity=variant.parity
                 and replace(
                     variant.parity, output=clip(variant.parity.output, limit), note=clip(variant.parity.note, limit)

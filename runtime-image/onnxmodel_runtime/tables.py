@@ -12,6 +12,7 @@ from onnxmodel_runtime.contract import (
     Result,
     Tensor,
     ValidateResult,
+    Variant,
 )
 from onnxmodel_runtime.errors import size
 
@@ -85,26 +86,45 @@ def _finding(finding: Finding) -> str:
 
 
 def _optimize(result: OptimizeResult) -> str:
-    rows: list[Sequence[object]] = [("VARIANT", "NODES", "SIZE", "LOAD AT", "PARITY", "MAX ABS", "COSINE", "SHA256")]
+    rows: list[Sequence[object]] = [
+        ("VARIANT", "NODES", "SIZE", "SAVED", "LOAD AT", "PARITY", "MAX ABS", "COSINE", "TOP-1", "SHA256")
+    ]
+    original = result.variants[0].bytes or 1
     for variant in result.variants:
         parity = variant.parity
         judged = ("passed" if parity.passed else "FAILED") if parity else "reference"
         numbers = (f"{parity.max_absolute:g}", f"{parity.cosine:g}") if parity else ("-", "-")
+        top1 = "-" if parity is None or parity.top1 is None else f"{100 * parity.top1:g} %"
         if variant.skipped:
-            rows.append((variant.name, "-", "-", "-", f"skipped: {variant.skipped}", "", "", ""))
+            rows.append((variant.name, *"----", "skipped", "", "", "", ""))
         else:
             rows.append(
                 (
                     variant.name,
                     variant.nodes,
                     size(variant.bytes),
+                    f"{100 - 100 * variant.bytes / original:.1f} %",
                     variant.graph_level,
                     judged,
                     *numbers,
+                    top1,
                     variant.sha256[:12],
                 )
             )
-    return f"{table(rows)}\n\n{_provider(result.provider)}\nprobe: {result.probe}"
+    lines = [line for variant in result.variants for line in _told(variant)]
+    return "\n".join((table(rows), "", *lines, _provider(result.provider), f"probe: {result.probe}"))
+
+
+def _told(variant: Variant) -> list[str]:
+    """A variant's passes, each with what it left or why it left nothing, and what to know of the variant."""
+    passes = [
+        f"{one.name} {f'skipped ({one.note})' if one.note else f'{one.nodes} nodes, {size(one.bytes)}'}"
+        for one in variant.passes
+    ]
+    said = [f"{variant.name}: {', '.join(passes)}"] if passes else []
+    if variant.skipped and variant.skipped not in "".join(said):
+        said.append(f"{variant.name} is skipped: {variant.skipped}")
+    return [*said, f"{variant.name}: {variant.note}"] if variant.note else said
 
 
 def _benchmark(result: BenchmarkResult) -> str:

@@ -137,6 +137,8 @@ def test_the_docs_commands_work(manifest, mlp, tmp_path, line):
     manifest()
     (tmp_path / "model.onnx").write_bytes(mlp.read_bytes())
     golden(tmp_path / "golden.npz")
+    if "verify" in line:
+        assert onnxmodel("optimize", mlp, "--out", tmp_path / "variants", "--batch-sizes=1").returncode == 0
     command = [sys.executable, "-m", "onnxmodel_runtime", *shlex.split(line)[1:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,7 @@ from onnxmodel_runtime.contract import (
     OptimizeResult,
     Outcome,
     Parity,
+    Pass,
     Point,
     ProviderUse,
     Tensor,
@@ -241,7 +242,11 @@ def test_an_optimization_fits_whatever_outputs_are_called() -> None:
         text = noise(8000, LETTERS, seed)
         return Variant(name, f"/artifacts/{name}", text[:64], parity=Parity(False, 1, 1, 1, text, (1,), text[::-1]))
 
-    variants = (*(variant(f"v{seed}", seed) for seed in range(5)), Variant("x", skipped=noise(500, EMOJI)))
+    passes = tuple(Pass(f"pass-{number}", 1, 1, noise(400, LETTERS, number)) for number in range(3))
+    variants = (
+        *(dataclasses.replace(variant(f"v{seed}", seed), passes=passes) for seed in range(6)),
+        Variant("x", skipped=noise(500, EMOJI)),
+    )
     outcome = decode(fit(Outcome("optimize", 1.0, OptimizeResult(variants, "/p", ProviderUse("CPU", 100.0)))))
     assert isinstance(outcome.result, OptimizeResult)
     assert [item.sha256 for item in outcome.result.variants] == [item.sha256 for item in variants]

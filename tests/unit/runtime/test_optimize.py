@@ -75,37 +75,31 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
 
 def test_running_again_leaves_the_same(tmp_path: Path) -> None:
     assert optimized(models.mlp(), tmp_path) == optimized(models.mlp(), tmp_path)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fp32", "probe.npz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fp32", "manifest.json", "probe.npz"]
 
 
-def test_external_data_stays_external(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimize, "_EXTERNAL_ABOVE", 1)
-    _, fp32 = optimized(models.mlp(features=64, hidden=64), tmp_path).variants
-    data = Path(fp32.path).with_name("model.onnx.data")
-    assert fp32.bytes == Path(fp32.path).stat().st_size + data.stat().st_size
+def test_external_data_become_part_of_the_file(tmp_path: Path) -> None:
+    path = models.save_external(tmp_path)
+    (original, fp32) = optimize.optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"))).variants
+    assert original.bytes == path.stat().st_size + (tmp_path / "weights.bin").stat().st_size
+    assert [file.name for file in Path(fp32.path).parent.iterdir()] == ["model.onnx"]
     assert fp32.parity is not None
     assert fp32.parity.passed
 
 
-def test_a_wrong_variant_is_listed_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def sabotage(request: OptimizeRequest, target: Path, _total: int) -> str:
-        target.write_bytes(models.mlp(seed=8).SerializeToString())
-        return "All"
-
-    monkeypatch.setattr(optimize, "_fp32", sabotage)
-    _, fp32 = optimized(models.mlp(), tmp_path).variants
-    assert fp32.path
+def test_golden_data_are_what_variants_are_proven_on(tmp_path: Path) -> None:
+    """As they are, and their rows at every batch size; made inputs are not needed."""
+    x = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
+    (expected,) = models.answers(models.mlp(), {"x": x})
+    np.savez(tmp_path / ".golden.npz", **{"input:x": x, "output:scores": expected})
+    _, fp32 = optimized(models.mlp(), tmp_path, golden=True).variants
     assert fp32.parity is not None
-    assert not fp32.parity.passed
-    assert fp32.parity.output == "scores"
+    assert (fp32.parity.passed, fp32.parity.batch_sizes, fp32.parity.top1) == (True, (5, 1, 3, 8), 1.0)
 
 
-def test_a_pass_that_fails_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> str:
-        raise RuntimeError("no such kernel")
-
-    monkeypatch.setattr(optimize, "_fp32", broken)
-    assert optimized(models.mlp(), tmp_path).variants[1].skipped == "no such kernel"
+def test_golden_data_that_are_gone(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="GoldenInvalid"):
+        optimized(models.mlp(), tmp_path, golden=True)
 
 
 def test_the_model_is_the_one_that_was_validated(tmp_path: Path) -> None:
@@ -135,7 +129,7 @@ def test_indices_stay_in_their_table(tmp_path: Path) -> None:
     assert made.dtype == np.int32
     assert made.shape == (50, inputs.SEQUENCE)
     assert (made.min(), made.max()) == (0, 9)
-    assert optimized(models.embedding(10), tmp_path).variants[1].parity is not None
+    assert "serve the original" in optimized(models.embedding(10), tmp_path).variants[1].skipped
 
 
 def test_integers_of_which_nothing_is_known_are_bytes() -> None:
@@ -156,14 +150,14 @@ def test_inputs_are_the_same_every_time() -> None:
 
 
 def test_the_probe_holds_one_row_and_its_answer(tmp_path: Path) -> None:
-    given, expected = probefile.read(Path(optimized(models.mlp(), tmp_path).probe))
+    given, expected = probefile.read(Path(optimized(models.mlp(), tmp_path, variants=()).probe))
     assert given["x"].shape == (1, 4)
     assert expected["scores"].shape == (1, 3)
     assert expected["scores"].sum() == pytest.approx(1)
 
 
 def test_strings_travel_in_the_probe(tmp_path: Path) -> None:
-    given, expected = probefile.read(Path(optimized(models.strings(), tmp_path).probe))
+    given, expected = probefile.read(Path(optimized(models.strings(), tmp_path, variants=()).probe))
     assert isinstance(given["text"][0, 0], str)
     np.testing.assert_array_equal(given["text"], expected["echo"])
     assert expected["is_zero"].dtype == np.bool_
@@ -228,6 +222,34 @@ def test_parity_of_other_things(got: Any, want: Any, passed: bool) -> None:
     measured = parity.compare({"y": got}, {"y": want}, TOLERANCE)
     assert measured.passed is passed
     assert bool(measured.note) is not passed
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "top1"),
+    [
+        ([[1, 2], [4, 3]], [[1, 2], [3, 4]], 0.5),
+        ([[1, 2]], [[2, 2]], 1.0),  # two classes are equally good
+        ([[NAN, 2]], [[1, 2]], 0.0),
+        ([[1], [2]], [[1], [2]], None),  # one column is no choice
+        ([1, 2], [1, 2], None),
+        ([[[1, 2]]], [[[1, 2]]], None),
+    ],
+)
+def test_the_best_class(got: Any, want: Any, top1: float | None) -> None:
+    measured = parity.compare({"y": np.array(got, np.float32)}, {"y": np.array(want, np.float32)}, TOLERANCE)
+    assert measured.top1 == top1
+
+
+def test_the_best_class_is_that_of_the_output_that_has_most_to_lose() -> None:
+    right, wrong = np.array([[0, 1]], np.float32), np.array([[1, 0]], np.float32)
+    measured = parity.measure(
+        lambda batch: {"a": right, "b": wrong if batch == 3 else right},
+        lambda _: {"a": right, "b": right},
+        (1, 3),
+        TOLERANCE,
+    )
+    assert measured.top1 == 0.5
+    assert "the best class is the same in 50 % of the rows" in parity.explain(measured, TOLERANCE)
 
 
 def test_direction_counts_beside_distance() -> None:

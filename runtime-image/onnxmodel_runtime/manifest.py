@@ -1,0 +1,86 @@
+"""manifest.json beside the variants: what they are made of, how, with which tools, and the digest of every file.
+
+It holds no time and no path outside of its folder, so that equal variants have equal manifests. verify.py reads it.
+"""
+
+import dataclasses
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from onnxmodel_runtime.contract import (
+    CALIBRATION_FILE,
+    CALIBRATION_FOLDER,
+    GOLDEN_FILE,
+    GOLDEN_FOLDER,
+    MANIFEST_FILE,
+    SOURCE_FILE,
+    OptimizeRequest,
+    OptimizeResult,
+    Variant,
+)
+from onnxmodel_runtime.digests import digest
+
+SCHEMA = 1
+_TOOLS = ("onnx", "onnxruntime", "onnxruntime-gpu", "onnxslim", "sympy", "numpy", "protobuf", "ml_dtypes")
+_NOT_RECIPE = ("model", "directory", "sha256", "signer")  # where things lie, and what is told elsewhere
+
+
+def write(request: OptimizeRequest, result: OptimizeResult) -> None:
+    """Write the manifest of what optimize made; it appears whole."""
+    directory = Path(request.directory)
+    files = [Path(result.probe)]
+    for variant in result.variants[1:]:
+        files += sorted(Path(variant.path).parent.iterdir()) if variant.path else []
+    recipe = dataclasses.asdict(request)
+    told = {
+        "schema": SCHEMA,
+        "source": {"sha256": request.sha256, "uri": _uri(Path(request.model).parent)},
+        "signer": request.signer,
+        "data": _data(request),
+        "recipe": {key: value for key, value in recipe.items() if key not in _NOT_RECIPE},
+        "tools": {name: version for name in _TOOLS if (version := _version(name))},
+        "files": {
+            str(file.relative_to(directory)): {"sha256": digest(file), "bytes": file.stat().st_size} for file in files
+        },
+        "provider": dataclasses.asdict(result.provider),
+        "variants": [_variant(variant, directory) for variant in result.variants],
+    }
+    partial = directory / f"{MANIFEST_FILE}.tmp-{os.getpid()}"
+    partial.write_text(json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(directory / MANIFEST_FILE)
+
+
+def _variant(variant: Variant, directory: Path) -> dict[str, Any]:
+    """As the report has it. The original lies elsewhere: its digest says which it is."""
+    told = dataclasses.asdict(variant)
+    path = Path(variant.path)
+    told["path"] = str(path.relative_to(directory)) if path.is_relative_to(directory) else ""
+    return told
+
+
+def _data(request: OptimizeRequest) -> dict[str, str]:
+    """The digests of what variants were calibrated with and proven on, beside the model itself."""
+    folder = Path(request.model).parent
+    names = [GOLDEN_FILE, GOLDEN_FOLDER] if request.golden else []
+    names += [CALIBRATION_FILE, CALIBRATION_FOLDER] if request.calibration.data else []
+    files = [file for name in names for file in (folder / name, *(folder / name).rglob("*")) if file.is_file()]
+    return {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
+
+
+def _uri(folder: Path) -> str:
+    """Where fetch got the model from; "" for a file of a person's own."""
+    try:
+        source = json.loads((folder / SOURCE_FILE).read_text())
+        return str(source.get("resolved") or source.get("uri") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

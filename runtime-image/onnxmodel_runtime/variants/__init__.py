@@ -1,0 +1,71 @@
+"""The variants of a model, and the passes that each is made by.
+
+    optimize.py        the conductor, in the stage's process: the reference answers, the proof of the original
+    variants/apart.py  in the same process: one child for each variant; what crashes there is skipped, and the rest comes
+    variants/make.py   in the child: the passes, one after the other, and the variant's own proof
+    onnxslim, runtime, fusion, halves, quantize: the passes themselves
+    variants/layout.py how models lie in the work folder: graphs without weights, and the weights in files beside them
+
+This module is read by the light parent process too: it imports the contract alone.
+"""
+
+from dataclasses import dataclass, field
+
+from onnxmodel_runtime.contract import OptimizeRequest, Providers
+
+VARIANT = "variant"  # the command of child.py
+SLIM, RUNTIME, FUSION = "onnxslim", "onnxruntime", "transformer-fusion"
+HALVES, DYNAMIC, STATIC, ORT = "float16", "dynamic-quantization", "static-quantization", "ort-format"
+
+# The last pass is what makes the variant what it is; the others may find nothing to do.
+RECIPES = {
+    "fp32": (SLIM, RUNTIME),
+    "fused": (SLIM, FUSION),
+    "fp16": (SLIM, FUSION, HALVES),
+    "int8-dynamic": (SLIM, FUSION, DYNAMIC),
+    "int8-static": (SLIM, STATIC),
+    "ort": (SLIM, ORT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRequest:
+    """Make the variant `name` of the model that optimize laid out in the folder `work`, and prove it on the cases there.
+
+    dead: passes that took their process with them, each with how that was; they are not tried again.
+    """
+
+    name: str
+    work: str
+    optimize: OptimizeRequest
+    dead: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def providers(self) -> Providers:
+        """Where the variant is proven."""
+        return self.optimize.providers
+
+
+def passes(name: str, providers: Providers) -> tuple[str, ...]:
+    """The passes of a variant. TensorRT reads standard operators only, and fuses attention by itself."""
+    return tuple(
+        each for each in RECIPES[name] if name == "fused" or each != FUSION or "TensorRT" not in providers.names
+    )
+
+
+def unsupported(name: str, request: OptimizeRequest) -> str:
+    """Why there can be no such variant for these providers, and what to do; "" where there can."""
+    first, names = request.providers.names[0], request.providers.names
+    if name not in RECIPES:
+        return f"this image cannot make it; it makes {', '.join(RECIPES)}"
+    if name == "fp32" and request.graph_level == "None":
+        return "spec.optimization.graphLevel is None, which asks for no graph optimization: set it to All"
+    if name == "fused" and "TensorRT" in names:
+        return "TensorRT reads standard operators only, and fuses attention by itself: serve fp32 or fp16"
+    if name == "int8-dynamic" and first != "CPU":
+        return f"{first} does not compute dynamically quantized operators, the CPU would: use fp16, or int8-static on TensorRT"
+    if name == "int8-static" and first == "CUDA":
+        return "CUDA computes a quantized model in FP32, with conversions around each operator: use fp16, or TensorRT first"
+    if name == "ort" and first != "CPU":
+        return f"the ORT format is for devices that compute on a CPU, and {first} comes first here: use fp32"
+    return ""

@@ -1,0 +1,70 @@
+"""Each variant in a process of its own: what kills that process costs a pass or a variant, and never the stage.
+
+Its memory is free again when it ends. Its hash seed is fixed, for the tools walk through sets and write what they find
+in that order; its temporary files lie on the volume of the artifacts, where there is room for models.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from onnxmodel_runtime import isolate
+from onnxmodel_runtime.contract import OptimizeRequest, Variant, dumps, load
+from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.variants import VARIANT, VariantRequest, unsupported
+
+_FOR_THE_STAGE = ("StorageFull", "StorageForbidden", "Interrupted")
+
+
+def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) -> Variant:
+    """Make the variant and put it into the request's directory; or say why there is none.
+
+    dead: passes that killed a process, and how; shared by all variants, and added to.
+    """
+    target = Path(request.directory) / name
+    if why := unsupported(name, request):
+        return _skipped(Variant(name), why, target)
+    step(f"making {name}")
+    while True:
+        ended = isolate.launch(
+            VARIANT, dumps(VariantRequest(name, str(work), request, dead)), PYTHONHASHSEED="0", TMPDIR=str(work)
+        )
+        report = ended.report
+        if report is not None and "result" in report:
+            made = load(Variant, report["result"])
+            return _published(made, target) if made.path else _skipped(made, made.skipped, target)
+        error = isolate.failed(ended, name)
+        if isinstance(error, StageError) and (error.retry or error.failure.reason in _FOR_THE_STAGE):
+            raise error
+        _, _, tool = ended.step.partition(f"making {name}: ")
+        if report is not None or not tool or tool in dead:
+            return _skipped(Variant(name), _words(error), target)
+        dead[tool] = _words(error)
+
+
+def _published(made: Variant, target: Path) -> Variant:
+    """Where the variant is served from: file by file, the model after its data, so that it is whole when it is there."""
+    source = Path(made.path)
+    target.mkdir(exist_ok=True)
+    files = sorted(source.parent.iterdir(), key=lambda file: file == source)
+    for file in files:
+        file.chmod(0o644)
+        file.replace(target / file.name)
+    for old in {*target.iterdir()} - {target / file.name for file in files}:
+        old.unlink()
+    return replace(made, path=str(target / source.name))
+
+
+def _skipped(variant: Variant, why: str, target: Path) -> Variant:
+    """None, and none of an earlier run with another recipe either."""
+    shutil.rmtree(target, ignore_errors=True)
+    log(f"{variant.name} is skipped: {why}")
+    return replace(variant, skipped=why)
+
+
+def _words(error: Exception) -> str:
+    """What killed the process, or what is wrong in it, as a sentence."""
+    if isinstance(error, StageError):
+        return clip(f"{error.failure.message}: serve another variant", 400)
+    return clip(f"a defect of onnxmodel ({error}): please report it, and serve another variant", 400)

@@ -1,0 +1,237 @@
+"""Make one variant and prove it. Runs in a process of its own, in the work folder."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from onnxmodel_runtime import parity, probefile
+from onnxmodel_runtime.contract import OptimizeRequest, Parity, Pass, Providers, Variant, load
+from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_message, storage_error
+from onnxmodel_runtime.isolate import memory_limit
+from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.variants import (
+    DYNAMIC,
+    FUSION,
+    HALVES,
+    ORT,
+    RUNTIME,
+    SLIM,
+    STATIC,
+    VariantRequest,
+    layout,
+    passes,
+)
+from onnxmodel_runtime.variants.task import Skip, Task
+
+ORIGINAL_FILE = "original.onnx"
+MADE = "made"
+# Imported when they run: each brings a library that the others do not need.
+_TOOLS = {
+    SLIM: ("slim", "slim"),
+    RUNTIME: ("runtime", "optimize"),
+    FUSION: ("fusion", "fuse"),
+    HALVES: ("halves", "convert"),
+    DYNAMIC: ("quantize", "dynamic"),
+    STATIC: ("quantize", "static"),
+    ORT: ("runtime", "edge"),
+}
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What is there after a pass: the file, and what is told of the pass. remark: what to know of what it made."""
+
+    file: str
+    told: Pass
+    remark: str = ""
+
+
+def make(request: VariantRequest) -> Variant:
+    """The variant, below the work folder; or why there is none."""
+    with contextlib.chdir(request.work), _quiet():
+        ort.set_seed(2)
+        cases = sorted(Path.cwd().glob("case-*.npz"))
+        chain = _run(request, cases)
+        told = tuple(done.told for done in chain[1:])
+        variant = Variant(request.name, passes=told)
+        if all(one.note for one in told) or (request.name != "fp32" and told[-1].note):
+            return replace(variant, skipped=_why(request.name, told))
+        return _prove(request, replace(variant, graph_level=_level(request, told)), chain[-1], cases)
+
+
+def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
+    """Every pass on what the one before left. What another variant had done already is taken from there."""
+    if not Path(ORIGINAL_FILE).exists():
+        step("laying out the model")
+        layout.lay_out(Path(request.optimize.model), Path(ORIGINAL_FILE))
+    original = layout.load(Path(ORIGINAL_FILE))
+    chain = [_Done(ORIGINAL_FILE, Pass("", len(original.graph.node), layout.size(original)))]
+    names = passes(request.name, request.providers)
+    large = chain[0].told.bytes > layout.EXTERNAL_ABOVE
+    for index, name in enumerate(names):
+        key = "+".join(names[: index + 1])
+        record = Path(f"{key}.json")
+        if record.exists():
+            chain.append(load(_Done, json.loads(record.read_text())))
+            continue
+        suffix = "ort" if name == ORT else "onnx"
+        task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), tuple(cases), large)
+        last = index + 1 == len(names)
+        layout.free()
+        step(passing(request.name, name))
+        if name in request.dead:
+            done: _Done | str = request.dead[name]
+        else:
+            done = _attempt(name, task, cases=[] if last else cases[:1])
+        if isinstance(done, str):
+            log(f"{name}: {done}")
+            done = _Done(chain[-1].file, replace(chain[-1].told, name=name, note=done))
+        record.write_text(json.dumps(dataclasses.asdict(done)))
+        chain.append(done)
+    return chain
+
+
+def passing(variant: str, name: str) -> str:
+    """The step of a pass: what apart.py reads when the process dies in it."""
+    return f"making {variant}: {name}"
+
+
+def _attempt(name: str, task: Task, cases: list[Path]) -> _Done | str:
+    """Run a pass. A string says why it is as if it had not been."""
+    module, function = _TOOLS[name]
+    try:
+        run: Callable[[Task], str] = getattr(import_module(f"onnxmodel_runtime.variants.{module}"), function)
+        remark = run(task)
+        return _objection(task, cases) or _Done(task.target.name, Pass(name, *_measure(task.target)), remark)
+    except Skip as error:
+        return clip(str(error), 400)
+    except Exception as error:
+        if isinstance(error, OSError) and (full := storage_error(error, Path.cwd())):
+            raise full from error
+        return clip(f"it failed: {_words(error)}", 400)
+
+
+def _objection(task: Task, cases: list[Path]) -> str:
+    """What is wrong with what a pass left; "" for nothing. cases: on which it must still answer as the original."""
+    if task.target.suffix == ".ort":
+        return ""
+    before, after = layout.load(task.source), layout.load(task.target)
+    if layout.interface(before) != layout.interface(after):
+        return "it changes the model's inputs or outputs"
+    if layout.likeness(before) == layout.likeness(after):
+        return "it changes nothing"
+    for case in cases:
+        found = _compare(task.target, Providers(threads=task.request.providers.threads), "None", task.request, [case])
+        if not found.passed:
+            return f"the answers are others after it: {parity.explain(found, task.request.tolerance)}"
+    return ""
+
+
+def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[Path]) -> Variant:
+    path = layout.publish(
+        Path(done.file), Path.cwd() / MADE / request.name, external=done.told.bytes > layout.EXTERNAL_ABOVE
+    )
+    if Path(done.file).stem.rpartition("+")[2] not in (SLIM, FUSION):  # which other variants go on from
+        for file in Path.cwd().glob(f"{Path(done.file).stem}.*"):
+            file.unlink()
+    layout.free()
+    step(f"comparing {request.name} with the original")
+    try:
+        found = _compare(path, request.providers, variant.graph_level, request.optimize, cases)
+    except StageError as error:
+        return replace(variant, skipped=clip(f"{error.failure.message}: {error.failure.hint}", 400))
+    except Exception as error:
+        return replace(
+            variant, skipped=clip(f"ONNX Runtime cannot run it: {_words(error)}; serve another variant", 400)
+        )
+    if not found.passed:
+        log(f"{request.name}: {parity.explain(found, request.optimize.tolerance)}")
+    return replace(
+        variant,
+        path=str(path),
+        sha256=digest(path),
+        bytes=sum(file.stat().st_size for file in path.parent.iterdir()),
+        nodes=done.told.nodes,
+        parity=found,
+        note=done.remark,
+    )
+
+
+def _compare(path: Path, providers: Providers, level: str, request: OptimizeRequest, cases: list[Path]) -> Parity:
+    session = open_session(path, providers, level).session
+    return parity.judge(_answered(session, cases), request.tolerance)
+
+
+def _answered(session: Any, cases: list[Path]) -> Iterator[tuple[int, parity.Arrays, parity.Arrays]]:
+    names = [value.name for value in session.get_outputs()]
+    for case in cases:
+        inputs, expected = probefile.read(case)
+        yield case_rows(case), dict(zip(names, session.run(names, inputs), strict=True)), expected
+
+
+def case_path(work: Path, index: int, rows: int) -> Path:
+    """Where optimize leaves a case, in the order in which they are compared."""
+    return work / f"case-{index:03}-{rows}.npz"
+
+
+def case_rows(case: Path) -> int:
+    """The batch size of a case."""
+    return int(case.stem.rpartition("-")[2])
+
+
+def _level(request: VariantRequest, told: tuple[Pass, ...]) -> str:
+    """What a session must ask for when it loads the variant."""
+    if request.name == "ort":
+        return "None"
+    if request.name == "fp32" and not told[-1].note:
+        from onnxmodel_runtime.variants import runtime
+
+        return runtime.left(request.optimize)
+    return request.optimize.graph_level
+
+
+def _why(name: str, told: tuple[Pass, ...]) -> str:
+    if name == "fp32":
+        reasons = "; ".join(f"{one.name}: {one.note}" for one in told)
+        return clip(f"no pass made the graph better ({reasons}): serve the original", 400)
+    return told[-1].note
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """Nodes and bytes of what a pass left."""
+    if path.suffix == ".ort":
+        from onnxmodel_runtime.variants import ortfile
+
+        return ortfile.nodes(path), path.stat().st_size
+    model = layout.load(path)
+    return len(model.graph.node), layout.size(model)
+
+
+def _words(error: Exception) -> str:
+    if ran_out_of_memory(error):
+        lack = out_of_memory("it ran", clip(str(error) or "an allocation was refused", 100), memory_limit()).failure
+        return f"{lack.message}: give the stage more memory (spec.serving.resources)"
+    return runtime_message(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The tools warn of what is no concern here: of producers, of older opsets, of steps that are done already."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

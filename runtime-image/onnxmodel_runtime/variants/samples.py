@@ -1,0 +1,56 @@
+"""Rows of data to calibrate with: the calibration data beside the model, else the golden data's inputs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onnxmodel_runtime import golden, graph
+from onnxmodel_runtime.contract import (
+    CALIBRATION_FILE,
+    CALIBRATION_FOLDER,
+    GOLDEN_FILE,
+    GOLDEN_FOLDER,
+    OptimizeRequest,
+)
+from onnxmodel_runtime.golden import GoldenError
+from onnxmodel_runtime.inputs import Arrays
+from onnxmodel_runtime.variants.task import Skip
+
+_ROWS = 8  # at a time: all activations of these are in memory
+
+
+def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
+    """As many rows as the request allows, a few at a time. Raises Skip where there are none. model: whose inputs they are."""
+    directory = Path(request.model).parent
+    if request.calibration.data:
+        place = golden.beside(directory, CALIBRATION_FOLDER, CALIBRATION_FILE)
+    elif request.golden:
+        place = golden.beside(directory, GOLDEN_FOLDER, GOLDEN_FILE)
+    else:
+        raise Skip(
+            "there are no data to calibrate with: give spec.optimization.calibration.uri, some hundred inputs as the model "
+            "will get them, or golden data"
+        )
+    inputs = tuple(graph.describe(value) for value in graph.inputs(model))
+    outputs = tuple(graph.describe(value) for value in model.graph.output)
+    left = request.calibration.samples
+    try:
+        for data in golden.load(place, inputs, outputs, answers=False):
+            for batch, rows in _pieces(data, left, fixed=any(tensor.shape[:1] != (-1,) for tensor in inputs)):
+                yield batch
+                left -= rows
+            if left <= 0:
+                return
+    except GoldenError as error:
+        raise Skip(f"the calibration data cannot be used: {error}") from error
+
+
+def _pieces(data: golden.GoldenSet, most: int, *, fixed: bool) -> Iterator[tuple[Arrays, int]]:
+    """A set in pieces of a few rows, or whole where its inputs do not have rows in common."""
+    rows = golden.rows(data)
+    if fixed or any(array.shape[:1] != (rows,) for array in data.inputs.values()):
+        yield data.inputs, rows
+        return
+    for start in range(0, min(rows, most), _ROWS):
+        end = min(start + _ROWS, rows, most)
+        yield {name: array[start:end] for name, array in data.inputs.items()}, end - start
