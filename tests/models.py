@@ -132,6 +132,24 @@ def mismatched_shapes() -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 2])], weights)
 
 
+def cache() -> Any:
+    """As decoders with a cache are exported: three inputs whose lengths must fit each other."""
+    return model(
+        [
+            helper.make_node("Concat", ["past", "x"], ["whole"], axis=1),
+            helper.make_node("Unsqueeze", ["mask", "axes"], ["wide"]),
+            helper.make_node("Mul", ["whole", "wide"], ["y"]),
+        ],
+        [
+            ("past", TensorProto.FLOAT, ["batch", "past_seq", 4]),
+            ("x", TensorProto.FLOAT, ["batch", "seq", 4]),
+            ("mask", TensorProto.FLOAT, ["batch", "past_seq + seq"]),
+        ],
+        [("y", TensorProto.FLOAT, ["batch", "past_seq + seq", 4])],
+        {"axes": np.array([2], np.int64)},
+    )
+
+
 def endless() -> Any:
     """A Loop that counts to 2**62."""
     value = helper.make_tensor_value_info

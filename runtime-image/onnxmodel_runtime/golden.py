@@ -52,14 +52,14 @@ def judge(
     """Run every set and compare. The parity is the worst of all sets; None where nothing could be compared."""
     assert request.golden is not None
     worst: Parity | None = None
-    place = _place(request)
+    where = place(request)
     try:
-        for data in load(place, inputs, outputs):
+        for data in load(where, inputs, outputs):
             step(f"comparing with the golden data {data.name}")
             found = _compare(session, data, request.golden)
             worst = found if worst is None else _worse(worst, found)
     except GoldenError as error:
-        return worst, [GOLDEN_DATA.error(place.name, str(error))]
+        return worst, [GOLDEN_DATA.error(where.name, str(error))]
     if worst is None or worst.passed:
         return worst, []
     return worst, [GOLDEN.error(worst.output, f"the golden outputs differ: {parity.explain(worst, request.golden)}")]
@@ -94,7 +94,38 @@ def rows(data: GoldenSet) -> int:
     return max((int(array.shape[0]) for array in data.inputs.values() if array.ndim), default=1)
 
 
-def _place(request: ValidateRequest) -> Path:
+@dataclass(frozen=True)
+class Sample:
+    """Inputs that belong together. shared: every one has as many rows, so that any number of rows can be made of them."""
+
+    inputs: Arrays
+    shared: bool
+
+    def rows(self, count: int) -> Arrays:
+        """So many rows, from the first on, and around again where there are not enough; all there is where none is shared."""
+        if not self.shared:
+            return self.inputs
+        return {name: array[[index % len(array) for index in range(count)]] for name, array in self.inputs.items()}
+
+
+def sample(place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Sample:
+    """Of the first set that has rows in common, else of the first. Raises GoldenError.
+
+    Inputs that are made from a signature cannot know which of them must fit each other: these do.
+    """
+    found: Sample | None = None
+    for data in load(place, inputs, outputs, answers=False):
+        count = rows(data)
+        if count and all(array.shape[:1] == (count,) for array in data.inputs.values()):
+            return Sample(data.inputs, shared=True)
+        found = found or Sample(data.inputs, shared=False)
+    if found is None:
+        raise GoldenError(f"{place.name} holds no set")
+    return found
+
+
+def place(request: ValidateRequest) -> Path:
+    """Where the golden data are."""
     if request.golden_path:
         return Path(request.golden_path).absolute()
     return beside(Path(request.directory).absolute(), GOLDEN_FOLDER, GOLDEN_FILE)

@@ -68,7 +68,8 @@ def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tenso
     # Random operators of two sessions in one process draw equal numbers, and other ones in the server's process.
     ort.set_seed(1)
     session = _reference(Path(request.model), request.providers).session
-    first = generate(signed, signed.batch_sizes((1,))[0])
+    sample, one = _sample(request, signed, outputs), signed.batch_sizes((1,))[0]
+    first = sample.rows(one) if sample else generate(signed, one)
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
     cases = []
     for index, (rows, inputs) in enumerate(_cases(request, signed, outputs)):
@@ -80,25 +81,31 @@ def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tenso
 def _cases(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...]) -> Iterator[tuple[int, Arrays]]:
     """Inputs at every batch size: the golden data as they are and then rows of them, or made ones where there are none."""
     sizes = signed.batch_sizes(request.batch_sizes)
-    rows: Arrays | None = None
+    sample = _sample(request, signed, outputs)
     if request.golden:
         place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
         try:
             for data in golden.load(place, signed.inputs, outputs, answers=False):
-                count = golden.rows(data)
-                if rows is None and count and all(array.shape[:1] == (count,) for array in data.inputs.values()):
-                    rows = data.inputs
-                yield count, data.inputs
+                yield golden.rows(data), data.inputs
         except golden.GoldenError as error:
-            hint = "Give the golden data that validation accepted (spec.validation.golden)."
-            raise StageError("GoldenInvalid", str(error), hint, "spec.validation.golden") from error
-    for size in sizes:
-        yield size, generate(signed, size) if rows is None else _take(rows, size)
+            raise _unusable(error) from error
+    for size in sizes if sample is None or sample.shared else ():
+        yield size, generate(signed, size) if sample is None else sample.rows(size)
 
 
-def _take(rows: Arrays, size: int) -> Arrays:
-    """So many rows, from the first on, and around again where there are not enough."""
-    return {name: array[[index % len(array) for index in range(size)]] for name, array in rows.items()}
+def _sample(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...]) -> golden.Sample | None:
+    if not request.golden:
+        return None
+    place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
+    try:
+        return golden.sample(place, signed.inputs, outputs)
+    except golden.GoldenError as error:
+        raise _unusable(error) from error
+
+
+def _unusable(error: golden.GoldenError) -> StageError:
+    hint = "Give the golden data that validation accepted (spec.validation.golden)."
+    return StageError("GoldenInvalid", str(error), hint, "spec.validation.golden")
 
 
 def _reference(path: Path, providers: Providers) -> Loaded:

@@ -8,6 +8,7 @@ a person sees every problem at once.
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,7 +212,12 @@ def _run(
         return None
     largest = (request.max_batch_size,) if request.max_batch_size > 1 else ()
     batches = tuple(sorted({1, _MANY_ROWS, *largest})) if batched else (1,)
-    findings.note(run.run(session, model, facts.outputs, batches))
+    rows = None
+    if request.golden is not None:
+        with suppress(golden.GoldenError):  # which the comparison tells of
+            sample = golden.sample(golden.place(request), facts.inputs, facts.outputs)
+            rows, batches = sample.rows, batches if sample.shared else (1,)
+    findings.note(run.run(session, model, facts.outputs, batches, rows))
     if request.golden is None:
         return None
     parity, found = golden.judge(session, request, facts.inputs, facts.outputs)

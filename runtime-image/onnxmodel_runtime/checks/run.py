@@ -1,7 +1,7 @@
 """A session and a run: the only proof that this ONNX Runtime has a kernel for each node."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import BATCH, OPERATOR, RUN, SESSION
 from onnxmodel_runtime.contract import Finding, Providers, Tensor
 from onnxmodel_runtime.errors import StageError, ran_out_of_memory, runtime_message
-from onnxmodel_runtime.inputs import generate, signature
+from onnxmodel_runtime.inputs import Arrays, generate, signature
 from onnxmodel_runtime.progress import step
 from onnxmodel_runtime.session import open_session
 
@@ -31,15 +31,22 @@ def load(path: Path, model: Any) -> ort.InferenceSession | Finding:
 
 
 def run(
-    session: ort.InferenceSession, model: Any, outputs: tuple[Tensor, ...], batches: tuple[int, ...]
+    session: ort.InferenceSession,
+    model: Any,
+    outputs: tuple[Tensor, ...],
+    batches: tuple[int, ...],
+    rows: Callable[[int], Arrays] | None = None,
 ) -> Iterator[Finding]:
-    """Inferences with inputs made from the signature. batches: several sizes only where the batch axis is dynamic."""
+    """Inferences at each batch size: several sizes only where the batch axis is dynamic.
+
+    rows: gives inputs of so many rows; without it they are made from the signature.
+    """
     several = len(batches) > 1
     signed = signature(model)
     for batch in signed.batch_sizes(batches):
         step(f"running the model at batch size {batch}")
         try:
-            answers = session.run(None, generate(signed, batch))
+            answers = session.run(None, rows(batch) if rows else generate(signed, batch))
         except StageError:
             return  # a datatype without inputs is a finding already
         except Exception as error:
@@ -50,7 +57,7 @@ def run(
                     "Where it serves there may be more. If not, lower spec.serving.batching.maxBatchSize, or give more memory.",
                 )
                 return
-            yield _run_finding(batch, runtime_message(error), several and batch > 1)
+            yield _run_finding(batch, runtime_message(error), several and batch > 1, rows is not None)
             return
         found = list(_judge(outputs, answers, batch if several else 0))
         yield from found
@@ -80,14 +87,16 @@ def _session_finding(model: Any, message: str) -> Finding:
     return SESSION.error("session", f"ONNX Runtime {ort.__version__} cannot load the model: {message}")
 
 
-def _run_finding(batch: int, message: str, ran_with_less: bool) -> Finding:
+def _run_finding(batch: int, message: str, ran_with_less: bool, given: bool) -> Finding:
     if ran_with_less:
         return BATCH.error(
             "graph",
             f"the model runs with one row and fails with {batch}, although its batch axis is dynamic: {message}",
             "A Reshape or constant in the model holds the batch size of the export: use -1 or the input's shape there.",
         )
-    return RUN.error("run", f"the model fails with inputs made from its signature: {message}")
+    return RUN.error(
+        "run", f"the model fails with {'golden inputs' if given else 'inputs made from its signature'}: {message}"
+    )
 
 
 def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int) -> Iterator[Finding]:

@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from onnxmodel_runtime.contract import GOLDEN_FILE, GOLDEN_FOLDER, Tolerance, ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract import (
+    GOLDEN_FILE,
+    GOLDEN_FOLDER,
+    OptimizeRequest,
+    Tolerance,
+    ValidateRequest,
+    ValidateResult,
+)
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.optimize import optimize
 from onnxmodel_runtime.validate import validate
 from tests import models
 
@@ -145,3 +154,18 @@ def test_tensors_that_lie(tmp_path: Path, tensor: bytes) -> None:
     (folder / "input_0.pb").write_bytes(tensor)
     (folder / "output_0.pb").write_bytes(numpy_helper.from_array(Y, "scores").SerializeToString())
     assert refused(tmp_path).failure.reason == "GoldenInvalid"
+
+
+def test_inputs_that_must_fit_each_other_come_from_the_golden_data(tmp_path: Path) -> None:
+    made = models.cache()
+    shapes = {"past": (2, 5, 4), "x": (2, 3, 4), "mask": (2, 8)}
+    inputs = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    content = npz(**inputs, y=models.answers(made, inputs)[0])
+    assert judged(tmp_path / "with", content, made).findings == ()
+    models.save(made, tmp_path / "without")
+    with pytest.raises(StageError) as caught:
+        validate(ValidateRequest(str(tmp_path / "without")))
+    assert caught.value.failure.reason == "InferenceFailed"
+    path = tmp_path / "with" / "model.onnx"
+    request = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), batch_sizes=(1, 3), golden=True)
+    assert optimize(request).variants[0].name == "original"
