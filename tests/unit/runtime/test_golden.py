@@ -145,3 +145,8 @@ def test_tensors_that_lie(tmp_path: Path, tensor: bytes) -> None:
     (folder / "input_0.pb").write_bytes(tensor)
     (folder / "output_0.pb").write_bytes(numpy_helper.from_array(Y, "scores").SerializeToString())
     assert refused(tmp_path).failure.reason == "GoldenInvalid"
+
+
+def test_golden_data_without_rows_are_said_to_prove_nothing(tmp_path: Path) -> None:
+    found = judged(tmp_path, npz(x=X[:0], scores=Y[:0])).findings
+    assert [(finding.id, finding.severity) for finding in found] == [("ONNX-GOLDEN-DATA", "warning")]
