@@ -305,8 +305,9 @@ GOLDEN_DATA = Check(
     "ONNX-GOLDEN-DATA",
     "GoldenInvalid",
     "spec.validation.golden",
+    "error or warning",
     meaning="The golden data cannot be used: missing, damaged, too large, or names and datatypes that the model does not "
-    "have.",
+    "have. A warning where they hold no elements, so that nothing was compared.",
     fix="Write an .npz file with the keys input:NAME and output:NAME (numpy.savez, no objects), or a folder "
     "test_data_set_0 with input_0.pb and output_0.pb as ONNX's own test data has.",
 )

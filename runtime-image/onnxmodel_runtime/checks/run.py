@@ -50,7 +50,7 @@ def run(
         except StageError:
             return  # a datatype without inputs is a finding already
         except Exception as error:
-            if batch > _FEW_ROWS and ran_out_of_memory(error):
+            if several and batch > _FEW_ROWS and ran_out_of_memory(error):
                 yield RUN.warning(
                     "run",
                     f"memory runs out at batch size {batch}, in the memory that validation has",

@@ -169,3 +169,8 @@ def test_inputs_that_must_fit_each_other_come_from_the_golden_data(tmp_path: Pat
     path = tmp_path / "with" / "model.onnx"
     request = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), batch_sizes=(1, 3), golden=True)
     assert optimize(request).variants[0].name == "original"
+
+
+def test_golden_data_without_rows_are_said_to_prove_nothing(tmp_path: Path) -> None:
+    found = judged(tmp_path, npz(x=X[:0], scores=Y[:0])).findings
+    assert [(finding.id, finding.severity) for finding in found] == [("ONNX-GOLDEN-DATA", "warning")]
