@@ -55,7 +55,7 @@ def test_a_good_model_ends_ready_with_everything_that_a_cluster_reports(manifest
         ("Available", "Benchmarked", "Optimized", "Ready", "Validated"), "True"
     )
     assert status["message"] in done.stdout
-    assert [variant["name"] for variant in status["variants"]] == ["original", "fp32"]
+    assert [variant["name"] for variant in status["variants"]] == ["original", "fp32", "fused"]
     assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "probe"]
     assert list((tmp_path / "out").glob("optimize/*/report.json"))
     assert [step for step in done.stderr.splitlines() if step.startswith("== ")] == [
