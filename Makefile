@@ -10,10 +10,10 @@ READY  := $(VENV)/.installed
 LOCAL  := $(PYTHON) -m tests.cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload unit integration e2e test lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with what development and tests need
 
@@ -54,6 +54,9 @@ demo: ready ## from nothing to an answered inference, in the local Kubernetes
 
 upload: setup ## put a model of yours into the demo's S3 store: make upload FILE=model.onnx KEY=mine/model.onnx
 	@$(BIN)/python -m examples.magika.demo $(FILE) $(KEY)
+
+toy digits: ## export the model of examples/toy (PyTorch) or examples/digits (scikit-learn) again
+	@$(LOCAL) files examples/$@
 
 unit: setup ## tests without any cluster
 	@$(BIN)/python -m pytest tests/unit
