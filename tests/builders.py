@@ -116,7 +116,7 @@ def points(
 ) -> tuple[Point, ...]:
     """p50 where it is smallest, and the best throughput where it is largest."""
     return tuple(
-        Point(variant, batch, callers, p50 * size, p50 * size * 1.5, p50 * size * 2, rate, 100)
+        Point(variant, batch, callers, p50 * size, p50 * size * 1.5, p50 * size * 2, rate, 100, p50 * size * 1.2)
         for batch, callers in grid
         for size in [batch * callers]
         for rate in [throughput if (batch, callers) == grid[-1] else min(1000 / p50, throughput)]

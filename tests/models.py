@@ -132,6 +132,39 @@ def mismatched_shapes() -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 2])], weights)
 
 
+def endless() -> Any:
+    """A Loop that counts to 2**62."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["on"]), helper.make_node("Identity", ["a"], ["b"])],
+        "body",
+        [
+            value("i", TensorProto.INT64, []),
+            value("going", TensorProto.BOOL, []),
+            value("a", TensorProto.FLOAT, [None, 4]),
+        ],
+        [value("on", TensorProto.BOOL, []), value("b", TensorProto.FLOAT, [None, 4])],
+    )
+    return model(
+        [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
+        [("x", TensorProto.FLOAT, ["batch", 4])],
+        [("y", TensorProto.FLOAT, ["batch", 4])],
+        {"trips": np.array(2**62, np.int64)},
+    )
+
+
+def with_function() -> Any:
+    """A valid model whose one node is a function of its own."""
+    made = mlp()
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    made.functions.append(helper.make_function("own", "Twice", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    for node in made.graph.node:
+        if node.op_type == "Relu":
+            node.op_type, node.domain = "Twice", "own"
+    return made
+
+
 def duplicate_output() -> Any:
     """Two nodes that write the same tensor: no graph in single static assignment."""
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["y"])]

@@ -13,7 +13,10 @@ TIE_PERCENT = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A candidate's numbers: latencies (ms) at the smallest batch size and concurrency, the best throughput and where."""
+    """A candidate's numbers: latencies (ms) at the smallest batch size and concurrency, the best throughput and where.
+
+    noisy: one of the two was not stable when its time was over.
+    """
 
     p50: float
     p95: float
@@ -21,6 +24,38 @@ class Numbers:
     throughput: float
     batch_size: int
     concurrency: int
+    p90: float = 0.0
+    noisy: bool = False
+
+
+FIELDS = {
+    "p50Milliseconds": "p50",
+    "p90Milliseconds": "p90",
+    "p95Milliseconds": "p95",
+    "p99Milliseconds": "p99",
+    "throughputPerSecond": "throughput",
+    "batchSize": "batch_size",
+    "concurrency": "concurrency",
+}
+"""What status calls the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the revision that serves now was measured at. where: grid and hardware; figures of elsewhere are not compared."""
+
+    revision: str
+    numbers: Numbers
+    where: str
+
+
+def where(measured: BenchmarkResult) -> str:
+    """The grid and the hardware, in one line that is equal for figures that may be compared."""
+    batches = sorted({point.batch_size for point in measured.points})
+    callers = sorted({point.concurrency for point in measured.points})
+    machine = measured.environment
+    hardware = f"{machine.accelerator or machine.processor}, {machine.cores:g} cores"
+    return f"batch {','.join(map(str, batches))}; concurrency {','.join(map(str, callers))}; {hardware}"[:253]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +78,20 @@ class Choice:
     verdicts: tuple[Verdict, ...]
     speedup: float
     sentence: str
+    framework: str | None = None
+    framework_speedup: float | None = None
 
 
-def choose(spec: Benchmark, optimized: OptimizeResult, measured: BenchmarkResult) -> Choice:
-    """The best candidate that passed parity. Constraints come first: one that holds them beats one that does not."""
+def choose(
+    spec: Benchmark, optimized: OptimizeResult, measured: BenchmarkResult, serving: Serving | None = None
+) -> Choice:
+    """The best candidate that passed parity. Constraints come first: one that holds them beats one that does not.
+
+    serving: None when nothing serves, or nothing that can be compared with.
+    """
     numbers = {v.name: _numbers(measured.points, v.name) for v in optimized.variants if _candidate(v)}
-    missed = {name: _missed(spec, value) for name, value in numbers.items()}
+    comparable = serving if serving and serving.where == where(measured) else None
+    missed = {name: (*_missed(spec, value), *_regressed(spec, value, comparable)) for name, value in numbers.items()}
     pool = [name for name in numbers if not missed[name]] or list(numbers)
     best = min(_score(spec, numbers[name]) for name in pool)
     tied = [name for name in pool if _score(spec, numbers[name]) <= best * (1 + TIE_PERCENT / 100)]
@@ -67,7 +110,22 @@ def choose(spec: Benchmark, optimized: OptimizeResult, measured: BenchmarkResult
     baseline = numbers[ORIGINAL]
     speedup = _score(spec, baseline) / _score(spec, numbers[winner])
     chosen = next(v for v in verdicts if v.selected)
-    return Choice(chosen, baseline, verdicts, speedup, f"{winner} serves: {chosen.reason}")
+    sentence = f"{winner} serves: {chosen.reason}"
+    if any(numbers[name].noisy for name in numbers):
+        sentence += "; the figures are noisy, something else ran on the node"
+    framework = spec.baseline.framework if spec.baseline else None
+    return Choice(chosen, baseline, verdicts, speedup, sentence, framework, _framework_speedup(spec, measured, winner))
+
+
+def _framework_speedup(spec: Benchmark, measured: BenchmarkResult, winner: str) -> float | None:
+    """Against what was measured elsewhere, at its batch size and one caller; None where the grid does not have that."""
+    if spec.baseline is None:
+        return None
+    same = [p for p in measured.points if p.variant == winner and p.batch_size == spec.baseline.batch_size]
+    if not same:
+        return None
+    mine = min(same, key=lambda point: point.concurrency).p50
+    return round(spec.baseline.p50_milliseconds / mine, 3) if mine else None
 
 
 def _candidate(variant: Variant) -> bool:
@@ -78,7 +136,16 @@ def _numbers(points: Iterable[Point], variant: str) -> Numbers:
     mine = [point for point in points if point.variant == variant]
     single = min(mine, key=lambda point: (point.batch_size, point.concurrency))
     best = max(mine, key=lambda point: point.throughput)
-    return Numbers(single.p50, single.p95, single.p99, best.throughput, best.batch_size, best.concurrency)
+    return Numbers(
+        single.p50,
+        single.p95,
+        single.p99,
+        best.throughput,
+        best.batch_size,
+        best.concurrency,
+        single.p90,
+        single.noisy or best.noisy,
+    )
 
 
 def _score(spec: Benchmark, numbers: Numbers) -> float:
@@ -100,6 +167,20 @@ def _missed(spec: Benchmark, numbers: Numbers) -> tuple[str, ...]:
             f"{limits.throughput_per_second:g}"
         )
     return tuple(missed)
+
+
+def _regressed(spec: Benchmark, numbers: Numbers, serving: Serving | None) -> tuple[str, ...]:
+    limit = spec.constraints.max_regression_percent
+    if limit is None or serving is None:
+        return ()
+    worse = (_score(spec, numbers) / _score(spec, serving.numbers) - 1) * 100
+    if worse <= limit:
+        return ()
+    what = "p50" if spec.objective == "Latency" else "throughput"
+    return (
+        f"{what} is {worse:.0f} percent worse than of revision {serving.revision}, which serves; maxRegressionPercent allows "
+        f"{limit:g}",
+    )
 
 
 def _reason(

@@ -9,13 +9,14 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,8 @@ from onnxmodel_operator.status import summarize
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import ContractError, ExitCode, Failure, Outcome, Stage
 
-_DEFECT = 1
+_DEFECT, _USAGE = 1, 2
+_IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local"}
 _READY_SECONDS = 600.0
 _STATUS_FILE = "status.yaml"
 
@@ -42,22 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         model = _model(options.manifest, options.name)
-        platform = settings.load(options.settings) if options.settings else _platform(model)
+        platform = _settings(options.settings) if options.settings else _platform(model)
+        key = _key(options)
     except (OSError, SpecError, SettingsError, ValueError, yaml.YAMLError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return ExitCode.REFUSED
+        return _USAGE
     with _folder(options.out) as folder:
-        road = Road(model, platform, folder, options.model, options.public_key)
+        places = {"uri": options.model, "golden_uri": options.golden, "signature_uri": options.signature}
+        road = Road(model, platform, folder, {name: place for name, place in places.items() if place}, key)
         return _report(road, options, road.run(Stage(options.until)))
 
 
 class Road:
-    """One model's way through the stages. folder: what the volume is in a cluster."""
+    """One model's way through the stages.
+
+    folder: what the volume is in a cluster. places: fields of the fetch -> local paths to take instead.
+    """
 
     def __init__(
-        self, model: OnnxModel, platform: Settings, folder: Path, source: str = "", public_key: str = ""
+        self, model: OnnxModel, platform: Settings, folder: Path, places: Mapping[str, str], public_key: str = ""
     ) -> None:
-        self.model, self.settings, self.folder, self.source = model, platform, folder, source
+        self.model, self.settings, self.folder, self.places = model, platform, folder, dict(places)
         self.jobs: dict[tuple[str, str], JobSeen] = {}
         self.revisions: dict[str, RevisionSeen] = {}
         self.routed: str | None = None
@@ -100,7 +107,11 @@ class Road:
         started, outcome = datetime.now(UTC), Outcome(step.stage, 0.0)
         code, stage = ExitCode.OK.value, step.stage.value
         if step.fetch:
-            fetch = dataclasses.replace(step.fetch, uri=self.source or step.fetch.uri)
+            # What the manifest does not ask for is not asked for here either.
+            places: dict[str, Any] = {name: place for name, place in self.places.items() if getattr(step.fetch, name)}
+            fetch = dataclasses.replace(step.fetch, **places)
+            if places:
+                self._forget(step.fetch.directory)
             code, outcome = self._container("fetch", fetch)
             stage = "fetch" if code else stage
         if code == ExitCode.OK:
@@ -130,6 +141,13 @@ class Road:
             waiting=None,
             pods=1,
         )
+
+    def _forget(self, directory: str) -> None:
+        """A person's own file changes under its name, unlike what a cluster fetched."""
+        path = Path(directory.replace(contract.ARTIFACTS, str(self.folder), 1))
+        shutil.rmtree(path, ignore_errors=True)
+        for beside in path.parent.glob(f"{path.name}.*"):
+            beside.unlink()
 
     def _container(self, command: str, request: Any) -> tuple[int, Outcome]:
         """A container's exit code and outcome, with the volume's paths as a cluster has them."""
@@ -221,6 +239,23 @@ def _model(manifest: Path, name: str) -> OnnxModel:
     return parse({**found[0], "metadata": metadata, "status": {}})
 
 
+def _settings(path: Path) -> Settings:
+    """The platform's settings, or the chart's values with them. Which images a cluster runs does not matter here."""
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: a mapping is expected")
+    return settings.parse({**data.get("settings", data), "images": _IMAGES})
+
+
+def _key(options: argparse.Namespace) -> str:
+    """The public key's text; people give its file."""
+    given: str = options.public_key
+    return given if not given or "-----BEGIN" in given else Path(given).read_text()
+
+
 def _platform(model: OnnxModel) -> Settings:
     """This machine as a platform: one pool that has whatever the model asks for; the providers themselves will tell."""
     wanted = model.spec.serving.execution_providers or ["CPU"]
@@ -230,7 +265,7 @@ def _platform(model: OnnxModel) -> Settings:
     name = model.spec.serving.node_pool or "default"
     return settings.parse(
         {
-            "images": {"runtimeCpu": "local", "runtimeGpu": "local"},
+            "images": _IMAGES,
             "pools": {name: pool},
             "defaults": {"pool": name},
         }
@@ -289,9 +324,12 @@ def _report(road: Road, options: argparse.Namespace, decided: Plan) -> int:
     if options.output == "json":
         print(json.dumps(status, indent=2))
     elif options.output == "sarif":
-        print(_sarif(road.last, road.source or road.model.spec.source.uri))
+        print(_sarif(road.last, road.places.get("uri") or road.model.spec.source.uri))
     else:
-        print(f"\n{road.model.name}: {decided.progress.message}")
+        done = (
+            f"{options.until} is done, and nothing was refused" if options.until != Stage.PROBE and not failure else ""
+        )
+        print(f"\n{road.model.name}: {done or decided.progress.message}")
         if failure:
             print(f"{failure['reason']} [{failure.get('field') or failure['stage']}]")
             print(f"hint: {failure['hint'].partition(AGAIN)[0]}")
@@ -323,7 +361,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("manifest", type=Path, help="a YAML file with an OnnxModel; - for standard input")
     parser.add_argument("--name", default="", help="which OnnxModel, where the file has several")
     parser.add_argument("--model", default="", metavar="PATH", help="take the model from here instead of source.uri")
-    parser.add_argument("--public-key", default="", metavar="PEM", help="the key that source.signature must fit")
+    parser.add_argument("--golden", default="", metavar="PATH", help="take golden data from here")
+    parser.add_argument("--signature", default="", metavar="FILE", help="take the signature from here")
+    parser.add_argument("--public-key", default="", metavar="PEM", help="of the signature: a file, or its text")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep artifacts and reports here")
     parser.add_argument("--settings", type=Path, metavar="YAML", help="the platform's settings (settings of the chart)")
     parser.add_argument(

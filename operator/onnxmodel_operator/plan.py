@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from onnxmodel_operator import choose, names, policy, quantity, results
@@ -19,6 +20,7 @@ from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     BenchmarkResult,
+    Calibration,
     Candidate,
     Failure,
     FetchRequest,
@@ -293,9 +295,10 @@ def _validate(draft: _Draft) -> Progress | None:
         uri=spec.source.uri,
         directory="",
         sha256=spec.source.sha256 or "",
-        max_bytes=settings.policy.max_model_bytes,
+        files=spec.source.files,
         signature_uri=signature.uri if signature else "",
         golden_uri=golden.uri if golden else "",
+        calibration_uri=spec.optimization.calibration.uri or "",
     )
     secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
     # Known by what is fetched alone: other rules for the same file neither fetch it again nor move what is made of it.
@@ -304,6 +307,9 @@ def _validate(draft: _Draft) -> Progress | None:
     request = ValidateRequest(
         directory=directory,
         sha256=fetch.sha256,
+        files=fetch.files,
+        pin_all=policy.pinned(draft.model, settings.policy),
+        opset_floor=settings.policy.min_opset if settings.policy.min_opset > 1 else 0,
         signature=_signature_rule(signature) if signature else None,
         golden=Tolerance(**golden.tolerance.model_dump()) if golden else None,
         providers=draft.providers.names,
@@ -328,8 +334,17 @@ def _validate(draft: _Draft) -> Progress | None:
         fetch=fetch,
         carried_out=lambda step: dataclasses.replace(
             step,
-            request=dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size),
-            fetch=dataclasses.replace(fetch, policy=_source_policy(settings.policy.sources)),
+            request=dataclasses.replace(
+                step.request,
+                max_batch_size=spec.serving.batching.max_batch_size,
+                max_nodes=settings.policy.max_nodes,
+                max_depth=settings.policy.max_nesting,
+            ),
+            fetch=dataclasses.replace(
+                fetch,
+                policy=_source_policy(settings.policy.sources),
+                max_bytes=settings.policy.max_model_bytes,
+            ),
         ),
     )
 
@@ -337,7 +352,9 @@ def _validate(draft: _Draft) -> Progress | None:
 def _signature_rule(signature: Signature) -> SignatureRule:
     if signature.identity:
         return SignatureRule(identity=signature.identity.identity, issuer=signature.identity.issuer)
-    return SignatureRule(public_key=f"env:{contract.PUBLIC_KEY_VARIABLE}")
+    key = signature.public_key_ref
+    assert key is not None
+    return SignatureRule(public_key=f"env:{contract.PUBLIC_KEY_VARIABLE}", origin=f"{key.name}/{key.key}")
 
 
 def _source_policy(sources: Sources) -> SourcePolicy:
@@ -349,7 +366,7 @@ def _optimize(draft: _Draft) -> Progress | None:
     spec = draft.model.spec
     validated = _result(draft, Stage.VALIDATE, ValidateResult)
     source = next(step.request.directory for step in draft.steps if step.stage is Stage.VALIDATE)
-    parity = spec.optimization.parity
+    parity, calibration = spec.optimization.parity, spec.optimization.calibration
     request = OptimizeRequest(
         model=f"{source}/{contract.MODEL_FILE}",
         sha256=validated.model.sha256,
@@ -360,8 +377,26 @@ def _optimize(draft: _Draft) -> Progress | None:
         batch_sizes=tuple(sorted({1, 3, max(spec.benchmark.batch_sizes)})),
         tolerance=Tolerance(parity.relative, parity.absolute, parity.cosine),
         providers=draft.providers,
+        # What a variant that was not asked for needs does not make the others again.
+        calibration=Calibration(calibration.method, calibration.percentile, calibration.samples, bool(calibration.uri))
+        if "int8-static" in spec.optimization.variants
+        else Calibration(),
+        golden=spec.validation.golden is not None,
+        signer=validated.signer,
     )
-    return _stage(draft, Stage.OPTIMIZE, request, draft.server, "Optimizing")
+    largest = spec.serving.batching.max_batch_size
+    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again.
+    return _stage(
+        draft,
+        Stage.OPTIMIZE,
+        request,
+        draft.server,
+        "Optimizing",
+        carried_out=lambda step: dataclasses.replace(
+            step,
+            request=dataclasses.replace(step.request, batch_sizes=tuple(sorted({*request.batch_sizes, largest}))),
+        ),
+    )
 
 
 def _benchmark(draft: _Draft) -> Progress | None:
@@ -379,6 +414,7 @@ def _benchmark(draft: _Draft) -> Progress | None:
         concurrency=tuple(sorted(set(spec.concurrency))),
         instances=draft.model.spec.serving.instances,
         providers=draft.providers,
+        optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
     )
     return _stage(draft, Stage.BENCHMARK, request, draft.server, "Benchmarking")
 
@@ -387,7 +423,7 @@ def _choose(draft: _Draft) -> Progress | None:
     spec = draft.model.spec.benchmark
     optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
     measured = _result(draft, Stage.BENCHMARK, BenchmarkResult)
-    draft.choice = choice = choose.choose(spec, optimized, measured)
+    draft.choice = choice = choose.choose(spec, optimized, measured, _serving(draft))
     if choice.winner.missed and spec.gate == "Enforce":
         message = f"no variant holds the constraints; the best, {choice.winner.variant.name}: {'; '.join(choice.winner.missed)}"
         hint = (
@@ -397,6 +433,15 @@ def _choose(draft: _Draft) -> Progress | None:
         trouble = Trouble(Stage.BENCHMARK, Failure("ConstraintsNotMet", message, hint, "spec.benchmark.constraints"))
         return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)
     return None
+
+
+def _serving(draft: _Draft) -> choose.Serving | None:
+    """What the active revision was measured at, as status remembers it."""
+    active = draft.model.status.get("active", {})
+    if active.get("revision") not in draft.seen.revisions or "measured" not in active:
+        return None
+    numbers = {choose.FIELDS[key]: value for key, value in active["measured"].items() if key in choose.FIELDS}
+    return choose.Serving(active["revision"], choose.Numbers(**numbers), active["measuredOn"])
 
 
 def _deploy(draft: _Draft) -> Progress | None:
@@ -474,8 +519,11 @@ def _ready(draft: _Draft) -> Progress:
     assert draft.revision is not None
     if draft.seen.routed != draft.revision.short:
         return _going("Probing", "Switching", f"Service {draft.model.name} is being switched to {draft.revision.short}")
-    missed = f" (misses: {'; '.join(draft.choice.winner.missed)})" if draft.choice.winner.missed else ""
-    return Progress(State.READY, "Ready", "Ready", f"{draft.choice.sentence}{missed}")
+    target = draft.model.status.get("target", {})
+    # What it was compared with when it was chosen serves no more: status remembers.
+    then = target.get("missed", "") if target.get("revision") == draft.revision.short else ""
+    missed = "; ".join(draft.choice.winner.missed) or then
+    return Progress(State.READY, "Ready", "Ready", f"{draft.choice.sentence}{f' (misses: {missed})' if missed else ''}")
 
 
 # ---- what the steps share --------------------------------------------------------------------------------------------

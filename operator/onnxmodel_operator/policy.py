@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from onnxmodel_operator.api.spec import OnnxModel, SpecError
-from onnxmodel_operator.settings import Policy
+from onnxmodel_operator.settings import Policy, Requirement
 
 
 class PolicyError(SpecError):
@@ -27,11 +27,20 @@ def _sources(model: OnnxModel, policy: Policy) -> Iterator[tuple[str, str]]:
             yield field, f"the platform allows {', '.join(allowed)}, not {scheme}"
 
 
-def _requirements(model: OnnxModel, policy: Policy) -> Iterator[tuple[str, str]]:
-    asked = [
+def pinned(model: OnnxModel, policy: Policy) -> bool:
+    """Whether everything of the model must be pinned, or signed."""
+    return any(rule.pin for rule in _asked(model, policy))
+
+
+def _asked(model: OnnxModel, policy: Policy) -> list[Requirement]:
+    return [
         rule for rule in policy.require if any(fnmatchcase(model.namespace, pattern) for pattern in rule.namespaces)
     ]
-    if any(rule.pin for rule in asked) and not model.spec.source.sha256:
+
+
+def _requirements(model: OnnxModel, policy: Policy) -> Iterator[tuple[str, str]]:
+    asked = _asked(model, policy)
+    if pinned(model, policy) and not model.spec.source.sha256:
         yield "spec.source.sha256", f"the platform demands a pinned digest in namespace {model.namespace}"
     if any(rule.signature for rule in asked) and not model.spec.source.signature:
         yield "spec.source.signature", f"the platform demands a signature in namespace {model.namespace}"

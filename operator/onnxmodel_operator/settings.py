@@ -126,7 +126,8 @@ class Policy(_Model):
     """What the platform allows.
 
     max_model_bytes: of a model with its external data. operator_domains: allowed beside ONNX's own and ONNX Runtime's.
-    min_opset: the oldest that a model may accept.
+    min_opset: the oldest that a model may accept and, in any mode, have. max_nodes: of a model with its functions written
+    out; max_nesting: of subgraphs within each other.
     """
 
     max_model_bytes: int = Field(default=16 << 30, ge=1)
@@ -134,6 +135,8 @@ class Policy(_Model):
     require: tuple[Requirement, ...] = ()
     operator_domains: tuple[Text, ...] = ()
     min_opset: int = Field(default=1, ge=1, le=100)
+    max_nodes: int = Field(default=200_000, ge=1, le=10_000_000)
+    max_nesting: int = Field(default=32, ge=1, le=32)
 
 
 class Settings(_Model):

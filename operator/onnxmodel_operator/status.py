@@ -25,10 +25,11 @@ from onnxmodel_operator.api.status import (
     TensorStatus,
     VariantStatus,
 )
-from onnxmodel_operator.choose import Choice, Numbers, Verdict
+from onnxmodel_operator.choose import Choice, Numbers, Verdict, where
 from onnxmodel_operator.observe import Observed, RevisionSeen
 from onnxmodel_operator.plan import Plan, Progress, State, Step
 from onnxmodel_runtime.contract import (
+    REPORT_PAGE,
     BenchmarkResult,
     OptimizeResult,
     ProbeResult,
@@ -56,7 +57,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         conditions=_conditions(model.generation, seen, plan, old, now),
         model=_model(plan),
         findings=_findings(plan, old),
-        variants=[_variant(verdict) for verdict in plan.choice.verdicts] if plan.choice else None,
+        variants=_variants(plan.choice) if plan.choice else None,
         benchmark=_benchmark(plan),
         serving=_serving(model, seen, plan),
         active=active,
@@ -200,13 +201,19 @@ def _findings(plan: Plan, old: Mapping[str, Any]) -> list[FindingStatus] | None:
     ]
 
 
-def _variant(verdict: Verdict) -> VariantStatus:
+def _variants(choice: Choice) -> list[VariantStatus]:
+    original = choice.verdicts[0].variant.bytes  # the original comes first
+    return [_variant(verdict, original) for verdict in choice.verdicts]
+
+
+def _variant(verdict: Verdict, original: int) -> VariantStatus:
     variant, parity = verdict.variant, verdict.variant.parity
     return VariantStatus(
         name=variant.name,
         sha256=variant.sha256 or None,
         bytes=variant.bytes or None,
         nodes=variant.nodes or None,
+        saved_percent=round((1 - variant.bytes / original) * 100, 1) if original and variant.bytes else None,
         parity=ParityStatus(
             passed=parity.passed,
             max_absolute=parity.max_absolute,
@@ -214,6 +221,7 @@ def _variant(verdict: Verdict) -> VariantStatus:
             cosine=parity.cosine,
             output=parity.output[:253],
             batch_sizes=list(parity.batch_sizes),
+            top1=parity.top1,
         )
         if parity
         else None,
@@ -227,11 +235,13 @@ def _variant(verdict: Verdict) -> VariantStatus:
 def _measured(numbers: Numbers) -> Measured:
     return Measured(
         p50_milliseconds=numbers.p50,
+        p90_milliseconds=numbers.p90,
         p95_milliseconds=numbers.p95,
         p99_milliseconds=numbers.p99,
         throughput_per_second=numbers.throughput,
         batch_size=numbers.batch_size,
         concurrency=numbers.concurrency,
+        noisy=numbers.noisy or None,
     )
 
 
@@ -240,18 +250,23 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     if choice is None or result is None or choice.winner.numbers is None:
         return None
-    numbers, where = choice.winner.numbers, result.environment
+    numbers, machine = choice.winner.numbers, result.environment
+    step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
     return BenchmarkStatus(
         variant=choice.winner.variant.name,
         p99=f"{numbers.p99:.3g}ms",
         throughput=f"{_significant(numbers.throughput)}/s",
         speedup=round(choice.speedup, 3),
+        reason=choice.sentence[:2048],
+        framework=choice.framework,
+        framework_speedup=choice.framework_speedup,
+        report=f"{step.request.directory}/{REPORT_PAGE}"[:253] if step.request.directory else None,
         winner=_measured(numbers),
         baseline=_measured(choice.baseline),
-        processor=where.processor[:253],
-        accelerator=where.accelerator[:253],
-        cores=where.cores,
-        versions={key[:64]: value[:253] for key, value in list(where.versions.items())[:16]},
+        processor=machine.processor[:253],
+        accelerator=machine.accelerator[:253],
+        cores=machine.cores,
+        versions={key[:64]: value[:253] for key, value in list(machine.versions.items())[:16]},
     )
 
 
@@ -318,7 +333,16 @@ def _revision(plan: Plan, old: Mapping[str, Any] | None, now: datetime) -> Revis
     if old and old["revision"] == plan.revision.short:
         return RevisionStatus.model_validate(old)
     variant = plan.choice.winner.variant
-    return RevisionStatus(revision=plan.revision.short, variant=variant.name, sha256=variant.sha256, time=_time(now))
+    result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
+    return RevisionStatus(
+        revision=plan.revision.short,
+        variant=variant.name,
+        sha256=variant.sha256,
+        time=_time(now),
+        measured=_measured(plan.choice.winner.numbers) if plan.choice.winner.numbers else None,
+        measured_on=where(result) if result else None,
+        missed="; ".join(plan.choice.winner.missed)[:2048] or None,
+    )
 
 
 def _history(old: Mapping[str, Any], active: RevisionStatus | None) -> list[RevisionStatus] | None:

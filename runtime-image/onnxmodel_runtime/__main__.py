@@ -6,6 +6,7 @@ Nothing here imports a heavy package; each stage's module does, in the process t
 import argparse
 import hashlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
     MODEL_FILE,
     PROBE_FILE,
+    REPORT_FILE,
     REQUESTS,
     BenchmarkRequest,
     Candidate,
@@ -61,10 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
         return _job(arguments)
     options = _parser().parse_args(arguments)
-    if getattr(options, "manifest", None):
-        return _by_manifest(
-            [options.manifest, f"--model={options.model}", "--until=validate", f"--output={options.output}"]
-        )
+    if options.command == Stage.VALIDATE and options.manifest:
+        return _by_manifest(_as_run(options))
     try:
         request = options.build(options)
     except (OSError, ValueError) as error:
@@ -73,18 +73,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _serve(request)
     outcome = run(options.command, request, local=True)
     if options.command == Stage.OPTIMIZE and outcome.result is not None:
-        write_report(outcome, Path(request.directory) / "report.json")
+        write_report(outcome, Path(request.directory) / REPORT_FILE)
     if options.output == "json":
         print(dumps(outcome))
     elif options.output == "sarif":
         from onnxmodel_runtime import sarif
 
         print(sarif.text(outcome, options.model))
-    elif outcome.result is not None:
-        from onnxmodel_runtime import tables
-
-        print(tables.text(outcome.result))
+    else:
+        print(_text(outcome))
+    if outcome.failure and outcome.command == Stage.VALIDATE:
+        print_failure(outcome.failure)
     return exit_code(outcome)
+
+
+def _text(outcome: Outcome) -> str:
+    from onnxmodel_runtime import tables
+
+    return tables.text(outcome.result) if outcome.result is not None else tables.findings(outcome.findings)
+
+
+def _as_run(options: argparse.Namespace) -> list[str]:
+    """`validate --manifest` as the run that ends after it. What the manifest says is not said twice."""
+    if any((options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance)):
+        _parser().error("--opset-min, --dynamic-batch, --mode and --golden-tolerance are the manifest's to say")
+    given = [("--public-key", options.public_key), ("--golden", options.golden), ("--signature", options.signature)]
+    arguments = [options.manifest, f"--model={options.model}", "--until=validate", f"--output={options.output}"]
+    return [*arguments, *(f"{name}={value}" for name, value in given if value)]
 
 
 def _by_manifest(arguments: list[str]) -> int:
@@ -118,10 +133,9 @@ def _job(arguments: list[str]) -> int:
             write_report(outcome, path)
         if isinstance(request, ValidateRequest) and outcome.result is not None:
             accept(Path(request.directory))
-        if outcome.result is not None:
-            from onnxmodel_runtime import tables
-
-            print(tables.text(outcome.result), flush=True)
+        print(_text(outcome), flush=True)
+        if outcome.failure and outcome.command == Stage.VALIDATE:
+            print_failure(outcome.failure)
     return exit_code(write_termination_message(outcome))
 
 
@@ -138,6 +152,7 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
         if command == "fetch":
             from onnxmodel_runtime.fetch import fetch
 
+            take_credentials()
             fetch(request, local=local)
         elif command == Stage.PROBE:
             from onnxmodel_runtime.probe import probe
@@ -157,13 +172,21 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
         failure = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    if findings:
-        from onnxmodel_runtime import tables
-
-        print(f"\n{tables.findings(findings)}", file=sys.stderr)
-    if failure is not None:
+    if failure is not None and command != Stage.VALIDATE:
         print_failure(failure)
     return Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
+
+
+def take_credentials() -> None:
+    """Of what a Secret brought, the variables that sources know; they replace what the image or the node set."""
+    for name in sorted(os.environ):
+        if not name.startswith(contract.SECRET_PREFIX):
+            continue
+        key, value = name.removeprefix(contract.SECRET_PREFIX), os.environ.pop(name)
+        if key in contract.CREDENTIALS:
+            os.environ[key] = value
+        else:
+            print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
 
 
 class _Stopped(BaseException):
@@ -179,7 +202,7 @@ def report_path(request: Any) -> Path | None:
     if isinstance(request, ValidateRequest):
         return validation_report(Path(request.directory))
     if isinstance(request, OptimizeRequest):
-        return Path(request.directory) / "report.json"
+        return Path(request.directory) / REPORT_FILE
     if isinstance(request, BenchmarkRequest) and request.candidates:
         short = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
         beside = Path(request.probe or request.candidates[0].path).parent
@@ -213,12 +236,21 @@ def _parser() -> argparse.ArgumentParser:
 
     validate = _command(commands, "validate", "judge a model", _validate_request)
     validate.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
-    validate.add_argument("--opset-min", type=int, default=13, help="oldest opset to accept (13)")
-    validate.add_argument("--dynamic-batch", choices=("Required", "Allowed"), default="Required")
-    validate.add_argument("--mode", choices=("Enforce", "Warn"), default="Enforce")
+    validate.add_argument("--opset-min", type=int, metavar="N", help="oldest opset to accept (13)")
+    validate.add_argument("--dynamic-batch", choices=("Required", "Allowed"), help="(Required)")
+    validate.add_argument("--mode", choices=("Enforce", "Warn"), help="(Enforce)")
+    validate.add_argument("--golden", default="", metavar="PATH", help="golden data: an .npz file, or a folder")
+    validate.add_argument("--golden-tolerance", type=float, metavar="N", help="relative and absolute (0.001)")
     validate.add_argument(
         "--manifest", default="", metavar="YAML", help="an OnnxModel: its rules, golden data and signature hold"
     )
+    validate.add_argument(
+        "--public-key", default="", metavar="PEM", help="of the manifest's signature: a file, or its text"
+    )
+    validate.add_argument(
+        "--signature", default="", metavar="FILE", help="instead of the manifest's source.signature.uri"
+    )
+    validate.add_argument("--timeout", type=float, metavar="SECONDS", default=1800.0, help="(1800)")
 
     optimize = _command(commands, "optimize", "make variants and prove each against the original", _optimize_request)
     optimize.add_argument("model", help="the .onnx file")
@@ -300,8 +332,18 @@ def _fetch_request(options: argparse.Namespace) -> FetchRequest:
 def _validate_request(options: argparse.Namespace) -> ValidateRequest:
     path = Path(options.model).absolute()
     directory, file = (path, MODEL_FILE) if path.is_dir() else (path.parent, path.name)
+    if options.public_key or options.signature:
+        raise ValueError("--public-key and --signature are for the signature of a --manifest")
+    bound = 0.001 if options.golden_tolerance is None else options.golden_tolerance
     return ValidateRequest(
-        str(directory), options.opset_min, dynamic_batch=options.dynamic_batch, mode=options.mode, file=file
+        str(directory),
+        13 if options.opset_min is None else options.opset_min,
+        dynamic_batch=options.dynamic_batch or "Required",
+        mode=options.mode or "Enforce",
+        file=file,
+        golden=Tolerance(bound, bound) if options.golden else None,
+        golden_path=options.golden,
+        timeout_seconds=options.timeout,
     )
 
 

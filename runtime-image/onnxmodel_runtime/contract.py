@@ -29,9 +29,25 @@ GOLDEN_FILE = ".golden.npz"
 GOLDEN_FOLDER = ".golden"
 CALIBRATION_FILE = ".calibration.npz"  # as golden data is kept; inputs alone
 CALIBRATION_FOLDER = ".calibration"
+OUR_FILES = frozenset(
+    (SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER, CALIBRATION_FILE, CALIBRATION_FOLDER)
+)  # in the model's directory, and no part of the model
 MANIFEST_FILE = "manifest.json"  # beside the variants: what they are made of, and every digest
+REPORT_FILE = "report.json"
 REPORT_PAGE = "report.html"
 PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # of the validate container: the key that a signature must fit
+# A Secret's keys become variables of the fetch container with this prefix, and only these of them are taken: a Secret is
+# a tenant's, and others (PYTHONPATH, LD_PRELOAD) would decide what the container runs.
+SECRET_PREFIX = "ONNXMODEL_SECRET_"
+CREDENTIALS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("GOOGLE_APPLICATION_CREDENTIALS_JSON", "STORAGE_EMULATOR_HOST"),
+    *("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ENDPOINT"),
+    *("HTTP_AUTHORIZATION", "OCI_USERNAME", "OCI_PASSWORD", "OCI_AUTH_HOST", "OCI_PLAIN_HTTP_HOSTS"),
+    *("HF_TOKEN", "HF_ENDPOINT", "CA_CERTIFICATES"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
 _PREFIX = "onnxmodel/v1:"
 
 
@@ -118,9 +134,10 @@ class FetchRequest:
     """Copy `uri` into `directory` (made atomically: it is whole or not there). Credentials come from the environment.
 
     A file becomes `directory/model.onnx`; a URI that ends in "/" is a folder that holds model.onnx and external data; a
-    .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none.
+    .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none; files: pins
+    of other files of a folder, by their paths.
     max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
-    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/".
+    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/"; calibration_uri in the same way.
     """
 
     uri: str
@@ -130,6 +147,8 @@ class FetchRequest:
     policy: SourcePolicy = SourcePolicy()
     signature_uri: str = ""
     golden_uri: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    calibration_uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +156,13 @@ class SignatureRule:
     """Who must have signed.
 
     public_key: path of a PEM file, or env:NAME of a variable that holds it; or identity and issuer of an OpenID Connect
-    signature.
+    signature. origin: where the variable comes from, so that a key from another place is another rule.
     """
 
     public_key: str = ""
     identity: str = ""
     issuer: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +180,15 @@ class ValidateRequest:
 
     dynamic_batch: "Required" or "Allowed". inputs, outputs: the author's contract; empty means not given. mode: "Enforce",
     or "Warn", where findings of severity error are reported and do not refuse the model. opset_max: 0 means what
-    the ONNX Runtime of this image supports. sha256: the pin, compared once more with what is judged; "" for none.
+    the ONNX Runtime of this image supports. opset_floor: the platform's bound, which holds in any mode. sha256: the pin,
+    compared once more with what is judged; "" for none; files: pins of other files, by their paths; pin_all: what is
+    neither pinned nor signed is refused, in any mode.
     signature: None for a model that need not be signed; it is checked in any mode, before anything is parsed.
     golden: the tolerance of golden data in `directory`; None when there is none. golden_path: where they are on a person's
     machine; "" for where fetch puts them. providers: those that will serve, in order.
     max_batch_size: the largest that will be served. domains: further operator domains that are allowed.
-    max_nodes, max_depth: bounds of the graph, and of subgraphs within each other.
+    max_nodes, max_depth: bounds of the graph, and of subgraphs within each other. timeout_seconds: what takes longer is
+    refused: a model can loop without end.
     """
 
     directory: str
@@ -177,6 +200,9 @@ class ValidateRequest:
     mode: str = "Enforce"
     file: str = MODEL_FILE
     sha256: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    pin_all: bool = False
+    opset_floor: int = 0
     signature: SignatureRule | None = None
     golden: Tolerance | None = None
     golden_path: str = ""
@@ -185,6 +211,7 @@ class ValidateRequest:
     domains: tuple[str, ...] = ()
     max_nodes: int = 200_000
     max_depth: int = 32
+    timeout_seconds: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +552,7 @@ def decode(text: str) -> Outcome:
         # The bound is against a message made to be large: a pod's termination message is written by the pod.
         raw = zlib.decompressobj().decompress(packed, 1 << 20)
         data = json.loads(raw)
-    except (binascii.Error, zlib.error, ValueError) as error:
+    except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
         raise ContractError(f"the outcome cannot be read: {error}") from error
     result = data.pop("result", None) if isinstance(data, dict) else None
     outcome = load(Outcome, data)

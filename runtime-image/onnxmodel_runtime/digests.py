@@ -30,3 +30,14 @@ def check_digest(path: Path, expected: str) -> None:
             "The artifact was changed or damaged after it was proven: run the pipeline again.",
             "sha256",
         )
+
+
+def check_pin(what: str, actual: str, pin: str, field: str) -> None:
+    """What came is what the author pinned, if anything. Raises StageError. actual: "none" for a file that did not come."""
+    if pin and pin.lower() != actual:
+        raise StageError(
+            "DigestMismatch",
+            f"{what} has the sha256 {actual}, the manifest pins {pin.lower()}",
+            "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
+            field,
+        )

@@ -20,15 +20,18 @@ from urllib.parse import urlsplit
 
 from onnxmodel_runtime import archive
 from onnxmodel_runtime.contract import (
+    CALIBRATION_FILE,
+    CALIBRATION_FOLDER,
     GOLDEN_FILE,
     GOLDEN_FOLDER,
     MODEL_FILE,
+    OUR_FILES,
     SIGNATURE_FILE,
     SOURCE_FILE,
     FetchRequest,
     SourcePolicy,
 )
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.digests import check_pin, digest
 from onnxmodel_runtime.errors import StageError, size, storage_error
 from onnxmodel_runtime.network import LOOPBACK, guarded
 from onnxmodel_runtime.outcome import accepted
@@ -39,9 +42,9 @@ from onnxmodel_runtime.sources.download import Download
 
 ATTEMPTS = 4
 _STALE_SECONDS = 6 * 3600.0
-_RESERVED = (SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER)
 _SIGNATURE_FIELD = "spec.source.signature.uri"
 _GOLDEN_FIELD = "spec.validation.golden.uri"
+_CALIBRATION_FIELD = "spec.optimization.calibration.uri"
 Files = dict[str, dict[str, Any]]
 
 
@@ -77,7 +80,8 @@ class _Fetching:
         self.folder, self.work = staging / "model", staging / "work"
         self.left = request.max_bytes
         policy = request.policy
-        networks = (*policy.networks, *LOOPBACK) if local else policy.networks
+        # A person's own machine is theirs to ask, unless they want to see what a platform's rules say.
+        networks = (*policy.networks, *LOOPBACK) if local and policy == SourcePolicy() else policy.networks
         self.policy: SourcePolicy = dataclasses.replace(policy, networks=networks)
 
     def record(self) -> dict[str, Any]:
@@ -85,7 +89,10 @@ class _Fetching:
         request = self.request
         files, resolved = self._model()
         record: dict[str, Any] = {"uri": request.uri, "resolved": resolved, "sha256": files[MODEL_FILE]["sha256"]}
-        _check_pin(request, record["sha256"])
+        check_pin(shown(request.uri), record["sha256"], request.sha256, "spec.source.sha256")
+        for name, pin in request.files.items():
+            actual = files[name]["sha256"] if name in files else "none"
+            check_pin(f"{name} of {shown(request.uri)}", actual, pin, "spec.source.files")
         if request.signature_uri:
             record["signature_uri"] = request.signature_uri
             with _about(_SIGNATURE_FIELD, "SignatureMissing"):
@@ -93,7 +100,11 @@ class _Fetching:
         if request.golden_uri:
             record["golden_uri"] = request.golden_uri
             with _about(_GOLDEN_FIELD):
-                files |= self._golden(request.golden_uri)
+                files |= self._data(request.golden_uri, GOLDEN_FILE, GOLDEN_FOLDER)
+        if request.calibration_uri:
+            record["calibration_uri"] = request.calibration_uri
+            with _about(_CALIBRATION_FIELD):
+                files |= self._data(request.calibration_uri, CALIBRATION_FILE, CALIBRATION_FOLDER)
         record["files"] = files
         _write(self.folder / SOURCE_FILE, json.dumps(record, indent=1, sort_keys=True).encode())
         return record
@@ -142,14 +153,15 @@ class _Fetching:
         source.rename(self.folder / name)
         return {name: file}
 
-    def _golden(self, uri: str) -> Files:
+    def _data(self, uri: str, name: str, directory: str) -> Files:
+        """Inputs and answers: one file, or a folder."""
         source, remotes = self._list(uri)
         folder = uri.endswith("/") or any(remote.pack for remote in remotes) or (source.loose and len(remotes) > 1)
         if not folder:
-            return self._one(uri, GOLDEN_FILE)
+            return self._one(uri, name)
         files = self._bring(uri, remotes)
-        _move(self.work, self.folder / GOLDEN_FOLDER)
-        return {f"{GOLDEN_FOLDER}/{name}": file for name, file in files.items()}
+        _move(self.work, self.folder / directory)
+        return {f"{directory}/{path}": file for path, file in files.items()}
 
     def _list(self, uri: str, *, packed: bool = True) -> tuple[Source, list[Remote]]:
         """What a URI holds, with names that are safe."""
@@ -194,6 +206,8 @@ class _Fetching:
             if remote.pack:
                 log(f"unpacking {size(came['bytes'])}")
                 new = archive.unpack(packed, remote.pack, self.work, self.left, uri)
+                for name, file in new.items():
+                    log(f"{name}: {size(file['bytes'])}, sha256 {file['sha256']}")
                 packed.unlink()
             if twice := files.keys() & new.keys():
                 raise invalid(uri, f"it holds {min(twice)!r} twice")
@@ -261,6 +275,9 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     same = record.get("uri") == request.uri and request.sha256.lower() in ("", record.get("sha256"))
     same = same and record.get("signature_uri", "") == request.signature_uri
     same = same and record.get("golden_uri", "") == request.golden_uri
+    same = same and record.get("calibration_uri", "") == request.calibration_uri
+    here = {name: file["sha256"] for name, file in record.get("files", {}).items()}
+    same = same and all(here.get(name) == pin.lower() for name, pin in request.files.items())
     return record if same else None
 
 
@@ -292,22 +309,12 @@ def _check_listing(uri: str, names: list[str]) -> None:
 
 def _check_reserved(uri: str, name: str) -> None:
     """A source that brought one of these would vouch for itself."""
-    if PurePosixPath(name).parts[0] in _RESERVED:
+    if PurePosixPath(name).parts[0] in OUR_FILES:
         raise StageError(
             "SourceInvalid",
             f"{shown(uri)} holds a file named {name!r}, which is a name of onnxmodel's own",
             "Rename it.",
             "spec.source.uri",
-        )
-
-
-def _check_pin(request: FetchRequest, actual: str) -> None:
-    if request.sha256 and request.sha256.lower() != actual:
-        raise StageError(
-            "DigestMismatch",
-            f"{shown(request.uri)} has sha256 {actual}, the manifest pins {request.sha256.lower()}",
-            "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
-            "spec.source.sha256",
         )
 
 

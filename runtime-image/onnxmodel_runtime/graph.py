@@ -17,6 +17,8 @@ from onnxmodel_runtime.errors import NAME_CHARACTERS, clip
 
 STANDARD = ("", "ai.onnx")  # two names of the same domain
 EXTERNAL = onnx.TensorProto.EXTERNAL
+MAX_RANK = 64  # no operator knows tensors of as many dimensions
+_BEYOND = 2**70
 _INT64_MAX = 2**63 - 1  # Kubernetes stores no larger integer, and a file can claim any
 _NAMES = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
@@ -72,8 +74,13 @@ def dimension(dim: Any) -> int:
 
 
 def elements(dims: Any) -> int:
-    """The product of dimensions. Exact for whatever a file claims: Python's integers do not overflow."""
-    return math.prod(dims)
+    """The product of dimensions; 2**70, which is more than anything has, where a file claims more, or a rank of over 64.
+
+    Exact products of what a file may claim would take hours.
+    """
+    if len(dims) > MAX_RANK:
+        return _BEYOND
+    return int(min(math.prod(dims), _BEYOND))
 
 
 def _int64(value: int, least: int = 0) -> int:

@@ -4,11 +4,13 @@ A model is untrusted input to native code: ONNX Runtime can be made to divide by
 all memory. Here that ends the child; this parent stays light (no onnx, no onnxruntime, no numpy) and reports it.
 """
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 from onnxmodel_runtime.contract import RESULTS, Finding, Result, dumps, load
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
 
+_PR_SET_DUMPABLE = 4
 CRASHES = {signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS}
 
 
@@ -27,6 +30,8 @@ class InternalError(Exception):
 
 def run(command: str, request: Any) -> Result:
     """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours."""
+    # This process has the network. Nobody of its own user, such as a child that a model took over, may look into it.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
     read_end, write_end = os.pipe()
     # -P: the working directory may hold what a user downloaded, and must not be where modules are imported from.
     child = subprocess.Popen(
@@ -37,9 +42,17 @@ def run(command: str, request: Any) -> Result:
         pass_fds=(write_end,),
     )
     os.close(write_end)
-    with _forward_sigterm(child) as stopped:
+    limit = float(getattr(request, "timeout_seconds", 0.0))
+    with _forward_sigterm(child) as stopped, _at_most(limit, child) as expired:
         step, report = _listen(child, read_end, dumps(request))
         code = child.wait()
+    if expired:
+        raise StageError(
+            "TimedOut",
+            f"{command} was not done after {limit:g} s; it was {step}",
+            "A loop in the model may never end: look at trip counts and conditions of Loop and Scan. For a model that is only "
+            "large, give more CPU.",
+        )
     if report is not None and "result" in report:
         return load(RESULTS[command], report["result"])
     if report is not None and "failure" in report:
@@ -104,6 +117,26 @@ def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tu
             else:
                 report = message
     return step, report
+
+
+@contextmanager
+def _at_most(seconds: float, child: "subprocess.Popen[bytes]") -> Iterator[list[bool]]:
+    """Kill the child after a while; 0 for never. The list is empty when it was in time."""
+    expired: list[bool] = []
+
+    def kill() -> None:
+        expired.append(True)
+        child.kill()
+
+    timer = threading.Timer(seconds, kill) if seconds > 0 else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield expired
+    finally:
+        if timer:
+            timer.cancel()
 
 
 @contextmanager

@@ -108,9 +108,7 @@ class Guard:
 
     def check_address(self, address: Address) -> None:
         """Raises StageError for an address that the policy leaves out, one within an IPv6 address included."""
-        every = (address, *_embedded(address))
-        if any(self._exempt(one) for one in every):
-            return
+        every = [one for one in (address, *_embedded(address)) if not self._exempt(one)]
         shown = f"{self._host} ({address})" if self._host not in ("", str(address)) else str(address)
         for one in every:
             told = shown if one == address else f"{shown}, which stands for {one},"
@@ -186,7 +184,7 @@ def check_url(url: str) -> None:
 
 def listed(host: str) -> bool:
     """Whether the policy in force names this host, which is more than to allow every host."""
-    return bool(_active) and all(guard.names(host) for guard in _active)
+    return bool(_active) and all("*" not in guard.policy.hosts and guard.names(host) for guard in _active)
 
 
 def check_scheme(scheme: str) -> None:

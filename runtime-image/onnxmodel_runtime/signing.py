@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -26,11 +27,9 @@ from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier, policy
 
 from onnxmodel_runtime.contract import (
-    GOLDEN_FILE,
-    GOLDEN_FOLDER,
     MODEL_FILE,
+    OUR_FILES,
     SIGNATURE_FILE,
-    SOURCE_FILE,
     SignatureRule,
     ValidateRequest,
 )
@@ -48,14 +47,21 @@ _ALGORITHMS: dict[str, Literal["sha256", "blake2", "blake3"]] = {
     "blake2": "blake2",
     "blake3": "blake3",
 }
-_OURS = {SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER}
 _GIT = {".git", ".gitattributes", ".github", ".gitignore"}  # what the library's verifier ignores, whoever signed
 _ROOT = "_store/https%3A%2F%2Ftuf-repo-cdn.sigstore.dev/trusted_root.json"  # of the package sigstore
 _SIGN_AGAIN = "Sign the model again: model_signing sign key FOLDER --private_key KEY --signature FOLDER/model.sig"
 
 
-def verify(request: ValidateRequest) -> str:
-    """Whoever `request.signature` asks for signed all of the model: "key SHA256:…" or the identity. Raises StageError.
+@dataclass(frozen=True)
+class Signed:
+    """Who signed ("key SHA256:…" or the identity), and which files, by their paths below the model's directory."""
+
+    by: str
+    files: frozenset[str]
+
+
+def verify(request: ValidateRequest) -> Signed:
+    """Whoever `request.signature` asks for signed all of the model. Raises StageError.
 
     The fingerprint is that of `openssl pkey -pubin -in KEY -outform DER | sha256sum`.
     """
@@ -72,9 +78,9 @@ def verify(request: ValidateRequest) -> str:
             "nobody is named whose signature is trusted", "Give a public key, or an identity and its issuer."
         )
     step("comparing the files with what was signed")
-    _compare(request, manifest, content)
+    files = _compare(request, manifest, content)
     log(f"signed by {signer}")
-    return signer
+    return Signed(signer, files)
 
 
 # ---- is it a signature, and whose? -----------------------------------------------------------------------------------
@@ -206,7 +212,10 @@ def _newest(root: TrustedRoot) -> str:
 def _pem(place: str) -> bytes:
     """The public key's file; or the environment's variable, as a Job has it from a Secret."""
     if place.startswith("env:"):
-        return os.environ.get(place.removeprefix("env:"), "").encode()
+        text = os.environ.get(place.removeprefix("env:"), "")
+        if not text.strip():
+            raise _bad_key("no public key was given to check the signature with (on a person's machine: --public-key)")
+        return text.encode()
     try:
         return Path(place).read_bytes()
     except OSError as error:
@@ -243,7 +252,7 @@ def _held(content: bytes) -> Any:
 # ---- are these the files that were signed? ---------------------------------------------------------------------------
 
 
-def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> None:
+def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> frozenset[str]:
     directory = Path(request.directory)
     signed = _signed(manifest)
     present = set(_files(directory))
@@ -276,6 +285,7 @@ def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> 
             "Remove what was not signed from the folder, or sign the folder again as it is.",
             "spec.source.uri",
         )
+    return frozenset(signed)
 
 
 def _signed(manifest: Manifest) -> dict[str, dict[str, tuple[str, bytes]]]:
@@ -313,17 +323,17 @@ def _files(directory: Path) -> Iterable[str]:
 def _single(directory: Path, present: set[str]) -> bool:
     """Whether the source was one file, by whatever name."""
     source = read_source(directory)
-    fetched = {name for name in source.get("files", present) if PurePosixPath(name).parts[0] not in _OURS}
+    fetched = {name for name in source.get("files", present) if PurePosixPath(name).parts[0] not in OUR_FILES}
     return fetched == {MODEL_FILE} and not str(source.get("uri", "")).endswith("/")
 
 
 def _exempt(directory: Path, name: str, ignored: list[PurePosixPath], signature: bytes) -> bool:
     """What need not be signed: our notes, what the signer said to ignore, and the publisher's copy of the signature.
 
-    None of it can reach the model unseen: the model file is signed, and it names every file of weights.
+    The model itself is never exempt, and checks/external.py refuses weights in a file that is.
     """
     path = PurePosixPath(name)
-    if path.parts[0] in _OURS | _GIT or any(path.is_relative_to(other) for other in ignored):
+    if path.parts[0] in OUR_FILES | _GIT or any(path.is_relative_to(other) for other in ignored):
         return True
     file = directory / name
     return file.is_file() and file.stat().st_size == len(signature) and file.read_bytes() == signature

@@ -7,10 +7,10 @@ a person sees every problem at once.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnxruntime as ort
@@ -31,16 +31,27 @@ from onnxmodel_runtime.checks import (
     weights,
 )
 from onnxmodel_runtime.contract import Finding, ModelFacts, Parity, ValidateRequest, ValidateResult
-from onnxmodel_runtime.digests import digest
-from onnxmodel_runtime.errors import StageError, clip, words
+from onnxmodel_runtime.digests import check_pin, digest
+from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, words
 from onnxmodel_runtime.fetch import read_source
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.tables import SEVERITIES
+
+if TYPE_CHECKING:
+    from onnxmodel_runtime.signing import Signed
 
 _MANY_ROWS = 3
 _MOST_OF_A_KIND = 50  # findings of one check: a model can have as many as tensors
 # Errors of these say nothing about whether native code gets along with the model.
 _HARMLESS = {checks.OPSET_LOW.id}
+
+
+# Whatever the author's mode: what reads other files than the model's, and what the platform's own rules are about.
+_IN_ANY_MODE = {
+    *(checks.EXTERNAL.id, checks.PIN.id),
+    *(checks.PRECOMPILED.id, checks.DOMAIN.id),
+    *(checks.NODES.id, checks.DEPTH.id),
+}
 
 
 class _Findings(list[Finding]):
@@ -59,9 +70,9 @@ class _Findings(list[Finding]):
             log(f"{finding.severity} {finding.id} {finding.target}: {finding.message}")
         return sound
 
-    def refuse(self) -> None:
-        """Raise StageError for the first error, with all findings; nothing when there is none."""
-        errors = [finding for finding in self if finding.severity == "error"]
+    def refuse(self, ids: Container[str] = checks.CHECKS) -> None:
+        """Raise StageError for the first error of these checks, with all findings; nothing when there is none."""
+        errors = [finding for finding in self if finding.severity == "error" and finding.id in ids]
         if not errors:
             return
         first, more = errors[0], [finding.id for finding in errors[1:]]
@@ -81,10 +92,11 @@ def validate(request: ValidateRequest) -> ValidateResult:
     directory = Path(request.directory).absolute()
     path = directory / request.file
     findings = _Findings()
-    signer = _trusted(request, path)
-    model = _read(path, findings)
+    signed = _trusted(request, path)
+    model = _read(path, request, findings)
     step("looking for external data")
     reachable = findings.note(external.external_data(model, directory, path))
+    reachable = findings.note(external.vouched(model, request, signed.files if signed else None)) and reachable
     sound = _walk(model, request, findings) and reachable
     if sound:
         step("running the ONNX checker")
@@ -107,30 +119,36 @@ def validate(request: ValidateRequest) -> ValidateResult:
     parity = _run(path, model, facts, request, findings, servable) if sound else None
     if request.mode == "Enforce":
         findings.refuse()
+    findings.refuse(_IN_ANY_MODE)
+    if 0 < facts.opset < request.opset_floor:
+        raise StageError(
+            "OpsetTooLow",
+            f"the model uses opset {facts.opset}, and this platform accepts {request.opset_floor} and newer, in any mode",
+            checks.OPSET_LOW.fix,
+            "spec.source.uri",
+            findings=findings.ordered(),
+        )
     source = read_source(directory)
     uri = str(source.get("resolved") or source.get("uri") or "")
-    return ValidateResult(facts, findings.ordered(), uri, signer, parity)
+    return ValidateResult(facts, findings.ordered(), uri, signed.by if signed else "", parity)
 
 
-def _trusted(request: ValidateRequest, path: Path) -> str:
-    """The bytes are those that were pinned and signed, before anything looks into them. Returns the signer."""
+def _trusted(request: ValidateRequest, path: Path) -> "Signed | None":
+    """The bytes are those that were pinned and signed, before anything looks into them. Who signed what."""
     step("looking at the file")
-    pin = request.sha256.lower()
-    if pin and path.is_file() and (actual := digest(path)) != pin:
-        raise StageError(
-            "DigestMismatch",
-            f"{path} has the sha256 {actual}, the manifest pins {pin}",
-            "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
-            "spec.source.sha256",
-        )
+    if request.sha256 and path.is_file():
+        check_pin(str(path), digest(path), request.sha256, "spec.source.sha256")
+    for name, pin in request.files.items():
+        other = path.parent / name
+        check_pin(str(other), digest(other) if other.is_file() else "none", pin, "spec.source.files")
     if request.signature is None:
-        return ""
+        return None
     from onnxmodel_runtime.signing import verify
 
     return verify(request)
 
 
-def _read(path: Path, findings: _Findings) -> Any:
+def _read(path: Path, request: ValidateRequest, findings: _Findings) -> Any:
     """The model without its external data. What fails here leaves nothing to report on, in any mode."""
     if findings.note(file.file_kind(path)):
         findings.note(file.file_size(path))
@@ -143,18 +161,18 @@ def _read(path: Path, findings: _Findings) -> Any:
         findings.refuse()
         raise AssertionError("unreachable") from error
     findings.note(file.has_graph(model, path))
-    findings.note(file.names_are_text(model, path))
     findings.refuse()
+    step("measuring the graph")
+    findings.note(bounds.amounts(model, request.max_nodes, request.max_depth))
+    findings.refuse(_IN_ANY_MODE)  # further walks would take as long as the model likes
+    findings.note(file.names_are_text(model, path))
+    findings.refuse({checks.CORRUPT.id})
     return model
 
 
 def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
     """What our own walks see, which no model can harm. Whether native code may follow."""
-    step("measuring the graph")
-    bounded = findings.note(bounds.amounts(model, request.max_nodes, request.max_depth))
-    sound = findings.note(interface.versions(model, request, *supported())) and bounded
-    if not bounded:
-        return False  # further walks would take as long as the model likes
+    sound = findings.note(interface.versions(model, request, *supported()))
     sound = findings.note(bounds.attribute_sizes(model)) and sound
     sound = findings.note(tensors.tensor_sizes(model)) and sound
     step("following the graph's edges")
@@ -205,7 +223,9 @@ def _checker(path: Path) -> Iterator[Finding]:
     try:
         # By path: then the checker sees external data, and models above protobuf's 2 GiB.
         onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
+    except Exception as error:  # what is bad enough makes native code raise whatever it meets
+        if ran_out_of_memory(error):
+            raise
         yield checks.CHECKER.error(_node_name(words(error)), f"the ONNX checker refuses the model: {words(error)}")
 
 
@@ -213,7 +233,9 @@ def _inferred(model: Any) -> Any | Finding:
     """The model with inferred shapes, or what went wrong."""
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
         return checks.SHAPES.error(_node_name(words(error)), f"shapes do not fit together: {words(error)}")
 
 

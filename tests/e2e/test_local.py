@@ -10,7 +10,7 @@ from onnxmodel_operator.plan import AGAIN
 from tests import models
 from tests.e2e.conftest import BAD
 from tests.e2e.support import MLP, model
-from tests.kube import found, until
+from tests.kube import until
 
 CASES = {"mlp": models.mlp().SerializeToString(), "fixed-batch": BAD["fixed-batch"], "old-opset": BAD["old-opset"]}
 
@@ -19,10 +19,9 @@ CASES = {"mlp": models.mlp().SerializeToString(), "fixed-batch": BAD["fixed-batc
 def test_the_verdict_the_findings_and_the_digests_are_the_clusters(kube, tmp_path, name):
     manifest = model(name, MLP if name == "mlp" else f"s3://models/bad/{name}.onnx")
     kube.apply(manifest)
-    ended = found(kube, name, true="Ready" if name == "mlp" else "Stalled")
-    there = until(f"{name} is judged", ended, seconds=180)["status"]
-    here = locally(manifest, CASES[name], tmp_path)
-    assert verdict(here) == verdict(there)
+    here = verdict(locally(manifest, CASES[name], tmp_path))
+    # Stalled comes with the pod's death, and the stage's own condition when the Job has counted it.
+    until(f"{name} has the same verdict", lambda: verdict(kube.get("onnxmodel", name)["status"]) == here, seconds=180)
 
 
 def locally(manifest, content, folder):
@@ -38,11 +37,11 @@ def verdict(status):
     """What does not depend on where it was found: neither times nor places."""
     failure = status.get("lastFailure", {})
     return {
-        "phase": status["phase"],
-        "conditions": {item["type"]: item["status"] for item in status["conditions"]},
+        "phase": status.get("phase"),
+        "conditions": {item["type"]: item["status"] for item in status.get("conditions", [])},
         "model": {key: value for key, value in status.get("model", {}).items() if key != "uri"},
         "findings": status.get("findings", []),
-        "variants": [(item["name"], item["sha256"], item["parity"]) for item in status.get("variants", [])],
+        "variants": [(item["name"], item["sha256"], item.get("parity")) for item in status.get("variants", [])],
         "failure": [failure.get(key) for key in ("stage", "reason", "message", "field")],
         "hint": failure.get("hint", "").partition(AGAIN)[0],
         "stages": [item["name"] for item in status.get("stages", [])],

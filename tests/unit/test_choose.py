@@ -1,9 +1,11 @@
 """Which candidate serves."""
 
+import dataclasses
+
 import pytest
 
 from onnxmodel_operator.api.spec import Benchmark
-from onnxmodel_operator.choose import choose
+from onnxmodel_operator.choose import Numbers, Serving, choose, where
 from tests.builders import benchmarked, optimized
 
 
@@ -61,3 +63,40 @@ def test_equal_answers_are_not_called_more_exact():
     assert choice.winner.variant.name == "fp32"
     assert choice.winner.reason == "its p50 is within 3 percent of original, and both are as exact"
     assert choice.verdicts[0].reason.endswith("which is as exact and a little faster")
+
+
+@pytest.mark.parametrize(
+    ("limit", "p50", "elsewhere", "missed"),
+    [
+        (5, 1.95, "", False),
+        (5, 1.8, "", True),  # fp32 takes 2.0 ms, which is 11 percent more
+        (20, 1.8, "", False),
+        (None, 1.0, "", False),
+        (5, 1.0, "another machine", False),
+    ],
+)
+def test_a_regression_against_what_serves(limit, p50, elsewhere, missed):
+    measured = benchmarked(4.0, 2.0)
+    serving = Serving("abc", Numbers(p50, p50, p50, 900.0, 8, 4), elsewhere or where(measured))
+    spec = Benchmark.model_validate({"constraints": {"maxRegressionPercent": limit}})
+    winner = choose(spec, optimized(), measured, serving).winner
+    assert bool(winner.missed) is missed
+    if missed:
+        assert "11 percent worse than of revision abc" in winner.missed[0]
+
+
+def test_the_speedup_against_what_was_measured_elsewhere():
+    spec = Benchmark.model_validate({"baseline": {"framework": "PyTorch", "batchSize": 8, "p50Milliseconds": 48}})
+    choice = choose(spec, optimized(), benchmarked(4.0, 2.0))
+    assert (choice.framework, choice.framework_speedup) == ("PyTorch", 3.0)
+    spec = Benchmark.model_validate({"baseline": {"framework": "PyTorch", "batchSize": 2, "p50Milliseconds": 48}})
+    assert choose(spec, optimized(), benchmarked()).framework_speedup is None
+
+
+def test_noise_is_said():
+    measured = benchmarked()
+    noisy = dataclasses.replace(
+        measured, points=(dataclasses.replace(measured.points[0], noisy=True), *measured.points[1:])
+    )
+    assert "noisy" in choose(Benchmark(), optimized(), noisy).sentence
+    assert "noisy" not in choose(Benchmark(), optimized(), measured).sentence

@@ -14,6 +14,7 @@ from onnxmodel_operator.api.spec import parse
 from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime import checks
+from onnxmodel_runtime.contract import CREDENTIALS
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import authorities, open_source
 from tests.builders import SETTINGS, START, body
@@ -246,7 +247,8 @@ def test_every_variable_of_the_environment_is_explained():
         if _name(call) == "environment" and isinstance(call.args[0], ast.Constant)
     }
     assert len(read) > 8
-    assert {name for name in (*read, authorities.VARIABLE) if f"`{name}`" not in page} == set()
+    assert {*read, authorities.VARIABLE} <= set(CREDENTIALS), "read from a Secret, and never taken from it"
+    assert {name for name in CREDENTIALS if f"`{name}`" not in page} == set()
     assert {scheme for scheme in re.findall(r"(\w+)://", unsupported()) if f"`{scheme}://" not in page} == set()
 
 

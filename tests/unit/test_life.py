@@ -572,6 +572,27 @@ def test_children_of_an_earlier_model_of_the_name_are_not_taken_over():
     cluster.live()
 
 
+def test_a_regression_takes_no_traffic_and_warn_lets_it():
+    cluster = Cluster(body(benchmark={"constraints": {"maxRegressionPercent": 10}}))
+    cluster.live()
+    assert cluster.status()["active"]["measured"]["p50Milliseconds"] == 2.0
+    serving = cluster.routed()
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.settle()
+    cluster.succeed("optimize")
+    cluster.settle()
+    cluster.succeed("benchmark", benchmarked(8.0, 4.0))
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
+    assert "which serves" in cluster.status()["message"]
+    assert cluster.routed() == serving
+    cluster.edit(benchmark={"constraints": {"maxRegressionPercent": 10}, "gate": "Warn"})
+    cluster.live()
+    assert cluster.routed() != serving
+    assert "misses: p50 is 100 percent worse" in cluster.condition("Ready")["message"]
+    assert "100 percent worse" in cluster.status()["active"]["missed"]
+
+
 def test_no_variant_holds_the_constraints():
     limits = {"constraints": {"p99Milliseconds": 0.5}}
     cluster = Cluster(body(benchmark=limits))

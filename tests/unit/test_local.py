@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from tests import models
+from tests import models, signatures
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 EXAMPLES = re.findall(r"^\$ (onnxmodel .+)$", DOCS.read_text(), re.MULTILINE)
@@ -126,7 +127,7 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words):
     path = tmp_path / "m.yaml"
     path.write_text(text)
     done = onnxmodel("run", path)
-    assert done.returncode == 10
+    assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -135,7 +136,85 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words):
 def test_the_docs_commands_work(manifest, mlp, tmp_path, line):
     manifest()
     (tmp_path / "model.onnx").write_bytes(mlp.read_bytes())
+    golden(tmp_path / "golden.npz")
     command = [sys.executable, "-m", "onnxmodel_runtime", *shlex.split(line)[1:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_a_file_that_was_exported_again_is_judged_again(manifest, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.mlp().SerializeToString())
+    words = ["run", manifest(), "--model", path, "--out", tmp_path / "out", "--until", "validate"]
+    assert onnxmodel(*words).returncode == 0
+    path.write_bytes(models.fixed_batch().SerializeToString())
+    assert onnxmodel(*words).returncode == 10
+
+
+def test_the_charts_values_are_settings_and_their_policy_holds_here_too(manifest, mlp, tmp_path):
+    values = yaml.safe_load((DOCS.parents[1] / "charts" / "onnxmodel-operator" / "values.yaml").read_text())
+    values["settings"]["policy"]["sources"]["hosts"] = ["models.example.com"]
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    path = manifest(source={"uri": "http://127.0.0.1:1/m.onnx"})
+    done = onnxmodel("run", path, "--settings", tmp_path / "values.yaml", "--until", "validate")
+    assert done.returncode == 10
+    assert "SourceRejected" in done.stdout
+    assert (
+        onnxmodel("run", path, "--model", mlp, "--settings", tmp_path / "values.yaml", "--until", "validate").returncode
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["--mode", "Enforce"], ["--opset-min", "12"], ["--dynamic-batch", "Allowed"], ["--golden-tolerance", "1"]]
+)
+def test_what_the_manifest_says_is_not_said_twice(manifest, mlp, words):
+    done = onnxmodel("validate", mlp, "--manifest", manifest(), *words)
+    assert done.returncode == 2
+    assert words[0] in done.stderr
+
+
+def test_golden_data_and_signatures_of_this_machine(manifest, tmp_path):
+    folder = tmp_path / "published"
+    (tmp_path / "signing").mkdir()
+    files = signatures.sign_folder(tmp_path / "signing", {"model.onnx": models.mlp().SerializeToString()})
+    folder.mkdir()
+    for name, content in files.content.items():
+        (folder / name).write_bytes(content)
+    (tmp_path / "model.sig").write_bytes(files.signature)
+    (tmp_path / "key.pub").write_text(files.public_key)
+    golden(tmp_path / "golden.npz")
+    key = {"name": "model-signing", "key": "key.pub"}
+    path = manifest(
+        source={"uri": "s3://models/m/", "signature": {"uri": "s3://models/m.sig", "publicKeyRef": key}},
+        validation={"golden": {"uri": "s3://models/golden.npz"}},
+    )
+    words = [
+        "validate",
+        folder,
+        "--manifest",
+        path,
+        "--signature",
+        tmp_path / "model.sig",
+        "--golden",
+        tmp_path / "golden.npz",
+    ]
+    done = onnxmodel(*words, "--public-key", tmp_path / "key.pub")
+    assert done.returncode == 0, done.stderr
+    none = onnxmodel(*words)
+    assert none.returncode == 10
+    assert "no public key was given" in none.stdout
+
+
+def golden(path):
+    x = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
+    np.savez(path, x=x, scores=models.answers(models.mlp(), {"x": x})[0])
+
+
+def test_a_refusal_prints_its_findings_where_a_pipe_reads_them(tmp_path):
+    models.save(models.fixed_batch(), tmp_path)
+    done = onnxmodel("validate", tmp_path)
+    assert done.returncode == 10
+    assert "ONNX-BATCH" in done.stdout
+    assert "NoDynamicBatch" in done.stderr

@@ -1,5 +1,7 @@
 """What the platform forbids is said with its field, before anything is fetched."""
 
+import json
+
 import pytest
 
 from onnxmodel_operator import settings
@@ -69,7 +71,11 @@ def test_a_violation_is_stalled_and_leaves_what_serves_alone():
 def test_rules_of_the_fetch_make_no_model_validate_again():
     cluster = Cluster(body())
     cluster.live()
-    rules = {"sources": {"hosts": ["*.example.com"], "privateNetworks": False}}
+    rules = {
+        "sources": {"hosts": ["*.example.com"], "privateNetworks": False},
+        "maxModelBytes": 1 << 40,
+        "maxNodes": 10,
+    }
     cluster.settings = SETTINGS.model_copy(update={"policy": settings.Policy.model_validate(rules)})
     assert cluster.settle() == []
 
@@ -81,3 +87,23 @@ def test_a_larger_batch_makes_no_model_validate_again():
     assert not [
         name for verb, kind, name in cluster.settle() if (verb, kind) == ("apply", "Job") and "probe" not in name
     ]
+
+
+def test_another_key_is_another_validation():
+    """The key itself is the validate container's to see; where it comes from is the spec's."""
+    signature = {"uri": "s3://models/m.sig", "publicKeyRef": {"name": "old", "key": "key.pub"}}
+    cluster = Cluster(body(source={"uri": "s3://models/m/", "signature": signature}))
+    cluster.live()
+    cluster.edit(
+        source={"uri": "s3://models/m/", "signature": {**signature, "publicKeyRef": {"name": "new", "key": "key.pub"}}}
+    )
+    assert [name for verb, kind, name in cluster.settle() if (verb, kind) == ("apply", "Job") and "validate" in name]
+
+
+def test_the_platforms_rules_reach_the_stage():
+    rules = {"minOpset": 13, "require": [{"namespaces": ["team-a"], "pin": True}], "maxNesting": 3}
+    platform = SETTINGS.model_copy(update={"policy": settings.Policy.model_validate(rules)})
+    cluster = Cluster(body(**PINNED, validation={"mode": "Warn"}), platform=platform)
+    cluster.settle()
+    request = json.loads(cluster.jobs()["validate"]["spec"]["template"]["spec"]["containers"][0]["args"][2])
+    assert (request["opset_floor"], request["pin_all"], request["max_depth"]) == (13, True, 3)

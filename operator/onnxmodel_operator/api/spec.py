@@ -89,6 +89,12 @@ class Source(_Model):
         default=None,
         description="Pin of the model file. What was fetched is recorded in status.model.sha256 in any case.",
     )
+    files: Annotated[
+        dict[Name, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]], Field(max_length=64)
+    ] = Field(
+        default={},
+        description="Pins of other files of a folder, such as external data: path -> sha256. What is not here is not pinned.",
+    )
     secret_ref: SecretReference | None = Field(
         default=None,
         description="Keys become environment variables of the fetch container alone: AWS_ACCESS_KEY_ID, "
@@ -156,11 +162,30 @@ class ParityTolerance(_Model):
     cosine: Annotated[float, Field(ge=0, le=1)] = 0.999
 
 
+class Calibration(_Model):
+    """How int8-static learns the ranges of activations."""
+
+    uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] | None = Field(
+        default=None,
+        description="Inputs, in the form of golden data; answers in it are not looked at. None: the golden data's inputs. Read "
+        "with the model's secretRef.",
+    )
+    method: Literal["MinMax", "Entropy", "Percentile"] = "MinMax"
+    percentile: Annotated[float, Field(gt=50, le=100)] = Field(default=99.99, description="For the method Percentile.")
+    samples: Annotated[int, Field(ge=1, le=10000)] = Field(default=256, description="Rows, at most.")
+
+
 class Optimization(_Model):
     """Which variants compete with the original. fp32 is the graph optimization alone."""
 
     graph_level: Literal["None", "Basic", "Extended", "All"] = "All"
-    variants: Annotated[list[Literal["fp32"]], Field(max_length=8)] = Field(default=["fp32"])
+    variants: Annotated[
+        list[Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]], Field(max_length=8)
+    ] = Field(
+        default=["fp32", "fused"],
+        description="Each is made, proven against the original and measured; what cannot be made for this model says why.",
+    )
+    calibration: Calibration = Calibration()
     parity: ParityTolerance = ParityTolerance()
 
 
@@ -173,6 +198,19 @@ class Constraints(_Model):
     throughput_per_second: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
         default=None, description="Lower bound of the best throughput of the grid, in rows per second."
     )
+    max_regression_percent: Annotated[float, Field(ge=0, le=1000)] | None = Field(
+        default=None,
+        description="How much worse than the revision that serves now the winner may be in what objective names. Compared only "
+        "with figures of the same grid, processor and accelerator.",
+    )
+
+
+class Baseline(_Model):
+    """What was measured elsewhere, of the original framework: status shows the speed-up against it."""
+
+    framework: Name
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
+    p50_milliseconds: Annotated[float, Field(gt=0, le=1e7)]
 
 
 class Benchmark(_Model):
@@ -190,6 +228,7 @@ class Benchmark(_Model):
         "Throughput: the most rows per second anywhere in the grid.",
     )
     constraints: Constraints = Constraints()
+    baseline: Baseline | None = None
     gate: Literal["Enforce", "Warn"] = Field(
         default="Enforce", description="Enforce: a model that misses its constraints takes no traffic."
     )

@@ -73,29 +73,34 @@ class ParityStatus(_Model):
     cosine: float
     output: Short
     batch_sizes: Annotated[list[int], Field(max_length=16)]
+    top1: float | None = None
 
 
 class Measured(_Model):
-    """What the benchmark says of one variant. p50, p95, p99: at the smallest batch size and the lowest concurrency.
+    """What the benchmark says of one variant. p50 to p99: at the smallest batch size and the lowest concurrency.
 
-    throughput_per_second: the best of the grid, in rows; batch_size and concurrency say where that was.
+    throughput_per_second: the best of the grid, in rows; batch_size and concurrency say where that was. noisy: one of these
+    was not stable when its time was over.
     """
 
     p50_milliseconds: Number
+    p90_milliseconds: Number
     p95_milliseconds: Number
     p99_milliseconds: Number
     throughput_per_second: Number
     batch_size: int
     concurrency: int
+    noisy: bool | None = None
 
 
 class VariantStatus(_Model):
-    """A candidate, what was measured of it, and why it was chosen or not."""
+    """A candidate, what was measured of it, and why it was chosen or not. saved_percent: of the original's bytes."""
 
     name: Short
     sha256: Annotated[str, StringConstraints(max_length=64)] | None = None
     bytes: int | None = None
     nodes: int | None = None
+    saved_percent: float | None = None
     parity: ParityStatus | None = None
     measured: Measured | None = None
     satisfies_constraints: bool | None = None
@@ -107,12 +112,18 @@ class BenchmarkStatus(_Model):
     """The winner, the baseline (the original model with ONNX Runtime's own optimization), and where it was measured.
 
     speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
+    framework_speedup: the spec's own baseline / the winner's p50 at that batch size, where the grid has it. report: where its
+    page is on the model's volume.
     """
 
     variant: Short
     p99: Short
     throughput: Short
     speedup: Number
+    reason: Text
+    framework: Short | None = None
+    framework_speedup: Number | None = None
+    report: Short | None = None
     winner: Measured
     baseline: Measured
     processor: Short
@@ -137,12 +148,18 @@ class ServingStatus(_Model):
 
 
 class RevisionStatus(_Model):
-    """A Deployment of one variant with one serving configuration."""
+    """A Deployment of one variant with one serving configuration.
+
+    measured: before it took traffic; measured_on: where. missed: which constraints it did not hold then, with gate Warn.
+    """
 
     revision: Short
     variant: Short
     sha256: Annotated[str, StringConstraints(max_length=64)]
     time: Time
+    measured: Measured | None = None
+    measured_on: Short | None = None
+    missed: Text | None = None
 
 
 class StageStatus(_Model):

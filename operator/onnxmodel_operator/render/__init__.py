@@ -47,6 +47,7 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         stage=step.stage,
         request=_argument(step.request),
         fetch=_argument(step.fetch) if step.fetch else None,
+        secret_prefix=contract.SECRET_PREFIX,
         secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
         source_claim=_source_claim(model) if step.fetch else None,
         public_key=_public_key(model) if step.fetch else None,

@@ -69,6 +69,16 @@ EXTERNAL = Check(
     "folder, and give its URI with a slash at the end.",
 )
 
+PIN = Check(
+    "ONNX-PIN",
+    "NotPinned",
+    "spec.source.files",
+    "error or warning",
+    meaning="Weights lie in a file that is neither pinned nor signed: source.sha256 is of the model file alone. An error, in "
+    "mode Warn too, where the model is signed or the platform demands a pin.",
+    fix="Add the file's sha256 to spec.source.files, or sign the whole folder.",
+)
+
 # ---- bounds ----------------------------------------------------------------------------------------------------------
 
 NODES = Check(
@@ -311,7 +321,7 @@ GOLDEN = Check(
 CHECKS = {
     check.id: check
     for check in (
-        *(FILE, FILE_SIZE, CORRUPT, EXTERNAL),
+        *(FILE, FILE_SIZE, CORRUPT, EXTERNAL, PIN),
         *(NODES, DEPTH, COUNT, ATTRIBUTE, TENSOR, MEMORY),
         *(DUPLICATE, CYCLE, RECURSION, CHECKER, SHAPES),
         *(OPSET_LOW, OPSET_HIGH, IR_HIGH, DOMAIN, PRECOMPILED, OPERATOR, PROVIDER, RANDOM),

@@ -24,10 +24,12 @@ def amounts(model: Any, max_nodes: int, max_depth: int) -> Iterator[Finding]:
         count += len(body.node)
         if depth > deepest:
             deepest, where = depth, body.name
+        if count > max_nodes or deepest > max_depth:
+            break  # how much more there is costs time, and changes nothing
     if count > max_nodes:
-        yield NODES.error("graph", f"the model has {count:,} nodes, {max_nodes:,} are allowed")
+        yield NODES.error("graph", f"the model has {count:,} nodes or more, {max_nodes:,} are allowed")
     if deepest > max_depth:
-        yield DEPTH.error(where, f"subgraph {where!r} lies {deepest} levels deep, {max_depth} are allowed")
+        yield DEPTH.error(where, f"subgraph {where!r} lies {deepest} levels deep or deeper, {max_depth} are allowed")
     for kind, found in (("inputs", len(graph.inputs(model))), ("outputs", len(model.graph.output))):
         if found > MAX_TENSORS:
             yield COUNT.error("graph", f"the model has {found} {kind}, {MAX_TENSORS} can be served")

@@ -7,12 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from onnxmodel_runtime import graph
-from onnxmodel_runtime.checks import EXTERNAL
+from onnxmodel_runtime.checks import EXTERNAL, PIN
 from onnxmodel_runtime.checks.tensors import required_bytes
-from onnxmodel_runtime.contract import GOLDEN_FILE, GOLDEN_FOLDER, SIGNATURE_FILE, SOURCE_FILE, Finding
+from onnxmodel_runtime.contract import OUR_FILES, Finding, ValidateRequest
 
 _KEYS = {"location", "offset", "length", "checksum", "basepath"}
-_NOT_WEIGHTS = {SOURCE_FILE, SIGNATURE_FILE, GOLDEN_FILE, GOLDEN_FOLDER}
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _MOST = 100  # problems that are told: a model can have as many as tensors
 
@@ -31,6 +30,18 @@ def external_data(model: Any, directory: Path, model_file: Path) -> Iterator[Fin
         if problem and problem not in seen and len(seen) < _MOST:
             seen.add(problem)
             yield EXTERNAL.error(tensor.name, f"tensor {tensor.name!r}: {problem}")
+
+
+def vouched(model: Any, request: ValidateRequest, signed: frozenset[str] | None) -> Iterator[Finding]:
+    """Who pins or signs a model means its weights too. signed: the files, None where nothing need be signed."""
+    if not (request.sha256 or request.pin_all or signed is not None):
+        return
+    here = {location for tensor in graph.tensors(model) if (location := graph.external(tensor).get("location"))}
+    open_ = sorted(here - set(request.files) - (signed or frozenset()))
+    for location in open_[:_MOST]:
+        message = f"weights are in {location!r}, which is {'not signed' if signed is not None else 'not pinned'}"
+        found = PIN.error if signed is not None or request.pin_all else PIN.warning
+        yield found(location, message)
 
 
 def _problem(tensor: Any, directory: Path, model_file: Path) -> str:
@@ -53,7 +64,7 @@ def _location_problem(location: str, directory: Path, model_file: Path) -> str:
         return f"its data lies outside of the model's folder: {location!r}"
     if "\0" in location or "\\" in location:
         return f"its data file has a name that is no name of a file: {location!r}"
-    if path.parts[0] in _NOT_WEIGHTS:
+    if path.parts[0] in OUR_FILES:
         return f"its data file {location!r} is not one of the model's"
     # From the outside in: a link above is as good as a link.
     for part in (*reversed(path.parents[:-1]), path):

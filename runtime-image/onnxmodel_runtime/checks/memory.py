@@ -27,7 +27,9 @@ def static_outputs(model: Any) -> Iterator[Finding]:
     limit, count = available(), 0
     for body, _ in graph.graphs(model):
         makers = {name: node for node in body.node for name in node.output if name}
-        for value in (*getattr(body, "value_info", ()), *getattr(body, "output", ())):
+        for value in (*body.value_info, *body.output):
+            if isinstance(value, str):
+                continue  # a function's outputs are names alone: their shapes are its callers'
             node = makers.get(value.name)
             if node is None or value.type.WhichOneof("value") != "tensor_type":
                 continue

@@ -11,10 +11,12 @@ import onnxruntime as ort
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import BATCH, OPERATOR, RUN, SESSION
 from onnxmodel_runtime.contract import Finding, Providers, Tensor
-from onnxmodel_runtime.errors import StageError, runtime_message
+from onnxmodel_runtime.errors import StageError, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import generate, signature
 from onnxmodel_runtime.progress import step
 from onnxmodel_runtime.session import open_session
+
+_FEW_ROWS = 3  # what needs more memory than there is for as few rows can serve nobody
 
 
 def load(path: Path, model: Any) -> ort.InferenceSession | Finding:
@@ -41,6 +43,13 @@ def run(
         except StageError:
             return  # a datatype without inputs is a finding already
         except Exception as error:
+            if batch > _FEW_ROWS and ran_out_of_memory(error):
+                yield RUN.warning(
+                    "run",
+                    f"memory runs out at batch size {batch}, in the memory that validation has",
+                    "Where it serves there may be more. If not, lower spec.serving.batching.maxBatchSize, or give more memory.",
+                )
+                return
             yield _run_finding(batch, runtime_message(error), several and batch > 1)
             return
         found = list(_judge(outputs, answers, batch if several else 0))
@@ -87,7 +96,8 @@ def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int) -> Iterat
             yield BATCH.error(
                 output.name,
                 f"output {output.name!r} has the shape {list(answer.shape)} for {rows} rows of input",
-                "Every output needs one row per row of input: check what reduces or reshapes the first axis.",
+                "Every output needs one row per row of input: check what reduces or reshapes the first axis. For a model whose "
+                "first axis is no batch set spec.validation.dynamicBatch: Allowed.",
             )
         if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not np.isfinite(answer).all():
             yield RUN.warning(

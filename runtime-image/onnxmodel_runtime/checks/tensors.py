@@ -11,7 +11,6 @@ from onnxmodel_runtime.contract import Finding
 from onnxmodel_runtime.errors import size
 
 _INT64_MAX = 2**63 - 1
-_RANK = 64  # no operator knows tensors of as many dimensions
 _MOST = 20
 
 # Bits of an element, by TensorProto.DataType. Strings have no fixed size.
@@ -26,7 +25,7 @@ _COMPLEX = (14, 15)  # two numbers each
 def required_bytes(tensor: Any) -> int | None:
     """What the dimensions ask for; None where they ask for nothing that can be said."""
     bits = BITS.get(tensor.data_type)
-    if bits is None or any(dim < 0 for dim in tensor.dims):
+    if bits is None or any(dim < 0 for dim in tensor.dims[: graph.MAX_RANK]):
         return None
     return (graph.elements(tensor.dims) * bits + 7) // 8
 
@@ -41,9 +40,9 @@ def tensor_sizes(model: Any) -> Iterator[Finding]:
 
 
 def _problem(tensor: Any) -> str:
-    dims = list(tensor.dims[: _RANK + 1])
-    if len(dims) > _RANK:
-        return f"has more than {_RANK} dimensions"
+    dims = list(tensor.dims[: graph.MAX_RANK + 1])
+    if len(dims) > graph.MAX_RANK:
+        return f"has more than {graph.MAX_RANK} dimensions"
     if tensor.data_type != TensorProto.STRING and tensor.data_type not in BITS:
         return f"is of the datatype number {tensor.data_type}, which ONNX does not have"
     if any(dim < 0 for dim in dims):

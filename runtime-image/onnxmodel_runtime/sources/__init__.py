@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -242,7 +243,9 @@ class FolderSource:
         if not self.path.is_dir():
             raise not_found(self.uri, "there is no such folder")
         # Folders that are links are not walked: what they hold would come twice, or without end.
-        files = sorted(path for path in self.path.rglob("*") if not path.is_dir())
+        files = sorted(islice((path for path in self.path.rglob("*") if not path.is_dir()), MAX_FILES + 1))
+        if len(files) > MAX_FILES:
+            raise invalid(self.uri, f"the folder holds more than {MAX_FILES} files")
         return [self._remote(path.relative_to(self.path).as_posix(), path) for path in files]
 
     def _remote(self, name: str, path: Path) -> Remote:

@@ -21,9 +21,9 @@ def trusted() -> Iterator[None]:
         return
     try:
         ssl.create_default_context(cadata=pem)
-    except ssl.SSLError as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:
         raise secret_invalid(
-            f"{VARIABLE} holds no certificates: {error.reason}", "Give PEM: -----BEGIN CERTIFICATE----- …"
+            f"{VARIABLE} holds no certificates: {error}", "Give PEM: -----BEGIN CERTIFICATE----- …"
         ) from error
     from requests.utils import DEFAULT_CA_BUNDLE_PATH  # a heavy import that others need not pay for
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Generator
+from itertools import islice
 from typing import Any
 
 import azure.core.exceptions as azure
@@ -48,7 +49,7 @@ class AzSource:
         if not found:
             raise invalid(uri, "az://ACCOUNT/CONTAINER/PATH is expected")
         self.uri, self.account, self.path = uri, found["account"], found["path"]
-        theirs = _URI.fullmatch(home)
+        theirs = _URI.fullmatch(home or uri)
         session = requests.Session()
         guard(session)
         options: dict[str, Any] = {
@@ -62,7 +63,7 @@ class AzSource:
         }
         try:
             self.client: Any = self._client(
-                found["container"], theirs is None or theirs["account"] == self.account, options
+                found["container"], theirs is not None and theirs["account"] == self.account, options
             )
         except ValueError as error:
             raise secret_invalid(f"the Azure client cannot be made: {error}", _HINT) from error
@@ -98,13 +99,8 @@ class AzSource:
             if not self.path.endswith("/"):
                 properties = self.client.get_blob_client(self.path).get_blob_properties()
                 return [self._remote(MODEL_FILE, properties)]
-            blobs = []
-            for blob in self.client.list_blobs(name_starts_with=self.path, include=["metadata"]):
-                folder = str((blob.metadata or {}).get("hdi_isfolder", "")).lower() == "true"
-                if not folder and not blob.name.endswith("/"):
-                    blobs.append(blob)
-                if len(blobs) > MAX_FILES:
-                    break
+            listed = islice(self.client.list_blobs(name_starts_with=self.path, include=["metadata"]), 2 * MAX_FILES)
+            blobs = [blob for blob in listed if not _is_folder(blob)]
         except Exception as error:
             raise self._known(error) from error
         if not blobs:
@@ -148,3 +144,9 @@ class AzSource:
             return untrusted(self.uri, error)
         transport = (azure.AzureError, requests.exceptions.RequestException, OSError)
         return UnreachableError(f"{self.uri}: {scrubbed(error)}") if isinstance(error, transport) else error
+
+
+def _is_folder(blob: Any) -> bool:
+    """Consoles and hierarchical accounts make empty blobs for folders."""
+    marked = str((blob.metadata or {}).get("hdi_isfolder", "")).lower() == "true"
+    return marked or str(blob.name).endswith("/")

@@ -64,9 +64,9 @@ class HfSource:
         if not files:
             raise not_found(self.uri, "there is no such folder")
         return [
-            self._remote(str(item["path"]).removeprefix(self.path), str(item["path"]), int(item.get("size", -1)))
+            self._remote(item["path"].removeprefix(self.path), item["path"], item["size"])
             for item in files
-            if str(item.get("path", "")).startswith(self.path)
+            if item["path"].startswith(self.path)
         ]
 
     @property
@@ -80,13 +80,16 @@ class HfSource:
         while url:
             content, reply = self._web.read(url)
             page = self._parse(content)
-            if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
+            if not isinstance(page, list) or not all(map(_is_entry, page)):
                 raise rejected(f"{url} answers with something that is no list of files", "Check HF_ENDPOINT.")
             found += page
             if len(found) > MAX_FILES:
                 raise invalid(self.uri, f"the folder holds more than {MAX_FILES} files")
             following = re.search(r'<([^>]+)>;\s*rel="next"', reply.response.headers.get("Link", ""))
-            url = urljoin(url, following[1]) if following and page else ""
+            try:
+                url = urljoin(url, following[1]) if following and page else ""
+            except ValueError as error:
+                raise rejected(f"{self.endpoint} names a next page that is no URL", "Check HF_ENDPOINT.") from error
         return found
 
     def _remote(self, name: str, path: str, length: int) -> Remote:
@@ -108,3 +111,10 @@ class HfSource:
 
     def _authorization(self, asked: Origin) -> str:
         return f"Bearer {self._token}" if self._token and asked == self._hub else ""
+
+
+def _is_entry(item: Any) -> bool:
+    """A file with its path and size, or a folder."""
+    if not isinstance(item, dict) or not isinstance(item.get("path"), str):
+        return False
+    return item.get("type") != "file" or (isinstance(item.get("size"), int) and item["size"] >= 0)

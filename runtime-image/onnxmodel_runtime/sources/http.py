@@ -21,10 +21,9 @@ class HttpSource:
         if parts.path.endswith("/") or not parts.path:
             raise invalid(uri, "a folder cannot be listed over HTTP; give a file's URI, or use s3://, oci:// or pvc://")
         self.uri = uri
-        home_parts = urlsplit(home or uri)
         try:
-            # A model of another kind of source has credentials of its own; these are then for this file.
-            self._home = origin(home_parts if home_parts.scheme in ("http", "https") else parts)
+            origin(parts)
+            self._home = origin(urlsplit(home or uri))
         except ValueError as error:  # a port that is no number
             raise invalid(uri, str(error)) from error
 

@@ -8,11 +8,12 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from onnxmodel_runtime.contract import MODEL_FILE
 from onnxmodel_runtime.sources import MAX_FILES, Remote, invalid, not_found, rejected
 from onnxmodel_runtime.sources.oci_login import Login
-from onnxmodel_runtime.sources.web import Reply, Web, WebFile, environment, loopback, read
+from onnxmodel_runtime.sources.web import Reply, Web, WebFile, environment, loopback, origin, read
 
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -55,7 +56,11 @@ class OciSource:
         address = "registry-1.docker.io" if self.host == "docker.io" else self.host
         self._base = f"{scheme}://{address}/v2/{self.repository}"
         registry = _REFERENCE.fullmatch(home or uri)
-        ours = registry is None or registry["host"].lower() == self.host
+        ours = registry is not None and registry["host"].lower() == self.host
+        try:
+            origin(urlsplit(self._base))
+        except ValueError as error:  # a port that is none
+            raise invalid(uri, str(error)) from error
         self._login = Login(uri, self._base, self.repository, with_password=ours)
         self._web = Web(uri, self._login.authorization)
 

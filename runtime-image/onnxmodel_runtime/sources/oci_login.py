@@ -55,11 +55,18 @@ class Login:
         parts = urlsplit(realm)
         if not parts.hostname:
             raise rejected(f"{self.uri}: the registry names no place for tokens", "Check the registry.")
-        place = origin(parts)
+        try:
+            place = origin(parts)
+        except ValueError as error:
+            raise rejected(
+                f"{self.uri}: the registry's place for tokens is none: {error}", "Check the registry."
+            ) from error
         if place[0] != "https" and place != self._registry and not (loopback(place[1]) and loopback(self._registry[1])):
             raise rejected(
                 f"{self.uri}: the registry has tokens made at {realm}, without https", "Use another registry."
             )
+        if self._basic and place[0] != "https" and not loopback(place[1]):
+            raise forbidden(self.uri, "the registry wants the password over plain http")
         basic = self._basic if self._trusted(place) else ""
         if self._basic and not basic:
             raise rejected(

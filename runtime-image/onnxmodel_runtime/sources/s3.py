@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Generator
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as aws
 import urllib3.exceptions
+from botocore import UNSIGNED
 from botocore.config import Config
 
 from onnxmodel_runtime import network
@@ -59,6 +61,9 @@ class S3Source:
             retries={"mode": "standard", "max_attempts": 2},  # fetch tries again, with a line in the log
             # A store at its own address rarely has a DNS name per bucket.
             s3={"addressing_style": "path" if custom else "auto"},
+            signature_version=None
+            if local or os.environ.get("AWS_ACCESS_KEY_ID")
+            else UNSIGNED,  # no key: a public bucket
         )
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         # Without keys, boto3 would ask the node for its role: a model's author must not read with the node's rights.
@@ -93,14 +98,16 @@ class S3Source:
                 answer["Body"].close()
                 return [self._remote(MODEL_FILE, self.key, answer["ContentLength"])]
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key)
-            objects = [item for page in pages for item in page.get("Contents", ())]
+            objects = (item for page in pages for item in page.get("Contents", ()))
+            # Consoles make empty "folder" objects, so that there may be more of them; not without end.
+            listed = list(islice(objects, 2 * MAX_FILES))
         except Exception as error:
             raise self._known(error) from error
-        files = [item for item in objects if not item["Key"].endswith("/")]  # consoles make empty "folder" objects
+        files = [item for item in listed if not item["Key"].endswith("/")]
         if not files:
             raise not_found(self.uri, "no object has this prefix")
         if len(files) > MAX_FILES:
-            raise invalid(self.uri, f"the folder holds {len(files)} objects, a model has at most {MAX_FILES}")
+            raise invalid(self.uri, f"the folder holds more than {MAX_FILES} objects")
         return [self._remote(item["Key"].removeprefix(self.key), item["Key"], item["Size"]) for item in files]
 
     def _remote(self, path: str, key: str, count: int) -> Remote:

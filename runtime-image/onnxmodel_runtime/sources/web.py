@@ -66,8 +66,14 @@ class Web:
             response.close()
             if _AMBIGUOUS.search(location):  # some parsers drop such letters, some keep them
                 raise rejected(f"{shown(url)} redirects to {location!r}", "Use a server that redirects to plain URLs.")
-            target = urljoin(url, location)
-            if parts.scheme == "https" and urlsplit(target).scheme == "http":
+            try:
+                target = urljoin(url, location)
+                scheme = urlsplit(target).scheme
+            except ValueError as error:
+                raise rejected(
+                    f"{shown(url)} redirects to {location[:200]!r}: {error}", "Use another server."
+                ) from error
+            if parts.scheme == "https" and scheme == "http":
                 raise rejected(
                     f"{shown(url)} redirects from https to {shown(target)}", "Use a server that stays with https."
                 )

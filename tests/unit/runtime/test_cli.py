@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import random
 import string
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from onnxmodel_runtime import isolate
+from onnxmodel_runtime import contract, isolate
 from onnxmodel_runtime.__main__ import main, report_path, run
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
@@ -274,3 +275,21 @@ def test_the_exit_code_is_that_of_what_was_written(
 
 def test_an_outcome_says_how_long_it_took(tmp_path: Path) -> None:
     assert 0 < run("validate", ValidateRequest(str(tmp_path))).seconds < 30
+
+
+def test_a_secret_brings_credentials_and_nothing_else(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTTP_AUTHORIZATION", "of the node")
+    for name, value in {
+        "HTTP_AUTHORIZATION": "Bearer mine",
+        "PYTHONPATH": "/artifacts",
+        "ONNXMODEL_CLAIM_MOUNT": "/",
+    }.items():
+        monkeypatch.setenv(f"{contract.SECRET_PREFIX}{name}", value)
+    monkeypatch.delenv("ONNXMODEL_CLAIM_MOUNT", raising=False)
+    job("fetch", FetchRequest("ftp://host/m.onnx", str(tmp_path / "model")), log)
+    assert os.environ["HTTP_AUTHORIZATION"] == "Bearer mine"
+    assert "ONNXMODEL_CLAIM_MOUNT" not in os.environ
+    assert not [name for name in os.environ if name.startswith(contract.SECRET_PREFIX)]
+    assert "PYTHONPATH" in capsys.readouterr().err

@@ -397,9 +397,13 @@ def test_s3_status_decides(s3: Site, tmp_path: Path, status: int, reason: str, r
     assert (error.failure.reason, error.retry) == (reason, retry)
 
 
-def test_s3_without_credentials(s3: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_without_credentials_is_a_public_bucket(s3: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    s3.routes["/models/public.onnx"] = sends()
+    assert get("s3://models/public.onnx", tmp_path / "public")["sha256"] == DIGEST
+    assert {value for _, value in s3.seen} == {None}
+    s3.default = sends(b"", 403)
     error = refused("s3://models/m.onnx", tmp_path / "model")
     assert (error.failure.reason, error.retry) == ("SourceForbidden", False)
     assert error.failure.field == "spec.source.secretRef"
@@ -419,5 +423,6 @@ def test_the_nodes_role_is_not_the_models(s3: Site, tmp_path: Path, monkeypatch:
             f"{path}noderole": sends(json.dumps(role | {"Expiration": "2099-01-01T00:00:00Z"}).encode()),
         }
         error = refused("s3://models/m.onnx", tmp_path / "model")
-    assert error.failure.reason == "SourceForbidden"
-    assert node.seen == s3.seen == []
+    assert error.failure.reason == "SourceNotFound"
+    assert node.seen == []
+    assert {value for _, value in s3.seen} == {None}

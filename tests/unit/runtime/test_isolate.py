@@ -236,3 +236,11 @@ def test_memory_limits_of_cgroups(tmp_path: Path, file: str, text: str, limit: i
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     assert isolate.memory_limit(tmp_path) == limit
+
+
+def test_a_model_that_never_ends_is_refused(tmp_path: Path) -> None:
+    models.save(models.endless(), tmp_path)
+    with pytest.raises(StageError) as caught:
+        isolate.run("validate", ValidateRequest(str(tmp_path), timeout_seconds=3))
+    assert (caught.value.failure.reason, caught.value.retry) == ("TimedOut", False)
+    assert "running the model" in caught.value.failure.message

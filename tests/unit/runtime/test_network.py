@@ -386,5 +386,13 @@ def test_containers_credentials_of_the_node_are_not_asked_for(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", site.url(""))
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials")
-    rejected("s3://models/m.onnx", tmp_path / "model", "169.254.170.23")
-    assert site.seen == []
+    site.default = sends(b"", 403)
+    assert refused("s3://models/m.onnx", tmp_path / "model").failure.reason == "SourceForbidden"
+    assert {value for _, value in site.seen} == {None}
+
+
+@pytest.mark.parametrize("address", ["2001:0:a00:1::5601:5601", "fe80::5efe:10.0.0.1"])
+def test_an_allowed_address_inside_allows_no_other(address: str) -> None:
+    guard = Guard(SourcePolicy(networks=("10.0.0.0/8",)))
+    with pytest.raises(StageError):
+        guard.check_address(ipaddress.ip_address(address))

@@ -24,6 +24,7 @@ from sigstore.models import TrustedRoot
 from onnxmodel_runtime import isolate, signing
 from onnxmodel_runtime.contract import SignatureRule, ValidateRequest, ValidateResult
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.validate import validate
 from tests import models
 
 IDENTITY = "release@models.example.com"
@@ -83,7 +84,7 @@ def fetched(source: Path, signature: Path | None, directory: Path) -> Path:
 
 
 def check(directory: Path, public_key: Path | str) -> str:
-    return signing.verify(ValidateRequest(str(directory), signature=SignatureRule(public_key=str(public_key))))
+    return signing.verify(ValidateRequest(str(directory), signature=SignatureRule(public_key=str(public_key)))).by
 
 
 def refused(directory: Path, rule: SignatureRule | Path) -> StageError:
@@ -555,7 +556,7 @@ def signing_payload(folder: Path) -> bytes:
 
 def test_an_identity(by_identity: Path) -> None:
     request = ValidateRequest(str(by_identity), signature=SignatureRule(identity=IDENTITY, issuer=ISSUER))
-    assert signing.verify(request) == IDENTITY
+    assert signing.verify(request).by == IDENTITY
 
 
 @pytest.mark.parametrize(
@@ -652,3 +653,13 @@ def test_an_identity_needs_no_network(by_identity: Path) -> None:
     with pytest.raises(StageError) as caught:
         isolate.run("validate", request)
     assert "cannot prove it: its Sigstore trust root" in caught.value.failure.message
+
+
+def test_weights_that_the_signer_said_to_ignore_are_no_signed_model(tmp_path: Path, key: Path) -> None:
+    source = publisher(tmp_path / "published")
+    how = model_signing.hashing.Config().set_ignored_paths(paths=[source / "weights.bin"], ignore_git_paths=False)
+    folder = fetched(source, sign(source, tmp_path / "model.sig", key, how), tmp_path / "fetched")
+    with pytest.raises(StageError) as caught:
+        validate(ValidateRequest(str(folder), signature=SignatureRule(public_key=f"{key}.pub"), mode="Warn"))
+    assert caught.value.failure.reason == "NotPinned"
+    assert "weights.bin" in caught.value.failure.message

@@ -148,3 +148,12 @@ def test_a_token_is_never_sent_unencrypted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     error = refused("hf://org/name/model.onnx", tmp_path / "model")
     assert (error.failure.reason, error.failure.field) == ("SourceInvalid", "spec.source.secretRef")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"type": "file", "path": "onnx/m.onnx", "size": "x"}, {"type": "file", "size": 1}, {"type": "file", "path": 3}],
+)
+def test_a_list_of_files_that_is_none(hub: Site, tmp_path: Path, entry: dict[str, object]) -> None:
+    hub.routes[f"/api/models/org/name/tree/{COMMIT}/onnx"] = sends(json.dumps([entry]).encode())
+    assert refused("hf://org/name/onnx/", tmp_path / "model").failure.reason == "SourceRejected"

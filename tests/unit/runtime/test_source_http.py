@@ -129,6 +129,8 @@ def test_certificates_that_are_none(secure: Site, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CA_CERTIFICATES", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----")
     error = refused(secure.url("/m.onnx"), tmp_path / "model")
     assert (error.failure.reason, error.failure.field) == ("SourceInvalid", "spec.source.secretRef")
+    monkeypatch.setenv("CA_CERTIFICATES", "Zertifikät")
+    assert refused(secure.url("/m.onnx"), tmp_path / "model").failure.reason == "SourceInvalid"
 
 
 def test_a_redirect_never_leaves_https(
@@ -230,3 +232,22 @@ def test_a_signed_uri_is_not_repeated(site: Site, tmp_path: Path, capfd: pytest.
     assert record["resolved"] == site.url("/m.onnx?version=3")
     error = refused(site.url("/n.onnx" + query), tmp_path / "other")
     assert "topsecret" not in f"{error.failure}{capfd.readouterr().err}"
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "http://127.0.0.1:99999/m.onnx"])
+def test_a_redirect_to_what_is_no_url(site: Site, tmp_path: Path, location: str) -> None:
+    site.routes["/m.onnx"] = redirects(location)
+    assert refused(site.url("/m.onnx"), tmp_path / "model").failure.reason in ("SourceRejected", "SourceInvalid")
+
+
+def test_credentials_are_for_the_models_own_kind_of_source(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is on a volume; its signature is elsewhere, where whoever wrote the URI may listen."""
+    (tmp_path / "claim").mkdir()
+    (tmp_path / "claim" / "m.onnx").write_bytes(BODY)
+    monkeypatch.setenv("ONNXMODEL_CLAIM_MOUNT", str(tmp_path / "claim"))
+    monkeypatch.setenv("HTTP_AUTHORIZATION", "Bearer secret")
+    site.routes["/m.sig"] = sends(b"{}")
+    get("pvc://claim/m.onnx", tmp_path / "model", signature=site.url("/m.sig"))
+    assert site.seen == [("/m.sig", None)]

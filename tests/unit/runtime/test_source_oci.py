@@ -10,6 +10,8 @@ import pytest
 import trustme
 
 from onnxmodel_runtime.contract import SourcePolicy
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.sources.oci_login import Login
 from tests.unit.runtime import registry_support as support
 from tests.unit.runtime.registry_support import Registry, Tokens, registry
 from tests.unit.runtime.source_support import (
@@ -359,3 +361,26 @@ def test_http_is_for_registries_that_the_secret_names(tmp_path: Path, monkeypatc
     assert OciSource("oci://registry.example/m:v1")._base.startswith("https://")
     assert OciSource("oci://registry.example:5000/m:v1")._base.startswith("http://")
     assert OciSource("oci://docker.io/library/m:v1")._base == "https://registry-1.docker.io/v2/library/m"
+
+
+def test_the_password_never_travels_without_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_password(monkeypatch)
+    login = Login("oci://reg.corp:5000/m:v1", "http://reg.corp:5000/v2/m", "m", with_password=True)
+    for challenge in ('Bearer realm="http://reg.corp:5000/token"', "Basic"):
+        with pytest.raises(StageError) as caught:
+            login.answer(challenge)
+        assert caught.value.failure.reason == "SourceForbidden"
+
+
+def test_every_host_is_no_host_that_is_named(
+    guarded_registry: Registry, place: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_password(monkeypatch)
+    policy = SourcePolicy(hosts=("*",), networks=HERE.networks)
+    rejected(f"oci://{guarded_registry.host}/team/model:v1", tmp_path / "model", "OCI_AUTH_HOST", policy=policy)
+    assert place.seen == []
+
+
+@pytest.mark.parametrize("uri", ["oci://registry:99999/m:v1", "oci://127.0.0.1:99999/m:v1"])
+def test_a_port_that_is_none(tmp_path: Path, uri: str) -> None:
+    assert refused(uri, tmp_path / "model").failure.reason == "SourceInvalid"

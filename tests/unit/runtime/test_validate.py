@@ -52,7 +52,7 @@ def test_facts_of_the_real_model() -> None:
     assert facts.outputs == (Tensor("target_label", "FP32", (-1, 214)),)
 
 
-@pytest.mark.parametrize("good", [models.embedding, models.strings, lambda: models.mlp(opset=13)])
+@pytest.mark.parametrize("good", [models.embedding, models.strings, models.with_function, lambda: models.mlp(opset=13)])
 def test_good_models(tmp_path: Path, good: Callable[[], Any]) -> None:
     assert judged(good(), tmp_path).findings == ()
 
@@ -275,3 +275,54 @@ def test_an_element_type_that_onnx_does_not_know(tmp_path: Path) -> None:
     result = judged(made, tmp_path, mode="Warn")
     assert result.model.inputs[0].datatype == "UNKNOWN"
     assert "ONNX-DATATYPE" in ids(result)
+
+
+def pinned(directory: Path, **options: Any) -> ValidateRequest:
+    path = models.save_external(directory)
+    return ValidateRequest(str(directory), sha256=digest(path), **options)
+
+
+def test_weights_beside_a_pinned_model_are_pinned_or_said_not_to_be(tmp_path: Path) -> None:
+    request = pinned(tmp_path)
+    assert [f.severity for f in validate(request).findings if f.id == "ONNX-PIN"] == ["warning"]
+    with pytest.raises(StageError) as caught:
+        validate(replace(request, pin_all=True, mode="Warn"))
+    assert caught.value.failure.reason == "NotPinned"
+    files = {"weights.bin": digest(tmp_path / "weights.bin")}
+    assert "ONNX-PIN" not in ids(validate(replace(request, pin_all=True, files=files)))
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(bytes(weights.stat().st_size))
+    with pytest.raises(StageError) as caught:
+        validate(replace(request, files=files))
+    assert (caught.value.failure.reason, caught.value.failure.field) == ("DigestMismatch", "spec.source.files")
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "reason"),
+    [
+        (models.old_opset, {"opset_floor": 13}, "OpsetTooLow"),
+        (models.custom_operator, {}, "UnsupportedOperator"),
+    ],
+)
+def test_the_platforms_rules_hold_in_any_mode(
+    tmp_path: Path, made: Callable[[], Any], options: dict[str, Any], reason: str
+) -> None:
+    assert refused(made(), tmp_path, mode="Warn", **options).failure.reason == reason
+
+
+def test_a_rank_that_nothing_has_costs_no_time(tmp_path: Path) -> None:
+    made = models.mlp()
+    for dims in ([2**62] * 18, [3] * 80_000):
+        tensor = made.graph.initializer.add(name=f"unused{len(dims)}", data_type=1)
+        tensor.dims.extend(dims)
+    assert refused(made, tmp_path).failure.reason == "TensorInvalid"
+
+
+def test_a_type_that_native_code_stumbles_over(tmp_path: Path) -> None:
+    made = models.mlp()
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["i"])], "g", [], [helper.make_tensor_value_info("i", -1, [1])]
+    )
+    made.graph.initializer.append(helper.make_tensor("cond", TensorProto.BOOL, [], [True]))
+    made.graph.node.append(helper.make_node("If", ["cond"], ["unused"], then_branch=body, else_branch=body))
+    assert refused(made, tmp_path).failure.reason in ("CheckerFailed", "ShapeInferenceFailed")
