@@ -90,7 +90,9 @@ def main(folder: Path) -> None:
     right = (model(ids, mask).argmax(1) == answers).float().mean()
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {right:.1%} of 1000 new sequences answered right")
     ids, mask, _ = examples(GOLDEN_ROWS, GOLDEN_LENGTH)
-    arrays = dict(zip((*(f"input:{name}" for name in INPUTS), f"output:{OUTPUT}"), (ids, mask, model(ids, mask))))
+    arrays = dict(
+        zip((*(f"input:{name}" for name in INPUTS), f"output:{OUTPUT}"), (ids, mask, model(ids, mask)), strict=True)
+    )
     np.savez_compressed(folder / "golden.npz", **{name: tensor.numpy() for name, tensor in arrays.items()})
     torch.onnx.export(
         model,
