@@ -50,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return _USAGE
     with _folder(options.out) as folder:
-        places = {"uri": options.model, "golden_uri": options.golden, "signature_uri": options.signature}
+        places = {
+            "uri": options.model,
+            "golden_uri": options.golden,
+            "signature_uri": options.signature,
+            "calibration_uri": options.calibration,
+        }
         road = Road(model, platform, folder, {name: place for name, place in places.items() if place}, key)
         return _report(road, options, road.run(Stage(options.until)))
 
@@ -362,6 +367,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default="", help="which OnnxModel, where the file has several")
     parser.add_argument("--model", default="", metavar="PATH", help="take the model from here instead of source.uri")
     parser.add_argument("--golden", default="", metavar="PATH", help="take golden data from here")
+    parser.add_argument("--calibration", default="", metavar="PATH", help="take calibration data from here")
     parser.add_argument("--signature", default="", metavar="FILE", help="take the signature from here")
     parser.add_argument("--public-key", default="", metavar="PEM", help="of the signature: a file, or its text")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep artifacts and reports here")

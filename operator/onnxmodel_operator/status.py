@@ -235,7 +235,7 @@ def _variant(verdict: Verdict, original: int) -> VariantStatus:
 def _measured(numbers: Numbers) -> Measured:
     return Measured(
         p50_milliseconds=numbers.p50,
-        p90_milliseconds=numbers.p90,
+        p90_milliseconds=numbers.p90 or None,
         p95_milliseconds=numbers.p95,
         p99_milliseconds=numbers.p99,
         throughput_per_second=numbers.throughput,

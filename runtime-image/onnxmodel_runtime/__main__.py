@@ -22,6 +22,7 @@ from onnxmodel_runtime.contract import (
     MODEL_FILE,
     PROBE_FILE,
     REPORT_FILE,
+    REPORT_PAGE,
     REQUESTS,
     BenchmarkRequest,
     Candidate,
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
         return _job(arguments)
     options = _parser().parse_args(arguments)
+    if options.command == "report":
+        return _report(options)
     if options.command == Stage.VALIDATE and options.manifest:
         return _by_manifest(_as_run(options))
     try:
@@ -203,11 +206,29 @@ def report_path(request: Any) -> Path | None:
         return validation_report(Path(request.directory))
     if isinstance(request, OptimizeRequest):
         return Path(request.directory) / REPORT_FILE
+    if isinstance(request, BenchmarkRequest) and request.directory:
+        return Path(request.directory) / "outcome.json"  # success has benchmark.json beside it
     if isinstance(request, BenchmarkRequest) and request.candidates:
         short = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
         beside = Path(request.probe or request.candidates[0].path).parent
         return beside / f"benchmark-{short}.json"  # one directory of variants is measured with many requests
     return None
+
+
+def _report(options: argparse.Namespace) -> int:
+    """The page of a benchmark that was run elsewhere."""
+    from onnxmodel_runtime import report
+    from onnxmodel_runtime.page import render
+
+    source = Path(options.benchmark)
+    target = Path(options.out) if options.out else (source if source.is_dir() else source.parent) / REPORT_PAGE
+    try:
+        target.write_text(render(report.read(source)), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        print(f"error: {clip(str(error))}", file=sys.stderr)
+        return ExitCode.REFUSED
+    print(target)
+    return ExitCode.OK
 
 
 def _serve(request: ServeRequest) -> int:
@@ -269,10 +290,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark.add_argument("--batch-sizes", type=_numbers, default=(1, 8), help="comma-separated (1,8)")
     benchmark.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
-    benchmark.add_argument("--seconds", type=float, default=1.0, help="per measurement (1)")
+    benchmark.add_argument("--seconds", type=float, default=0.3, help="length of a window (0.3)")
+    benchmark.add_argument("--stable-percent", type=float, default=5.0, help="how far three windows may differ (5)")
+    benchmark.add_argument("--windows", type=int, default=10, help="at most, of each measurement (10)")
+    benchmark.add_argument("--out", default="", metavar="DIR", help="where benchmark.json and report.html go")
     benchmark.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
     benchmark.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
     _provider_arguments(benchmark)
+
+    report = commands.add_parser(
+        "report", help="make the page of a benchmark", description="Make the page of a benchmark."
+    )
+    report.add_argument("benchmark", metavar="DIR|JSON", help="benchmark.json that benchmark left, or its directory")
+    report.add_argument("-o", "--out", default="", metavar="FILE", help=f"the page ({REPORT_PAGE} beside it)")
 
     serve = _command(commands, "serve", "serve a model by the Open Inference Protocol", _serve_request)
     serve.add_argument("model", help="the .onnx file")
@@ -364,7 +394,10 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
     paths = [Path(model).absolute() for model in options.models]
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):  # variants lie in folders of their own, each as model.onnx
-        names = [f"{path.parent.name}/{path.stem}" for path in paths]
+        names = [path.parent.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    optimized = [path.parent.parent / "report.json" for path in paths]  # where optimize leaves it
     return BenchmarkRequest(
         tuple(
             Candidate(name, str(path), digest(path), options.graph_level)
@@ -376,6 +409,10 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
         seconds=options.seconds,
         instances=options.instances,
         providers=_providers(options),
+        stable_percent=options.stable_percent,
+        windows=options.windows,
+        optimized=next((str(path) for path in optimized if path.is_file()), ""),
+        directory=str(Path(options.out).absolute()) if options.out else "",
     )
 
 

@@ -1,31 +1,36 @@
 """Measure every candidate at every batch size and concurrency, on the machine and with the sessions that will serve.
 
 A caller waits for a free instance, as in the server, and that wait is in its latency. Candidates take turns in short
-slices: what else the machine does, and its temperature, then hits all of them alike.
+windows: what else the machine does, and its temperature, then hits all of them alike. windows.py says when it is enough.
 """
 
 import threading
 import time
+import traceback
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, ProviderUse
+from onnxmodel_runtime import probefile, report
+from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, Providers, ProviderUse
 from onnxmodel_runtime.digests import check_digest
-from onnxmodel_runtime.errors import StageError, runtime_message
+from onnxmodel_runtime.errors import StageError, clip, runtime_message, words
 from onnxmodel_runtime.inputs import Arrays, generate, signature
-from onnxmodel_runtime.machine import environment, resident_bytes
-from onnxmodel_runtime.progress import step
+from onnxmodel_runtime.machine import Peak, environment
+from onnxmodel_runtime.profiler import Operator, profile
+from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile, significant
+from onnxmodel_runtime.windows import Window, counted, settled, stable
 
-MAX_POINTS = 64  # what fits a termination message; test_the_largest_grid_fits_a_termination_message proves it
-SLICES = 5
+MAX_POINTS = 112  # 7 candidates, 4 batch sizes, 4 concurrencies; test_the_largest_grid_fits_a_termination_message
 _WARM_UP_SECONDS = 0.2
+_SLOW_TO_LOAD = 30.0  # seconds; what compiles for so long (TensorRT) is not loaded a second time for a profile
 
 
 @dataclass
@@ -40,17 +45,12 @@ class _Loaded:
     memory_bytes: int = 0
 
 
-@dataclass
-class _Samples:
-    """What one candidate did at one point. busy: seconds of its slices; answers: all, also those not in latencies."""
-
-    latencies: list[float] = field(default_factory=list)
-    busy: float = 0.0
-    answers: int = 0
-
-
 def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
-    """All points. Raises StageError when a candidate cannot be loaded or run."""
+    """All points, and with request.directory the report on them. Raises StageError when a candidate cannot be loaded or run.
+
+    A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default, and 1.1 s where the first three windows
+    agree. Longer only where single calls are: no window ends before every caller was answered, and one of them again.
+    """
     points = len(request.candidates) * len(request.batch_sizes) * len(request.concurrency)
     if not 0 < points <= MAX_POINTS:
         raise StageError(
@@ -61,22 +61,48 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
             "spec.benchmark",
         )
     inputs = _inputs(request)
+    _start(request.providers)
     loaded = [_load(candidate, request, inputs) for candidate in request.candidates]
     batch_sizes = request.batch_sizes if loaded[0].batch < 0 else (loaded[0].batch,)
     measured = [
-        point
+        numbers
         for batch in batch_sizes
         for concurrency in request.concurrency
-        for point in _point(loaded, _rows(inputs, batch, loaded[0]), batch, concurrency, request.seconds)
+        for numbers in _point(loaded, _rows(inputs, batch, loaded[0]), batch, concurrency, request)
     ]
+    order = [candidate.name for candidate in request.candidates]
+    measured.sort(key=lambda numbers: order.index(numbers[0].variant))
     use = min((item.use for item in loaded), key=lambda use: use.share_percent)  # the least that is true of all
-    return BenchmarkResult(
-        tuple(sorted(measured, key=lambda p: [item.candidate.name for item in loaded].index(p.variant))),
+    result = BenchmarkResult(
+        tuple(point for point, _ in measured),
         use,
         environment(use.name),
         {item.candidate.name: significant(item.load_seconds) for item in loaded},
         {item.candidate.name: item.memory_bytes for item in loaded},
+        {item.candidate.name: item.use for item in loaded},
     )
+    if request.directory:
+        rows = _rows(inputs, min(batch_sizes), loaded[0])
+        for item in loaded:
+            item.sessions.clear()  # their memory makes room for one session with a profile
+        operators = {item.candidate.name: _profile(item, request.providers, rows) for item in loaded}
+        try:
+            report.write(request, result, tuple(spread for _, spread in measured), operators)
+        except Exception:  # a defect of ours; what was measured is worth more than its page
+            traceback.print_exc()
+    return result
+
+
+def _start(providers: Providers) -> None:
+    """Load what belongs to ONNX Runtime and the driver, so that the first candidate's numbers do not pay for it.
+
+    With one of ONNX Runtime's own example models. What is wrong with the providers, the candidates' own errors say.
+    """
+    with suppress(Exception):
+        from onnxruntime.datasets import get_example
+
+        session = open_session(Path(get_example("mul_1.onnx")), providers).session
+        session.run(None, {value.name: np.ones(value.shape, np.float32) for value in session.get_inputs()})
 
 
 def _inputs(request: BenchmarkRequest) -> Arrays:
@@ -92,7 +118,7 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
 def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _Loaded:
     step(f"loading {candidate.name}")
     check_digest(Path(candidate.path), candidate.sha256)
-    before, started = resident_bytes(), time.perf_counter()
+    peak, started = Peak(), time.perf_counter()
     try:
         opened = [
             open_session(Path(candidate.path), request.providers, candidate.graph_level)
@@ -113,7 +139,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
             session.run(None, rows)
     except Exception as error:
         raise _failed(candidate, f"run with {largest} rows", error) from error
-    loaded.memory_bytes = max(0, resident_bytes() - before)
+    loaded.memory_bytes = peak.added()
     return loaded
 
 
@@ -135,21 +161,25 @@ def _rows(inputs: Arrays, batch: int, loaded: _Loaded) -> Arrays:
     }
 
 
-def _point(loaded: list[_Loaded], rows: Arrays, batch: int, concurrency: int, seconds: float) -> list[Point]:
+def _point(
+    loaded: list[_Loaded], rows: Arrays, batch: int, concurrency: int, request: BenchmarkRequest
+) -> Iterator[tuple[Point, report.Spread]]:
     step(f"measuring batch size {batch}, concurrency {concurrency}")
-    samples = [_Samples() for _ in loaded]
     for item in loaded:
-        _slice(item, rows, concurrency, min(_WARM_UP_SECONDS, seconds), _Samples())
-    for turn in range(SLICES):
+        _window(item, rows, min(concurrency, len(item.sessions)), min(_WARM_UP_SECONDS, request.seconds))
+    taken: list[list[Window]] = [[] for _ in loaded]
+    for turn in range(request.windows):
         # Every other turn backwards: who goes first finds the machine as the one before left it.
         for index in range(len(loaded)) if turn % 2 == 0 else reversed(range(len(loaded))):
-            _slice(loaded[index], rows, concurrency, seconds / SLICES, samples[index])
-    return [
-        _summary(item.candidate.name, batch, concurrency, sample) for item, sample in zip(loaded, samples, strict=True)
-    ]
+            taken[index].append(_window(loaded[index], rows, concurrency, request.seconds))
+        if settled(taken, request.stable_percent):
+            break
+    for item, windows, used in zip(loaded, taken, counted(taken, request.stable_percent), strict=True):
+        noisy = not stable(windows, request.stable_percent)
+        yield _summary(item.candidate.name, batch, concurrency, used, noisy=noisy, windows=len(windows))
 
 
-def _slice(loaded: _Loaded, rows: Arrays, callers: int, seconds: float, into: _Samples) -> None:
+def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Window:
     """`callers` callers for a while, each sending its next request when it has its answer.
 
     One thread per instance takes requests in the order in which they came, as the server does. A caller needs no thread:
@@ -184,16 +214,42 @@ def _slice(loaded: _Loaded, rows: Arrays, callers: int, seconds: float, into: _S
         thread.join()
     if failures:
         raise _failed(loaded.candidate, f"run with {callers} callers", failures[0]) from failures[0]
-    into.busy += time.perf_counter() - started
-    into.answers += len(latencies)
-    into.latencies += latencies[ramp:]
+    return Window(time.perf_counter() - started, len(latencies), sorted(latencies[ramp:]))
 
 
-def _summary(name: str, batch: int, concurrency: int, samples: _Samples) -> Point:
-    ordered = sorted(samples.latencies)
-    p50, p95, p99 = (significant(percentile(ordered, percent) * 1000) for percent in (50, 95, 99))
-    throughput = significant(batch * samples.answers / samples.busy)
-    return Point(name, batch, concurrency, p50, p95, p99, throughput, len(ordered))
+def _summary(
+    name: str, batch: int, concurrency: int, used: Sequence[Window], *, noisy: bool, windows: int
+) -> tuple[Point, report.Spread]:
+    ordered = sorted(latency for window in used for latency in window.latencies)
+    milliseconds = {rank: significant(percentile(ordered, rank) * 1000) for rank in report.PERCENTS}
+    rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
+    point = Point(
+        name,
+        batch,
+        concurrency,
+        milliseconds[50],
+        milliseconds[95],
+        milliseconds[99],
+        significant(batch * rate),
+        len(ordered),
+        milliseconds[90],
+        noisy,
+    )
+    return point, report.Spread(name, batch, concurrency, windows, tuple(milliseconds.values()))
+
+
+def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operator, ...]:
+    """For the report alone: what goes wrong here spoils no measurement."""
+    name = item.candidate.name
+    if item.load_seconds > _SLOW_TO_LOAD:
+        log(f"no profile of {name}: it takes {item.load_seconds:.0f} s to load")
+        return ()
+    step(f"profiling {name}")
+    try:
+        return profile(item.candidate, providers, rows, sum(item.use.nodes.values()))
+    except Exception as error:
+        log(f"no profile of {name}: {clip(words(error), 200)}")
+        return ()
 
 
 def _failed(candidate: Candidate, what: str, error: Exception) -> StageError:

@@ -23,6 +23,7 @@ from onnxmodel_runtime.contract import (
 )
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.progress import log
+from onnxmodel_runtime.stats import significant
 
 INTERNAL = 1  # not in the contract on purpose: a defect of ours is what the contract calls unexpected
 
@@ -54,7 +55,7 @@ def write_termination_message(outcome: Outcome) -> Outcome:
 
 def write_report(outcome: Outcome, path: Path) -> None:
     """The whole outcome, beside the artifact. A volume that is mounted read-only gets none."""
-    _write(path, dumps(outcome))
+    write_beside(path, dumps(outcome))
 
 
 def validation_report(directory: Path) -> Path:
@@ -64,7 +65,7 @@ def validation_report(directory: Path) -> Path:
 
 def accept(directory: Path) -> None:
     """Mark the model in `directory` as found good, by whichever rules: from now on it may be in use."""
-    _write(_marker(directory), "")
+    write_beside(_marker(directory), "")
 
 
 def accepted(directory: Path) -> bool:
@@ -76,9 +77,11 @@ def _marker(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.accepted")
 
 
-def _write(path: Path, text: str) -> None:
+def write_beside(path: Path, text: str) -> None:
+    """A file that appears whole, or a line in the log: no stage fails for want of a report."""
     partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text)
         partial.replace(path)
     except OSError as error:
@@ -125,6 +128,8 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
             for limit in (200, 100, 40):
                 yield replace(outcome, result=_shorter_variants(result, limit))
         case BenchmarkResult() as result:
+            result = _coarser(result)
+            yield replace(outcome, result=result)
             for limit in (60, 20):
                 yield replace(outcome, result=_shorter_environment(result, limit))
 
@@ -181,6 +186,26 @@ def _shorter_variants(result: OptimizeResult, limit: int) -> OptimizeResult:
             )
             for variant in result.variants
         ),
+    )
+
+
+def _coarser(result: BenchmarkResult) -> BenchmarkResult:
+    """Three digits of what decides; benchmark.json has the fourth, and what nobody decides by."""
+    return replace(
+        result,
+        points=tuple(
+            replace(
+                point,
+                p50=significant(point.p50, 3),
+                p90=0.0,
+                p95=significant(point.p95, 3),
+                p99=significant(point.p99, 3),
+                throughput=significant(point.throughput, 3),
+                samples=int(significant(point.samples, 2)),
+            )
+            for point in result.points
+        ),
+        uses={name: replace(use, nodes={}) for name, use in result.uses.items()},
     )
 
 

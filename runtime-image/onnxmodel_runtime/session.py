@@ -45,10 +45,12 @@ def open_session(
     *,
     save_to: Path | None = None,
     external_data: bool = False,
+    profile_to: Path | None = None,
 ) -> Loaded:
     """Load a model. Raises StageError when the providers are not there; ONNX Runtime's own exceptions otherwise.
 
     save_to: also write the optimized graph there; external_data: with its weights in a file beside it.
+    profile_to: write a profile of every run to a file whose path begins so; session.end_profiling() returns its path.
     """
     names = _available(providers)
     wanted: list[Any] = [(PROVIDERS[name], providers.options.get(name, {})) for name in names]
@@ -59,6 +61,8 @@ def open_session(
         entries = {"file_name": f"{save_to.name}.data", "min_size_in_bytes": "1024"}
         for key, value in entries.items():
             options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
+    if profile_to is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile_to)
     if "CPU" not in names:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
@@ -104,7 +108,7 @@ def _use(session: ort.InferenceSession, providers: Providers, names: list[str]) 
     present = [name for name in names if PROVIDERS[name] in loaded]
     # A provider whose libraries do not load is dropped with a line in the log and nothing else.
     if not present or (providers.fallback == "Forbid" and present[0] != providers.names[0]):
-        kept = ", ".join(_NAMES.get(name, name) for name in session.get_providers())
+        kept = ", ".join(provider_name(name) for name in session.get_providers())
         raise _unavailable(providers, f"ONNX Runtime dropped it when it loaded the model and kept {kept}")
     nodes = count_nodes(session)
     total = sum(nodes.values())
@@ -124,8 +128,13 @@ def count_nodes(session: ort.InferenceSession) -> dict[str, int]:
     """Nodes per provider, as ONNX Runtime assigned them."""
     counts: Counter[str] = Counter()
     for subgraph in session.get_provider_graph_assignment_info():
-        counts[_NAMES.get(subgraph.ep_name, subgraph.ep_name)] += len(subgraph.get_nodes())
+        counts[provider_name(subgraph.ep_name)] += len(subgraph.get_nodes())
     return dict(sorted(counts.items()))
+
+
+def provider_name(runtime: str) -> str:
+    """A provider as this project calls it: "CPU" for ONNX Runtime's CPUExecutionProvider."""
+    return _NAMES.get(runtime, runtime)
 
 
 def _unavailable(providers: Providers, what: str) -> StageError:

@@ -108,22 +108,13 @@ def _optimize(result: OptimizeResult) -> str:
 
 
 def _benchmark(result: BenchmarkResult) -> str:
-    rows: list[Sequence[object]] = [("VARIANT", "BATCH", "CALLERS", "P50 MS", "P95 MS", "P99 MS", "ROWS/S", "SAMPLES")]
-    rows += [
-        (
-            p.variant,
-            p.batch_size,
-            p.concurrency,
-            f"{p.p50:g}",
-            f"{p.p95:g}",
-            f"{p.p99:g}",
-            f"{p.throughput:g}",
-            p.samples,
-        )
-        for p in result.points
-    ]
+    head = ("VARIANT", "BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", "ROWS/S", "SAMPLES", "STABLE")
+    rows: list[Sequence[object]] = [head]
+    for p in result.points:
+        numbers = [f"{value:g}" for value in (p.p50, p.p90, p.p95, p.p99, p.throughput)]
+        rows.append((p.variant, p.batch_size, p.concurrency, *numbers, p.samples, "noisy" if p.noisy else "yes"))
     loads = [
-        f"{name}: loaded in {seconds:g} s, {size(result.memory_bytes.get(name, 0))} resident"
+        f"{name}: loaded in {seconds:g} s, {size(result.memory_bytes.get(name, 0))} more resident memory"
         for name, seconds in result.load_seconds.items()
     ]
     machine = result.environment

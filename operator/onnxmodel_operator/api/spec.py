@@ -311,6 +311,8 @@ class OnnxModelSpec(_Model):
         out = [("spec.source.uri", self.source.uri)]
         out += [("spec.source.signature.uri", signature.uri)] if signature else []
         out += [("spec.validation.golden.uri", golden.uri)] if golden else []
+        calibration = self.optimization.calibration.uri
+        out += [("spec.optimization.calibration.uri", calibration)] if calibration else []
         return out
 
     @model_validator(mode="after")

@@ -84,7 +84,7 @@ class Measured(_Model):
     """
 
     p50_milliseconds: Number
-    p90_milliseconds: Number
+    p90_milliseconds: Number | None = None
     p95_milliseconds: Number
     p99_milliseconds: Number
     throughput_per_second: Number

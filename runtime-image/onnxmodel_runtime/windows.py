@@ -1,0 +1,55 @@
+"""When a measurement may end: the stop rule, as functions of what was measured so far.
+
+As in Triton's Model Navigator and perf_analyzer, a candidate is stable when its last three windows agree. Candidates are
+compared with each other, so they go on together until all are, and the same turns count for all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from onnxmodel_runtime.stats import percentile
+
+STABLE = 3  # windows that must agree
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one candidate did in one turn. answers: all of them, also those that are not in `latencies` (seconds, ascending)."""
+
+    seconds: float
+    answers: int
+    latencies: Sequence[float]
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return self.answers / self.seconds
+
+    @cached_property
+    def p50(self) -> float:
+        """In seconds."""
+        return percentile(self.latencies, 50)
+
+
+def stable(taken: Sequence[Window], percent: float) -> bool:
+    """Whether rate and p50 of the last three windows are within `percent` of their mean."""
+    last = taken[-STABLE:]
+    return len(last) == STABLE and all(
+        _agree(values, percent) for values in ([window.rate for window in last], [window.p50 for window in last])
+    )
+
+
+def settled(taken: Sequence[Sequence[Window]], percent: float) -> bool:
+    """Whether all candidates are stable, in the same turns."""
+    return all(stable(windows, percent) for windows in taken)
+
+
+def counted(taken: Sequence[Sequence[Window]], percent: float) -> list[Sequence[Window]]:
+    """What each candidate's numbers are made of: the last three turns; all of them where no three are better than others."""
+    return [windows[-STABLE:] if settled(taken, percent) else windows for windows in taken]
+
+
+def _agree(values: Sequence[float], percent: float) -> bool:
+    mean = sum(values) / len(values)
+    return all(abs(value - mean) <= mean * percent / 100 for value in values)
