@@ -10,10 +10,10 @@ READY  := $(VENV)/.installed
 LOCAL  := $(PYTHON) -m tests.cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload unit integration e2e test lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with what development and tests need
 
@@ -54,6 +54,19 @@ demo: ready ## from nothing to an answered inference, in the local Kubernetes
 
 upload: setup ## put a model of yours into the demo's S3 store: make upload FILE=model.onnx KEY=mine/model.onnx
 	@$(BIN)/python -m examples.magika.demo $(FILE) $(KEY)
+
+toy digits: ## export the model of examples/toy (PyTorch) or examples/digits (scikit-learn) again
+	@$(LOCAL) files examples/$@
+
+# --no-deps: Olive asks for torch and does nothing with it here (docs/optimizer-numbers.md).
+build/olive: benchmarks/optimize/olive.txt
+	@$(PYTHON) -m venv --clear $@
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps olive-ai==0.13.0
+	@touch $@
+
+bench-optimize: setup build/olive ## our variants next to plain ONNX Runtime and Olive, into docs/optimizer-numbers.md
+	@$(BIN)/python -m benchmarks.optimize --write docs/optimizer-numbers.md
 
 unit: setup ## tests without any cluster
 	@$(BIN)/python -m pytest tests/unit

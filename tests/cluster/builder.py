@@ -27,12 +27,17 @@ def build(name: str, dockerfile: Path, context: Path, arguments: Mapping[str, st
         run("docker", "build", *_words(arguments), "--tag", name, "--file", dockerfile, context)
         run("docker", "save", "--output", archive, name)
         return
-    packages.ensure(packages.IMAGES)
-    words = _words({"BASE_IMAGE": baseimage.base_image(), **arguments})
-    # --layers: the layer with the dependencies is built again only when the lock changed.
-    run("buildah", "build", "--layers", "--network=host", "--pull-never", "--format=docker", *words, "--tag", name,
-        "--file", dockerfile, context, env=baseimage.BUILDAH)  # fmt: skip
+    _buildah(*_words(arguments), "--tag", name, "--file", dockerfile, context)
     run("buildah", "push", "--quiet", name, f"docker-archive:{archive}:{name}", env=baseimage.BUILDAH)
+
+
+def files(context: Path, folder: Path) -> None:
+    """Build the Dockerfile in `context` and write the files of its last stage to `folder`."""
+    to = f"type=local,dest={folder}"
+    if docker_answers():
+        run("docker", "build", "--output", to, context)
+    else:
+        _buildah("--output", to, context)
 
 
 def save(name: str, archive: Path) -> None:
@@ -41,6 +46,13 @@ def save(name: str, archive: Path) -> None:
         run("docker", "save", "--output", archive, name)
     else:
         run("buildah", "push", "--quiet", name, f"docker-archive:{archive}:{name}", env=baseimage.BUILDAH)
+
+
+def _buildah(*words: str | Path) -> None:
+    packages.ensure(packages.IMAGES)
+    # --layers: the layer with the dependencies is built again only when the lock changed.
+    run("buildah", "build", "--layers", "--network=host", "--pull-never", "--format=docker",
+        *_words({"BASE_IMAGE": baseimage.base_image()}), *words, env=baseimage.BUILDAH)  # fmt: skip
 
 
 def _words(arguments: Mapping[str, str]) -> list[str]:

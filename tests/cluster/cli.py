@@ -14,6 +14,7 @@ from .choice import build_images, chosen, load_images
 from .images import images
 from .packages import MissingPackagesError
 from .shell import CommandError
+from .steps import step
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--print", action="store_true", dest="only_print", help="print the names and build nothing")
     sub = command("tools", _tools, "build kubectl, helm and versitygw, and print where they are")
     sub.add_argument("--path", action="store_true", help="print their folders as a PATH")
+    sub = command("files", _files, "build the Dockerfile in a folder, and write the files of its last stage there")
+    sub.add_argument("folder", type=Path)
     command("check", lambda _: check.check(chosen()), "prove the cluster: pods, Services, names, volumes, limits")
     command("kubectl", lambda _: _kubectl([]), "run kubectl against the cluster")
     return parser
@@ -109,6 +112,11 @@ def _tools(parsed: argparse.Namespace) -> None:
     golang.build(*golang.TOOLS)
     paths = [golang.program(name) for name in golang.TOOLS]
     print(os.pathsep.join(str(path.parent) for path in paths) if parsed.path else "\n".join(map(str, paths)))
+
+
+def _files(parsed: argparse.Namespace) -> None:
+    with step(f"{parsed.folder}: building", "minutes, when its base is new"):
+        builder.files(parsed.folder, parsed.folder)
 
 
 def _kubectl(words: list[str]) -> None:

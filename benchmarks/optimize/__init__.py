@@ -1,0 +1,1 @@
+"""The optimizer on real models: our variants and choice next to plain ONNX Runtime and Olive, in the same run."""
