@@ -16,7 +16,7 @@ def main() -> int:
     """Print the tables. Exit code 1 when our choice is slower than the best of the others by more than the bar."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.optimize", description=__doc__)
     parser.add_argument("--models", nargs="+", choices=NAMES, default=DEFAULT, metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--seconds", type=float, default=0.2, help="of a window; a figure needs three that agree (0.2)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="of a window; a figure needs three that agree (0.1)")
     parser.add_argument("--olive", type=Path, default=OLIVE, metavar="PYTHON", help="of the environment that has Olive")
     parser.add_argument("--no-olive", action="store_true", help="compare with plain ONNX Runtime alone")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep models, variants and Olive's logs here")

@@ -3,9 +3,10 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from benchmarks.optimize.cases import NAMES
+from benchmarks.optimize.cases import HUGE
 from benchmarks.optimize.measure import BAR_PERCENT, BATCHES, Measured, Row, Verdict
 from benchmarks.optimize.rivals import PLAIN
+from benchmarks.optimize.weights import OPSET
 
 COMMAND = "make bench-optimize"
 _WIDTH = 120
@@ -14,19 +15,19 @@ _HEAD = f"""# The optimizer in numbers
 Real models, each with our variants, with plain ONNX Runtime (`{PLAIN}`: the original, `ORT_ENABLE_ALL` when it is
 loaded) and with what [Olive](https://github.com/microsoft/Olive) makes of it. One process measures all of them in
 turns, in short slices, with the code that runs in the benchmark Job, so that noise hits all alike; each is compared
-with the original without any optimization, with the default tolerance. One thread, batch sizes {BATCHES[0]} and
-{BATCHES[1]} where the model has a dynamic batch axis. This page is made by
+with the original without any optimization, with the default tolerance. One thread, batch sizes {BATCHES[0]} and {BATCHES[1]}
+where the model has a dynamic batch axis. This page is made by
 
 ```sh
 {COMMAND}
 ```
 
-or, for some of the models, `.venv/bin/python -m benchmarks.optimize --models toy light_resnet50`. The models are
-{", ".join(f"`{name}`" for name in NAMES)}; those of hundreds of megabytes (alexnet, vgg19, zfnet512) only when named.
+or, for some of the models, `.venv/bin/python -m benchmarks.optimize --models toy light_resnet50`. Those of hundreds of
+megabytes ({", ".join(HUGE)}) run when they are named.
 
-`light_*`: the graphs of real models in the onnx package, which fills each weight with one number. Here weights are
-random ones of a fixed seed, so that sizes and speeds are the real model's and parity means something. Calibration
-rows: the golden data's inputs (toy, digits); else made ones.
+`light_*`: the graphs of real models in the onnx package, which fills each weight with one number. Here they are raised
+to opset {OPSET} and have random weights of a fixed seed, so that sizes and speeds are the real model's and parity means
+something. Calibration rows: the golden data's inputs (toy, digits); else made ones.
 
 Olive imports torch and calls nothing of it for passes over ONNX models: a stand-in answers those imports
 ([olive_worker.py](../benchmarks/optimize/olive_worker.py)), so that its environment needs no torch.
@@ -37,7 +38,11 @@ def page(runs: Sequence[Measured]) -> str:
     """The whole page as Markdown."""
     machine = runs[0].result.environment
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    lines = [_HEAD, *_wrap(f"Measured on {machine.processor}, {machine.cores:g} cores; {versions}."), ""]
+    points = [point for run in runs for row in run.rows for point in row.points]
+    noisy = sum(point.noisy for point in points)
+    where = f"Measured on {machine.processor}, {machine.cores:g} cores; {versions}. "
+    where += f"{noisy} of {len(points)} figures did not become stable in their time: that much else ran on the machine."
+    lines = [_HEAD, *_wrap(where), ""]
     lines += ["## Our choice against the best of the others", ""]
     lines += _wrap(
         "Rivals that do not answer as the original does are not the best of anything. Time by theirs: below 1 we are faster; "

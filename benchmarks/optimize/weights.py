@@ -8,9 +8,15 @@ import zlib
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, version_converter
 
+from onnxmodel_runtime.inputs import generate, signature
+
+OPSET, IR = 17, 8  # they are of opset 9, from 2018; the operator asks for 13
+_DEVIATION = 3.0  # of the scores before the softmax
 _ADDED_GAIN = 0.2  # of a branch that is added to what it branched from: otherwise each addition doubles the variance
 
 
@@ -31,7 +37,30 @@ def with_weights(model: Any) -> Any:
     inputs = [value for value in graph.input if value.name not in weights and value.name in used]
     tensors = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     whole = helper.make_graph(nodes, graph.name, inputs, graph.output, tensors)
-    return helper.make_model(whole, opset_imports=model.opset_import, ir_version=max(model.ir_version, 4))
+    old = helper.make_model(whole, opset_imports=model.opset_import, ir_version=IR)
+    return _spread(version_converter.convert_version(old, OPSET))
+
+
+def _spread(model: Any) -> Any:
+    """Scale the last weights so that class scores differ as in a trained model; from equal ones any precision is exact."""
+    nodes = model.graph.node
+    softmax = next((node for node in nodes if node.op_type == "Softmax"), None)
+    logits = softmax.input[0] if softmax is not None else model.graph.output[0].name
+    last = [node for node in nodes if node.op_type in ("Conv", "Gemm")][-1]
+    seen = onnx.ModelProto.FromString(model.SerializeToString())
+    if softmax is not None:
+        seen.graph.output.append(helper.make_empty_tensor_value_info(logits))
+    session = ort.InferenceSession(seen.SerializeToString(), providers=["CPUExecutionProvider"])
+    (values,) = session.run([logits], generate(signature(model), 1))
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    before = {name: node.input[0] for node in nodes if node.input for name in node.output}
+    name = last.input[1]
+    while name not in tensors:  # through what reshapes it
+        name = before[name]
+    tensor = tensors[name]
+    scaled = numpy_helper.to_array(tensor) * np.float32(_DEVIATION / values.std())
+    tensor.CopyFrom(numpy_helper.from_array(scaled, name))
+    return model
 
 
 def _random(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
