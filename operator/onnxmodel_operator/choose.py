@@ -80,6 +80,7 @@ class Choice:
     sentence: str
     framework: str | None = None
     framework_speedup: float | None = None
+    against: Serving | None = None
 
 
 def choose(
@@ -89,7 +90,10 @@ def choose(
 
     serving: None when nothing serves, or nothing that can be compared with.
     """
-    numbers = {v.name: _numbers(measured.points, v.name) for v in optimized.variants if _candidate(v)}
+    there = {point.variant for point in measured.points}
+    numbers = {
+        v.name: _numbers(measured.points, v.name) for v in optimized.variants if _candidate(v) and v.name in there
+    }
     comparable = serving if serving and serving.where == where(measured) else None
     missed = {name: (*_missed(spec, value), *_regressed(spec, value, comparable)) for name, value in numbers.items()}
     pool = [name for name in numbers if not missed[name]] or list(numbers)
@@ -111,21 +115,23 @@ def choose(
     speedup = _score(spec, baseline) / _score(spec, numbers[winner])
     chosen = next(v for v in verdicts if v.selected)
     sentence = f"{winner} serves: {chosen.reason}"
+    if serving and not comparable and spec.constraints.max_regression_percent is not None:
+        sentence += f"; not compared with revision {serving.revision}, which was measured elsewhere ({serving.where})"
     if any(numbers[name].noisy for name in numbers):
         sentence += "; the figures are noisy, something else ran on the node"
     framework = spec.baseline.framework if spec.baseline else None
-    return Choice(chosen, baseline, verdicts, speedup, sentence, framework, _framework_speedup(spec, measured, winner))
+    return Choice(
+        chosen, baseline, verdicts, speedup, sentence, framework, _framework_speedup(spec, measured, winner), serving
+    )
 
 
 def _framework_speedup(spec: Benchmark, measured: BenchmarkResult, winner: str) -> float | None:
     """Against what was measured elsewhere, at its batch size and one caller; None where the grid does not have that."""
     if spec.baseline is None:
         return None
-    same = [p for p in measured.points if p.variant == winner and p.batch_size == spec.baseline.batch_size]
-    if not same:
-        return None
-    mine = min(same, key=lambda point: point.concurrency).p50
-    return round(spec.baseline.p50_milliseconds / mine, 3) if mine else None
+    at = (winner, spec.baseline.batch_size, 1)
+    same = [p.p50 for p in measured.points if (p.variant, p.batch_size, p.concurrency) == at]
+    return round(spec.baseline.p50_milliseconds / same[0], 3) if same else None
 
 
 def _candidate(variant: Variant) -> bool:
@@ -196,6 +202,8 @@ def _reason(
     if variant.name not in numbers:
         parity = variant.parity
         assert parity is not None
+        if parity.passed:
+            return "it could not be loaded or run in the benchmark: the Job's log says why"
         if parity.note:
             return f"not exact enough: {parity.note}"
         return (

@@ -371,7 +371,7 @@ def _optimize(draft: _Draft) -> Progress | None:
         model=f"{source}/{contract.MODEL_FILE}",
         sha256=validated.model.sha256,
         directory="",
-        variants=tuple(spec.optimization.variants),
+        variants=tuple(dict.fromkeys(spec.optimization.variants)),
         graph_level=spec.optimization.graph_level,
         # 1, an odd size and the largest that was asked for: some defects show at certain sizes only.
         batch_sizes=tuple(sorted({1, 3, max(spec.benchmark.batch_sizes)})),
@@ -381,7 +381,7 @@ def _optimize(draft: _Draft) -> Progress | None:
         calibration=Calibration(calibration.method, calibration.percentile, calibration.samples, bool(calibration.uri))
         if "int8-static" in spec.optimization.variants
         else Calibration(),
-        golden=spec.validation.golden is not None,
+        golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
     )
     largest = spec.serving.batching.max_batch_size
@@ -436,12 +436,25 @@ def _choose(draft: _Draft) -> Progress | None:
 
 
 def _serving(draft: _Draft) -> choose.Serving | None:
-    """What the active revision was measured at, as status remembers it."""
-    active = draft.model.status.get("active", {})
+    """What the active revision was measured at, as status remembers it.
+
+    Of results that were decided on before: what they were compared with then, or the choice would change by being made.
+    """
+    status, digest = draft.model.status, names.short(draft.steps[-1].digest)
+    for record in (status.get("target", {}), status.get("active", {})):
+        if record.get("benchmark") == digest:
+            return _recorded(record.get("against"))
+    active = status.get("active", {})
     if active.get("revision") not in draft.seen.revisions or "measured" not in active:
         return None
-    numbers = {choose.FIELDS[key]: value for key, value in active["measured"].items() if key in choose.FIELDS}
-    return choose.Serving(active["revision"], choose.Numbers(**numbers), active["measuredOn"])
+    return _recorded(active)
+
+
+def _recorded(record: Mapping[str, Any] | None) -> choose.Serving | None:
+    if not record or "measured" not in record:
+        return None
+    numbers = {choose.FIELDS[key]: value for key, value in record["measured"].items() if key in choose.FIELDS}
+    return choose.Serving(record["revision"], choose.Numbers(**numbers), record["measuredOn"])
 
 
 def _deploy(draft: _Draft) -> Progress | None:
@@ -457,7 +470,10 @@ def _deploy(draft: _Draft) -> Progress | None:
         providers=draft.providers,
         tolerance=_tolerance(model),
         max_batch_size=spec.batching.max_batch_size,
-        max_queue_delay_microseconds=spec.batching.max_queue_delay_microseconds,
+        # Its ranges are of the whole batch: what one caller sends would change another caller's answer.
+        max_queue_delay_microseconds=0
+        if variant.name == "int8-dynamic"
+        else spec.batching.max_queue_delay_microseconds,
         instances=spec.instances,
     )
     digest = names.digest(

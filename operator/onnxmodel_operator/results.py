@@ -90,8 +90,11 @@ def _measured(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
     }
     # Not the whole grid: a model without a batch axis runs at its own size alone.
     for name, points in measured.items():
-        if not points or points != measured[_ORIGINAL]:
+        # A variant that could not be measured is none; the original is what the others are measured against.
+        if points != measured[_ORIGINAL] and (points or name == _ORIGINAL):
             return f"{name} was not measured where the original was"
+    if not measured.get(_ORIGINAL):
+        return "the original was not measured"
     numbers = [value for p in result.points for value in (p.p50, p.p95, p.p99, p.throughput)]
     # A grid that is too large for a termination message comes without p90.
     sound = all(0 < number < math.inf for number in numbers) and all(0 <= p.p90 < math.inf for p in result.points)

@@ -11,6 +11,7 @@ from typing import Any
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import Resource
 from onnxmodel_operator.api.status import (
+    AgainstStatus,
     BenchmarkStatus,
     Condition,
     FailureStatus,
@@ -330,15 +331,21 @@ def _active(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus
 def _revision(plan: Plan, old: Mapping[str, Any] | None, now: datetime) -> RevisionStatus | None:
     if plan.revision is None or plan.choice is None:
         return None
-    if old and old["revision"] == plan.revision.short:
+    step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
+    same = old is not None and old["revision"] == plan.revision.short
+    if old is not None and same and old.get("benchmark") == names.short(step.digest):
         return RevisionStatus.model_validate(old)
-    variant = plan.choice.winner.variant
+    variant, against = plan.choice.winner.variant, plan.choice.against
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     return RevisionStatus(
         revision=plan.revision.short,
         variant=variant.name,
         sha256=variant.sha256,
-        time=_time(now),
+        time=old["time"] if old is not None and same else _time(now),
+        benchmark=names.short(step.digest),
+        against=AgainstStatus(revision=against.revision, measured=_measured(against.numbers), measured_on=against.where)
+        if against
+        else None,
         measured=_measured(plan.choice.winner.numbers) if plan.choice.winner.numbers else None,
         measured_on=where(result) if result else None,
         missed="; ".join(plan.choice.winner.missed)[:2048] or None,

@@ -19,7 +19,7 @@ import numpy as np
 from onnxmodel_runtime import probefile, report
 from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, Providers, ProviderUse
 from onnxmodel_runtime.digests import check_digest
-from onnxmodel_runtime.errors import StageError, clip, runtime_message, words
+from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, words
 from onnxmodel_runtime.inputs import Arrays, generate, signature
 from onnxmodel_runtime.machine import Peak, environment
 from onnxmodel_runtime.profiler import Operator, profile
@@ -62,7 +62,14 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         )
     inputs = _inputs(request)
     _start(request.providers)
-    loaded = [_load(candidate, request, inputs) for candidate in request.candidates]
+    loaded = [_load(request.candidates[0], request, inputs)]
+    for candidate in request.candidates[1:]:
+        try:
+            loaded.append(_load(candidate, request, inputs))
+        except Exception as error:  # the first, which is the original, serves in the worst case
+            if not isinstance(error, StageError) and not ran_out_of_memory(error):
+                raise
+            log(f"{candidate.name} is left out: {error}")
     batch_sizes = request.batch_sizes if loaded[0].batch < 0 else (loaded[0].batch,)
     measured = [
         numbers

@@ -38,7 +38,7 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
     problems = [problem for name, entry in sorted(files.items()) if (problem := _check(directory, name, entry))]
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
-        beside = any(fnmatch(name, pattern) for pattern in _BESIDE)
+        beside = "/" not in name and any(fnmatch(name, pattern) for pattern in _BESIDE)
         if name not in files and not beside and (path.is_symlink() or not path.is_dir()):
             problems.append(Problem(name, "unknown", f"{name} is not in the manifest"))
     return len(files), problems + _check_benchmark(directory)

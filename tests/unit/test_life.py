@@ -1,5 +1,7 @@
 """A model's life, on a cluster in memory: what is decided, written and said at each turn."""
 
+import dataclasses
+
 import pytest
 
 from onnxmodel_operator import names
@@ -267,7 +269,8 @@ def test_a_benchmark_without_all_of_its_points_is_no_result():
         cluster.settle()
         cluster.succeed(stage)
     cluster.settle()
-    cluster.succeed("benchmark", benchmarked(fp32=None))
+    whole = benchmarked()
+    cluster.succeed("benchmark", dataclasses.replace(whole, points=whole.points[:-1]))
     cluster.settle()
     assert "fp32 was not measured where the original was" in cluster.condition("Stalled")["message"]
 
@@ -591,6 +594,53 @@ def test_a_regression_takes_no_traffic_and_warn_lets_it():
     assert cluster.routed() != serving
     assert "misses: p50 is 100 percent worse" in cluster.condition("Ready")["message"]
     assert "100 percent worse" in cluster.status()["active"]["missed"]
+
+
+def test_what_was_decided_stays_decided_when_it_serves():
+    """The new revision's own figures are no reason to choose anew from the same results."""
+    cluster = Cluster(body(benchmark={"constraints": {"maxRegressionPercent": 5}}))
+    cluster.live()
+    assert cluster.status()["active"]["variant"] == "fp32"  # 2.0 ms
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.settle()
+    cluster.succeed("optimize")
+    cluster.settle()
+    cluster.succeed("benchmark", benchmarked(2.12, 2.08))
+    cluster.live()
+    assert cluster.status()["active"]["variant"] == "fp32"
+    assert cluster.status()["active"]["against"]["measured"]["p50Milliseconds"] == 2.0
+    assert cluster.settle() == []
+
+
+def test_figures_of_another_grid_are_not_compared_and_that_is_said():
+    limit = {"constraints": {"maxRegressionPercent": 10}}
+    cluster = Cluster(body(benchmark=limit))
+    cluster.live()
+    cluster.edit(benchmark={**limit, "concurrency": [1, 8]})
+    cluster.settle()
+    cluster.succeed("benchmark", benchmarked(8.0, 4.0, grid=((1, 1), (1, 8), (8, 1), (8, 8))))
+    cluster.live()
+    assert "not compared with revision" in cluster.condition("Ready")["message"]
+    assert "concurrency 1,8" in cluster.status()["active"]["measuredOn"]
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.settle()
+    cluster.succeed("optimize")
+    cluster.settle()
+    cluster.succeed("benchmark", benchmarked(80.0, 40.0, grid=((1, 1), (1, 8), (8, 1), (8, 8))))
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
+
+
+def test_a_variant_that_could_not_be_measured_is_none():
+    cluster = Cluster(body())
+    cluster.settle()
+    for stage in ("validate", "optimize"):
+        cluster.succeed(stage)
+        cluster.settle()
+    cluster.succeed("benchmark", benchmarked(4.0, None))
+    cluster.live()
+    assert cluster.status()["active"]["variant"] == "original"
+    assert "could not be loaded" in cluster.status()["variants"][1]["reason"]
 
 
 def test_no_variant_holds_the_constraints():

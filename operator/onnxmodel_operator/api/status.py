@@ -147,10 +147,19 @@ class ServingStatus(_Model):
     selector: Text
 
 
+class AgainstStatus(_Model):
+    """What served when a revision was chosen, and at what it was measured."""
+
+    revision: Short
+    measured: Measured
+    measured_on: Short
+
+
 class RevisionStatus(_Model):
     """A Deployment of one variant with one serving configuration.
 
-    measured: before it took traffic; measured_on: where. missed: which constraints it did not hold then, with gate Warn.
+    measured: before it took traffic; measured_on: where; benchmark: by which run, shortened; against: what it was compared
+    with. missed: which constraints it did not hold then, with gate Warn.
     """
 
     revision: Short
@@ -159,6 +168,8 @@ class RevisionStatus(_Model):
     time: Time
     measured: Measured | None = None
     measured_on: Short | None = None
+    benchmark: Short | None = None
+    against: AgainstStatus | None = None
     missed: Text | None = None
 
 

@@ -14,6 +14,7 @@ from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.variants import VARIANT, VariantRequest, unsupported
 
+_SECONDS = 900.0  # a tool can loop without end; a variant that takes longer is none
 _FOR_THE_STAGE = ("StorageFull", "StorageForbidden", "Interrupted")
 
 
@@ -28,7 +29,11 @@ def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) 
     step(f"making {name}")
     while True:
         ended = isolate.launch(
-            VARIANT, dumps(VariantRequest(name, str(work), request, dead)), PYTHONHASHSEED="0", TMPDIR=str(work)
+            VARIANT,
+            dumps(VariantRequest(name, str(work), request, dead)),
+            _SECONDS,
+            PYTHONHASHSEED="0",
+            TMPDIR=str(work),
         )
         report = ended.report
         if report is not None and "result" in report:
