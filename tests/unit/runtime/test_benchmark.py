@@ -85,6 +85,14 @@ def test_the_artifact_is_the_one_that_was_proven(tmp_path: Path) -> None:
         benchmark(BenchmarkRequest((proven,), ""))
 
 
+def test_one_bad_variant_does_not_cost_the_original(tmp_path: Path) -> None:
+    bad = candidate("fp32", models.custom_operator(), tmp_path)
+    damaged = Candidate("fused", bad.path, "0" * 64)
+    original = candidate("original", models.mlp(), tmp_path)
+    result = benchmark(BenchmarkRequest((original, bad, damaged), "", batch_sizes=(1,), concurrency=(1,), seconds=0.02))
+    assert {point.variant for point in result.points} == {"original"}
+
+
 def test_a_candidate_that_fails_is_named(tmp_path: Path) -> None:
     request = BenchmarkRequest((candidate("int8", models.hidden_batch(), tmp_path),), "", batch_sizes=(3,))
     with pytest.raises(StageError, match="int8 cannot run with 3 rows"):
