@@ -22,6 +22,7 @@ from onnxmodel_runtime.contract import RESULTS, Finding, Result, dumps, load
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
 
 _PR_SET_DUMPABLE = 4
+_LOADER = 127  # the dynamic loader's own exit: it binds functions as they are first called, and had no memory to do so
 CRASHES = {signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS}
 
 
@@ -101,6 +102,8 @@ def launch(command: str, request: str, seconds: float = 0.0, **environment: str)
 
 def died(code: int, command: str, step: str) -> Exception:
     """What a child that left no report died of. code: as subprocess gives it, negative for a signal."""
+    if code == _LOADER:
+        return out_of_memory(step, f"the {command} process could not load a library any more", memory_limit())
     if code >= 0:
         return InternalError(f"the {command} process ended with exit code {code} and no report, while {step}")
     name = signal.Signals(-code).name

@@ -244,3 +244,9 @@ def test_a_model_that_never_ends_is_refused(tmp_path: Path) -> None:
         isolate.run("validate", ValidateRequest(str(tmp_path), timeout_seconds=3))
     assert (caught.value.failure.reason, caught.value.retry) == ("TimedOut", False)
     assert "running the model" in caught.value.failure.message
+
+
+def test_a_loader_without_memory_is_memory_that_ran_out() -> None:
+    error = isolate.died(127, "validate", "inferring shapes")
+    assert isinstance(error, StageError)
+    assert (error.failure.reason, error.retry) == ("OutOfMemory", False)
