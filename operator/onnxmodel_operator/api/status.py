@@ -120,7 +120,7 @@ class BenchmarkStatus(_Model):
     p99: Short
     throughput: Short
     speedup: Number
-    reason: Text
+    reason: Text | None = None
     framework: Short | None = None
     framework_speedup: Number | None = None
     report: Short | None = None
