@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from benchmarks.optimize.cases import Case, golden_inputs
-from benchmarks.optimize.duel import duel
+from benchmarks.optimize.duel import AGAIN, duel
 from benchmarks.optimize.rivals import rivals
 from onnxmodel_operator.api.spec import Benchmark
 from onnxmodel_operator.choose import Choice, choose
@@ -75,7 +75,7 @@ class Row:
 class Verdict:
     """Our choice against the best rival that answers rightly. ours, theirs: milliseconds of a call with `batch` rows.
 
-    ratio: our time by theirs; below 1 we are faster.
+    noise: how far two sessions of our own choice were apart, as a share.
     """
 
     objective: str
@@ -85,7 +85,12 @@ class Verdict:
     batch: int
     ours: float
     theirs: float
-    ratio: float
+    noise: float
+
+    @property
+    def ratio(self) -> float:
+        """Our time by theirs; below 1 we are faster."""
+        return self.ours / self.theirs
 
     @property
     def held(self) -> bool:
@@ -197,6 +202,7 @@ def _verdict(case: Case, choice: Choice, objective: str, rows: list[Row], files:
     rivals = sorted((row for row in rows if not row.ours and row.fit), key=cost)[:RIVALS]
     batch = min(_inputs(case)) if objective == "Latency" else numbers.batch_size
     inputs = generate(signature(onnx.load_model(case.model, load_external_data=False)), batch)
-    times, ratios = duel({name: files[name] for name in (ours, *(row.name for row in rivals))}, inputs)
-    best = max((row.name for row in rivals), key=ratios.__getitem__)
-    return Verdict(objective, ours, choice.sentence, best, batch, times[ours], times[best], ratios[best])
+    times = duel(ours, {name: files[name] for name in (ours, *(row.name for row in rivals))}, inputs)
+    best = min((row.name for row in rivals), key=times.__getitem__)
+    noise = abs(times[AGAIN] / times[ours] - 1)
+    return Verdict(objective, ours, choice.sentence, best, batch, times[ours], times[best], noise)

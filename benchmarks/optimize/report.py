@@ -47,8 +47,9 @@ def page(runs: Sequence[Measured]) -> str:
     lines += _wrap(
         "Rivals that do not answer as the original does are not the best of anything. Time by theirs: below 1 we are faster; "
         f"up to {1 + BAR_PERCENT / 100:g} is what we allow ourselves. The operator chooses by the benchmark of the tables below; "
-        "then its choice and the three fastest rivals meet again in pairs, one right after the other, and the median of the "
-        "ratios is the verdict: on a shared machine two measurements of the same file can be 10 percent apart."
+        "then its choice and the three fastest rivals meet again in many short turns, and the lower quartiles of their times are "
+        "compared: what else runs can only make a call slower. Our choice is there in two sessions; noise is how far these "
+        "were apart."
     )
     lines += ["", *summary(runs)]
     for run in runs:
@@ -63,16 +64,24 @@ def page(runs: Sequence[Measured]) -> str:
 def summary(runs: Sequence[Measured]) -> list[str]:
     """One line for each model and objective."""
     lines = [
-        "| model | objective | our choice | | best of the others | | time by theirs | |",
-        "|---|---|---|---:|---|---:|---:|---|",
+        "| model | objective | our choice | | best of the others | | time by theirs | noise | |",
+        "|---|---|---|---:|---|---:|---:|---:|---|",
     ]
     for run in runs:
         for v in run.verdicts:
             ours, theirs = (_figure(v, cost) for cost in (v.ours, v.theirs))
             verdict = "held" if v.held else "**missed**"
-            lines.append(
-                f"| {run.case.name} | {v.objective} | {v.choice} | {ours} | {v.rival} | {theirs} | {v.ratio:.3f} | {verdict} |"
-            )
+            cells = [
+                run.case.name,
+                v.objective,
+                v.choice,
+                ours,
+                v.rival,
+                theirs,
+                f"{v.ratio:.3f}",
+                f"{100 * v.noise:.1f} %",
+            ]
+            lines.append("| " + " | ".join([*cells, verdict]) + " |")
     return lines
 
 

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper, version_converter
 from onnxmodel_runtime.inputs import generate, signature
 
 OPSET, IR = 17, 8  # they are of opset 9, from 2018; the operator asks for 13
+_BIAS = 0.05
 _DEVIATION = 3.0  # of the scores before the softmax
 _ADDED_GAIN = 0.2  # of a branch that is added to what it branched from: otherwise each addition doubles the variance
 
@@ -64,15 +65,14 @@ def _spread(model: Any) -> Any:
 
 
 def _random(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """He's deviation for what multiplies; biases are nothing."""
-    if len(shape) < 2:
-        return np.zeros(shape, np.float32)
+    """He's deviation for what multiplies; biases are small, and not zero: a zero may be left out, unlike a trained one."""
+    deviation = (2 / np.prod(shape[1:])) ** 0.5 if len(shape) > 1 else _BIAS
     random = np.random.default_rng(zlib.crc32(name.encode()))
-    return (random.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5).astype(np.float32)
+    return (random.standard_normal(shape) * deviation).astype(np.float32)
 
 
 def _normalization(nodes: list[Any], arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """What normalizes leaves its input as it is: the few trained numbers that the package has fit other weights."""
+    """What normalizes leaves its input almost as it is: the few trained numbers that the package has fit other weights."""
     readers = {name: node for node in nodes for name in node.input}
     numbers: dict[str, float] = {}
     for node in nodes:
@@ -83,4 +83,8 @@ def _normalization(nodes: list[Any], arrays: dict[str, NDArray[Any]]) -> dict[st
         elif node.op_type == "Unsqueeze":  # DenseNet scales after it normalizes, by nodes of its own
             reader = readers.get(node.output[0])
             numbers[node.input[0]] = float(reader is not None and reader.op_type == "Mul")
-    return {name: np.full(arrays[name].shape, number, np.float32) for name, number in numbers.items() if name in arrays}
+    return {
+        name: _random(name, arrays[name].shape[:1]) + np.float32(number)
+        for name, number in numbers.items()
+        if name in arrays
+    }
