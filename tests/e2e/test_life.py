@@ -33,11 +33,12 @@ def test_status_says_what_was_found_measured_and_served(served, kube):
     assert status["observedGeneration"] == served["metadata"]["generation"]
     assert status["model"]["opset"] == 15
     assert status["model"]["inputs"] == [{"name": "bytes", "datatype": "INT32", "shape": [-1, 2048]}]
-    assert {v["name"] for v in status["variants"]} == {"original", "fp32"}
+    assert [v["name"] for v in status["variants"]] == ["original", "fp32", "fused"]
     fp32 = next(v for v in status["variants"] if v["name"] == "fp32")
     assert fp32["parity"]["passed"]
-    assert fp32["parity"]["batchSizes"] == [1, 3, 8]
-    assert all(v["measured"]["p99Milliseconds"] > 0 for v in status["variants"])
+    assert fp32["parity"]["batchSizes"] == [1, 3, 8, 32]
+    assert all(v["measured"]["p99Milliseconds"] > 0 for v in status["variants"] if "sha256" in v)
+    assert all(v["reason"] for v in status["variants"])
     assert status["benchmark"]["winner"]["throughputPerSecond"] > 0
     assert status["benchmark"]["versions"]["onnxruntime"]
     assert status["serving"]["provider"] == "CPU"
