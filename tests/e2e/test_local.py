@@ -41,7 +41,7 @@ def verdict(status):
         "conditions": {item["type"]: item["status"] for item in status.get("conditions", [])},
         "model": {key: value for key, value in status.get("model", {}).items() if key != "uri"},
         "findings": status.get("findings", []),
-        "variants": [(item["name"], item["sha256"], item.get("parity")) for item in status.get("variants", [])],
+        "variants": [(item["name"], item.get("sha256"), item.get("parity")) for item in status.get("variants", [])],
         "failure": [failure.get(key) for key in ("stage", "reason", "message", "field")],
         "hint": failure.get("hint", "").partition(AGAIN)[0],
         "stages": [item["name"] for item in status.get("stages", [])],
