@@ -421,7 +421,8 @@ def _optimize_request(options: argparse.Namespace) -> OptimizeRequest:
         options.batch_sizes,
         Tolerance(options.relative, options.absolute, options.cosine),
         _providers(options),
-        replace(_CALIBRATION, method=options.calibration, data=_beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER)),
+        replace(_CALIBRATION, method=options.calibration),
+        str(model.parent) if _beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER) else "",
         _beside(model, GOLDEN_FILE, GOLDEN_FOLDER),
     )
 

@@ -137,7 +137,8 @@ class FetchRequest:
     .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none; files: pins
     of other files of a folder, by their paths.
     max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
-    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/"; calibration_uri in the same way.
+    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/". kind "calibration": no model, but data that go to
+    CALIBRATION_FILE or CALIBRATION_FOLDER in the same way. home: the URI that the credentials are for; "" for `uri`.
     """
 
     uri: str
@@ -148,7 +149,8 @@ class FetchRequest:
     signature_uri: str = ""
     golden_uri: str = ""
     files: dict[str, str] = field(default_factory=dict)
-    calibration_uri: str = ""
+    kind: str = "model"
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,15 +280,11 @@ class ValidateResult:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile".
-
-    data: whether fetch brought calibration data; else the golden data's inputs are taken. samples: rows, at most.
-    """
+    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile". samples: rows, at most."""
 
     method: str = "MinMax"
     percentile: float = 99.99
     samples: int = 256
-    data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +293,7 @@ class OptimizeRequest:
 
     graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model,
     as they are and cut to these sizes, and not on made inputs. variants: fp32 fused fp16 int8-dynamic int8-static ort.
+    calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
     original model's answers) and `directory`/manifest.json.
     """
@@ -308,6 +307,7 @@ class OptimizeRequest:
     tolerance: Tolerance = Tolerance()
     providers: Providers = Providers()
     calibration: Calibration = Calibration()
+    calibration_data: str = ""
     golden: bool = False
     signer: str = ""
 

@@ -37,7 +37,8 @@ def test_equal_requests_give_equal_bytes(tmp_path: Path) -> None:
             "sha256": digest(path),
             "directory": str(folder / "out"),
             "variants": list(RECIPES),
-            "calibration": {"data": True, "method": "Entropy"},
+            "calibration": {"method": "Entropy"},
+            "calibration_data": str(folder),
             "signer": "release@example.com",
         }
         environment = {**os.environ, "PYTHONHASHSEED": seed}

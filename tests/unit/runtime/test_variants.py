@@ -166,7 +166,9 @@ def test_a_mask_may_be_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["MinMax", "Entropy", "Percentile"])
 def test_static_quantization(tmp_path: Path, method: str) -> None:
     calibrate(tmp_path)
-    found = variant(models.mlp(), tmp_path, "int8-static", calibration=Calibration(method, data=True))
+    found = variant(
+        models.mlp(), tmp_path, "int8-static", calibration=Calibration(method), calibration_data=str(tmp_path)
+    )
     assert found.skipped == ""
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators(found)
     assert found.parity is not None
@@ -175,20 +177,18 @@ def test_static_quantization(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "arrays", "options", "words"),
+    ("name", "arrays", "words"),
     [
-        ("", {}, {}, "give spec.optimization.calibration.uri"),
-        (".calibration.npz", {"x": np.zeros((2, 5), np.int64)}, {"data": True}, "int64, and float32 in the model"),
-        (".calibration.npz", {"z": np.zeros((2, 4), np.float32)}, {"data": True}, "'z'"),
-        (".calibration.npz", {"x": np.zeros((0, 4), np.float32)}, {"data": True}, "have no rows"),
+        ("", {}, "give spec.optimization.calibration.uri"),
+        (".calibration.npz", {"x": np.zeros((2, 5), np.int64)}, "int64, and float32 in the model"),
+        (".calibration.npz", {"z": np.zeros((2, 4), np.float32)}, "'z'"),
+        (".calibration.npz", {"x": np.zeros((0, 4), np.float32)}, "have no rows"),
     ],
 )
-def test_calibration_data_that_are_none(
-    tmp_path: Path, name: str, arrays: dict[str, Any], options: dict[str, Any], words: str
-) -> None:
+def test_calibration_data_that_are_none(tmp_path: Path, name: str, arrays: dict[str, Any], words: str) -> None:
     if name:
         np.savez(tmp_path / name, **arrays)
-    found = variant(models.mlp(), tmp_path, "int8-static", calibration=Calibration(**options))
+    found = variant(models.mlp(), tmp_path, "int8-static", calibration_data=str(tmp_path) if name else "")
     assert words in found.skipped
     assert found.path == ""
 
@@ -203,7 +203,7 @@ def test_no_more_rows_than_asked_for(tmp_path: Path) -> None:
     from onnxmodel_runtime.variants import samples
 
     calibrate(tmp_path, rows=20)
-    asked = request(models.mlp(), tmp_path, calibration=Calibration(samples=11, data=True))
+    asked = request(models.mlp(), tmp_path, calibration=Calibration(samples=11), calibration_data=str(tmp_path))
     assert [len(batch["x"]) for batch in samples.batches(asked, models.mlp())] == [8, 3]
 
 
@@ -238,7 +238,7 @@ def test_weights_that_are_inputs_by_an_old_rule(tmp_path: Path) -> None:
 def test_a_large_model_has_its_weights_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(layout, "EXTERNAL_ABOVE", 1)
     calibrate(tmp_path)
-    found = variant(models.mlp(hidden=600), tmp_path, name, calibration=Calibration(data=True))
+    found = variant(models.mlp(hidden=600), tmp_path, name, calibration_data=str(tmp_path))
     if name == "ort":
         assert "2 GiB" in found.skipped
         return
