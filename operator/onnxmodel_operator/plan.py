@@ -417,7 +417,7 @@ def _benchmark(draft: _Draft) -> Progress | None:
     spec = draft.model.spec.benchmark
     optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
     candidates = tuple(
-        Candidate(v.name, v.path, v.sha256, v.graph_level)
+        Candidate(v.name, v.path, v.sha256, v.graph_level, v.data_sha256)
         for v in optimized.variants
         if v.path and (v.parity is None or v.parity.passed)
     )
@@ -479,6 +479,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         name=model.name,
         model=variant.path,
         sha256=variant.sha256,
+        data_sha256=variant.data_sha256,
         probe=_result(draft, Stage.OPTIMIZE, OptimizeResult).probe,
         graph_level=variant.graph_level,
         providers=draft.providers,

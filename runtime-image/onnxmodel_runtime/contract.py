@@ -329,6 +329,7 @@ class Pass:
 class Variant:
     """A candidate. path: the file, below the artifacts volume. `skipped` says why there is none; then path is "".
 
+    data_sha256: of weights in files beside it (digests.data_digest); "" where there are none.
     graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
     passes: in the order in which they ran, on the original or on what the pass before left. note: what to know of it.
     """
@@ -343,6 +344,7 @@ class Variant:
     skipped: str = ""
     passes: tuple[Pass, ...] = ()
     note: str = ""
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,12 +370,13 @@ class OptimizeResult:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A variant to measure."""
+    """A variant to measure. sha256 and data_sha256: of what was proven."""
 
     name: str
     path: str
     sha256: str
     graph_level: str = "All"
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +452,7 @@ class BenchmarkResult:
 class ServeRequest:
     """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
 
-    The file must have this sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
+    The file must have this sha256, and the weights beside it data_sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
     max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others.
     revision: told to clients as a parameter of the model's configuration.
     """
@@ -469,6 +472,7 @@ class ServeRequest:
     grpc_port: int = 8001
     metrics_port: int = 8002
     revision: str = ""
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

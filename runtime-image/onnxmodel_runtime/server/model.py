@@ -51,7 +51,7 @@ class Model:
 def load(request: ServeRequest) -> Model:
     """Check the file, then open a session for every instance. Raises StageError."""
     path = Path(request.model)
-    check_digest(path, request.sha256)
+    check_digest(path, request.sha256, request.data_sha256)
     opened = []
     for _ in range(max(1, request.instances)):
         try:

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 
 from onnxmodel_runtime import graph, inputs, optimize, variants
 from onnxmodel_runtime.contract import Calibration, OptimizeRequest, Providers, Variant
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.digests import check_digest, digest
+from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import RECIPES, VariantRequest, halves, layout, make, runtime, slim
 from onnxmodel_runtime.variants.task import Task
@@ -246,6 +247,14 @@ def test_a_large_model_has_its_weights_beside_it(tmp_path: Path, monkeypatch: py
     assert found.bytes == Path(found.path).stat().st_size + data.stat().st_size
     assert found.parity is not None
     assert found.parity.cosine > 0.99
+    check_digest(Path(found.path), found.sha256, found.data_sha256)
+    with data.open("r+b") as file:
+        file.write(b"\1")
+    with pytest.raises(StageError, match="with its weights has the sha256"):
+        check_digest(Path(found.path), found.sha256, found.data_sha256)
+    data.unlink()
+    with pytest.raises(StageError, match=r"model\.onnx\.data cannot be read"):
+        check_digest(Path(found.path), found.sha256, found.data_sha256)
 
 
 def test_weights_are_written_into_the_file_as_protobuf_would(tmp_path: Path) -> None:
