@@ -430,7 +430,17 @@ def _benchmark(draft: _Draft) -> Progress | None:
         providers=draft.providers,
         optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
     )
-    return _stage(draft, Stage.BENCHMARK, request, draft.server, "Benchmarking")
+    model = draft.model
+    return _stage(
+        draft,
+        Stage.BENCHMARK,
+        request,
+        draft.server,
+        "Benchmarking",
+        carried_out=lambda step: dataclasses.replace(
+            step, request=dataclasses.replace(step.request, namespace=model.namespace, name=model.name)
+        ),
+    )
 
 
 def _choose(draft: _Draft) -> Progress | None:

@@ -26,7 +26,6 @@ from onnxmodel_runtime.contract import (
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
     GOLDEN_FOLDER,
-    MANIFEST_FILE,
     MODEL_FILE,
     PROBE_FILE,
     REPORT_FILE,

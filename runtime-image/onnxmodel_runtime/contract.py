@@ -386,6 +386,7 @@ class BenchmarkRequest:
     A point is measured in windows of `seconds` after its warm-up, until throughput and p50 of the last three are within
     `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
+    namespace, name: of the resource, for the page alone.
     """
 
     candidates: tuple[Candidate, ...]
@@ -399,6 +400,8 @@ class BenchmarkRequest:
     windows: int = 10
     optimized: str = ""
     directory: str = ""
+    namespace: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,7 +455,8 @@ class BenchmarkResult:
 class ServeRequest:
     """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
 
-    The file must have this sha256, and the weights beside it data_sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
+    The file must have this sha256, and the weights beside it data_sha256. Ready only after the probe file's inputs gave the
+    expected answers within `tolerance`.
     max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others.
     revision: told to clients as a parameter of the model's configuration.
     """
