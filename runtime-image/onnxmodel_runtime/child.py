@@ -23,6 +23,9 @@ from onnxmodel_runtime.sandbox import without_network
 from onnxmodel_runtime.variants import VARIANT, VariantRequest
 
 _PR_SET_PDEATHSIG = 1
+_RESERVE = (
+    64 << 20
+)  # for what is counted elsewhere: the kernel's tables, files in memory, what a parent takes meanwhile
 
 
 def main() -> None:
@@ -108,8 +111,24 @@ def sandbox(*, cpu_only: bool) -> None:
     limit = memory_limit()
     if limit and cpu_only:
         # The kubelet lets the kernel kill all processes of a container together, the parent too. An allocation beyond
-        # the container's own limit fails here first, as an exception. CUDA maps far more than it uses: not there.
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        # what the container has left fails here first, as an exception. CUDA maps far more than it uses: not there.
+        mine = share(limit, held_above())
+        resource.setrlimit(resource.RLIMIT_DATA, (mine, mine))
+
+
+def share(limit: int, held: int) -> int:
+    """Bytes of the container's limit for this process. held: by those that wait for it; half it gets in any case."""
+    return max(limit - held - _RESERVE, limit // 2)
+
+
+def held_above(proc: Path = Path("/proc"), process: str = "self") -> int:
+    """Bytes of memory of their own that this process's parent and its parents hold, as far as they can be seen."""
+    held = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        while (process := (proc / process / "stat").read_text().rpartition(")")[2].split()[1]) != "0":
+            _, resident, shared, *_ = map(int, (proc / process / "statm").read_text().split())
+            held += (resident - shared) * resource.getpagesize()
+    return held
 
 
 if __name__ == "__main__":

@@ -383,6 +383,7 @@ class BenchmarkRequest:
     A point is measured in windows of `seconds` after its warm-up, until throughput and p50 of the last three are within
     `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
+    left_out: by name, why a candidate is not measured: an earlier try ended because of it. The stage's own.
     """
 
     candidates: tuple[Candidate, ...]
@@ -396,6 +397,7 @@ class BenchmarkRequest:
     windows: int = 10
     optimized: str = ""
     directory: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +433,7 @@ class Environment:
 class BenchmarkResult:
     """By variant: seconds to load, resident memory that loading and the largest batch added at its peak, provider's use.
 
-    provider: the least that is true of all of them.
+    provider: the least that is true of all of them. left_out: why a candidate has no point, by its name.
     """
 
     points: tuple[Point, ...]
@@ -440,6 +442,7 @@ class BenchmarkResult:
     load_seconds: dict[str, float] = field(default_factory=dict)
     memory_bytes: dict[str, int] = field(default_factory=dict)
     uses: dict[str, ProviderUse] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 # ---- serve and probe -------------------------------------------------------------------------------------------------

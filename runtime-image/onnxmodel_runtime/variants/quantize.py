@@ -20,6 +20,7 @@ from onnxruntime.quantization.calibrate import (
 
 from onnxmodel_runtime.contract import Calibration, Providers
 from onnxmodel_runtime.inputs import Arrays
+from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import layout, samples
 from onnxmodel_runtime.variants.task import Skip, Task
@@ -64,7 +65,7 @@ def static(task: Task) -> str:
         calibrater.see(row)
     calibrater.write(ranges)
     del calibrater
-    layout.free()
+    free()
     quantize_static(
         prepared,
         task.target,
