@@ -68,12 +68,13 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
     batch_sizes = request.batch_sizes if original.batch < 0 else (original.batch,)
     left_out = dict(request.left_out)
     waiting = deque(candidate for candidate in request.candidates[1:] if candidate.name not in left_out)
-    loaded, measured_groups = [original], []
-    while waiting or not measured_groups:
+    loaded = [original]
+    taken: list[list[groups.Numbers]] = []
+    while waiting or not taken:
         others = _beside(original, waiting, request, inputs, left_out)
-        if not others and measured_groups:
+        if taken and not others:
             break
-        measured_groups.append(
+        taken.append(
             [
                 numbers
                 for batch in batch_sizes
@@ -82,10 +83,9 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
             ]
         )
         loaded += others
-        if waiting:
-            for item in others:
-                item.sessions.clear()
-    measured = groups.joined(measured_groups, original.candidate.name)
+        for item in others:
+            item.sessions.clear()
+    measured = groups.joined(taken, original.candidate.name)
     order = [candidate.name for candidate in request.candidates]
     measured.sort(key=lambda numbers: order.index(numbers[0].variant))
     use = min((item.use for item in loaded), key=lambda use: use.share_percent)  # the least that is true of all
@@ -100,8 +100,7 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
     )
     if request.directory:
         rows = _rows(inputs, min(batch_sizes), original)
-        for item in loaded:
-            item.sessions.clear()  # their memory makes room for one session with a profile
+        original.sessions.clear()  # their memory makes room for one session with a profile
         operators = {item.candidate.name: _profile(item, request.providers, rows) for item in loaded}
         try:
             report.write(request, result, tuple(spread for _, spread in measured), operators)

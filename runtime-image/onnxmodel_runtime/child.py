@@ -112,7 +112,8 @@ def sandbox(*, cpu_only: bool) -> None:
     if limit and cpu_only:
         # The kubelet lets the kernel kill all processes of a container together, the parent too. An allocation beyond
         # what the container has left fails here first, as an exception. CUDA maps far more than it uses: not there.
-        mine = share(limit, held_above())
+        mine, (_, hard) = share(limit, held_above()), resource.getrlimit(resource.RLIMIT_DATA)
+        mine = mine if hard == resource.RLIM_INFINITY else min(mine, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (mine, mine))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxmodel_runtime import isolate
+from onnxmodel_runtime import child, isolate
 from onnxmodel_runtime.child import classify
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
@@ -236,6 +236,28 @@ def test_memory_limits_of_cgroups(tmp_path: Path, file: str, text: str, limit: i
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     assert isolate.memory_limit(tmp_path) == limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "held", "mine"),
+    [(2048, 0, 1984), (2048, 500, 1484), (2048, 1000, 1024), (2048, 5000, 1024), (100, 10, 50)],
+)
+def test_what_waits_above_is_no_childs_memory(limit: int, held: int, mine: int) -> None:
+    """In MiB. 64 of them are for what is counted elsewhere, and half of all is the child's in any case."""
+    assert child.share(limit << 20, held << 20) == mine << 20
+
+
+def test_memory_that_parents_hold(tmp_path: Path) -> None:
+    """Their own pages, up to the first process of the container; of what cannot be seen, nothing."""
+    page = resource.getpagesize()
+    for pid, parent, own in (("self", "30", 1000), ("30", "20", 300), ("20", "1", 20), ("1", "0", 1)):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "stat").write_text(f"4 (a name) 0 7) S {parent} 4 4 0")
+        (tmp_path / pid / "statm").write_text(f"9000 {own + 50} 50 1 0 100 0\n")
+    assert child.held_above(tmp_path) == 321 * page
+    (tmp_path / "1" / "statm").unlink()
+    assert child.held_above(tmp_path) == 320 * page
+    assert child.held_above() > 0
 
 
 def test_a_model_that_never_ends_is_refused(tmp_path: Path) -> None:
