@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime import progress
-from onnxmodel_runtime.contract import REQUESTS, Result, Variant, dumps, loads
+from onnxmodel_runtime.contract import REQUESTS, Result, Stage, Variant, dumps, loads
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, storage_error
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.sandbox import without_network
 from onnxmodel_runtime.variants import VARIANT, VariantRequest
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
 _RESERVE = (
     64 << 20
 )  # for what is counted elsewhere: the kernel's tables, files in memory, what a parent takes meanwhile
@@ -43,6 +44,8 @@ def main() -> None:
 
     request: Any = loads(VariantRequest if command == VARIANT else REQUESTS[command], sys.stdin.read())
     sandbox(cpu_only=set(getattr(getattr(request, "providers", None), "names", ("CPU",))) == {"CPU"})
+    if command != Stage.BENCHMARK:  # whose memory is as the server's
+        give_back_at_once()
     progress.listen(on_step)
     try:
         tell({"result": json.loads(dumps(stage(command, request)))})
@@ -115,6 +118,16 @@ def sandbox(*, cpu_only: bool) -> None:
         mine, (_, hard) = share(limit, held_above()), resource.getrlimit(resource.RLIMIT_DATA)
         mine = mine if hard == resource.RLIM_INFINITY else min(mine, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (mine, mine))
+
+
+def give_back_at_once() -> None:
+    """Have malloc take large blocks from the kernel one by one, and give each back when it is freed.
+
+    By itself it does so only until the first of them is freed. From then on it keeps them, and a session of ONNX Runtime
+    holds its copy of the model, which it needs no more, beside the weights.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # musl has no such function
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def share(limit: int, held: int) -> int:

@@ -143,6 +143,7 @@ def _prove_original(request: OptimizeRequest, cases: list[Path]) -> ProviderUse:
 
 
 def _load(path: Path, providers: Providers, level: str) -> Loaded:
+    free()  # the session before
     step(f"creating an ONNX Runtime session of {path.parent.name}/{path.name}")
     try:
         return open_session(path, providers, level)

@@ -260,6 +260,43 @@ def test_memory_that_parents_hold(tmp_path: Path) -> None:
     assert child.held_above() > 0
 
 
+@pytest.mark.parametrize("hard", [resource.RLIM_INFINITY, 700 << 20])
+def test_the_share_is_the_limit_of_a_child(hard: int) -> None:
+    """A real process, in a container of 1 GiB; and where somebody else has set a smaller limit already."""
+    code = (
+        "import resource; from onnxmodel_runtime import child\n"
+        f"resource.setrlimit(resource.RLIMIT_DATA, ({hard}, {hard}))\n"
+        "child.memory_limit = lambda: 1 << 30\n"
+        "child.held_above = lambda: 100 << 20\n"
+        "child.sandbox(cpu_only=True)\n"
+        "print(*resource.getrlimit(resource.RLIMIT_DATA))"
+    )
+    expected = 860 << 20 if hard == resource.RLIM_INFINITY else hard
+    assert _python(code).split() == [str(expected)] * 2
+
+
+@pytest.mark.parametrize(("call", "kept"), [("", True), ("child.give_back_at_once()", False)])
+def test_large_blocks_are_given_back_when_they_are_freed(call: str, kept: bool) -> None:
+    """64 blocks of 2 MiB, twice: after the first time malloc would keep them, with small ones between."""
+    code = (
+        "import ctypes; from onnxmodel_runtime import child, machine\n"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
+        f"{call}\n"
+        "before = machine.resident_bytes()\n"
+        "for _ in range(2):\n"
+        "    blocks = []\n"
+        "    for _ in range(64):\n"
+        "        blocks.append(libc.malloc(2 << 20)); ctypes.memset(blocks[-1], 1, 2 << 20); libc.malloc(5000)\n"
+        "    for block in blocks: libc.free(block)\n"
+        "print(machine.resident_bytes() - before)"
+    )
+    assert (int(_python(code)) > 64 << 20) is kept
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
 def test_a_model_that_never_ends_is_refused(tmp_path: Path) -> None:
     models.save(models.endless(), tmp_path)
     with pytest.raises(StageError) as caught:
