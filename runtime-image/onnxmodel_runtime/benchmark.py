@@ -48,7 +48,9 @@ class _Loaded:
 
 
 def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
-    """All points, and with request.directory the report on them. Raises StageError when a candidate cannot be loaded or run.
+    """All points, and with request.directory the report on them. Raises StageError when the original cannot be had.
+
+    Another that cannot be loaded is left out. One that fails later, or crashes, ends this too: isolate.run goes on without.
 
     A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default, and 1.1 s where the first three windows
     agree. Longer only where single calls are: no window ends before every caller was answered, and one of them again.
@@ -301,6 +303,7 @@ def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operato
         log(f"no profile of {name}: it takes {item.load_seconds:.0f} s to load")
         return ()
     step(doing("profiling", name))
+    free()  # the session before
     try:
         return profile(item.candidate, providers, rows, sum(item.use.nodes.values()))
     except Exception as error:

@@ -24,9 +24,7 @@ from onnxmodel_runtime.variants import VARIANT, VariantRequest
 
 _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD = -3
-_RESERVE = (
-    64 << 20
-)  # for what is counted elsewhere: the kernel's tables, files in memory, what a parent takes meanwhile
+_RESERVE = 64 << 20  # for what else is counted: the kernel's tables, files in memory, what a parent takes meanwhile
 
 
 def main() -> None:
