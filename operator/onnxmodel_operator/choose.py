@@ -107,7 +107,9 @@ def choose(
             numbers.get(v.name),
             missed.get(v.name, ()),
             v.name == winner,
-            _reason(spec, v, variants, winner, numbers, missed),
+            _reason(
+                spec, v, variants, winner, numbers, missed, measured.left_out.get(v.name, "the Job's log says why")
+            ),
         )
         for v in optimized.variants
     )
@@ -196,6 +198,7 @@ def _reason(
     winner: str,
     numbers: dict[str, Numbers],
     missed: dict[str, tuple[str, ...]],
+    left_out: str,
 ) -> str:
     if variant.skipped:
         return f"not made: {variant.skipped}"
@@ -203,7 +206,7 @@ def _reason(
         parity = variant.parity
         assert parity is not None
         if parity.passed:
-            return "it could not be loaded or run in the benchmark: the Job's log says why"
+            return f"left out of the benchmark: {left_out}"
         if parity.note:
             return f"not exact enough: {parity.note}"
         return (

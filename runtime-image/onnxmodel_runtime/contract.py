@@ -387,6 +387,7 @@ class BenchmarkRequest:
     `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
     namespace, name: of the resource, for the page alone.
+    left_out: by name, why a candidate is not measured: an earlier try ended because of it. The stage's own.
     """
 
     candidates: tuple[Candidate, ...]
@@ -402,6 +403,7 @@ class BenchmarkRequest:
     directory: str = ""
     namespace: str = ""
     name: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,7 +439,7 @@ class Environment:
 class BenchmarkResult:
     """By variant: seconds to load, resident memory that loading and the largest batch added at its peak, provider's use.
 
-    provider: the least that is true of all of them.
+    provider: the least that is true of all of them. left_out: why a candidate has no point, by its name.
     """
 
     points: tuple[Point, ...]
@@ -446,6 +448,7 @@ class BenchmarkResult:
     load_seconds: dict[str, float] = field(default_factory=dict)
     memory_bytes: dict[str, int] = field(default_factory=dict)
     uses: dict[str, ProviderUse] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 # ---- serve and probe -------------------------------------------------------------------------------------------------

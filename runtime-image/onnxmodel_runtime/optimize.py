@@ -30,9 +30,10 @@ from onnxmodel_runtime.contract import (
 from onnxmodel_runtime.digests import check_digest, data_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
+from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import Loaded, open_session
-from onnxmodel_runtime.variants import apart, layout
+from onnxmodel_runtime.variants import apart
 from onnxmodel_runtime.variants.make import case_path, case_rows
 
 ORIGINAL = "original"
@@ -57,7 +58,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
         work = Path(folder)
         cases = references(request, signed, outputs, work)
         use = _prove_original(request, cases)
-        layout.free()
+        free()
         dead: dict[str, str] = {}
         variants = [apart.make(name, request, work, dead) for name in request.variants]
     result = OptimizeResult((original, *variants), str(directory / PROBE_FILE), use)
@@ -144,6 +145,7 @@ def _prove_original(request: OptimizeRequest, cases: list[Path]) -> ProviderUse:
 
 
 def _load(path: Path, providers: Providers, level: str) -> Loaded:
+    free()  # the session before
     step(f"creating an ONNX Runtime session of {path.parent.name}/{path.name}")
     try:
         return open_session(path, providers, level)

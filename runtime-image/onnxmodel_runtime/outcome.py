@@ -133,7 +133,7 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
             result = _coarser(result)
             yield replace(outcome, result=result)
             for limit in (60, 20):
-                yield replace(outcome, result=_shorter_environment(result, limit))
+                yield replace(outcome, result=_shorter_words(result, limit))
 
 
 def _fewer_tensors(result: ValidateResult, keep: int, limit: int) -> ValidateResult:
@@ -212,12 +212,13 @@ def _coarser(result: BenchmarkResult) -> BenchmarkResult:
     )
 
 
-def _shorter_environment(result: BenchmarkResult, limit: int) -> BenchmarkResult:
+def _shorter_words(result: BenchmarkResult, limit: int) -> BenchmarkResult:
     found = result.environment
     environment = replace(
         found, processor=clip(found.processor, limit), accelerator=clip(found.accelerator, limit), versions={}
     )
-    return replace(result, environment=environment)
+    left_out = {name: clip(why, limit) for name, why in result.left_out.items()}
+    return replace(result, environment=environment, left_out=left_out)
 
 
 def print_failure(failure: Failure) -> None:

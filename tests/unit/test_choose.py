@@ -52,6 +52,16 @@ def test_one_that_holds_the_constraints_beats_a_faster_one_that_does_not():
     assert "throughputPerSecond asks for 800" in choice.verdicts[0].reason
 
 
+@pytest.mark.parametrize(
+    ("left_out", "reason"),
+    [({"fp32": "it died with SIGFPE"}, "it died with SIGFPE"), ({}, "the Job's log says why")],
+)
+def test_why_a_candidate_was_not_measured(left_out, reason):
+    measured = dataclasses.replace(benchmarked(4.0, None), left_out=left_out)
+    verdict = choose(Benchmark(), optimized(), measured).verdicts[1]
+    assert (verdict.numbers, verdict.reason) == (None, f"left out of the benchmark: {reason}")
+
+
 def test_speedup_is_against_the_original():
     assert choose(Benchmark(), optimized(), benchmarked(4.0, 2.0)).speedup == 2.0
     throughput = Benchmark.model_validate({"objective": "Throughput"})

@@ -18,6 +18,7 @@ from onnxmodel_runtime.contract import OptimizeRequest, Parity, Pass, Providers,
 from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_message, storage_error
 from onnxmodel_runtime.isolate import memory_limit
+from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import (
@@ -89,7 +90,7 @@ def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
             continue
         suffix = "ort" if name == ORT else "onnx"
         task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), tuple(cases), large)
-        layout.free()
+        free()
         step(passing(request.name, name))
         if name in request.dead:
             done: _Done | str = request.dead[name]
@@ -160,7 +161,7 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
     if Path(done.file).stem.rpartition("+")[2] not in (SLIM, FUSION):  # which other variants go on from
         for file in Path.cwd().glob(f"{Path(done.file).stem}.*"):
             file.unlink()
-    layout.free()
+    free()
     step(f"comparing {request.name} with the original")
     try:
         found = _compare(path, request.providers, variant.graph_level, request.optimize, cases)
