@@ -166,7 +166,8 @@ def _beside(
             log(f"{candidate.name} is left out: {why}")
         waiting.popleft()
     if waiting:
-        log(f"memory is too small for more at once: {len(waiting)} candidates are measured later, beside the original")
+        names = ", ".join(candidate.name for candidate in waiting)
+        log(f"memory is too small for more at once; measured later, beside the original: {names}")
     return loaded
 
 
