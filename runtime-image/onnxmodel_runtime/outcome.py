@@ -1,6 +1,7 @@
 """How a stage's end leaves the container: the exit code, the termination message, the report, words for people."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -79,7 +80,7 @@ def _marker(directory: Path) -> Path:
 
 def write_beside(path: Path, text: str) -> None:
     """A file that appears whole, or a line in the log: no stage fails for want of a report."""
-    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    partial = path.with_name(f"{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text)
