@@ -53,7 +53,8 @@ demo: ready ## from nothing to an answered inference, in the local Kubernetes
 	@$(BIN)/python -m examples.magika.demo
 
 upload: setup ## put a model of yours into the demo's S3 store: make upload FILE=model.onnx KEY=mine/model.onnx
-	@$(BIN)/python -m examples.magika.demo $(FILE) $(KEY)
+	@test -f "$(FILE)" && test -n "$(KEY)" || { echo 'FILE must be a file, and KEY its place in the store: make upload FILE=model.onnx KEY=mine/model.onnx'; exit 2; }
+	@$(BIN)/python -m examples.magika.demo "$(FILE)" "$(KEY)"
 
 toy digits: ## export the model of examples/toy (PyTorch) or examples/digits (scikit-learn) again
 	@$(LOCAL) files examples/$@

@@ -181,14 +181,24 @@ def _regressed(spec: Benchmark, numbers: Numbers, serving: Serving | None) -> tu
     limit = spec.constraints.max_regression_percent
     if limit is None or serving is None:
         return ()
-    worse = (_score(spec, numbers) / _score(spec, serving.numbers) - 1) * 100
-    if worse <= limit:
+    more = _more_percent(spec, numbers, serving.numbers)
+    if (more if spec.objective == "Latency" else -more) <= limit:
         return ()
+    words = _compared(spec, numbers, serving.numbers, f"that of revision {serving.revision}, which serves")
+    return (f"{words}; maxRegressionPercent allows {limit:g}",)
+
+
+def _more_percent(spec: Benchmark, mine: Numbers, other: Numbers) -> float:
+    """By how much the figure of the objective is more than the other's. Less is better for Latency alone."""
+    if spec.objective == "Latency":
+        return (mine.p50 / other.p50 - 1) * 100
+    return (mine.throughput / max(other.throughput, 1e-9) - 1) * 100
+
+
+def _compared(spec: Benchmark, mine: Numbers, other: Numbers, whose: str) -> str:
     what = "p50" if spec.objective == "Latency" else "throughput"
-    return (
-        f"{what} is {worse:.0f} percent worse than of revision {serving.revision}, which serves; maxRegressionPercent allows "
-        f"{limit:g}",
-    )
+    more = _more_percent(spec, mine, other)
+    return f"{what} is {abs(more):.0f} percent {'higher' if more > 0 else 'lower'} than {whose}"
 
 
 def _reason(
@@ -208,7 +218,7 @@ def _reason(
         if parity.passed:
             return f"left out of the benchmark: {left_out}"
         if parity.note:
-            return f"not exact enough: {parity.note}"
+            return f"not proven: {parity.note}"
         return (
             f"not exact enough: output {parity.output} differs by {parity.max_absolute:g} absolute, "
             f"{parity.max_relative:g} relative, cosine {parity.cosine:g}"
@@ -223,7 +233,7 @@ def _reason(
         if abs(percent) <= TIE_PERCENT and exactness[winner] <= exactness[variant.name]:
             better = "as exact and a little faster" if exactness[variant.name] == exactness[winner] else "more exact"
             return f"its {what} is within {TIE_PERCENT:g} percent of {winner}, which is {better}"
-        return f"its {what} is {abs(percent):.0f} percent {'worse' if percent > 0 else 'better'} than {winner}"
+        return f"its {_compared(spec, mine, best, winner)}"
     others = {name: n for name, n in numbers.items() if name != winner and (missed[winner] or not missed[name])}
     if not others:
         return f"it is the only {'candidate' if len(numbers) == 1 else 'one that holds the constraints'}"
@@ -233,4 +243,4 @@ def _reason(
         rival_exact = exactness[rival] == exactness[winner]
         exact = "both are as exact" if rival_exact else "it is the more exact"
         return f"its {what} is within {TIE_PERCENT:g} percent of {rival}, and {exact}"
-    return f"its {what} is {lead:.0f} percent better than {rival}"
+    return f"its {_compared(spec, mine, others[rival], rival)}"

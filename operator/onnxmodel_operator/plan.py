@@ -101,7 +101,9 @@ class Step:
     @property
     def state(self) -> str:
         """Succeeded, Failed or Running (which a Job that does not exist yet is too)."""
-        return "Succeeded" if self.outcome else self.seen.state if self.seen else "Running"
+        if self.outcome:
+            return "Succeeded"
+        return "Failed" if _failed(self.seen) else self.seen.state if self.seen else "Running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +436,7 @@ def _benchmark(draft: _Draft) -> Progress | None:
         instances=draft.model.spec.serving.instances,
         providers=draft.providers,
         optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
+        attempt=spec.attempt,
     )
     model = draft.model
     return _stage(
@@ -457,7 +460,7 @@ def _choose(draft: _Draft) -> Progress | None:
         message = f"no variant holds the constraints; the best, {choice.winner.variant.name}: {'; '.join(choice.winner.missed)}"
         hint = (
             "Relax benchmark.constraints, give serving.resources more CPU or a faster nodePool, or set benchmark.gate to "
-            "Warn. Numbers that were taken on a busy node are taken again when a field of benchmark changes."
+            "Warn. Numbers that were taken on a busy node are taken again with a higher benchmark.attempt."
         )
         trouble = Trouble(Stage.BENCHMARK, Failure("ConstraintsNotMet", message, hint, "spec.benchmark.constraints"))
         return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)

@@ -118,15 +118,18 @@ def _stage_condition(step: Step | None, plan: Plan) -> tuple[str, str, str]:
     return "Unknown", plan.progress.reason, plan.progress.message
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _stage_message(step: Step, plan: Plan) -> str:
     match step.outcome.result if step.outcome else None:
         case ValidateResult(findings=findings):
             counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning")}
-            return (
-                f"{counts['error']} errors and {counts['warning']} warnings" if any(counts.values()) else "no findings"
-            )
+            said = " and ".join(_count(counts[kind], kind) for kind in counts)
+            return said if any(counts.values()) else "no findings"
         case OptimizeResult(variants=variants):
-            return f"{sum(bool(v.path) for v in variants)} candidates, the original included"
+            return f"{_count(sum(bool(v.path) for v in variants), 'candidate')}, the original included"
         case BenchmarkResult():
             return plan.choice.sentence if plan.choice else ""
         case _:

@@ -298,7 +298,7 @@ def _parser() -> argparse.ArgumentParser:
     optimize = _command(commands, "optimize", "make variants and prove each against the original", _optimize_request)
     optimize.add_argument("model", help="the .onnx file")
     optimize.add_argument("--out", required=True, metavar="DIR", help="where variants, probe.npz and report.json go")
-    optimize.add_argument("--variants", type=_names, default=("fp32",), help=f"of {', '.join(RECIPES)} (fp32)")
+    optimize.add_argument("--variants", type=_variants, default=("fp32",), help=f"of {', '.join(RECIPES)} (fp32)")
     optimize.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
     optimize.add_argument("--batch-sizes", type=_numbers, default=(1, 3, 8), help="where parity is measured (1,3,8)")
     optimize.add_argument("--relative", type=float, default=_TOLERANCE.relative, help="tolerance")
@@ -379,8 +379,14 @@ def _names(value: str) -> tuple[str, ...]:
 def _numbers(value: str) -> tuple[int, ...]:
     numbers = tuple(int(part) for part in _names(value))
     if not numbers or min(numbers) < 1:
-        raise ValueError(value)
+        raise argparse.ArgumentTypeError(f"{value!r} is no list of whole numbers from 1 on, such as 1,8")
     return numbers
+
+
+def _variants(value: str) -> tuple[str, ...]:
+    if unknown := [name for name in _names(value) if name not in RECIPES]:
+        raise argparse.ArgumentTypeError(f"there is no variant {unknown[0]!r}; there are {', '.join(RECIPES)}")
+    return _names(value)
 
 
 def _providers(options: argparse.Namespace) -> Providers:
@@ -437,7 +443,9 @@ def _verify_request(options: argparse.Namespace) -> Path:
 def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
     paths = [Path(model).absolute() for model in options.models]
     names = [path.stem for path in paths]
-    if len(set(names)) < len(names):  # variants lie in folders of their own, each as model.onnx
+    if len(paths) > 1:  # variants lie in folders of their own, each as model.onnx
+        names = [path.parent.name if path.name == MODEL_FILE else path.stem for path in paths]
+    if len(set(names)) < len(names):
         names = [path.parent.name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]

@@ -187,6 +187,12 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
     seconds = time.perf_counter() - started
     sessions = [item.session for item in opened]
     loaded = _Loaded(candidate, sessions, opened[0].use, _fixed_batch(sessions[0]), seconds)
+    if odd := {value.name for value in sessions[0].get_inputs()} ^ set(inputs):
+        raise StageError(
+            "CandidatesDiffer",
+            f"{candidate.name} is not the same model as {request.candidates[0].name}: input {min(odd)!r} is of one alone",
+            "Compare files of one model: variants have the inputs of the original.",
+        )
     largest = max(request.batch_sizes)
     step(doing(f"running batch size {largest} with", candidate.name))
     rows = _rows(inputs, largest, loaded)
@@ -201,7 +207,9 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
 
 def _fixed_batch(session: Any) -> int:
     """The batch size of a model that has but one; else -1."""
-    return max((value.shape[0] for value in session.get_inputs() if value.shape and _fixed(value.shape[0])), default=-1)
+    axes = [value.shape[0] for value in session.get_inputs() if value.shape and _fixed(value.shape[0])]
+    vectors = all(len(value.shape) < 2 for value in session.get_inputs())
+    return 1 if axes and vectors else max(axes, default=-1)  # the length of a vector is no batch size
 
 
 def _fixed(dim: Any) -> bool:

@@ -394,7 +394,7 @@ class BenchmarkRequest:
     A point is measured in windows of `seconds` after its warm-up, until throughput and p50 of the last three are within
     `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
-    namespace, name: of the resource, for the page alone.
+    namespace, name: of the resource, for the page alone. attempt: another one measures again.
     left_out: by name, why a candidate is not measured: an earlier try ended because of it. The stage's own.
     """
 
@@ -411,6 +411,7 @@ class BenchmarkRequest:
     directory: str = ""
     namespace: str = ""
     name: str = ""
+    attempt: int = 1
     left_out: dict[str, str] = field(default_factory=dict)
 
 

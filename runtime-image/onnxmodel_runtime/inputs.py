@@ -16,6 +16,8 @@ BYTE_VALUES = 256  # an integer input of which nothing is known: fits bytes, pix
 IMAGE_SIDE = 224
 SEQUENCE = 16
 # What indices pass through unchanged on their way to the table that they look up.
+_KEYS = ("keys_strings", "keys_int64s", "cats_strings", "cats_int64s", "pool_strings", "pool_int64s")
+_MOST_KEYS = 1000
 _PASS_THROUGH = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Concat"}
 
 Arrays = dict[str, NDArray[Any]]
@@ -23,11 +25,16 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Signature:
-    """A model's inputs as a generator needs them. limits: input -> the first integer that is out of range."""
+    """A model's inputs as a generator needs them. limits: input -> the first integer that is out of range.
+
+    words, numbers: what the graph itself compares strings and integers with; others all mean the same to it.
+    """
 
     inputs: tuple[Tensor, ...]
     symbols: tuple[tuple[str, ...], ...]
     limits: dict[str, int]
+    words: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -48,6 +55,7 @@ def signature(model: Any) -> Signature:
         tuple(graph.describe(value) for value in values),
         tuple(tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim) for value in values),
         index_limits(model),
+        *keys(model),
     )
 
 
@@ -55,7 +63,7 @@ def generate(signed: Signature, batch: int) -> Arrays:
     """Inputs of `batch` rows. Raises StageError for a datatype that has no inputs."""
     sizes = {symbols[0]: batch for symbols in signed.symbols if symbols and symbols[0]}
     return {
-        tensor.name: _values(tensor, _shape(tensor, symbols, batch, sizes), signed.limits.get(tensor.name, 0))
+        tensor.name: _values(tensor, _shape(tensor, symbols, batch, sizes), signed)
         for tensor, symbols in zip(signed.inputs, signed.symbols, strict=True)
     }
 
@@ -79,6 +87,30 @@ def index_limits(model: Any) -> dict[str, int]:
     return limits
 
 
+def keys(model: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The strings and integers that encoders of categories know (ONNX-ML), and strings among the weights."""
+    from onnxmodel_runtime import graph
+
+    words: set[bytes] = set()
+    numbers: set[int] = set()
+    for node in graph.nodes(model):
+        for attribute in node.attribute:
+            if attribute.name in _KEYS:
+                words.update(attribute.strings)
+                numbers.update(attribute.ints)
+    for tensor in graph.tensors(model):
+        words.update(tensor.string_data)
+    known = sorted(word.decode() for word in words if _is_text(word))
+    return tuple(known[:_MOST_KEYS]), tuple(sorted(numbers)[:_MOST_KEYS])
+
+
+def _is_text(word: bytes) -> bool:
+    try:
+        return bool(word.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def _shape(tensor: Tensor, symbols: tuple[str, ...], batch: int, sizes: dict[str, int]) -> tuple[int, ...]:
     """Dynamic axes get sizes: the first is the batch, equal symbols get equal sizes, images look like images."""
     image = len(tensor.shape) == 4 and tensor.datatype in ("FP32", "FP16", "FP64", "UINT8")
@@ -92,7 +124,7 @@ def _shape(tensor: Tensor, symbols: tuple[str, ...], batch: int, sizes: dict[str
     return tuple(shape)
 
 
-def _values(tensor: Tensor, shape: tuple[int, ...], limit: int) -> NDArray[Any]:
+def _values(tensor: Tensor, shape: tuple[int, ...], signed: Signature) -> NDArray[Any]:
     known = BY_NAME.get(tensor.datatype)
     if known is None or not known.numpy:
         raise StageError(
@@ -103,8 +135,9 @@ def _values(tensor: Tensor, shape: tuple[int, ...], limit: int) -> NDArray[Any]:
     # One stream per input: adding an input to a model does not change the others' values.
     random = np.random.default_rng([SEED, zlib.crc32(tensor.name.encode())])
     if tensor.datatype == "BYTES":
-        words = random.integers(0, 1000, shape)
-        return np.array([f"text {word}" for word in words.ravel()], dtype=object).reshape(shape)
+        known_words = signed.words or [f"text {number}" for number in range(1000)]
+        chosen = random.integers(0, len(known_words), shape)
+        return np.array([known_words[index] for index in chosen.ravel()], dtype=object).reshape(shape)
     if tensor.datatype == "BOOL":
         return random.integers(0, 2, shape).astype(np.bool_)
     dtype = np.dtype(known.numpy)
@@ -112,5 +145,8 @@ def _values(tensor: Tensor, shape: tuple[int, ...], limit: int) -> NDArray[Any]:
         return random.standard_normal(shape).astype(dtype)
     if "mask" in tensor.name.lower():
         return np.ones(shape, dtype)  # a mask of noise hides whole rows, and rows without a token give NaN
-    top = min(limit or BYTE_VALUES, np.iinfo(dtype).max + 1)
+    limit, fits = signed.limits.get(tensor.name, 0), np.iinfo(dtype)
+    if not limit and (numbers := [number for number in signed.numbers if fits.min <= number <= fits.max]):
+        return random.choice(np.array(numbers, dtype), shape)
+    top = min(limit or BYTE_VALUES, fits.max + 1)
     return random.integers(0, max(top, 1), shape).astype(dtype)

@@ -123,12 +123,16 @@ def _compare(name: str, got: NDArray[Any], want: NDArray[Any], bound: Tolerance,
 
 
 def _same_class(got: NDArray[Any], want: NDArray[Any]) -> tuple[int, int]:
-    """Rows, and rows whose best class is the same. Any of several equally good classes is right; NaN never is."""
+    """Rows, and rows whose best class is the same. Any of several equally good classes is right.
+
+    Rows with a NaN have no best class: where the other has it too, they are not counted.
+    """
     if want.ndim != 2 or not 2 <= want.shape[1] <= MAX_CLASSES:
         return 0, 0
     chosen = np.take_along_axis(want, got.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
-    right = (chosen == want.max(axis=1)) & ~np.isnan(got).any(axis=1)
-    return len(want), int(right.sum())
+    mine, theirs = np.isnan(got).any(axis=1), np.isnan(want).any(axis=1)
+    right = (chosen == want.max(axis=1)) & ~mine
+    return int((~(mine & theirs)).sum()), int(right.sum())
 
 
 def _top1(differences: list[_Difference]) -> float | None:

@@ -4,6 +4,7 @@ Every file, byte for byte, and none besides. Standard library only. A manifest i
 outside of its folder.
 """
 
+import contextlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
     are looked at too.
     """
     optimized = directory / Stage.OPTIMIZE
-    if (directory / MANIFEST_FILE).exists() or not (directory / "source").is_dir():
+    if (directory / MANIFEST_FILE).exists() or not optimized.is_dir():
         count, problems = _listed(directory, MANIFEST_FILE, _BESIDE)
         return count, problems + _check_benchmark(directory, _manifests([directory]))
     total = 0
@@ -45,6 +46,12 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
         name, beside = (MANIFEST_FILE, _BESIDE) if folder in made else (SOURCE_FILE, (SOURCE_FILE,))
         count, problems = _listed(folder, name, beside)
         total, found = total + count, found + _below(directory, folder, problems)
+        if folder in made and not problems:
+            found += _below(directory, folder, _check_source(folder, directory / "source"))
+    known = ("source", "calibration", *Stage, "lost+found")
+    for path in sorted(directory.iterdir()):
+        if path.name not in known:
+            found.append(Problem(path.name, "unknown", f"{path.name} is nothing that a stage leaves here"))
     for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):
         found += _below(directory, file.parent, _check_benchmark(file.parent, _manifests(made)))
     return total, found
@@ -107,6 +114,17 @@ def _check(directory: Path, name: str, entry: dict[str, Any]) -> Problem | None:
     if actual != entry.get("sha256"):
         return Problem(name, "changed", f"{name} has the sha256 {actual} instead of {entry.get('sha256')}")
     return None
+
+
+def _check_source(directory: Path, sources: Path) -> list[Problem]:
+    """The model that these are variants of: it may serve too."""
+    wanted = _read(directory / MANIFEST_FILE)["source"]["sha256"]
+    for folder in _folders(sources):
+        with contextlib.suppress(OSError, ValueError):
+            if _read(folder / SOURCE_FILE, None).get("sha256") == wanted:
+                return []
+    message = f"{MANIFEST_FILE} is of a model with the sha256 {wanted}, which was not fetched into source/"
+    return [Problem(MANIFEST_FILE, "unknown", message)]
 
 
 def _manifests(folders: Collection[Path]) -> list[str]:

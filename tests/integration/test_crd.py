@@ -74,6 +74,10 @@ SIGNATURE = {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "iden
         ({"serving": {"batching": {"maxBatchSize": 4}}}, "benchmark.batchSizes must not exceed"),
         ({"validation": {"inputs": [{"name": "x", "datatype": "FLOAT", "shape": [1]}]}}, "datatype: Unsupported value"),
         ({"benchmark": {"batchSizes": [1, 2, 3, 4, 5]}}, "must have at most 4 items"),
+        (
+            {"benchmark": {"baseline": {"framework": "pytorch", "batchSize": 3, "p50Milliseconds": 5}}},
+            "benchmark.baseline is compared at its batchSize and one caller",
+        ),
         ({"source": {"uri": "s3://b/" + "k" * 3000}}, "may not be more than 2048"),
     ],
 )

@@ -84,6 +84,7 @@ def _fill(schema, value):
         ({"serving": {"executionProviders": ["ROCm"]}}, ["spec.serving.executionProviders[0]"]),
         ({"serving": {"replicas": -1}}, ["spec.serving.replicas"]),
         ({"wrong": 1}, ["spec.wrong"]),
+        ({"benchmark": {"baseline": {"framework": "pytorch", "batchSize": 3, "p50Milliseconds": 5}}}, ["spec.benchmark"]),
         ({"validation": {"opset": {"min": 0}}, "benchmark": {"batchSizes": []}},
          ["spec.validation.opset.min", "spec.benchmark.batchSizes"]),
         ({"source": {"uri": "s3://b/k", "signature": {

@@ -137,6 +137,7 @@ def test_going_back_to_an_earlier_spec_runs_no_job_but_the_probe():
         ({"optimization": {"graphLevel": "Basic"}}, {"optimize", "benchmark", "probe"}),
         ({"optimization": {"parity": {"absolute": 0.1}}}, {"optimize", "benchmark", "probe"}),
         ({"benchmark": {"batchSizes": [1, 2]}}, {"benchmark"}),
+        ({"benchmark": {"attempt": 2}}, {"benchmark"}),
         (
             {"optimization": {"variants": ["int8-static"], "calibration": {"uri": "s3://models/c.npz"}}},
             {"optimize", "benchmark", "probe"},
@@ -598,8 +599,8 @@ def test_a_regression_takes_no_traffic_and_warn_lets_it():
     cluster.edit(benchmark={"constraints": {"maxRegressionPercent": 10}, "gate": "Warn"})
     cluster.live()
     assert cluster.routed() != serving
-    assert "misses: p50 is 100 percent worse" in cluster.condition("Ready")["message"]
-    assert "100 percent worse" in cluster.status()["active"]["missed"]
+    assert "misses: p50 is 100 percent higher" in cluster.condition("Ready")["message"]
+    assert "100 percent higher" in cluster.status()["active"]["missed"]
 
 
 def test_what_was_proven_is_what_is_measured_and_served():

@@ -4,12 +4,14 @@ pydantic emits JSON Schema 2020-12, the API server wants a structural OpenAPI v3
 fields are fields that are not required, `const` is an enum of one, and what only pydantic needs is dropped.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModelSpec
@@ -102,6 +104,9 @@ def crd() -> dict[str, Any]:
     }
 
 
+_OURS = re.compile(r"\b[a-z0-9]+(_[a-z0-9]+)+\b")
+
+
 def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A pydantic JSON schema as a structural OpenAPI v3 schema."""
     definitions = definitions if definitions is not None else schema.get("$defs", {})
@@ -114,6 +119,8 @@ def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None 
         rest = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
         return structural({**option, **rest}, definitions)
     out: dict[str, Any] = {key: schema[key] for key in _KEPT if key in schema}
+    if "description" in out:  # a class's docstring calls fields as Python does
+        out["description"] = _OURS.sub(lambda found: to_camel(found[0]), out["description"])
     if "const" in schema:
         out["enum"] = [schema["const"]]
     for bound, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):

@@ -213,9 +213,16 @@ class Baseline(_Model):
     p50_milliseconds: Annotated[float, Field(gt=0, le=1e7)]
 
 
+_BASELINE_RULE = "!has(self.baseline) || (self.baseline.batchSize in self.batchSizes && 1 in self.concurrency)"
+_BASELINE_MESSAGE = (
+    "benchmark.baseline is compared at its batchSize and one caller: both must be in the benchmark's grid"
+)
+
+
 class Benchmark(_Model):
     """How candidates are measured, and what decides."""
 
+    model_config = ConfigDict(json_schema_extra=cel(_BASELINE_RULE, _BASELINE_MESSAGE, ".baseline.batchSize"))
     batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = Field(
         default=[1, 8]
     )
@@ -228,10 +235,20 @@ class Benchmark(_Model):
         "Throughput: the most rows per second anywhere in the grid.",
     )
     constraints: Constraints = Constraints()
+    attempt: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=1, description="Raise it to measure again, where something else was busy on the node."
+    )
     baseline: Baseline | None = None
     gate: Literal["Enforce", "Warn"] = Field(
         default="Enforce", description="Enforce: a model that misses its constraints takes no traffic."
     )
+
+    @model_validator(mode="after")
+    def _baseline_is_in_the_grid(self) -> "Benchmark":
+        at = self.baseline.batch_size if self.baseline else self.batch_sizes[0]
+        if self.baseline and (at not in self.batch_sizes or 1 not in self.concurrency):
+            raise ValueError(_BASELINE_MESSAGE)
+        return self
 
 
 class ResourceRequirements(_Model):

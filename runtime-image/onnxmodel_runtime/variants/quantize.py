@@ -29,6 +29,7 @@ from onnxruntime.quantization.calibrate import (
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from onnxmodel_runtime.contract import Calibration, Providers
+from onnxmodel_runtime.errors import ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.session import open_session
@@ -79,9 +80,16 @@ def static(task: Task) -> str:
     ranges = task.target.with_suffix(".ranges")
     calibration, tensorrt = task.request.calibration, "TensorRT" in task.request.providers.names
     calibrater = _Ranges(prepared, calibration, task.request.providers.threads)
-    calibrater.see(first)
-    for row in rows:
-        calibrater.see(row)
+    try:
+        calibrater.see(first)
+        for row in rows:
+            calibrater.see(row)
+    except Skip:
+        raise
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        raise Skip(f"the model cannot run on the calibration data: {runtime_message(error)}") from error
     calibrater.write(ranges)
     del calibrater
     free()

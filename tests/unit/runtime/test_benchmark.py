@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from onnxmodel_runtime import benchmark as module
 from onnxmodel_runtime import groups, isolate, machine, probefile, profiler, report
@@ -73,6 +74,20 @@ def test_every_candidate_at_every_point(tmp_path: Path) -> None:
 def test_a_model_of_one_batch_size_is_measured_at_that(tmp_path: Path) -> None:
     request = BenchmarkRequest((candidate("a", models.mlp(batch=2), tmp_path),), "", concurrency=(1,), seconds=0.01)
     assert {point.batch_size for point in benchmark(request).points} == {2}
+
+
+def test_the_length_of_a_vector_is_no_batch_size(tmp_path: Path) -> None:
+    shape = [16]
+    made = models.model([helper.make_node("Relu", ["x"], ["y"])], [("x", 1, shape)], [("y", 1, shape)], {})
+    request = BenchmarkRequest((candidate("a", made, tmp_path),), "", concurrency=(1,), seconds=0.01)
+    assert {point.batch_size for point in benchmark(request).points} == {1}
+
+
+def test_another_model_is_left_out(tmp_path: Path) -> None:
+    one, other = candidate("a", models.mlp(), tmp_path), candidate("b", models.transformer(), tmp_path)
+    found = benchmark(BenchmarkRequest((one, other), "", (1,), (1,), 0.01))
+    assert {point.variant for point in found.points} == {"a"}
+    assert "b is not the same model as a: input 'tokens' is of one alone" in found.left_out["b"]
 
 
 @pytest.mark.parametrize("sizes", [tuple(range(1, 58)), ()])

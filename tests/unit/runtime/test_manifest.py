@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -136,9 +137,17 @@ def test_verify_names_what_is_wrong(
         (lambda volume: None, []),
         (_rewrite("source/5/model.onnx", "worse"), [("source/5/model.onnx", "changed")]),
         (_rewrite("source/5/more.bin", ""), [("source/5/more.bin", "unknown")]),
-        (_rewrite("source/5/source.json", "[]"), [("source/5/source.json", "unreadable")]),
-        (lambda volume: (volume / "source/5/source.json").unlink(), [("source/5/source.json", "missing")]),
+        (
+            _rewrite("source/5/source.json", "[]"),
+            [("source/5/source.json", "unreadable"), ("optimize/7/manifest.json", "unknown")],
+        ),
+        (
+            lambda volume: (volume / "source/5/source.json").unlink(),
+            [("source/5/source.json", "missing"), ("optimize/7/manifest.json", "unknown")],
+        ),
         (lambda volume: (volume / "optimize/stray").mkdir(), [("optimize/stray/manifest.json", "missing")]),
+        (lambda volume: (volume / "stray").mkdir(), [("stray", "unknown")]),
+        (lambda volume: shutil.rmtree(volume / "source"), [("optimize/7/manifest.json", "unknown")]),
         (_rewrite("optimize/7/ort/model.ort", "changed"), [("optimize/7/ort/model.ort", "changed")]),
         (
             _rewrite("benchmark/9/benchmark.json", '{"schema": 1, "manifest_sha256": "0"}'),
@@ -155,13 +164,15 @@ def test_verify_of_a_volume(
     folder.rename(volume / "optimize" / "7")
     (volume / "source/5/model.onnx").write_text("model")
     record = {"model.onnx": {"sha256": digest(volume / "source/5/model.onnx"), "bytes": 5}}
-    (volume / "source/5/source.json").write_text(json.dumps({"uri": "s3://models/m.onnx", "files": record}))
+    told = {"uri": "s3://models/m.onnx", "sha256": "0" * 64, "files": record}
+    (volume / "source/5/source.json").write_text(json.dumps(told))
     manifest_sha256 = digest(volume / "optimize" / "7" / "manifest.json")
     (volume / "benchmark/9/benchmark.json").write_text(json.dumps({"schema": 1, "manifest_sha256": manifest_sha256}))
     harm(volume)
     count, problems = verify.verify(volume)
     assert [(problem.file, problem.kind) for problem in problems] == expected
-    assert count == (4 if any(file.endswith("source.json") for file, _ in expected) else 5)
+    read = (volume / "source/5/source.json").is_file() and expected[:1] != [("source/5/source.json", "unreadable")]
+    assert count == 4 + read
 
 
 def test_verify_needs_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,43 @@ def test_the_largest_batch_is_proven_and_changes_no_byte(tmp_path: Path) -> None
     assert "nodes stay in FP32" not in found[1].note
 
 
+def test_answers_that_are_always_the_same_prove_nothing(tmp_path: Path) -> None:
+    """Every made input is negative enough: Relu leaves zeros of everything, and any variant would agree."""
+    nodes = [helper.make_node("Sub", ["x", "far"], ["low"]), helper.make_node("Relu", ["low"], ["zero"])]
+    nodes.append(helper.make_node("MatMul", ["zero", "w"], ["y"]))
+    ends = [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 2])]
+    made = models.model(nodes, *ends, {"far": np.full((4,), 100, np.float32), "w": np.ones((4, 2), np.float32)})
+    (variant,) = optimized(made, tmp_path / "noise", variants=("int8-dynamic",)).variants[1:]
+    assert variant.parity is not None
+    assert (variant.parity.passed, variant.parity.max_absolute) == (False, 0.0)
+    assert "give spec.validation.golden" in variant.parity.note
+    rows = np.array([[101, 102, 103, 104], [1, 2, 3, 400]], np.float32)
+    models.save(made, tmp_path / "golden")
+    np.savez(tmp_path / "golden" / ".golden.npz", **{"input:x": rows})
+    (variant,) = optimized(made, tmp_path / "golden", variants=("ort",), golden=True).variants[1:]
+    assert variant.parity is not None
+    assert variant.parity.passed
+
+
+def test_made_inputs_are_those_that_the_graph_knows() -> None:
+    """An encoder of categories answers everything that it does not know alike."""
+    cities, codes = ["Bern", "Oslo", "Rome"], [10, 20, 30]
+    nodes = [
+        helper.make_node(
+            "LabelEncoder", ["city"], ["a"], domain="ai.onnx.ml", keys_strings=cities, values_floats=[1.0, 2, 3]
+        ),
+        helper.make_node(
+            "LabelEncoder", ["code"], ["b"], domain="ai.onnx.ml", keys_int64s=codes, values_floats=[4.0, 5, 6]
+        ),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    shape = ["n", 1]
+    ends = [("city", TensorProto.STRING, shape), ("code", TensorProto.INT64, shape)], [("y", TensorProto.FLOAT, shape)]
+    made = inputs.generate(inputs.signature(models.model(nodes, *ends, {})), 50)
+    assert set(made["city"].ravel()) == set(cities)
+    assert set(made["code"].ravel()) == set(codes)
+
+
 def test_weights_beside_the_model_are_those_that_were_validated(tmp_path: Path) -> None:
     path = models.save_external(tmp_path)
     asked = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), data_sha256=data_digest(path))
@@ -280,6 +317,8 @@ def test_parity_of_other_things(got: Any, want: Any, passed: bool) -> None:
         ([[1, 2], [4, 3]], [[1, 2], [3, 4]], 0.5),
         ([[1, 2]], [[2, 2]], 1.0),  # two classes are equally good
         ([[NAN, 2]], [[1, 2]], 0.0),
+        ([[NAN, 2], [1, 2]], [[NAN, 2], [1, 2]], 1.0),
+        ([[NAN, 2]], [[NAN, 2]], None),  # no row has a best class
         ([[1], [2]], [[1], [2]], None),  # one column is no choice
         ([1, 2], [1, 2], None),
         ([[[1, 2]]], [[[1, 2]]], None),
