@@ -345,6 +345,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
     serve.add_argument("--max-batch-size", type=int, default=32)
     serve.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    serve.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
+    serve.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
+    serve.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
+    serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     _provider_arguments(serve)
 
@@ -472,6 +476,10 @@ def _serve_request(options: argparse.Namespace) -> ServeRequest:
         providers=_providers(options),
         max_batch_size=options.max_batch_size,
         max_queue_delay_microseconds=options.max_queue_delay,
+        preferred_batch_sizes=options.preferred_batch_sizes,
+        default_timeout_microseconds=options.default_timeout,
+        max_queue_size=options.max_queue_size,
+        access_log=options.access_log,
         instances=options.instances,
         host=options.host,
     )

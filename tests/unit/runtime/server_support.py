@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import onnx
 import uvloop
 from onnx import TensorProto, helper
 
+from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import ServeRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.server.main import Server
@@ -54,6 +54,16 @@ def double(directory: Path, columns: int | str = 3) -> Path:
         [helper.make_node("Add", ["x", "x"], ["y"])],
         [tensor("x", "FP32", ["batch", columns])],
         [tensor("y", "FP32", ["batch", columns])],
+    )
+
+
+def two_outputs(directory: Path) -> Path:
+    """y = x + x and z = -x, of any width."""
+    return save(
+        directory / "two.onnx",
+        [helper.make_node("Add", ["x", "x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])],
+        [tensor("x", "FP32", ["batch", "n"])],
+        [tensor("y", "FP32", ["batch", "n"]), tensor("z", "FP32", ["batch", "n"])],
     )
 
 
@@ -170,10 +180,10 @@ def in_thread(asked: ServeRequest) -> Iterator[Server]:
 @contextlib.contextmanager
 def in_process(asked: ServeRequest, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A server of its own process, as it runs in a pod. Gives the process and its ports."""
-    fields = {name: getattr(asked, name) for name in ("name", "model", "sha256", "host", "probe", "instances")}
-    fields |= {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-    command = [sys.executable, "-m", "onnxmodel_runtime.server", "--request", json.dumps(fields)]
-    with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "onnxmodel_runtime.server", "--request", contract.dumps(asked)]
+    with subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stderr is not None
             line = next(line for line in process.stderr if "is ready" in line)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton_http
 
-from onnxmodel_runtime.server import http, limits, service
+from onnxmodel_runtime.server import http, limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.main import Server
@@ -86,7 +86,7 @@ def test_metrics_port(server: Server) -> None:
         (GOOD, {"Inference-Header-Content-Length": "-5"}, 400, "inference header size should be in range"),
         (GOOD + b"x", {"Inference-Header-Content-Length": str(len(GOOD))}, 400, "unexpected additional input data"),
         (GOOD, {"Content-Encoding": "gzip"}, 400, "failed to decompress"),
-        (GOOD, {"Content-Encoding": "br"}, 501, "Unsupported compression type 'br'"),
+        (GOOD, {"Content-Encoding": "br"}, 415, "Unsupported compression type 'br'"),
         (gzip.compress(GOOD)[:-4], {"Content-Encoding": "gzip"}, 400, "cut short"),
         (b"[" * 100_000, {}, 400, "JSON nesting depth"),
         (b"", {}, 400, "failed to parse the request JSON"),
@@ -248,12 +248,11 @@ def test_a_defect_is_not_shown(
 
 
 def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MAX_QUEUE", 1)
     monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
 
-    with support.in_thread(support.request(support.double(tmp_path))) as server:
+    with support.in_thread(support.request(support.double(tmp_path), max_queue_size=1)) as server:
 
         def held(self: Instance, *arguments: Any) -> Any:
             started.set()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import InferResult, service_pb2
 
-from onnxmodel_runtime.contract import ProviderUse, Tensor
+from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.errors import MAX_MESSAGE, Code, ServerError
@@ -380,14 +380,15 @@ def test_encodings() -> None:
     assert compression.decompress(b"x", "identity", 1) == b"x"
     with pytest.raises(ServerError) as caught:
         compression.decompress(b"x", "br", 1)
-    assert caught.value.code == Code.UNSUPPORTED
+    assert caught.value.code == Code.ENCODING
     chosen = {"gzip": "gzip", "br, deflate;q=0.5": "deflate", "gzip;q=0, *": "", "": "", "identity": ""}
     assert {asked: compression.choose(asked) for asked in chosen} == chosen
 
 
 def test_config_has_no_batch_axis_where_outputs_have_none() -> None:
     spec = ModelSpec("m", (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "BYTES", (2,)),), 4)
-    config = describe.config(spec, ProviderUse("CUDA", 87.5), 2, 100)
+    asked = ServeRequest("m", "", "", max_queue_delay_microseconds=100, instances=2)
+    config = describe.config(spec, ProviderUse("CUDA", 87.5), asked)
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (0, [-1, 3])
     assert config["output"] == [{"name": "y", "data_type": "TYPE_STRING", "dims": [2]}]
     assert config["parameters"]["execution_provider_share"] == {"string_value": "87.5"}

@@ -23,6 +23,7 @@ from onnxmodel_runtime.server.protocol.request import (
     from_buffer,
     size_mismatch,
     texts,
+    timeout,
     unsupported,
 )
 
@@ -64,7 +65,9 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
     request_id = document.get("id", "")
     if not isinstance(request_id, str):
         raise ServerError("Unable to parse 'id': a string is expected")
-    default = _binary_default(document)
+    asked = _object(document.get("parameters", {}), "parameters")
+    patience = timeout(asked)
+    default = _flag(asked, "binary_data_output", False)
 
     inputs: list[RawInput] = []
     for item in _list(document.get("inputs"), "inputs"):
@@ -82,7 +85,7 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
         names.append(name)
         if _flag(parameters, "binary_data", default):
             binary.add(name)
-    request = build(spec, request_id, inputs, names)
+    request = build(spec, request_id, inputs, names, patience)
     return Decoded(request, frozenset(binary if names else request.outputs if default else ()))
 
 
@@ -213,16 +216,6 @@ def _parse(head: memoryview) -> Any:
         raise ServerError(_TOO_DEEP) from error
     except ValueError as error:  # not UTF-8, not JSON, or a number with thousands of digits
         raise ServerError(f"failed to parse the request JSON: {error}") from error
-
-
-def _binary_default(document: Mapping[str, Any]) -> bool:
-    parameters = _object(document.get("parameters", {}), "parameters")
-    for key in parameters:
-        if key.startswith("triton_"):
-            raise ServerError(
-                "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
-            )
-    return _flag(parameters, "binary_data_output", False)
 
 
 def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
