@@ -77,6 +77,55 @@ def identity(directory: Path, datatypes: tuple[str, ...] = DATATYPES) -> Path:
     )
 
 
+def crashing(directory: Path) -> Path:
+    """y = -2**31 / x: for -1 no integer of 32 bits holds the answer, and the processor stops (SIGFPE)."""
+    least = helper.make_tensor("least", TensorProto.INT32, [1], [-(1 << 31)])
+    return save(
+        directory / "crashing.onnx",
+        [helper.make_node("Div", ["least", "x"], ["y"])],
+        [tensor("x", "INT32", ["batch"])],
+        [tensor("y", "INT32", ["batch"])],
+        [least],
+    )
+
+
+def tall(directory: Path, most: int) -> Path:
+    """y = x, and no more than so many rows."""
+    limit = helper.make_tensor("limit", TensorProto.FLOAT, [most, 1], [0.0] * most)
+    return save(
+        directory / "tall.onnx",
+        [
+            helper.make_node("Shape", ["x"], ["shape"], end=1),
+            helper.make_node("Sub", ["most", "shape"], ["room"]),
+            helper.make_node("Gather", ["limit", "room"], ["zero"]),
+            helper.make_node("Add", ["x", "zero"], ["y"]),
+        ],
+        [tensor("x", "FP32", ["batch", 1])],
+        [tensor("y", "FP32", ["batch", 1])],
+        [limit, helper.make_tensor("most", TensorProto.INT64, [1], [most])],
+    )
+
+
+def with_data(directory: Path, rows: int, columns: int = 64) -> Path:
+    """y = table[x], a table of FP32 in a sparse file beside the model: zeros, but for sevens in the last row."""
+    table = TensorProto(name="table", data_type=TensorProto.FLOAT, dims=[rows, columns])
+    table.data_location = TensorProto.EXTERNAL
+    size = rows * columns * 4
+    for key, value in (("location", "model.onnx.data"), ("offset", "0"), ("length", str(size))):
+        table.external_data.add(key=key, value=value)
+    with (directory / "model.onnx.data").open("wb") as file:
+        file.truncate(size)
+        file.seek(size - columns * 4)
+        file.write(np.full(columns, 7, np.float32).tobytes())
+    return save(
+        directory / "model.onnx",
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        [tensor("x", "INT64", ["batch"])],
+        [tensor("y", "FP32", ["batch", columns])],
+        [table],
+    )
+
+
 def reduced(directory: Path) -> Path:
     """The sum over the batch, which claims to have a row for each of its rows."""
     axes = helper.make_tensor("axes", TensorProto.INT64, [1], [0])
