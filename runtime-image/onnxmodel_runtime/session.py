@@ -19,6 +19,7 @@ PROVIDERS = {
     "CUDA": "CUDAExecutionProvider",
     "CPU": "CPUExecutionProvider",
 }
+GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 _NAMES = {runtime: name for name, runtime in PROVIDERS.items()}
 GRAPH_LEVELS = {
     "None": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,

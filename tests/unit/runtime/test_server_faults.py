@@ -11,13 +11,17 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from ml_dtypes import bfloat16 as BFLOAT16  # noqa: N812
 
+from onnxmodel_runtime.contract import Providers
 from onnxmodel_runtime.server import http, limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
+from onnxmodel_runtime.session import open_session
 from tests.unit.runtime import server_support as support
 
 GOOD = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
@@ -306,6 +310,50 @@ def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest
             result = client.infer("identity", values)
         for name, array in arrays.items():
             np.testing.assert_array_equal(result.as_numpy(f"out_{name}"), array)
+
+
+def test_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In binary form, in batches, empty, over HTTP and gRPC."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    path = support.identity(tmp_path, ("BF16", "FP32"))
+    with support.in_thread(support.request(path, max_queue_delay_microseconds=1000)) as server:
+        for module, port in ((triton_http, server.ports[0]), (triton_grpc, server.ports[1])):
+            with module.InferenceServerClient(f"{support.HOST}:{port}") as client:
+                for array in (np.float32([[1.5, -2], [0, 3e38]]), np.zeros((2, 0), np.float32)):
+                    shape = list(array.shape)
+                    values = [
+                        module.InferInput("in_BF16", shape, "BF16").set_data_from_numpy(array.astype(BFLOAT16)),
+                        module.InferInput("in_FP32", shape, "FP32").set_data_from_numpy(array),
+                    ]
+                    result = client.infer("identity", values)
+                    found = result.as_numpy("out_BF16").astype(np.float32).reshape(shape)
+                    np.testing.assert_array_equal(found, array.astype(BFLOAT16).astype(np.float32))
+                    np.testing.assert_array_equal(result.as_numpy("out_FP32").reshape(shape), array)
+        body = {
+            "inputs": [
+                {"name": f"in_{name}", "shape": [1, 1], "datatype": name, "data": [1]} for name in ("BF16", "FP32")
+            ]
+        }
+        status, answer = support.call(server.ports[0], "POST", "/v2/models/identity/infer", json.dumps(body).encode())
+        assert status == 400
+        assert "receiving BF16 data via JSON is not supported" in json.loads(answer)["error"]
+
+
+def test_bound_runs_give_what_plain_runs_give(tmp_path: Path) -> None:
+    """As on GPUs."""
+    names = tuple(name for name in support.DATATYPES if name != "BYTES")
+    session = open_session(support.identity(tmp_path, names), Providers()).session
+    for shape in ((2, 3), (0, 3), (1, 0)):
+        inputs = {f"in_{name}": np.ones(shape, support.BY_NAME[name].numpy) for name in names}
+        inputs["in_FP32"] = np.asfortranarray(inputs["in_FP32"])
+        outputs = [f"out_{name}" for name in reversed(names)]
+        plain = Instance(session).run(outputs, inputs)
+        bound = Instance(session, bound=True).run(outputs, inputs)
+        for name in outputs:
+            np.testing.assert_array_equal(bound[name], plain[name])
+            assert bound[name].dtype == plain[name].dtype
+    with pytest.raises(ServerError, match="onnx runtime error"):
+        Instance(session, bound=True).run(outputs, {"in_FP32": np.ones((1, 1), np.float32)})
 
 
 def test_errors_are_bounded() -> None:

@@ -102,17 +102,16 @@ def test_fallback_serves_on_the_next_and_says_so(tmp_path: Path) -> None:
     assert config["parameters"]["execution_provider"] == {"string_value": "CPU"}
 
 
-@pytest.mark.parametrize("datatype", ["BF16"])
-def test_datatypes_that_cannot_be_exchanged(tmp_path: Path, log: Path, datatype: str) -> None:
-    path = support.save(
-        tmp_path / "bf16.onnx",
-        [support.helper.make_node("Identity", ["x"], ["y"])],
-        [support.tensor("x", datatype, ["batch"])],
-        [support.tensor("y", datatype, ["batch"])],
-    )
+def test_datatypes_that_cannot_be_exchanged(tmp_path: Path, log: Path) -> None:
+    sequence = support.helper.make_tensor_sequence_value_info("y", 1, None)
+    nodes = [support.helper.make_node("SequenceConstruct", ["x"], ["y"])]
+    path = support.save(tmp_path / "sequence.onnx", nodes, [support.tensor("x", "FP32", ["batch"])], [sequence])
     found = failure(support.request(path), log)
     assert found.reason == "UnsupportedDatatype"
-    assert "tensor(bfloat16)" in found.message
+    assert "output 'y' is a seq(tensor(float))" in found.message
+    found = failure(support.request(support.identity(tmp_path, ("BF16", "BYTES"))), log)
+    assert found.reason == "UnsupportedDatatype"
+    assert "'in_BF16' is BF16 and 'in_BYTES' holds strings" in found.message
 
 
 def test_self_test(tmp_path: Path, log: Path) -> None:

@@ -25,7 +25,7 @@ from onnxmodel_runtime.server.protocol.request import (
     unsupported,
 )
 
-# The field of InferTensorContents that carries a datatype. FP16 has none: it comes raw.
+# The field of InferTensorContents that carries a datatype. FP16 and BF16 have none: they come raw.
 _CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",

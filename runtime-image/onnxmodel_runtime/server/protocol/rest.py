@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime.server.datatypes import NUMPY, Array, pack_bytes
+from onnxmodel_runtime.server.datatypes import BINARY_ONLY, NUMPY, Array, pack_bytes
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.limits import MAX_JSON, MAX_JSON_DEPTH
 from onnxmodel_runtime.server.protocol.request import (
@@ -101,9 +101,9 @@ def encode(spec: ModelSpec, decoded: Decoded, outputs: Outputs) -> tuple[bytes, 
             blob: Any = pack_bytes(array.flat) if datatype == "BYTES" else np.ascontiguousarray(array)
             entry["parameters"] = {"binary_data_size": memoryview(blob).nbytes}
             blobs.append(blob)
-        elif datatype == "FP16":
+        elif datatype in BINARY_ONLY:
             raise ServerError(
-                "sending FP16 data via JSON is not supported. Please use the binary data format for output"
+                f"sending {datatype} data via JSON is not supported. Please use the binary data format for output '{name}'"
             )
         else:
             entry["data"] = array.ravel().tolist()
@@ -174,9 +174,10 @@ def _input(spec: ModelSpec, item: Any, rest: memoryview, has_binary: bool) -> tu
 
 
 def _from_json(data: Any, raw: RawInput, spec: ModelSpec) -> Array:
-    if raw.datatype == "FP16":
+    if raw.datatype in BINARY_ONLY:
         raise ServerError(
-            f"receiving FP16 data via JSON is not supported. Please use the binary data format for input {raw.name}"
+            f"receiving {raw.datatype} data via JSON is not supported. Please use the binary data format for input "
+            f"'{raw.name}'"
         )
     where = f"Unable to parse 'data' of input '{raw.name}'"
     dtype = NUMPY[raw.datatype]
