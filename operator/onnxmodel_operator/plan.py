@@ -13,11 +13,12 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from onnxmodel_operator import choose, names, policy, quantity, results
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, Resource, Signature, SpecError
+from onnxmodel_operator.api.spec import OnnxModel, Resource, Signature, SpecError
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
+    GPU_PROVIDERS,
     BenchmarkRequest,
     BenchmarkResult,
     Calibration,
@@ -39,6 +40,8 @@ from onnxmodel_runtime.contract import (
     ValidateRequest,
     ValidateResult,
 )
+
+_ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
 
 class State(StrEnum):
@@ -478,6 +481,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         default_timeout_microseconds=spec.batching.default_timeout_microseconds,
         max_queue_size=spec.batching.max_queue_size,
         instances=spec.instances,
+        engine_cache=_ENGINES if "TensorRT" in draft.providers.names else "",
         access_log=spec.access_log,
     )
     digest = names.digest(

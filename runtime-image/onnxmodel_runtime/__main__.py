@@ -348,6 +348,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
     serve.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
     serve.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
+    serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
     serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     _provider_arguments(serve)
@@ -372,7 +373,9 @@ def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.Arg
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,CPU in your order (CPU)")
+    parser.add_argument(
+        "--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,OpenVINO,CPU in your order (CPU)"
+    )
     parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
     parser.add_argument("--threads", type=int, default=1, help="of one session (1); 0: all cores")
 
@@ -479,6 +482,7 @@ def _serve_request(options: argparse.Namespace) -> ServeRequest:
         preferred_batch_sizes=options.preferred_batch_sizes,
         default_timeout_microseconds=options.default_timeout,
         max_queue_size=options.max_queue_size,
+        engine_cache=str(Path(options.engine_cache).absolute()) if options.engine_cache else "",
         access_log=options.access_log,
         instances=options.instances,
         host=options.host,

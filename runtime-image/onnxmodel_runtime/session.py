@@ -17,9 +17,9 @@ from onnxmodel_runtime.errors import StageError, clip
 PROVIDERS = {
     "TensorRT": "TensorrtExecutionProvider",
     "CUDA": "CUDAExecutionProvider",
+    "OpenVINO": "OpenVINOExecutionProvider",
     "CPU": "CPUExecutionProvider",
 }
-GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 _NAMES = {runtime: name for name, runtime in PROVIDERS.items()}
 GRAPH_LEVELS = {
     "None": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,

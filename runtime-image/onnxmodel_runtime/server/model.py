@@ -7,14 +7,15 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime import tensorrt
+from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.server import bound
 from onnxmodel_runtime.server.datatypes import ONNX_RUNTIME, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
-from onnxmodel_runtime.session import GPU_PROVIDERS, open_session
+from onnxmodel_runtime.session import open_session
 
 
 class Instance:
@@ -59,10 +60,18 @@ def load(request: ServeRequest) -> Model:
     """Check the file, then open a session for every instance. Raises StageError."""
     path = Path(request.model)
     check_digest(path, request.sha256)
+    providers = tensorrt.tuned(
+        request.providers,
+        path,
+        request.sha256,
+        most=request.max_batch_size,
+        preferred=request.preferred_batch_sizes,
+        cache=request.engine_cache,
+    )
     opened = []
     for _ in range(max(1, request.instances)):
         try:
-            opened.append(open_session(path, request.providers, request.graph_level))
+            opened.append(open_session(path, providers, request.graph_level))
         except StageError:
             raise
         except Exception as error:

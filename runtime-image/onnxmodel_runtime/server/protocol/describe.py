@@ -3,7 +3,7 @@
 from importlib import metadata
 from typing import Any
 
-from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.server.datatypes import triton
 from onnxmodel_runtime.server.protocol.request import VERSION, ModelSpec
 
@@ -45,7 +45,7 @@ def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest) -> dict[str
         "input": [_config(tensor, batched) for tensor in spec.inputs],
         "output": [_config(tensor, batched) for tensor in spec.outputs],
         "instance_group": [
-            {"count": max(1, request.instances), "kind": "KIND_CPU" if use.name == "CPU" else "KIND_GPU"}
+            {"count": max(1, request.instances), "kind": "KIND_GPU" if use.name in GPU_PROVIDERS else "KIND_CPU"}
         ],
         "default_model_filename": "model.onnx",
         "parameters": {
