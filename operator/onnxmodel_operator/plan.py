@@ -244,7 +244,8 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
         raise SpecError(
             [(f"spec.serving.providerOptions.{unused[0]}", f"{unused[0]} is not one of {', '.join(chosen)}")]
         )
-    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=_threads(resources))
+    threads = _threads(resources, spec.serving.instances)
+    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=threads)
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
     return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))
 
@@ -264,10 +265,13 @@ def _resources(model: OnnxModel, settings: Settings) -> Resources:
     return Resources(requests=requests, limits=limits)
 
 
-def _threads(resources: Resources) -> int:
-    """Whole cores that the container may use. ONNX Runtime itself would count the node's cores and be throttled."""
+def _threads(resources: Resources, instances: int) -> int:
+    """An instance's share of the whole cores that the container may use.
+
+    ONNX Runtime itself would count the node's cores, for every instance anew, and be throttled.
+    """
     cpu = resources.limits.get("cpu") or resources.requests.get("cpu") or "1"
-    return max(1, int(quantity.parse(cpu)))
+    return max(1, int(quantity.parse(cpu)) // instances)
 
 
 # ---- the road --------------------------------------------------------------------------------------------------------

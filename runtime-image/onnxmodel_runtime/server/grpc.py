@@ -134,7 +134,7 @@ class GrpcListener:
     def __init__(self, service: Service, host: str, port: int) -> None:
         self._server = grpc.aio.server(
             interceptors=[_Errors()],
-            maximum_concurrent_rpcs=2 * service.max_queue,
+            maximum_concurrent_rpcs=service.max_queue + 512,
             options=[
                 ("grpc.max_receive_message_length", MAX_REQUEST),
                 ("grpc.max_send_message_length", -1),

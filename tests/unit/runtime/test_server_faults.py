@@ -14,6 +14,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from ml_dtypes import bfloat16 as BFLOAT16  # noqa: N812
+from tritonclient.utils import InferenceServerException
 
 from onnxmodel_runtime.contract import Providers
 from onnxmodel_runtime.server import http, limits
@@ -281,6 +282,41 @@ def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for thread in ask:
             thread.join()
         assert answers == [200, 200]
+
+
+@pytest.mark.parametrize("default", [0, 20_000])
+def test_a_request_that_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: int) -> None:
+    """By the request's own parameter, or by the server's default."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    started, release = threading.Event(), threading.Event()
+    run = Instance.run
+    asked = support.request(support.double(tmp_path), default_timeout_microseconds=default)
+    with support.in_thread(asked) as server:
+
+        def held(self: Instance, *arguments: Any) -> Any:
+            started.set()
+            release.wait(5)
+            return run(self, *arguments)
+
+        monkeypatch.setattr(Instance, "run", held)
+        first = threading.Thread(target=support.call, args=(server.ports[0], "POST", INFER, GOOD))
+        first.start()
+        assert started.wait(5)
+        own = None if default else 20_000
+        for module, port, status in (
+            (triton_http, server.ports[0], "503"),
+            (triton_grpc, server.ports[1], "StatusCode.UNAVAILABLE"),
+        ):
+            with module.InferenceServerClient(f"{support.HOST}:{port}") as client:
+                value = module.InferInput("x", [1, 3], "FP32").set_data_from_numpy(np.ones((1, 3), np.float32))
+                with pytest.raises(InferenceServerException, match="Request timeout expired") as caught:
+                    client.infer("double", [value], timeout=own)
+                assert caught.value.status() == status
+        page = support.call(server.ports[2], "GET", "/metrics")[1].decode()
+        assert 'reason="REJECTED"} 2' in page
+        assert 'pending_request_count{model="double",version="1"} 0' in page
+        release.set()
+        first.join()
 
 
 def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

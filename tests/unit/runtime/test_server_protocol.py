@@ -215,6 +215,9 @@ def test_refused(inputs: Any, message: str) -> None:
         ("[" * 100_000, "JSON nesting depth exceeds"),
         ("1" * 5000, "failed to parse the request JSON"),
         ('{"parameters":{"triton_x":1},"inputs":[]}', "reserved for Triton usage"),
+        ('{"parameters":{"timeout":"1"},"inputs":[]}', "Unable to parse 'timeout'"),
+        ('{"parameters":{"timeout":-1},"inputs":[]}', "Unable to parse 'timeout'"),
+        ('{"parameters":{"timeout":true},"inputs":[]}', "Unable to parse 'timeout'"),
         ('{"parameters":{"binary_data_output":1},"inputs":[]}', "Unable to parse 'binary_data_output'"),
         ('{"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]}', "output 'y' already exists in request"),
         ('{"inputs":[],"outputs":[{"name":"q"}]}', "unexpected inference output 'q' for model 'pair'"),
@@ -349,6 +352,14 @@ def test_a_true_byte_is_one() -> None:
         (
             lambda m, i: i.parameters["shared_memory_region"].CopyFrom(service_pb2.InferParameter(string_param="r")),
             "shared",
+        ),
+        (
+            lambda m, i: m.parameters["timeout"].CopyFrom(service_pb2.InferParameter(string_param="1")),
+            "Unable to parse 'timeout'",
+        ),
+        (
+            lambda m, i: m.parameters["triton_x"].CopyFrom(service_pb2.InferParameter(int64_param=1)),
+            "reserved for Triton usage",
         ),
     ],
 )
