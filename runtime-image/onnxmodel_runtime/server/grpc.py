@@ -23,7 +23,6 @@ _STATUS = {
     Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
     Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Code.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
-    Code.ENCODING: grpc.StatusCode.UNIMPLEMENTED,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }

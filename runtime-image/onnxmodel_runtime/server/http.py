@@ -52,8 +52,6 @@ class Protocol:
         except ServerError as error:
             close = isinstance(error, Unread)
             reply = _json({"error": error.message}, HTTP_STATUS[error.code])
-            if error.code is Code.ENCODING:
-                more.append((b"accept-encoding", b"gzip, deflate"))
         except Exception:
             log.exception("a request failed")
             reply = _json({"error": "internal error"}, 500)
