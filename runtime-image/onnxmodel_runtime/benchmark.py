@@ -124,7 +124,7 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
 
 def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _Loaded:
     step(f"loading {candidate.name}")
-    check_digest(Path(candidate.path), candidate.sha256)
+    check_digest(Path(candidate.path), candidate.sha256, candidate.data_sha256)
     peak, started = Peak(), time.perf_counter()
     try:
         path, most = Path(candidate.path), max(request.batch_sizes)

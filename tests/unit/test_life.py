@@ -135,7 +135,12 @@ def test_going_back_to_an_earlier_spec_runs_no_job_but_the_probe():
         ({"benchmark": {"objective": "Throughput"}}, set()),
         ({"optimization": {"graphLevel": "Basic"}}, {"optimize", "benchmark", "probe"}),
         ({"optimization": {"parity": {"absolute": 0.1}}}, {"optimize", "benchmark", "probe"}),
-        ({"benchmark": {"batchSizes": [1, 2]}}, {"optimize", "benchmark", "probe"}),
+        ({"benchmark": {"batchSizes": [1, 2]}}, {"benchmark"}),
+        (
+            {"optimization": {"variants": ["int8-static"], "calibration": {"uri": "s3://models/c.npz"}}},
+            {"optimize", "benchmark", "probe"},
+        ),
+        ({"optimization": {"calibration": {"uri": "s3://models/c.npz", "samples": 8}}}, set()),
     ],
 )
 def test_a_change_runs_only_the_stages_that_depend_on_it(change, stages):
