@@ -40,7 +40,7 @@ def test_the_cpu(path: Path) -> None:
     assert set(loaded.use.nodes) == {"CPU"}
 
 
-@pytest.mark.parametrize("names", [("CUDA",), ("TensorRT", "CUDA", "CPU"), ("CUDA", "CPU")])
+@pytest.mark.parametrize("names", [("CUDA",), ("TensorRT", "CUDA", "CPU"), ("CUDA", "CPU"), ("OpenVINO", "CPU")])
 def test_a_provider_that_the_image_has_not(path: Path, names: tuple[str, ...]) -> None:
     failure = refused(path, Providers(names)).failure
     assert failure.reason == "ProviderUnavailable"
