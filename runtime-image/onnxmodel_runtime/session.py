@@ -54,7 +54,7 @@ def open_session(
     profile_to: write a profile of every run to a file whose path begins so; session.end_profiling() returns its path.
     """
     names = _available(providers)
-    wanted: list[Any] = [(PROVIDERS[name], providers.options.get(name, {})) for name in names]
+    wanted: list[Any] = [(PROVIDERS[name], provider_options(name, providers)) for name in names]
     options = _options(providers, graph_level)
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
@@ -73,6 +73,14 @@ def open_session(
             raise _left_to_the_cpu(path, providers, graph_level, wanted, names[0]) from error
         raise
     return Loaded(session, _use(session, providers, names))
+
+
+def provider_options(name: str, providers: Providers) -> dict[str, str]:
+    """What a provider is told: the author's options, and for OpenVINO, whose threads are its own, how many it may have."""
+    given = providers.options.get(name, {})
+    if name == "OpenVINO" and providers.threads and "load_config" not in given:
+        return {"num_of_threads": str(providers.threads), **given}
+    return given
 
 
 def _options(providers: Providers, graph_level: str) -> ort.SessionOptions:

@@ -53,6 +53,22 @@ def test_the_next_may_serve_when_that_is_allowed(path: Path) -> None:
     assert refused(path, Providers(("TensorRT", "CUDA"), fallback="Allow")).failure.reason == "ProviderUnavailable"
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("OpenVINO", {}, {"num_of_threads": "3"}),
+        ("OpenVINO", {"device_type": "CPU"}, {"num_of_threads": "3", "device_type": "CPU"}),
+        ("OpenVINO", {"num_of_threads": "1"}, {"num_of_threads": "1"}),
+        ("OpenVINO", {"load_config": "{}"}, {"load_config": "{}"}),
+        ("CUDA", {"device_id": "0"}, {"device_id": "0"}),
+        ("CPU", {}, {}),
+    ],
+)
+def test_what_a_provider_is_told(name: str, given: dict[str, str], told: dict[str, str]) -> None:
+    assert session.provider_options(name, Providers((name,), options={name: given}, threads=3)) == told
+    assert session.provider_options(name, Providers((name,), options={name: given}, threads=0)) == given
+
+
 def test_an_unknown_provider(path: Path) -> None:
     assert refused(path, Providers(("ROCm",))).failure.reason == "ProviderUnknown"
 
