@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import groups, probefile, report
+from onnxmodel_runtime import groups, probefile, report, tensorrt
 from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, Providers, ProviderUse
 from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing
 from onnxmodel_runtime.digests import check_digest
@@ -176,10 +176,9 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
     check_digest(Path(candidate.path), candidate.sha256, candidate.data_sha256)
     peak, started = Peak(), time.perf_counter()
     try:
-        opened = [
-            open_session(Path(candidate.path), request.providers, candidate.graph_level)
-            for _ in range(max(1, request.instances))
-        ]
+        path, most = Path(candidate.path), max(request.batch_sizes)
+        providers = tensorrt.tuned(request.providers, path, candidate.sha256, most=most)
+        opened = [open_session(path, providers, candidate.graph_level) for _ in range(max(1, request.instances))]
     except StageError:
         raise
     except Exception as error:

@@ -540,6 +540,25 @@ def test_server_pods_that_may_not_be_created_are_said():
     assert "exceeded quota" in cluster.status()["message"]
 
 
+def test_a_server_that_crashes_under_load_is_said_and_forgotten_when_it_is_back():
+    cluster = Cluster(body())
+    cluster.live()
+    end = {"exitCode": 139, "reason": "Error", "finishedAt": "2026-01-01T01:00:00Z"}
+    pod = cluster.pod(cluster.deployments()[-1], state={"terminated": end})
+    cluster.available(replicas=0)
+    cluster.settle()
+    failure = cluster.status()["lastFailure"]
+    assert (failure["stage"], failure["reason"], failure["exitCode"]) == ("serve", "NativeCrash", 139)
+    assert "SIGSEGV" in failure["message"]
+    assert cluster.condition("Ready")["status"] == "False"
+    running = {"name": "server", "image": "runtime:cpu", "ready": True, "started": True, "state": {"running": {}}}
+    status = {**pod["status"], "containerStatuses": [{**running, "lastState": {"terminated": end}, "restartCount": 1}]}
+    cluster._store({**pod, "status": status})
+    cluster.available()
+    cluster.settle()
+    assert cluster.condition("Ready")["status"] == "True"
+
+
 @pytest.mark.parametrize(("status", "kind"), [(403, "Reconciling"), (422, "Stalled")])
 def test_what_the_api_server_refuses_is_said_and_tried_again(status, kind):
     cluster = Cluster(body())

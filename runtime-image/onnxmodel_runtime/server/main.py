@@ -78,7 +78,8 @@ class Server:
     def stop(self) -> None:
         """Begin to drain. May be called from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped already
+                self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _listen(self) -> "list[_Listener]":
         request, service = self._request, self._service
@@ -121,10 +122,11 @@ class Server:
             return False  # and not idle: building an engine may take minutes
         self.idle = True
         model, join = loading.result()
-        self._service.open(model, join)
+        seconds = time.monotonic() - began
+        self._service.open(model, join, seconds)
         log.info(
             "%s is ready after %.1f s on %s (%s %% of its nodes): HTTP %d, gRPC %d, metrics %d",
-            *(self._request.name, time.monotonic() - began, model.use.name, model.use.share_percent),
+            *(self._request.name, seconds, model.use.name, model.use.share_percent),
             *self.ports,
         )
         return True
