@@ -1,29 +1,28 @@
-"""The gRPC front: tritonclient's service on grpc.aio."""
+"""The protocol on gRPC: tritonclient's service, by its methods."""
 
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, NoReturn
 
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
 
 from onnxmodel_runtime.server.errors import Code, ServerError
-from onnxmodel_runtime.server.limits import MAX_QUEUE, MAX_REQUEST
+from onnxmodel_runtime.server.front import rpc
+from onnxmodel_runtime.server.limits import OFF_LOOP
 from onnxmodel_runtime.server.protocol import describe
 from onnxmodel_runtime.server.protocol import grpc as protocol
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.service import Encode, Service
 
-log = logging.getLogger("onnxmodel.server")
-
+_SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _STATUS = {
-    Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Code.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
-    Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Code.INTERNAL: grpc.StatusCode.INTERNAL,
-}
+    Code.INVALID: 3,
+    Code.NOT_FOUND: 5,
+    Code.UNSUPPORTED: 12,
+    Code.UNAVAILABLE: 14,
+    Code.INTERNAL: 13,
+}  # gRPC's numbers
 _UNSUPPORTED = (
     "RepositoryModelLoad",
     "RepositoryModelUnload",
@@ -99,53 +98,55 @@ class _Servicer:
         return await self._service.infer(message.model_name, message.model_version, size, partial(_decode, message))
 
 
-class _Errors(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """ServerError as a status; anything else is a defect, logged here and not shown to clients."""
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Wrap the method."""
-        handler = await continuation(details)
-        if handler is None or handler.request_streaming:
-            return handler
-        inner = handler.unary_unary
-
-        async def method(message: Any, context: Any) -> Any:
-            try:
-                return await inner(message, context)
-            except ServerError as error:
-                await context.abort(_STATUS[error.code], error.message)
-            except Exception:
-                log.exception("a gRPC request failed")
-                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-
-        return grpc.unary_unary_rpc_method_handler(
-            method, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
-        )
+def methods(service: Service) -> rpc.Methods:
+    """What the port offers, from the service's definition."""
+    servicer = _Servicer(service)
+    made = {}
+    for method in _SERVICE.methods:
+        path = f"/{_SERVICE.full_name}/{method.name}".encode()
+        request = getattr(service_pb2, method.input_type.name).FromString
+        call = getattr(servicer, method.name)
+        if method.client_streaming:
+            made[path] = rpc.Method(stream=partial(_stream, request, call))
+        else:
+            now = partial(_infer_now, service) if method.name == "ModelInfer" else None
+            made[path] = rpc.Method(now, partial(_later, request, call))
+    return rpc.Methods(made)
 
 
-class GrpcListener:
-    """The service on a port. Made on the event loop that serves it."""
+def _parse(parse: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return parse(data)
+    except DecodeError as error:
+        raise rpc.Status(rpc.INTERNAL, f"the request cannot be parsed: {error}") from error
 
-    def __init__(self, service: Service, host: str, port: int) -> None:
-        self._server = grpc.aio.server(
-            interceptors=[_Errors()],
-            maximum_concurrent_rpcs=2 * MAX_QUEUE,
-            options=[
-                ("grpc.max_receive_message_length", MAX_REQUEST),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # else a second server takes half of the connections without a word
-            ],
-        )
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(service), self._server)
-        self.port: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
-    async def start(self) -> None:
-        """Accept connections."""
-        await self._server.start()
+def _infer_now(service: Service, data: bytes) -> bytes | None:
+    if not service.quick or len(data) > OFF_LOOP:
+        return None
+    message = _parse(service_pb2.ModelInferRequest.FromString, data)
+    try:
+        answer = service.infer_now(message.model_name, message.model_version, partial(_decode, message))
+    except ServerError as error:
+        raise rpc.Status(_STATUS[error.code], error.message) from error
+    return answer.SerializeToString()
 
-    async def stop(self, grace: float) -> None:
-        """Send clients elsewhere (GOAWAY), let requests finish for so many seconds."""
-        await self._server.stop(grace)
+
+async def _later(parse: Callable[[bytes], Any], call: Callable[[Any, None], Awaitable[Any]], data: bytes) -> bytes:
+    try:
+        answer = await call(_parse(parse, data), None)
+    except ServerError as error:
+        raise rpc.Status(_STATUS[error.code], error.message) from error
+    return answer.SerializeToString()
+
+
+async def _stream(
+    parse: Callable[[bytes], Any],
+    call: Callable[[AsyncIterator[Any], None], AsyncIterator[Any]],
+    received: AsyncIterator[bytes],
+) -> AsyncIterator[bytes]:
+    async for answer in call((_parse(parse, data) async for data in received), None):
+        yield answer.SerializeToString()
 
 
 def _decode(message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[Any]]:

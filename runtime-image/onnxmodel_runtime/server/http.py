@@ -1,4 +1,4 @@
-"""The HTTP front: a bare ASGI application for the protocol, and one for the metrics."""
+"""The protocol on HTTP, and the metrics: bare ASGI applications, which answer at once where nothing must be waited for."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive, Unread
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
+from onnxmodel_runtime.server.front import http1
 from onnxmodel_runtime.server.protocol import compression, describe, rest
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.recorder import CONTENT_TYPE
@@ -20,6 +21,9 @@ from onnxmodel_runtime.server.service import Encode, Service
 log = logging.getLogger("onnxmodel.server")
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+MAX_TARGETS = 16
+"""Paths of inferences that are remembered: there is one model."""
+_LENGTH_HEADER = rest.LENGTH_HEADER.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,41 @@ class Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._bodies = Bodies()
+        self._infers: dict[bytes, tuple[str, str]] = {}  # model and version by the request's target
+
+    def now(self, method: str, target: bytes, headers: http1.Headers, body: bytes) -> http1.Reply | None:
+        """The answer to an inference that needs no waiting: most of them, where the model takes microseconds."""
+        found = self._infers.get(target)
+        if found is None:
+            if method != "POST" or not target.endswith(b"/infer") or len(self._infers) > MAX_TARGETS:
+                return None
+            path = [unquote(part) for part in target.decode("latin-1").split("/")[1:]]
+            match path:
+                case ["v2", "models", name, "infer"]:
+                    found = (name, "")
+                case ["v2", "models", name, "versions", version, "infer"]:
+                    found = (name, version)
+                case _:
+                    return None
+            self._infers[target] = found
+        if method != "POST" or not self._service.quick or len(body) > limits.OFF_LOOP:
+            return None
+        stated = None
+        for key, value in headers:
+            if key == b"inference-header-content-length":
+                stated = value.decode("latin-1")
+            elif key == b"content-encoding" or (
+                key == b"accept-encoding" and compression.choose(value.decode("latin-1"))
+            ):
+                return None
+        try:
+            length = rest.header_length(stated or None, len(body))
+            answer, json_length = self._service.infer_now(*found, partial(_decode, body, length))
+        except ServerError as error:
+            reply = _json({"error": error.message}, HTTP_STATUS[error.code])
+        else:
+            reply = _answer(answer, json_length)
+        return http1.Reply(reply.status, _headers(reply, self._service.draining), reply.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -127,6 +166,9 @@ class Metrics:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    def now(self, method: str, target: bytes, headers: http1.Headers, body: bytes) -> None:
+        """There is no hurry."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["path"] != "/metrics":
@@ -144,16 +186,19 @@ def _decode(body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequ
     return decoded.request, partial(rest.encode, spec, decoded)
 
 
+def _answer(body: bytes, json_length: int | None) -> Reply:
+    if json_length is None:
+        return Reply(200, body)
+    return Reply(200, body, ((_LENGTH_HEADER, b"%d" % json_length),), b"application/octet-stream")
+
+
 async def _encoded(body: bytes, json_length: int | None, encoding: str) -> Reply:
-    headers: list[tuple[bytes, bytes]] = []
-    content_type = b"application/json"
-    if json_length is not None:
-        headers.append((rest.LENGTH_HEADER.encode(), str(json_length).encode()))
-        content_type = b"application/octet-stream"
+    reply = _answer(body, json_length)
     if encoding and len(body) >= compression.WORTHWHILE:
         body = await asyncio.to_thread(compression.compress, body, encoding)
-        headers.append((b"content-encoding", encoding.encode()))
-    return Reply(200, body, tuple(headers), content_type)
+        headers = (*reply.headers, (b"content-encoding", encoding.encode()))
+        return Reply(200, body, headers, reply.content_type)
+    return reply
 
 
 def _text(headers: Mapping[bytes, bytes], name: str) -> str:
@@ -176,13 +221,13 @@ def _json(value: Any, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, separators=(",", ":")).encode())
 
 
-async def _send(send: Send, reply: Reply, close: bool) -> None:
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", str(len(reply.body)).encode()),
-        *reply.headers,
-    ]
+def _headers(reply: Reply, close: bool) -> http1.Headers:
+    headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
     if close:
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    return headers
+
+
+async def _send(send: Send, reply: Reply, close: bool) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply, close)})
     await send({"type": "http.response.body", "body": reply.body})
