@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
 from onnxmodel_runtime.server.errors import Code, ServerError
@@ -129,7 +129,7 @@ def _infer_now(service: Service, data: bytes) -> bytes | None:
         answer = service.infer_now(message.model_name, message.model_version, partial(_decode, message))
     except ServerError as error:
         raise rpc.Status(_STATUS[error.code], error.message) from error
-    return answer.SerializeToString()
+    return bytes(answer.SerializeToString())
 
 
 async def _later(parse: Callable[[bytes], Any], call: Callable[[Any, None], Awaitable[Any]], data: bytes) -> bytes:
@@ -137,7 +137,7 @@ async def _later(parse: Callable[[bytes], Any], call: Callable[[Any, None], Awai
         answer = await call(_parse(parse, data), None)
     except ServerError as error:
         raise rpc.Status(_STATUS[error.code], error.message) from error
-    return answer.SerializeToString()
+    return bytes(answer.SerializeToString())
 
 
 async def _stream(

@@ -105,18 +105,19 @@ class Call(Stream):
         """Which method, if any."""
         head = self.head
         self.method = self.connection.application.methods.get(head[b":path"])
-        if self.method is None:
-            self._refuse(head)
-        elif self.method.stream is not None:
-            if not self._speaks(head):
-                self._refuse(head)
-                return
+        if self.method is not None and not _speaks(head):
+            self.method = None
+        if self.method is not None and self.method.stream is not None:
             self.messages = deque()
             self._run(self._stream(self.method.stream))
 
     def on_data(self, data: bytes, ended: bool) -> None:
         """A part of the request."""
         if self.answered:
+            return
+        if self.method is None:
+            if ended:
+                self._refuse()
             return
         if data:
             self.chunks.append(data)
@@ -184,11 +185,8 @@ class Call(Stream):
     # Requests.
 
     def _unary(self) -> None:
-        method, head = self.method, self.head
+        method = self.method
         assert method is not None
-        if not self._speaks(head):
-            self._refuse(head)
-            return
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         if len(body) < 5:
             raise Status(INTERNAL, "a message is missing or cut short")
@@ -315,15 +313,20 @@ class Call(Stream):
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
-    def _speaks(self, head: Head) -> bool:
-        return head[b":method"] == b"POST" and head.get(b"content-type", b"").startswith(b"application/grpc")
-
-    def _refuse(self, head: Head) -> None:
-        if self._speaks(head):
+    def _refuse(self) -> None:
+        head = self.head
+        if _speaks(head):
             path = head[b":path"].decode("latin-1")[:200]
             self.fail(Status(UNIMPLEMENTED, f"there is no method {path}"))
             return
         self.answered = True
         status = b"405" if head[b":method"] != b"POST" else b"415"
-        self.connection.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, literal((b":status", status))))
+        block = literal((b":status", status), (b"content-type", b"text/plain"))
+        self.connection.write(frame(HEADERS, END_HEADERS, self.id, block))
+        self.connection.send_data(self, b"this port speaks gRPC\n")
+        self.connection.end(self, frame(DATA, END_STREAM, self.id, b""))
         self._done()
+
+
+def _speaks(head: Head) -> bool:
+    return head[b":method"] == b"POST" and head.get(b"content-type", b"").startswith(b"application/grpc")
