@@ -15,10 +15,10 @@ const window = 1 << 30 // what the server may send without asking
 
 // stream is a call in flight.
 type stream struct {
-	sent    time.Time
-	left    []byte // what of the request the server's window did not yet allow
-	window  int64
-	answer  []byte
+	sent   time.Time
+	left   []byte // what of the request the server's window did not yet allow
+	window int64
+	answer []byte
 }
 
 type caller struct {

@@ -31,7 +31,7 @@ func sendHTTP(o options, r *recorder, _ int) (latencies []time.Duration, err err
 		if _, err = connection.Write(request.Bytes()); err != nil {
 			return
 		}
-		if body, err = readAnswer(reader, body); err != nil {
+		if body, err = readAnswer(reader, body, r); err != nil {
 			return
 		}
 		more, err = r.answer(body, sent, &latencies)
@@ -39,8 +39,8 @@ func sendHTTP(o options, r *recorder, _ int) (latencies []time.Duration, err err
 	return
 }
 
-func readAnswer(reader *bufio.Reader, body []byte) ([]byte, error) {
-	status, length := "", -1
+func readAnswer(reader *bufio.Reader, body []byte, r *recorder) ([]byte, error) {
+	status, length, head := "", -1, 0
 	for {
 		line, err := reader.ReadSlice('\n')
 		if err != nil {
@@ -54,11 +54,15 @@ func readAnswer(reader *bufio.Reader, body []byte) ([]byte, error) {
 		if len(text) == 0 {
 			break
 		}
-		const name = "content-length:"
-		if len(text) > len(name) && strings.EqualFold(string(text[:len(name)]), name) {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(text[len(name):]))); err != nil {
-				return nil, err
-			}
+		name, value, _ := bytes.Cut(text, []byte(":"))
+		switch {
+		case equal(name, "content-length"):
+			length, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case equal(name, "inference-header-content-length"):
+			head, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	if length < 0 {
@@ -74,5 +78,14 @@ func readAnswer(reader *bufio.Reader, body []byte) ([]byte, error) {
 	if !strings.HasPrefix(status, "HTTP/1.1 200") {
 		return nil, fmt.Errorf("%s: %s", status, body)
 	}
+	if r.first == nil {
+		r.mutex.Lock()
+		r.head = head
+		r.mutex.Unlock()
+	}
 	return body, nil
+}
+
+func equal(name []byte, lower string) bool {
+	return len(name) == len(lower) && strings.EqualFold(string(name), lower)
 }

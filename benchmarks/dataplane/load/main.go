@@ -30,6 +30,7 @@ type options struct {
 type recorder struct {
 	mutex       sync.Mutex
 	first       []byte
+	head        int // length of the JSON part of an answer over HTTP
 	latencies   []time.Duration
 	begin, over time.Time
 }
@@ -63,6 +64,7 @@ type result struct {
 	ServerCPU   float64 `json:"server_cpu"`
 	ClientCPU   float64 `json:"client_cpu"`
 	Connections int     `json:"connections"`
+	Head        int     `json:"head"`
 }
 
 func main() {
@@ -138,7 +140,7 @@ func run() error {
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(result{
-		len(r.latencies), window.Seconds(), at(0.5), at(0.99), after - before, mine - own, connections,
+		len(r.latencies), window.Seconds(), at(0.5), at(0.99), after - before, mine - own, connections, r.head,
 	})
 }
 
