@@ -40,10 +40,7 @@ def main() -> int:
                 with running(subject, made, work) as server:
                     for protocol in options.protocols:
                         for concurrency in options.concurrency:
-                            pids = server.pids
-                            figures = load.run(
-                                made, protocol, server.ports[protocol], concurrency, options.seconds, pids
-                            )
+                            figures = load.run(made, protocol, server, concurrency, options.seconds)
                             run.rows.append(Row(subject.name, protocol, concurrency, figures))
                             print(f"{name}: {lines(run)[-1]}", flush=True)
                     run.servers[subject.name] = (server.ready_seconds, server.idle_memory, server.memory())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.dataplane.models import Case
+from benchmarks.dataplane.subjects import Running
 from tests.cluster.golang import go
 
 _SOURCE = Path(__file__).parent / "load"
@@ -32,14 +33,14 @@ class Load:
         self._program = directory / "load"
         subprocess.run([go(), "build", "-o", self._program, "."], cwd=_SOURCE, check=True)
 
-    def run(self, case: Case, protocol: str, port: int, concurrency: int, seconds: float, pids: list[int]) -> Figures:
+    def run(self, case: Case, protocol: str, server: Running, concurrency: int, seconds: float) -> Figures:
         """Measure one window, after a warm-up. Raises RuntimeError when an answer is not what it must be."""
-        request = case.grpc() if protocol == "grpc" else case.http()
+        request = case.grpc() if protocol == "grpc" else case.http(server.subject.binary)
         body, answer = self._directory / "request", self._directory / "answer"
         body.write_bytes(request.body)
         options = {
             "protocol": protocol,
-            "address": f"127.0.0.1:{port}",
+            "address": f"127.0.0.1:{server.ports[protocol]}",
             "path": request.path,
             "headers": ",".join(f"{name}={value}" for name, value in request.headers.items()),
             "body": body,
@@ -48,7 +49,7 @@ class Load:
             "shared": PER_CONNECTION,
             "warm": f"{min(2.0, seconds / 2)}s",
             "window": f"{seconds}s",
-            "pids": ",".join(map(str, pids)),
+            "pids": ",".join(map(str, server.pids)),
         }
         command = [str(self._program), *(f"-{name}={value}" for name, value in options.items())]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -35,12 +35,14 @@ class Case:
     x: np.ndarray
     y: np.ndarray
 
-    def http(self) -> Request:
-        """The request with a binary tensor, and one back."""
-        tensor = InferInput("x", list(self.x.shape), "FP32").set_data_from_numpy(self.x)
-        wanted = [InferRequestedOutput("y")]
+    def http(self, binary: bool) -> Request:
+        """The request with a binary tensor, and one back; or both within the JSON."""
+        tensor = InferInput("x", list(self.x.shape), "FP32").set_data_from_numpy(self.x, binary)
+        wanted = [InferRequestedOutput("y", binary)]
         body, head = InferenceServerClient.generate_request_body([tensor], outputs=wanted, request_id="1")
-        headers = {"Inference-Header-Content-Length": str(head), "Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/json"}
+        if binary:
+            headers = {"Inference-Header-Content-Length": str(head), "Content-Type": "application/octet-stream"}
         return Request(f"/v2/models/{self.name}/infer", headers, bytes(body))
 
     def grpc(self) -> Request:
@@ -55,7 +57,10 @@ class Case:
         if protocol == "grpc":
             message = service_pb2.ModelInferResponse.FromString(answer)
             assert [output.name for output in message.outputs] == ["y"], message.outputs
-            found = np.frombuffer(message.raw_output_contents[0], np.float32).reshape(message.outputs[0].shape)
+            output = message.outputs[0]
+            raw = message.raw_output_contents
+            values = np.frombuffer(raw[0], np.float32) if raw else np.array(output.contents.fp32_contents, np.float32)
+            found = values.reshape(output.shape)
         else:
             found = InferResult.from_response_body(answer, header_length=head or None).as_numpy("y")
         np.testing.assert_allclose(found, self.y, rtol=1e-4, atol=1e-4)

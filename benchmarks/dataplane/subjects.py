@@ -29,13 +29,17 @@ Start = Callable[[Case, Path, int, int], tuple[list[str], dict[str, str]]]
 
 @dataclass(frozen=True)
 class Subject:
-    """A server. start: its command and environment for a model, a scratch folder, an HTTP and a gRPC port."""
+    """A server. start: its command and environment for a model, a scratch folder, an HTTP and a gRPC port.
+
+    binary: whether it takes and gives binary tensors over HTTP.
+    """
 
     name: str
     what: str
     start: Start
     cases: tuple[str, ...] = ("overhead", "middle", "slow")
     environment: str = ""
+    binary: bool = True
 
     @property
     def missing(self) -> str:
@@ -49,6 +53,7 @@ class Subject:
 class Running:
     """A server that answers."""
 
+    subject: Subject
     pid: int
     ports: dict[str, int]
     ready_seconds: float
@@ -95,7 +100,7 @@ def running(subject: Subject, case: Case, scratch: Path) -> Iterator[Running]:
                 raise RuntimeError(f"{subject.name} does not start:\n{(directory / 'log').read_text()[-3000:]}")
             time.sleep(0.005)
         seconds = time.monotonic() - began
-        server = Running(process.pid, {"http": http, "grpc": grpc}, seconds, 0.0)
+        server = Running(subject, process.pid, {"http": http, "grpc": grpc}, seconds, 0.0)
         time.sleep(1)
         server.idle_memory = server.memory()
         yield server
@@ -227,5 +232,11 @@ SUBJECTS = (
         environment="triton",
     ),
     Subject(KSERVE, "KServe's Python server, a custom model", _kserve, environment="kserve"),
-    Subject(MLSERVER, "MLServer without worker processes, a custom runtime", _mlserver, environment="mlserver"),
+    Subject(
+        MLSERVER,
+        "MLServer without worker processes, a custom runtime; tensors as JSON",
+        _mlserver,
+        environment="mlserver",
+        binary=False,
+    ),
 )

@@ -20,7 +20,8 @@ class Model(kserve.Model):
         result = self.session.run(["y"], {"x": payload.inputs[0].as_numpy()})[0]
         output = kserve.InferOutput("y", list(result.shape), "FP32")
         output.set_data_from_numpy(result, binary_data=True)
-        return kserve.InferResponse(payload.id, self.name, [output])
+        wanted = payload.request_outputs
+        return kserve.InferResponse(payload.id, self.name, [output], use_binary_outputs=True, requested_outputs=wanted)
 
 
 if __name__ == "__main__":
