@@ -75,7 +75,7 @@ class Scheduler:
         self._open: dict[Any, _Group] = {}
         self._ready: deque[_Group] = deque()
         self._running = 0
-        self._typical: float = limits.INLINE_NS  # nanoseconds of an execution, of late
+        self._inline = model.use.name == "CPU" and not self._join  # elsewhere, a thread's own time says little
 
     async def infer(self, request: InferRequest) -> Answer:
         """Run a request. Raises ServerError, UNAVAILABLE when too many wait already."""
@@ -90,14 +90,14 @@ class Scheduler:
     @property
     def quick(self) -> bool:
         """Whether a request would run at once, and be over sooner than it takes to hand it to another thread."""
-        return self._typical < limits.INLINE_NS and bool(self._idle) and not self._ready and not self._join
+        return self._inline and bool(self._idle) and not self._ready and self._idle[-1].typical < limits.INLINE_NS
 
     def infer_now(self, request: InferRequest) -> Answer:
         """Run a request in the caller's thread, while quick. Raises what the model raises."""
         started = perf_counter_ns()
         outputs = self._idle[-1].run(request.outputs, request.inputs)
         compute = Compute(0, perf_counter_ns() - started, 0)
-        self._ran(request.rows, compute)
+        self._recorder.execution(request.rows, compute)
         return Answer(outputs, 0, compute)
 
     def close(self) -> bool:
@@ -155,10 +155,6 @@ class Scheduler:
             running = asyncio.get_running_loop().run_in_executor(self._pool, _execute, instance, jobs)
             running.add_done_callback(partial(self._done, instance, jobs))
 
-    def _ran(self, rows: int, compute: Compute) -> None:
-        self._recorder.execution(rows, compute)
-        self._typical += (compute.infer - self._typical) / 16
-
     def _done(self, instance: Instance, jobs: list[_Job], running: "asyncio.Future[list[_Execution]]") -> None:
         self._running -= 1
         self._idle.append(instance)
@@ -173,7 +169,7 @@ class Scheduler:
                 for job in execution.jobs:
                     _fail(job, execution.error)
                 continue
-            self._ran(sum(job.request.rows for job in execution.jobs), execution.compute)
+            self._recorder.execution(sum(job.request.rows for job in execution.jobs), execution.compute)
             for job, outputs in zip(execution.jobs, execution.results, strict=True):
                 if not job.future.done():
                     job.future.set_result(Answer(outputs, execution.started - job.queued, execution.compute))

@@ -250,6 +250,7 @@ def test_a_defect_is_not_shown(
 def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_QUEUE", 1)
     monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "INLINE_NS", 0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
 
