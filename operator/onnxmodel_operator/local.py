@@ -25,13 +25,13 @@ from typing import Any
 import yaml
 
 from onnxmodel_operator import names, settings
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, SpecError, parse
+from onnxmodel_operator.api.spec import OnnxModel, SpecError, parse
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
 from onnxmodel_operator.plan import AGAIN, Plan, Revision, State, Step, plan
 from onnxmodel_operator.settings import Settings, SettingsError
 from onnxmodel_operator.status import summarize
 from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import ContractError, ExitCode, Failure, Outcome, Stage
+from onnxmodel_runtime.contract import GPU_PROVIDERS, ContractError, ExitCode, Failure, Outcome, Stage
 
 _DEFECT, _USAGE = 1, 2
 _IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local"}

@@ -13,11 +13,12 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from onnxmodel_operator import choose, names, policy, quantity, results
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, Resource, Signature, SpecError
+from onnxmodel_operator.api.spec import OnnxModel, Resource, Signature, SpecError
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
+    GPU_PROVIDERS,
     BenchmarkRequest,
     BenchmarkResult,
     Calibration,
@@ -39,6 +40,8 @@ from onnxmodel_runtime.contract import (
     ValidateRequest,
     ValidateResult,
 )
+
+_ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
 
 class State(StrEnum):
@@ -241,7 +244,8 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
         raise SpecError(
             [(f"spec.serving.providerOptions.{unused[0]}", f"{unused[0]} is not one of {', '.join(chosen)}")]
         )
-    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=_threads(resources))
+    threads = _threads(resources, spec.serving.instances)
+    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=threads)
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
     return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))
 
@@ -261,10 +265,13 @@ def _resources(model: OnnxModel, settings: Settings) -> Resources:
     return Resources(requests=requests, limits=limits)
 
 
-def _threads(resources: Resources) -> int:
-    """Whole cores that the container may use. ONNX Runtime itself would count the node's cores and be throttled."""
+def _threads(resources: Resources, instances: int) -> int:
+    """An instance's share of the whole cores that the container may use.
+
+    ONNX Runtime itself would count the node's cores, for every instance anew, and be throttled.
+    """
     cpu = resources.limits.get("cpu") or resources.requests.get("cpu") or "1"
-    return max(1, int(quantity.parse(cpu)))
+    return max(1, int(quantity.parse(cpu)) // instances)
 
 
 # ---- the road --------------------------------------------------------------------------------------------------------
@@ -474,7 +481,12 @@ def _deploy(draft: _Draft) -> Progress | None:
         max_queue_delay_microseconds=0
         if variant.name == "int8-dynamic"
         else spec.batching.max_queue_delay_microseconds,
+        preferred_batch_sizes=tuple(sorted(set(spec.batching.preferred_batch_sizes))),
+        default_timeout_microseconds=spec.batching.default_timeout_microseconds,
+        max_queue_size=spec.batching.max_queue_size,
         instances=spec.instances,
+        engine_cache=_ENGINES if "TensorRT" in draft.providers.names else "",
+        access_log=spec.access_log,
     )
     digest = names.digest(
         {"request": dataclasses.asdict(request), "placement": _plain(draft.server), "claim": draft.seen.claim_uid}

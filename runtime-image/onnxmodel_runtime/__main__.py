@@ -345,6 +345,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
     serve.add_argument("--max-batch-size", type=int, default=32)
     serve.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    serve.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
+    serve.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
+    serve.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
+    serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
+    serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     _provider_arguments(serve)
 
@@ -368,7 +373,9 @@ def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.Arg
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,CPU in your order (CPU)")
+    parser.add_argument(
+        "--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,OpenVINO,CPU in your order (CPU)"
+    )
     parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
     parser.add_argument("--threads", type=int, default=1, help="of one session (1); 0: all cores")
 
@@ -472,6 +479,11 @@ def _serve_request(options: argparse.Namespace) -> ServeRequest:
         providers=_providers(options),
         max_batch_size=options.max_batch_size,
         max_queue_delay_microseconds=options.max_queue_delay,
+        preferred_batch_sizes=options.preferred_batch_sizes,
+        default_timeout_microseconds=options.default_timeout,
+        max_queue_size=options.max_queue_size,
+        engine_cache=str(Path(options.engine_cache).absolute()) if options.engine_cache else "",
+        access_log=options.access_log,
         instances=options.instances,
         host=options.host,
     )

@@ -48,6 +48,7 @@ CREDENTIALS = (
     *("HF_TOKEN", "HF_ENDPOINT", "CA_CERTIFICATES"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
+GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 _PREFIX = "onnxmodel/v1:"
 
 
@@ -98,7 +99,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """Execution providers in the order of preference: TensorRT, CUDA, CPU. The first serves.
+    """Execution providers in the order of preference: TensorRT, CUDA, OpenVINO, CPU. The first serves.
 
     fallback "Forbid": fail when the first cannot be loaded. "Allow": the next that loads serves.
     options: provider -> option -> value, handed to ONNX Runtime as they are.
@@ -450,7 +451,10 @@ class ServeRequest:
     """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
 
     The file must have this sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
-    max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others.
+    max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others;
+    preferred_batch_sizes: rows at which a batch waits no longer. default_timeout_microseconds: a request that waits longer
+    for its turn is refused, 0 for never; max_queue_size: how many may wait. access_log: a line of JSON for each inference.
+    engine_cache: a folder for what TensorRT builds; "" for none.
     revision: told to clients as a parameter of the model's configuration.
     """
 
@@ -463,7 +467,12 @@ class ServeRequest:
     tolerance: Tolerance = Tolerance()
     max_batch_size: int = 32
     max_queue_delay_microseconds: int = 0
+    preferred_batch_sizes: tuple[int, ...] = ()
+    default_timeout_microseconds: int = 0
+    max_queue_size: int = 512
     instances: int = 1
+    engine_cache: str = ""
+    access_log: bool = False
     host: str = "0.0.0.0"
     http_port: int = 8000
     grpc_port: int = 8001

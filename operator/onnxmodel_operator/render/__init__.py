@@ -75,6 +75,7 @@ def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
         ports=revision.request,
         claim=claim_name(model.name),
         grace=_GRACE_SECONDS,
+        scratch="16Gi" if revision.request.engine_cache else "1Gi",  # engines are as large as the model, or larger
         deadline=settings.progress_deadline_seconds,
         **_scheduling(revision.placement, settings),
     )

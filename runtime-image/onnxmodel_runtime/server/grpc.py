@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
+from onnxmodel_runtime.server import tracing
+from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.front import rpc
 from onnxmodel_runtime.server.limits import OFF_LOOP
@@ -20,9 +22,11 @@ _STATUS = {
     Code.INVALID: 3,
     Code.NOT_FOUND: 5,
     Code.UNSUPPORTED: 12,
+    Code.ENCODING: 12,
     Code.UNAVAILABLE: 14,
     Code.INTERNAL: 13,
 }  # gRPC's numbers
+_TRACE_HEADER = tracing.REQUEST_HEADER.encode()
 _UNSUPPORTED = (
     "RepositoryModelLoad",
     "RepositoryModelUnload",
@@ -45,57 +49,59 @@ class _Servicer:
         for name in _UNSUPPORTED:
             setattr(self, name, partial(_refuse, name))
 
-    async def ServerLive(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerLive(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether the process answers."""
         return service_pb2.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether the model answers."""
         return service_pb2.ServerReadyResponse(ready=self._service.ready)
 
-    async def ModelReady(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether this model answers."""
         ready = self._service.is_ready(message.name, message.version)
         return service_pb2.ModelReadyResponse(ready=ready)
 
-    async def ServerMetadata(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerMetadata(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Server metadata."""
         return service_pb2.ServerMetadataResponse(**describe.server())
 
-    async def ModelMetadata(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelMetadata(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Model metadata."""
         return protocol.model_metadata(self._service.metadata(message.name, message.version))
 
-    async def ModelConfig(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelConfig(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Model configuration."""
         return protocol.model_config(self._service.config(message.name, message.version))
 
-    async def ModelStatistics(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelStatistics(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Statistics."""
         return protocol.statistics(self._service.statistics(message.name, message.version))
 
-    async def RepositoryIndex(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def RepositoryIndex(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """The repository's index."""
         return protocol.index(self._service.index(message.ready))
 
-    async def ModelInfer(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """An inference."""
-        return await self._infer(message)
+        return await self._infer(message, _caller(context))
 
-    async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: rpc.Call) -> AsyncIterator[Any]:  # noqa: N802
         """Inferences one after the other; an error is an answer, and does not end the stream."""
+        caller = _caller(context)
         async for message in messages:
             try:
-                answer = await self._infer(message)
+                answer = await self._infer(message, caller)
                 answer.parameters["triton_final_response"].bool_param = True
                 yield service_pb2.ModelStreamInferResponse(infer_response=answer)
             except ServerError as error:
                 failed = service_pb2.ModelInferResponse(id=message.id)
                 yield service_pb2.ModelStreamInferResponse(error_message=error.message, infer_response=failed)
 
-    async def _infer(self, message: Any) -> Any:
+    async def _infer(self, message: Any, caller: Caller) -> Any:
         size = sum(map(len, message.raw_input_contents)) if message.raw_input_contents else message.ByteSize()
-        return await self._service.infer(message.model_name, message.model_version, size, partial(_decode, message))
+        decode = partial(_decode, message)
+        return await self._service.infer(message.model_name, message.model_version, size, decode, caller)
 
 
 def methods(service: Service) -> rpc.Methods:
@@ -114,17 +120,12 @@ def methods(service: Service) -> rpc.Methods:
     return rpc.Methods(made)
 
 
-def _parse(parse: Callable[[bytes], Any], data: bytes) -> Any:
-    try:
-        return parse(data)
-    except DecodeError as error:
-        raise rpc.Status(rpc.INTERNAL, f"the request cannot be parsed: {error}") from error
-
-
-def _infer_now(service: Service, data: bytes) -> bytes | None:
+def _infer_now(service: Service, data: bytes, context: rpc.Call) -> bytes | None:
+    """The answer to an inference that needs no waiting."""
     if not service.quick or len(data) > OFF_LOOP:
         return None
     message = _parse(service_pb2.ModelInferRequest.FromString, data)
+    _trace(context)
     try:
         answer = service.infer_now(message.model_name, message.model_version, partial(_decode, message))
     except ServerError as error:
@@ -132,9 +133,11 @@ def _infer_now(service: Service, data: bytes) -> bytes | None:
     return bytes(answer.SerializeToString())
 
 
-async def _later(parse: Callable[[bytes], Any], call: Callable[[Any, None], Awaitable[Any]], data: bytes) -> bytes:
+async def _later(
+    parse: Callable[[bytes], Any], call: Callable[[Any, rpc.Call], Awaitable[Any]], data: bytes, context: rpc.Call
+) -> bytes:
     try:
-        answer = await call(_parse(parse, data), None)
+        answer = await call(_parse(parse, data), context)
     except ServerError as error:
         raise rpc.Status(_STATUS[error.code], error.message) from error
     return bytes(answer.SerializeToString())
@@ -142,11 +145,32 @@ async def _later(parse: Callable[[bytes], Any], call: Callable[[Any, None], Awai
 
 async def _stream(
     parse: Callable[[bytes], Any],
-    call: Callable[[AsyncIterator[Any], None], AsyncIterator[Any]],
+    call: Callable[[AsyncIterator[Any], rpc.Call], AsyncIterator[Any]],
     received: AsyncIterator[bytes],
+    context: rpc.Call,
 ) -> AsyncIterator[bytes]:
-    async for answer in call((_parse(parse, data) async for data in received), None):
+    async for answer in call((_parse(parse, data) async for data in received), context):
         yield answer.SerializeToString()
+
+
+def _parse(parse: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return parse(data)
+    except DecodeError as error:
+        raise rpc.Status(rpc.INTERNAL, f"the request cannot be parsed: {error}") from error
+
+
+def _caller(context: rpc.Call) -> Caller:
+    return Caller("grpc", context.connection.peer, _trace(context))
+
+
+def _trace(context: rpc.Call) -> tracing.Trace | None:
+    """The trace of a request, which is told our span at its end."""
+    header = context.head.get(_TRACE_HEADER)
+    trace = tracing.parse(header.decode("latin-1")) if header else None
+    if trace is not None:
+        context.trailers = ((tracing.RESPONSE_HEADER.encode(), trace.response.encode()),)
+    return trace
 
 
 def _decode(message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[Any]]:
@@ -154,5 +178,5 @@ def _decode(message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[Any]]:
     return request, partial(protocol.encode, spec, request)
 
 
-async def _refuse(name: str, message: Any, context: Any) -> NoReturn:
+async def _refuse(name: str, message: Any, context: rpc.Call) -> NoReturn:
     raise ServerError(f"this server does not support {name}", Code.UNSUPPORTED)

@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server import limits, tracing
+from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive, Unread
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
 from onnxmodel_runtime.server.front import http1
@@ -20,6 +21,7 @@ from onnxmodel_runtime.server.service import Encode, Service
 
 log = logging.getLogger("onnxmodel.server")
 Scope = MutableMapping[str, Any]
+_TRACE = "onnxmodel.trace"  # in the scope of a request that belongs to one
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_TARGETS = 16
 """Paths of inferences that are remembered: there is one model."""
@@ -61,10 +63,12 @@ class Protocol:
             self._infers[target] = found
         if method != "POST" or not self._service.quick or len(body) > limits.OFF_LOOP:
             return None
-        stated = None
+        stated = trace = None
         for key, value in headers:
             if key == b"inference-header-content-length":
                 stated = value.decode("latin-1")
+            elif key == b"traceparent":
+                trace = tracing.parse(value.decode("latin-1"))
             elif key == b"content-encoding" or (
                 key == b"accept-encoding" and compression.choose(value.decode("latin-1"))
             ):
@@ -76,11 +80,15 @@ class Protocol:
             reply = _json({"error": error.message}, HTTP_STATUS[error.code])
         else:
             reply = _answer(answer, json_length)
-        return http1.Reply(reply.status, _headers(reply, self._service.draining), reply.body)
+        sent = _headers(reply, self._service.draining)
+        if trace is not None:
+            sent.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
+        return http1.Reply(reply.status, sent, reply.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         close = False
+        more: list[tuple[bytes, bytes]] = []
         try:
             reply = await self._route(scope, receive)
         except Gone:
@@ -88,11 +96,17 @@ class Protocol:
         except ServerError as error:
             close = isinstance(error, Unread)
             reply = _json({"error": error.message}, HTTP_STATUS[error.code])
+            if error.code is Code.ENCODING:
+                more.append((b"accept-encoding", b"gzip, deflate"))
         except Exception:
             log.exception("a request failed")
             reply = _json({"error": "internal error"}, 500)
         # While draining, clients are asked to come back over a new connection, which leads to another pod.
-        await _send(send, reply, close or self._service.draining)
+        if (trace := scope.get(_TRACE)) is not None:
+            more.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
+        await _send(
+            send, replace(reply, headers=(*reply.headers, *more)) if more else reply, close or self._service.draining
+        )
 
     async def _route(self, scope: Scope, receive: Receive) -> Reply:
         service, method = self._service, scope["method"]
@@ -153,10 +167,12 @@ class Protocol:
     async def _infer(self, name: str, version: str, scope: Scope, receive: Receive) -> Reply:
         headers = dict(scope["headers"])
         encoding = _text(headers, "content-encoding")
+        trace = scope[_TRACE] = tracing.parse(_text(headers, tracing.REQUEST_HEADER))
+        caller = Caller("http", (scope.get("client") or ("",))[0], trace)
         async with self._bodies.read(receive, encoding, limits.MAX_REQUEST) as body:
             length = rest.header_length(_text(headers, rest.LENGTH_HEADER) or None, len(body))
             decode = partial(_decode, body, length)
-            answer, json_length = await self._service.infer(name, version, len(body), decode)
+            answer, json_length = await self._service.infer(name, version, len(body), decode, caller)
         return await _encoded(answer, json_length, compression.choose(_text(headers, "accept-encoding")))
 
 

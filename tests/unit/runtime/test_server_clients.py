@@ -298,11 +298,11 @@ def test_a_compressed_bomb_over_grpc(grpc: Any) -> None:
     assert grpc.is_server_live()
 
 
-def metrics(port: int) -> dict[str, int]:
+def metrics(port: int) -> dict[str, float]:
     with urlopen(f"http://{support.HOST}:{port}/metrics") as response:
         assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
         lines = response.read().decode().splitlines()
-    return {name: int(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
 
 def test_statistics_and_metrics_count_the_same(ports: list[int], http: Any, grpc: Any) -> None:

@@ -90,6 +90,7 @@ class Http1(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
+        self._client: tuple[str, int] | None = None
         self._incoming: _Request | None = None  # whose message is not complete
         self._waiting: deque[_Request] = deque()  # behind the one that runs
         self._running: tuple[_Request, asyncio.Task[None]] | None = None
@@ -103,8 +104,9 @@ class Http1(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
+        name = transport.get_extra_info("peername")
+        self._client = (name[0], name[1]) if name else None
         self._open.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -262,6 +264,7 @@ class Http1(asyncio.Protocol):
             "query_string": query,
             "root_path": "",
             "headers": request.headers,
+            "client": self._client,
         }
         started: list[Message] = []
         ended = delivered = False

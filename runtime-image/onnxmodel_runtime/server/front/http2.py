@@ -12,7 +12,7 @@ from typing import Any
 import hpack
 
 from onnxmodel_runtime.server import limits
-from onnxmodel_runtime.server.front.listener import KEEP_ALIVE_SECONDS
+from onnxmodel_runtime.server.front.listener import KEEP_ALIVE_SECONDS, peer
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME = Struct(">BHBBI")  # length (24 bits), type, flags, stream
@@ -108,6 +108,7 @@ class Http2(asyncio.Protocol):
         self.application = application
         self.loop = asyncio.get_running_loop()
         self.streams: dict[int, Stream] = {}
+        self.peer = ""
         self._make = make
         self._open = open_
         self._transport: asyncio.Transport
@@ -135,6 +136,7 @@ class Http2(asyncio.Protocol):
         """A client is there."""
         self._transport = transport  # type: ignore[assignment]
         self._transport.set_write_buffer_limits(HIGH_WATER)
+        self.peer = peer(transport)
         self._open.add(self)
         settings = ((3, MAX_STREAMS), (4, STREAM_WINDOW), (5, MAX_FRAME), (6, limits.MAX_HEAD))
         payload = b"".join(_SETTING.pack(*setting) for setting in settings)

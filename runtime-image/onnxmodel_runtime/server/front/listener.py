@@ -61,3 +61,9 @@ class Listener:
         for connection in list(self._connections):
             connection.sweep(loop.time())
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+
+def peer(transport: asyncio.BaseTransport) -> str:
+    """The client's address and port."""
+    name = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if name else ""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from struct import Struct
+from typing import Any
 from urllib.parse import quote
 
 from onnxmodel_runtime.server import limits
@@ -54,9 +55,9 @@ class Method:
     requests, which replaces the others.
     """
 
-    now: Callable[[bytes], bytes | None] | None = None
-    later: Callable[[bytes], Awaitable[bytes]] | None = None
-    stream: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]] | None = None
+    now: "Callable[[bytes, Call], bytes | None] | None" = None
+    later: "Callable[[bytes, Call], Awaitable[bytes]] | None" = None
+    stream: "Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]] | None" = None
 
 
 class Methods:
@@ -81,6 +82,7 @@ class Call(Stream):
         "started",
         "task",
         "timer",
+        "trailers",
         "waiter",
     )
 
@@ -96,6 +98,7 @@ class Call(Stream):
         self.started = self.answered = False
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.trailers: tuple[tuple[bytes, bytes], ...] = ()  # what the client is told behind the status
         self.messages: deque[bytes] | None = None  # of a stream of requests
         self.waiter: asyncio.Future[None] | None = None
 
@@ -165,7 +168,11 @@ class Call(Stream):
         else:
             connection.write(frame(HEADERS, END_HEADERS, number, _HEAD))
             connection.send_data(self, _PREFIX.pack(0, size - 5) + answer)
-        connection.end(self, _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK))
+        if self.trailers:
+            last = frame(HEADERS, END_HEADERS | END_STREAM, number, _OK + literal(*self.trailers))
+        else:
+            last = _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
+        connection.end(self, last)
         self._done()
 
     def fail(self, status: Status) -> None:
@@ -174,7 +181,7 @@ class Call(Stream):
             return
         self.answered = True
         message = quote(status.message, safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~").encode()
-        block = literal((b"grpc-status", b"%d" % status.code), (b"grpc-message", message))
+        block = literal((b"grpc-status", b"%d" % status.code), (b"grpc-message", message), *self.trailers)
         if not self.started:
             block = _HEAD + block
         self.connection.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))
@@ -197,7 +204,7 @@ class Call(Stream):
         self.chunks = []
         message = body[5:]
         if not packed and method.now is not None:
-            answer = method.now(message)
+            answer = method.now(message, self)
             if answer is not None:
                 self.succeed(answer)
                 return
@@ -205,13 +212,13 @@ class Call(Stream):
         assert method.later is not None
         self._run(self._later(method.later, message, packed))
 
-    async def _later(self, later: Callable[[bytes], Awaitable[bytes]], message: bytes, packed: int) -> None:
+    async def _later(self, later: Callable[[bytes, Any], Awaitable[bytes]], message: bytes, packed: int) -> None:
         if packed:
             message = await self._unpacked(message)
-        self.succeed(await later(message))
+        self.succeed(await later(message, self))
 
-    async def _stream(self, stream: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]) -> None:
-        async for answer in stream(self._received()):
+    async def _stream(self, stream: Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]) -> None:
+        async for answer in stream(self._received(), self):
             if not self.started:
                 self.started = True
                 self.connection.write(frame(HEADERS, END_HEADERS, self.id, _HEAD))
@@ -221,7 +228,9 @@ class Call(Stream):
         if not self.answered:
             self.answered = True
             head = b"" if self.started else _HEAD
-            self.connection.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, head + _OK))
+            self.connection.end(
+                self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, head + _OK + literal(*self.trailers))
+            )
             self._done()
 
     async def _received(self) -> AsyncIterator[bytes]:
@@ -288,7 +297,7 @@ class Call(Stream):
         except compression.TooLarge as error:
             raise Status(RESOURCE_EXHAUSTED, error.message) from error
         except ServerError as error:
-            raise Status(UNIMPLEMENTED if error.code is Code.UNSUPPORTED else INTERNAL, error.message) from error
+            raise Status(UNIMPLEMENTED if error.code is Code.ENCODING else INTERNAL, error.message) from error
 
     def _check(self, size: int) -> None:
         if size > limits.MAX_REQUEST:
