@@ -12,7 +12,7 @@ from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.front import rpc
 from onnxmodel_runtime.server.limits import OFF_LOOP
-from onnxmodel_runtime.server.protocol import describe
+from onnxmodel_runtime.server.protocol import describe, repeat
 from onnxmodel_runtime.server.protocol import grpc as protocol
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.service import Encode, Service
@@ -115,22 +115,35 @@ def methods(service: Service) -> rpc.Methods:
         if method.client_streaming:
             made[path] = rpc.Method(stream=partial(_stream, request, call))
         else:
-            now = partial(_infer_now, service) if method.name == "ModelInfer" else None
+            now = _Now(service) if method.name == "ModelInfer" else None
             made[path] = rpc.Method(now, partial(_later, request, call))
     return rpc.Methods(made)
 
 
-def _infer_now(service: Service, data: bytes, context: rpc.Call) -> bytes | None:
-    """The answer to an inference that needs no waiting."""
-    if not service.quick or len(data) > OFF_LOOP:
-        return None
-    message = _parse(service_pb2.ModelInferRequest.FromString, data)
-    _trace(context)
-    try:
-        answer = service.infer_now(message.model_name, message.model_version, partial(_decode, message))
-    except ServerError as error:
-        raise rpc.Status(_STATUS[error.code], error.message) from error
-    return bytes(answer.SerializeToString())
+class _Now:
+    """Inferences that need no waiting."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._repeated: repeat.Grpc | None = None
+
+    def __call__(self, data: bytes, context: rpc.Call) -> bytes | None:
+        """The answer, or None where there is something to wait for. Raises Status."""
+        service = self._service
+        if not service.quick or len(data) > OFF_LOOP:
+            return None
+        message = _parse(service_pb2.ModelInferRequest.FromString, data)
+        if _TRACE_HEADER in context.head:
+            _trace(context)
+        try:
+            return service.infer_now(message.model_name, message.model_version, partial(self._decode, message))
+        except ServerError as error:
+            raise rpc.Status(_STATUS[error.code], error.message) from error
+
+    def _decode(self, message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[bytes]]:
+        if self._repeated is None:
+            self._repeated = repeat.Grpc(spec)
+        return self._repeated.decode(message)
 
 
 async def _later(

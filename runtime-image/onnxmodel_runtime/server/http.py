@@ -14,7 +14,7 @@ from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive, Unread
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
 from onnxmodel_runtime.server.front import http1
-from onnxmodel_runtime.server.protocol import compression, describe, rest
+from onnxmodel_runtime.server.protocol import compression, describe, repeat, rest
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.recorder import CONTENT_TYPE
 from onnxmodel_runtime.server.service import Encode, Service
@@ -44,6 +44,7 @@ class Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._bodies = Bodies()
+        self._repeated: repeat.Rest | None = None
         self._infers: dict[bytes, tuple[str, str]] = {}  # model and version by the request's target
 
     def now(self, method: str, target: bytes, headers: http1.Headers, body: bytes) -> http1.Reply | None:
@@ -61,7 +62,7 @@ class Protocol:
                 case _:
                     return None
             self._infers[target] = found
-        if method != "POST" or not self._service.quick or len(body) > limits.OFF_LOOP:
+        if method != "POST" or not self._service.quick or len(body) > min(limits.OFF_LOOP, limits.MAX_BODIES - self._bodies.held):
             return None
         stated = trace = None
         for key, value in headers:
@@ -75,7 +76,7 @@ class Protocol:
                 return None
         try:
             length = rest.header_length(stated or None, len(body))
-            answer, json_length = self._service.infer_now(*found, partial(_decode, body, length))
+            answer, json_length = self._service.infer_now(*found, partial(self._decode, body, length))
         except ServerError as error:
             reply = _json({"error": error.message}, HTTP_STATUS[error.code])
         else:
@@ -107,6 +108,11 @@ class Protocol:
         await _send(
             send, replace(reply, headers=(*reply.headers, *more)) if more else reply, close or self._service.draining
         )
+
+    def _decode(self, body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequest, Encode[repeat.Body]]:
+        if self._repeated is None:
+            self._repeated = repeat.Rest(spec)
+        return self._repeated.decode(body, length)
 
     async def _route(self, scope: Scope, receive: Receive) -> Reply:
         service, method = self._service, scope["method"]

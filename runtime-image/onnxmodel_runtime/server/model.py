@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import thread_time_ns
 from typing import Any
 
 import onnxruntime as ort
@@ -31,11 +30,10 @@ class Instance:
         self._bf16 = bf16
         self._options = ort.RunOptions()
         self.typical = 0.0
-        """Nanoseconds of CPU that a run takes in its thread: about the median of late, which no outlier moves."""
+        """Nanoseconds that a run takes: about the median of late, which no outlier moves; 0: not known."""
 
     def run(self, outputs: Sequence[str], inputs: Outputs) -> dict[str, Array]:
         """Run the model. Raises ServerError with ONNX Runtime's own words."""
-        began = thread_time_ns()
         try:
             if self._bound:
                 arrays = bound.run(self._session, outputs, inputs, self._bf16, self._options)
@@ -46,9 +44,11 @@ class Instance:
         except Exception as error:  # ONNX Runtime has an exception class for each status, without a common base
             text = " ".join(str(error).split())
             raise ServerError(f"onnx runtime error: {text}", Code.INTERNAL, Reason.BACKEND) from error
-        took = thread_time_ns() - began
-        self.typical = self.typical * (_UP if took > self.typical else 1 / _UP) or took
         return dict(zip(outputs, arrays, strict=True))
+
+    def took(self, ns: int) -> None:
+        """Learn what a run takes."""
+        self.typical = self.typical * (_UP if ns > self.typical else 1 / _UP) or float(ns)
 
     def terminate(self) -> None:
         """Make the run in progress fail at its next node, and every later one at once."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter_ns
+from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 import numpy as np
@@ -137,9 +137,12 @@ class Scheduler:
 
     def infer_now(self, request: InferRequest) -> Answer:
         """Run a request in the caller's thread, while quick. Raises what the model raises."""
+        instance = self._idle[-1]
         started = perf_counter_ns()
-        outputs = self._idle[-1].run(request.outputs, request.inputs)
-        compute = Compute(0, perf_counter_ns() - started, 0)
+        outputs = instance.run(request.outputs, request.inputs)
+        took = perf_counter_ns() - started
+        instance.took(took)
+        compute = Compute(0, took, 0)
         self._recorder.execution(request.rows, compute)
         return Answer(outputs, 0, compute)
 
@@ -292,10 +295,12 @@ def _execute(instance: Instance, jobs: list[_Job]) -> list[_Execution]:
 
 def _execute_one(instance: Instance, job: _Job) -> _Execution:
     started = perf_counter_ns()
+    busy = thread_time_ns()  # without what it waits for the interpreter
     try:
         outputs = instance.run(job.request.outputs, job.request.inputs)
     except Exception as error:
         return _Execution([job], [], started, Compute(0, 0, 0), error)
+    instance.took(thread_time_ns() - busy)
     return _Execution([job], [outputs], started, Compute(0, perf_counter_ns() - started, 0))
 
 
