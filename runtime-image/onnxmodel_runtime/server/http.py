@@ -62,7 +62,10 @@ class Protocol:
                 case _:
                     return None
             self._infers[target] = found
-        if method != "POST" or not self._service.quick or len(body) > min(limits.OFF_LOOP, limits.MAX_BODIES - self._bodies.held):
+        service = self._service
+        if method != "POST" or not service.quick or len(body) > limits.OFF_LOOP:
+            return None
+        if self._bodies.held + len(body) > limits.MAX_BODIES:
             return None
         stated = trace = None
         for key, value in headers:
@@ -76,15 +79,20 @@ class Protocol:
                 return None
         try:
             length = rest.header_length(stated or None, len(body))
-            answer, json_length = self._service.infer_now(*found, partial(self._decode, body, length))
+            answer, json_length = service.infer_now(*found, partial(self._decode, body, length))
         except ServerError as error:
-            reply = _json({"error": error.message}, HTTP_STATUS[error.code])
+            status, kind, json_length = HTTP_STATUS[error.code], b"application/json", None
+            answer = _body({"error": error.message})
         else:
-            reply = _answer(answer, json_length)
-        sent = _headers(reply, self._service.draining)
+            status, kind = 200, b"application/json" if json_length is None else b"application/octet-stream"
+        sent = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
+        if json_length is not None:
+            sent.append((_LENGTH_HEADER, b"%d" % json_length))
         if trace is not None:
             sent.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
-        return http1.Reply(reply.status, sent, reply.body)
+        if service.draining:
+            sent.append((b"connection", b"close"))
+        return http1.Reply(status, sent, answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -239,8 +247,12 @@ def _not_allowed(allowed: str) -> Reply:
     return Reply(405, json.dumps({"error": "Method Not Allowed"}).encode(), ((b"allow", allowed.encode()),))
 
 
+def _body(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 def _json(value: Any, status: int = 200) -> Reply:
-    return Reply(status, json.dumps(value, separators=(",", ":")).encode())
+    return Reply(status, _body(value))
 
 
 def _headers(reply: Reply, close: bool) -> http1.Headers:

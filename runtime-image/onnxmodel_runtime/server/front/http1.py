@@ -30,10 +30,10 @@ Headers = list[tuple[bytes, bytes]]
 HIGH_WATER = 1 << 20
 """Bytes of a body that wait for the application before the socket is read no further."""
 MAX_PIPELINED = 64
-_REASONS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
+_REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What goes back. The headers hold the content's type and length."""
 
@@ -359,12 +359,13 @@ class Http1(asyncio.Protocol):
 
 
 def _head(request: _Request, status: int, headers: Headers) -> bytes:
-    lines = [b"HTTP/1.1 " + _REASONS[status], b"date: " + _date()]
-    lines += [name + b": " + value for name, value in headers]
+    lines = [_REASONS[status], _date()]
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
     if request.version == "1.0" and request.keep_alive:
-        lines.append(b"connection: keep-alive")
+        lines.append(b"connection: keep-alive\r\n")
     lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    return b"".join(lines)
 
 
 _dated: tuple[int, bytes] = (0, b"")
@@ -374,5 +375,5 @@ def _date() -> bytes:
     global _dated
     now = int(time.time())
     if _dated[0] != now:
-        _dated = (now, formatdate(now, usegmt=True).encode())
+        _dated = (now, f"date: {formatdate(now, usegmt=True)}\r\n".encode())
     return _dated[1]

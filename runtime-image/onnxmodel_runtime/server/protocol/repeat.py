@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.protocol import grpc, rest
-from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec, Outputs
+from onnxmodel_runtime.server.protocol.request import VERSION, InferRequest, ModelSpec, Outputs
 
 MAX_HEADS = 64
 MAX_HEAD = 4096
@@ -136,6 +136,11 @@ class Rest(_Memory):
 class Grpc(_Memory):
     """grpc.decode and grpc.encode with a memory. They change the message that they are given."""
 
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        message = service_pb2.ModelInferResponse(model_name=spec.name, model_version=VERSION)
+        self._begin = bytes(message.SerializeToString())  # what stands in front of an answer's id
+
     def decode(self, message: Any) -> tuple[InferRequest, Callable[[Outputs], bytes]]:
         """A request from its message, and what encodes and serializes its answer."""
         blobs, request_id = list(message.raw_input_contents), message.id
@@ -169,12 +174,15 @@ class Grpc(_Memory):
             message = grpc.encode(self._spec, replace(request, id=""), outputs)
             message.ClearField("raw_output_contents")
             begin = bytes(message.SerializeToString())
+            assert begin.startswith(self._begin)
+            begin = begin[len(self._begin) :]
             if len(plan.answers) < MAX_ANSWERS:
                 plan.answers[shapes] = begin
-        parts = [begin]
+        parts = [self._begin]
         if request.id:
             name = request.id.encode()
             parts += (_ID_TAG, _varint(len(name)), name)
+        parts.append(begin)
         for array in arrays:
             parts += (_RAW_TAG, _varint(array.nbytes), array.tobytes())
         return b"".join(parts)
