@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -128,6 +129,8 @@ class Server:
             return False  # and not idle: building an engine may take minutes
         self.idle = True
         model, join = loading.result()
+        gc.collect()
+        gc.freeze()  # what is there now stays: collections in the middle of requests need not look at it again
         seconds = time.monotonic() - began
         self._service.open(model, join, seconds)
         log.info(

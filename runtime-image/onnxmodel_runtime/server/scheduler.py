@@ -1,15 +1,16 @@
 """Who runs when: a bounded queue in front of the instances, and requests joined into batches.
 
-Everything but the execution itself happens on the event loop, so that there are no locks. A group of requests waits
-until its delay is over or its batch is full or of a preferred size, and goes on growing while every instance is busy.
+Everything but the execution itself happens on the event loop, so that there are no locks; only a thread that has run a
+request takes the next one by itself. A group of requests waits until its delay is over or its batch is full or of a
+preferred size, and goes on growing while every instance is busy.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
@@ -176,7 +177,8 @@ class Scheduler:
         if group.timer is not None:
             group.timer.cancel()
         else:
-            self._ready.remove(group)
+            with contextlib.suppress(ValueError):  # an instance has just taken it: the answer finds nobody
+                self._ready.remove(group)
 
     def _add(self, job: _Job) -> None:
         key = self._key(job.request) if self._join else None
@@ -229,16 +231,12 @@ class Scheduler:
             if self._open.get(group.key) is group:
                 del self._open[group.key]
                 self._cut(group)
-            self._recorder.pending -= len(group.jobs)
-            for job in group.jobs:
-                job.group = None
+            self._begin(group)
             jobs = [job for job in group.jobs if not job.future.done()]
             if not jobs:
                 continue
-            instance = self._idle.pop()
             self._running += 1
-            running = asyncio.get_running_loop().run_in_executor(self._pool, _execute, instance, jobs)
-            running.add_done_callback(partial(self._done, instance, jobs))
+            self._pool.submit(self._work, asyncio.get_running_loop(), self._idle.pop(), jobs)
 
     def _cut(self, group: _Group) -> None:
         """A group that grew past a preferred size, and may still wait, runs at the largest such size; the rest waits on."""
@@ -259,16 +257,53 @@ class Scheduler:
         waited = (perf_counter_ns() - rest.jobs[0].queued) / 1e9
         self._judge(self._wait(rest, max(0.0, self._policy.delay - waited)))
 
-    def _done(self, instance: Instance, jobs: list[_Job], running: "asyncio.Future[list[_Execution]]") -> None:
-        self._running -= 1
-        self._idle.append(instance)
-        self._dispatch()
-        failure = RuntimeError("cancelled") if running.cancelled() else running.exception()
+    def _begin(self, group: _Group) -> None:
+        """Its jobs wait no longer."""
+        self._recorder.pending -= len(group.jobs)
+        for job in group.jobs:
+            job.group = None
+
+    def _work(self, loop: asyncio.AbstractEventLoop, instance: Instance, jobs: list[_Job]) -> None:
+        """In an instance's thread: run a group, and then those that are ready, without waiting for the event loop."""
+        next_: _Group | None = None
+        while True:
+            executions: list[_Execution] = []
+            failure: BaseException | None = None
+            try:
+                executions = _execute(instance, jobs)
+            except BaseException as error:
+                failure = error
+            # Without batches a group never changes: what is ready can be taken from any thread.
+            try:
+                next_ = self._ready.popleft() if not self._join else None
+            except IndexError:
+                next_ = None
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._done, instance, jobs, executions, failure, next_)
+            if next_ is None:
+                return
+            jobs = [job for job in next_.jobs if not job.future.done()]
+
+    def _done(
+        self,
+        instance: Instance,
+        jobs: list[_Job],
+        executions: list[_Execution],
+        failure: BaseException | None,
+        next_: _Group | None,
+    ) -> None:
+        """A group ran. next_: what the instance went on with."""
+        if next_ is not None:
+            self._begin(next_)
+        else:
+            self._running -= 1
+            self._idle.append(instance)
+            self._dispatch()
         if failure is not None:
             for job in jobs:
                 _fail(job, failure)
             return
-        for execution in running.result():
+        for execution in executions:
             if execution.error is not None:
                 for job in execution.jobs:
                     _fail(job, execution.error)
