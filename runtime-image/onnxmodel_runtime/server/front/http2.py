@@ -88,6 +88,11 @@ class Stream:
         self.queued: deque[bytes] | None = None  # what its window does not allow yet
         self.queued_end = b""  # the frame behind that
 
+    @classmethod
+    def at_once(cls, connection: "Http2", number: int, head: Head, body: bytes) -> bool:
+        """Answer a whole request now, if that is possible without waiting. Whether it was."""
+        return False
+
     def on_head(self) -> None:
         """The request has begun."""
 
@@ -236,12 +241,23 @@ class Http2(asyncio.Protocol):
             self.write(frame(RST_STREAM, 0, stream.id, _WORD.pack(NO_ERROR)))
         self._close_if_done()
 
-    def fits(self, stream: Stream, size: int) -> bool:
-        """Whether so many bytes can go in one frame at once; if so, they are taken from the windows."""
-        if stream.queued is not None or size > stream.window or size > self._window or size > self._frame:
+    def fits(self, size: int, window: int | None = None) -> bool:
+        """Whether so many bytes can go in one frame at once; if so, they are taken from the connection's window."""
+        if size > (self._initial if window is None else window) or size > self._window or size > self._frame:
             return False
         self._window -= size
         return True
+
+    def answered(self) -> None:
+        """A request without a stream is."""
+        self._answered += 1
+
+    def open(self, number: int, head: Head) -> Stream:
+        """A stream whose request is complete."""
+        stream = self._make(self, number, head, self._initial)
+        stream.remote_ended = True
+        self.streams[number] = stream
+        return stream
 
     def grant(self, stream: Stream) -> None:
         """Let the client go on with the request."""
@@ -285,6 +301,11 @@ class Http2(asyncio.Protocol):
                 break
             payload = data[at + 9 : stop]
             at = stop
+            if kind == HEADERS and flags == END_HEADERS and end - at > 9 and payload in self._heads:
+                after = self._at_once(number, payload, data, at)
+                if after:
+                    at = after
+                    continue
             number &= _LARGEST
             if self._block is not None and (kind != CONTINUATION or number != self._block[0]):
                 raise ConnectionFailed(PROTOCOL_ERROR, "a head is interrupted")
@@ -304,6 +325,27 @@ class Http2(asyncio.Protocol):
             self._rest = data[at:]
         else:
             self._rest = b""
+
+    def _at_once(self, number: int, block: bytes, data: bytes, at: int) -> int:
+        """A known head with all of its body behind it, which can be answered without waiting, needs no stream.
+
+        Returns where the next frame begins, or 0: nothing has happened, and the frames are to be taken one by one.
+        """
+        high, low, kind, flags, found = FRAME.unpack_from(data, at)
+        size: int = high << 16 | low
+        stop = at + 9 + size
+        if kind != DATA or flags != END_STREAM or found != number or stop > len(data) or size > self._granted:
+            return 0
+        if not self._last < number < _LARGEST or not number & 1 or self._block is not None:
+            return 0
+        head = self._heads[block]
+        if size > STREAM_WINDOW or b"content-length" in head or len(self.streams) >= MAX_STREAMS:
+            return 0
+        if not self._make.at_once(self, number, head, data[at + 9 : stop]):
+            return 0
+        self._last = number
+        self._grant(size)
+        return stop
 
     def _on_headers(self, number: int, flags: int, payload: bytes) -> None:
         if not self._set or not number & 1:
@@ -389,12 +431,7 @@ class Http2(asyncio.Protocol):
 
     def _on_data(self, number: int, flags: int, payload: bytes) -> None:
         size = len(payload)
-        self._granted -= size
-        if self._granted < 0:
-            raise ConnectionFailed(FLOW_CONTROL_ERROR, "more than the connection's window")
-        if self._granted < WINDOW >> 1:
-            self.write(frame(WINDOW_UPDATE, 0, 0, _WORD.pack(WINDOW - self._granted)))
-            self._granted = WINDOW
+        self._grant(size)
         stream = self.streams.get(number)
         if stream is None:
             if number not in self._dropped:
@@ -417,6 +454,15 @@ class Http2(asyncio.Protocol):
             return
         stream.on_data(payload, False)
         self.grant(stream)
+
+    def _grant(self, size: int) -> None:
+        """So much has arrived."""
+        self._granted -= size
+        if self._granted < 0:
+            raise ConnectionFailed(FLOW_CONTROL_ERROR, "more than the connection's window")
+        if self._granted < WINDOW >> 1:
+            self.write(frame(WINDOW_UPDATE, 0, 0, _WORD.pack(WINDOW - self._granted)))
+            self._granted = WINDOW
 
     def _ended(self, stream: Stream, data: bytes) -> None:
         length = stream.head.get(b"content-length")

@@ -55,7 +55,7 @@ class Method:
     requests, which replaces the others.
     """
 
-    now: "Callable[[bytes, Call], bytes | None] | None" = None
+    now: "Callable[[bytes, Context | Call], bytes | None] | None" = None
     later: "Callable[[bytes, Call], Awaitable[bytes]] | None" = None
     stream: "Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]] | None" = None
 
@@ -66,6 +66,17 @@ class Methods:
     def __init__(self, methods: Mapping[bytes, Method]) -> None:
         self.methods = methods
         self.held = 0
+
+
+class Context:
+    """What a method may know of a call, and what it may tell the client behind the status."""
+
+    __slots__ = ("connection", "head", "trailers")
+
+    def __init__(self, connection: Http2, head: Head) -> None:
+        self.connection = connection
+        self.head = head
+        self.trailers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Call(Stream):
@@ -103,6 +114,36 @@ class Call(Stream):
         self.waiter: asyncio.Future[None] | None = None
 
     # The connection calls these.
+
+    @classmethod
+    def at_once(cls, connection: Http2, number: int, head: Head, body: bytes) -> bool:
+        """Answer a plain call, whose method has an answer without waiting."""
+        method = connection.application.methods.get(head[b":path"])
+        if method is None or method.now is None or len(body) < 5 or not _speaks(head) or b"grpc-timeout" in head:
+            return False
+        packed, size = _PREFIX.unpack_from(body)
+        if packed or size != len(body) - 5 or size > limits.MAX_REQUEST:
+            return False
+        asked = Context(connection, head)
+        try:
+            answer = method.now(body[5:], asked)
+        except Status as status:
+            stream = connection.open(number, head)
+            assert isinstance(stream, cls)
+            stream.trailers = asked.trailers
+            stream.fail(status)
+            return True
+        if answer is None:
+            return False
+        if asked.trailers or not connection.fits(len(answer) + 5):
+            stream = connection.open(number, head)
+            assert isinstance(stream, cls)
+            stream.trailers = asked.trailers
+            stream.succeed(answer)
+        else:
+            connection.write(_prefix(number, len(answer) + 5) + answer + _last(number))
+            connection.answered()
+        return True
 
     def on_head(self) -> None:
         """Which method, if any."""
@@ -159,20 +200,12 @@ class Call(Stream):
             return
         self.answered = True
         connection, size, number = self.connection, len(answer) + 5, self.id
-        if connection.fits(self, size):
-            prefix = _ANSWER.pack(
-                *(0, len(_HEAD), HEADERS, END_HEADERS, number, _HEAD),
-                *(size >> 16, size & 0xFFFF, DATA, 0, number, 0, size - 5),
-            )
-            connection.write(prefix + answer)
+        if connection.fits(size, self.window):
+            connection.write(_prefix(number, size) + answer)
         else:
             connection.write(frame(HEADERS, END_HEADERS, number, _HEAD))
             connection.send_data(self, _PREFIX.pack(0, size - 5) + answer)
-        if self.trailers:
-            last = frame(HEADERS, END_HEADERS | END_STREAM, number, _OK + literal(*self.trailers))
-        else:
-            last = _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
-        connection.end(self, last)
+        connection.end(self, _last(number, self.trailers))
         self._done()
 
     def fail(self, status: Status) -> None:
@@ -335,6 +368,19 @@ class Call(Stream):
         self.connection.send_data(self, b"this port speaks gRPC\n")
         self.connection.end(self, frame(DATA, END_STREAM, self.id, b""))
         self._done()
+
+
+def _prefix(number: int, size: int) -> bytes:
+    return _ANSWER.pack(
+        *(0, len(_HEAD), HEADERS, END_HEADERS, number, _HEAD),
+        *(size >> 16, size & 0xFFFF, DATA, 0, number, 0, size - 5),
+    )
+
+
+def _last(number: int, trailers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+    if trailers:
+        return frame(HEADERS, END_HEADERS | END_STREAM, number, _OK + literal(*trailers))
+    return _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
 
 
 def _speaks(head: Head) -> bool:
