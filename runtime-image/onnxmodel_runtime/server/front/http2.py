@@ -38,6 +38,7 @@ HIGH_WATER = 1 << 20
 _LARGEST = (1 << 31) - 1
 _HEADS = 64  # header blocks that are remembered
 _FORBIDDEN = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+_REQUIRED = frozenset({b":method", b":scheme", b":path"})
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 
 Head = dict[bytes, bytes]
@@ -89,8 +90,14 @@ class Stream:
         self.queued_end = b""  # the frame behind that
 
     @classmethod
-    def at_once(cls, connection: "Http2", number: int, head: Head, body: bytes) -> bool:
-        """Answer a whole request now, if that is possible without waiting. Whether it was."""
+    def plain(cls, connection: "Http2", head: Head) -> Any:
+        """What can answer requests with this head without waiting; None: there is nothing of the kind."""
+
+    @classmethod
+    def at_once(
+        cls, connection: "Http2", number: int, head: Head, plain: Any, data: bytes, begin: int, stop: int
+    ) -> bool:
+        """Answer a whole request now, whose body lies in data. False: nothing has happened."""
         return False
 
     def on_head(self) -> None:
@@ -121,6 +128,7 @@ class Http2(asyncio.Protocol):
         self._prefaced = self._set = False
         self._decoder = hpack.Decoder(max_header_list_size=limits.MAX_HEAD)
         self._heads: dict[bytes, Head] = {}
+        self._plain: dict[bytes, tuple[Head, Any]] = {}
         self._block: tuple[int, int, bytearray] | None = None  # of a head that goes on in the next frame
         self._last = 0
         self._dropped: deque[int] = deque(maxlen=256)  # streams that we ended before the client did
@@ -248,10 +256,6 @@ class Http2(asyncio.Protocol):
         self._window -= size
         return True
 
-    def answered(self) -> None:
-        """A request without a stream is."""
-        self._answered += 1
-
     def open(self, number: int, head: Head) -> Stream:
         """A stream whose request is complete."""
         stream = self._make(self, number, head, self._initial)
@@ -301,7 +305,7 @@ class Http2(asyncio.Protocol):
                 break
             payload = data[at + 9 : stop]
             at = stop
-            if kind == HEADERS and flags == END_HEADERS and end - at > 9 and payload in self._heads:
+            if kind == HEADERS and flags == END_HEADERS and payload in self._plain and end - at > 9:
                 after = self._at_once(number, payload, data, at)
                 if after:
                     at = after
@@ -333,17 +337,18 @@ class Http2(asyncio.Protocol):
         """
         high, low, kind, flags, found = FRAME.unpack_from(data, at)
         size: int = high << 16 | low
-        stop = at + 9 + size
-        if kind != DATA or flags != END_STREAM or found != number or stop > len(data) or size > self._granted:
+        begin = at + 9
+        stop = begin + size
+        if kind != DATA or flags != END_STREAM or found != number or stop > len(data):
             return 0
         if not self._last < number < _LARGEST or not number & 1 or self._block is not None:
             return 0
-        head = self._heads[block]
-        if size > STREAM_WINDOW or b"content-length" in head or len(self.streams) >= MAX_STREAMS:
+        if size > STREAM_WINDOW or size > self._granted or len(self.streams) >= MAX_STREAMS:
             return 0
-        if not self._make.at_once(self, number, head, data[at + 9 : stop]):
+        if not self._make.at_once(self, number, *self._plain[block], data, begin, stop):
             return 0
         self._last = number
+        self._answered += 1
         self._grant(size)
         return stop
 
@@ -390,7 +395,7 @@ class Http2(asyncio.Protocol):
                 self.write(frame(RST_STREAM, 0, number, _WORD.pack(REFUSED_STREAM)))
                 return
             self.streams[number] = stream
-            if wrong is None and not ({b":method", b":scheme", b":path"} <= head.keys() and head[b":path"]):
+            if wrong is None and not (head.keys() >= _REQUIRED and head[b":path"]):
                 wrong = StreamFailed(PROTOCOL_ERROR, "a request without method, scheme or path")
             if wrong is not None:
                 self.reset(stream, wrong.code)
@@ -419,15 +424,22 @@ class Http2(asyncio.Protocol):
         try:
             head = _head(fields)
         except StreamFailed as error:
-            self._heads.clear()
+            self._forget()
             return {}, error
         # Every byte from 0x80 on is one entry of the table by its number. Such a block changes nothing in the table, and
         # means the same until another one does.
         if block and min(block) >= 0x80 and len(self._heads) < _HEADS:
             self._heads[block] = head
+            plain = self._make.plain(self, head) if head.keys() >= _REQUIRED and b"content-length" not in head else None
+            if plain is not None:
+                self._plain[block] = (head, plain)
         else:
-            self._heads.clear()
+            self._forget()
         return head, None
+
+    def _forget(self) -> None:
+        self._heads.clear()
+        self._plain.clear()
 
     def _on_data(self, number: int, flags: int, payload: bytes) -> None:
         size = len(payload)

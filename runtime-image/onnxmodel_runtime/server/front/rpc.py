@@ -32,6 +32,7 @@ _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "S": 1.0, "M": 60.0, "H": 3600.0}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([numSMH])")
 # :status 200 is entry 8 of HTTP/2's own table.
 _HEAD = b"\x88" + literal((b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity, deflate, gzip"))
+_HEAD_SIZE = len(_HEAD)
 _OK = literal((b"grpc-status", b"0"))
 _PREFIX = Struct(">BI")
 _ANSWER = Struct(f">BHBBI{len(_HEAD)}sBHBBIBI")  # HEADERS, and DATA's and the message's own prefixes
@@ -116,33 +117,40 @@ class Call(Stream):
     # The connection calls these.
 
     @classmethod
-    def at_once(cls, connection: Http2, number: int, head: Head, body: bytes) -> bool:
-        """Answer a plain call, whose method has an answer without waiting."""
-        method = connection.application.methods.get(head[b":path"])
-        if method is None or method.now is None or len(body) < 5 or not _speaks(head) or b"grpc-timeout" in head:
+    def plain(cls, connection: Http2, head: Head) -> "Callable[[bytes, Context | Call], bytes | None] | None":
+        """What answers calls of this method without waiting."""
+        method: Method | None = connection.application.methods.get(head[b":path"])
+        return None if method is None or b"grpc-timeout" in head or not _speaks(head) else method.now
+
+    @classmethod
+    def at_once(
+        cls, connection: Http2, number: int, head: Head, plain: Any, data: bytes, begin: int, stop: int
+    ) -> bool:
+        """Answer a plain call."""
+        if stop - begin < 5:
             return False
-        packed, size = _PREFIX.unpack_from(body)
-        if packed or size != len(body) - 5 or size > limits.MAX_REQUEST:
+        packed, size = _PREFIX.unpack_from(data, begin)
+        if packed or size != stop - begin - 5 or size > limits.MAX_REQUEST:
             return False
         asked = Context(connection, head)
         try:
-            answer = method.now(body[5:], asked)
+            answer = plain(data[begin + 5 : stop], asked)
         except Status as status:
-            stream = connection.open(number, head)
-            assert isinstance(stream, cls)
-            stream.trailers = asked.trailers
-            stream.fail(status)
+            failed = connection.open(number, head)
+            assert isinstance(failed, cls)
+            failed.trailers = asked.trailers
+            failed.fail(status)
             return True
         if answer is None:
             return False
-        if asked.trailers or not connection.fits(len(answer) + 5):
+        size = len(answer) + 5
+        if connection.fits(size):
+            connection.write(_prefix(number, size) + answer + _last(number, asked.trailers))
+        else:
             stream = connection.open(number, head)
             assert isinstance(stream, cls)
             stream.trailers = asked.trailers
             stream.succeed(answer)
-        else:
-            connection.write(_prefix(number, len(answer) + 5) + answer + _last(number))
-            connection.answered()
         return True
 
     def on_head(self) -> None:
@@ -371,10 +379,8 @@ class Call(Stream):
 
 
 def _prefix(number: int, size: int) -> bytes:
-    return _ANSWER.pack(
-        *(0, len(_HEAD), HEADERS, END_HEADERS, number, _HEAD),
-        *(size >> 16, size & 0xFFFF, DATA, 0, number, 0, size - 5),
-    )
+    first, rest = size >> 16, size & 0xFFFF
+    return _ANSWER.pack(0, _HEAD_SIZE, HEADERS, END_HEADERS, number, _HEAD, first, rest, DATA, 0, number, 0, size - 5)
 
 
 def _last(number: int, trailers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
