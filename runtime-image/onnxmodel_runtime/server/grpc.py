@@ -148,7 +148,7 @@ class _Now:
         self._service = service
         self._repeated: repeat.Grpc | None = None
 
-    def __call__(self, data: bytes, context: rpc.Call) -> bytes | None:
+    def __call__(self, data: bytes, context: rpc.Context | rpc.Call) -> bytes | None:
         """The answer, or None where there is something to wait for. Raises Status."""
         service = self._service
         if not service.quick or len(data) > OFF_LOOP:
@@ -198,7 +198,7 @@ def _caller(context: rpc.Call) -> Caller:
     return Caller("grpc", context.connection.peer, _trace(context))
 
 
-def _trace(context: rpc.Call) -> tracing.Trace | None:
+def _trace(context: rpc.Context | rpc.Call) -> tracing.Trace | None:
     """The trace of a request, which is told our span at its end."""
     header = context.head.get(_TRACE_HEADER)
     trace = tracing.parse(header.decode("latin-1")) if header else None

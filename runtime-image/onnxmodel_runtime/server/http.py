@@ -24,8 +24,6 @@ log = logging.getLogger("onnxmodel.server")
 Scope = MutableMapping[str, Any]
 _TRACE = "onnxmodel.trace"  # in the scope of a request that belongs to one
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-MAX_TARGETS = 16
-"""Paths of inferences that are remembered: there is one model."""
 _LENGTH_HEADER = rest.LENGTH_HEADER.encode()
 
 
@@ -46,41 +44,20 @@ class Protocol:
         self._service = service
         self._bodies = Bodies()
         self._repeated: repeat.Rest | None = None
-        self._infers: dict[bytes, tuple[str, str]] = {}  # model and version by the request's target
 
-    def now(self, method: str, target: bytes, headers: http1.Headers, body: bytes) -> http1.Reply | None:
+    def now(self, head: http1.Head, body: bytes) -> http1.Reply | None:
         """The answer to an inference that needs no waiting: most of them, where the model takes microseconds."""
-        found = self._infers.get(target)
-        if found is None:
-            if method != "POST" or not target.endswith(b"/infer") or len(self._infers) > MAX_TARGETS:
-                return None
-            path = [unquote(part) for part in target.decode("latin-1").split("/")[1:]]
-            match path:
-                case ["v2", "models", name, "infer"]:
-                    found = (name, "")
-                case ["v2", "models", name, "versions", version, "infer"]:
-                    found = (name, version)
-                case _:
-                    return None
-            self._infers[target] = found
         service = self._service
-        if method != "POST" or not service.quick or len(body) > limits.OFF_LOOP:
+        if not service.quick:
             return None
-        if self._bodies.held + len(body) > limits.MAX_BODIES:
+        prepared = head.prepared
+        if prepared is None:
+            prepared = head.prepared = _prepare(head, len(body))
+        if not prepared or self._bodies.held + len(body) > limits.MAX_BODIES:
             return None
-        stated = trace = None
-        for key, value in headers:
-            if key == b"inference-header-content-length":
-                stated = value.decode("latin-1")
-            elif key == b"traceparent":
-                trace = tracing.parse(value.decode("latin-1"))
-            elif key == b"content-encoding" or (
-                key == b"accept-encoding" and compression.choose(value.decode("latin-1"))
-            ):
-                return None
+        name, version, length, parent = prepared
         try:
-            length = rest.header_length(stated or None, len(body))
-            answer, json_length = service.infer_now(*found, partial(self._decode, body, length))
+            answer, json_length = service.infer_now(name, version, partial(self._decode, body, length))
         except ServerError as error:
             status, kind, json_length = HTTP_STATUS[error.code], b"application/json", None
             answer = _body({"error": error.message})
@@ -89,7 +66,7 @@ class Protocol:
         sent = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
         if json_length is not None:
             sent.append((_LENGTH_HEADER, b"%d" % json_length))
-        if trace is not None:
+        if parent and (trace := tracing.parse(parent)) is not None:
             sent.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
         if service.draining:
             sent.append((b"connection", b"close"))
@@ -216,7 +193,7 @@ class Metrics:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def now(self, method: str, target: bytes, headers: http1.Headers, body: bytes) -> None:
+    def now(self, head: http1.Head, body: bytes) -> None:
         """There is no hurry."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -229,6 +206,27 @@ class Metrics:
             text = self._service.recorder.metrics().encode()
             reply = Reply(200, text, content_type=CONTENT_TYPE.encode())
         await _send(send, reply, close=False)
+
+
+def _prepare(head: http1.Head, size: int) -> tuple[str, str, int | None, str] | tuple[()]:
+    """Model, version, length of the JSON part and parent span of a plain inference; nothing of other requests."""
+    path = [unquote(part) for part in head.target.decode("latin-1").split("/")[1:]]
+    match path:
+        case ["v2", "models", name, "infer"]:
+            version = ""
+        case ["v2", "models", name, "versions", version, "infer"]:
+            pass
+        case _:
+            return ()
+    headers = dict(head.headers)
+    encodings = _text(headers, "content-encoding") or compression.choose(_text(headers, "accept-encoding"))
+    if head.method != "POST" or size > limits.OFF_LOOP or encodings:
+        return ()
+    try:
+        length = rest.header_length(_text(headers, rest.LENGTH_HEADER) or None, size)
+    except ServerError:
+        return ()
+    return name, version, length, _text(headers, tracing.REQUEST_HEADER)
 
 
 def _decode(body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequest, Encode[tuple[bytes, int | None]]]:

@@ -24,7 +24,7 @@ from onnxmodel_runtime.server.protocol.request import InferRequest, told
 from onnxmodel_runtime.server.recorder import Compute, Recorder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each request: frozen, it would take three times as long to make
 class Answer:
     """A request's outputs, and what they took in nanoseconds."""
 

@@ -45,33 +45,32 @@ class Reply:
 class Application(Protocol):
     """An ASGI application."""
 
-    def now(self, method: str, target: bytes, headers: Headers, body: bytes) -> Reply | None:
+    def now(self, head: "Head", body: bytes) -> Reply | None:
         """The answer, where there is one without waiting. Does not raise."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI. Does not raise."""
 
 
-class _Request:
-    """A request that has a head, and perhaps more."""
+class Head:
+    """A request's line and headers. prepared: the application's; the same head of another request has it too."""
 
-    __slots__ = (
-        "changed",
-        "chunks",
-        "complete",
-        "expects",
-        "headers",
-        "keep_alive",
-        "method",
-        "size",
-        "target",
-        "version",
-    )
+    __slots__ = ("headers", "method", "prepared", "target")
 
     def __init__(self) -> None:
+        self.method = ""
         self.target = b""
         self.headers: Headers = []
-        self.method = ""
+        self.prepared: Any = None
+
+
+class _Request(Head):
+    """A request that has a head, and perhaps more."""
+
+    __slots__ = ("changed", "chunks", "complete", "expects", "keep_alive", "size", "version")
+
+    def __init__(self) -> None:
+        super().__init__()
         self.version = "1.1"
         self.keep_alive = True
         self.expects = False  # an interim answer, before it sends the body
@@ -99,6 +98,9 @@ class Http1(asyncio.Protocol):
         self._reading = self._writable = True
         self._draining = self._gone = False
         self._drained: asyncio.Future[None] | None = None
+        self._seen: tuple[bytes, _Request] | None = None  # a head, and what it means
+        self._seen_size = 0  # of the whole request
+        self._at_once: _Request | None = None  # was answered within this turn
 
     # The transport calls these.
 
@@ -123,6 +125,32 @@ class Http1(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what is complete."""
+        seen = self._seen
+        if seen is not None and len(data) == self._seen_size and data.startswith(seen[0]) and self._between:
+            # The same head again, and as much behind it: it would be parsed to the same.
+            reply = self._application.now(seen[1], data[len(seen[0]) :])
+            if reply is not None:
+                self._since = self._loop.time()
+                self._transport.write(_head(seen[1], reply.status, reply.headers) + reply.body)
+                if self._draining or (b"connection", b"close") in reply.headers:
+                    self._transport.close()
+                return
+        begins = self._between
+        self._at_once = None
+        self._parse(data)
+        request = self._at_once
+        if begins and request is not None and request.size and request.version == "1.1" and request.keep_alive:
+            end = len(data) - request.size
+            if data.endswith(b"\r\n\r\n", 0, end) and data.find(b"\r\n\r\n") == end - 4 and not self._draining:
+                self._seen, self._seen_size = (data[:end], request), len(data)
+                request.chunks.clear()
+
+    @property
+    def _between(self) -> bool:
+        """Whether the next byte begins a request that can be answered."""
+        return self._incoming is None and self._running is None and not self._waiting and self._writable
+
+    def _parse(self, data: bytes) -> None:
         if self._head >= 0:
             self._head += len(data)
         try:
@@ -241,10 +269,11 @@ class Http1(asyncio.Protocol):
         if self._transport.is_closing():
             return
         body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
-        reply = self._application.now(request.method, request.target, request.headers, body)
+        reply = self._application.now(request, body)
         if reply is None:
             self._start(request)
             return
+        self._at_once = request
         self._write(_head(request, reply.status, reply.headers), reply.body, request)
         self._finish(request, reply.headers)
 

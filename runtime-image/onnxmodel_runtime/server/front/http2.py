@@ -38,6 +38,7 @@ HIGH_WATER = 1 << 20
 _LARGEST = (1 << 31) - 1
 _HEADS = 64  # header blocks that are remembered
 _FORBIDDEN = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+_REQUIRED = frozenset({b":method", b":scheme", b":path"})
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 
 Head = dict[bytes, bytes]
@@ -88,6 +89,17 @@ class Stream:
         self.queued: deque[bytes] | None = None  # what its window does not allow yet
         self.queued_end = b""  # the frame behind that
 
+    @classmethod
+    def plain(cls, connection: "Http2", head: Head) -> Any:
+        """What can answer requests with this head without waiting; None: there is nothing of the kind."""
+
+    @classmethod
+    def at_once(
+        cls, connection: "Http2", number: int, head: Head, plain: Any, data: bytes, begin: int, stop: int
+    ) -> bool:
+        """Answer a whole request now, whose body lies in data. False: nothing has happened."""
+        return False
+
     def on_head(self) -> None:
         """The request has begun."""
 
@@ -116,6 +128,7 @@ class Http2(asyncio.Protocol):
         self._prefaced = self._set = False
         self._decoder = hpack.Decoder(max_header_list_size=limits.MAX_HEAD)
         self._heads: dict[bytes, Head] = {}
+        self._plain: dict[bytes, tuple[Head, Any]] = {}
         self._block: tuple[int, int, bytearray] | None = None  # of a head that goes on in the next frame
         self._last = 0
         self._dropped: deque[int] = deque(maxlen=256)  # streams that we ended before the client did
@@ -236,12 +249,19 @@ class Http2(asyncio.Protocol):
             self.write(frame(RST_STREAM, 0, stream.id, _WORD.pack(NO_ERROR)))
         self._close_if_done()
 
-    def fits(self, stream: Stream, size: int) -> bool:
-        """Whether so many bytes can go in one frame at once; if so, they are taken from the windows."""
-        if stream.queued is not None or size > stream.window or size > self._window or size > self._frame:
+    def fits(self, size: int, window: int | None = None) -> bool:
+        """Whether so many bytes can go in one frame at once; if so, they are taken from the connection's window."""
+        if size > (self._initial if window is None else window) or size > self._window or size > self._frame:
             return False
         self._window -= size
         return True
+
+    def open(self, number: int, head: Head) -> Stream:
+        """A stream whose request is complete."""
+        stream = self._make(self, number, head, self._initial)
+        stream.remote_ended = True
+        self.streams[number] = stream
+        return stream
 
     def grant(self, stream: Stream) -> None:
         """Let the client go on with the request."""
@@ -285,6 +305,11 @@ class Http2(asyncio.Protocol):
                 break
             payload = data[at + 9 : stop]
             at = stop
+            if kind == HEADERS and flags == END_HEADERS and payload in self._plain and end - at > 9:
+                after = self._at_once(number, payload, data, at)
+                if after:
+                    at = after
+                    continue
             number &= _LARGEST
             if self._block is not None and (kind != CONTINUATION or number != self._block[0]):
                 raise ConnectionFailed(PROTOCOL_ERROR, "a head is interrupted")
@@ -304,6 +329,28 @@ class Http2(asyncio.Protocol):
             self._rest = data[at:]
         else:
             self._rest = b""
+
+    def _at_once(self, number: int, block: bytes, data: bytes, at: int) -> int:
+        """A known head with all of its body behind it, which can be answered without waiting, needs no stream.
+
+        Returns where the next frame begins, or 0: nothing has happened, and the frames are to be taken one by one.
+        """
+        high, low, kind, flags, found = FRAME.unpack_from(data, at)
+        size: int = high << 16 | low
+        begin = at + 9
+        stop = begin + size
+        if kind != DATA or flags != END_STREAM or found != number or stop > len(data):
+            return 0
+        if not self._last < number < _LARGEST or not number & 1 or self._block is not None:
+            return 0
+        if size > STREAM_WINDOW or size > self._granted or len(self.streams) >= MAX_STREAMS:
+            return 0
+        if not self._make.at_once(self, number, *self._plain[block], data, begin, stop):
+            return 0
+        self._last = number
+        self._answered += 1
+        self._grant(size)
+        return stop
 
     def _on_headers(self, number: int, flags: int, payload: bytes) -> None:
         if not self._set or not number & 1:
@@ -348,7 +395,7 @@ class Http2(asyncio.Protocol):
                 self.write(frame(RST_STREAM, 0, number, _WORD.pack(REFUSED_STREAM)))
                 return
             self.streams[number] = stream
-            if wrong is None and not ({b":method", b":scheme", b":path"} <= head.keys() and head[b":path"]):
+            if wrong is None and not (head.keys() >= _REQUIRED and head[b":path"]):
                 wrong = StreamFailed(PROTOCOL_ERROR, "a request without method, scheme or path")
             if wrong is not None:
                 self.reset(stream, wrong.code)
@@ -377,24 +424,26 @@ class Http2(asyncio.Protocol):
         try:
             head = _head(fields)
         except StreamFailed as error:
-            self._heads.clear()
+            self._forget()
             return {}, error
         # Every byte from 0x80 on is one entry of the table by its number. Such a block changes nothing in the table, and
         # means the same until another one does.
         if block and min(block) >= 0x80 and len(self._heads) < _HEADS:
             self._heads[block] = head
+            plain = self._make.plain(self, head) if head.keys() >= _REQUIRED and b"content-length" not in head else None
+            if plain is not None:
+                self._plain[block] = (head, plain)
         else:
-            self._heads.clear()
+            self._forget()
         return head, None
+
+    def _forget(self) -> None:
+        self._heads.clear()
+        self._plain.clear()
 
     def _on_data(self, number: int, flags: int, payload: bytes) -> None:
         size = len(payload)
-        self._granted -= size
-        if self._granted < 0:
-            raise ConnectionFailed(FLOW_CONTROL_ERROR, "more than the connection's window")
-        if self._granted < WINDOW >> 1:
-            self.write(frame(WINDOW_UPDATE, 0, 0, _WORD.pack(WINDOW - self._granted)))
-            self._granted = WINDOW
+        self._grant(size)
         stream = self.streams.get(number)
         if stream is None:
             if number not in self._dropped:
@@ -417,6 +466,15 @@ class Http2(asyncio.Protocol):
             return
         stream.on_data(payload, False)
         self.grant(stream)
+
+    def _grant(self, size: int) -> None:
+        """So much has arrived."""
+        self._granted -= size
+        if self._granted < 0:
+            raise ConnectionFailed(FLOW_CONTROL_ERROR, "more than the connection's window")
+        if self._granted < WINDOW >> 1:
+            self.write(frame(WINDOW_UPDATE, 0, 0, _WORD.pack(WINDOW - self._granted)))
+            self._granted = WINDOW
 
     def _ended(self, stream: Stream, data: bytes) -> None:
         length = stream.head.get(b"content-length")

@@ -32,6 +32,7 @@ _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "S": 1.0, "M": 60.0, "H": 3600.0}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([numSMH])")
 # :status 200 is entry 8 of HTTP/2's own table.
 _HEAD = b"\x88" + literal((b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity, deflate, gzip"))
+_HEAD_SIZE = len(_HEAD)
 _OK = literal((b"grpc-status", b"0"))
 _PREFIX = Struct(">BI")
 _ANSWER = Struct(f">BHBBI{len(_HEAD)}sBHBBIBI")  # HEADERS, and DATA's and the message's own prefixes
@@ -55,7 +56,7 @@ class Method:
     requests, which replaces the others.
     """
 
-    now: "Callable[[bytes, Call], bytes | None] | None" = None
+    now: "Callable[[bytes, Context | Call], bytes | None] | None" = None
     later: "Callable[[bytes, Call], Awaitable[bytes]] | None" = None
     stream: "Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]] | None" = None
 
@@ -66,6 +67,17 @@ class Methods:
     def __init__(self, methods: Mapping[bytes, Method]) -> None:
         self.methods = methods
         self.held = 0
+
+
+class Context:
+    """What a method may know of a call, and what it may tell the client behind the status."""
+
+    __slots__ = ("connection", "head", "trailers")
+
+    def __init__(self, connection: Http2, head: Head) -> None:
+        self.connection = connection
+        self.head = head
+        self.trailers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Call(Stream):
@@ -103,6 +115,43 @@ class Call(Stream):
         self.waiter: asyncio.Future[None] | None = None
 
     # The connection calls these.
+
+    @classmethod
+    def plain(cls, connection: Http2, head: Head) -> "Callable[[bytes, Context | Call], bytes | None] | None":
+        """What answers calls of this method without waiting."""
+        method: Method | None = connection.application.methods.get(head[b":path"])
+        return None if method is None or b"grpc-timeout" in head or not _speaks(head) else method.now
+
+    @classmethod
+    def at_once(
+        cls, connection: Http2, number: int, head: Head, plain: Any, data: bytes, begin: int, stop: int
+    ) -> bool:
+        """Answer a plain call."""
+        if stop - begin < 5:
+            return False
+        packed, size = _PREFIX.unpack_from(data, begin)
+        if packed or size != stop - begin - 5 or size > limits.MAX_REQUEST:
+            return False
+        asked = Context(connection, head)
+        try:
+            answer = plain(data[begin + 5 : stop], asked)
+        except Status as status:
+            failed = connection.open(number, head)
+            assert isinstance(failed, cls)
+            failed.trailers = asked.trailers
+            failed.fail(status)
+            return True
+        if answer is None:
+            return False
+        size = len(answer) + 5
+        if connection.fits(size):
+            connection.write(_prefix(number, size) + answer + _last(number, asked.trailers))
+        else:
+            stream = connection.open(number, head)
+            assert isinstance(stream, cls)
+            stream.trailers = asked.trailers
+            stream.succeed(answer)
+        return True
 
     def on_head(self) -> None:
         """Which method, if any."""
@@ -159,20 +208,12 @@ class Call(Stream):
             return
         self.answered = True
         connection, size, number = self.connection, len(answer) + 5, self.id
-        if connection.fits(self, size):
-            prefix = _ANSWER.pack(
-                *(0, len(_HEAD), HEADERS, END_HEADERS, number, _HEAD),
-                *(size >> 16, size & 0xFFFF, DATA, 0, number, 0, size - 5),
-            )
-            connection.write(prefix + answer)
+        if connection.fits(size, self.window):
+            connection.write(_prefix(number, size) + answer)
         else:
             connection.write(frame(HEADERS, END_HEADERS, number, _HEAD))
             connection.send_data(self, _PREFIX.pack(0, size - 5) + answer)
-        if self.trailers:
-            last = frame(HEADERS, END_HEADERS | END_STREAM, number, _OK + literal(*self.trailers))
-        else:
-            last = _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
-        connection.end(self, last)
+        connection.end(self, _last(number, self.trailers))
         self._done()
 
     def fail(self, status: Status) -> None:
@@ -335,6 +376,17 @@ class Call(Stream):
         self.connection.send_data(self, b"this port speaks gRPC\n")
         self.connection.end(self, frame(DATA, END_STREAM, self.id, b""))
         self._done()
+
+
+def _prefix(number: int, size: int) -> bytes:
+    first, rest = size >> 16, size & 0xFFFF
+    return _ANSWER.pack(0, _HEAD_SIZE, HEADERS, END_HEADERS, number, _HEAD, first, rest, DATA, 0, number, 0, size - 5)
+
+
+def _last(number: int, trailers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+    if trailers:
+        return frame(HEADERS, END_HEADERS | END_STREAM, number, _OK + literal(*trailers))
+    return _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
 
 
 def _speaks(head: Head) -> bool:
