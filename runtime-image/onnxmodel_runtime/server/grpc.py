@@ -1,32 +1,32 @@
-"""The gRPC front: tritonclient's service on grpc.aio."""
+"""The protocol on gRPC: tritonclient's service, by its methods."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, NoReturn
 
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from tritonclient.grpc import service_pb2
 
 from onnxmodel_runtime.server import tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.errors import Code, ServerError
-from onnxmodel_runtime.server.limits import MAX_REQUEST
-from onnxmodel_runtime.server.protocol import describe
+from onnxmodel_runtime.server.front import rpc
+from onnxmodel_runtime.server.limits import OFF_LOOP
+from onnxmodel_runtime.server.protocol import describe, repeat
 from onnxmodel_runtime.server.protocol import grpc as protocol
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.service import Encode, Service
 
-log = logging.getLogger("onnxmodel.server")
-
+_SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _STATUS = {
-    Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Code.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
-    Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Code.INTERNAL: grpc.StatusCode.INTERNAL,
-}
+    Code.INVALID: 3,
+    Code.NOT_FOUND: 5,
+    Code.UNSUPPORTED: 12,
+    Code.UNAVAILABLE: 14,
+    Code.INTERNAL: 13,
+}  # gRPC's numbers
+_TRACE_HEADER = tracing.REQUEST_HEADER.encode()
 _STREAM = 32  # requests of one stream that are under way at a time
 _UNSUPPORTED = (
     "RepositoryModelLoad",
@@ -50,44 +50,44 @@ class _Servicer:
         for name in _UNSUPPORTED:
             setattr(self, name, partial(_refuse, name))
 
-    async def ServerLive(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerLive(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether the process answers."""
         return service_pb2.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether the model answers."""
         return service_pb2.ServerReadyResponse(ready=self._service.ready)
 
-    async def ModelReady(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether this model answers."""
         ready = self._service.is_ready(message.name, message.version)
         return service_pb2.ModelReadyResponse(ready=ready)
 
-    async def ServerMetadata(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerMetadata(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Server metadata."""
         return service_pb2.ServerMetadataResponse(**describe.server())
 
-    async def ModelMetadata(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelMetadata(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Model metadata."""
         return protocol.model_metadata(self._service.metadata(message.name, message.version))
 
-    async def ModelConfig(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelConfig(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Model configuration."""
         return protocol.model_config(self._service.config(message.name, message.version))
 
-    async def ModelStatistics(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelStatistics(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Statistics."""
         return protocol.statistics(self._service.statistics(message.name, message.version))
 
-    async def RepositoryIndex(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def RepositoryIndex(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """The repository's index."""
         return protocol.index(self._service.index(message.ready))
 
-    async def ModelInfer(self, message: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """An inference."""
         return await self._infer(message, _caller(context))
 
-    async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: rpc.Call) -> AsyncIterator[Any]:  # noqa: N802
         """Inferences side by side, answered in the order of their requests. An error is an answer, and ends nothing."""
         caller = _caller(context)
         answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_STREAM)
@@ -125,62 +125,86 @@ class _Servicer:
         return await self._service.infer(message.model_name, message.model_version, size, decode, caller)
 
 
-class _Errors(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """ServerError as a status; anything else is a defect, logged here and not shown to clients."""
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Wrap the method."""
-        handler = await continuation(details)
-        if handler is None or handler.request_streaming:
-            return handler
-        inner = handler.unary_unary
-
-        async def method(message: Any, context: Any) -> Any:
-            try:
-                return await inner(message, context)
-            except ServerError as error:
-                await context.abort(_STATUS[error.code], error.message)
-            except Exception:
-                log.exception("a gRPC request failed")
-                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-
-        return grpc.unary_unary_rpc_method_handler(
-            method, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
-        )
+def methods(service: Service) -> rpc.Methods:
+    """What the port offers, from the service's definition."""
+    servicer = _Servicer(service)
+    made = {}
+    for method in _SERVICE.methods:
+        path = f"/{_SERVICE.full_name}/{method.name}".encode()
+        request = getattr(service_pb2, method.input_type.name).FromString
+        call = getattr(servicer, method.name)
+        if method.client_streaming:
+            made[path] = rpc.Method(stream=partial(_stream, request, call))
+        else:
+            now = _Now(service) if method.name == "ModelInfer" else None
+            made[path] = rpc.Method(now, partial(_later, request, call))
+    return rpc.Methods(made)
 
 
-class GrpcListener:
-    """The service on a port. Made on the event loop that serves it."""
+class _Now:
+    """Inferences that need no waiting."""
 
-    def __init__(self, service: Service, host: str, port: int) -> None:
-        self._server = grpc.aio.server(
-            interceptors=[_Errors()],
-            maximum_concurrent_rpcs=service.max_queue + 512,
-            options=[
-                ("grpc.max_receive_message_length", MAX_REQUEST),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # else a second server takes half of the connections without a word
-            ],
-        )
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(service), self._server)
-        self.port: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._repeated: repeat.Grpc | None = None
 
-    async def start(self) -> None:
-        """Accept connections."""
-        await self._server.start()
+    def __call__(self, data: bytes, context: rpc.Context | rpc.Call) -> bytes | None:
+        """The answer, or None where there is something to wait for. Raises Status."""
+        service = self._service
+        if not service.quick or len(data) > OFF_LOOP:
+            return None
+        message = _parse(service_pb2.ModelInferRequest.FromString, data)
+        if _TRACE_HEADER in context.head:
+            _trace(context)
+        try:
+            return service.infer_now(message.model_name, message.model_version, partial(self._decode, message))
+        except ServerError as error:
+            raise rpc.Status(_STATUS[error.code], error.message) from error
 
-    async def stop(self, grace: float) -> None:
-        """Send clients elsewhere (GOAWAY), let requests finish for so many seconds."""
-        await self._server.stop(grace)
+    def _decode(self, message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[bytes]]:
+        if self._repeated is None:
+            self._repeated = repeat.Grpc(spec)
+        return self._repeated.decode(message)
 
 
-def _caller(context: Any) -> Caller:
-    """Who asks; a request of a trace is told our span at its end."""
-    header = next((value for key, value in context.invocation_metadata() if key == tracing.REQUEST_HEADER), "")
-    trace = tracing.parse(header)
+async def _later(
+    parse: Callable[[bytes], Any], call: Callable[[Any, rpc.Call], Awaitable[Any]], data: bytes, context: rpc.Call
+) -> bytes:
+    try:
+        answer = await call(_parse(parse, data), context)
+    except ServerError as error:
+        raise rpc.Status(_STATUS[error.code], error.message) from error
+    return bytes(answer.SerializeToString())
+
+
+async def _stream(
+    parse: Callable[[bytes], Any],
+    call: Callable[[AsyncIterator[Any], rpc.Call], AsyncIterator[Any]],
+    received: AsyncIterator[bytes],
+    context: rpc.Call,
+) -> AsyncIterator[bytes]:
+    async for answer in call((_parse(parse, data) async for data in received), context):
+        yield answer.SerializeToString()
+
+
+def _parse(parse: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return parse(data)
+    except DecodeError as error:
+        raise rpc.Status(rpc.INTERNAL, f"the request cannot be parsed: {error}") from error
+
+
+def _caller(context: rpc.Call) -> Caller:
+    return Caller("grpc", context.connection.peer, _trace(context))
+
+
+def _trace(context: rpc.Context | rpc.Call) -> tracing.Trace | None:
+    """The trace of a request, which is told our span at its end."""
+    header = context.head.get(_TRACE_HEADER)
+    trace = tracing.parse(header.decode("latin-1")) if header else None
     if trace is not None:
-        context.set_trailing_metadata(((tracing.RESPONSE_HEADER, trace.response),))
-    return Caller("grpc", context.peer(), trace)
+        context.trailers = ((tracing.RESPONSE_HEADER.encode(), trace.response.encode()),)
+    return trace
 
 
 def _decode(message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[Any]]:
@@ -188,5 +212,5 @@ def _decode(message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[Any]]:
     return request, partial(protocol.encode, spec, request)
 
 
-async def _refuse(name: str, message: Any, context: Any) -> NoReturn:
+async def _refuse(name: str, message: Any, context: rpc.Call) -> NoReturn:
     raise ServerError(f"this server does not support {name}", Code.UNSUPPORTED)

@@ -1,4 +1,4 @@
-"""The HTTP front: a bare ASGI application for the protocol, and one for the metrics."""
+"""The protocol on HTTP, and the metrics: bare ASGI applications, which answer at once where nothing must be waited for."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,8 @@ from onnxmodel_runtime.server import limits, tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive, Unread
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
-from onnxmodel_runtime.server.protocol import compression, describe, rest
+from onnxmodel_runtime.server.front import http1
+from onnxmodel_runtime.server.protocol import compression, describe, repeat, rest
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.recorder import CONTENT_TYPE
 from onnxmodel_runtime.server.service import Encode, Service
@@ -23,6 +24,7 @@ log = logging.getLogger("onnxmodel.server")
 Scope = MutableMapping[str, Any]
 _TRACE = "onnxmodel.trace"  # in the scope of a request that belongs to one
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_LENGTH_HEADER = rest.LENGTH_HEADER.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,34 @@ class Protocol:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._bodies = Bodies()
+        self._repeated: repeat.Rest | None = None
+
+    def now(self, head: http1.Head, body: bytes) -> http1.Reply | None:
+        """The answer to an inference that needs no waiting: most of them, where the model takes microseconds."""
+        service = self._service
+        if not service.quick:
+            return None
+        prepared = head.prepared
+        if prepared is None:
+            prepared = head.prepared = _prepare(head, len(body))
+        if not prepared or self._bodies.held + len(body) > limits.MAX_BODIES:
+            return None
+        name, version, length, parent = prepared
+        try:
+            answer, json_length = service.infer_now(name, version, partial(self._decode, body, length))
+        except ServerError as error:
+            status, kind, json_length = HTTP_STATUS[error.code], b"application/json", None
+            answer = _body({"error": error.message})
+        else:
+            status, kind = 200, b"application/json" if json_length is None else b"application/octet-stream"
+        sent = [(b"content-type", kind), (b"content-length", b"%d" % len(answer))]
+        if json_length is not None:
+            sent.append((_LENGTH_HEADER, b"%d" % json_length))
+        if parent and (trace := tracing.parse(parent)) is not None:
+            sent.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
+        if service.draining:
+            sent.append((b"connection", b"close"))
+        return http1.Reply(status, sent, answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -62,6 +92,11 @@ class Protocol:
         await _send(
             send, replace(reply, headers=(*reply.headers, *more)) if more else reply, close or self._service.draining
         )
+
+    def _decode(self, body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequest, Encode[repeat.Body]]:
+        if self._repeated is None:
+            self._repeated = repeat.Rest(spec)
+        return self._repeated.decode(body, length)
 
     async def _route(self, scope: Scope, receive: Receive) -> Reply:
         service, method = self._service, scope["method"]
@@ -158,6 +193,9 @@ class Metrics:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    def now(self, head: http1.Head, body: bytes) -> None:
+        """There is no hurry."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["path"] != "/metrics":
@@ -170,21 +208,45 @@ class Metrics:
         await _send(send, reply, close=False)
 
 
+def _prepare(head: http1.Head, size: int) -> tuple[str, str, int | None, str] | tuple[()]:
+    """Model, version, length of the JSON part and parent span of a plain inference; nothing of other requests."""
+    path = [unquote(part) for part in head.target.decode("latin-1").split("/")[1:]]
+    match path:
+        case ["v2", "models", name, "infer"]:
+            version = ""
+        case ["v2", "models", name, "versions", version, "infer"]:
+            pass
+        case _:
+            return ()
+    headers = dict(head.headers)
+    encodings = _text(headers, "content-encoding") or compression.choose(_text(headers, "accept-encoding"))
+    if head.method != "POST" or size > limits.OFF_LOOP or encodings:
+        return ()
+    try:
+        length = rest.header_length(_text(headers, rest.LENGTH_HEADER) or None, size)
+    except ServerError:
+        return ()
+    return name, version, length, _text(headers, tracing.REQUEST_HEADER)
+
+
 def _decode(body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequest, Encode[tuple[bytes, int | None]]]:
     decoded = rest.decode(spec, body, length)
     return decoded.request, partial(rest.encode, spec, decoded)
 
 
+def _answer(body: bytes, json_length: int | None) -> Reply:
+    if json_length is None:
+        return Reply(200, body)
+    return Reply(200, body, ((_LENGTH_HEADER, b"%d" % json_length),), b"application/octet-stream")
+
+
 async def _encoded(body: bytes, json_length: int | None, encoding: str) -> Reply:
-    headers: list[tuple[bytes, bytes]] = []
-    content_type = b"application/json"
-    if json_length is not None:
-        headers.append((rest.LENGTH_HEADER.encode(), str(json_length).encode()))
-        content_type = b"application/octet-stream"
+    reply = _answer(body, json_length)
     if encoding and len(body) >= compression.WORTHWHILE:
         body = await asyncio.to_thread(compression.compress, body, encoding)
-        headers.append((b"content-encoding", encoding.encode()))
-    return Reply(200, body, tuple(headers), content_type)
+        headers = (*reply.headers, (b"content-encoding", encoding.encode()))
+        return Reply(200, body, headers, reply.content_type)
+    return reply
 
 
 def _text(headers: Mapping[bytes, bytes], name: str) -> str:
@@ -203,17 +265,21 @@ def _not_allowed(allowed: str) -> Reply:
     return Reply(405, json.dumps({"error": "Method Not Allowed"}).encode(), ((b"allow", allowed.encode()),))
 
 
+def _body(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 def _json(value: Any, status: int = 200) -> Reply:
-    return Reply(status, json.dumps(value, separators=(",", ":")).encode())
+    return Reply(status, _body(value))
+
+
+def _headers(reply: Reply, close: bool) -> http1.Headers:
+    headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+    if close:
+        headers.append((b"connection", b"close"))
+    return headers
 
 
 async def _send(send: Send, reply: Reply, close: bool) -> None:
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", str(len(reply.body)).encode()),
-        *reply.headers,
-    ]
-    if close:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply, close)})
     await send({"type": "http.response.body", "body": reply.body})

@@ -15,6 +15,8 @@ READ_SECONDS = 60.0
 """How long a client may take to send a body."""
 OFF_LOOP = 1 << 20
 """From this many bytes on, decoding and encoding leave the event loop: a health probe must not wait for them."""
+INLINE_NS = 200_000
+"""Executions that typically take less run on the event loop: handing them to another thread would cost more."""
 DRAIN_SECONDS = 20.0
 """How long requests in flight may take after SIGTERM."""
 LAME_DUCK_SECONDS = 1.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -9,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -18,10 +20,13 @@ from onnxmodel_runtime.contract import ExitCode, Failure, Outcome, ServeRequest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.server import limits, selftest
 from onnxmodel_runtime.server import model as models
-from onnxmodel_runtime.server.grpc import GrpcListener
+from onnxmodel_runtime.server.front.http1 import Http1
+from onnxmodel_runtime.server.front.http2 import Http2
+from onnxmodel_runtime.server.front.listener import Listener
+from onnxmodel_runtime.server.front.rpc import Call
+from onnxmodel_runtime.server.grpc import methods
 from onnxmodel_runtime.server.http import Metrics
 from onnxmodel_runtime.server.http import Protocol as HttpProtocol
-from onnxmodel_runtime.server.listener import Listener
 from onnxmodel_runtime.server.service import Service
 
 log = logging.getLogger("onnxmodel.server")
@@ -81,13 +86,16 @@ class Server:
             with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped already
                 self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def _listen(self) -> "list[_Listener]":
+    async def _listen(self) -> list[Listener]:
         request, service = self._request, self._service
-        made: list[Any] = []
+        made: list[Listener] = []
         try:
-            made.append(Listener(HttpProtocol(service), request.host, request.http_port))
-            made.append(GrpcListener(service, request.host, request.grpc_port))
-            made.append(Listener(Metrics(service), request.host, request.metrics_port))
+            for make, port in (
+                (partial(Http1, HttpProtocol(service)), request.http_port),
+                (partial(Http2, Call, methods(service)), request.grpc_port),
+                (partial(Http1, Metrics(service)), request.metrics_port),
+            ):
+                made.append(Listener(make, request.host, port))
         except (OSError, RuntimeError) as error:
             await asyncio.gather(*(listener.stop(0.0) for listener in made))
             raise StageError(
@@ -122,6 +130,8 @@ class Server:
             return False  # and not idle: building an engine may take minutes
         self.idle = True
         model, join = loading.result()
+        gc.collect()
+        gc.freeze()  # what is there now stays: collections in the middle of requests need not look at it again
         seconds = time.monotonic() - began
         self._service.open(model, join, seconds)
         log.info(
@@ -131,7 +141,7 @@ class Server:
         )
         return True
 
-    async def _drain(self, listeners: "list[_Listener]") -> None:
+    async def _drain(self, listeners: list[Listener]) -> None:
         """Not ready at once; connections are accepted a little longer, then requests in flight finish."""
         deadline = time.monotonic() + limits.DRAIN_SECONDS
         if self._service.ready:
@@ -142,12 +152,6 @@ class Server:
         grace = left if self.ready.is_set() else 0.0
         await asyncio.gather(*(listener.stop(grace) for listener in listeners))
         self.idle = self._service.close() and self.idle
-
-
-class _Listener(Protocol):
-    async def start(self) -> None: ...
-
-    async def stop(self, grace: float) -> None: ...
 
 
 def _in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":

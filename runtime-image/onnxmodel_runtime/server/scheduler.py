@@ -1,20 +1,22 @@
 """Who runs when: a bounded queue in front of the instances, and requests joined into batches.
 
-Everything but the execution itself happens on the event loop, so that there are no locks. A group of requests waits
-until its delay is over or its batch is full or of a preferred size, and goes on growing while every instance is busy.
+Everything but the execution itself happens on the event loop, so that there are no locks; only a thread that has run a
+request takes the next one by itself. A group of requests waits until its delay is over or its batch is full or of a
+preferred size, and goes on growing while every instance is busy.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from time import perf_counter_ns
+from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 import numpy as np
 
+from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.model import Instance, Model
@@ -22,7 +24,7 @@ from onnxmodel_runtime.server.protocol.request import InferRequest, told
 from onnxmodel_runtime.server.recorder import Compute, Recorder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each request: frozen, it would take three times as long to make
 class Answer:
     """A request's outputs, and what they took in nanoseconds."""
 
@@ -108,6 +110,7 @@ class Scheduler:
         self._open: dict[Any, _Group] = {}
         self._ready: deque[_Group] = deque()
         self._running = 0
+        self._inline = model.use.name == "CPU" and not self._join  # elsewhere, a thread's own time says little
 
     async def infer(self, request: InferRequest) -> Answer:
         """Run a request. Raises ServerError, UNAVAILABLE when too many wait already or this one waited too long."""
@@ -127,6 +130,22 @@ class Scheduler:
             if timer is not None:
                 timer.cancel()
             self._leave(job)  # its client may have gone away
+
+    @property
+    def quick(self) -> bool:
+        """Whether a request would run at once, and be over sooner than it takes to hand it to another thread."""
+        return self._inline and bool(self._idle) and not self._ready and 0 < self._idle[-1].typical < limits.INLINE_NS
+
+    def infer_now(self, request: InferRequest) -> Answer:
+        """Run a request in the caller's thread, while quick. Raises what the model raises."""
+        instance = self._idle[-1]
+        started = perf_counter_ns()
+        outputs = instance.run(request.outputs, request.inputs)
+        took = perf_counter_ns() - started
+        instance.took(took)
+        compute = Compute(0, took, 0)
+        self._recorder.execution(request.rows, compute)
+        return Answer(outputs, 0, compute)
 
     def close(self) -> bool:
         """Stop. Whether all executions were over; those that are not end at the model's next node."""
@@ -158,7 +177,8 @@ class Scheduler:
         if group.timer is not None:
             group.timer.cancel()
         else:
-            self._ready.remove(group)
+            with contextlib.suppress(ValueError):  # an instance has just taken it: the answer finds nobody
+                self._ready.remove(group)
 
     def _add(self, job: _Job) -> None:
         key = self._key(job.request) if self._join else None
@@ -211,16 +231,12 @@ class Scheduler:
             if self._open.get(group.key) is group:
                 del self._open[group.key]
                 self._cut(group)
-            self._recorder.pending -= len(group.jobs)
-            for job in group.jobs:
-                job.group = None
+            self._begin(group)
             jobs = [job for job in group.jobs if not job.future.done()]
             if not jobs:
                 continue
-            instance = self._idle.pop()
             self._running += 1
-            running = asyncio.get_running_loop().run_in_executor(self._pool, _execute, instance, jobs)
-            running.add_done_callback(partial(self._done, instance, jobs))
+            self._pool.submit(self._work, asyncio.get_running_loop(), self._idle.pop(), jobs)
 
     def _cut(self, group: _Group) -> None:
         """A group that grew past a preferred size, and may still wait, runs at the largest such size; the rest waits on."""
@@ -241,16 +257,53 @@ class Scheduler:
         waited = (perf_counter_ns() - rest.jobs[0].queued) / 1e9
         self._judge(self._wait(rest, max(0.0, self._policy.delay - waited)))
 
-    def _done(self, instance: Instance, jobs: list[_Job], running: "asyncio.Future[list[_Execution]]") -> None:
-        self._running -= 1
-        self._idle.append(instance)
-        self._dispatch()
-        failure = RuntimeError("cancelled") if running.cancelled() else running.exception()
+    def _begin(self, group: _Group) -> None:
+        """Its jobs wait no longer."""
+        self._recorder.pending -= len(group.jobs)
+        for job in group.jobs:
+            job.group = None
+
+    def _work(self, loop: asyncio.AbstractEventLoop, instance: Instance, jobs: list[_Job]) -> None:
+        """In an instance's thread: run a group, and then those that are ready, without waiting for the event loop."""
+        next_: _Group | None = None
+        while True:
+            executions: list[_Execution] = []
+            failure: BaseException | None = None
+            try:
+                executions = _execute(instance, jobs)
+            except BaseException as error:
+                failure = error
+            # Without batches a group never changes: what is ready can be taken from any thread.
+            try:
+                next_ = self._ready.popleft() if not self._join else None
+            except IndexError:
+                next_ = None
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._done, instance, jobs, executions, failure, next_)
+            if next_ is None:
+                return
+            jobs = [job for job in next_.jobs if not job.future.done()]
+
+    def _done(
+        self,
+        instance: Instance,
+        jobs: list[_Job],
+        executions: list[_Execution],
+        failure: BaseException | None,
+        next_: _Group | None,
+    ) -> None:
+        """A group ran. next_: what the instance went on with."""
+        if next_ is not None:
+            self._begin(next_)
+        else:
+            self._running -= 1
+            self._idle.append(instance)
+            self._dispatch()
         if failure is not None:
             for job in jobs:
                 _fail(job, failure)
             return
-        for execution in running.result():
+        for execution in executions:
             if execution.error is not None:
                 for job in execution.jobs:
                     _fail(job, execution.error)
@@ -277,10 +330,12 @@ def _execute(instance: Instance, jobs: list[_Job]) -> list[_Execution]:
 
 def _execute_one(instance: Instance, job: _Job) -> _Execution:
     started = perf_counter_ns()
+    busy = thread_time_ns()  # without what it waits for the interpreter
     try:
         outputs = instance.run(job.request.outputs, job.request.inputs)
     except Exception as error:
         return _Execution([job], [], started, Compute(0, 0, 0), error)
+    instance.took(thread_time_ns() - busy)
     return _Execution([job], [outputs], started, Compute(0, perf_counter_ns() - started, 0))
 
 

@@ -254,6 +254,7 @@ def test_a_defect_is_not_shown(
 
 def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "INLINE_NS", 0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
 
@@ -288,6 +289,7 @@ def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_request_that_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: int) -> None:
     """By the request's own parameter, or by the server's default."""
     monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "INLINE_NS", 0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
     asked = support.request(support.double(tmp_path), default_timeout_microseconds=default)

@@ -396,6 +396,7 @@ def test_a_native_crash_ends_the_process(tmp_path: Path) -> None:
 
 def test_a_request_that_never_ends_does_not_keep_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "INLINE_NS", 0)
     codes: list[int] = []
     monkeypatch.setattr(main.os, "_exit", codes.append)
     started, release = threading.Event(), threading.Event()

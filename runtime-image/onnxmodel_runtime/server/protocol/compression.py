@@ -8,6 +8,10 @@ _WINDOW = {"gzip": 31, "deflate": 15}
 WORTHWHILE = 1024  # below, the answer is a packet either way
 
 
+class TooLarge(ServerError):
+    """There is more in it than may be."""
+
+
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     """The body without its encoding. It never grows beyond limit, whatever it claims to hold."""
     encoding = encoding.strip().lower()
@@ -21,7 +25,7 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     except zlib.error as error:
         raise ServerError(f"failed to decompress the request ({encoding}): {error}") from error
     if len(data) > limit:
-        raise ServerError(f"the decompressed request exceeds the maximum allowed input size of {limit} bytes")
+        raise TooLarge(f"the decompressed request exceeds the maximum allowed input size of {limit} bytes")
     if not inflate.eof or inflate.unused_data:
         raise ServerError(f"failed to decompress the request ({encoding}): it is cut short, or data follows it")
     return data

@@ -30,7 +30,7 @@ class ModelSpec:
     max_batch_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each request: frozen, it would take three times as long to make
 class InferRequest:
     """A checked request. inputs: in the model's order; outputs: in the client's; rows: length of the batch axis, or 1.
 

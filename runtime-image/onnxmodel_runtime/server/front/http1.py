@@ -1,0 +1,408 @@
+"""HTTP/1.1 on an asyncio transport, for an ASGI application that can also answer at once.
+
+Nearly all requests arrive in one piece and are answered without waiting. Those cost no task and no message: the
+application's `now` takes the request and gives the answer. Where it gives none, and where the body is still on its way,
+the request takes ASGI's way.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import httptools
+
+from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.front.listener import KEEP_ALIVE_SECONDS
+
+log = logging.getLogger("onnxmodel.server")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+HIGH_WATER = 1 << 20
+"""Bytes of a body that wait for the application before the socket is read no further."""
+MAX_PIPELINED = 64
+_REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes back. The headers hold the content's type and length."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+class Application(Protocol):
+    """An ASGI application."""
+
+    def now(self, head: "Head", body: bytes) -> Reply | None:
+        """The answer, where there is one without waiting. Does not raise."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """ASGI. Does not raise."""
+
+
+class Head:
+    """A request's line and headers. prepared: the application's; the same head of another request has it too."""
+
+    __slots__ = ("headers", "method", "prepared", "target")
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = b""
+        self.headers: Headers = []
+        self.prepared: Any = None
+
+
+class _Request(Head):
+    """A request that has a head, and perhaps more."""
+
+    __slots__ = ("changed", "chunks", "complete", "expects", "keep_alive", "size", "version")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.version = "1.1"
+        self.keep_alive = True
+        self.expects = False  # an interim answer, before it sends the body
+        self.chunks: list[bytes] = []
+        self.size = 0  # of the chunks
+        self.complete = False
+        self.changed: asyncio.Future[None] | None = None
+
+
+class Http1(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, application: Application, open_: "set[Http1]") -> None:
+        self._application = application
+        self._open = open_
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._client: tuple[str, int] | None = None
+        self._incoming: _Request | None = None  # whose message is not complete
+        self._waiting: deque[_Request] = deque()  # behind the one that runs
+        self._running: tuple[_Request, asyncio.Task[None]] | None = None
+        self._head = 0  # bytes received since the last complete head; -1 within a body
+        self._since = self._loop.time()  # when it last became idle, or was able to write
+        self._reading = self._writable = True
+        self._draining = self._gone = False
+        self._drained: asyncio.Future[None] | None = None
+        self._seen: tuple[bytes, _Request] | None = None  # a head, and what it means
+        self._seen_size = 0  # of the whole request
+        self._at_once: _Request | None = None  # was answered within this turn
+
+    # The transport calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        self._transport = transport  # type: ignore[assignment]
+        name = transport.get_extra_info("peername")
+        self._client = (name[0], name[1]) if name else None
+        self._open.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone: nobody reads an answer."""
+        self._gone = True
+        self._open.discard(self)
+        self._waiting.clear()
+        if self._running is not None:
+            self._wake(self._running[0])
+        self.resume_writing()
+
+    def eof_received(self) -> None:
+        """The client sends no more; the transport closes itself."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and answer what is complete."""
+        seen = self._seen
+        if seen is not None and len(data) == self._seen_size and data.startswith(seen[0]) and self._between:
+            # The same head again, and as much behind it: it would be parsed to the same.
+            reply = self._application.now(seen[1], data[len(seen[0]) :])
+            if reply is not None:
+                self._since = self._loop.time()
+                self._transport.write(_head(seen[1], reply.status, reply.headers) + reply.body)
+                if self._draining or (b"connection", b"close") in reply.headers:
+                    self._transport.close()
+                return
+        begins = self._between
+        self._at_once = None
+        self._parse(data)
+        request = self._at_once
+        if begins and request is not None and request.size and request.version == "1.1" and request.keep_alive:
+            end = len(data) - request.size
+            if data.endswith(b"\r\n\r\n", 0, end) and data.find(b"\r\n\r\n") == end - 4 and not self._draining:
+                self._seen, self._seen_size = (data[:end], request), len(data)
+                request.chunks.clear()
+
+    @property
+    def _between(self) -> bool:
+        """Whether the next byte begins a request that can be answered."""
+        return self._incoming is None and self._running is None and not self._waiting and self._writable
+
+    def _parse(self, data: bytes) -> None:
+        if self._head >= 0:
+            self._head += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._draining = (
+                True  # what follows would be another protocol: the request is answered in this one, and no other
+            )
+        except httptools.HttpParserError:
+            self._refuse(400, "the request is not HTTP/1.1")
+            return
+        if self._head > limits.MAX_HEAD:
+            self._transport.abort()
+            return
+        request = self._incoming
+        if request is not None and request.method:
+            if self._running is None and not self._waiting:
+                self._start(request)
+            self._throttle(request)
+
+    def pause_writing(self) -> None:
+        """The client reads slower than we write."""
+        self._writable = False
+        self._since = self._loop.time()
+        self._throttle(None)
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        self._writable = True
+        self._since = self._loop.time()
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+        if not self._gone:
+            self._next()
+
+    # The parser calls these.
+
+    def on_message_begin(self) -> None:
+        """The head begins."""
+        self._incoming = _Request()
+        self._since = self._loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        assert self._incoming is not None
+        self._incoming.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        assert self._incoming is not None
+        name = name.lower()
+        self._incoming.headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._incoming.expects = True
+
+    def on_headers_complete(self) -> None:
+        """The head is over."""
+        request = self._incoming
+        assert request is not None
+        request.method = self._parser.get_method().decode("ascii")
+        request.version = self._parser.get_http_version()
+        request.keep_alive = self._parser.should_keep_alive()
+        self._head = -1
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        request = self._incoming
+        assert request is not None
+        request.chunks.append(body)
+        request.size += len(body)
+        self._wake(request)
+
+    def on_message_complete(self) -> None:
+        """The request is whole, the next head begins."""
+        self._head = 0
+        request, self._incoming = self._incoming, None
+        assert request is not None
+        request.complete = True
+        running = self._running
+        if running is not None and running[0] is request:
+            self._wake(request)
+        elif running is not None or self._waiting or not self._writable:
+            self._waiting.append(request)
+            if len(self._waiting) > MAX_PIPELINED:
+                self._transport.abort()
+            self._throttle(None)
+        else:
+            self._answer(request)
+
+    # The listener calls these.
+
+    def sweep(self, now: float) -> None:
+        """End what has waited too long: idle connections, slow heads, clients that do not read."""
+        if self._running is not None and self._writable:
+            return
+        most = KEEP_ALIVE_SECONDS if self._writable and self._head <= 0 else limits.READ_SECONDS
+        if now - self._since > most:
+            self._transport.abort()
+
+    def drain(self) -> None:
+        """Take no further request."""
+        self._draining = True
+        if self._running is None and self._incoming is None and not self._waiting:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._running is not None:
+            self._running[1].cancel()
+        self._transport.abort()
+
+    # Requests, one after the other.
+
+    def _answer(self, request: _Request) -> None:
+        if self._transport.is_closing():
+            return
+        body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
+        reply = self._application.now(request, body)
+        if reply is None:
+            self._start(request)
+            return
+        self._at_once = request
+        self._write(_head(request, reply.status, reply.headers), reply.body, request)
+        self._finish(request, reply.headers)
+
+    def _start(self, request: _Request) -> None:
+        self._running = (request, self._loop.create_task(self._run(request)))
+
+    async def _run(self, request: _Request) -> None:
+        path, _, query = request.target.partition(b"?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": "http",
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": request.headers,
+            "client": self._client,
+        }
+        started: list[Message] = []
+        ended = delivered = False
+
+        async def receive() -> Message:
+            nonlocal delivered
+            if request.expects:
+                request.expects = False
+                if not request.complete and not self._gone:
+                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            while not self._gone and (delivered or not (request.chunks or request.complete)):
+                request.changed = self._loop.create_future()
+                await request.changed
+            if self._gone:
+                return {"type": "http.disconnect"}
+            body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
+            request.chunks.clear()
+            request.size = 0
+            delivered = request.complete
+            self._throttle(request)
+            return {"type": "http.request", "body": body, "more_body": not delivered}
+
+        async def send(message: Message) -> None:
+            nonlocal ended
+            if self._gone:
+                return
+            if message["type"] == "http.response.start":
+                started.append(message)
+                return
+            head = _head(request, started[0]["status"], started[0]["headers"]) if len(started) == 1 else b""
+            started.append(message)
+            ended = not message.get("more_body", False)
+            self._write(head, message.get("body", b""), request)
+            if not self._writable:
+                self._drained = self._loop.create_future()
+                await self._drained
+
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._running = None
+            if not self._gone:
+                if not ended:
+                    self._transport.abort()
+                else:
+                    self._finish(request, started[0]["headers"])
+                    self._next()
+
+    def _finish(self, request: _Request, headers: Headers) -> None:
+        """After the answer: the connection goes on, or ends."""
+        self._since = self._loop.time()
+        if not request.keep_alive or self._draining or not request.complete or (b"connection", b"close") in headers:
+            self._transport.close()
+            self._waiting.clear()
+
+    def _next(self) -> None:
+        while self._waiting and self._running is None and self._writable and not self._transport.is_closing():
+            self._answer(self._waiting.popleft())
+        request = self._incoming
+        if request is not None and request.method and self._running is None and not self._waiting:
+            self._start(request)
+        self._throttle(request)
+
+    def _wake(self, request: _Request) -> None:
+        if request.changed is not None and not request.changed.done():
+            request.changed.set_result(None)
+
+    def _throttle(self, request: _Request | None) -> None:
+        """Read on, unless there is enough to do."""
+        held = request is not None and request.size > HIGH_WATER
+        wanted = self._writable and not self._waiting and not held
+        if wanted is not self._reading and not self._transport.is_closing():
+            self._reading = wanted
+            (self._transport.resume_reading if wanted else self._transport.pause_reading)()
+
+    def _write(self, head: bytes, body: bytes, request: _Request) -> None:
+        if request.method == "HEAD":
+            body = b""
+        if len(body) < 1 << 16:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines([head, body])
+
+    def _refuse(self, status: int, text: str) -> None:
+        if self._running is None:
+            body = b'{"error":"%s"}' % text.encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            self._transport.write(_head(_Request(), status, [*headers, (b"connection", b"close")]) + body)
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+
+def _head(request: _Request, status: int, headers: Headers) -> bytes:
+    lines = [_REASONS[status], _date()]
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
+    if request.version == "1.0" and request.keep_alive:
+        lines.append(b"connection: keep-alive\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+_dated: tuple[int, bytes] = (0, b"")
+
+
+def _date() -> bytes:
+    global _dated
+    now = int(time.time())
+    if _dated[0] != now:
+        _dated = (now, f"date: {formatdate(now, usegmt=True)}\r\n".encode())
+    return _dated[1]

@@ -1,0 +1,393 @@
+"""gRPC on HTTP/2: messages in and out, statuses, deadlines, compressed requests."""
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any
+from urllib.parse import quote
+
+from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.errors import Code, ServerError
+from onnxmodel_runtime.server.front.http2 import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    Head,
+    Http2,
+    Stream,
+    frame,
+    literal,
+)
+from onnxmodel_runtime.server.protocol import compression
+
+log = logging.getLogger("onnxmodel.server")
+
+DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 4, 8, 12, 13, 14
+_UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "S": 1.0, "M": 60.0, "H": 3600.0}
+_TIMEOUT = re.compile(r"([0-9]{1,8})([numSMH])")
+# :status 200 is entry 8 of HTTP/2's own table.
+_HEAD = b"\x88" + literal((b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity, deflate, gzip"))
+_HEAD_SIZE = len(_HEAD)
+_OK = literal((b"grpc-status", b"0"))
+_PREFIX = Struct(">BI")
+_ANSWER = Struct(f">BHBBI{len(_HEAD)}sBHBBIBI")  # HEADERS, and DATA's and the message's own prefixes
+_LAST = Struct(f">BHBBI{len(_OK)}s")
+
+
+class Status(Exception):
+    """How a call ends that does not succeed; code: gRPC's number."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method, by what it makes of serialized messages. Each raises Status.
+
+    now: the answer where there is one without waiting, else None. later: the answer. stream: answers to a stream of
+    requests, which replaces the others.
+    """
+
+    now: "Callable[[bytes, Context | Call], bytes | None] | None" = None
+    later: "Callable[[bytes, Call], Awaitable[bytes]] | None" = None
+    stream: "Callable[[AsyncIterator[bytes], Call], AsyncIterator[bytes]] | None" = None
+
+
+class Methods:
+    """What a port offers, by path, and what all its calls have in memory."""
+
+    def __init__(self, methods: Mapping[bytes, Method]) -> None:
+        self.methods = methods
+        self.held = 0
+
+
+class Context:
+    """What a method may know of a call, and what it may tell the client behind the status."""
+
+    __slots__ = ("connection", "head", "trailers")
+
+    def __init__(self, connection: Http2, head: Head) -> None:
+        self.connection = connection
+        self.head = head
+        self.trailers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Call(Stream):
+    """One call."""
+
+    __slots__ = (
+        "answered",
+        "begun",
+        "chunks",
+        "counted",
+        "messages",
+        "method",
+        "size",
+        "started",
+        "task",
+        "timer",
+        "trailers",
+        "waiter",
+    )
+
+    connection: Http2
+
+    def __init__(self, connection: Http2, number: int, head: Head, window: int) -> None:
+        super().__init__(connection, number, head, window)
+        self.method: Method | None = None
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.counted = 0
+        self.begun = 0.0
+        self.started = self.answered = False
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.trailers: tuple[tuple[bytes, bytes], ...] = ()  # what the client is told behind the status
+        self.messages: deque[bytes] | None = None  # of a stream of requests
+        self.waiter: asyncio.Future[None] | None = None
+
+    # The connection calls these.
+
+    @classmethod
+    def plain(cls, connection: Http2, head: Head) -> "Callable[[bytes, Context | Call], bytes | None] | None":
+        """What answers calls of this method without waiting."""
+        method: Method | None = connection.application.methods.get(head[b":path"])
+        return None if method is None or b"grpc-timeout" in head or not _speaks(head) else method.now
+
+    @classmethod
+    def at_once(
+        cls, connection: Http2, number: int, head: Head, plain: Any, data: bytes, begin: int, stop: int
+    ) -> bool:
+        """Answer a plain call."""
+        if stop - begin < 5:
+            return False
+        packed, size = _PREFIX.unpack_from(data, begin)
+        if packed or size != stop - begin - 5 or size > limits.MAX_REQUEST:
+            return False
+        asked = Context(connection, head)
+        try:
+            answer = plain(data[begin + 5 : stop], asked)
+        except Status as status:
+            failed = connection.open(number, head)
+            assert isinstance(failed, cls)
+            failed.trailers = asked.trailers
+            failed.fail(status)
+            return True
+        if answer is None:
+            return False
+        size = len(answer) + 5
+        if connection.fits(size):
+            connection.write(_prefix(number, size) + answer + _last(number, asked.trailers))
+        else:
+            stream = connection.open(number, head)
+            assert isinstance(stream, cls)
+            stream.trailers = asked.trailers
+            stream.succeed(answer)
+        return True
+
+    def on_head(self) -> None:
+        """Which method, if any."""
+        head = self.head
+        self.method = self.connection.application.methods.get(head[b":path"])
+        if self.method is not None and not _speaks(head):
+            self.method = None
+        if self.method is not None and self.method.stream is not None:
+            self.messages = deque()
+            self._run(self._stream(self.method.stream))
+
+    def on_data(self, data: bytes, ended: bool) -> None:
+        """A part of the request."""
+        if self.answered:
+            return
+        if self.method is None:
+            if ended:
+                self._refuse()
+            return
+        if data:
+            self.chunks.append(data)
+            self.size += len(data)
+        try:
+            if self.messages is not None:
+                self._split()
+                self._wake()
+            elif ended:
+                self._unary()
+            else:
+                if not self.begun:
+                    self.begun = self.connection.loop.time()
+                self._check(self.size - 5)
+                self._count(len(data))
+        except Status as status:
+            self.fail(status)
+
+    def on_gone(self) -> None:
+        """The client cancelled the call, or is gone."""
+        self.answered = True
+        if self.task is not None:
+            self.task.cancel()
+        self._done()
+
+    def on_sweep(self, now: float) -> None:
+        """A request must arrive in time."""
+        if not self.remote_ended and self.messages is None and self.begun and now - self.begun > limits.READ_SECONDS:
+            self.fail(Status(DEADLINE_EXCEEDED, f"the request did not arrive within {limits.READ_SECONDS:.0f} s"))
+
+    # The answer.
+
+    def succeed(self, answer: bytes) -> None:
+        """Send the only answer."""
+        if self.answered:
+            return
+        self.answered = True
+        connection, size, number = self.connection, len(answer) + 5, self.id
+        if connection.fits(size, self.window):
+            connection.write(_prefix(number, size) + answer)
+        else:
+            connection.write(frame(HEADERS, END_HEADERS, number, _HEAD))
+            connection.send_data(self, _PREFIX.pack(0, size - 5) + answer)
+        connection.end(self, _last(number, self.trailers))
+        self._done()
+
+    def fail(self, status: Status) -> None:
+        """Send a status instead of an answer, or after some of them."""
+        if self.answered:
+            return
+        self.answered = True
+        message = quote(status.message, safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~").encode()
+        block = literal((b"grpc-status", b"%d" % status.code), (b"grpc-message", message), *self.trailers)
+        if not self.started:
+            block = _HEAD + block
+        self.connection.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))
+        self._done()
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+
+    # Requests.
+
+    def _unary(self) -> None:
+        method = self.method
+        assert method is not None
+        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        if len(body) < 5:
+            raise Status(INTERNAL, "a message is missing or cut short")
+        packed, size = _PREFIX.unpack_from(body)
+        self._check(size)
+        if size != len(body) - 5:
+            raise Status(UNIMPLEMENTED, "exactly one message is expected")
+        self.chunks = []
+        message = body[5:]
+        if not packed and method.now is not None:
+            answer = method.now(message, self)
+            if answer is not None:
+                self.succeed(answer)
+                return
+        self._count(len(body) - self.counted)
+        assert method.later is not None
+        self._run(self._later(method.later, message, packed))
+
+    async def _later(self, later: Callable[[bytes, Any], Awaitable[bytes]], message: bytes, packed: int) -> None:
+        if packed:
+            message = await self._unpacked(message)
+        self.succeed(await later(message, self))
+
+    async def _stream(self, stream: Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]) -> None:
+        async for answer in stream(self._received(), self):
+            if not self.started:
+                self.started = True
+                self.connection.write(frame(HEADERS, END_HEADERS, self.id, _HEAD))
+            self.connection.send_data(self, _PREFIX.pack(0, len(answer)) + answer)
+            while self.queued is not None and not self.answered:  # the client reads slower than we answer
+                await asyncio.sleep(0.001)
+        if not self.answered:
+            self.answered = True
+            head = b"" if self.started else _HEAD
+            self.connection.end(
+                self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, head + _OK + literal(*self.trailers))
+            )
+            self._done()
+
+    async def _received(self) -> AsyncIterator[bytes]:
+        messages = self.messages
+        assert messages is not None
+        while True:
+            while messages:
+                message = messages.popleft()
+                packed, message = message[0], message[5:]
+                yield await self._unpacked(message) if packed else message
+            self.paused = False
+            self.connection.grant(self)
+            if self.remote_ended:
+                if self.chunks:
+                    raise Status(INTERNAL, "a message is cut short")
+                return
+            self.waiter = self.connection.loop.create_future()
+            await self.waiter
+
+    def _split(self) -> None:
+        """Take the messages that are whole."""
+        assert self.messages is not None
+        while self.size >= 5:
+            if len(self.chunks[0]) < 5:
+                self.chunks = [b"".join(self.chunks)]
+            size = _PREFIX.unpack_from(self.chunks[0])[1]
+            self._check(size)
+            if self.size < size + 5:
+                return
+            whole = b"".join(self.chunks)
+            self.messages.append(whole[: size + 5])
+            self.size -= size + 5
+            self.chunks = [whole[size + 5 :]] if self.size else []
+            self.paused = True  # until it is taken
+
+    def _run(self, work: Awaitable[None]) -> None:
+        timeout = self.head.get(b"grpc-timeout")
+        if timeout is not None:
+            found = _TIMEOUT.fullmatch(timeout.decode("latin-1"))
+            if found is not None:
+                seconds = int(found[1]) * _UNITS[found[2]]
+                self.timer = self.connection.loop.call_later(
+                    seconds, self.fail, Status(DEADLINE_EXCEEDED, "Deadline Exceeded")
+                )
+        self.task = self.connection.loop.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Status as status:
+            self.fail(status)
+        except asyncio.CancelledError:
+            self.fail(Status(UNAVAILABLE, "the server is stopping"))
+        except Exception:
+            log.exception("a gRPC request failed")
+            self.fail(Status(INTERNAL, "internal error"))
+
+    async def _unpacked(self, message: bytes) -> bytes:
+        encoding = self.head.get(b"grpc-encoding", b"").decode("latin-1")
+        if not encoding or encoding == "identity":
+            raise Status(INTERNAL, "a message is compressed, and grpc-encoding does not say how")
+        try:
+            return await asyncio.to_thread(compression.decompress, message, encoding, limits.MAX_REQUEST)
+        except compression.TooLarge as error:
+            raise Status(RESOURCE_EXHAUSTED, error.message) from error
+        except ServerError as error:
+            raise Status(UNIMPLEMENTED if error.code is Code.UNSUPPORTED else INTERNAL, error.message) from error
+
+    def _check(self, size: int) -> None:
+        if size > limits.MAX_REQUEST:
+            raise Status(RESOURCE_EXHAUSTED, f"Received message larger than max ({size} vs. {limits.MAX_REQUEST})")
+
+    def _count(self, size: int) -> None:
+        application = self.connection.application
+        self.counted += size
+        application.held += size
+        if application.held > limits.MAX_BODIES:
+            raise Status(UNAVAILABLE, "the server holds too many large requests")
+
+    def _done(self) -> None:
+        self.connection.application.held -= self.counted
+        self.counted = 0
+        self.chunks = []
+        if self.timer is not None:
+            self.timer.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def _refuse(self) -> None:
+        head = self.head
+        if _speaks(head):
+            path = head[b":path"].decode("latin-1")[:200]
+            self.fail(Status(UNIMPLEMENTED, f"there is no method {path}"))
+            return
+        self.answered = True
+        status = b"405" if head[b":method"] != b"POST" else b"415"
+        block = literal((b":status", status), (b"content-type", b"text/plain"))
+        self.connection.write(frame(HEADERS, END_HEADERS, self.id, block))
+        self.connection.send_data(self, b"this port speaks gRPC\n")
+        self.connection.end(self, frame(DATA, END_STREAM, self.id, b""))
+        self._done()
+
+
+def _prefix(number: int, size: int) -> bytes:
+    first, rest = size >> 16, size & 0xFFFF
+    return _ANSWER.pack(0, _HEAD_SIZE, HEADERS, END_HEADERS, number, _HEAD, first, rest, DATA, 0, number, 0, size - 5)
+
+
+def _last(number: int, trailers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+    if trailers:
+        return frame(HEADERS, END_HEADERS | END_STREAM, number, _OK + literal(*trailers))
+    return _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
+
+
+def _speaks(head: Head) -> bool:
+    return head[b":method"] == b"POST" and head.get(b"content-type", b"").startswith(b"application/grpc")

@@ -1,0 +1,467 @@
+"""What stands between sockets and the protocol, with clients that write bytes."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import hpack
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.front import http1, http2, listener
+from onnxmodel_runtime.server.main import Server
+from tests.cluster.golang import go
+from tests.unit.runtime import server_support as support
+
+GOOD = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
+INFER = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+PATH = "/inference.GRPCInferenceService/"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+        patch.setattr(listener, "SWEEP_SECONDS", 0.05)
+        with support.in_thread(
+            support.request(support.double(tmp_path_factory.mktemp("models"), "columns"))
+        ) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def connected(server: Server, port: int = 0) -> Iterator[socket.socket]:
+    with socket.create_connection((support.HOST, server.ports[port]), timeout=10) as client:
+        yield client
+
+
+def read_until(client: socket.socket, end: bytes, times: int = 1) -> bytes:
+    seen = b""
+    while seen.count(end) < times:
+        data = client.recv(65536)
+        assert data, seen
+        seen += data
+    return seen
+
+
+# HTTP/1.1
+
+
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    slow = b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"  # takes a task, the inference does not
+    with connected(server) as client:
+        client.sendall((slow + INFER % (len(GOOD), GOOD)) * 3)
+        seen = read_until(client, b"]}]}", 3)
+    kinds = [b"extensions" in part for part in seen.split(b"HTTP/1.1 200 OK")[1:]]
+    assert kinds == [True, False] * 3
+
+
+def test_too_many_pipelined_requests(server: Server) -> None:
+    with connected(server) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+            while client.recv(65536):
+                pass
+    assert support.call(server.ports[0], "GET", "/v2")[0] == 200
+
+
+def test_a_request_in_single_bytes(server: Server) -> None:
+    with connected(server) as client:
+        for byte in INFER % (len(GOOD), GOOD):
+            client.sendall(bytes([byte]))
+        assert b"200 OK" in read_until(client, b"]}]}")
+
+
+def test_a_client_that_expects_to_be_asked(server: Server) -> None:
+    with connected(server) as client:
+        head = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        client.sendall(head % len(GOOD))
+        assert read_until(client, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(GOOD)
+        assert read_until(client, b"]}]}").startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "kept"),
+    [
+        (b"1.1", b"", True),
+        (b"1.1", b"Connection: close\r\n", False),
+        (b"1.0", b"", False),
+        (b"1.0", b"Connection: keep-alive\r\n", True),
+        (b"1.1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", False),
+    ],
+)
+def test_whether_the_connection_goes_on(server: Server, version: bytes, headers: bytes, kept: bool) -> None:
+    with connected(server) as client:
+        for _ in range(2):
+            client.sendall(b"GET /v2 HTTP/%s\r\nHost: x\r\n%s\r\n" % (version, headers))
+            assert b"200 OK" in read_until(client, b"]}")
+            if not kept:
+                assert client.recv(100) == b""
+                break
+
+
+def test_head_has_no_body(server: Server) -> None:
+    with connected(server) as client:
+        client.sendall(b"HEAD /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        seen = read_until(client, b"\r\n\r\n", 2)
+    assert seen.split(b"\r\n\r\n")[1].startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        http2.PREFACE,
+    ],
+)
+def test_requests_that_two_servers_would_read_differently(server: Server, request_: bytes) -> None:
+    with connected(server) as client:
+        client.sendall(request_)
+        seen = b"".join(iter(lambda: client.recv(4096), b""))
+    assert seen == b"" or seen.startswith(b"HTTP/1.1 400")
+
+
+def test_slow_heads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
+    with connected(server) as client, connected(server, 1) as other:
+        client.sendall(b"GET /v2 HTTP/1.1\r\nHost:")
+        other.sendall(http2.PREFACE[:5])
+        for each in (client, other):
+            with contextlib.suppress(ConnectionError):
+                while each.recv(4096):
+                    pass
+
+
+def test_idle_connections(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with connected(server) as client, connected(server, 1) as other:
+        client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(client, b"\r\n\r\n")
+        other.sendall(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, b""))
+        for module in (http1, http2):
+            monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.1)
+        for each in (client, other):
+            with contextlib.suppress(ConnectionError):
+                while each.recv(4096):
+                    pass
+
+
+def test_a_large_answer_to_a_slow_reader(server: Server) -> None:
+    x = np.arange(4 << 20, dtype=np.float32)
+    head = json.dumps(
+        {
+            "inputs": [
+                {"name": "x", "shape": [1, x.size], "datatype": "FP32", "parameters": {"binary_data_size": x.nbytes}}
+            ],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    request = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % (len(head) + x.nbytes)
+    with connected(server) as client:
+        client.sendall(request + b"Inference-Header-Content-Length: %d\r\n\r\n" % len(head) + head + x.tobytes())
+        time.sleep(0.3)
+        seen = read_until(client, b"\r\n\r\n")
+        body = seen.index(b"\r\n\r\n") + 4
+        length = int(seen.lower().split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
+        while len(seen) < body + length:
+            seen += client.recv(1 << 20)
+    np.testing.assert_array_equal(np.frombuffer(seen[-x.nbytes :], np.float32), x * 2)
+
+
+# HTTP/2 and gRPC
+
+
+class Client:
+    """As much of an HTTP/2 client as a test needs."""
+
+    def __init__(self, sock: socket.socket, settings: bytes = b"") -> None:
+        self.socket = sock
+        self.encoder = hpack.Encoder()
+        self.decoder = hpack.Decoder()
+        self.buffer = b""
+        sock.sendall(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, settings))
+
+    def head(self, number: int, method: str = "ServerLive", ended: bool = False, **headers: str) -> bytes:
+        fields = {
+            ":method": "POST",
+            ":scheme": "http",
+            ":path": PATH + method,
+            "te": "trailers",
+            "content-type": "application/grpc",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        flags = http2.END_HEADERS | (http2.END_STREAM if ended else 0)
+        return http2.frame(http2.HEADERS, flags, number, self.encoder.encode(fields))
+
+    def data(self, number: int, message: Any = b"", ended: bool = True) -> bytes:
+        body = message if isinstance(message, bytes) else message.SerializeToString()
+        return http2.frame(
+            http2.DATA, http2.END_STREAM if ended else 0, number, b"\0" + struct.pack(">I", len(body)) + body
+        )
+
+    def frame(self) -> tuple[int, int, int, bytes]:
+        """The next one. EOFError at the connection's end."""
+        while True:
+            if len(self.buffer) >= 9:
+                high, low, kind, flags, number = http2.FRAME.unpack_from(self.buffer)
+                end = 9 + (high << 16 | low)
+                if len(self.buffer) >= end:
+                    payload, self.buffer = self.buffer[9:end], self.buffer[end:]
+                    return kind, flags, number, payload
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError
+            self.buffer += data
+
+    def status(self, number: int) -> tuple[str, str]:
+        """Of the call, once it is over."""
+        while True:
+            kind, flags, found, payload = self.frame()
+            if kind == http2.HEADERS:
+                fields = dict(self.decoder.decode(payload))
+                if found == number and flags & http2.END_STREAM:
+                    return fields["grpc-status"], fields.get("grpc-message", "")
+
+    def until(self, wanted: int) -> bytes:
+        """The payload of the next frame of a kind."""
+        while True:
+            kind, _, _, payload = self.frame()
+            if kind == wanted:
+                return payload
+
+
+def infer(values: Any) -> Any:
+    x = np.float32([values])
+    message = service_pb2.ModelInferRequest(model_name="double")
+    message.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    message.raw_input_contents.append(x.tobytes())
+    return message
+
+
+def test_conformance(server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """h2spec, all of it but one case, which takes it for granted that frames are limited to 16 KiB."""
+    program = tmp_path_factory.getbasetemp() / "h2spec"
+    module = Path(__file__).parent / "h2spec"
+    package = "github.com/summerwind/h2spec/cmd/h2spec"
+    subprocess.run([go(), "build", "-o", program, package], cwd=module, check=True)
+    command = [str(program), "-h", support.HOST, "-p", str(server.ports[1]), "-o", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    failed = [line.strip() for line in done.stdout.partition("Failures:")[2].splitlines() if "×" in line]
+    assert [line for line in failed if "exceeds the SETTINGS_MAX_FRAME_SIZE" not in line] == [], done.stdout
+    assert " 0 skipped" in done.stdout
+
+
+def test_what_is_not_grpc(server: Server) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(client.head(1, content_type="text/plain", ended=True))
+        client.until(http2.HEADERS)
+        assert client.until(http2.DATA) == b"this port speaks gRPC\n"
+        sock.sendall(client.head(3, "Nothing") + client.data(3))
+        assert client.status(3) == ("12", f"there is no method {PATH}Nothing")
+    with connected(server, 1) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while sock.recv(4096):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"", {}, "13"),
+        (b"\0\0\0\0", {}, "13"),
+        (b"\0\0\0\0\x05abc", {}, "12"),
+        (b"\0\0\0\0\0\0\0\0\0\0", {}, "12"),
+        (b"\1\0\0\0\0", {}, "13"),
+        (b"\1\0\0\0\x01x", {"grpc_encoding": "gzip"}, "13"),
+        (b"\1\0\0\0\x01x", {"grpc_encoding": "snappy"}, "12"),
+        (b"\0\xff\xff\xff\xff", {}, "8"),
+    ],
+)
+def test_broken_messages(server: Server, body: bytes, headers: dict[str, str], status: str) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(client.head(1, "ModelInfer", **headers))
+        sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, 1, body))
+        assert client.status(1)[0] == status
+
+
+def test_messages_in_pieces(server: Server) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        head, body = client.head(1, "ModelInfer"), infer([1, 2]).SerializeToString()
+        frames = [http2.frame(http2.DATA, 0, 1, bytes([byte])) for byte in b"\0" + struct.pack(">I", len(body)) + body]
+        for byte in head + b"".join(frames) + http2.frame(http2.DATA, http2.END_STREAM, 1, b""):
+            sock.sendall(bytes([byte]))
+        assert client.status(1)[0] == "0"
+
+
+def test_a_stream_in_pieces(server: Server) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(client.head(1, "ModelStreamInfer"))
+        body = infer([1, 2]).SerializeToString()
+        whole = (b"\0" + struct.pack(">I", len(body)) + body) * 3
+        for at in range(0, len(whole), 7):
+            sock.sendall(http2.frame(http2.DATA, 0, 1, whole[at : at + 7]))
+        for _ in range(3):
+            answer = service_pb2.ModelStreamInferResponse.FromString(client.until(http2.DATA)[5:])
+            assert np.frombuffer(answer.infer_response.raw_output_contents[0], np.float32).tolist() == [2, 4]
+        sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, 1, b""))
+        assert client.status(1)[0] == "0"
+        sock.sendall(
+            client.head(3, "ModelStreamInfer") + http2.frame(http2.DATA, http2.END_STREAM, 3, b"\0\0\0\0\x05abc")
+        )
+        assert client.status(3)[0] == "13"
+
+
+def test_windows_are_respected(server: Server) -> None:
+    """A client that takes seven bytes at a time gets the whole answer."""
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 7))
+        sock.sendall(client.head(1, "ModelInfer") + client.data(1, infer([1, 2, 3])))
+        seen = b""
+        while True:
+            kind, flags, _, payload = client.frame()
+            if kind == http2.DATA:
+                assert len(payload) <= 7
+                seen += payload
+                sock.sendall(http2.frame(http2.WINDOW_UPDATE, 0, 1, struct.pack(">I", len(payload))))
+            elif kind == http2.HEADERS and flags & http2.END_STREAM:
+                break
+    answer = service_pb2.ModelInferResponse.FromString(seen[5:])
+    assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [2, 4, 6]
+
+
+def test_large_messages_both_ways(server: Server) -> None:
+    x = np.arange(3 << 20, dtype=np.float32)
+    with grpc.insecure_channel(
+        f"{support.HOST}:{server.ports[1]}", [("grpc.max_receive_message_length", -1)]
+    ) as channel:
+        call = channel.unary_unary(PATH + "ModelInfer")
+        answer = service_pb2.ModelInferResponse.FromString(call(infer(x).SerializeToString()))
+    np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), x * 2)
+
+
+def test_a_message_that_is_too_large(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_REQUEST", 1000)
+    with grpc.insecure_channel(f"{support.HOST}:{server.ports[1]}") as channel:
+        for size in (2000, 3 << 20):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(PATH + "ModelInfer")(bytes(size))
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert channel.unary_unary(PATH + "ServerLive")(b"")
+
+
+def test_memory_of_messages_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES", 100)
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(client.head(1, "ModelInfer") + http2.frame(http2.DATA, 0, 1, b"\0\0\0\1\0" + bytes(60)))
+        sock.sendall(client.head(3, "ModelInfer") + http2.frame(http2.DATA, 0, 3, b"\0\0\0\1\0" + bytes(60)))
+        assert client.status(3) == ("14", "the server holds too many large requests")
+        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))  # what it held is free again
+        sock.sendall(client.head(5, "ModelInfer") + client.data(5, infer([1, 2])))
+        assert client.status(5)[0] == "0"
+
+
+def test_deadlines(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(client.head(1, "ModelStreamInfer", grpc_timeout="50m"))
+        assert client.status(1) == ("4", "Deadline Exceeded")
+        monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
+        sock.sendall(client.head(3, "ModelInfer") + http2.frame(http2.DATA, 0, 3, b"\0\0"))
+        assert client.status(3) == ("4", "the request did not arrive within 0 s")
+
+
+def test_heads_that_change(server: Server) -> None:
+    """Blocks are remembered only as long as they mean the same."""
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        for number in range(1, 400, 2):
+            method = ("ServerLive", "ServerReady", "Nothing")[number % 3]
+            extra = {"x_request": str(number)} if number % 5 == 0 else {}
+            sock.sendall(client.head(number, method, **extra) + client.data(number))
+            assert client.status(number)[0] == ("12" if method == "Nothing" else "0")
+
+
+def test_floods(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "MAX_RESETS", 10)
+    reset = struct.pack(">I", http2.CANCEL)
+    floods = {
+        "resets": lambda client: b"".join(
+            client.head(number, "ModelInfer") + http2.frame(http2.RST_STREAM, 0, number, reset)
+            for number in range(1, 101, 2)
+        ),
+        "endless head": lambda client: (
+            http2.frame(http2.HEADERS, 0, 1, b"") + http2.frame(http2.CONTINUATION, 0, 1, bytes(16000)) * 10
+        ),
+        "empty heads": lambda client: (
+            http2.frame(http2.HEADERS, 0, 1, b"") + http2.frame(http2.CONTINUATION, 0, 1, b"") * 10
+        ),
+        "a bomb": lambda client: http2.frame(
+            http2.HEADERS, http2.END_HEADERS, 1, client.encoder.encode([("x", "y" * 4000)]) + b"\xbe" * 1000
+        ),
+    }
+    for name, flood in floods.items():
+        with connected(server, 1) as sock:
+            client = Client(sock)
+            sock.sendall(flood(client))
+            assert client.until(http2.GOAWAY)[4:8] == struct.pack(">I", http2.ENHANCE_YOUR_CALM), name
+            with pytest.raises((EOFError, ConnectionError)):
+                client.until(http2.PING)
+
+
+def test_more_than_the_window(server: Server) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(client.head(1, "ModelStreamInfer"))
+        message = infer(range(1000)).SerializeToString()
+        body = b"\0" + struct.pack(">I", len(message)) + message
+        data = (body * 20)[: http2.MAX_FRAME]
+        with contextlib.suppress(ConnectionError):
+            for _ in range(3 * http2.WINDOW // len(data)):
+                sock.sendall(http2.frame(http2.DATA, 0, 1, data))
+            while True:
+                kind, _, _, payload = client.frame()
+                if kind in (http2.RST_STREAM, http2.GOAWAY):
+                    break
+        assert payload[-4:] == struct.pack(">I", http2.FLOW_CONTROL_ERROR) or kind == http2.GOAWAY
+
+
+async def test_no_call_is_lost_while_draining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that the client sends until it hears of the end are answered; then the connection closes."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    path = support.double(tmp_path)
+
+    def drive() -> None:
+        with support.in_thread(support.request(path)) as server, connected(server, 1) as sock:
+            client = Client(sock)
+            sock.sendall(client.head(1) + client.data(1))
+            assert client.status(1)[0] == "0"
+            server.stop()
+            assert client.until(http2.GOAWAY)[:4] == b"\x7f\xff\xff\xff"
+            client.until(http2.PING)
+            sock.sendall(client.head(3) + client.data(3))
+            sock.sendall(http2.frame(http2.PING, http2.ACK, 0, bytes(8)))
+            assert client.status(3)[0] == "0"
+            assert client.until(http2.GOAWAY)[:4] == struct.pack(">I", 3)
+            with pytest.raises(EOFError):
+                client.frame()
+
+    await asyncio.to_thread(drive)
