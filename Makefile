@@ -10,7 +10,7 @@ READY  := $(VENV)/.installed
 LOCAL  := $(PYTHON) -m tests.cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-truth unit integration e2e test lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-dataplane bench-truth unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,16 @@ bench-optimize: setup build/olive ## our variants next to plain ONNX Runtime and
 
 bench-truth: ready ## status.benchmark next to what a client measures through the Service; after make demo
 	@$(BIN)/python -m benchmarks.truth
+
+build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
+	@mkdir -p $@
+	@for peer in kserve mlserver triton; do \
+		$(PYTHON) -m venv --clear $@/$$peer && $@/$$peer/bin/python -m pip install --quiet --disable-pip-version-check \
+			-r benchmarks/dataplane/peers/$$peer.txt || exit 1; done
+	@touch $@
+
+bench-dataplane: setup build/dataplane ## our server next to ONNX Runtime alone, Triton, KServe and MLServer
+	@$(BIN)/python -m benchmarks.dataplane --write docs/dataplane-numbers.md
 
 unit: setup ## tests without any cluster
 	@$(BIN)/python -m pytest tests/unit

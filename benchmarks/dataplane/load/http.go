@@ -40,7 +40,7 @@ func sendHTTP(o options, r *recorder, _ int) (latencies []time.Duration, err err
 }
 
 func readAnswer(reader *bufio.Reader, body []byte, r *recorder) ([]byte, error) {
-	status, length, head := "", -1, 0
+	status, length, head, chunked := "", -1, 0, false
 	for {
 		line, err := reader.ReadSlice('\n')
 		if err != nil {
@@ -58,6 +58,8 @@ func readAnswer(reader *bufio.Reader, body []byte, r *recorder) ([]byte, error) 
 		switch {
 		case equal(name, "content-length"):
 			length, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case equal(name, "transfer-encoding"):
+			chunked = true
 		case equal(name, "inference-header-content-length"):
 			head, err = strconv.Atoi(string(bytes.TrimSpace(value)))
 		}
@@ -65,15 +67,22 @@ func readAnswer(reader *bufio.Reader, body []byte, r *recorder) ([]byte, error) 
 			return nil, err
 		}
 	}
-	if length < 0 {
+	switch {
+	case chunked:
+		var err error
+		if body, err = readChunks(reader, body[:0]); err != nil {
+			return nil, err
+		}
+	case length >= 0:
+		if cap(body) < length {
+			body = make([]byte, length)
+		}
+		body = body[:length]
+		if _, err := io.ReadFull(reader, body); err != nil {
+			return nil, err
+		}
+	default:
 		return nil, fmt.Errorf("an answer without a length: %s", status)
-	}
-	if cap(body) < length {
-		body = make([]byte, length)
-	}
-	body = body[:length]
-	if _, err := io.ReadFull(reader, body); err != nil {
-		return nil, err
 	}
 	if !strings.HasPrefix(status, "HTTP/1.1 200") {
 		return nil, fmt.Errorf("%s: %s", status, body)
@@ -84,6 +93,28 @@ func readAnswer(reader *bufio.Reader, body []byte, r *recorder) ([]byte, error) 
 		r.mutex.Unlock()
 	}
 	return body, nil
+}
+
+func readChunks(reader *bufio.Reader, body []byte) ([]byte, error) {
+	for {
+		line, err := reader.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		size, err := strconv.ParseInt(strings.TrimSpace(line), 16, 32)
+		if err != nil {
+			return nil, err
+		}
+		begin := len(body)
+		body = append(body, make([]byte, size+2)...) // and the line's end
+		if _, err := io.ReadFull(reader, body[begin:]); err != nil {
+			return nil, err
+		}
+		body = body[:begin+int(size)]
+		if size == 0 {
+			return body, nil
+		}
+	}
 }
 
 func equal(name []byte, lower string) bool {

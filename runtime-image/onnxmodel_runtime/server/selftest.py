@@ -22,8 +22,8 @@ _HINT = (
 def run(model: Model, request: ServeRequest) -> bool:
     """Probe and warm up. Raises StageError when an answer differs.
 
-    Every instance has then run at batch 1 and at the largest batch: what is allocated, compiled or chosen at the first run
-    of a size is not the first client's to wait for.
+    Every instance has then run at batch 1 and at the largest batch, and answered as the original did: some defects show at
+    one size only, and what is allocated or compiled at the first run of a size is not the first client's to wait for.
 
     Returns whether rows of different requests may be computed together: the probe is given in one batch with as many rows
     of zeros, and must answer as it did alone.
@@ -41,8 +41,11 @@ def run(model: Model, request: ServeRequest) -> bool:
             raise StageError("SelfTestFailed", f"the probe cannot be run: {error}", _HINT) from error
         if difference := _difference(answers, expected, request.tolerance):
             raise StageError("SelfTestFailed", f"instance {number} answers the probe differently: {difference}", _HINT)
-        _warm_up(number, instance, model, inputs)
-    return not request.max_queue_delay_microseconds or _rows_are_independent(model, inputs, expected, request.tolerance)
+    independent = _rows_are_independent(model, inputs, expected, request.tolerance)
+    for number, instance in enumerate(model.instances):
+        # Where rows influence each other, what the original would answer to a batch of them is not known.
+        _warm_up(number, instance, model, inputs, expected if independent else {}, request.tolerance)
+    return not request.max_queue_delay_microseconds or independent
 
 
 def _difference(answers: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> str:
@@ -53,7 +56,7 @@ def _difference(answers: Mapping[str, Array], expected: Mapping[str, Array], bou
 def _rows_are_independent(
     model: Model, inputs: Mapping[str, Array], expected: Mapping[str, Array], tolerance: Tolerance
 ) -> bool:
-    if not model.spec.max_batch_size:
+    if 2 * len(next(iter(inputs.values()))) > model.spec.max_batch_size:
         return False
     joined = {name: np.concatenate([array, _zeros_like(array)]) for name, array in inputs.items()}
     try:
@@ -66,7 +69,7 @@ def _rows_are_independent(
         own = {name: array[:rows] for name, array in answers.items()} if not whole else {}
         difference = f"output {whole!r} has no batch axis" if whole else _difference(own, expected, tolerance)
     if difference:
-        log.warning("requests are not batched, rows of one batch influence each other: %s", difference)
+        log.warning("rows of one batch influence each other, so that requests are never joined: %s", difference)
     return not difference
 
 
@@ -75,14 +78,18 @@ def _sizes(model: Model) -> tuple[int, ...]:
     return tuple(sorted({1, model.spec.max_batch_size})) if model.spec.max_batch_size else ()
 
 
-def _warm_up(number: int, instance: Instance, model: Model, inputs: Mapping[str, Array]) -> None:
+def _warm_up(
+    number: int,
+    instance: Instance,
+    model: Model,
+    inputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    tolerance: Tolerance,
+) -> None:
     names = [tensor.name for tensor in model.spec.outputs]
     for rows in _sizes(model):
-        batch = {
-            name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()
-        }  # its rows, repeated
         try:
-            instance.run(names, batch)
+            answers = instance.run(names, _repeated(inputs, rows))
         except (ServerError, MemoryError) as error:
             if ran_out_of_memory(error):
                 raise out_of_memory(f"warming up at a batch of {rows} rows", str(error)) from error
@@ -92,6 +99,20 @@ def _warm_up(number: int, instance: Instance, model: Model, inputs: Mapping[str,
                 "Lower spec.serving.batching.maxBatchSize to what the model can run.",
                 "spec.serving.batching.maxBatchSize",
             ) from error
+        if difference := _difference(
+            {name: answers[name] for name in expected}, _repeated(expected, rows), tolerance
+        ):
+            raise StageError(
+                "SelfTestFailed",
+                f"instance {number} answers a batch of {rows} rows differently: {difference}",
+                f"Lower spec.serving.batching.maxBatchSize. {_HINT}",
+                "spec.serving.batching.maxBatchSize",
+            )
+
+
+def _repeated(arrays: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    """The probe's rows, over and over."""
+    return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in arrays.items()}
 
 
 def _warm_up_on_zeros(model: Model) -> None:

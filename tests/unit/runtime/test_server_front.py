@@ -111,6 +111,36 @@ def test_whether_the_connection_goes_on(server: Server, version: bytes, headers:
                 break
 
 
+def test_a_target_as_proxies_get_it(server: Server) -> None:
+    for target, status in ((b"http://x/v2", b"200"), (b"http://x", b"404"), (b"*", b"404"), (b"/v2?a=b", b"200")):
+        with connected(server) as client:
+            client.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+            assert read_until(client, b"}").startswith(b"HTTP/1.1 " + status)
+
+
+def test_the_same_head_again(server: Server) -> None:
+    """What is remembered of a head is right for the next request, whatever comes in between or behind."""
+    wrong = GOOD.replace(b"[1, 2, 3]", b"[1, 2]   ")
+    other = GOOD.replace(b"[1, 2, 3]", b"[4, 5, 6]")
+    with connected(server) as client:
+        for body, end in (
+            (GOOD, b"[2.0,4.0,6.0]}]}"),
+            (other, b"[8.0,10.0,12.0]}]}"),
+            (wrong, b'"}'),
+            (GOOD, b"6.0]}]}"),
+        ) * 2:
+            assert len(body) == len(GOOD)
+            client.sendall(INFER % (len(body), body))
+            read_until(client, end)
+        client.sendall(INFER % (len(GOOD), GOOD) + b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_until(client, b"content-length: 0\r\n\r\n").count(b"HTTP/1.1 200") == 2
+        whole = INFER % (len(GOOD), GOOD)
+        client.sendall(whole[:-5])
+        time.sleep(0.05)
+        client.sendall(whole[-5:])
+        read_until(client, b"6.0]}]}")
+
+
 def test_head_has_no_body(server: Server) -> None:
     with connected(server) as client:
         client.sendall(b"HEAD /v2 HTTP/1.1\r\nHost: x\r\n\r\nGET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")

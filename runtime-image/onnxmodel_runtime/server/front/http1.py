@@ -6,6 +6,7 @@ the request takes ASGI's way.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -30,6 +31,8 @@ Headers = list[tuple[bytes, bytes]]
 HIGH_WATER = 1 << 20
 """Bytes of a body that wait for the application before the socket is read no further."""
 MAX_PIPELINED = 64
+MAX_SEEN = 4096
+"""Bytes of a head that is remembered."""
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -141,7 +144,12 @@ class Http1(asyncio.Protocol):
         request = self._at_once
         if begins and request is not None and request.size and request.version == "1.1" and request.keep_alive:
             end = len(data) - request.size
-            if data.endswith(b"\r\n\r\n", 0, end) and data.find(b"\r\n\r\n") == end - 4 and not self._draining:
+            if (
+                end <= MAX_SEEN
+                and data.endswith(b"\r\n\r\n", 0, end)
+                and data.find(b"\r\n\r\n") == end - 4
+                and not self._draining
+            ):
                 self._seen, self._seen_size = (data[:end], request), len(data)
                 request.chunks.clear()
 
@@ -181,9 +189,8 @@ class Http1(asyncio.Protocol):
         """It caught up."""
         self._writable = True
         self._since = self._loop.time()
-        if self._drained is not None:
+        if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-            self._drained = None
         if not self._gone:
             self._next()
 
@@ -282,6 +289,9 @@ class Http1(asyncio.Protocol):
 
     async def _run(self, request: _Request) -> None:
         path, _, query = request.target.partition(b"?")
+        if path[:1] != b"/":  # as clients write it to a proxy
+            with contextlib.suppress(httptools.HttpParserInvalidURLError):
+                path = httptools.parse_url(path).path or b"/"
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},

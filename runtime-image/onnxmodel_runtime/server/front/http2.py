@@ -324,7 +324,7 @@ class Http2(asyncio.Protocol):
                 if take is not None:
                     take(self, number, flags, payload)
         if at < end:
-            if not self._rest:
+            if at or not self._rest:  # another frame has begun
                 self._since = self.loop.time()
             self._rest = data[at:]
         else:
