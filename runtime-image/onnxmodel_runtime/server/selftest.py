@@ -99,9 +99,8 @@ def _warm_up(
                 "Lower spec.serving.batching.maxBatchSize to what the model can run.",
                 "spec.serving.batching.maxBatchSize",
             ) from error
-        if difference := _difference(
-            {name: answers[name] for name in expected}, _repeated(expected, rows), tolerance
-        ):
+        given = {name: answers[name] for name in expected}
+        if expected and (difference := _difference(given, _repeated(expected, rows), tolerance)):
             raise StageError(
                 "SelfTestFailed",
                 f"instance {number} answers a batch of {rows} rows differently: {difference}",

@@ -329,4 +329,4 @@ def test_rows_that_influence_each_other_are_found_at_the_start(
         probe = support.probe(tmp_path / "probe.npz", {"x": x}, {"y": answer})
         asked = support.request(path, probe=probe, max_queue_delay_microseconds=100)
         assert selftest.run(models.load(asked), asked) == independent, path
-    assert "requests are not batched" in caplog.text
+    assert "requests are never joined" in caplog.text

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from onnx import TensorProto, helper
 
 from onnxmodel_runtime import contract, digests, outcome
 from onnxmodel_runtime.contract import ExitCode, Failure, Providers
@@ -21,7 +22,7 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.server import limits, main, selftest
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.__main__ import main as command
-from tests.models import save_external
+from tests.models import model, save, save_external
 from tests.unit.runtime import server_support as support
 
 X = np.array([[1, 2, 3]], np.float32)
@@ -183,7 +184,7 @@ def test_every_instance_is_warm_at_one_row_and_at_the_most(tmp_path: Path, monke
     words = np.array([["café"], [""]])
     probe = support.probe(tmp_path / "p.npz", {"x": X[[0, 0]], "t": words}, {"y": X[[0, 0]] * 2})
     asked = support.request(path, probe=probe, instances=2, max_batch_size=5)
-    assert runs(asked, monkeypatch) == [("0", 2), ("0", 1), ("0", 5), ("1", 2), ("1", 1), ("1", 5)]
+    assert runs(asked, monkeypatch) == [("0", 2), ("1", 2), ("0", 4), ("0", 1), ("0", 5), ("1", 1), ("1", 5)]
     monkeypatch.undo()
     asked = dataclasses.replace(asked, probe="")
     assert runs(asked, monkeypatch) == [("0", 1), ("1", 1), ("0", 5), ("1", 5)]
@@ -201,6 +202,24 @@ def test_a_model_that_cannot_run_the_largest_batch_is_not_served(tmp_path: Path,
     found = failure(support.request(path, probe=probe, max_batch_size=9), log)
     assert (found.reason, found.field) == ("WarmUpFailed", "spec.serving.batching.maxBatchSize")
     assert "cannot run a batch of 9 rows: onnx runtime error" in found.message
+
+
+def test_a_model_that_answers_otherwise_at_the_largest_batch_is_not_served(tmp_path: Path, log: Path) -> None:
+    """Validation and parity knew a smaller one."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["rows"], end=1),
+        helper.make_node("Greater", ["rows", "four"], ["many"]),
+        helper.make_node("Cast", ["many"], ["wrong"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "wrong"], ["y"]),
+    ]
+    ends = [("x", TensorProto.FLOAT, ["n", 3])], [("y", TensorProto.FLOAT, ["n", 3])]
+    path = save(model(nodes, *ends, {"four": np.array([4], np.int64)}), tmp_path)
+    probe = support.probe(tmp_path / "probe.npz", {"x": X}, {"y": X})
+    with support.in_thread(support.request(path, probe=probe, max_batch_size=4)):
+        pass
+    found = failure(support.request(path, probe=probe, max_batch_size=9), log)
+    assert (found.reason, found.field) == ("SelfTestFailed", "spec.serving.batching.maxBatchSize")
+    assert "instance 0 answers a batch of 9 rows differently: output 'y' differs by up to 1 absolute" in found.message
 
 
 def test_weights_of_more_than_two_gigabytes(tmp_path: Path) -> None:
