@@ -474,7 +474,11 @@ def _deploy(draft: _Draft) -> Progress | None:
         max_queue_delay_microseconds=0
         if variant.name == "int8-dynamic"
         else spec.batching.max_queue_delay_microseconds,
+        preferred_batch_sizes=tuple(sorted(set(spec.batching.preferred_batch_sizes))),
+        default_timeout_microseconds=spec.batching.default_timeout_microseconds,
+        max_queue_size=spec.batching.max_queue_size,
         instances=spec.instances,
+        access_log=spec.access_log,
     )
     digest = names.digest(
         {"request": dataclasses.asdict(request), "placement": _plain(draft.server), "claim": draft.seen.claim_uid}

@@ -44,6 +44,7 @@ from onnxmodel_runtime.contract import (
     Outcome,
     ProbeRequest,
     Providers,
+    RepositoryRequest,
     Result,
     ServeRequest,
     Stage,
@@ -266,7 +267,7 @@ def _verify(directory: Path, output: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="onnxmodel",
-        description="Fetch, validate, optimize, verify, benchmark, serve and probe ONNX models.",
+        description="Fetch, validate, optimize, verify, benchmark, serve and probe ONNX models; lay them out for Triton.",
         epilog="Exit codes: 0 done; 10 refused, the same input gives the same answer; 11 something outside was not "
         "there, try again; 1 a defect of onnxmodel. A Job passes its whole request as --request JSON.",
     )
@@ -347,6 +348,19 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     _provider_arguments(serve)
+
+    repository = _command(commands, "repository", "lay out a model repository for NVIDIA Triton", _repository_request)
+    repository.add_argument("model", help="the .onnx file")
+    repository.add_argument("--out", required=True, metavar="DIR", help="what --model-repository of tritonserver names")
+    repository.add_argument("--name", default="", help="what clients call it (the file's name)")
+    repository.add_argument("--probe", default="", help="probe.npz that optimize left: Triton warms up with it")
+    repository.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    repository.add_argument("--instances", type=int, default=1, help="sessions, on each GPU (1)")
+    repository.add_argument("--max-batch-size", type=int, default=32)
+    repository.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    repository.add_argument("--gpus", type=int, default=1, help="that Triton has, where the providers use any (1)")
+    repository.add_argument("--engines", default="", metavar="DIR", help="where TensorRT's engines are kept")
+    _provider_arguments(repository)
 
     probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
     probe.add_argument("host")
@@ -461,6 +475,16 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
 
 
 def _serve_request(options: argparse.Namespace) -> ServeRequest:
+    return replace(_served(options), host=options.host)
+
+
+def _repository_request(options: argparse.Namespace) -> RepositoryRequest:
+    engines = str(Path(options.engines).absolute()) if options.engines else ""
+    out = str(Path(options.out).absolute())
+    return RepositoryRequest(_served(options), out, options.gpus, engines=engines)
+
+
+def _served(options: argparse.Namespace) -> ServeRequest:
     path = Path(options.model).absolute()
     beside = path.parent.parent / PROBE_FILE  # where optimize leaves it
     return ServeRequest(
@@ -473,7 +497,6 @@ def _serve_request(options: argparse.Namespace) -> ServeRequest:
         max_batch_size=options.max_batch_size,
         max_queue_delay_microseconds=options.max_queue_delay,
         instances=options.instances,
-        host=options.host,
     )
 
 

@@ -450,7 +450,9 @@ class ServeRequest:
     """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
 
     The file must have this sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
-    max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others.
+    max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others;
+    preferred_batch_sizes: rows at which a batch waits no longer. default_timeout_microseconds: a request that waits longer
+    for its turn is refused, 0 for never; max_queue_size: how many may wait. access_log: a line of JSON for each inference.
     revision: told to clients as a parameter of the model's configuration.
     """
 
@@ -463,12 +465,40 @@ class ServeRequest:
     tolerance: Tolerance = Tolerance()
     max_batch_size: int = 32
     max_queue_delay_microseconds: int = 0
+    preferred_batch_sizes: tuple[int, ...] = ()
+    default_timeout_microseconds: int = 0
+    max_queue_size: int = 512
     instances: int = 1
+    access_log: bool = False
     host: str = "0.0.0.0"
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
     revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRequest:
+    """Lay out a model repository for Triton in `directory`, so that it serves what `serve` says.
+
+    gpus: that Triton's container has. image: Triton's, whose libraries compile what TensorRT caches below `engines`; "" for
+    no cache.
+    """
+
+    serve: ServeRequest
+    directory: str
+    gpus: int = 0
+    image: str = ""
+    engines: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryResult:
+    """config: path of the configuration; joins: whether Triton joins requests to batches; engines: the cache in use."""
+
+    config: str
+    joins: bool
+    engines: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,7 +529,8 @@ class ProbeResult:
 
 # ---- outcome ---------------------------------------------------------------------------------------------------------
 
-Result = ValidateResult | OptimizeResult | BenchmarkResult | ProbeResult
+Result = ValidateResult | OptimizeResult | BenchmarkResult | ProbeResult | RepositoryResult
+REPOSITORY = "repository"
 
 REQUESTS: dict[str, type] = {
     "fetch": FetchRequest,
@@ -508,12 +539,14 @@ REQUESTS: dict[str, type] = {
     Stage.BENCHMARK: BenchmarkRequest,
     Stage.PROBE: ProbeRequest,
     "serve": ServeRequest,
+    REPOSITORY: RepositoryRequest,
 }
 RESULTS: dict[str, type] = {
     Stage.VALIDATE: ValidateResult,
     Stage.OPTIMIZE: OptimizeResult,
     Stage.BENCHMARK: BenchmarkResult,
     Stage.PROBE: ProbeResult,
+    REPOSITORY: RepositoryResult,
 }
 
 

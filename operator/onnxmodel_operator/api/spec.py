@@ -241,11 +241,47 @@ class ResourceRequirements(_Model):
     limits: Annotated[dict[Name, Quantity], Field(max_length=16)] | None = None
 
 
+_PREFERRED_FIT = "self.preferredBatchSizes.all(size, size <= self.maxBatchSize)"
+_PREFERRED_FIT_MESSAGE = "preferredBatchSizes must not exceed maxBatchSize"
+_PREFERRED_NEED_DELAY = "size(self.preferredBatchSizes) == 0 || self.maxQueueDelayMicroseconds > 0"
+_PREFERRED_NEED_DELAY_MESSAGE = "preferredBatchSizes needs maxQueueDelayMicroseconds: without it nothing is joined"
+
+
 class Batching(_Model):
     """Requests that wait at most this long are joined to batches of at most this size. 0 joins nothing."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {"rule": rule, "message": message, "fieldPath": ".preferredBatchSizes"}
+                for rule, message in (
+                    (_PREFERRED_FIT, _PREFERRED_FIT_MESSAGE),
+                    (_PREFERRED_NEED_DELAY, _PREFERRED_NEED_DELAY_MESSAGE),
+                )
+            ]
+        }
+    )
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    preferred_batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(max_length=16)] = Field(
+        default=[], description="Rows at which a batch runs without waiting longer; empty: maxBatchSize alone."
+    )
+    default_timeout_microseconds: Annotated[int, Field(ge=0, le=600_000_000)] = Field(
+        default=0,
+        description="A request that waits longer for its turn is refused (503); its parameter `timeout` may ask for less. "
+        "0: none is.",
+    )
+    max_queue_size: Annotated[int, Field(ge=1, le=65536)] = Field(
+        default=512, description="Requests that may wait for an instance; the next one is refused (503)."
+    )
+
+    @model_validator(mode="after")
+    def _preferred_sizes_fit(self) -> "Batching":
+        if self.preferred_batch_sizes and max(self.preferred_batch_sizes) > self.max_batch_size:
+            raise ValueError(_PREFERRED_FIT_MESSAGE)
+        if self.preferred_batch_sizes and not self.max_queue_delay_microseconds:
+            raise ValueError(_PREFERRED_NEED_DELAY_MESSAGE)
+        return self
 
 
 OptionMap = Annotated[
@@ -286,6 +322,7 @@ class Serving(_Model):
     instances: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Sessions of each replica, each with its own copy of the weights."
     )
+    access_log: bool = Field(default=False, description="True: the server writes a line of JSON for each inference.")
 
 
 _BATCH_RULE = "self.benchmark.batchSizes.all(size, size <= self.serving.batching.maxBatchSize)"
