@@ -80,7 +80,11 @@ class Platform:
         values = {
             **VALUES,
             "image": {"repository": operator, "tag": tag, "pullPolicy": "IfNotPresent"},
-            "runtimeImages": {"cpu": self.images["runtime-cpu"], "gpu": self.images["runtime-cpu"]},
+            "runtimeImages": {
+                "cpu": self.images["runtime-cpu"],
+                "gpu": self.images["runtime-cpu"],
+                "triton": self.images["triton"],
+            },
         }
         self.namespace(SYSTEM)
         words = [

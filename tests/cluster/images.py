@@ -1,10 +1,11 @@
-"""The project's images, and the one of the S3 gateway that the tests use.
+"""The project's images, and those of the S3 gateway and of Triton that the tests use.
 
 An image's tag is the digest of all that goes into it, so that "is it built, is it loaded" is a question of names:
 
     operator      localhost/onnxmodel-operator:<digest>       OPERATOR_IMAGE
     runtime-cpu   localhost/onnxmodel-runtime:<digest>-cpu    RUNTIME_IMAGE
     versitygw     localhost/versitygw:<version>               VERSITYGW_IMAGE
+    triton        localhost/onnxmodel-test-triton:<digest>    TRITON_IMAGE
 
 The variables name images that a cluster of yours can pull (CLUSTER=current): nothing is built or loaded for them.
 """
@@ -60,6 +61,12 @@ _RECIPES = (
         "runtime-image/Dockerfile",
         ("locks/runtime-cpu.txt", "runtime-image/onnxmodel_runtime"),
         variant="cpu",
+    ),
+    _Recipe(
+        "triton",
+        "localhost/onnxmodel-test-triton",
+        "tests/triton/Dockerfile",
+        ("locks/runtime-cpu.txt", "tests/triton/wheels.txt", "tests/triton/backend"),
     ),
 )
 _EPOCH = 1_577_836_800  # 2020-01-01: one time for every file, so that the builder's cache sees content alone

@@ -1,0 +1,1 @@
+"""A real tritonserver for the tests, without NVIDIA's image (README.md)."""
