@@ -248,7 +248,9 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
         )
     providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=_threads(resources))
     if spec.serving.runtime == "triton" and not settings.images.triton:
-        raise SpecError([("spec.serving.runtime", "the platform has no image of Triton (images.triton in the settings)")])
+        raise SpecError(
+            [("spec.serving.runtime", "the platform has no image of Triton (images.triton in the settings)")]
+        )
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
     return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))
 
@@ -487,7 +489,11 @@ def _deploy(draft: _Draft) -> Progress | None:
         instances=spec.instances,
         access_log=spec.access_log,
     )
-    made_from = {"request": dataclasses.asdict(request), "placement": _plain(draft.server), "claim": draft.seen.claim_uid}
+    made_from = {
+        "request": dataclasses.asdict(request),
+        "placement": _plain(draft.server),
+        "claim": draft.seen.claim_uid,
+    }
     triton = draft.settings.images.triton if spec.runtime == "triton" else ""
     digest = names.digest({**made_from, "triton": triton} if triton else made_from)
     request = dataclasses.replace(request, revision=names.short(digest))

@@ -83,7 +83,11 @@ def test_it_takes_traffic_when_its_model_is_ready_and_ends_within_its_grace():
     assert server["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
     waits = server["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert waits + int(arguments(cluster)["exit-timeout-secs"]) < pod(cluster)["terminationGracePeriodSeconds"]
-    assert {port["name"]: port["containerPort"] for port in server["ports"]} == {"http": 8000, "grpc": 8001, "metrics": 8002}
+    assert {port["name"]: port["containerPort"] for port in server["ports"]} == {
+        "http": 8000,
+        "grpc": 8001,
+        "metrics": 8002,
+    }
     assert [arguments(cluster)[f"{name}-port"] for name in ("http", "grpc", "metrics")] == ["8000", "8001", "8002"]
 
 
@@ -95,7 +99,11 @@ def test_engines_outlive_the_pod_and_are_all_that_a_gpu_server_writes():
     assert request(cluster).gpus == 2
     mounts = {mount["mountPath"]: mount for mount in server["volumeMounts"]}
     assert mounts["/artifacts"]["readOnly"] is True
-    assert mounts["/artifacts/engines"] == {"name": "artifacts", "mountPath": "/artifacts/engines", "subPath": "engines"}
+    assert mounts["/artifacts/engines"] == {
+        "name": "artifacts",
+        "mountPath": "/artifacts/engines",
+        "subPath": "engines",
+    }
     # The engines' key has the GPU's name, so that the container which makes it must see the GPU too.
     assert layout["image"] == "runtime:gpu"
     for container in (server, layout):
@@ -192,11 +200,13 @@ def test_what_the_layout_refuses_is_stalled_with_its_own_words():
 def test_int8_with_ranges_of_the_whole_batch_is_never_joined():
     found = optimized()
     variants = tuple(
-        dataclasses.replace(variant, name="int8-dynamic") if variant.name == "fp32" else variant for variant in found.variants
+        dataclasses.replace(variant, name="int8-dynamic") if variant.name == "fp32" else variant
+        for variant in found.variants
     )
     cluster = Cluster(
         body(
-            serving={**TRITON, "batching": {"maxQueueDelayMicroseconds": 500}}, optimization={"variants": ["int8-dynamic"]}
+            serving={**TRITON, "batching": {"maxQueueDelayMicroseconds": 500}},
+            optimization={"variants": ["int8-dynamic"]},
         )
     )
     cluster.settle()
@@ -206,7 +216,8 @@ def test_int8_with_ranges_of_the_whole_batch_is_never_joined():
     cluster.settle()
     measured = benchmarked()
     points = tuple(
-        dataclasses.replace(point, variant="int8-dynamic") if point.variant == "fp32" else point for point in measured.points
+        dataclasses.replace(point, variant="int8-dynamic") if point.variant == "fp32" else point
+        for point in measured.points
     )
     cluster.succeed("benchmark", dataclasses.replace(measured, points=points))
     cluster.settle()

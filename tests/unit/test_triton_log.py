@@ -33,7 +33,8 @@ SHAPE = (
         (
             line("backend_model.cc:692", "ERROR: Failed to create instance: TritonModelException: something")
             + load(
-                f"Internal: TritonModelException: {SHAPE}\\n\\nAt:\\n  /opt/model.py(140): refuse\\n  /opt/model.py(91): initialize\\n"
+                f"Internal: TritonModelException: {SHAPE}\\n\\nAt:\\n  /opt/model.py(140): refuse\\n  "
+                "/opt/model.py(91): initialize\\n"
             )
             + END,
             "TritonLoadFailed",
@@ -41,7 +42,9 @@ SHAPE = (
             True,
         ),
         (
-            load("Internal: onnx runtime error 1: Load model from /models/digits/1/model.onnx failed:Fatal error: f:Nope(-1)"),
+            load(
+                "Internal: onnx runtime error 1: Load model from /models/digits/1/model.onnx failed:Fatal error: f:Nope(-1)"
+            ),
             "TritonLoadFailed",
             "onnx runtime error 1: Load model from /models/digits/1/model.onnx failed:Fatal error: f:Nope(-1)",
             True,
@@ -53,13 +56,14 @@ SHAPE = (
             False,
         ),
         (
-            load('Invalid argument: failed to run warmup sample \'batch-8\': an \\"unusual\\" input; '),
+            load("Invalid argument: failed to run warmup sample 'batch-8': an \\\"unusual\\\" input; "),
             "TritonLoadFailed",
-            'failed to run warmup sample \'batch-8\': an "unusual" input;',
+            "failed to run warmup sample 'batch-8': an \"unusual\" input;",
             True,
         ),
         (
-            line("model_repository_manager.cc:1460", "Poll failed for model directory 'digits': must specify 'dims'") + END,
+            line("model_repository_manager.cc:1460", "Poll failed for model directory 'digits': must specify 'dims'")
+            + END,
             "TritonLoadFailed",
             "must specify 'dims'",
             True,

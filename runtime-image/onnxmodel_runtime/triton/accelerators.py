@@ -28,7 +28,12 @@ _TENSORRT = {
     },
 }
 _TENSORRT_FLAGS = {
-    *("trt_int8_use_native_calibration_table", "trt_dla_enable", "trt_dump_subgraphs", "trt_force_sequential_engine_build"),
+    *(
+        "trt_int8_use_native_calibration_table",
+        "trt_dla_enable",
+        "trt_dump_subgraphs",
+        "trt_force_sequential_engine_build",
+    ),
     *("trt_context_memory_sharing_enable", "trt_layer_norm_fp32_fallback", "trt_force_timing_cache"),
     *("trt_detailed_build_log", "trt_build_heuristics_enable", "trt_sparsity_enable", "trt_cuda_graph_enable"),
     "trt_dump_ep_context_model",
@@ -94,7 +99,10 @@ def accelerators(providers: Providers) -> Accelerators:
     if "TensorRT" in names:
         options = providers.options.get("TensorRT", {})
         keys = _tensorrt(options)
-        precision, cached = keys["precision_mode"], all(_flag("TensorRT", key, options.get(key, "1")) == "1" for key in _CACHES)
+        precision, cached = (
+            keys["precision_mode"],
+            all(_flag("TensorRT", key, options.get(key, "1")) == "1" for key in _CACHES),
+        )
         gpu.append(("tensorrt", keys))
     keys, parameters = _cuda(providers.options.get("CUDA", {}))
     if keys:

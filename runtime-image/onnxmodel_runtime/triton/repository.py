@@ -41,9 +41,7 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     (folder / configs.VERSION).symlink_to(Path(serve.model).parent, target_is_directory=True)
     samples = _samples(Path(serve.probe), inputs, folder / "warmup") if serve.probe else None
     engines = _engines(request, inputs) if request.engines and "TensorRT" in serve.providers.names else ""
-    message = configs.model_config(
-        serve, inputs, outputs, gpus=request.gpus, engines=engines, samples=samples
-    )
+    message = configs.model_config(serve, inputs, outputs, gpus=request.gpus, engines=engines, samples=samples)
     path = folder / CONFIG
     path.write_text(configs.text(message), encoding="utf-8")
     return RepositoryResult(str(path), configs.joins(serve, inputs, outputs), engines)

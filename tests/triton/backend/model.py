@@ -11,6 +11,7 @@ Triton's stub reads an array's item size where numpy 1 has it. Beside numpy 2, w
 exchanged by DLPack, which has no strings and no booleans: a model that gives such is refused there.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -22,6 +23,8 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
+_TAKEN = ctypes.c_char_p(b"used_dltensor")
+ctypes.pythonapi.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _BY_DLPACK = int(np.__version__.partition(".")[0]) >= 2
 _TENSORRT = {
     *("precision_mode", "max_workspace_size_bytes", "int8_calibration_table_name", "int8_use_native_calibration_table"),
@@ -92,7 +95,9 @@ class TritonPythonModel:
         tensors = [("input", item) for item in config["input"]] + [("output", item) for item in config["output"]]
         for kind, item in tensors if _BY_DLPACK else ():
             if item["data_type"] == "TYPE_BOOL" or (kind, item["data_type"]) == ("output", "TYPE_STRING"):
-                refuse(f"{kind} '{item['name']}' cannot be exchanged by the test's backend beside numpy {np.__version__}")
+                refuse(
+                    f"{kind} '{item['name']}' cannot be exchanged by the test's backend beside numpy {np.__version__}"
+                )
 
     def execute(self, requests):
         """One run for all requests where the model has a batch axis, else one for each."""
@@ -132,7 +137,13 @@ class TritonPythonModel:
 def given_back(name, array):
     """An output as Triton takes it. A scalar is [1] there."""
     array = np.ascontiguousarray(array.reshape((1,)) if not array.shape else array)
-    return pb_utils.Tensor.from_dlpack(name, array) if _BY_DLPACK else pb_utils.Tensor(name, array)
+    if not _BY_DLPACK:
+        return pb_utils.Tensor(name, array)
+    capsule = array.__dlpack__()
+    tensor = pb_utils.Tensor.from_dlpack(name, capsule)
+    # Triton calls a capsule that it took by another name than numpy's destructor knows, which then complains of it.
+    ctypes.pythonapi.PyCapsule_SetName(capsule, _TAKEN)
+    return tensor
 
 
 def refuse(message):
@@ -181,7 +192,9 @@ def check_accelerators(accelerators, parameters):
             check_tensorrt(given)
         elif item["name"] == "cuda":
             if lost := (_CUDA_TOP_LEVEL & set(given) if parameters else set()) | (_CUDA_OWN & set(given)):
-                refuse(f"parameter '{min(lost)}' of the CUDA Execution Accelerator is replaced by the backend's own value")
+                refuse(
+                    f"parameter '{min(lost)}' of the CUDA Execution Accelerator is replaced by the backend's own value"
+                )
         else:
             refuse(f"unknown Execution Accelerator '{item['name']}' is requested")
 

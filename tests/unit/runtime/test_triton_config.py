@@ -110,7 +110,10 @@ def _accelerate(name: str, on: str = "gpu", **keys: str) -> Any:
         (lambda m: m.output[0].dims.__setitem__(0, 4), "the model expects 2 dimensions (shape [-1,3])"),
         (lambda m: setattr(m.input[0], "data_type", pb.TYPE_FP64), "configuration expects datatype TYPE_FP64"),
         (lambda m: setattr(m.input[0], "name", "z"), "unexpected inference input 'z', allowed inputs are: x"),
-        (lambda m: m.parameters["colour"].MergeFrom(pb.ModelParameter(string_value="red")), "unknown parameter 'colour'"),
+        (
+            lambda m: m.parameters["colour"].MergeFrom(pb.ModelParameter(string_value="red")),
+            "unknown parameter 'colour'",
+        ),
         (_accelerate("tensorrt", trt_engine_hw_compatible="1"), "unknown parameter 'trt_engine_hw_compatible'"),
         (_accelerate("tensorrt", precision_mode="FP8"), "unsupported precision mode 'FP8'"),
         (_accelerate("tensorrt"), "has no parameters"),
@@ -306,7 +309,9 @@ def test_the_repository_is_made_again_over_what_is_left_of_an_earlier_attempt(tm
     (Path(asked.directory) / "m" / "warmup" / "left").write_text("over")
     assert lay_out(asked) == first
     assert sorted(path.name for path in (Path(asked.directory) / "m" / "warmup").iterdir()) == ["0"]
-    assert Path(first.config).read_text() == configs.text(text_format.Parse(Path(first.config).read_text(), pb.ModelConfig()))
+    assert Path(first.config).read_text() == configs.text(
+        text_format.Parse(Path(first.config).read_text(), pb.ModelConfig())
+    )
 
 
 def test_a_model_that_was_changed_is_not_laid_out(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What Triton can be asked for: one case for each rule, with a model that Triton can load.
 
-    python -m tests.unit.runtime.triton_cases      writes the golden files again, beside this file
+python -m tests.unit.runtime.triton_cases      writes the golden files again, beside this file
 """
 
 import hashlib
@@ -55,9 +55,7 @@ label = model(
 )
 column = model([node("Add", ["x", "x"], ["y"])], [tensor("x", "FP32", ["b"])], [tensor("y", "FP32", ["b"])])
 scalar = model([node("Add", ["x", "x"], ["y"])], [tensor("x", "FP32", [])], [tensor("y", "FP32", [])])
-total = model(
-    [node("ReduceSum", ["x"], ["y"], keepdims=0)], [tensor("x", "FP32", ["b", 3])], [tensor("y", "FP32", [])]
-)
+total = model([node("ReduceSum", ["x"], ["y"], keepdims=0)], [tensor("x", "FP32", ["b", 3])], [tensor("y", "FP32", [])])
 fixed = model([node("Add", ["x", "x"], ["y"])], [tensor("x", "FP32", [1, 3])], [tensor("y", "FP32", [1, 3])])
 detections = model(
     [node("NonZero", ["x"], ["found"]), node("Transpose", ["found"], ["y"], perm=[1, 0])],
@@ -66,7 +64,9 @@ detections = model(
 )
 inferred = model([node("Add", ["x", "x"], ["y"])], [tensor("x", "FP32", ["b", 3])], [tensor("y", "FP32", ["b", "n"])])
 unnamed = model([node("Add", ["x", "x"], ["y"])], [tensor("x", "FP32", [None, 3])], [tensor("y", "FP32", [None, 3])])
-colon = model([node("Add", ["x:0", "x:0"], ["y:0"])], [tensor("x:0", "FP32", ["b", 3])], [tensor("y:0", "FP32", ["b", 3])])
+colon = model(
+    [node("Add", ["x:0", "x:0"], ["y:0"])], [tensor("x:0", "FP32", ["b", 3])], [tensor("y:0", "FP32", ["b", 3])]
+)
 strings = model([node("Identity", ["t"], ["u"])], [tensor("t", "BYTES", ["b", 1])], [tensor("u", "BYTES", ["b", 1])])
 pair = support.pair
 
@@ -223,9 +223,7 @@ def rendered(name: str, folder: Path) -> str:
     inputs, outputs = signature(Path(asked.serve.model), asked.serve.providers)
     given = {tensor.name: number for number, tensor in enumerate(inputs)}
     samples = {key: configs.Sample(row.shape, str(given[key])) for key, row in case.probe.items()} or None
-    message = configs.model_config(
-        asked.serve, inputs, outputs, gpus=case.gpus, engines=case.engines, samples=samples
-    )
+    message = configs.model_config(asked.serve, inputs, outputs, gpus=case.gpus, engines=case.engines, samples=samples)
     return configs.text(message)
 
 
