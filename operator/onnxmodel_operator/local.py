@@ -34,7 +34,7 @@ from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import ContractError, ExitCode, Failure, Outcome, Stage
 
 _DEFECT, _USAGE = 1, 2
-_IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local"}
+_IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local", "triton": "local"}
 _READY_SECONDS = 600.0
 _STATUS_FILE = "status.yaml"
 
