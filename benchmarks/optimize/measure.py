@@ -17,7 +17,6 @@ from onnxmodel_runtime import isolate, parity
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     BenchmarkResult,
-    Calibration,
     Candidate,
     OptimizeRequest,
     OptimizeResult,
@@ -142,7 +141,7 @@ def _optimized(case: Case) -> OptimizeResult:
         str(case.folder / "ours"),
         VARIANTS,
         batch_sizes=SIZES,
-        calibration=Calibration(data=True),
+        calibration_data=str(case.folder),
         golden=case.golden,
     )
     result = isolate.run("optimize", request)

@@ -7,7 +7,7 @@ from onnxmodel_operator.api.spec import Benchmark
 from onnxmodel_runtime.contract import BenchmarkResult, OptimizeResult, Point, Variant
 
 ORIGINAL = "original"
-TIE_PERCENT = 3.0
+TIE_PERCENT = 2.0
 """Closer than this is noise: then the more exact candidate wins, and the original is the most exact of all."""
 
 

@@ -13,11 +13,12 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from onnxmodel_operator import choose, names, policy, quantity, results
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, OnnxModel, Resource, Signature, SpecError
+from onnxmodel_operator.api.spec import OnnxModel, Resource, Signature, SpecError
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
+    GPU_PROVIDERS,
     BenchmarkRequest,
     BenchmarkResult,
     Calibration,
@@ -39,6 +40,8 @@ from onnxmodel_runtime.contract import (
     ValidateRequest,
     ValidateResult,
 )
+
+_ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
 
 class State(StrEnum):
@@ -246,7 +249,8 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
         raise SpecError(
             [(f"spec.serving.providerOptions.{unused[0]}", f"{unused[0]} is not one of {', '.join(chosen)}")]
         )
-    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=_threads(resources))
+    threads = _threads(resources, spec.serving.instances)
+    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=threads)
     if spec.serving.runtime == "triton" and not settings.images.triton:
         raise SpecError(
             [("spec.serving.runtime", "the platform has no image of Triton (images.triton in the settings)")]
@@ -270,10 +274,13 @@ def _resources(model: OnnxModel, settings: Settings) -> Resources:
     return Resources(requests=requests, limits=limits)
 
 
-def _threads(resources: Resources) -> int:
-    """Whole cores that the container may use. ONNX Runtime itself would count the node's cores and be throttled."""
+def _threads(resources: Resources, instances: int) -> int:
+    """An instance's share of the whole cores that the container may use.
+
+    ONNX Runtime itself would count the node's cores, for every instance anew, and be throttled.
+    """
     cpu = resources.limits.get("cpu") or resources.requests.get("cpu") or "1"
-    return max(1, int(quantity.parse(cpu)))
+    return max(1, int(quantity.parse(cpu)) // instances)
 
 
 # ---- the road --------------------------------------------------------------------------------------------------------
@@ -307,14 +314,10 @@ def _validate(draft: _Draft) -> Progress | None:
         files=spec.source.files,
         signature_uri=signature.uri if signature else "",
         golden_uri=golden.uri if golden else "",
-        calibration_uri=spec.optimization.calibration.uri or "",
     )
-    secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
-    # Known by what is fetched alone: other rules for the same file neither fetch it again nor move what is made of it.
-    directory = f"{contract.ARTIFACTS}/source/{names.digest([dataclasses.asdict(fetch), secret])[:16]}"
-    fetch = dataclasses.replace(fetch, directory=directory)
+    fetch = _placed(draft, fetch, "source")
     request = ValidateRequest(
-        directory=directory,
+        directory=fetch.directory,
         sha256=fetch.sha256,
         files=fetch.files,
         pin_all=policy.pinned(draft.model, settings.policy),
@@ -349,13 +352,22 @@ def _validate(draft: _Draft) -> Progress | None:
                 max_nodes=settings.policy.max_nodes,
                 max_depth=settings.policy.max_nesting,
             ),
-            fetch=dataclasses.replace(
-                fetch,
-                policy=_source_policy(settings.policy.sources),
-                max_bytes=settings.policy.max_model_bytes,
-            ),
+            fetch=_ruled(draft, fetch),
         ),
     )
+
+
+def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
+    """Into a folder known by what is fetched alone: other rules neither fetch it again nor move what is made of it."""
+    ref = draft.model.spec.source.secret_ref
+    digest = names.digest([dataclasses.asdict(fetch), ref.name if ref else ""])
+    return dataclasses.replace(fetch, directory=f"{contract.ARTIFACTS}/{folder}/{digest[:16]}")
+
+
+def _ruled(draft: _Draft, fetch: FetchRequest) -> FetchRequest:
+    """With the platform's rules, which no digest covers."""
+    rules = draft.settings.policy
+    return dataclasses.replace(fetch, policy=_source_policy(rules.sources), max_bytes=rules.max_model_bytes)
 
 
 def _signature_rule(signature: Signature) -> SignatureRule:
@@ -376,34 +388,43 @@ def _optimize(draft: _Draft) -> Progress | None:
     validated = _result(draft, Stage.VALIDATE, ValidateResult)
     source = next(step.request.directory for step in draft.steps if step.stage is Stage.VALIDATE)
     parity, calibration = spec.optimization.parity, spec.optimization.calibration
+    # What a variant that was not asked for needs does not make the others again.
+    static = "int8-static" in spec.optimization.variants
+    fetch = None
+    if static and calibration.uri:  # in this Job, so that other data validate nothing again
+        fetch = FetchRequest(uri=calibration.uri, directory="", kind="calibration", home=spec.source.uri)
+        fetch = _placed(draft, fetch, "calibration")
     request = OptimizeRequest(
         model=f"{source}/{contract.MODEL_FILE}",
         sha256=validated.model.sha256,
         directory="",
         variants=tuple(dict.fromkeys(spec.optimization.variants)),
         graph_level=spec.optimization.graph_level,
-        # 1, an odd size and the largest that was asked for: some defects show at certain sizes only.
-        batch_sizes=tuple(sorted({1, 3, max(spec.benchmark.batch_sizes)})),
+        # 1, an odd size and, below, the largest: some defects show at certain sizes only.
+        batch_sizes=(1, 3),
         tolerance=Tolerance(parity.relative, parity.absolute, parity.cosine),
         providers=draft.providers,
-        # What a variant that was not asked for needs does not make the others again.
-        calibration=Calibration(calibration.method, calibration.percentile, calibration.samples, bool(calibration.uri))
-        if "int8-static" in spec.optimization.variants
+        calibration=Calibration(calibration.method, calibration.percentile, calibration.samples)
+        if static
         else Calibration(),
+        calibration_data=fetch.directory if fetch else "",
         golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
     )
     largest = spec.serving.batching.max_batch_size
-    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again.
+    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. Each
+    # server that starts proves the size that it serves (server/selftest.py).
     return _stage(
         draft,
         Stage.OPTIMIZE,
         request,
         draft.server,
         "Optimizing",
+        fetch=fetch,
         carried_out=lambda step: dataclasses.replace(
             step,
             request=dataclasses.replace(step.request, batch_sizes=tuple(sorted({*request.batch_sizes, largest}))),
+            fetch=_ruled(draft, fetch) if fetch else None,
         ),
     )
 
@@ -412,7 +433,7 @@ def _benchmark(draft: _Draft) -> Progress | None:
     spec = draft.model.spec.benchmark
     optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
     candidates = tuple(
-        Candidate(v.name, v.path, v.sha256, v.graph_level)
+        Candidate(v.name, v.path, v.sha256, v.graph_level, v.data_sha256)
         for v in optimized.variants
         if v.path and (v.parity is None or v.parity.passed)
     )
@@ -425,7 +446,17 @@ def _benchmark(draft: _Draft) -> Progress | None:
         providers=draft.providers,
         optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
     )
-    return _stage(draft, Stage.BENCHMARK, request, draft.server, "Benchmarking")
+    model = draft.model
+    return _stage(
+        draft,
+        Stage.BENCHMARK,
+        request,
+        draft.server,
+        "Benchmarking",
+        carried_out=lambda step: dataclasses.replace(
+            step, request=dataclasses.replace(step.request, namespace=model.namespace, name=model.name)
+        ),
+    )
 
 
 def _choose(draft: _Draft) -> Progress | None:
@@ -470,10 +501,12 @@ def _deploy(draft: _Draft) -> Progress | None:
     assert draft.choice is not None
     spec, model = draft.model.spec.serving, draft.model
     variant = draft.choice.winner.variant
+    triton = draft.settings.images.triton if spec.runtime == "triton" else ""
     request = ServeRequest(
         name=model.name,
         model=variant.path,
         sha256=variant.sha256,
+        data_sha256=variant.data_sha256,
         probe=_result(draft, Stage.OPTIMIZE, OptimizeResult).probe,
         graph_level=variant.graph_level,
         providers=draft.providers,
@@ -487,6 +520,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         default_timeout_microseconds=spec.batching.default_timeout_microseconds,
         max_queue_size=spec.batching.max_queue_size,
         instances=spec.instances,
+        engine_cache=_ENGINES if "TensorRT" in draft.providers.names and not triton else "",
         access_log=spec.access_log,
     )
     made_from = {
@@ -494,7 +528,6 @@ def _deploy(draft: _Draft) -> Progress | None:
         "placement": _plain(draft.server),
         "claim": draft.seen.claim_uid,
     }
-    triton = draft.settings.images.triton if spec.runtime == "triton" else ""
     digest = names.digest({**made_from, "triton": triton} if triton else made_from)
     request = dataclasses.replace(request, revision=names.short(digest))
     name = names.child(model.name, names.short(digest))

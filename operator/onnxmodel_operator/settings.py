@@ -13,7 +13,8 @@ from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.spec import GPU_PROVIDERS, SCHEMES, Provider, Quantity
+from onnxmodel_operator.api.spec import SCHEMES, Provider, Quantity
+from onnxmodel_runtime.contract import GPU_PROVIDERS
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 

@@ -26,7 +26,6 @@ from onnxmodel_runtime.contract import (
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
     GOLDEN_FOLDER,
-    MANIFEST_FILE,
     MODEL_FILE,
     PROBE_FILE,
     REPORT_FILE,
@@ -257,7 +256,7 @@ def _verify(directory: Path, output: str) -> int:
     if output == "json":
         print(json.dumps({"files": files, "problems": [dataclasses.asdict(problem) for problem in problems]}, indent=2))
     else:
-        print("\n".join(problem.message for problem in problems) or f"{files} files are what {MANIFEST_FILE} says")
+        print("\n".join(problem.message for problem in problems) or f"{files} files are what was written down of them")
     return ExitCode.REFUSED if problems else ExitCode.OK
 
 
@@ -315,8 +314,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how int8-static learns ranges, from {CALIBRATION_FILE} or {GOLDEN_FILE} beside the model (MinMax)",
     )
 
-    verify = _command(commands, "verify", "compare a directory of variants with its manifest", _verify_request)
-    verify.add_argument("directory", help="what optimize made: it holds manifest.json")
+    verify = _command(commands, "verify", "compare files with what was written down of them", _verify_request)
+    verify.add_argument("directory", help="what optimize made, or a model's volume (/artifacts)")
 
     benchmark = _command(commands, "benchmark", "measure models against each other", _benchmark_request)
     benchmark.add_argument(
@@ -346,6 +345,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
     serve.add_argument("--max-batch-size", type=int, default=32)
     serve.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    serve.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
+    serve.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
+    serve.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
+    serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
+    serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     _provider_arguments(serve)
 
@@ -382,7 +386,9 @@ def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.Arg
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,CPU in your order (CPU)")
+    parser.add_argument(
+        "--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,OpenVINO,CPU in your order (CPU)"
+    )
     parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
     parser.add_argument("--threads", type=int, default=1, help="of one session (1); 0: all cores")
 
@@ -435,7 +441,8 @@ def _optimize_request(options: argparse.Namespace) -> OptimizeRequest:
         options.batch_sizes,
         Tolerance(options.relative, options.absolute, options.cosine),
         _providers(options),
-        replace(_CALIBRATION, method=options.calibration, data=_beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER)),
+        replace(_CALIBRATION, method=options.calibration),
+        str(model.parent) if _beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER) else "",
         _beside(model, GOLDEN_FILE, GOLDEN_FOLDER),
     )
 
@@ -496,6 +503,11 @@ def _served(options: argparse.Namespace) -> ServeRequest:
         providers=_providers(options),
         max_batch_size=options.max_batch_size,
         max_queue_delay_microseconds=options.max_queue_delay,
+        preferred_batch_sizes=options.preferred_batch_sizes,
+        default_timeout_microseconds=options.default_timeout,
+        max_queue_size=options.max_queue_size,
+        engine_cache=str(Path(options.engine_cache).absolute()) if options.engine_cache else "",
+        access_log=options.access_log,
         instances=options.instances,
     )
 

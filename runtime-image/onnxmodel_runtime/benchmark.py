@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import probefile, report
+from onnxmodel_runtime import probefile, report, tensorrt
 from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, Providers, ProviderUse
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, words
@@ -124,13 +124,12 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
 
 def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _Loaded:
     step(f"loading {candidate.name}")
-    check_digest(Path(candidate.path), candidate.sha256)
+    check_digest(Path(candidate.path), candidate.sha256, candidate.data_sha256)
     peak, started = Peak(), time.perf_counter()
     try:
-        opened = [
-            open_session(Path(candidate.path), request.providers, candidate.graph_level)
-            for _ in range(max(1, request.instances))
-        ]
+        path, most = Path(candidate.path), max(request.batch_sizes)
+        providers = tensorrt.tuned(request.providers, path, candidate.sha256, most=most)
+        opened = [open_session(path, providers, candidate.graph_level) for _ in range(max(1, request.instances))]
     except StageError:
         raise
     except Exception as error:

@@ -48,6 +48,7 @@ CREDENTIALS = (
     *("HF_TOKEN", "HF_ENDPOINT", "CA_CERTIFICATES"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
+GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 _PREFIX = "onnxmodel/v1:"
 
 
@@ -98,7 +99,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """Execution providers in the order of preference: TensorRT, CUDA, CPU. The first serves.
+    """Execution providers in the order of preference: TensorRT, CUDA, OpenVINO, CPU. The first serves.
 
     fallback "Forbid": fail when the first cannot be loaded. "Allow": the next that loads serves.
     options: provider -> option -> value, handed to ONNX Runtime as they are.
@@ -137,7 +138,8 @@ class FetchRequest:
     .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none; files: pins
     of other files of a folder, by their paths.
     max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
-    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/"; calibration_uri in the same way.
+    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/". kind "calibration": no model, but data that go to
+    CALIBRATION_FILE or CALIBRATION_FOLDER in the same way. home: the URI that the credentials are for; "" for `uri`.
     """
 
     uri: str
@@ -148,7 +150,8 @@ class FetchRequest:
     signature_uri: str = ""
     golden_uri: str = ""
     files: dict[str, str] = field(default_factory=dict)
-    calibration_uri: str = ""
+    kind: str = "model"
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,15 +281,11 @@ class ValidateResult:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile".
-
-    data: whether fetch brought calibration data; else the golden data's inputs are taken. samples: rows, at most.
-    """
+    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile". samples: rows, at most."""
 
     method: str = "MinMax"
     percentile: float = 99.99
     samples: int = 256
-    data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +294,7 @@ class OptimizeRequest:
 
     graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model,
     as they are and cut to these sizes, and not on made inputs. variants: fp32 fused fp16 int8-dynamic int8-static ort.
+    calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
     original model's answers) and `directory`/manifest.json.
     """
@@ -308,6 +308,7 @@ class OptimizeRequest:
     tolerance: Tolerance = Tolerance()
     providers: Providers = Providers()
     calibration: Calibration = Calibration()
+    calibration_data: str = ""
     golden: bool = False
     signer: str = ""
 
@@ -329,6 +330,7 @@ class Pass:
 class Variant:
     """A candidate. path: the file, below the artifacts volume. `skipped` says why there is none; then path is "".
 
+    data_sha256: of weights in files beside it (digests.data_digest); "" where there are none.
     graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
     passes: in the order in which they ran, on the original or on what the pass before left. note: what to know of it.
     """
@@ -343,6 +345,7 @@ class Variant:
     skipped: str = ""
     passes: tuple[Pass, ...] = ()
     note: str = ""
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,12 +371,13 @@ class OptimizeResult:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A variant to measure."""
+    """A variant to measure. sha256 and data_sha256: of what was proven."""
 
     name: str
     path: str
     sha256: str
     graph_level: str = "All"
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +387,7 @@ class BenchmarkRequest:
     A point is measured in windows of `seconds` after its warm-up, until throughput and p50 of the last three are within
     `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
+    namespace, name: of the resource, for the page alone.
     """
 
     candidates: tuple[Candidate, ...]
@@ -396,6 +401,8 @@ class BenchmarkRequest:
     windows: int = 10
     optimized: str = ""
     directory: str = ""
+    namespace: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,10 +456,12 @@ class BenchmarkResult:
 class ServeRequest:
     """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
 
-    The file must have this sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
+    The file must have this sha256, and the weights beside it data_sha256. Ready only after the probe file's inputs gave the
+    expected answers within `tolerance`.
     max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others;
     preferred_batch_sizes: rows at which a batch waits no longer. default_timeout_microseconds: a request that waits longer
     for its turn is refused, 0 for never; max_queue_size: how many may wait. access_log: a line of JSON for each inference.
+    engine_cache: a folder for what TensorRT builds; "" for none.
     revision: told to clients as a parameter of the model's configuration.
     """
 
@@ -469,12 +478,14 @@ class ServeRequest:
     default_timeout_microseconds: int = 0
     max_queue_size: int = 512
     instances: int = 1
+    engine_cache: str = ""
     access_log: bool = False
     host: str = "0.0.0.0"
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
     revision: str = ""
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from onnxmodel_runtime.digests import digest
 
 SCHEMA = 1
 _TOOLS = ("onnx", "onnxruntime", "onnxruntime-gpu", "onnxslim", "sympy", "numpy", "protobuf", "ml_dtypes")
-_NOT_RECIPE = ("model", "directory", "sha256", "signer")  # where things lie, and what is told elsewhere
+# Where things lie, and what is told elsewhere: each variant's parity has its batch sizes.
+_NOT_RECIPE = ("model", "directory", "sha256", "signer", "batch_sizes", "calibration_data")
 
 
 def write(request: OptimizeRequest, result: OptimizeResult) -> None:
@@ -63,11 +64,16 @@ def _variant(variant: Variant, directory: Path) -> dict[str, Any]:
 
 def _data(request: OptimizeRequest) -> dict[str, str]:
     """The digests of what variants were calibrated with and proven on, beside the model itself."""
-    folder = Path(request.model).parent
-    names = [GOLDEN_FILE, GOLDEN_FOLDER] if request.golden else []
-    names += [CALIBRATION_FILE, CALIBRATION_FOLDER] if request.calibration.data else []
-    files = [file for name in names for file in (folder / name, *(folder / name).rglob("*")) if file.is_file()]
-    return {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
+    places = [(Path(request.model).parent, name) for name in (GOLDEN_FILE, GOLDEN_FOLDER) if request.golden]
+    if request.calibration_data:
+        places += [(Path(request.calibration_data), name) for name in (CALIBRATION_FILE, CALIBRATION_FOLDER)]
+    found = {
+        file.relative_to(folder).as_posix(): digest(file)
+        for folder, name in places
+        for file in (folder / name, *(folder / name).rglob("*"))
+        if file.is_file()
+    }
+    return dict(sorted(found.items()))
 
 
 def _uri(folder: Path) -> str:

@@ -4,6 +4,7 @@ The reference is the original without any graph optimization, on the CPU: neithe
 hide in it. Everything else runs on the first provider that was asked for.
 """
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from onnxmodel_runtime.contract import (
     Tensor,
     Variant,
 )
-from onnxmodel_runtime.digests import check_digest
+from onnxmodel_runtime.digests import check_digest, data_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
 from onnxmodel_runtime.progress import log, step
@@ -47,6 +48,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     total = path.stat().st_size + sum(file.stat().st_size for file in graph.external_files(model, path.parent))
     signed, outputs = signature(model), tuple(graph.describe(value) for value in model.graph.output)
     original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
+    original = dataclasses.replace(original, data_sha256=data_digest(path))
     del model  # with its weights: from here on ONNX Runtime has them
     directory.mkdir(parents=True, exist_ok=True)
     for left in directory.glob(f"{_WORK}*"):  # of a run that was killed

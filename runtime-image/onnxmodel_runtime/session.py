@@ -17,6 +17,7 @@ from onnxmodel_runtime.errors import StageError, clip
 PROVIDERS = {
     "TensorRT": "TensorrtExecutionProvider",
     "CUDA": "CUDAExecutionProvider",
+    "OpenVINO": "OpenVINOExecutionProvider",
     "CPU": "CPUExecutionProvider",
 }
 _NAMES = {runtime: name for name, runtime in PROVIDERS.items()}

@@ -14,7 +14,7 @@ from tests.builders import benchmarked, optimized
     [
         ({}, 4.0, 2.0, "fp32", "its p50 is 100 percent better than original"),
         ({}, 2.0, 4.0, "original", "its p50 is 100 percent better than fp32"),
-        ({}, 4.0, 3.95, "original", "its p50 is within 3 percent of fp32, and it is the more exact"),
+        ({}, 4.0, 3.95, "original", "its p50 is within 2 percent of fp32, and it is the more exact"),
         ({"objective": "Throughput"}, 4.0, 5.0, "fp32", "its throughput is 80 percent better than original"),
         # The original is faster, but only fp32 holds the throughput (900 against 500).
         (
@@ -61,7 +61,7 @@ def test_speedup_is_against_the_original():
 def test_equal_answers_are_not_called_more_exact():
     choice = choose(Benchmark(), optimized(absolute=0.0), benchmarked(4.0, 3.95))
     assert choice.winner.variant.name == "fp32"
-    assert choice.winner.reason == "its p50 is within 3 percent of original, and both are as exact"
+    assert choice.winner.reason == "its p50 is within 2 percent of original, and both are as exact"
     assert choice.verdicts[0].reason.endswith("which is as exact and a little faster")
 
 

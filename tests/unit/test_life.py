@@ -135,7 +135,12 @@ def test_going_back_to_an_earlier_spec_runs_no_job_but_the_probe():
         ({"benchmark": {"objective": "Throughput"}}, set()),
         ({"optimization": {"graphLevel": "Basic"}}, {"optimize", "benchmark", "probe"}),
         ({"optimization": {"parity": {"absolute": 0.1}}}, {"optimize", "benchmark", "probe"}),
-        ({"benchmark": {"batchSizes": [1, 2]}}, {"optimize", "benchmark", "probe"}),
+        ({"benchmark": {"batchSizes": [1, 2]}}, {"benchmark"}),
+        (
+            {"optimization": {"variants": ["int8-static"], "calibration": {"uri": "s3://models/c.npz"}}},
+            {"optimize", "benchmark", "probe"},
+        ),
+        ({"optimization": {"calibration": {"uri": "s3://models/c.npz", "samples": 8}}}, set()),
     ],
 )
 def test_a_change_runs_only_the_stages_that_depend_on_it(change, stages):
@@ -531,6 +536,25 @@ def test_server_pods_that_may_not_be_created_are_said():
     cluster.settle()
     assert cluster.condition("Reconciling")["reason"] == "PodsRefused"
     assert "exceeded quota" in cluster.status()["message"]
+
+
+def test_a_server_that_crashes_under_load_is_said_and_forgotten_when_it_is_back():
+    cluster = Cluster(body())
+    cluster.live()
+    end = {"exitCode": 139, "reason": "Error", "finishedAt": "2026-01-01T01:00:00Z"}
+    pod = cluster.pod(cluster.deployments()[-1], state={"terminated": end})
+    cluster.available(replicas=0)
+    cluster.settle()
+    failure = cluster.status()["lastFailure"]
+    assert (failure["stage"], failure["reason"], failure["exitCode"]) == ("serve", "NativeCrash", 139)
+    assert "SIGSEGV" in failure["message"]
+    assert cluster.condition("Ready")["status"] == "False"
+    running = {"name": "server", "image": "runtime:cpu", "ready": True, "started": True, "state": {"running": {}}}
+    status = {**pod["status"], "containerStatuses": [{**running, "lastState": {"terminated": end}, "restartCount": 1}]}
+    cluster._store({**pod, "status": status})
+    cluster.available()
+    cluster.settle()
+    assert cluster.condition("Ready")["status"] == "True"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, "Reconciling"), (422, "Stalled")])

@@ -73,6 +73,31 @@ def test_children_carry_own_labels_only_and_an_owner():
             assert item["metadata"]["ownerReferences"][0]["uid"] == "uid-magika"
 
 
+@pytest.mark.parametrize("providers", [["CPU"], ["TensorRT", "CPU"]])
+def test_the_server_is_told_how_requests_wait(providers):
+    batching = {
+        "maxBatchSize": 16,
+        "maxQueueDelayMicroseconds": 300,
+        "preferredBatchSizes": [8, 4, 8],
+        "defaultTimeoutMicroseconds": 2000,
+        "maxQueueSize": 7,
+    }
+    limits = {"limits": {"cpu": "5", "memory": "1Gi"}}
+    pool = {"nodePool": "a100"} if "TensorRT" in providers else {}
+    serving = {"batching": batching, "instances": 2, "resources": limits, "accessLog": True, **pool}
+    cluster = Cluster(body(serving={"executionProviders": providers, **serving}, benchmark={"batchSizes": [1]}))
+    cluster.live()
+    pod = cluster.deployments()[0]["spec"]["template"]["spec"]
+    request = contract.loads(contract.ServeRequest, pod["containers"][0]["args"][2])
+    assert request.max_queue_delay_microseconds == 300
+    assert request.preferred_batch_sizes == (4, 8)
+    assert (request.default_timeout_microseconds, request.max_queue_size) == (2000, 7)
+    assert (request.instances, request.providers.threads) == (2, 2), "the container's cores are shared by the instances"
+    assert request.access_log
+    (size,) = [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "tmp"]
+    assert (request.engine_cache, size) == (("/tmp/engines", "16Gi") if pool else ("", "1Gi"))
+
+
 def test_what_ends_the_same_way_again_ends_the_job(cluster):
     spec = cluster.jobs()["validate"]["spec"]
     rules = spec["podFailurePolicy"]["rules"]

@@ -14,8 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator.api.errors import field_errors
 
-Provider = Literal["TensorRT", "CUDA", "CPU"]
-GPU_PROVIDERS: frozenset[str] = frozenset({"TensorRT", "CUDA"})
+Provider = Literal["TensorRT", "CUDA", "OpenVINO", "CPU"]
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]  # fmt: skip
@@ -294,6 +293,7 @@ class ProviderOptions(_Model):
 
     tensor_rt: OptionMap | None = Field(default=None, alias="TensorRT")
     cuda: OptionMap | None = Field(default=None, alias="CUDA")
+    open_vino: OptionMap | None = Field(default=None, alias="OpenVINO")
     cpu: OptionMap | None = Field(default=None, alias="CPU")
 
 
@@ -305,7 +305,7 @@ class Serving(_Model):
         description="onnxruntime: this project's server. triton: NVIDIA Triton with its ONNX Runtime backend. Clients see no "
         "difference but for tensors without an axis beside the batch's (docs/serving-triton.md).",
     )
-    execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=3)] | None = Field(
+    execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=4)] | None = Field(
         default=None,
         description="The first serves; the others take the nodes that it cannot run. The default is what the pool offers.",
     )

@@ -54,7 +54,7 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         secret_prefix=contract.SECRET_PREFIX,
         secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
         source_claim=_source_claim(model) if step.fetch else None,
-        public_key=_public_key(model) if step.fetch else None,
+        public_key=_public_key(model) if step.stage is contract.Stage.VALIDATE else None,
         claim=claim_name(model.name),
         writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
         jobs=settings.jobs,
@@ -79,6 +79,7 @@ def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
         ports=revision.request,
         claim=claim_name(model.name),
         grace=_GRACE_SECONDS,
+        scratch="16Gi" if revision.request.engine_cache else "1Gi",  # engines are as large as the model, or larger
         startup=revision.startup_seconds,
         deadline=max(settings.progress_deadline_seconds, revision.startup_seconds),
         **(_triton(revision) if revision.triton else {"request": _argument(revision.request)}),

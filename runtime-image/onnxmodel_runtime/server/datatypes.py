@@ -11,14 +11,14 @@ from onnxmodel_runtime.datatypes import DATATYPES
 
 Array = npt.NDArray[Any]
 
-# BF16 is missing on purpose: numpy has no such type, so that ONNX Runtime's Python API cannot take or give it.
 NUMPY: dict[str, np.dtype[Any]] = {
-    # Little-endian is what the protocol says, whatever the machine is.
-    datatype.name: np.dtype(datatype.numpy).newbyteorder("<")
+    # Little-endian is what the protocol says, whatever the machine is. numpy has no BF16: its raw bits are carried.
+    datatype.name: np.dtype(datatype.numpy or "uint16").newbyteorder("<")
     for datatype in DATATYPES
-    if datatype.numpy
 }
-ONNX_RUNTIME: dict[str, str] = {datatype.runtime: datatype.name for datatype in DATATYPES if datatype.numpy}
+ONNX_RUNTIME: dict[str, str] = {datatype.runtime: datatype.name for datatype in DATATYPES}
+BINARY_ONLY = frozenset({"FP16", "BF16"})
+"""Datatypes that JSON cannot carry; Triton's own rule."""
 
 
 def triton(datatype: str) -> str:

@@ -1,5 +1,6 @@
 """The gRPC front: tritonclient's service on grpc.aio."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from functools import partial
@@ -8,8 +9,10 @@ from typing import Any, NoReturn
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from onnxmodel_runtime.server import tracing
+from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.errors import Code, ServerError
-from onnxmodel_runtime.server.limits import MAX_QUEUE, MAX_REQUEST
+from onnxmodel_runtime.server.limits import MAX_REQUEST
 from onnxmodel_runtime.server.protocol import describe
 from onnxmodel_runtime.server.protocol import grpc as protocol
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
@@ -24,6 +27,7 @@ _STATUS = {
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }
+_STREAM = 32  # requests of one stream that are under way at a time
 _UNSUPPORTED = (
     "RepositoryModelLoad",
     "RepositoryModelUnload",
@@ -81,22 +85,43 @@ class _Servicer:
 
     async def ModelInfer(self, message: Any, context: Any) -> Any:  # noqa: N802
         """An inference."""
-        return await self._infer(message)
+        return await self._infer(message, _caller(context))
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        """Inferences one after the other; an error is an answer, and does not end the stream."""
-        async for message in messages:
-            try:
-                answer = await self._infer(message)
-                answer.parameters["triton_final_response"].bool_param = True
-                yield service_pb2.ModelStreamInferResponse(infer_response=answer)
-            except ServerError as error:
-                failed = service_pb2.ModelInferResponse(id=message.id)
-                yield service_pb2.ModelStreamInferResponse(error_message=error.message, infer_response=failed)
+        """Inferences side by side, answered in the order of their requests. An error is an answer, and ends nothing."""
+        caller = _caller(context)
+        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_STREAM)
 
-    async def _infer(self, message: Any) -> Any:
+        async def read() -> None:
+            try:
+                async for message in messages:
+                    await answers.put(asyncio.create_task(self._streamed(message, caller)))
+            finally:
+                await answers.put(None)
+
+        reading = asyncio.create_task(read())
+        try:
+            while (answer := await answers.get()) is not None:
+                yield await answer
+        finally:  # the client may have gone away
+            reading.cancel()
+            while not answers.empty():
+                if (left := answers.get_nowait()) is not None:
+                    left.cancel()
+
+    async def _streamed(self, message: Any, caller: Caller) -> Any:
+        try:
+            answer = await self._infer(message, caller)
+        except ServerError as error:
+            failed = service_pb2.ModelInferResponse(id=message.id)
+            return service_pb2.ModelStreamInferResponse(error_message=error.message, infer_response=failed)
+        answer.parameters["triton_final_response"].bool_param = True
+        return service_pb2.ModelStreamInferResponse(infer_response=answer)
+
+    async def _infer(self, message: Any, caller: Caller) -> Any:
         size = sum(map(len, message.raw_input_contents)) if message.raw_input_contents else message.ByteSize()
-        return await self._service.infer(message.model_name, message.model_version, size, partial(_decode, message))
+        decode = partial(_decode, message)
+        return await self._service.infer(message.model_name, message.model_version, size, decode, caller)
 
 
 class _Errors(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -129,7 +154,7 @@ class GrpcListener:
     def __init__(self, service: Service, host: str, port: int) -> None:
         self._server = grpc.aio.server(
             interceptors=[_Errors()],
-            maximum_concurrent_rpcs=2 * MAX_QUEUE,
+            maximum_concurrent_rpcs=service.max_queue + 512,
             options=[
                 ("grpc.max_receive_message_length", MAX_REQUEST),
                 ("grpc.max_send_message_length", -1),
@@ -146,6 +171,15 @@ class GrpcListener:
     async def stop(self, grace: float) -> None:
         """Send clients elsewhere (GOAWAY), let requests finish for so many seconds."""
         await self._server.stop(grace)
+
+
+def _caller(context: Any) -> Caller:
+    """Who asks; a request of a trace is told our span at its end."""
+    header = next((value for key, value in context.invocation_metadata() if key == tracing.REQUEST_HEADER), "")
+    trace = tracing.parse(header)
+    if trace is not None:
+        context.set_trailing_metadata(((tracing.RESPONSE_HEADER, trace.response),))
+    return Caller("grpc", context.peer(), trace)
 
 
 def _decode(message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[Any]]:

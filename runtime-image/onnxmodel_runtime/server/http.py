@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server import limits, tracing
+from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive, Unread
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
 from onnxmodel_runtime.server.protocol import compression, describe, rest
@@ -19,6 +20,7 @@ from onnxmodel_runtime.server.service import Encode, Service
 
 log = logging.getLogger("onnxmodel.server")
 Scope = MutableMapping[str, Any]
+_TRACE = "onnxmodel.trace"  # in the scope of a request that belongs to one
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
@@ -42,6 +44,7 @@ class Protocol:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         close = False
+        more: list[tuple[bytes, bytes]] = []
         try:
             reply = await self._route(scope, receive)
         except Gone:
@@ -53,7 +56,11 @@ class Protocol:
             log.exception("a request failed")
             reply = _json({"error": "internal error"}, 500)
         # While draining, clients are asked to come back over a new connection, which leads to another pod.
-        await _send(send, reply, close or self._service.draining)
+        if (trace := scope.get(_TRACE)) is not None:
+            more.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
+        await _send(
+            send, replace(reply, headers=(*reply.headers, *more)) if more else reply, close or self._service.draining
+        )
 
     async def _route(self, scope: Scope, receive: Receive) -> Reply:
         service, method = self._service, scope["method"]
@@ -114,10 +121,12 @@ class Protocol:
     async def _infer(self, name: str, version: str, scope: Scope, receive: Receive) -> Reply:
         headers = dict(scope["headers"])
         encoding = _text(headers, "content-encoding")
+        trace = scope[_TRACE] = tracing.parse(_text(headers, tracing.REQUEST_HEADER))
+        caller = Caller("http", (scope.get("client") or ("",))[0], trace)
         async with self._bodies.read(receive, encoding, limits.MAX_REQUEST) as body:
             length = rest.header_length(_text(headers, rest.LENGTH_HEADER) or None, len(body))
             decode = partial(_decode, body, length)
-            answer, json_length = await self._service.infer(name, version, len(body), decode)
+            answer, json_length = await self._service.infer(name, version, len(body), decode, caller)
         return await _encoded(answer, json_length, compression.choose(_text(headers, "accept-encoding")))
 
 

@@ -9,8 +9,6 @@ MAX_JSON = min(64 << 20, MAX_REQUEST)
 MAX_JSON_DEPTH = 100
 MAX_BODIES = 4 * MAX_REQUEST
 """Bytes of all request bodies that are held at one time."""
-MAX_QUEUE = 512
-"""Requests that wait for an instance; the next one gets 503."""
 MAX_HEAD = 64 << 10
 """Bytes of an HTTP request's line and headers."""
 READ_SECONDS = 60.0

@@ -121,10 +121,11 @@ class Server:
             return False  # and not idle: building an engine may take minutes
         self.idle = True
         model, join = loading.result()
-        self._service.open(model, join)
+        seconds = time.monotonic() - began
+        self._service.open(model, join, seconds)
         log.info(
             "%s is ready after %.1f s on %s (%s %% of its nodes): HTTP %d, gRPC %d, metrics %d",
-            *(self._request.name, time.monotonic() - began, model.use.name, model.use.share_percent),
+            *(self._request.name, seconds, model.use.name, model.use.share_percent),
             *self.ports,
         )
         return True

@@ -7,9 +7,11 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime import tensorrt
+from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
+from onnxmodel_runtime.server import bound
 from onnxmodel_runtime.server.datatypes import ONNX_RUNTIME, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
@@ -19,14 +21,20 @@ from onnxmodel_runtime.session import open_session
 class Instance:
     """One session. It runs in one thread at a time; ONNX Runtime lets the interpreter go while it does."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, *, bound: bool = False, bf16: frozenset[str] = frozenset()) -> None:
+        """bound: bind inputs and outputs, as bound.py does; bf16: inputs and outputs of that datatype."""
         self._session = session
+        self._bound = bound
+        self._bf16 = bf16
         self._options = ort.RunOptions()
 
     def run(self, outputs: Sequence[str], inputs: Outputs) -> dict[str, Array]:
         """Run the model. Raises ServerError with ONNX Runtime's own words."""
         try:
-            arrays = self._session.run(list(outputs), inputs, self._options)
+            if self._bound:
+                arrays = bound.run(self._session, outputs, inputs, self._bf16, self._options)
+            else:
+                arrays = self._session.run(list(outputs), inputs, self._options)
         except MemoryError:
             raise
         except Exception as error:  # ONNX Runtime has an exception class for each status, without a common base
@@ -51,11 +59,19 @@ class Model:
 def load(request: ServeRequest) -> Model:
     """Check the file, then open a session for every instance. Raises StageError."""
     path = Path(request.model)
-    check_digest(path, request.sha256)
+    check_digest(path, request.sha256, request.data_sha256)
+    providers = tensorrt.tuned(
+        request.providers,
+        path,
+        request.sha256 + request.data_sha256,
+        most=request.max_batch_size,
+        preferred=request.preferred_batch_sizes,
+        cache=request.engine_cache,
+    )
     opened = []
     for _ in range(max(1, request.instances)):
         try:
-            opened.append(open_session(path, request.providers, request.graph_level))
+            opened.append(open_session(path, providers, request.graph_level))
         except StageError:
             raise
         except Exception as error:
@@ -67,7 +83,18 @@ def load(request: ServeRequest) -> Model:
                 "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
             ) from error
     spec = describe(request.name, opened[0].session, request.max_batch_size)
-    return Model(spec, tuple(Instance(loaded.session) for loaded in opened), opened[0].use)
+    tensors = (*spec.inputs, *spec.outputs)
+    bf16 = frozenset(tensor.name for tensor in tensors if tensor.datatype == bound.BF16)
+    texts = [tensor.name for tensor in tensors if tensor.datatype == "BYTES"]
+    if bf16 and texts:
+        raise StageError(
+            "UnsupportedDatatype",
+            f"{min(bf16)!r} is BF16 and {texts[0]!r} holds strings, which ONNX Runtime's Python API cannot run together",
+            "Cast BF16 to FP32 or FP16 inside the model.",
+        )
+    bind = bool(bf16) or (opened[0].use.name in GPU_PROVIDERS and not texts)
+    instances = tuple(Instance(loaded.session, bound=bind, bf16=bf16) for loaded in opened)
+    return Model(spec, instances, opened[0].use)
 
 
 def describe(name: str, session: Any, max_batch_size: int) -> ModelSpec:
@@ -84,8 +111,8 @@ def _tensor(value: Any, what: str) -> Tensor:
         raise StageError(
             "UnsupportedDatatype",
             f"{what} {value.name!r} is a {value.type}, which the ONNX Runtime server cannot exchange with clients",
-            "Cast it inside the model to a datatype of the Open Inference Protocol that numpy has, FP32 or FP16 for "
-            "BF16, or export the model with tensors where it gives sequences or maps.",
+            "Cast it inside the model to a datatype of the Open Inference Protocol, or export the model with tensors "
+            "where it gives sequences or maps.",
         )
     # A name or None stands for a dynamic axis.
     return Tensor(value.name, datatype, tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape))

@@ -4,10 +4,13 @@ Only the event loop's thread writes and reads it.
 """
 
 import time
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnxmodel_runtime.contract import ProviderUse
 from onnxmodel_runtime.server.errors import Reason
 from onnxmodel_runtime.server.protocol.request import VERSION
 
@@ -25,6 +28,33 @@ class Sum:
         """Count one more."""
         self.count += 1
         self.ns += ns
+
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ROWS = tuple(float(1 << power) for power in range(13))  # to 4096, the largest batch that a spec may ask for
+
+
+class Histogram:
+    """How many values lie at or below each bound, and their sum."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one more."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str, labels: str) -> list[str]:
+        """The samples in Prometheus' text format."""
+        total = 0
+        lines = []
+        for bound, count in zip((*map(_number, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            lines.append(f'{name}_bucket{{{labels},le="{bound}"}} {total}')
+        return [*lines, f"{name}_sum{{{labels}}} {_number(self._sum)}", f"{name}_count{{{labels}}} {total}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +93,21 @@ class Recorder:
         self._inferences = 0
         self._executions = 0
         self._last = 0
+        self._use: ProviderUse | None = None
+        self._load_seconds = 0.0
+        self._request_seconds, self._queue_seconds = Histogram(SECONDS), Histogram(SECONDS)
+        self._batch_rows = Histogram(ROWS)
         self.pending = 0
+
+    def loaded(self, use: ProviderUse, seconds: float) -> None:
+        """The model is there: the provider that runs it, and how long loading and proving it took."""
+        self._use, self._load_seconds = use, seconds
 
     def execution(self, rows: int, compute: Compute) -> None:
         """The model ran once, for this many rows."""
         self._executions += 1
         self._batches[rows].add(compute)
+        self._batch_rows.add(rows)
 
     def success(self, rows: int, total: int, queue: int, compute: Compute) -> None:
         """A request was answered; the times are its own, those of a shared execution in full."""
@@ -76,6 +115,8 @@ class Recorder:
         self._queue.add(queue)
         self._requests.add(compute)
         self._inferences += rows
+        self._request_seconds.add(total / 1e9)
+        self._queue_seconds.add(queue / 1e9)
         self._last = time.time_ns() // 1_000_000
 
     def failure(self, reason: Reason, total: int) -> None:
@@ -109,16 +150,20 @@ class Recorder:
         labels = f'model="{_escape(self._model)}",version="{VERSION}"'
         lines: list[str] = []
 
-        def family(name: str, kind: str, text: str, samples: dict[str, int]) -> None:
-            lines.extend((f"# HELP nv_inference_{name} {text}", f"# TYPE nv_inference_{name} {kind}"))
-            lines.extend(f"nv_inference_{name}{{{extra}}} {value}" for extra, value in samples.items())
+        def family(name: str, kind: str, text: str, samples: Mapping[str, float]) -> None:
+            lines.extend((f"# HELP {name} {text}", f"# TYPE {name} {kind}"))
+            lines.extend(f"{name}{{{extra}}} {_number(value)}" for extra, value in samples.items())
 
         def counter(name: str, text: str, value: int) -> None:
-            family(name, "counter", text, {labels: value})
+            family(f"nv_inference_{name}", "counter", text, {labels: value})
+
+        def histogram(name: str, text: str, values: Histogram) -> None:
+            family(name, "histogram", text, {})
+            lines.extend(values.lines(name, labels))
 
         reasons = {f'{labels},reason="{reason}"': count for reason, count in self._failures.items()}
         counter("request_success", "Number of successful inference requests", self._success.count)
-        family("request_failure", "counter", "Number of failed inference requests", reasons)
+        family("nv_inference_request_failure", "counter", "Number of failed inference requests", reasons)
         counter("count", "Number of inferences performed (rows)", self._inferences)
         counter("exec_count", "Number of model executions performed", self._executions)
         # As in Triton the durations are those of successful requests.
@@ -130,9 +175,30 @@ class Recorder:
             ("compute_output", "inference compute output", self._requests.output.ns),
         ):
             counter(f"{name}_duration_us", f"Cumulative {what} duration in microseconds", total // 1000)
-        pending = {labels: self.pending}
-        family("pending_request_count", "gauge", "Instantaneous number of pending requests", pending)
+        gauges: list[tuple[str, str, Mapping[str, float]]] = [
+            ("nv_inference_pending_request_count", "Instantaneous number of pending requests", {labels: self.pending})
+        ]
+        if self._use is not None:
+            nodes = {f'{labels},provider="{_escape(name)}"': count for name, count in self._use.nodes.items()}
+            share = {f'{labels},provider="{_escape(self._use.name)}"': self._use.share_percent / 100}
+            gauges += [
+                ("nv_model_load_duration_secs", "Model load time in seconds", {labels: self._load_seconds}),
+                ("onnxmodel_provider_nodes", "Nodes of the model's graph that an execution provider runs", nodes),
+                ("onnxmodel_provider_share_ratio", "Share of the nodes that the serving provider runs", share),
+            ]
+        for name, text, samples in gauges:
+            family(name, "gauge", text, samples)
+        # Triton has no histogram of requests that get one answer each: these have names of our own.
+        histogram(
+            "onnxmodel_request_duration_seconds", "Time in the server of successful requests", self._request_seconds
+        )
+        histogram("onnxmodel_queue_duration_seconds", "Time in the queue of successful requests", self._queue_seconds)
+        histogram("onnxmodel_batch_rows", "Rows of a model execution", self._batch_rows)
         return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def _duration(value: Sum) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Who runs when: a bounded queue in front of the instances, and requests joined into batches.
 
 Everything but the execution itself happens on the event loop, so that there are no locks. A group of requests waits
-until its delay is over or its batch is full, and goes on growing while every instance is busy.
+until its delay is over or its batch is full or of a preferred size, and goes on growing while every instance is busy.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import numpy as np
 from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.model import Instance, Model
-from onnxmodel_runtime.server.protocol.request import InferRequest
+from onnxmodel_runtime.server.protocol.request import InferRequest, told
 from onnxmodel_runtime.server.recorder import Compute, Recorder
 
 
@@ -31,19 +31,51 @@ class Answer:
     compute: Compute
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How requests wait. limit: how many may; delay: seconds in which a batch may grow; join: whether there are batches.
+
+    preferred: rows at which a batch goes without waiting for its delay; empty: the model's largest alone. timeout: seconds
+    after which a request that still waits is refused; 0: never. A request may ask for less, not for more.
+    """
+
+    limit: int
+    delay: float = 0.0
+    join: bool = True
+    preferred: tuple[int, ...] = ()
+    timeout: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
+    """group: where it waits; None once it runs."""
+
     request: InferRequest
     future: "asyncio.Future[Answer]"
     queued: int
+    group: "_Group | None" = None
 
 
 @dataclass(slots=True, eq=False)
 class _Group:
+    """Jobs that will run together. timer: of its delay; None once it may run."""
+
     key: Any
     jobs: list[_Job] = field(default_factory=list)
     rows: int = 0
     timer: asyncio.TimerHandle | None = None
+
+    def add(self, job: _Job) -> None:
+        """Let the job wait here."""
+        self.jobs.append(job)
+        self.rows += job.request.rows
+        job.group = self
+
+    def remove(self, job: _Job) -> None:
+        """The job does not wait here any more."""
+        self.jobs.remove(job)
+        self.rows -= job.request.rows
+        job.group = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +90,19 @@ class _Execution:
 
 
 class Scheduler:
-    """Runs requests on a model's instances. join: whether rows of different requests may share an execution."""
+    """Runs requests on a model's instances, by a policy."""
 
-    def __init__(self, model: Model, recorder: Recorder, *, limit: int, delay: float = 0.0, join: bool = True) -> None:
+    def __init__(self, model: Model, recorder: Recorder, policy: Policy) -> None:
         spec = model.spec
         self._model = model
         self._recorder = recorder
-        self._limit = limit
-        self._delay = delay
+        self._policy = policy
         self._most = spec.max_batch_size
         # An output with another first axis cannot be taken apart again.
-        self._join = join and delay > 0 and self._most > 1 and all(out.shape[:1] == (-1,) for out in spec.outputs)
+        separable = all(out.shape[:1] == (-1,) for out in spec.outputs)
+        self._join = policy.join and policy.delay > 0 and self._most > 1 and separable
+        self._preferred = frozenset(size for size in policy.preferred if size <= self._most)
+        self._full = max(self._preferred, default=self._most)
         self._idle: list[Instance] = list(model.instances)
         self._pool = ThreadPoolExecutor(len(self._idle), "instance")
         self._open: dict[Any, _Group] = {}
@@ -76,14 +110,23 @@ class Scheduler:
         self._running = 0
 
     async def infer(self, request: InferRequest) -> Answer:
-        """Run a request. Raises ServerError, UNAVAILABLE when too many wait already."""
-        if self._recorder.pending >= self._limit:
-            raise ServerError("Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        """Run a request. Raises ServerError, UNAVAILABLE when too many wait already or this one waited too long."""
+        if self._recorder.pending >= self._policy.limit:
+            raise ServerError(told(request.id) + "Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED)
+        loop = asyncio.get_running_loop()
+        job = _Job(request, loop.create_future(), perf_counter_ns())
         self._recorder.pending += 1
-        self._add(_Job(request, future, perf_counter_ns()))
+        self._add(job)
         self._dispatch()
-        return await future
+        timer = None
+        if job.group is not None and (patience := self._patience(request)):
+            timer = loop.call_later(patience, self._overdue, job)
+        try:
+            return await job.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._leave(job)  # its client may have gone away
 
     def close(self) -> bool:
         """Stop. Whether all executions were over; those that are not end at the model's next node."""
@@ -92,24 +135,60 @@ class Scheduler:
         self._pool.shutdown(wait=False, cancel_futures=True)
         return not self._running
 
+    def _patience(self, request: InferRequest) -> float:
+        own, most = request.timeout / 1e6, self._policy.timeout
+        return min(own, most) if own and most else own or most
+
+    def _overdue(self, job: _Job) -> None:
+        if job.group is not None:
+            self._leave(job)
+            _fail(job, ServerError("Request timeout expired", Code.UNAVAILABLE, Reason.REJECTED))
+
+    def _leave(self, job: _Job) -> None:
+        """The job waits no longer, and nothing of it stays in the queue."""
+        group = job.group
+        if group is None:
+            return
+        group.remove(job)
+        self._recorder.pending -= 1
+        if group.jobs:
+            return
+        if self._open.get(group.key) is group:
+            del self._open[group.key]
+        if group.timer is not None:
+            group.timer.cancel()
+        else:
+            self._ready.remove(group)
+
     def _add(self, job: _Job) -> None:
         key = self._key(job.request) if self._join else None
-        if key is None:
-            self._ready.append(_Group(None, [job], job.request.rows))
-            return
-        group = self._open.get(key)
+        group = self._open.get(key) if key is not None else None
         if group is not None and group.rows + job.request.rows > self._most:
             self._due(group)
             del self._open[key]
             group = None
         if group is None:
-            group = self._open[key] = _Group(key)
-            group.timer = asyncio.get_running_loop().call_later(self._delay, self._expired, group)
-        group.jobs.append(job)
-        group.rows += job.request.rows
-        if group.rows >= self._most:
+            group = _Group(key)
+            if key is None:
+                self._ready.append(group)
+            else:
+                self._wait(group, self._policy.delay)
+        group.add(job)
+        if key is not None:
+            self._judge(group)
+
+    def _wait(self, group: _Group, seconds: float) -> _Group:
+        """The group is the open one of its key for so long."""
+        self._open[group.key] = group
+        group.timer = asyncio.get_running_loop().call_later(seconds, self._expired, group)
+        return group
+
+    def _judge(self, group: _Group) -> None:
+        """A batch of a good size need not wait; one that is as large as can be does not grow."""
+        if group.rows >= self._full or group.rows in self._preferred:
             self._due(group)
-            del self._open[key]
+        if group.rows >= self._most:
+            del self._open[group.key]
 
     def _key(self, request: InferRequest) -> Any:
         if not 0 < request.rows < self._most:
@@ -131,14 +210,36 @@ class Scheduler:
             group = self._ready.popleft()
             if self._open.get(group.key) is group:
                 del self._open[group.key]
+                self._cut(group)
             self._recorder.pending -= len(group.jobs)
-            jobs = [job for job in group.jobs if not job.future.done()]  # its client may have gone away
+            for job in group.jobs:
+                job.group = None
+            jobs = [job for job in group.jobs if not job.future.done()]
             if not jobs:
                 continue
             instance = self._idle.pop()
             self._running += 1
             running = asyncio.get_running_loop().run_in_executor(self._pool, _execute, instance, jobs)
             running.add_done_callback(partial(self._done, instance, jobs))
+
+    def _cut(self, group: _Group) -> None:
+        """A group that grew past a preferred size, and may still wait, runs at the largest such size; the rest waits on."""
+        if not self._preferred or group.rows in self._preferred:
+            return
+        rows, best = 0, 0
+        for at, job in enumerate(group.jobs, 1):
+            rows += job.request.rows
+            if rows in self._preferred:
+                best = at
+        age = (perf_counter_ns() - group.jobs[0].queued) / 1e9
+        if not best or age >= self._policy.delay:
+            return
+        rest = _Group(group.key)
+        for job in group.jobs[best:]:
+            group.remove(job)
+            rest.add(job)
+        waited = (perf_counter_ns() - rest.jobs[0].queued) / 1e9
+        self._judge(self._wait(rest, max(0.0, self._policy.delay - waited)))
 
     def _done(self, instance: Instance, jobs: list[_Job], running: "asyncio.Future[list[_Execution]]") -> None:
         self._running -= 1

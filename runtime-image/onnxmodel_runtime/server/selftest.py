@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from onnxmodel_runtime import parity, probefile
-from onnxmodel_runtime.contract import ServeRequest, Tolerance
-from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.contract import ServeRequest, Tensor, Tolerance
+from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import ServerError
-from onnxmodel_runtime.server.model import Model
+from onnxmodel_runtime.server.model import Instance, Model
 
 log = logging.getLogger("onnxmodel.server")
 _HINT = (
@@ -22,11 +22,14 @@ _HINT = (
 def run(model: Model, request: ServeRequest) -> bool:
     """Probe and warm up. Raises StageError when an answer differs.
 
+    Every instance has then run at batch 1 and at the largest batch: what is allocated, compiled or chosen at the first run
+    of a size is not the first client's to wait for.
+
     Returns whether rows of different requests may be computed together: the probe is given in one batch with as many rows
     of zeros, and must answer as it did alone.
     """
     if not request.probe:
-        _warm_up(model)
+        _warm_up_on_zeros(model)
         return True
     inputs, expected = probefile.read(Path(request.probe))
     if not expected:
@@ -38,6 +41,7 @@ def run(model: Model, request: ServeRequest) -> bool:
             raise StageError("SelfTestFailed", f"the probe cannot be run: {error}", _HINT) from error
         if difference := _difference(answers, expected, request.tolerance):
             raise StageError("SelfTestFailed", f"instance {number} answers the probe differently: {difference}", _HINT)
+        _warm_up(number, instance, model, inputs)
     return not request.max_queue_delay_microseconds or _rows_are_independent(model, inputs, expected, request.tolerance)
 
 
@@ -66,17 +70,48 @@ def _rows_are_independent(
     return not difference
 
 
-def _warm_up(model: Model) -> None:
-    inputs = {
-        tensor.name: _zeros(tensor.datatype, [1 if dim < 0 else dim for dim in tensor.shape])
-        for tensor in model.spec.inputs
-    }
-    for instance in model.instances:
+def _sizes(model: Model) -> tuple[int, ...]:
+    """Batches to warm up at; none where the model has no batch axis, and the probe's shape is the only one known."""
+    return tuple(sorted({1, model.spec.max_batch_size})) if model.spec.max_batch_size else ()
+
+
+def _warm_up(number: int, instance: Instance, model: Model, inputs: Mapping[str, Array]) -> None:
+    names = [tensor.name for tensor in model.spec.outputs]
+    for rows in _sizes(model):
+        batch = {
+            name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()
+        }  # its rows, repeated
         try:
-            instance.run([tensor.name for tensor in model.spec.outputs], inputs)
-        except ServerError as error:
-            # The inputs are made up and need not be right for this model: that proves nothing against it.
-            log.warning("the warm-up with generated inputs failed: %s", error)
+            instance.run(names, batch)
+        except (ServerError, MemoryError) as error:
+            if ran_out_of_memory(error):
+                raise out_of_memory(f"warming up at a batch of {rows} rows", str(error)) from error
+            raise StageError(
+                "WarmUpFailed",
+                f"instance {number} cannot run a batch of {rows} rows: {error}",
+                "Lower spec.serving.batching.maxBatchSize to what the model can run.",
+                "spec.serving.batching.maxBatchSize",
+            ) from error
+
+
+def _warm_up_on_zeros(model: Model) -> None:
+    for rows in _sizes(model) or (1,):
+        inputs = {
+            tensor.name: _zeros(tensor.datatype, _shape(tensor, rows if model.spec.max_batch_size else 0))
+            for tensor in model.spec.inputs
+        }
+        for instance in model.instances:
+            try:
+                instance.run([tensor.name for tensor in model.spec.outputs], inputs)
+            except ServerError as error:
+                # The inputs are made up and need not be right for this model: that proves nothing against it.
+                log.warning("the warm-up with generated inputs failed: %s", error)
+
+
+def _shape(tensor: Tensor, rows: int) -> list[int]:
+    """A shape that the model allows. rows: of the batch axis, 0 where there is none."""
+    shape = [1 if dim < 0 else dim for dim in tensor.shape]
+    return [rows, *shape[1:]] if rows else shape
 
 
 def _zeros(datatype: str, shape: list[int]) -> Array:

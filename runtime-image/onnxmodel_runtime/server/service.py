@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any, TypeVar
 
 from onnxmodel_runtime.contract import ServeRequest
+from onnxmodel_runtime.server import access
+from onnxmodel_runtime.server.access import NOBODY, Caller
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
-from onnxmodel_runtime.server.limits import MAX_QUEUE, OFF_LOOP
+from onnxmodel_runtime.server.limits import OFF_LOOP
 from onnxmodel_runtime.server.model import Model
 from onnxmodel_runtime.server.protocol import describe
 from onnxmodel_runtime.server.protocol.request import VERSION, InferRequest, ModelSpec, Outputs
 from onnxmodel_runtime.server.recorder import Recorder
-from onnxmodel_runtime.server.scheduler import Scheduler
+from onnxmodel_runtime.server.scheduler import Policy, Scheduler
 
 log = logging.getLogger("onnxmodel.server")
 T = TypeVar("T")
@@ -33,14 +35,27 @@ class Service:
         self.draining = False
 
     @property
+    def max_queue(self) -> int:
+        """How many requests may wait for an instance."""
+        return self._request.max_queue_size
+
+    @property
     def ready(self) -> bool:
         """Whether traffic should come here."""
         return self._model is not None and not self.draining
 
-    def open(self, model: Model, join: bool) -> None:
-        """The model is loaded and proven: answer from now on."""
-        delay = self._request.max_queue_delay_microseconds / 1e6
-        self._scheduler = Scheduler(model, self.recorder, limit=MAX_QUEUE, delay=delay, join=join)
+    def open(self, model: Model, join: bool, seconds: float) -> None:
+        """The model is loaded and proven, which took so long: answer from now on."""
+        self.recorder.loaded(model.use, seconds)
+        request = self._request
+        policy = Policy(
+            request.max_queue_size,
+            request.max_queue_delay_microseconds / 1e6,
+            join,
+            request.preferred_batch_sizes,
+            request.default_timeout_microseconds / 1e6,
+        )
+        self._scheduler = Scheduler(model, self.recorder, policy)
         self._model = model
 
     def close(self) -> bool:
@@ -59,10 +74,7 @@ class Service:
     def config(self, name: str, version: str) -> dict[str, Any]:
         """Model configuration."""
         model = self._get(name, version)
-        request = self._request
-        return describe.config(
-            *(model.spec, model.use, len(model.instances)), request.max_queue_delay_microseconds, request.revision
-        )
+        return describe.config(model.spec, model.use, self._request)
 
     def statistics(self, name: str, version: str) -> list[dict[str, Any]]:
         """Statistics of the model; of all models when no name is given."""
@@ -75,25 +87,47 @@ class Service:
         reason = "" if self.ready else "unloading" if self.draining else "loading"
         return [] if only_ready and not self.ready else describe.index(self._request.name, self.ready, reason)
 
-    async def infer(self, name: str, version: str, size: int, decode: Decode[T]) -> T:
+    async def infer(self, name: str, version: str, size: int, decode: Decode[T], caller: Caller = NOBODY) -> T:
         """Decode a request of so many bytes, run it, and encode the answer. Raises ServerError."""
         started = perf_counter_ns()
-        spec = self._get(name, version).spec
+        try:
+            spec = self._get(name, version).spec
+        except ServerError as error:
+            self._log(caller, None, size, perf_counter_ns() - started, _failed(error))
+            raise
         assert self._scheduler is not None
+        known: InferRequest | None = None
         try:
             request, encode = await _call(size, decode, spec)
+            known = request
             answer = await self._scheduler.infer(request)
             result = await _call(sum(array.nbytes for array in answer.outputs.values()), encode, answer.outputs)
         except BaseException as error:
-            self.recorder.failure(_reason(error), perf_counter_ns() - started)
+            duration = perf_counter_ns() - started
+            self.recorder.failure(_reason(error), duration)
+            self._log(caller, known, size, duration, _failed(error))
             if isinstance(error, ServerError | asyncio.CancelledError) or not isinstance(error, Exception):
                 raise
             if not isinstance(error, MemoryError):
                 log.error("an inference failed", exc_info=error)
             kind = "memory ran out" if isinstance(error, MemoryError) else f"unexpected {type(error).__name__}"
             raise ServerError(f"the inference failed: {kind}", Code.INTERNAL, Reason.BACKEND) from error
-        self.recorder.success(request.rows, perf_counter_ns() - started, answer.queue, answer.compute)
+        duration = perf_counter_ns() - started
+        self.recorder.success(request.rows, duration, answer.queue, answer.compute)
+        if self._request.access_log:
+            took = {"queue_us": answer.queue // 1000, "infer_us": answer.compute.infer // 1000}
+            self._log(caller, request, size, duration, {"status": "OK", **took})
         return result
+
+    def _log(
+        self, caller: Caller, request: InferRequest | None, size: int, duration: int, end: Mapping[str, Any]
+    ) -> None:
+        """A line for the access log; what could not be read has no id and no rows."""
+        if not self._request.access_log:
+            return
+        about = {"request_id": request.id, "rows": request.rows} if request else {}
+        took = {"bytes": size, "duration_us": duration // 1000}
+        access.write(caller, {"model": self._request.name, "version": VERSION, **about, **end, **took})
 
     def _check(self, name: str, version: str) -> None:
         if name != self._request.name:
@@ -120,6 +154,13 @@ async def _call(size: int, function: Callable[[Any], T], argument: Any) -> T:
     if size < OFF_LOOP:
         return function(argument)
     return await asyncio.to_thread(function, argument)
+
+
+def _failed(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, ServerError):
+        return {"status": error.code.value, "error": error.message}
+    canceled = isinstance(error, asyncio.CancelledError)
+    return {"status": "CANCELLED"} if canceled else {"status": Code.INTERNAL.value, "error": type(error).__name__}
 
 
 def _reason(error: BaseException) -> Reason:

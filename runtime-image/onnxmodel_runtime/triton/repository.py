@@ -32,7 +32,7 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     """Write the repository; what an earlier attempt left is replaced. Raises StageError when Triton cannot serve this."""
     serve = request.serve
     step("comparing the model with its digest")
-    check_digest(Path(serve.model), serve.sha256)
+    check_digest(Path(serve.model), serve.sha256, serve.data_sha256)
     step("asking ONNX Runtime what the model takes and gives")
     inputs, outputs = signature(Path(serve.model), serve.providers)
     folder = Path(request.directory) / serve.name

@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.contract import OptimizeRequest, Parity, Pass, Providers, Variant, load
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_message, storage_error
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.progress import log, step
@@ -176,6 +176,7 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
         variant,
         path=str(path),
         sha256=digest(path),
+        data_sha256="" if path.suffix == ".ort" else data_digest(path),
         bytes=sum(file.stat().st_size for file in path.parent.iterdir()),
         nodes=done.told.nodes,
         parity=found,

@@ -1,4 +1,4 @@
-"""Rows of data to calibrate with: the calibration data beside the model, else the golden data's inputs."""
+"""Rows of data to calibrate with: the calibration data, else the golden data's inputs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +22,8 @@ _ROWS = 8  # at a time: all activations of these are in memory
 def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
     """As many rows as the request allows, a few at a time. Raises Skip where there are none. model: whose inputs they are."""
     directory = Path(request.model).parent
-    if request.calibration.data:
-        place = golden.beside(directory, CALIBRATION_FOLDER, CALIBRATION_FILE)
+    if request.calibration_data:
+        place = golden.beside(Path(request.calibration_data), CALIBRATION_FOLDER, CALIBRATION_FILE)
     elif request.golden:
         place = golden.beside(directory, GOLDEN_FOLDER, GOLDEN_FILE)
     else:

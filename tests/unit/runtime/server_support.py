@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import onnx
 import uvloop
 from onnx import TensorProto, helper
 
+from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import ServeRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.server.main import Server
@@ -57,13 +57,74 @@ def double(directory: Path, columns: int | str = 3) -> Path:
     )
 
 
-def identity(directory: Path, datatypes: tuple[str, ...] = DATATYPES) -> Path:
+def two_outputs(directory: Path) -> Path:
+    """y = x + x and z = -x, of any width."""
+    return save(
+        directory / "two.onnx",
+        [helper.make_node("Add", ["x", "x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])],
+        [tensor("x", "FP32", ["batch", "n"])],
+        [tensor("y", "FP32", ["batch", "n"]), tensor("z", "FP32", ["batch", "n"])],
+    )
+
+
+def identity(
+    directory: Path, datatypes: tuple[str, ...] = DATATYPES, shape: tuple[int | str, ...] = ("batch", "n")
+) -> Path:
     """in_D -> out_D for every datatype."""
     return save(
         directory / "identity.onnx",
         [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in datatypes],
-        [tensor(f"in_{name}", name, ["batch", "n"]) for name in datatypes],
-        [tensor(f"out_{name}", name, ["batch", "n"]) for name in datatypes],
+        [tensor(f"in_{name}", name, list(shape)) for name in datatypes],
+        [tensor(f"out_{name}", name, list(shape)) for name in datatypes],
+    )
+
+
+def crashing(directory: Path) -> Path:
+    """y = -2**31 / x: for -1 no integer of 32 bits holds the answer, and the processor stops (SIGFPE)."""
+    least = helper.make_tensor("least", TensorProto.INT32, [1], [-(1 << 31)])
+    return save(
+        directory / "crashing.onnx",
+        [helper.make_node("Div", ["least", "x"], ["y"])],
+        [tensor("x", "INT32", ["batch"])],
+        [tensor("y", "INT32", ["batch"])],
+        [least],
+    )
+
+
+def tall(directory: Path, most: int) -> Path:
+    """y = x, and no more than so many rows."""
+    limit = helper.make_tensor("limit", TensorProto.FLOAT, [most, 1], [0.0] * most)
+    return save(
+        directory / "tall.onnx",
+        [
+            helper.make_node("Shape", ["x"], ["shape"], end=1),
+            helper.make_node("Sub", ["most", "shape"], ["room"]),
+            helper.make_node("Gather", ["limit", "room"], ["zero"]),
+            helper.make_node("Add", ["x", "zero"], ["y"]),
+        ],
+        [tensor("x", "FP32", ["batch", 1])],
+        [tensor("y", "FP32", ["batch", 1])],
+        [limit, helper.make_tensor("most", TensorProto.INT64, [1], [most])],
+    )
+
+
+def with_data(directory: Path, rows: int, columns: int = 64) -> Path:
+    """y = table[x], a table of FP32 in a sparse file beside the model: zeros, but for sevens in the last row."""
+    table = TensorProto(name="table", data_type=TensorProto.FLOAT, dims=[rows, columns])
+    table.data_location = TensorProto.EXTERNAL
+    size = rows * columns * 4
+    for key, value in (("location", "model.onnx.data"), ("offset", "0"), ("length", str(size))):
+        table.external_data.add(key=key, value=value)
+    with (directory / "model.onnx.data").open("wb") as file:
+        file.truncate(size)
+        file.seek(size - columns * 4)
+        file.write(np.full(columns, 7, np.float32).tobytes())
+    return save(
+        directory / "model.onnx",
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        [tensor("x", "INT64", ["batch"])],
+        [tensor("y", "FP32", ["batch", columns])],
+        [table],
     )
 
 
@@ -170,10 +231,10 @@ def in_thread(asked: ServeRequest) -> Iterator[Server]:
 @contextlib.contextmanager
 def in_process(asked: ServeRequest, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A server of its own process, as it runs in a pod. Gives the process and its ports."""
-    fields = {name: getattr(asked, name) for name in ("name", "model", "sha256", "host", "probe", "instances")}
-    fields |= {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-    command = [sys.executable, "-m", "onnxmodel_runtime.server", "--request", json.dumps(fields)]
-    with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "onnxmodel_runtime.server", "--request", contract.dumps(asked)]
+    with subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stderr is not None
             line = next(line for line in process.stderr if "is ready" in line)

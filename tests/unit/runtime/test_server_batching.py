@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server import selftest
-from onnxmodel_runtime.server.errors import Code, ServerError
+from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.model import Instance, Model
 from onnxmodel_runtime.server.protocol.request import InferRequest
 from onnxmodel_runtime.server.recorder import Recorder
-from onnxmodel_runtime.server.scheduler import Answer, Scheduler
+from onnxmodel_runtime.server.scheduler import Answer, Policy, Scheduler
 from tests.unit.runtime import server_support as support
 
 DELAY = 0.05
@@ -24,14 +26,34 @@ DELAY = 0.05
 class Bench:
     """A scheduler on a model, without the fronts."""
 
-    def __init__(self, path: Path, *, delay: float = DELAY, limit: int = 100, join: bool = True, **fields: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        delay: float = DELAY,
+        limit: int = 100,
+        join: bool = True,
+        preferred: tuple[int, ...] = (),
+        timeout: float = 0.0,
+        **fields: Any,
+    ) -> None:
         self.model: Model = models.load(support.request(path, **fields))
         self.recorder = Recorder("m")
-        self.scheduler = Scheduler(self.model, self.recorder, limit=limit, delay=delay, join=join)
+        self.scheduler = Scheduler(self.model, self.recorder, Policy(limit, delay, join, preferred, timeout))
 
-    def ask(self, *rows: Any, outputs: tuple[str, ...] = ("y",), dtype: Any = np.float32) -> "asyncio.Task[Answer]":
-        request = InferRequest("", {self.model.spec.inputs[0].name: np.array(rows, dtype)}, outputs, len(rows))
-        return asyncio.create_task(self.scheduler.infer(request))
+    def ask(
+        self, *rows: Any, outputs: tuple[str, ...] = ("y",), dtype: Any = np.float32, timeout: int = 0
+    ) -> "asyncio.Task[Answer]":
+        inputs = {self.model.spec.inputs[0].name: np.array(rows, dtype)}
+        return asyncio.create_task(self.scheduler.infer(InferRequest("", inputs, outputs, len(rows), timeout)))
+
+    def close(self) -> None:
+        """Nothing runs, waits or is left in the queue."""
+        assert self.scheduler.close()
+        self.scheduler._pool.shutdown()
+        assert self.recorder.pending == 0
+        assert not self.scheduler._ready
+        assert not self.scheduler._open
 
     @property
     def batches(self) -> dict[int, int]:
@@ -45,8 +67,7 @@ def benches() -> Iterator[list[Bench]]:
     made: list[Bench] = []
     yield made
     for bench in made:
-        assert bench.scheduler.close()
-        bench.scheduler._pool.shutdown()
+        bench.close()
 
 
 async def test_rows_are_joined_and_taken_apart(tmp_path: Path, benches: list[Bench]) -> None:
@@ -129,6 +150,140 @@ async def test_batches_grow_while_instances_are_busy(
     answers = await asyncio.gather(*tasks)
     assert [answer.outputs["y"][0, 0] for answer in answers] == [0, 2, 4, 6]
     assert bench.batches == {1: 1, 3: 1}
+
+
+class Hold:
+    """Keeps every execution until release is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.release = threading.Event()
+        run = Instance.run
+
+        def held(instance: Instance, *arguments: Any) -> Any:
+            self.release.wait(5)
+            return run(instance, *arguments)
+
+        monkeypatch.setattr(Instance, "run", held)
+
+
+async def test_a_preferred_size_does_not_wait(tmp_path: Path, benches: list[Bench]) -> None:
+    benches.append(bench := Bench(support.double(tmp_path), delay=60, preferred=(2, 5)))
+    await asyncio.wait_for(asyncio.gather(*(bench.ask([n, 0, 0]) for n in range(4))), 10)
+    assert bench.batches == {2: 2}
+    await asyncio.wait_for(bench.ask(*[[n, 0, 0] for n in range(7)]), 10)  # beyond every preferred size
+    assert bench.batches == {2: 2, 7: 1}
+
+
+@pytest.mark.parametrize(("delay", "batches"), [(60.0, {4: 2, 20: 1}), (0.001, {4: 1, 7: 1})])
+async def test_what_grew_past_a_preferred_size(
+    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch, delay: float, batches: dict[int, int]
+) -> None:
+    """While the delay lasts, the preferred size runs and the rest waits on; after it, all that waits runs."""
+    benches.append(bench := Bench(support.double(tmp_path), delay=delay, preferred=(4, 20)))
+    hold = Hold(monkeypatch)
+    tasks = [bench.ask(*[[0, 0, 0]] * 4)]
+    await asyncio.sleep(0)
+    tasks += [bench.ask([n, 0, 0]) for n in range(1, 8)]
+    await asyncio.sleep(0.02)
+    hold.release.set()
+    await asyncio.wait(tasks[:5], timeout=10)
+    if delay > 1:
+        assert [task.done() for task in tasks] == [True] * 5 + [False] * 3
+        tasks.append(bench.ask(*[[8, 0, 0]] * 17))
+    answers = await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert [answer.outputs["y"][0, 0] for answer in answers] == [2 * n for n in range(len(tasks))]
+    assert bench.batches == batches
+
+
+@pytest.mark.parametrize(
+    ("default", "own", "seconds"),
+    [(0.0, 20_000, 0.02), (0.02, 0, 0.02), (0.02, 50_000_000, 0.02), (50.0, 20_000, 0.02)],
+)
+async def test_a_request_waits_no_longer_than_it_may(
+    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch, default: float, own: int, seconds: float
+) -> None:
+    for delay in (0.0, 60.0):
+        benches.append(bench := Bench(support.double(tmp_path), delay=delay, timeout=default, max_batch_size=4))
+        hold = Hold(monkeypatch)
+        first = bench.ask(*[[1, 0, 0]] * 4, timeout=own)
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ServerError, match="Request timeout expired") as caught:
+            await asyncio.wait_for(bench.ask([2, 0, 0], timeout=own), 10)
+        assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, Reason.REJECTED)
+        assert asyncio.get_running_loop().time() - began >= seconds * 0.9
+        hold.release.set()
+        assert (await first).outputs["y"].shape == (4, 3)  # it waited for nobody
+        assert bench.batches == {4: 1}
+
+
+async def test_a_full_queue_refuses_the_next(
+    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benches.append(bench := Bench(support.double(tmp_path), delay=0.0, limit=2))
+    hold = Hold(monkeypatch)
+    tasks = [bench.ask([n, 0, 0]) for n in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(ServerError, match="Exceeds maximum queue size") as caught:
+        await bench.ask([3, 0, 0])
+    assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, Reason.REJECTED)
+    tasks[2].cancel()  # its place is free again
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks[2] = bench.ask([2, 0, 0])
+    hold.release.set()
+    answers = await asyncio.gather(*tasks)
+    assert [answer.outputs["y"][0, 0] for answer in answers] == [0, 2, 4]
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    asked=st.lists(
+        st.tuples(
+            st.integers(1, 9), st.integers(2, 3), st.booleans(), st.sampled_from([0, 0, 0, 1, 2_000]), st.booleans()
+        ),
+        min_size=1,
+        max_size=25,
+    ),
+    most=st.integers(1, 12),
+    preferred=st.lists(st.integers(1, 12), max_size=3),
+    delay=st.sampled_from([0.0, 0.0005, 0.003]),
+    instances=st.integers(1, 3),
+    left=st.sets(st.integers(0, 24), max_size=3),
+)
+async def test_everyone_gets_their_own_rows(
+    tmp_path: Path, asked: Any, most: int, preferred: list[int], delay: float, instances: int, left: set[int]
+) -> None:
+    """Any mix of sizes, shapes, wanted outputs, patience and clients that leave, over any policy."""
+    bench = Bench(
+        support.two_outputs(tmp_path),
+        **{"delay": delay, "preferred": tuple(preferred), "instances": instances, "max_batch_size": most},
+    )
+    tasks, wanted = [], []
+    for number, (rows, columns, both, timeout, pause) in enumerate(asked):
+        x = np.full((min(rows, most), columns), number, np.float32) + np.arange(min(rows, most))[:, None] / 16
+        tasks.append(bench.ask(*x, outputs=("y", "z") if both else ("z",), timeout=timeout))
+        wanted.append(x)
+        if pause:
+            await asyncio.sleep(0)
+    for number in left & set(range(len(tasks))):
+        tasks[number].cancel()
+    answers = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+    for number, (answer, x) in enumerate(zip(answers, wanted, strict=True)):
+        if isinstance(answer, asyncio.CancelledError):
+            assert number in left
+        elif isinstance(answer, BaseException):
+            assert isinstance(answer, ServerError)
+            assert answer.message == "Request timeout expired"
+            assert asked[number][3]
+        else:
+            assert set(answer.outputs) == ({"y", "z"} if asked[number][2] else {"z"})
+            np.testing.assert_array_equal(answer.outputs["z"], -x)
+            if "y" in answer.outputs:
+                np.testing.assert_array_equal(answer.outputs["y"], x + x)
+    assert max(bench.batches, default=0) <= most
+    await asyncio.sleep(0.01)
+    bench.close()
 
 
 async def test_a_cancelled_request_is_not_run(tmp_path: Path, benches: list[Bench]) -> None:

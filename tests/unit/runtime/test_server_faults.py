@@ -11,13 +11,18 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from ml_dtypes import bfloat16 as BFLOAT16  # noqa: N812
+from tritonclient.utils import InferenceServerException
 
-from onnxmodel_runtime.server import http, limits, service
+from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.server import http, limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
+from onnxmodel_runtime.session import open_session
 from tests.unit.runtime import server_support as support
 
 GOOD = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
@@ -248,12 +253,11 @@ def test_a_defect_is_not_shown(
 
 
 def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MAX_QUEUE", 1)
     monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
 
-    with support.in_thread(support.request(support.double(tmp_path))) as server:
+    with support.in_thread(support.request(support.double(tmp_path), max_queue_size=1)) as server:
 
         def held(self: Instance, *arguments: Any) -> Any:
             started.set()
@@ -272,12 +276,47 @@ def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pending = server._service.recorder
         support.wait_until(lambda: pending.pending == 1)
         status, body = support.call(server.ports[0], "POST", INFER, GOOD)
-        assert (status, json.loads(body)) == (503, {"error": "Exceeds maximum queue size"})
+        assert (status, json.loads(body)["error"]) == (503, "[request id: <id_unknown>] Exceeds maximum queue size")
         assert 'reason="REJECTED"} 1' in support.call(server.ports[2], "GET", "/metrics")[1].decode()
         release.set()
         for thread in ask:
             thread.join()
         assert answers == [200, 200]
+
+
+@pytest.mark.parametrize("default", [0, 20_000])
+def test_a_request_that_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: int) -> None:
+    """By the request's own parameter, or by the server's default."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    started, release = threading.Event(), threading.Event()
+    run = Instance.run
+    asked = support.request(support.double(tmp_path), default_timeout_microseconds=default)
+    with support.in_thread(asked) as server:
+
+        def held(self: Instance, *arguments: Any) -> Any:
+            started.set()
+            release.wait(5)
+            return run(self, *arguments)
+
+        monkeypatch.setattr(Instance, "run", held)
+        first = threading.Thread(target=support.call, args=(server.ports[0], "POST", INFER, GOOD))
+        first.start()
+        assert started.wait(5)
+        own = None if default else 20_000
+        for module, port, status in (
+            (triton_http, server.ports[0], "503"),
+            (triton_grpc, server.ports[1], "StatusCode.UNAVAILABLE"),
+        ):
+            with module.InferenceServerClient(f"{support.HOST}:{port}") as client:
+                value = module.InferInput("x", [1, 3], "FP32").set_data_from_numpy(np.ones((1, 3), np.float32))
+                with pytest.raises(InferenceServerException, match="Request timeout expired") as caught:
+                    client.infer("double", [value], timeout=own)
+                assert caught.value.status() == status
+        page = support.call(server.ports[2], "GET", "/metrics")[1].decode()
+        assert 'reason="REJECTED"} 2' in page
+        assert 'pending_request_count{model="double",version="1"} 0' in page
+        release.set()
+        first.join()
 
 
 def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,6 +346,94 @@ def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest
             result = client.infer("identity", values)
         for name, array in arrays.items():
             np.testing.assert_array_equal(result.as_numpy(f"out_{name}"), array)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shapes"),
+    [
+        ((), [()]),
+        (("batch",), [(3,), (0,)]),
+        (("a", "b", "c"), [(2, 1, 3), (1, 0, 2), (0, 0, 0)]),
+        ((2, "n"), [(2, 4), (2, 0)]),
+        ((1, 2), [(1, 2)]),
+    ],
+)
+def test_every_shape_through_onnx_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: tuple[int | str, ...], shapes: list[tuple[int, ...]]
+) -> None:
+    """Scalars, empty tensors, dynamic and fixed axes: over HTTP in JSON and binary form, and over gRPC."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    names = ("FP32", "INT64", "BOOL", "BYTES")
+    with support.in_thread(support.request(support.identity(tmp_path, names, axes))) as server:
+        for shape in shapes:
+            arrays = {
+                name: np.full(shape, b"\xc3\xa9", np.object_)
+                if name == "BYTES"
+                else np.ones(shape, support.BY_NAME[name].numpy)
+                for name in names
+            }
+            forms: list[tuple[Any, int, dict[str, bool]]] = [
+                (triton_http, server.ports[0], {"binary_data": True}),
+                (triton_http, server.ports[0], {"binary_data": False}),
+                (triton_grpc, server.ports[1], {}),
+            ]
+            for module, port, form in forms:
+                values = [
+                    module.InferInput(f"in_{name}", list(shape), name).set_data_from_numpy(array, **form)
+                    for name, array in arrays.items()
+                ]
+                wanted = [module.InferRequestedOutput(f"out_{name}", **form) for name in names]
+                with module.InferenceServerClient(f"{support.HOST}:{port}") as client:
+                    result = client.infer("identity", values, outputs=wanted)
+                for name, array in arrays.items():
+                    found = result.as_numpy(f"out_{name}")
+                    assert found.shape == shape
+                    plain = [each.encode() if isinstance(each, str) else each for each in found.flat]
+                    assert plain == list(array.flat)
+
+
+def test_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In binary form, in batches, empty, over HTTP and gRPC."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    path = support.identity(tmp_path, ("BF16", "FP32"))
+    with support.in_thread(support.request(path, max_queue_delay_microseconds=1000)) as server:
+        for module, port in ((triton_http, server.ports[0]), (triton_grpc, server.ports[1])):
+            with module.InferenceServerClient(f"{support.HOST}:{port}") as client:
+                for array in (np.float32([[1.5, -2], [0, 3e38]]), np.zeros((2, 0), np.float32)):
+                    shape = list(array.shape)
+                    values = [
+                        module.InferInput("in_BF16", shape, "BF16").set_data_from_numpy(array.astype(BFLOAT16)),
+                        module.InferInput("in_FP32", shape, "FP32").set_data_from_numpy(array),
+                    ]
+                    result = client.infer("identity", values)
+                    found = result.as_numpy("out_BF16").astype(np.float32).reshape(shape)
+                    np.testing.assert_array_equal(found, array.astype(BFLOAT16).astype(np.float32))
+                    np.testing.assert_array_equal(result.as_numpy("out_FP32").reshape(shape), array)
+        body = {
+            "inputs": [
+                {"name": f"in_{name}", "shape": [1, 1], "datatype": name, "data": [1]} for name in ("BF16", "FP32")
+            ]
+        }
+        status, answer = support.call(server.ports[0], "POST", "/v2/models/identity/infer", json.dumps(body).encode())
+        assert status == 400
+        assert "receiving BF16 data via JSON is not supported" in json.loads(answer)["error"]
+
+
+def test_bound_runs_give_what_plain_runs_give(tmp_path: Path) -> None:
+    """As on GPUs."""
+    names = tuple(name for name in support.DATATYPES if name != "BYTES")
+    session = open_session(support.identity(tmp_path, names), Providers()).session
+    for shape in ((2, 3), (0, 3), (1, 0)):
+        inputs = {f"in_{name}": np.ones(shape, support.BY_NAME[name].numpy) for name in names}
+        inputs["in_FP32"] = np.asfortranarray(inputs["in_FP32"])
+        outputs = [f"out_{name}" for name in reversed(names)]
+        plain = Instance(session).run(outputs, inputs)
+        bound = Instance(session, bound=True).run(outputs, inputs)
+        for name in outputs:
+            np.testing.assert_array_equal(bound[name], plain[name])
+            assert bound[name].dtype == plain[name].dtype
+    with pytest.raises(ServerError, match="onnx runtime error"):
+        Instance(session, bound=True).run(outputs, {"in_FP32": np.ones((1, 1), np.float32)})
 
 
 def test_errors_are_bounded() -> None:

@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 
-from onnxmodel_runtime import contract, outcome
+from onnxmodel_runtime import contract, digests, outcome
 from onnxmodel_runtime.contract import ExitCode, Failure, Providers
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.server import limits, main, selftest
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.__main__ import main as command
+from tests.models import save_external
 from tests.unit.runtime import server_support as support
 
 X = np.array([[1, 2, 3]], np.float32)
@@ -100,17 +103,16 @@ def test_fallback_serves_on_the_next_and_says_so(tmp_path: Path) -> None:
     assert config["parameters"]["execution_provider"] == {"string_value": "CPU"}
 
 
-@pytest.mark.parametrize("datatype", ["BF16"])
-def test_datatypes_that_cannot_be_exchanged(tmp_path: Path, log: Path, datatype: str) -> None:
-    path = support.save(
-        tmp_path / "bf16.onnx",
-        [support.helper.make_node("Identity", ["x"], ["y"])],
-        [support.tensor("x", datatype, ["batch"])],
-        [support.tensor("y", datatype, ["batch"])],
-    )
+def test_datatypes_that_cannot_be_exchanged(tmp_path: Path, log: Path) -> None:
+    sequence = support.helper.make_tensor_sequence_value_info("y", 1, None)
+    nodes = [support.helper.make_node("SequenceConstruct", ["x"], ["y"])]
+    path = support.save(tmp_path / "sequence.onnx", nodes, [support.tensor("x", "FP32", ["batch"])], [sequence])
     found = failure(support.request(path), log)
     assert found.reason == "UnsupportedDatatype"
-    assert "tensor(bfloat16)" in found.message
+    assert "output 'y' is a seq(tensor(float))" in found.message
+    found = failure(support.request(support.identity(tmp_path, ("BF16", "BYTES"))), log)
+    assert found.reason == "UnsupportedDatatype"
+    assert "'in_BF16' is BF16 and 'in_BYTES' holds strings" in found.message
 
 
 def test_self_test(tmp_path: Path, log: Path) -> None:
@@ -158,6 +160,87 @@ def test_without_a_probe_a_warm_up_proves_nothing(tmp_path: Path, caplog: pytest
     asked = support.request(one)
     model = models.load(asked)
     assert model.spec.max_batch_size == 0
+
+
+def runs(asked: contract.ServeRequest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Rows of each execution of the self-test, with the instance that ran it."""
+    model = models.load(asked)
+    names = {id(instance): str(number) for number, instance in enumerate(model.instances)}
+    seen: list[tuple[str, int]] = []
+    run = models.Instance.run
+
+    def watched(instance: models.Instance, outputs: Any, inputs: Any) -> Any:
+        seen.append((names[id(instance)], len(next(iter(inputs.values())))))
+        return run(instance, outputs, inputs)
+
+    monkeypatch.setattr(models.Instance, "run", watched)
+    selftest.run(model, asked)
+    return seen
+
+
+def test_every_instance_is_warm_at_one_row_and_at_the_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = support.pair(tmp_path)
+    words = np.array([["café"], [""]])
+    probe = support.probe(tmp_path / "p.npz", {"x": X[[0, 0]], "t": words}, {"y": X[[0, 0]] * 2})
+    asked = support.request(path, probe=probe, instances=2, max_batch_size=5)
+    assert runs(asked, monkeypatch) == [("0", 2), ("0", 1), ("0", 5), ("1", 2), ("1", 1), ("1", 5)]
+    monkeypatch.undo()
+    asked = dataclasses.replace(asked, probe="")
+    assert runs(asked, monkeypatch) == [("0", 1), ("1", 1), ("0", 5), ("1", 5)]
+    monkeypatch.undo()
+    assert runs(dataclasses.replace(asked, max_batch_size=1, instances=1), monkeypatch) == [("0", 1)]
+    monkeypatch.undo()
+    assert runs(support.request(support.slow(tmp_path)), monkeypatch) == [("0", 1)]
+
+
+def test_a_model_that_cannot_run_the_largest_batch_is_not_served(tmp_path: Path, log: Path) -> None:
+    path, one = support.tall(tmp_path, 4), np.ones((1, 1), np.float32)
+    probe = support.probe(tmp_path / "probe.npz", {"x": one}, {"y": one})
+    with support.in_thread(support.request(path, probe=probe, max_batch_size=4)):
+        pass
+    found = failure(support.request(path, probe=probe, max_batch_size=9), log)
+    assert (found.reason, found.field) == ("WarmUpFailed", "spec.serving.batching.maxBatchSize")
+    assert "cannot run a batch of 9 rows: onnx runtime error" in found.message
+
+
+def test_weights_of_more_than_two_gigabytes(tmp_path: Path) -> None:
+    """They lie beside the model, in a file with holes here, and are mapped, not read."""
+    rows = 9_000_000
+    asked = support.request(support.with_data(tmp_path, rows))
+    assert (tmp_path / "model.onnx.data").stat().st_size > 1 << 31
+    with support.in_process(asked) as (process, ports):
+        body = {"inputs": [{"name": "x", "shape": [2], "datatype": "INT64", "data": [0, rows - 1]}]}
+        status, answer = support.call(ports[0], "POST", "/v2/models/model/infer", json.dumps(body).encode())
+        assert status == 200
+        assert json.loads(answer)["outputs"][0]["data"] == [0.0] * 64 + [7.0] * 64
+        assert peak(process.pid) < 512 << 20
+
+
+def peak(pid: int) -> int:
+    """Bytes of memory that the process had at its most."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+
+def test_loading_holds_the_weights_once(tmp_path: Path) -> None:
+    """Several tensors: ONNX Runtime may rearrange one at a time, and that needs the room of one more."""
+    size, count = 3072, 4
+    weights = [
+        support.helper.make_tensor(f"w{n}", 1, [size, size], bytes(size * size * 4), raw=True) for n in range(count)
+    ]
+    chain = ["x", *(f"h{n}" for n in range(count - 1)), "y"]
+    path = support.save(
+        tmp_path / "heavy.onnx",
+        [support.helper.make_node("MatMul", [chain[n], f"w{n}"], [chain[n + 1]]) for n in range(count)],
+        [support.tensor("x", "FP32", ["batch", size])],
+        [support.tensor("y", "FP32", ["batch", size])],
+        weights,
+    )
+    del weights
+    with support.in_process(support.request(support.double(tmp_path), max_batch_size=1)) as (process, _):
+        empty = peak(process.pid)
+    with support.in_process(support.request(path, max_batch_size=1)) as (process, _):
+        assert peak(process.pid) - empty < 1.6 * path.stat().st_size
 
 
 def test_a_taken_port(tmp_path: Path, log: Path) -> None:
@@ -260,6 +343,57 @@ def test_sigterm_lets_requests_finish(tmp_path: Path) -> None:
         assert json.loads(body)["outputs"][0]["data"] == [steps]
 
 
+def test_no_request_of_a_busy_server_is_lost(tmp_path: Path) -> None:
+    """SIGTERM in the middle of load. Clients come until readiness is gone, as through a Service."""
+    asked = support.request(support.double(tmp_path), max_queue_delay_microseconds=2000, instances=2)
+    with support.in_process(asked) as (process, ports):
+        leave = threading.Event()
+        done: list[int] = []
+        lost: list[str] = []
+
+        def client(module: Any, port: int) -> None:
+            x = np.full((1, 3), port, np.float32)
+            count = 0
+            with module.InferenceServerClient(f"{support.HOST}:{port}") as asking:
+                while not leave.is_set():
+                    try:
+                        given = [module.InferInput("x", [1, 3], "FP32").set_data_from_numpy(x)]
+                        np.testing.assert_array_equal(asking.infer("double", given).as_numpy("y"), 2 * x)
+                        count += 1
+                    except Exception as error:
+                        lost.append(repr(error))
+                        break
+            done.append(count)
+
+        clients = [
+            threading.Thread(target=client, args=args)
+            for args in [(triton_http, ports[0]), (triton_grpc, ports[1])]
+            for _ in range(4)
+        ]
+        for thread in clients:
+            thread.start()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        support.wait_until(lambda: support.call(ports[0], "GET", "/v2/health/ready")[0] == 400)
+        time.sleep(0.3)  # the news takes its time
+        leave.set()
+        for thread in clients:
+            thread.join(10)
+        assert process.wait(15) == 0
+        assert lost == []
+        assert len(done) == 8
+        assert min(done) > 0
+
+
+def test_a_native_crash_ends_the_process(tmp_path: Path) -> None:
+    """Nothing catches it: Kubernetes restarts the container, and its exit code (136) is what the operator reports."""
+    with support.in_process(support.request(support.crashing(tmp_path))) as (process, ports):
+        body = {"inputs": [{"name": "x", "shape": [1], "datatype": "INT32", "data": [-1]}]}
+        with pytest.raises(OSError, match=r"closed|reset"):
+            support.call(ports[0], "POST", "/v2/models/crashing/infer", json.dumps(body).encode())
+        assert process.wait(10) == -signal.SIGFPE
+
+
 def test_a_request_that_never_ends_does_not_keep_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
     codes: list[int] = []
@@ -306,6 +440,16 @@ def test_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     with pytest.raises(SystemExit):
         command()
     assert "ServeRequest.name: missing" in capsys.readouterr().err
+
+
+def test_weights_beside_the_model_are_those_that_were_proven(tmp_path: Path, log: Path) -> None:
+    path = save_external(tmp_path)
+    asked = dataclasses.replace(support.request(path), data_sha256=digests.data_digest(path))
+    (weights,) = (file for file in tmp_path.iterdir() if file.suffix == ".bin")
+    weights.write_bytes(bytes(reversed(weights.read_bytes())))
+    found = failure(asked, log)
+    assert found.reason == "DigestMismatch"
+    assert "with its weights" in found.message
 
 
 def test_termination_log_is_not_made_outside_of_pods(

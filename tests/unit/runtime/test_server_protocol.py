@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import InferResult, service_pb2
 
-from onnxmodel_runtime.contract import ProviderUse, Tensor
+from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.errors import MAX_MESSAGE, Code, ServerError
@@ -179,6 +179,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("few elements", [entry(data=[1.0]), B],
      "input byte size mismatch for input 'a' for model 'pair'. Expected 8, got 4"),
     ("huge shape", [entry(), entry("b", [1, 1 << 40], "INT64", [1])], "input byte size mismatch for input 'b'"),
+    ("huge size", [entry(), entry("b", [1, 1 << 61], "INT64", [1])], "byte size overflow for input 'b'"),
     ("text as number", [entry(data=["1", "2"]), B], "FP32 cannot hold str"),
     ("fraction as integer", [entry(), entry("b", [1, 1], "INT64", [1.5])], "INT64 cannot hold float"),
     ("true as number", [entry(data=[True, False]), B], "FP32 cannot hold bool"),
@@ -215,6 +216,9 @@ def test_refused(inputs: Any, message: str) -> None:
         ("[" * 100_000, "JSON nesting depth exceeds"),
         ("1" * 5000, "failed to parse the request JSON"),
         ('{"parameters":{"triton_x":1},"inputs":[]}', "reserved for Triton usage"),
+        ('{"parameters":{"timeout":"1"},"inputs":[]}', "Unable to parse 'timeout'"),
+        ('{"parameters":{"timeout":-1},"inputs":[]}', "Unable to parse 'timeout'"),
+        ('{"parameters":{"timeout":true},"inputs":[]}', "Unable to parse 'timeout'"),
         ('{"parameters":{"binary_data_output":1},"inputs":[]}', "Unable to parse 'binary_data_output'"),
         ('{"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]}', "output 'y' already exists in request"),
         ('{"inputs":[],"outputs":[{"name":"q"}]}', "unexpected inference output 'q' for model 'pair'"),
@@ -238,7 +242,7 @@ def test_fp16_goes_in_binary_form_only() -> None:
         rest.decode(identity_spec("FP16"), json.dumps({"inputs": [entry("x", datatype="FP16")]}).encode(), None)
     good = {"inputs": [entry(), B], "outputs": [{"name": "z"}]}
     decoded = rest.decode(PAIR, json.dumps(good).encode(), None)
-    with pytest.raises(ServerError, match="sending FP16 data via JSON is not supported"):
+    with pytest.raises(ServerError, match=r"sending FP16 data via JSON is not supported.* output 'z'"):
         rest.encode(PAIR, decoded, {"z": np.zeros((1, 2), np.float16)})
 
 
@@ -350,6 +354,14 @@ def test_a_true_byte_is_one() -> None:
             lambda m, i: i.parameters["shared_memory_region"].CopyFrom(service_pb2.InferParameter(string_param="r")),
             "shared",
         ),
+        (
+            lambda m, i: m.parameters["timeout"].CopyFrom(service_pb2.InferParameter(string_param="1")),
+            "Unable to parse 'timeout'",
+        ),
+        (
+            lambda m, i: m.parameters["triton_x"].CopyFrom(service_pb2.InferParameter(int64_param=1)),
+            "reserved for Triton usage",
+        ),
     ],
 )
 def test_grpc_refused(fill: Any, message: str) -> None:
@@ -387,7 +399,8 @@ def test_encodings() -> None:
 
 def test_config_has_no_batch_axis_where_outputs_have_none() -> None:
     spec = ModelSpec("m", (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "BYTES", (2,)),), 4)
-    config = describe.config(spec, ProviderUse("CUDA", 87.5), 2, 100)
+    asked = ServeRequest("m", "", "", max_queue_delay_microseconds=100, instances=2)
+    config = describe.config(spec, ProviderUse("CUDA", 87.5), asked)
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (0, [-1, 3])
     assert config["output"] == [{"name": "y", "data_type": "TYPE_STRING", "dims": [2]}]
     assert config["parameters"]["execution_provider_share"] == {"string_value": "87.5"}

@@ -3,7 +3,7 @@
 from importlib import metadata
 from typing import Any
 
-from onnxmodel_runtime.contract import ProviderUse, Tensor
+from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.server.datatypes import triton
 from onnxmodel_runtime.server.protocol.request import VERSION, ModelSpec
 
@@ -32,7 +32,7 @@ def model(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def config(spec: ModelSpec, use: ProviderUse, instances: int, delay: int, revision: str = "") -> dict[str, Any]:
+def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest) -> dict[str, Any]:
     """Model configuration in Triton's shape, with the provider that serves and the revision in `parameters`."""
     # Triton's batch axis is one of all tensors. A model whose outputs have another first axis is none to its clients.
     batched = spec.max_batch_size > 0 and all(tensor.shape[:1] == (-1,) for tensor in spec.outputs)
@@ -44,23 +44,38 @@ def config(spec: ModelSpec, use: ProviderUse, instances: int, delay: int, revisi
         "max_batch_size": spec.max_batch_size if batched else 0,
         "input": [_config(tensor, batched) for tensor in spec.inputs],
         "output": [_config(tensor, batched) for tensor in spec.outputs],
-        "instance_group": [{"count": instances, "kind": "KIND_CPU" if use.name == "CPU" else "KIND_GPU"}],
+        "instance_group": [
+            {"count": max(1, request.instances), "kind": "KIND_GPU" if use.name in GPU_PROVIDERS else "KIND_CPU"}
+        ],
         "default_model_filename": "model.onnx",
         "parameters": {
             "execution_provider": {"string_value": use.name},
             "execution_provider_share": {"string_value": str(float(use.share_percent))},
         },
     }
-    if revision:
-        answer["parameters"]["revision"] = {"string_value": revision}
-    if batched and delay:
-        answer["dynamic_batching"] = {"max_queue_delay_microseconds": delay}
+    if request.revision:
+        answer["parameters"]["revision"] = {"string_value": request.revision}
+    if batched and request.max_queue_delay_microseconds:
+        answer["dynamic_batching"] = _batching(request)
     return answer
 
 
 def index(name: str, ready: bool, reason: str) -> list[dict[str, str]]:
     """The repository's index: one model."""
     return [{"name": name, "version": VERSION, "state": "READY" if ready else "UNAVAILABLE", "reason": reason}]
+
+
+def _batching(request: ServeRequest) -> dict[str, Any]:
+    return {
+        "preferred_batch_size": list(request.preferred_batch_sizes),
+        "max_queue_delay_microseconds": request.max_queue_delay_microseconds,
+        "default_queue_policy": {
+            "timeout_action": "REJECT",
+            "default_timeout_microseconds": request.default_timeout_microseconds,
+            "allow_timeout_override": True,
+            "max_queue_size": request.max_queue_size,
+        },
+    }
 
 
 def _metadata(tensor: Tensor) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from onnxmodel_runtime.server.protocol.request import (
     from_buffer,
     size_mismatch,
     texts,
+    timeout,
     unsupported,
 )
 
-# The field of InferTensorContents that carries a datatype. FP16 has none: it comes raw.
+# The field of InferTensorContents that carries a datatype. FP16 and BF16 have none: they come raw.
 _CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -48,6 +49,7 @@ def decode(spec: ModelSpec, message: Any) -> InferRequest:
         raise ServerError(
             f"expected {len(message.inputs)} raw_input_contents but got {len(raws)} for model '{spec.name}'"
         )
+    patience = timeout(_parameters(message.parameters)) if message.parameters else 0
     inputs: list[RawInput] = []
     for at, item in enumerate(message.inputs):
         if item.parameters:
@@ -71,7 +73,7 @@ def decode(spec: ModelSpec, message: Any) -> InferRequest:
         if output.parameters:
             unsupported(_parameters(output.parameters), f"output '{output.name}'")
         names.append(output.name)
-    return build(spec, message.id, inputs, names)
+    return build(spec, message.id, inputs, names, patience)
 
 
 def encode(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Any:

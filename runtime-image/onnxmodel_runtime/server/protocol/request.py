@@ -16,6 +16,7 @@ from onnxmodel_runtime.server.errors import Code, ServerError
 
 MAX_ELEMENTS = (1 << 63) - 1
 MAX_RANK = 64  # numpy's; and the product of a million dimensions would take minutes
+MAX_TIMEOUT = 3_600_000_000  # an hour; event loops know no timers of years
 VERSION = "1"  # a revision is a Deployment of its own: the server has one version
 
 
@@ -31,12 +32,16 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """A checked request. inputs: in the model's order; outputs: in the client's; rows: length of the batch axis, or 1."""
+    """A checked request. inputs: in the model's order; outputs: in the client's; rows: length of the batch axis, or 1.
+
+    timeout: microseconds that it may wait for its turn; 0: as long as the server lets it.
+    """
 
     id: str
     inputs: dict[str, Array]
     outputs: tuple[str, ...]
     rows: int
+    timeout: int = 0
 
 
 Outputs = Mapping[str, Array]
@@ -52,7 +57,9 @@ class RawInput:
     convert: "Callable[[RawInput, ModelSpec], Array]"
 
 
-def build(spec: ModelSpec, request_id: str, inputs: Sequence[RawInput], outputs: Sequence[str]) -> InferRequest:
+def build(
+    spec: ModelSpec, request_id: str, inputs: Sequence[RawInput], outputs: Sequence[str], timeout: int = 0
+) -> InferRequest:
     """Check the request against the model, then convert its inputs."""
     try:
         wanted = _outputs(spec, outputs)
@@ -62,15 +69,31 @@ def build(spec: ModelSpec, request_id: str, inputs: Sequence[RawInput], outputs:
             _match(spec, tensor, by_name[tensor.name])
         arrays = {tensor.name: by_name[tensor.name].convert(by_name[tensor.name], spec) for tensor in spec.inputs}
     except ServerError as error:
-        if not request_id:
-            raise
-        raise ServerError(f"[request id: {request_id[:100]}] {error.message}", error.code, error.reason) from error
-    return InferRequest(request_id, arrays, wanted, rows)
+        raise ServerError(told(request_id) + error.message, error.code, error.reason) from error
+    return InferRequest(request_id, arrays, wanted, rows, timeout)
+
+
+def told(request_id: str) -> str:
+    """How Triton begins a sentence about a request."""
+    return f"[request id: {request_id[:100] or '<id_unknown>'}] "
 
 
 def dims(shape: Sequence[int]) -> str:
     """A shape as Triton writes it."""
     return "[" + ",".join(map(str, shape)) + "]"
+
+
+def timeout(parameters: Mapping[str, Any]) -> int:
+    """What a request's own parameters say of its patience, in microseconds. Raises ServerError for reserved names."""
+    for key in parameters:
+        if key.startswith("triton_") and key != "triton_enable_empty_final_response":
+            raise ServerError(
+                "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
+            )
+    value = parameters.get("timeout", 0)
+    if type(value) is not int or value < 0:
+        raise ServerError("Unable to parse 'timeout': microseconds are expected, an integer from 0 on")
+    return min(value, MAX_TIMEOUT)
 
 
 def unsupported(parameters: Mapping[str, Any], what: str) -> None:
@@ -199,6 +222,11 @@ def _match(spec: ModelSpec, tensor: Tensor, raw: RawInput) -> None:
         raise ServerError(
             f"inference input '{raw.name}' data-type is '{raw.datatype}', but model '{spec.name}' expects "
             f"'{tensor.datatype}'"
+        )
+    size = math.prod(raw.shape) * NUMPY[raw.datatype].itemsize
+    if size > MAX_ELEMENTS:
+        raise ServerError(
+            f"byte size overflow for input '{raw.name}': {size} bytes exceed the maximum allowed size ({MAX_ELEMENTS})"
         )
     fits = len(raw.shape) == len(tensor.shape)
     if not fits or any(want not in (-1, got) for want, got in zip(tensor.shape, raw.shape, strict=True)):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime.server.datatypes import NUMPY, Array, pack_bytes
+from onnxmodel_runtime.server.datatypes import BINARY_ONLY, NUMPY, Array, pack_bytes
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.limits import MAX_JSON, MAX_JSON_DEPTH
 from onnxmodel_runtime.server.protocol.request import (
@@ -23,6 +23,7 @@ from onnxmodel_runtime.server.protocol.request import (
     from_buffer,
     size_mismatch,
     texts,
+    timeout,
     unsupported,
 )
 
@@ -64,7 +65,9 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
     request_id = document.get("id", "")
     if not isinstance(request_id, str):
         raise ServerError("Unable to parse 'id': a string is expected")
-    default = _binary_default(document)
+    asked = _object(document.get("parameters", {}), "parameters")
+    patience = timeout(asked)
+    default = _flag(asked, "binary_data_output", False)
 
     inputs: list[RawInput] = []
     for item in _list(document.get("inputs"), "inputs"):
@@ -82,7 +85,7 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
         names.append(name)
         if _flag(parameters, "binary_data", default):
             binary.add(name)
-    request = build(spec, request_id, inputs, names)
+    request = build(spec, request_id, inputs, names, patience)
     return Decoded(request, frozenset(binary if names else request.outputs if default else ()))
 
 
@@ -98,9 +101,9 @@ def encode(spec: ModelSpec, decoded: Decoded, outputs: Outputs) -> tuple[bytes, 
             blob: Any = pack_bytes(array.flat) if datatype == "BYTES" else np.ascontiguousarray(array)
             entry["parameters"] = {"binary_data_size": memoryview(blob).nbytes}
             blobs.append(blob)
-        elif datatype == "FP16":
+        elif datatype in BINARY_ONLY:
             raise ServerError(
-                "sending FP16 data via JSON is not supported. Please use the binary data format for output"
+                f"sending {datatype} data via JSON is not supported. Please use the binary data format for output '{name}'"
             )
         else:
             entry["data"] = array.ravel().tolist()
@@ -171,9 +174,10 @@ def _input(spec: ModelSpec, item: Any, rest: memoryview, has_binary: bool) -> tu
 
 
 def _from_json(data: Any, raw: RawInput, spec: ModelSpec) -> Array:
-    if raw.datatype == "FP16":
+    if raw.datatype in BINARY_ONLY:
         raise ServerError(
-            f"receiving FP16 data via JSON is not supported. Please use the binary data format for input {raw.name}"
+            f"receiving {raw.datatype} data via JSON is not supported. Please use the binary data format for input "
+            f"'{raw.name}'"
         )
     where = f"Unable to parse 'data' of input '{raw.name}'"
     dtype = NUMPY[raw.datatype]
@@ -213,16 +217,6 @@ def _parse(head: memoryview) -> Any:
         raise ServerError(_TOO_DEEP) from error
     except ValueError as error:  # not UTF-8, not JSON, or a number with thousands of digits
         raise ServerError(f"failed to parse the request JSON: {error}") from error
-
-
-def _binary_default(document: Mapping[str, Any]) -> bool:
-    parameters = _object(document.get("parameters", {}), "parameters")
-    for key in parameters:
-        if key.startswith("triton_"):
-            raise ServerError(
-                "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
-            )
-    return _flag(parameters, "binary_data_output", False)
 
 
 def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
