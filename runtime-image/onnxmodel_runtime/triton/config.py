@@ -189,7 +189,8 @@ def _profiles(request: ServeRequest, inputs: Sequence[Tensor]) -> dict[str, str]
         return {}
     if any(set(tensor.name) & set(",:") for tensor in inputs):
         return {}  # a name would end where TensorRT reads a separator
-    usual = request.max_batch_size if request.max_queue_delay_microseconds else 1
+    joined = request.max_queue_delay_microseconds > 0
+    usual = max(request.preferred_batch_sizes, default=request.max_batch_size) if joined else 1
     sizes = dict(zip(PROFILES, (1, usual, request.max_batch_size), strict=True))
     return {
         key: ",".join(f"{tensor.name}:{'x'.join(map(str, (size, *tensor.shape[1:])))}" for tensor in inputs)

@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime as ort
 import pytest
 from google.protobuf import json_format, text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
+from onnxmodel_runtime import probefile
 from onnxmodel_runtime.contract import Providers, RepositoryRequest, ServeRequest, Tensor
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.triton import config as configs
 from onnxmodel_runtime.triton.accelerators import accelerators
 from onnxmodel_runtime.triton.repository import lay_out
 from tests.triton.server import Triton, load_log, serving
+from tests.unit.runtime import server_support as support
 from tests.unit.runtime import triton_cases as cases
 
 X, Y = Tensor("x", "FP32", (-1, 3)), Tensor("y", "FP32", (-1, 3))
@@ -320,6 +325,29 @@ def test_a_model_that_was_changed_is_not_laid_out(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="DigestMismatch"):
         lay_out(asked)
     assert not Path(asked.directory).exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "joins", "size"),
+    [
+        (support.double, True, 4),
+        (support.centred, False, 4),
+        (support.reduced, False, 0),
+    ],  # ONNX Runtime sees its one row
+)
+def test_rows_that_influence_each_other_are_not_joined(model: Any, joins: bool, size: int, tmp_path: Path) -> None:
+    path = model(tmp_path)
+    row = np.array([[1, 2, 3]], np.float32)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    probefile.write(tmp_path / "probe.npz", {"x": row}, {"y": session.run(["y"], {"x": row})[0]})
+    asked = ServeRequest(
+        "m", str(path), digest(path), str(tmp_path / "probe.npz"), max_batch_size=4, max_queue_delay_microseconds=100
+    )
+    result = lay_out(RepositoryRequest(asked, str(tmp_path / "repository")))
+    assert result.joins is joins
+    config = text_format.Parse(Path(result.config).read_text(), pb.ModelConfig())
+    assert (config.dynamic_batching.max_queue_delay_microseconds > 0) is joins
+    assert config.max_batch_size == size
 
 
 def test_engines_are_kept_by_what_they_are_made_of(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from onnxmodel_runtime import probefile
 from onnxmodel_runtime.contract import Providers, RepositoryRequest, ServeRequest
 from onnxmodel_runtime.triton import config as configs
-from onnxmodel_runtime.triton.repository import signature
+from onnxmodel_runtime.triton.repository import open_model, signature
 from tests.unit.runtime import server_support as support
 
 GOLDEN = Path(__file__).with_name("triton_golden")
@@ -220,7 +220,7 @@ def rendered(name: str, folder: Path) -> str:
     """The configuration of a case; nothing in it depends on where the model is."""
     case = CASES[name]
     asked = request(name, case, folder)
-    inputs, outputs = signature(Path(asked.serve.model), asked.serve.providers)
+    inputs, outputs = signature(open_model(Path(asked.serve.model), asked.serve.providers))
     given = {tensor.name: number for number, tensor in enumerate(inputs)}
     samples = {key: configs.Sample(row.shape, str(given[key])) for key, row in case.probe.items()} or None
     message = configs.model_config(asked.serve, inputs, outputs, gpus=case.gpus, engines=case.engines, samples=samples)
