@@ -29,18 +29,18 @@ _START_HINT = "Read the log of the pod's container server."
 def failure(log: str) -> tuple[Failure, bool] | None:
     """Why, and whether another start would end in the same way. None: this is no log of Triton, or it does not say."""
     said = [_words(line) for line in log.splitlines()]
-    for pattern, reason, hint in (
-        (_LOAD, "TritonLoadFailed", _LOAD_HINT),
-        (_POLL, "TritonLoadFailed", _LOAD_HINT),
-        (_START, "TritonNotStarted", _START_HINT),
-    ):
-        if found := [match["reason"] for line in said if (match := pattern.search(line))]:
-            why = _STATUS.sub("", found[-1])
-            why = " ".join(_PYTHON.sub("", why).split())
-            what = "load the model" if reason == "TritonLoadFailed" else "start"
-            final = reason == "TritonLoadFailed" and not _PASSES.search(why)
-            return Failure(reason, f"Triton cannot {what}: {why}"[:1024], hint), final
+    if why := _last(_LOAD, said) or _last(_POLL, said):
+        message = f"Triton cannot load the model: {why}"[:1024]
+        return Failure("TritonLoadFailed", message, _LOAD_HINT), not _PASSES.search(why)
+    if why := _last(_START, said):
+        return Failure("TritonNotStarted", f"Triton cannot start: {why}"[:1024], _START_HINT), False
     return None
+
+
+def _last(pattern: re.Pattern[str], said: list[str]) -> str:
+    """The reason in the last line that has one, without the kind of error before it and a traceback behind it."""
+    found = [match["reason"] for line in said if (match := pattern.search(line))]
+    return " ".join(_PYTHON.sub("", _STATUS.sub("", found[-1])).split()) if found else ""
 
 
 def _words(line: str) -> str:

@@ -339,15 +339,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = _command(commands, "serve", "serve a model by the Open Inference Protocol", _serve_request)
     serve.add_argument("model", help="the .onnx file")
-    serve.add_argument("--name", default="", help="what clients call it (the file's name)")
-    serve.add_argument("--probe", default="", help="probe.npz that optimize left")
-    serve.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
-    serve.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
-    serve.add_argument("--max-batch-size", type=int, default=32)
-    serve.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
-    serve.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
-    serve.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
-    serve.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
+    _serving_arguments(serve)
     serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
     serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
@@ -356,12 +348,7 @@ def _parser() -> argparse.ArgumentParser:
     repository = _command(commands, "repository", "lay out a model repository for NVIDIA Triton", _repository_request)
     repository.add_argument("model", help="the .onnx file")
     repository.add_argument("--out", required=True, metavar="DIR", help="what --model-repository of tritonserver names")
-    repository.add_argument("--name", default="", help="what clients call it (the file's name)")
-    repository.add_argument("--probe", default="", help="probe.npz that optimize left: Triton warms up with it")
-    repository.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
-    repository.add_argument("--instances", type=int, default=1, help="sessions, on each GPU (1)")
-    repository.add_argument("--max-batch-size", type=int, default=32)
-    repository.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    _serving_arguments(repository)
     repository.add_argument("--gpus", type=int, default=1, help="that Triton has, where the providers use any (1)")
     repository.add_argument("--engines", default="", metavar="DIR", help="where TensorRT's engines are kept")
     _provider_arguments(repository)
@@ -383,6 +370,18 @@ def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.Arg
     parser.add_argument("--output", choices=formats, default="text")
     parser.set_defaults(build=build)
     return parser
+
+
+def _serving_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="", help="what clients call it (the file's name)")
+    parser.add_argument("--probe", default="", help="probe.npz that optimize left")
+    parser.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    parser.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
+    parser.add_argument("--max-batch-size", type=int, default=32)
+    parser.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    parser.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
+    parser.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
+    parser.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
@@ -482,7 +481,8 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
 
 
 def _serve_request(options: argparse.Namespace) -> ServeRequest:
-    return replace(_served(options), host=options.host)
+    cache = str(Path(options.engine_cache).absolute()) if options.engine_cache else ""
+    return replace(_served(options), engine_cache=cache, access_log=options.access_log, host=options.host)
 
 
 def _repository_request(options: argparse.Namespace) -> RepositoryRequest:
@@ -506,8 +506,6 @@ def _served(options: argparse.Namespace) -> ServeRequest:
         preferred_batch_sizes=options.preferred_batch_sizes,
         default_timeout_microseconds=options.default_timeout,
         max_queue_size=options.max_queue_size,
-        engine_cache=str(Path(options.engine_cache).absolute()) if options.engine_cache else "",
-        access_log=options.access_log,
         instances=options.instances,
     )
 
