@@ -194,7 +194,7 @@ def test_a_full_queue_sheds_load(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     request = ServeRequest("slow", str(path), digest(path), max_queue_size=1)
     lay_out(RepositoryRequest(request, str(repository)))
-    long = {"n": np.array([3_000_000], np.int64)}
+    long = {"n": np.array([800_000], np.int64)}
     with serving(repository) as server, over_grpc.InferenceServerClient(server.grpc) as client:
         outcomes: list[Any] = []
         done = threading.Event()
