@@ -41,6 +41,7 @@ from onnxmodel_runtime.contract import (
     ValidateResult,
 )
 
+STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 _ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
 
@@ -118,7 +119,7 @@ class Revision:
     request: ServeRequest
     placement: Placement
     replicas: int
-    startup_seconds: int = 600
+    startup_seconds: int = STARTUP_SECONDS
     triton: str = ""
 
     @property
@@ -549,7 +550,7 @@ def _deploy(draft: _Draft) -> Progress | None:
 def _startup_seconds(loading: float) -> int:
     """Ten times what the benchmark needed to load the model, engines included. In few steps: it is part of the pods, which a
     measurement that is a little different must not replace."""
-    return next((step for step in (600, 3600) if 10 * loading <= step), 14400)
+    return next((step for step in (STARTUP_SECONDS, 3600) if 10 * loading <= step), 14400)
 
 
 def _probe(draft: _Draft) -> Progress | None:

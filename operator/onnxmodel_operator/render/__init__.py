@@ -4,7 +4,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel
-from onnxmodel_operator.plan import Placement, Plan, Revision, Step
+from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime import contract
@@ -81,9 +81,19 @@ def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
         grace=_GRACE_SECONDS,
         scratch="16Gi" if revision.request.engine_cache else "1Gi",  # engines are as large as the model, or larger
         startup=revision.startup_seconds,
-        deadline=max(settings.progress_deadline_seconds, revision.startup_seconds),
+        deadline=_deadline(revision, settings),
         **(_triton(revision) if revision.triton else {"request": _argument(revision.request)}),
         **_scheduling(revision.placement, settings),
+    )
+
+
+def _deadline(revision: Revision, settings: Settings) -> int:
+    """The platform's, unless loading this model is known to take longer than is usual."""
+    usual = revision.startup_seconds == STARTUP_SECONDS
+    return (
+        settings.progress_deadline_seconds
+        if usual
+        else max(settings.progress_deadline_seconds, revision.startup_seconds)
     )
 
 
