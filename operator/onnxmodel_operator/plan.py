@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from onnxmodel_operator import choose, names, policy, quantity, results
-from onnxmodel_operator.api.spec import OnnxModel, Resource, Signature, SpecError
+from onnxmodel_operator.api.spec import VARIANTS, OnnxModel, Resource, Signature, SpecError
+from onnxmodel_operator.api.spec import Calibration as AskedCalibration
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
@@ -399,20 +400,18 @@ def _optimize(draft: _Draft) -> Progress | None:
         model=f"{source}/{contract.MODEL_FILE}",
         sha256=validated.model.sha256,
         directory="",
-        variants=tuple(dict.fromkeys(spec.optimization.variants)),
+        variants=tuple(sorted(set(spec.optimization.variants), key=VARIANTS.index)),
         graph_level=spec.optimization.graph_level,
+        data_sha256=validated.data_sha256,
         # 1, an odd size and, below, the largest: some defects show at certain sizes only.
         batch_sizes=(1, 3),
         tolerance=Tolerance(parity.relative, parity.absolute, parity.cosine),
         providers=draft.providers,
-        calibration=Calibration(calibration.method, calibration.percentile, calibration.samples)
-        if static
-        else Calibration(),
+        calibration=_calibration(calibration) if static else Calibration(),
         calibration_data=fetch.directory if fetch else "",
         golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
     )
-    largest = spec.serving.batching.max_batch_size
     # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. Each
     # server that starts proves the size that it serves (server/selftest.py).
     return _stage(
@@ -424,10 +423,16 @@ def _optimize(draft: _Draft) -> Progress | None:
         fetch=fetch,
         carried_out=lambda step: dataclasses.replace(
             step,
-            request=dataclasses.replace(step.request, batch_sizes=tuple(sorted({*request.batch_sizes, largest}))),
+            request=dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size),
             fetch=_ruled(draft, fetch) if fetch else None,
         ),
     )
+
+
+def _calibration(asked: AskedCalibration) -> Calibration:
+    """A percentile that no method reads makes nothing again."""
+    percentile = asked.percentile if asked.method == "Percentile" else Calibration().percentile
+    return Calibration(asked.method, percentile, asked.samples)
 
 
 def _benchmark(draft: _Draft) -> Progress | None:
@@ -436,7 +441,7 @@ def _benchmark(draft: _Draft) -> Progress | None:
     candidates = tuple(
         Candidate(v.name, v.path, v.sha256, v.graph_level, v.data_sha256)
         for v in optimized.variants
-        if v.path and (v.parity is None or v.parity.passed)
+        if choose.candidate(v)
     )
     request = BenchmarkRequest(
         candidates=candidates,

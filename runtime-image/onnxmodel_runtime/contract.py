@@ -34,6 +34,7 @@ OUR_FILES = frozenset(
 )  # in the model's directory, and no part of the model
 MANIFEST_FILE = "manifest.json"  # beside the variants: what they are made of, and every digest
 REPORT_FILE = "report.json"
+BENCHMARK_FILE = "benchmark.json"
 REPORT_PAGE = "report.html"
 PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # of the validate container: the key that a signature must fit
 # A Secret's keys become variables of the fetch container with this prefix, and only these of them are taken: a Secret is
@@ -49,6 +50,7 @@ CREDENTIALS = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
+ORIGINAL = "original"  # what the variant is called that was not made, but fetched
 _PREFIX = "onnxmodel/v1:"
 
 
@@ -266,7 +268,8 @@ class ValidateResult:
     """A model that may go on to be optimized, with what was found on the way.
 
     uri: what was fetched, resolved (an OCI tag to its digest, a branch to its commit). signer: who signed it, "" for nobody
-    that was asked for. golden: how far the answers are from the golden data, None when there are none.
+    that was asked for. golden: how far the answers are from the golden data, None when there are none. data_sha256: of
+    weights beside the model.
     """
 
     model: ModelFacts
@@ -274,6 +277,7 @@ class ValidateResult:
     uri: str = ""
     signer: str = ""
     golden: Parity | None = None
+    data_sha256: str = ""
 
 
 # ---- optimize --------------------------------------------------------------------------------------------------------
@@ -292,8 +296,10 @@ class Calibration:
 class OptimizeRequest:
     """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/.
 
-    graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model,
-    as they are and cut to these sizes, and not on made inputs. variants: fp32 fused fp16 int8-dynamic int8-static ort.
+    graph_level: None Basic Extended All. batch_sizes: where parity is measured, and at max_batch_size, which decides nothing
+    that is written into a variant. golden: on the golden data beside the model, as they are and cut to these sizes, and not
+    on made inputs. data_sha256: of weights beside the model (digests.data_digest), "" where there are none.
+    variants: fp32 fused fp16 int8-dynamic int8-static ort.
     calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
     original model's answers) and `directory`/manifest.json.
@@ -311,6 +317,8 @@ class OptimizeRequest:
     calibration_data: str = ""
     golden: bool = False
     signer: str = ""
+    data_sha256: str = ""
+    max_batch_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +396,7 @@ class BenchmarkRequest:
     `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
     namespace, name: of the resource, for the page alone.
+    left_out: by name, why a candidate is not measured: an earlier try ended because of it. The stage's own.
     """
 
     candidates: tuple[Candidate, ...]
@@ -403,6 +412,7 @@ class BenchmarkRequest:
     directory: str = ""
     namespace: str = ""
     name: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +448,7 @@ class Environment:
 class BenchmarkResult:
     """By variant: seconds to load, resident memory that loading and the largest batch added at its peak, provider's use.
 
-    provider: the least that is true of all of them.
+    provider: the least that is true of all of them. left_out: why a candidate has no point, by its name.
     """
 
     points: tuple[Point, ...]
@@ -447,6 +457,7 @@ class BenchmarkResult:
     load_seconds: dict[str, float] = field(default_factory=dict)
     memory_bytes: dict[str, int] = field(default_factory=dict)
     uses: dict[str, ProviderUse] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 # ---- serve and probe -------------------------------------------------------------------------------------------------

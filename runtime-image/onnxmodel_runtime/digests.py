@@ -1,7 +1,7 @@
 """sha256 of files. Standard library only, but for weights beside a model: stages that load no model use it too."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from onnxmodel_runtime.errors import StageError
@@ -13,18 +13,19 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def data_digest(path: Path) -> str:
-    """sha256 over the names and digests of the files in which an ONNX model keeps its weights; "" where it has none."""
-    import onnx
+def data_digest(path: Path, files: Iterable[Path] | None = None) -> str:
+    """sha256 over the names and digests of the files in which an ONNX model keeps its weights; "" where it has none.
 
-    from onnxmodel_runtime import graph
+    files: those files, by who has parsed the model already.
+    """
+    if files is None:
+        import onnx
 
-    model = onnx.load_model(path, load_external_data=False)
-    files = sorted(graph.external_files(model, path.parent))
-    if not files:
-        return ""
-    lines = (f"{digest(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+        from onnxmodel_runtime import graph
+
+        files = graph.external_files(onnx.load_model(path, load_external_data=False), path.parent)
+    lines = [f"{digest(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
 
 
 def check_digest(path: Path, expected: str, data: str = "") -> None:

@@ -55,7 +55,7 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
     """
     directory = Path(request.directory)
     found = _existing(request, directory)
-    if found is not None and accepted(directory):
+    if found is not None and _kept(request, directory):
         _check_files(directory, found)
         log(f"{directory} holds {shown(request.uri)} already")
         return found
@@ -283,6 +283,11 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     return record if same else None
 
 
+def _kept(request: FetchRequest, directory: Path) -> bool:
+    """Whether what is there stays: a model that was found good, and data that variants may be made with just now."""
+    return request.kind == "calibration" or accepted(directory)
+
+
 def _check_files(directory: Path, record: dict[str, Any]) -> None:
     """What validate found good may be in use, so it is never replaced: it is as it was fetched, or refused."""
     files = {name: file["sha256"] for name, file in record["files"].items()}
@@ -329,7 +334,7 @@ def _publish(staging: Path, directory: Path, request: FetchRequest, record: dict
             _sync(Path(folder) / name)
         _sync(Path(folder))
     # What no validation accepted is replaced: who runs a refused stage again has put something better under the URI.
-    if _existing(request, directory) is not None and not accepted(directory):
+    if _existing(request, directory) is not None and not _kept(request, directory):
         shutil.rmtree(directory)
     try:
         staging.rename(directory)

@@ -11,10 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onnxmodel_runtime.contract import MANIFEST_FILE, REPORT_PAGE, SOURCE_FILE, Stage
+from onnxmodel_runtime.contract import BENCHMARK_FILE, MANIFEST_FILE, REPORT_PAGE, SOURCE_FILE, Stage
 from onnxmodel_runtime.digests import digest
 
-BENCHMARK_FILE = "benchmark.json"
 _SCHEMA = 1
 # What stages leave beside the variants: measurements and words, which differ from run to run.
 _BESIDE = (MANIFEST_FILE, BENCHMARK_FILE, "benchmark-*.json", "report.json", REPORT_PAGE)
@@ -36,20 +35,24 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
     are looked at too.
     """
     optimized = directory / Stage.OPTIMIZE
-    if (directory / MANIFEST_FILE).exists() or not optimized.is_dir():
+    if (directory / MANIFEST_FILE).exists() or not (directory / "source").is_dir():
         count, problems = _listed(directory, MANIFEST_FILE, _BESIDE)
         return count, problems + _check_benchmark(directory, _manifests([directory]))
     total = 0
     found: list[Problem] = []
-    made = sorted(file.parent for file in optimized.glob(f"*/{MANIFEST_FILE}"))
-    fetched = sorted(file.parent for file in directory.glob(f"*/*/{SOURCE_FILE}"))
-    for folder in (*fetched, *made):
+    made = _folders(optimized)
+    for folder in (*_folders(directory / "source"), *_folders(directory / "calibration"), *made):
         name, beside = (MANIFEST_FILE, _BESIDE) if folder in made else (SOURCE_FILE, (SOURCE_FILE,))
         count, problems = _listed(folder, name, beside)
         total, found = total + count, found + _below(directory, folder, problems)
     for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):
         found += _below(directory, file.parent, _check_benchmark(file.parent, _manifests(made)))
     return total, found
+
+
+def _folders(place: Path) -> list[Path]:
+    """One for each digest. What a fetch is just now bringing, or was killed at, is none yet."""
+    return sorted(folder for folder in place.glob("*") if folder.is_dir() and ".tmp-" not in folder.name)
 
 
 def _below(top: Path, folder: Path, problems: list[Problem]) -> list[Problem]:

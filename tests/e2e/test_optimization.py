@@ -13,7 +13,6 @@ from tests.kube import found, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VARIANTS = ["original", "fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
-NOT_MADE = ("not made: ", "not exact enough: ")
 
 
 def manifest(name, **spec):
@@ -58,8 +57,10 @@ def test_every_variant_is_made_or_says_why_and_is_equal_in_two_pods(twins):
     made = {name: item["sha256"] for name, item in one.items() if "sha256" in item}
     assert {"fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"} <= set(made)
     assert made == {name: item["sha256"] for name, item in two.items() if "sha256" in item}
-    assert one["int8-dynamic"]["parity"]["passed"] or one["int8-dynamic"]["reason"].startswith(NOT_MADE)
-    assert all(item["reason"] for item in one.values())
+    # What quantization costs, and that it is told: the default tolerance is not for it.
+    assert not one["int8-dynamic"]["parity"]["passed"]
+    assert one["int8-dynamic"]["reason"].startswith("not exact enough: output scores differs by 0.0")
+    assert one["int8-static"]["parity"]["cosine"] < 0.9
     assert one["fp16"]["savedPercent"] > 30
     assert one["fp16"]["parity"]["top1"] == 1
 
@@ -95,7 +96,7 @@ def test_what_misses_its_constraints_takes_no_traffic_and_its_report_is_there(ku
     pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = "tight-artifacts"
     kube.apply(pod)
     kube.run("wait", "--for=condition=Ready", "pod/magika-artifacts", "--timeout=90s")
-    page = kube.run("exec", "magika-artifacts", "--", "sh", "-c", "cat /artifacts/benchmark/*/report.html")
+    page = kube.run("exec", "magika-artifacts", "--", "cat", quantized["benchmark"]["report"])
     assert "int8-dynamic" in page
     kube.run("delete", "pod", "magika-artifacts", "--grace-period=0", "--force")
 

@@ -1,6 +1,7 @@
 """A model's life, on a cluster in memory: what is decided, written and said at each turn."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -620,6 +621,30 @@ def test_a_regression_takes_no_traffic_and_warn_lets_it():
     assert "100 percent worse" in cluster.status()["active"]["missed"]
 
 
+def test_what_was_proven_is_what_is_measured_and_served():
+    """The weights beside the model, from validation to the server; and parity up to the size that is served."""
+
+    def asked(item):
+        return json.loads(item["spec"]["template"]["spec"]["containers"][0]["args"][2])
+
+    cluster = Cluster(body(serving={"batching": {"maxBatchSize": 64}}))
+    cluster.settle()
+    cluster.succeed("validate", dataclasses.replace(validated(), data_sha256="d" * 64))
+    cluster.settle()
+    request = asked(cluster.jobs()["optimize"])
+    assert (request["data_sha256"], request["batch_sizes"], request["max_batch_size"]) == ("d" * 64, [1, 3], 64)
+    result = optimized(request["directory"])
+    variants = tuple(dataclasses.replace(variant, data_sha256=variant.name) for variant in result.variants)
+    cluster.succeed("optimize", dataclasses.replace(result, variants=variants))
+    cluster.settle()
+    candidates = asked(cluster.jobs()["benchmark"])["candidates"]
+    assert [item["data_sha256"] for item in candidates] == ["original", "fp32"]
+    cluster.succeed("benchmark", benchmarked(4.0, 2.0))
+    cluster.settle()
+    (deployment,) = (item for key, item in cluster.objects.items() if key[0] == "Deployment")
+    assert asked(deployment)["data_sha256"] == "fp32"
+
+
 def test_what_was_decided_stays_decided_when_it_serves():
     """The new revision's own figures are no reason to choose anew from the same results."""
     cluster = Cluster(body(benchmark={"constraints": {"maxRegressionPercent": 5}}))
@@ -661,10 +686,10 @@ def test_a_variant_that_could_not_be_measured_is_none():
     for stage in ("validate", "optimize"):
         cluster.succeed(stage)
         cluster.settle()
-    cluster.succeed("benchmark", benchmarked(4.0, None))
+    cluster.succeed("benchmark", dataclasses.replace(benchmarked(4.0, None), left_out={"fp32": "it died with SIGFPE"}))
     cluster.live()
     assert cluster.status()["active"]["variant"] == "original"
-    assert "could not be loaded" in cluster.status()["variants"][1]["reason"]
+    assert cluster.status()["variants"][1]["reason"] == "left out of the benchmark: it died with SIGFPE"
 
 
 def test_no_variant_holds_the_constraints():

@@ -103,6 +103,7 @@ class _Servicer:
         try:
             while (answer := await answers.get()) is not None:
                 yield await answer
+            await reading  # what broke it breaks the call
         finally:  # the client may have gone away
             reading.cancel()
             while not answers.empty():

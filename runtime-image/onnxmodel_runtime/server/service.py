@@ -119,6 +119,10 @@ class Service:
             self._log(caller, request, size, duration, {"status": "OK", **took})
         return result
 
+    def refused(self, caller: Caller, error: ServerError) -> None:
+        """A front could not read a request: that is all there is to say of it."""
+        self._log(caller, None, 0, 0, _failed(error))
+
     def _log(
         self, caller: Caller, request: InferRequest | None, size: int, duration: int, end: Mapping[str, Any]
     ) -> None:

@@ -194,6 +194,31 @@ def test_calibration_data_that_are_none(tmp_path: Path, name: str, arrays: dict[
     assert found.path == ""
 
 
+def test_a_model_of_one_batch_size_is_calibrated_row_by_row(tmp_path: Path) -> None:
+    from onnxmodel_runtime.variants import samples
+
+    calibrate(tmp_path, rows=5)
+    asked = request(models.mlp(batch=2), tmp_path, calibration_data=str(tmp_path))
+    assert [len(batch["x"]) for batch in samples.batches(asked, models.mlp(batch=2))] == [2, 2]
+
+
+def test_a_pass_that_another_variant_left_and_that_cannot_be_loaded_is_left_out(tmp_path: Path) -> None:
+    """fused ends with the fusion, and leaves what it made unseen; fp16 goes on from there."""
+    made = models.transformer()
+    asked, work = request(made, tmp_path), tmp_path / "out" / "work"
+    work.mkdir(parents=True)
+    outputs = tuple(graph.describe(value) for value in made.graph.output)
+    optimize.references(asked, inputs.signature(made), outputs, work)
+    make.make(VariantRequest("fused", str(work), asked))
+    left = work / "onnxslim+transformer-fusion.onnx"
+    broken = onnx.load(left, load_external_data=False)
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    left.write_bytes(broken.SerializeToString())
+    found = make.make(VariantRequest("fp16", str(work), asked))
+    assert found.skipped == ""
+    assert "it failed: " in next(one.note for one in found.passes if one.name == "transformer-fusion")
+
+
 def test_golden_data_calibrate_too(tmp_path: Path) -> None:
     x = np.random.default_rng(3).standard_normal((5, 4)).astype(np.float32)
     np.savez(tmp_path / ".golden.npz", **{"input:x": x, "output:scores": models.answers(models.mlp(), {"x": x})[0]})
