@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnxmodel_operator import names
+from tests import models
 from tests.e2e.support import MAGIKA, model
 from tests.kube import found, is_true, until
 
@@ -84,6 +85,18 @@ def test_changing_the_runtime_measures_nothing_again(kube, served):
 
     after = until("Triton serves instead", changed, seconds=SECONDS)["status"]
     assert [(s["name"], s["digest"]) for s in after["stages"] if s["name"] != "probe"] == before
+
+
+def test_why_triton_cannot_load_a_model_is_in_status(kube, platform):
+    """The tests' backend, which runs beside numpy 2 in its image, has no booleans: it fails as a native one would."""
+    platform.upload({"words/model.onnx": models.strings().SerializeToString()})
+    kube.apply(model("words", "s3://models/words/model.onnx", serving={"runtime": "triton"}))
+    status = until("it is Stalled", found(kube, "words", true="Stalled", reason="TritonLoadFailed"), seconds=SECONDS)[
+        "status"
+    ]
+    assert status["lastFailure"]["stage"] == "serve"
+    assert "cannot be exchanged by the test's backend" in status["lastFailure"]["message"]
+    assert not is_true({"status": status}, "Available")
 
 
 def test_what_triton_cannot_be_told_is_said_by_name(kube):

@@ -189,12 +189,28 @@ def test_the_probe_knows_how_triton_takes_a_scalar(tmp_path: Path) -> None:
     assert found.max_absolute == 0
 
 
+def test_weights_in_a_file_beside_the_model_are_found_through_the_link(tmp_path: Path) -> None:
+    import onnx
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    onnx.save(
+        models.mlp(), folder / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=0
+    )
+    given = {"x": np.ones((2, 4), np.float32)}
+    expected = ort.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"]).run(None, given)
+    request = ServeRequest("mlp", str(folder / "model.onnx"), digest(folder / "model.onnx"))
+    lay_out(RepositoryRequest(request, str(tmp_path / "repository")))
+    with serving(tmp_path / "repository") as server, over_http.InferenceServerClient(server.http) as client:
+        np.testing.assert_array_equal(ask(over_http, client, "mlp", given)["scores"], expected[0])
+
+
 def test_a_full_queue_sheds_load(tmp_path: Path) -> None:
     path = support.slow(tmp_path)
     repository = tmp_path / "repository"
     request = ServeRequest("slow", str(path), digest(path), max_queue_size=1)
     lay_out(RepositoryRequest(request, str(repository)))
-    long = {"n": np.array([800_000], np.int64)}
+    long = {"n": np.array([300_000], np.int64)}
     with serving(repository) as server, over_grpc.InferenceServerClient(server.grpc) as client:
         outcomes: list[Any] = []
         done = threading.Event()
