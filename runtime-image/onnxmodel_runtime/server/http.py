@@ -127,9 +127,29 @@ class Protocol:
         read = self._bodies.read(receive, encoding, limits.MAX_REQUEST)
         async with _refusals(self._service, caller, read) as body:
             header = _text(headers, rest.LENGTH_HEADER) or None
-            decode = partial(_decode, body, header)
+            decode = partial(_decode_headed, body, header)
             answer, json_length = await self._service.infer(name, version, len(body), decode, caller)
         return await _encoded(answer, json_length, compression.choose(_text(headers, "accept-encoding")))
+
+
+@contextlib.asynccontextmanager
+async def _refusals(
+    service: Service, caller: Caller, read: contextlib.AbstractAsyncContextManager[bytes]
+) -> AsyncIterator[bytes]:
+    """The body; one that cannot be read is in the access log too, though the service never hears of it."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            body = await stack.enter_async_context(read)
+        except ServerError as error:
+            service.refused(caller, error)
+            raise
+        yield body
+
+
+def _decode_headed(
+    body: bytes, header: str | None, spec: ModelSpec
+) -> tuple[InferRequest, Encode[tuple[bytes, int | None]]]:
+    return _decode(body, rest.header_length(header, len(body)), spec)
 
 
 class Metrics:
@@ -150,22 +170,8 @@ class Metrics:
         await _send(send, reply, close=False)
 
 
-@contextlib.asynccontextmanager
-async def _refusals(
-    service: Service, caller: Caller, read: contextlib.AbstractAsyncContextManager[bytes]
-) -> AsyncIterator[bytes]:
-    """The body; one that cannot be read is in the access log too, though the service never hears of it."""
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            body = await stack.enter_async_context(read)
-        except ServerError as error:
-            service.refused(caller, error)
-            raise
-        yield body
-
-
-def _decode(body: bytes, header: str | None, spec: ModelSpec) -> tuple[InferRequest, Encode[tuple[bytes, int | None]]]:
-    decoded = rest.decode(spec, body, rest.header_length(header, len(body)))
+def _decode(body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequest, Encode[tuple[bytes, int | None]]]:
+    decoded = rest.decode(spec, body, length)
     return decoded.request, partial(rest.encode, spec, decoded)
 
 
