@@ -89,9 +89,11 @@ integration: setup ## tests against a real API server without pods
 	@$(BIN)/python -m pytest tests/integration
 
 e2e: ready ## tests with real pods
+	@$(LOCAL) build --tests
 	@$(BIN)/python -m pytest tests/e2e
 
 test: ready ## every test, in one run
+	@$(LOCAL) build --tests
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/e2e
 
 lint: setup ## format, style, types, layers

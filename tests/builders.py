@@ -44,7 +44,7 @@ SHA = {"original": "a" * 64, "fp32": "b" * 64}
 
 SETTINGS = settings.parse(
     {
-        "images": {"runtimeCpu": "runtime:cpu", "runtimeGpu": "runtime:gpu"},
+        "images": {"runtimeCpu": "runtime:cpu", "runtimeGpu": "runtime:gpu", "triton": "triton:1"},
         "pools": {
             "default": {},
             "a100": {

@@ -60,10 +60,11 @@ VALUES: dict[str, Any] = {
 class Platform:
     """A running cluster with the project's images in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tests: bool = False) -> None:
+        """tests: with the image of Triton, which takes a minute to build."""
         self.cluster = choice.chosen()
         self.kube = Kube(program("kubectl"), self.cluster.up())
-        self.images = choice.load_images(self.cluster)
+        self.images = choice.load_images(self.cluster, tests=tests)
         self._keys = ("onnxmodel", secrets.token_hex(16))
 
     def namespace(self, name: str, labels: dict[str, str] | None = None) -> Kube:
@@ -80,7 +81,11 @@ class Platform:
         values = {
             **VALUES,
             "image": {"repository": operator, "tag": tag, "pullPolicy": "IfNotPresent"},
-            "runtimeImages": {"cpu": self.images["runtime-cpu"], "gpu": self.images["runtime-cpu"]},
+            "runtimeImages": {
+                "cpu": self.images["runtime-cpu"],
+                "gpu": self.images["runtime-cpu"],
+                "triton": self.images.get("triton", ""),
+            },
         }
         self.namespace(SYSTEM)
         words = [

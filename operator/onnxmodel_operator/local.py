@@ -34,7 +34,7 @@ from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import GPU_PROVIDERS, ContractError, ExitCode, Failure, Outcome, Stage
 
 _DEFECT, _USAGE = 1, 2
-_IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local"}
+_IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local", "triton": "local"}
 _READY_SECONDS = 600.0
 _STATUS_FILE = "status.yaml"
 
@@ -183,7 +183,13 @@ class Road:
         return [sys.executable, "-m", "onnxmodel_runtime", command, "--request", text, "--local"]
 
     def _serve(self, revision: Revision) -> None:
-        """Start the server as the Deployment's pod does, and wait until it is ready."""
+        """Start the server as the Deployment's pod does, and wait until it is ready.
+
+        For a model that Triton shall serve, its repository is laid out as there, and the ONNX Runtime server stands in.
+        """
+        if revision.triton and (ended := self._lay_out(revision)):
+            self._served(revision, ended)
+            return
         print("== serve", file=sys.stderr, flush=True)
         self.ports = dict(zip(self.ports, _free_ports(len(self.ports)), strict=True))
         ports: dict[str, Any] = dict(self.ports)
@@ -203,10 +209,25 @@ class Road:
                 failure = contract.decode(message.read_text()).failure or failure
             ended = Ended(failure, code, _time(datetime.now(UTC)), terminal=True)
         message.unlink(missing_ok=True)
+        self._served(revision, ended)
+
+    def _lay_out(self, revision: Revision) -> Ended | None:
+        """How laying out Triton's repository ended, if it did not succeed."""
+        directory = f"{contract.ARTIFACTS}/triton/{revision.short}"
+        request = contract.RepositoryRequest(revision.request, directory, revision.placement.gpus, revision.triton)
+        code, outcome = self._container(contract.REPOSITORY, request)
+        if code == ExitCode.OK:
+            return None
+        defect = Failure("InternalError", f"{contract.REPOSITORY} ended with exit code {code}", "Read its output.")
+        return Ended(outcome.failure or defect, code, _time(datetime.now(UTC)), terminal=True)
+
+    def _served(self, revision: Revision, ended: Ended | None) -> None:
+        """What the Deployment would say: all replicas are available, or none, and how they ended."""
         wanted = revision.replicas
-        available = wanted if ready else 0
+        available = 0 if ended else wanted
+        runtime = "triton" if revision.triton else "onnxruntime"
         self.revisions[revision.short] = RevisionSeen(
-            revision.name, revision.short, wanted, available, available, ready, False, ended, None
+            revision.name, revision.short, wanted, available, available, not ended, False, ended, None, runtime
         )
 
     def _wait_ready(self) -> bool:

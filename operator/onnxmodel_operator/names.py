@@ -18,6 +18,7 @@ LABEL_MODEL = f"{GROUP}/model"
 LABEL_STAGE = f"{GROUP}/stage"
 LABEL_DIGEST = f"{GROUP}/digest"
 LABEL_REVISION = f"{GROUP}/revision"
+LABEL_RUNTIME = f"{GROUP}/runtime"
 ANNOTATION_APPLIED = f"{GROUP}/applied"
 """On every child: the digest of what was applied, so that nothing is written twice."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from onnxmodel_operator import names
+from onnxmodel_operator import names, tritonlog
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import Failure, Finding, Outcome
 
@@ -84,6 +84,7 @@ class RevisionSeen:
     overdue: bool
     ended: Ended | None
     waiting: Waiting | None
+    runtime: str = "onnxruntime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ def _revision(deployment: Object, pods: list[Object]) -> RevisionSeen:
         overdue=bool(progressing and progressing.get("reason") == "ProgressDeadlineExceeded"),
         ended=max((end for pod in pods if (end := _pod_end(pod))), key=lambda end: end.time, default=None),
         waiting=next((w for pod in pods if (w := _waiting(pod))), None) or _refused(status),
+        runtime=_label(deployment, names.LABEL_RUNTIME) or "onnxruntime",
     )
 
 
@@ -280,6 +282,8 @@ def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:
             "Export the model again with a current exporter; if it still crashes, report it to ONNX Runtime.",
         )
         return Ended(failure, code, time, terminal=True)
+    if said := tritonlog.failure(end.get("message") or ""):
+        return Ended(said[0], code, time, terminal=said[1])
     log = (end.get("message") or "").strip().splitlines()
     message = f"container {container} ended with exit code {code}" + (f": {log[-1]}" if log else "")
     return Ended(Failure("UnexpectedExit", message[:1024], "Read the log of the pod."), code, time, terminal=False)

@@ -42,6 +42,7 @@ from onnxmodel_runtime.contract import (
     ValidateResult,
 )
 
+STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 _ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
 
@@ -111,13 +112,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What should serve: one variant with one serving configuration, replicas aside. name: of the Deployment."""
+    """What should serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
+
+    startup_seconds: how long a pod may load the model. triton: the image of Triton where that serves, else "".
+    """
 
     digest: str
     name: str
     request: ServeRequest
     placement: Placement
     replicas: int
+    startup_seconds: int = STARTUP_SECONDS
+    triton: str = ""
 
     @property
     def short(self) -> str:
@@ -249,6 +255,10 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
         )
     threads = _threads(resources, spec.serving.instances)
     providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=threads)
+    if spec.serving.runtime == "triton" and not settings.images.triton:
+        raise SpecError(
+            [("spec.serving.runtime", "the platform has no image of Triton (images.triton in the settings)")]
+        )
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
     return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))
 
@@ -500,6 +510,7 @@ def _deploy(draft: _Draft) -> Progress | None:
     assert draft.choice is not None
     spec, model = draft.model.spec.serving, draft.model
     variant = draft.choice.winner.variant
+    triton = draft.settings.images.triton if spec.runtime == "triton" else ""
     request = ServeRequest(
         name=model.name,
         model=variant.path,
@@ -518,15 +529,21 @@ def _deploy(draft: _Draft) -> Progress | None:
         default_timeout_microseconds=spec.batching.default_timeout_microseconds,
         max_queue_size=spec.batching.max_queue_size,
         instances=spec.instances,
-        engine_cache=_ENGINES if "TensorRT" in draft.providers.names else "",
+        engine_cache=_ENGINES if "TensorRT" in draft.providers.names and not triton else "",
         access_log=spec.access_log,
     )
-    digest = names.digest(
-        {"request": dataclasses.asdict(request), "placement": _plain(draft.server), "claim": draft.seen.claim_uid}
-    )
+    made_from = {
+        "request": dataclasses.asdict(request),
+        "placement": _plain(draft.server),
+        "claim": draft.seen.claim_uid,
+    }
+    digest = names.digest({**made_from, "triton": triton} if triton else made_from)
     request = dataclasses.replace(request, revision=names.short(digest))
     name = names.child(model.name, names.short(digest))
-    draft.revision = revision = Revision(digest, name, request, draft.server, spec.replicas)
+    loading = _result(draft, Stage.BENCHMARK, BenchmarkResult).load_seconds.get(variant.name, 0.0)
+    draft.revision = revision = Revision(
+        digest, name, request, draft.server, spec.replicas, _startup_seconds(loading), triton
+    )
     seen = draft.seen.revisions.get(revision.short)
     if spec.replicas == 0:
         draft.route = revision.short
@@ -536,6 +553,12 @@ def _deploy(draft: _Draft) -> Progress | None:
     if not seen.complete:
         return _rollout(draft, seen)
     return None
+
+
+def _startup_seconds(loading: float) -> int:
+    """Ten times what the benchmark needed to load the model, engines included. In few steps: it is part of the pods, which a
+    measurement that is a little different must not replace."""
+    return next((step for step in (STARTUP_SECONDS, 3600) if 10 * loading <= step), 14400)
 
 
 def _probe(draft: _Draft) -> Progress | None:

@@ -28,10 +28,11 @@ class _Model(BaseModel):
 
 
 class Images(_Model):
-    """What the pods of a model run. The GPU image is used on pools that have GPUs."""
+    """What the pods of a model run. The GPU image is used on pools that have GPUs; Triton's by models that ask for it."""
 
     runtime_cpu: Text
     runtime_gpu: Text = ""
+    triton: Text = ""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[Text, ...] = ()
 

@@ -298,7 +298,7 @@ def _serving(model: Resource, seen: Observed, plan: Plan) -> ServingStatus | Non
         url=f"http://{host}:8000",
         grpc=f"{host}:8001",
         metrics=f"http://{host}:8002/metrics",
-        runtime="onnxruntime",
+        runtime=served.runtime,
         provider=use[0],
         provider_share_percent=use[1],
         replicas=served.wanted,

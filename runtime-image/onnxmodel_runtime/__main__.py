@@ -43,6 +43,7 @@ from onnxmodel_runtime.contract import (
     Outcome,
     ProbeRequest,
     Providers,
+    RepositoryRequest,
     Result,
     ServeRequest,
     Stage,
@@ -265,7 +266,7 @@ def _verify(directory: Path, output: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="onnxmodel",
-        description="Fetch, validate, optimize, verify, benchmark, serve and probe ONNX models.",
+        description="Fetch, validate, optimize, verify, benchmark, serve and probe ONNX models; lay them out for Triton.",
         epilog="Exit codes: 0 done; 10 refused, the same input gives the same answer; 11 something outside was not "
         "there, try again; 1 a defect of onnxmodel. A Job passes its whole request as --request JSON.",
     )
@@ -338,19 +339,19 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = _command(commands, "serve", "serve a model by the Open Inference Protocol", _serve_request)
     serve.add_argument("model", help="the .onnx file")
-    serve.add_argument("--name", default="", help="what clients call it (the file's name)")
-    serve.add_argument("--probe", default="", help="probe.npz that optimize left")
-    serve.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
-    serve.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
-    serve.add_argument("--max-batch-size", type=int, default=32)
-    serve.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
-    serve.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
-    serve.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
-    serve.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
+    _serving_arguments(serve)
     serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
     serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     _provider_arguments(serve)
+
+    repository = _command(commands, "repository", "lay out a model repository for NVIDIA Triton", _repository_request)
+    repository.add_argument("model", help="the .onnx file")
+    repository.add_argument("--out", required=True, metavar="DIR", help="what --model-repository of tritonserver names")
+    _serving_arguments(repository)
+    repository.add_argument("--gpus", type=int, default=1, help="that Triton has, where the providers use any (1)")
+    repository.add_argument("--engines", default="", metavar="DIR", help="where TensorRT's engines are kept")
+    _provider_arguments(repository)
 
     probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
     probe.add_argument("host")
@@ -369,6 +370,18 @@ def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.Arg
     parser.add_argument("--output", choices=formats, default="text")
     parser.set_defaults(build=build)
     return parser
+
+
+def _serving_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="", help="what clients call it (the file's name)")
+    parser.add_argument("--probe", default="", help="probe.npz that optimize left")
+    parser.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    parser.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
+    parser.add_argument("--max-batch-size", type=int, default=32)
+    parser.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    parser.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
+    parser.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
+    parser.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
@@ -476,6 +489,17 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
 
 
 def _serve_request(options: argparse.Namespace) -> ServeRequest:
+    cache = str(Path(options.engine_cache).absolute()) if options.engine_cache else ""
+    return replace(_served(options), engine_cache=cache, access_log=options.access_log, host=options.host)
+
+
+def _repository_request(options: argparse.Namespace) -> RepositoryRequest:
+    engines = str(Path(options.engines).absolute()) if options.engines else ""
+    out = str(Path(options.out).absolute())
+    return RepositoryRequest(_served(options), out, options.gpus, engines=engines)
+
+
+def _served(options: argparse.Namespace) -> ServeRequest:
     path = Path(options.model).absolute()
     beside = path.parent.parent / PROBE_FILE  # where optimize leaves it
     return ServeRequest(
@@ -490,10 +514,7 @@ def _serve_request(options: argparse.Namespace) -> ServeRequest:
         preferred_batch_sizes=options.preferred_batch_sizes,
         default_timeout_microseconds=options.default_timeout,
         max_queue_size=options.max_queue_size,
-        engine_cache=str(Path(options.engine_cache).absolute()) if options.engine_cache else "",
-        access_log=options.access_log,
         instances=options.instances,
-        host=options.host,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime import progress
-from onnxmodel_runtime.contract import REQUESTS, Result, Stage, Variant, dumps, loads
+from onnxmodel_runtime.contract import REPOSITORY, REQUESTS, Result, Stage, Variant, dumps, loads
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, storage_error
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.sandbox import without_network
@@ -41,7 +41,8 @@ def main() -> None:
         tell({"step": doing})
 
     request: Any = loads(VariantRequest if command == VARIANT else REQUESTS[command], sys.stdin.read())
-    sandbox(cpu_only=set(getattr(getattr(request, "providers", None), "names", ("CPU",))) == {"CPU"})
+    providers = getattr(getattr(request, "serve", request), "providers", None)
+    sandbox(cpu_only=set(getattr(providers, "names", ("CPU",))) == {"CPU"})
     if command != Stage.BENCHMARK:  # whose memory is as the server's
         give_back_at_once()
     progress.listen(on_step)
@@ -98,6 +99,10 @@ def stage(command: str, request: Any) -> Result | Variant:
         from onnxmodel_runtime.benchmark import benchmark
 
         return benchmark(request)
+    if command == REPOSITORY:
+        from onnxmodel_runtime.triton.repository import lay_out
+
+        return lay_out(request)
     raise ValueError(f"{command} does not run in a child process")
 
 

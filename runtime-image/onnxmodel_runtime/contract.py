@@ -501,6 +501,30 @@ class ServeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryRequest:
+    """Lay out a model repository for Triton in `directory`, so that it serves what `serve` says.
+
+    gpus: that Triton's container has. image: Triton's, whose libraries compile what TensorRT caches below `engines`; "" for
+    no cache.
+    """
+
+    serve: ServeRequest
+    directory: str
+    gpus: int = 0
+    image: str = ""
+    engines: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryResult:
+    """config: path of the configuration; joins: whether Triton joins requests to batches; engines: the cache in use."""
+
+    config: str
+    joins: bool
+    engines: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeRequest:
     """Ask `host` (the Service) for the probe file's answer, over HTTP and over gRPC, and compare.
 
@@ -528,7 +552,8 @@ class ProbeResult:
 
 # ---- outcome ---------------------------------------------------------------------------------------------------------
 
-Result = ValidateResult | OptimizeResult | BenchmarkResult | ProbeResult
+Result = ValidateResult | OptimizeResult | BenchmarkResult | ProbeResult | RepositoryResult
+REPOSITORY = "repository"
 
 REQUESTS: dict[str, type] = {
     "fetch": FetchRequest,
@@ -537,12 +562,14 @@ REQUESTS: dict[str, type] = {
     Stage.BENCHMARK: BenchmarkRequest,
     Stage.PROBE: ProbeRequest,
     "serve": ServeRequest,
+    REPOSITORY: RepositoryRequest,
 }
 RESULTS: dict[str, type] = {
     Stage.VALIDATE: ValidateResult,
     Stage.OPTIMIZE: OptimizeResult,
     Stage.BENCHMARK: BenchmarkResult,
     Stage.PROBE: ProbeResult,
+    REPOSITORY: RepositoryResult,
 }
 
 

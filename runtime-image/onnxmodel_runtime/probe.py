@@ -46,7 +46,8 @@ def _ask(
     """Milliseconds, and the largest difference. Raises StageError unless the answer is right."""
     step(f"asking {request.name} at {client.address} over {client.protocol}")
     client.wait_ready(request.name, request.revision, deadline)
-    answers, milliseconds = client.infer(request.name, inputs, tuple(expected))
+    answers, milliseconds = client.infer(request.name, client.as_taken(request.name, inputs), tuple(expected))
+    answers = {key: _without_last_axis(array, expected[key].shape) for key, array in answers.items()}
     measured = parity.compare(answers, expected, request.tolerance)
     if not measured.passed:
         raise StageError(
@@ -114,6 +115,20 @@ class _Client:
         if self._kept is not None:
             self._kept.close()
 
+    def as_taken(self, name: str, inputs: Arrays) -> Arrays:
+        """The inputs in the shapes that the server takes: to Triton a scalar is [1], and a [batch] that it joins [batch, 1]."""
+        if all(array.ndim > 1 for array in inputs.values()):
+            return inputs
+        options = {"as_json": True} if self.protocol == "gRPC" else {}
+        found = self._call(lambda client: client.get_model_metadata(name, **options, **self._calling))
+        shapes = {tensor["name"]: tuple(map(int, tensor.get("shape", ()))) for tensor in found.get("inputs", ())}
+        return {
+            key: array[..., None]
+            if (len(shapes.get(key, ())), shapes.get(key, ())[-1:]) == (array.ndim + 1, (1,))
+            else array
+            for key, array in inputs.items()
+        }
+
     def infer(self, name: str, inputs: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, float]:
         """The answers, and how long that took, on a fresh connection unless one is kept."""
         from tritonclient.utils import InferenceServerException, np_to_triton_dtype
@@ -168,6 +183,11 @@ class _Client:
             return action(self._kept)
         with contextlib.closing(self._open()) as client:
             return action(client)
+
+
+def _without_last_axis(array: Any, expected: tuple[int, ...]) -> Any:
+    """The reverse of `as_taken`, for an answer."""
+    return array.reshape(expected) if array.ndim < 3 and array.shape == (*expected, 1) else array
 
 
 def _decoded(array: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from onnxmodel_runtime.contract import (
     BenchmarkResult,
@@ -9,6 +10,7 @@ from onnxmodel_runtime.contract import (
     OptimizeResult,
     ProbeResult,
     ProviderUse,
+    RepositoryResult,
     Result,
     Tensor,
     ValidateResult,
@@ -27,6 +29,8 @@ def text(result: Result) -> str:
         return _optimize(result)
     if isinstance(result, BenchmarkResult):
         return _benchmark(result)
+    if isinstance(result, RepositoryResult):
+        return Path(result.config).read_text(encoding="utf-8").rstrip()
     return _probe(result)
 
 

@@ -47,16 +47,16 @@ def chosen() -> Cluster:
     return clusters[name]
 
 
-def build_images() -> None:
-    """Build the project's images that are not built; no cluster is needed for it."""
-    for image in images():
+def build_images(*, tests: bool = False) -> None:
+    """Build the project's images that are not built; no cluster is needed for it. tests: those too that only tests need."""
+    for image in images(tests=tests):
         if image.archive:
             image.archive()
 
 
-def load_images(cluster: Cluster) -> dict[str, str]:
+def load_images(cluster: Cluster, *, tests: bool = False) -> dict[str, str]:
     """Build what is not built, load what is not loaded, and return the images' names by their role."""
-    wanted = images()
+    wanted = images(tests=tests)
     for image in wanted:
         if image.archive:
             cluster.load(image.name, image.archive())

@@ -40,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    command("build", lambda _: _build(), "build the cluster, the tools and the images, and start nothing")
+    sub = command("build", _build, "build the cluster, the tools and the images, and start nothing")
+    sub.add_argument("--tests", action="store_true", help="the images too that only tests need")
     for name, run, text in (
         ("up", _up, "start the cluster, and print its kubeconfig; a healthy one is left alone"),
         ("down", _down, "end the cluster, and leave nothing behind"),
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("images", nargs="+", metavar="IMAGE")
     sub = command("images", _images, "build and load the project's images, and print their names")
     sub.add_argument("--print", action="store_true", dest="only_print", help="print the names and build nothing")
+    sub.add_argument("--tests", action="store_true", help="the images too that only tests need")
     sub = command("tools", _tools, "build kubectl, helm and versitygw, and print where they are")
     sub.add_argument("--path", action="store_true", help="print their folders as a PATH")
     sub = command("files", _files, "build the Dockerfile in a folder, and write the files of its last stage there")
@@ -64,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _build() -> None:
+def _build(parsed: argparse.Namespace) -> None:
     with ThreadPoolExecutor() as pool:
-        images = pool.submit(build_images)  # downloads, while the programs need the cores
+        images = pool.submit(build_images, tests=parsed.tests)  # downloads, while the programs need the cores
         if chosen() is embedded:
             embedded.build()
         golang.build(*golang.TOOLS)
@@ -103,7 +105,8 @@ def _load(parsed: argparse.Namespace) -> None:
 
 
 def _images(parsed: argparse.Namespace) -> None:
-    names = {image.role: image.name for image in images()} if parsed.only_print else load_images(chosen())
+    named = {image.role: image.name for image in images(tests=parsed.tests)}
+    names = named if parsed.only_print else load_images(chosen(), tests=parsed.tests)
     for role, name in names.items():
         print(role, name)
 

@@ -1,10 +1,11 @@
-"""The project's images, and the one of the S3 gateway that the tests use.
+"""The project's images, and those of the S3 gateway and of Triton that the tests use.
 
 An image's tag is the digest of all that goes into it, so that "is it built, is it loaded" is a question of names:
 
     operator      localhost/onnxmodel-operator:<digest>       OPERATOR_IMAGE
     runtime-cpu   localhost/onnxmodel-runtime:<digest>-cpu    RUNTIME_IMAGE
     versitygw     localhost/versitygw:<version>               VERSITYGW_IMAGE
+    triton        localhost/onnxmodel-test-triton:<digest>    TRITON_IMAGE     for tests alone
 
 The variables name images that a cluster of yours can pull (CLUSTER=current): nothing is built or loaded for them.
 """
@@ -62,15 +63,22 @@ _RECIPES = (
         variant="cpu",
     ),
 )
+# NVIDIA's image cannot be pulled everywhere: the tests' own has the same server. No demo needs it.
+_TRITON = _Recipe(
+    "triton",
+    "localhost/onnxmodel-test-triton",
+    "tests/triton/Dockerfile",
+    ("locks/runtime-cpu.txt", "tests/triton/wheels.txt", "tests/triton/backend"),
+)
 _EPOCH = 1_577_836_800  # 2020-01-01: one time for every file, so that the builder's cache sees content alone
 _KEPT = 3  # archives are large: those of this many newest sources stay
 
 
-def images() -> list[Image]:
-    """The images with the names that the present sources give them. Builds nothing."""
+def images(*, tests: bool = False) -> list[Image]:
+    """The images with the names that the present sources give them; tests: those too that only tests need. Builds nothing."""
     gateway = f"localhost/versitygw:{version('versitygw')}"
     return [
-        *(_project_image(recipe) for recipe in _RECIPES),
+        *(_project_image(recipe) for recipe in (*_RECIPES, *((_TRITON,) if tests else ()))),
         _image(
             "versitygw", gateway, lambda: scratch_archive(gateway, program("versitygw"), "/versitygw", "10001:10001")
         ),

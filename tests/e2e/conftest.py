@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def platform() -> Platform:
-    made = Platform()
+    made = Platform(tests=True)
     made.install_operator()
     made.install_s3()
     objects = {f"bad/{name}.onnx": content for name, content in BAD.items()}

@@ -74,6 +74,25 @@ def test_a_refused_model_ends_with_its_findings_and_10(manifest, tmp_path):
     assert "== optimize" not in done.stderr
 
 
+def test_for_triton_its_repository_is_laid_out_and_the_other_server_stands_in(manifest, mlp, tmp_path):
+    serving = {"runtime": "triton", "batching": {"maxQueueDelayMicroseconds": 100}}
+    done = onnxmodel("run", manifest(serving=serving), "--model", mlp, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "== repository" in done.stderr
+    (config,) = (tmp_path / "out").glob("triton/*/mlp/config.pbtxt")
+    assert "max_queue_delay_microseconds: 100" in config.read_text()
+    assert (config.parent / "1").is_symlink()
+    assert yaml.safe_load((tmp_path / "out" / "status.yaml").read_text())["serving"]["runtime"] == "triton"
+
+
+def test_what_triton_cannot_be_told_is_refused_without_a_cluster_too(manifest, mlp):
+    serving = {"runtime": "triton", "providerOptions": {"CPU": {"use_arena": "1"}}}
+    done = onnxmodel("run", manifest(serving=serving), "--model", mlp)
+    assert done.returncode == 10, done.stderr
+    assert "OptionUnsupported" in done.stdout
+    assert "== serve" not in done.stderr
+
+
 def test_what_is_not_there_ends_with_11(manifest):
     done = onnxmodel("run", manifest(source={"uri": "http://127.0.0.1:9/m.onnx"}))
     assert done.returncode == 11, done.stderr

@@ -317,7 +317,11 @@ class ProviderOptions(_Model):
 class Serving(_Model):
     """How the model is served."""
 
-    runtime: Literal["onnxruntime"] = "onnxruntime"
+    runtime: Literal["onnxruntime", "triton"] = Field(
+        default="onnxruntime",
+        description="onnxruntime: this project's server. triton: NVIDIA Triton with its ONNX Runtime backend. Clients see no "
+        "difference but for tensors without an axis beside the batch's (docs/serving-triton.md).",
+    )
     execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=4)] | None = Field(
         default=None,
         description="The first serves; the others take the nodes that it cannot run. The default is what the pool offers.",

@@ -4,7 +4,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel
-from onnxmodel_operator.plan import Placement, Plan, Step
+from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime import contract
@@ -12,6 +12,10 @@ from onnxmodel_runtime import contract
 Manifest = dict[str, Any]
 
 _GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, and room
+_EXIT_SECONDS = 20
+_MODELS = "/models"
+_ENGINES = "engines"  # on the model's volume: what TensorRT compiled outlives the pod
+_RESTRICTED = "shared-memory,trace,logging"
 
 
 def render(model: OnnxModel, plan: Plan, settings: Settings) -> tuple[Manifest, ...]:
@@ -63,22 +67,66 @@ def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
     revision = plan.revision
     assert revision is not None
     selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision.short}
-    meta = _meta(model, revision.name, {names.LABEL_REVISION: revision.short})
+    labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: model.spec.serving.runtime}
+    meta = _meta(model, revision.name, labels)
     meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
     return render_template(
-        "deployment.yaml.j2",
+        "triton.yaml.j2" if revision.triton else "deployment.yaml.j2",
         meta=meta,
         pod_labels={**_labels(model), names.LABEL_REVISION: revision.short},
         selector=selector,
         replicas=revision.replicas,
-        request=_argument(revision.request),
         ports=revision.request,
         claim=claim_name(model.name),
         grace=_GRACE_SECONDS,
         scratch="16Gi" if revision.request.engine_cache else "1Gi",  # engines are as large as the model, or larger
-        deadline=settings.progress_deadline_seconds,
+        startup=revision.startup_seconds,
+        deadline=_deadline(revision, settings),
+        **(_triton(revision) if revision.triton else {"request": _argument(revision.request)}),
         **_scheduling(revision.placement, settings),
     )
+
+
+def _deadline(revision: Revision, settings: Settings) -> int:
+    """The platform's, unless loading this model is known to take longer than is usual."""
+    usual = revision.startup_seconds == STARTUP_SECONDS
+    return (
+        settings.progress_deadline_seconds
+        if usual
+        else max(settings.progress_deadline_seconds, revision.startup_seconds)
+    )
+
+
+def _triton(revision: Revision) -> dict[str, Any]:
+    """What the pod of a Triton has beside that of the ONNX Runtime server."""
+    gpus = revision.placement.gpus
+    engines = f"{contract.ARTIFACTS}/{_ENGINES}" if "TensorRT" in revision.request.providers.names else ""
+    repository = contract.RepositoryRequest(revision.request, _MODELS, gpus, revision.triton, engines)
+    return {
+        "repository": _argument(repository),
+        "models": _MODELS,
+        "ready": f"/v2/models/{revision.request.name}/ready",
+        "engines": engines,
+        "engines_folder": _ENGINES,
+        "arguments": [
+            "tritonserver",
+            f"--model-repository={_MODELS}",
+            # The repository is what was laid out, whole: nothing is guessed, loaded or replaced later.
+            "--model-control-mode=none",
+            "--disable-auto-complete-config",
+            "--strict-readiness=true",
+            # A model that cannot be loaded ends the container, and its log's end is the reason (tritonlog.py).
+            "--exit-on-error=true",
+            "--log-info=false",
+            f"--exit-timeout-secs={_EXIT_SECONDS}",
+            *(f"--{name}-port={getattr(revision.request, f'{name}_port')}" for name in ("http", "grpc", "metrics")),
+            # Clients need none of these, and some of them change the server. The key is told to nobody.
+            f"--http-restricted-api={_RESTRICTED}:admin={revision.digest}",
+            f"--grpc-restricted-protocol={_RESTRICTED}:admin={revision.digest}",
+        ],
+        "triton": revision.triton,
+        "gpus": gpus,
+    }
 
 
 def _service(model: OnnxModel, route: str) -> Manifest:

@@ -1,0 +1,133 @@
+"""The model repository that Triton reads: the configuration, a link to the model that was proven, rows to warm up with.
+
+    <directory>/<name>/config.pbtxt
+    <directory>/<name>/1            -> the folder of the model file, so that its external data lie beside it
+    <directory>/<name>/warmup/<n>   one row of input n, as bytes
+
+Nothing is copied, and nothing of the model's folder is changed: Triton mounts both read-only.
+"""
+
+import dataclasses
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmodel_runtime import machine, parity, probefile
+from onnxmodel_runtime.contract import Providers, RepositoryRequest, RepositoryResult, Tensor, Tolerance
+from onnxmodel_runtime.datatypes import BY_RUNTIME
+from onnxmodel_runtime.digests import check_digest
+from onnxmodel_runtime.errors import StageError, runtime_message
+from onnxmodel_runtime.probefile import Arrays
+from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.session import PROVIDERS, open_session
+from onnxmodel_runtime.triton import config as configs
+from onnxmodel_runtime.triton.config import Sample
+
+CONFIG = "config.pbtxt"
+
+
+def lay_out(request: RepositoryRequest) -> RepositoryResult:
+    """Write the repository; what an earlier attempt left is replaced. Raises StageError when Triton cannot serve this."""
+    serve = request.serve
+    step("comparing the model with its digest")
+    check_digest(Path(serve.model), serve.sha256, serve.data_sha256)
+    step("asking ONNX Runtime what the model takes and gives")
+    session = open_model(Path(serve.model), serve.providers)
+    inputs, outputs = signature(session)
+    given, expected = probefile.read(Path(serve.probe)) if serve.probe else ({}, {})
+    if configs.joins(serve, inputs, outputs) and expected:
+        step("asking whether rows of one batch influence each other")
+        if difference := _dependence(session, given, expected, serve.tolerance):
+            log(f"requests are not joined, rows of one batch influence each other: {difference}")
+            serve = dataclasses.replace(serve, max_queue_delay_microseconds=0)
+    folder = Path(request.directory) / serve.name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "warmup").mkdir(parents=True)
+    (folder / configs.VERSION).symlink_to(Path(serve.model).parent, target_is_directory=True)
+    samples = _samples(given, inputs, folder / "warmup") if given else None
+    engines = _engines(request, inputs) if request.engines and "TensorRT" in serve.providers.names else ""
+    message = configs.model_config(serve, inputs, outputs, gpus=request.gpus, engines=engines, samples=samples)
+    path = folder / CONFIG
+    path.write_text(configs.text(message), encoding="utf-8")
+    return RepositoryResult(str(path), configs.joins(serve, inputs, outputs), engines)
+
+
+def open_model(path: Path, providers: Providers) -> Any:
+    """A session of the file that is served: to ask, not to serve. Nothing is compiled for it."""
+    names = tuple(name for name in providers.names if name in PROVIDERS and name not in ("TensorRT", "CPU"))
+    wanted = Providers((*names, "CPU"), "Allow", threads=providers.threads)
+    try:
+        return open_session(path, wanted, "None").session
+    except StageError:
+        raise
+    except Exception as error:
+        raise StageError(
+            "LoadFailed",
+            f"ONNX Runtime cannot load {path}: {runtime_message(error)}",
+            "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
+        ) from error
+
+
+def signature(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs as ONNX Runtime describes them, and as Triton compares them with the configuration.
+
+    The file's own words are not enough: ONNX Runtime infers more of an output's shape than some exporters write down.
+    """
+    return tuple(map(_tensor, session.get_inputs())), tuple(map(_tensor, session.get_outputs()))
+
+
+def _dependence(session: Any, given: Arrays, expected: Arrays, tolerance: Tolerance) -> str:
+    """How the probe's answer differs when rows of zeros are computed with it; "" when it does not, as it should be."""
+    rows = len(next(iter(given.values())))
+    joined = {name: np.concatenate([array, _zeros(array)]) for name, array in given.items()}
+    try:
+        answers = dict(zip(expected, session.run(list(expected), joined), strict=True))
+    except Exception as error:
+        return runtime_message(error)
+    if wrong := next((name for name, array in answers.items() if array.shape[:1] != (2 * rows,)), ""):
+        return f"output {wrong!r} has no row for each of the inputs'"
+    found = parity.compare({name: array[:rows] for name, array in answers.items()}, expected, tolerance)
+    return "" if found.passed else parity.explain(found, tolerance)
+
+
+def _zeros(array: NDArray[Any]) -> NDArray[Any]:
+    return np.full_like(array, "") if array.dtype.kind == "O" else np.zeros_like(array)
+
+
+def _tensor(value: Any) -> Tensor:
+    known = BY_RUNTIME.get(value.type)
+    # A name or None stands for a dynamic axis; a datatype that is none is named as it is, and refused later.
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape or ())
+    return Tensor(value.name, known.name if known else value.type, shape)
+
+
+def _samples(given: Arrays, inputs: tuple[Tensor, ...], folder: Path) -> dict[str, Sample] | None:
+    """One row of each input into the folder; None where the probe has not all of them."""
+    if missing := [tensor.name for tensor in inputs if tensor.name not in given]:
+        log(f"no warm-up: the probe has no input {missing[0]!r}")
+        return None
+    samples = {}
+    for number, tensor in enumerate(inputs):  # names of tensors are no names of files
+        array = given[tensor.name]
+        (folder / str(number)).write_bytes(_bytes(array))
+        samples[tensor.name] = Sample(tuple(array.shape), str(number))
+    return samples
+
+
+def _bytes(array: NDArray[Any]) -> bytes:
+    if array.dtype.kind != "O":
+        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    words = [str(word).encode() for word in array.ravel()]
+    return b"".join(struct.pack("<I", len(word)) + word for word in words)
+
+
+def _engines(request: RepositoryRequest, inputs: tuple[Tensor, ...]) -> str:
+    """The folder of TensorRT's engines for exactly this model on exactly this GPU, made here: Triton makes none."""
+    gpu = machine.accelerator().rpartition(" x ")[2]
+    folder = Path(request.engines) / configs.engine_key(request.serve, inputs, request.image, gpu)
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)

@@ -1,0 +1,127 @@
+"""A running tritonserver: real, on loopback, on free ports, one for each test that wants one."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.triton.install import environment, installed
+
+HOST = "127.0.0.1"
+# As the operator's Deployment starts it (render/templates/triton.yaml.j2), but for where it listens.
+ARGUMENTS = (
+    *("--model-control-mode=none", "--strict-readiness=true", "--disable-auto-complete-config", "--exit-on-error=true"),
+    *("--log-info=false", "--exit-timeout-secs=5"),
+)
+_START_SECONDS = 60.0
+
+
+class TritonExit(AssertionError):
+    """It ended instead of becoming ready; the message is its log."""
+
+
+@dataclass(frozen=True)
+class Triton:
+    """A server that is ready."""
+
+    process: "subprocess.Popen[bytes]"
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    log: Path
+
+    @property
+    def http(self) -> str:
+        return f"{HOST}:{self.http_port}"
+
+    @property
+    def grpc(self) -> str:
+        return f"{HOST}:{self.grpc_port}"
+
+    def config(self, model: str) -> dict[str, Any]:
+        """A model's configuration as the server understood it."""
+        with urllib.request.urlopen(f"http://{self.http}/v2/models/{model}/config", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        samples = [line for line in lines if line.startswith(f"{name}{{") and all(item in line for item in wanted)]
+        return sum(float(line.rpartition(" ")[2]) for line in samples)
+
+
+@contextmanager
+def serving(repository: Path, *arguments: str) -> Iterator[Triton]:
+    """Serve every model of a repository. Raises TritonExit when one cannot be loaded."""
+    ports = _free_ports(3)
+    server = installed()
+    log = repository.with_name(f"{repository.name}.log")
+    command = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}"]
+    command += [f"--backend-directory={server / 'backends'}", *ARGUMENTS, *arguments]
+    for kind, port in zip(("http", "grpc", "metrics"), ports, strict=True):
+        command += [f"--{kind}-address={HOST}", f"--{kind}-port={port}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment(), cwd=repository)
+    try:
+        _wait(process, ports[0], log)
+        yield Triton(process, *ports, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def load_log(repository: Path, *arguments: str) -> str:
+    """The log of a server that must not become ready. Raises AssertionError when it does."""
+    try:
+        with serving(repository, *arguments):
+            raise AssertionError("the server became ready")
+    except TritonExit as ended:
+        return str(ended)
+
+
+def place(repository: Path, name: str, config: str, model: Path) -> Path:
+    """A repository by hand: one model with this configuration."""
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    shutil.copy(model, folder / "1" / "model.onnx")
+    (folder / "config.pbtxt").write_text(config)
+    return repository
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise TritonExit(log.read_text(errors="replace"))
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/v2/health/ready", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.05)
+    raise AssertionError(f"tritonserver is not ready after {_START_SECONDS:.0f} s: {log.read_text(errors='replace')}")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind((HOST, 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
