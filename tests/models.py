@@ -352,3 +352,21 @@ def transformer(*, vocabulary: int = 64, hidden: int = 16, heads: int = 2, class
     linear("logits", "pooled", hidden, classes)
     tokens = [("tokens", TensorProto.INT64, ["batch", "length"])]
     return model(nodes, tokens, [("logits", TensorProto.FLOAT, ["batch", classes])], weights)
+
+
+def gelus(layers: int = 8, width: int = 8192) -> Any:
+    """Nothing but GELU as PyTorch exports it, five operators each: fused to one each, it is several times as fast."""
+    weights = {"root2": np.array(2**0.5, np.float32), "one": np.array(1, np.float32), "half": np.array(0.5, np.float32)}
+    nodes = []
+    for layer in range(layers):
+        before, after = f"x{layer}" if layer else "x", f"x{layer + 1}" if layer + 1 < layers else "y"
+        for kind, inputs, output in (
+            ("Div", [before, "root2"], f"unit{layer}"),
+            ("Erf", [f"unit{layer}"], f"erf{layer}"),
+            ("Add", [f"erf{layer}", "one"], f"plus{layer}"),
+            ("Mul", [before, f"plus{layer}"], f"product{layer}"),
+            ("Mul", [f"product{layer}", "half"], after),
+        ):
+            nodes.append(helper.make_node(kind, inputs, [output]))
+    shape = ["batch", width]
+    return model(nodes, [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)], weights)

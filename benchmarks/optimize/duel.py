@@ -23,20 +23,23 @@ _QUIET = 25  # percentile
 AGAIN = "again"  # our choice in a session of its own
 
 
-def duel(ours: str, files: Mapping[str, tuple[Path, str]], inputs: Arrays) -> dict[str, float]:
-    """files: name -> (model, graph level). Returns the milliseconds of a call of each, and of AGAIN."""
+def duel(
+    ours: str, files: Mapping[str, tuple[Path, str]], inputs: Mapping[str, Arrays], rows: Mapping[str, int]
+) -> dict[str, float]:
+    """files: name -> (model, graph level). inputs, rows: of a call of each. Returns milliseconds per row, of AGAIN too."""
     both = {**files, AGAIN: files[ours]}
+    inputs, rows = {**inputs, AGAIN: inputs[ours]}, {**rows, AGAIN: rows[ours]}
     sessions = {name: open_session(path, Providers(), level).session for name, (path, level) in both.items()}
-    for session in sessions.values():
-        _slice(session, inputs)
+    for name, session in sessions.items():
+        _slice(session, inputs[name])
     taken: dict[str, list[float]] = {name: [] for name in both}
     started = time.perf_counter()
     for turn in range(ROUNDS):
         if turn >= _LEAST and time.perf_counter() - started > SECONDS:
             break
         for name in list(sessions)[:: 1 if turn % 2 else -1]:
-            taken[name].append(_slice(sessions[name], inputs))
-    return {name: percentile(sorted(times), _QUIET) * 1000 for name, times in taken.items()}
+            taken[name].append(_slice(sessions[name], inputs[name]))
+    return {name: percentile(sorted(times), _QUIET) * 1000 / rows[name] for name, times in taken.items()}
 
 
 def _slice(session: Any, inputs: Arrays) -> float:

@@ -17,7 +17,6 @@ from onnxmodel_runtime import isolate, parity
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     BenchmarkResult,
-    Calibration,
     Candidate,
     OptimizeRequest,
     OptimizeResult,
@@ -66,6 +65,11 @@ class Row:
         return max(point.throughput for point in self.points)
 
     @property
+    def best_batch(self) -> int:
+        """The batch size of that."""
+        return max(self.points, key=lambda point: point.throughput).batch_size
+
+    @property
     def fit(self) -> bool:
         """Whether it may be served: it is there and answers as the original does."""
         return bool(self.points) and (self.parity is None or self.parity.passed)
@@ -73,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Our choice against the best rival that answers rightly. ours, theirs: milliseconds of a call with `batch` rows.
+    """Our choice against the best rival that answers rightly. ours, theirs: milliseconds per row, each at its best batch.
 
     noise: how far two sessions of our own choice were apart, as a share.
     """
@@ -82,7 +86,6 @@ class Verdict:
     choice: str
     sentence: str
     rival: str
-    batch: int
     ours: float
     theirs: float
     noise: float
@@ -142,7 +145,7 @@ def _optimized(case: Case) -> OptimizeResult:
         str(case.folder / "ours"),
         VARIANTS,
         batch_sizes=SIZES,
-        calibration=Calibration(data=True),
+        calibration_data=str(case.folder),
         golden=case.golden,
     )
     result = isolate.run("optimize", request)
@@ -200,9 +203,12 @@ def _verdict(case: Case, choice: Choice, objective: str, rows: list[Row], files:
     numbers = choice.winner.numbers
     assert numbers is not None
     rivals = sorted((row for row in rows if not row.ours and row.fit), key=cost)[:RIVALS]
-    batch = min(_inputs(case)) if objective == "Latency" else numbers.batch_size
-    inputs = generate(signature(onnx.load_model(case.model, load_external_data=False)), batch)
-    times = duel(ours, {name: files[name] for name in (ours, *(row.name for row in rivals))}, inputs)
+    signed = signature(onnx.load_model(case.model, load_external_data=False))
+    rows = {ours: numbers.batch_size, **{row.name: row.best_batch for row in rivals}}  # each at what is best for it
+    if objective == "Latency":
+        rows = dict.fromkeys(rows, min(_inputs(case)))
+    inputs = {name: generate(signed, count) for name, count in rows.items()}
+    times = duel(ours, {name: files[name] for name in rows}, inputs, rows)
     best = min((row.name for row in rivals), key=times.__getitem__)
     noise = abs(times[AGAIN] / times[ours] - 1)
-    return Verdict(objective, ours, choice.sentence, best, batch, times[ours], times[best], noise)
+    return Verdict(objective, ours, choice.sentence, best, times[ours], times[best], noise)

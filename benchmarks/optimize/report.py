@@ -113,7 +113,7 @@ def _said(verdict: Verdict) -> list[str]:
 
 
 def _figure(verdict: Verdict, cost: float) -> str:
-    return f"{cost:.4g} ms" if verdict.objective == "Latency" else f"{1000 * verdict.batch / cost:,.4g} rows/s"
+    return f"{cost:.4g} ms" if verdict.objective == "Latency" else f"{1000 / cost:,.4g} rows/s"
 
 
 def _wrap(text: str, indent: str = "", width: int = _WIDTH) -> list[str]:

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from onnxmodel_operator.api.spec import Benchmark
-from onnxmodel_runtime.contract import BenchmarkResult, OptimizeResult, Point, Variant
+from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, OptimizeResult, Point, Variant
 
-ORIGINAL = "original"
-TIE_PERCENT = 3.0
-"""Closer than this is noise: then the more exact candidate wins, and the original is the most exact of all."""
+TIE_PERCENT = 2.0
+"""Closer than this is a tie: then the more exact candidate wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def choose(
     """
     there = {point.variant for point in measured.points}
     numbers = {
-        v.name: _numbers(measured.points, v.name) for v in optimized.variants if _candidate(v) and v.name in there
+        v.name: _numbers(measured.points, v.name) for v in optimized.variants if candidate(v) and v.name in there
     }
     comparable = serving if serving and serving.where == where(measured) else None
     missed = {name: (*_missed(spec, value), *_regressed(spec, value, comparable)) for name, value in numbers.items()}
@@ -107,7 +106,9 @@ def choose(
             numbers.get(v.name),
             missed.get(v.name, ()),
             v.name == winner,
-            _reason(spec, v, variants, winner, numbers, missed),
+            _reason(
+                spec, v, variants, winner, numbers, missed, measured.left_out.get(v.name, "the Job's log says why")
+            ),
         )
         for v in optimized.variants
     )
@@ -118,7 +119,7 @@ def choose(
     if serving and not comparable and spec.constraints.max_regression_percent is not None:
         sentence += f"; not compared with revision {serving.revision}, which was measured elsewhere ({serving.where})"
     if any(numbers[name].noisy for name in numbers):
-        sentence += "; the figures are noisy, something else ran on the node"
+        sentence += "; some figures are noisy"
     framework = spec.baseline.framework if spec.baseline else None
     return Choice(
         chosen, baseline, verdicts, speedup, sentence, framework, _framework_speedup(spec, measured, winner), serving
@@ -134,7 +135,8 @@ def _framework_speedup(spec: Benchmark, measured: BenchmarkResult, winner: str) 
     return round(spec.baseline.p50_milliseconds / same[0], 3) if same else None
 
 
-def _candidate(variant: Variant) -> bool:
+def candidate(variant: Variant) -> bool:
+    """Whether it may serve: it is there, and answers as the original does."""
     return bool(variant.path) and (variant.name == ORIGINAL or bool(variant.parity and variant.parity.passed))
 
 
@@ -196,6 +198,7 @@ def _reason(
     winner: str,
     numbers: dict[str, Numbers],
     missed: dict[str, tuple[str, ...]],
+    left_out: str,
 ) -> str:
     if variant.skipped:
         return f"not made: {variant.skipped}"
@@ -203,7 +206,7 @@ def _reason(
         parity = variant.parity
         assert parity is not None
         if parity.passed:
-            return "it could not be loaded or run in the benchmark: the Job's log says why"
+            return f"left out of the benchmark: {left_out}"
         if parity.note:
             return f"not exact enough: {parity.note}"
         return (
@@ -217,7 +220,7 @@ def _reason(
     what = "p50" if spec.objective == "Latency" else "throughput"
     percent = (_score(spec, mine) / _score(spec, best) - 1) * 100
     if variant.name != winner:
-        if abs(percent) <= TIE_PERCENT:
+        if abs(percent) <= TIE_PERCENT and exactness[winner] <= exactness[variant.name]:
             better = "as exact and a little faster" if exactness[variant.name] == exactness[winner] else "more exact"
             return f"its {what} is within {TIE_PERCENT:g} percent of {winner}, which is {better}"
         return f"its {what} is {abs(percent):.0f} percent {'worse' if percent > 0 else 'better'} than {winner}"

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "uri": options.model,
             "golden_uri": options.golden,
             "signature_uri": options.signature,
-            "calibration_uri": options.calibration,
+            "calibration": options.calibration,
         }
         road = Road(model, platform, folder, {name: place for name, place in places.items() if place}, key)
         return _report(road, options, road.run(Stage(options.until)))
@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Road:
     """One model's way through the stages.
 
-    folder: what the volume is in a cluster. places: fields of the fetch -> local paths to take instead.
+    folder: what the volume is in a cluster. places: fields of the fetch, and "calibration" for the URI of that one, -> local
+    paths to take instead.
     """
 
     def __init__(
@@ -112,8 +113,7 @@ class Road:
         started, outcome = datetime.now(UTC), Outcome(step.stage, 0.0)
         code, stage = ExitCode.OK.value, step.stage.value
         if step.fetch:
-            # What the manifest does not ask for is not asked for here either.
-            places: dict[str, Any] = {name: place for name, place in self.places.items() if getattr(step.fetch, name)}
+            places = _places(step.fetch, self.places)
             fetch = dataclasses.replace(step.fetch, **places)
             if places:
                 self._forget(step.fetch.directory)
@@ -121,6 +121,8 @@ class Road:
             stage = "fetch" if code else stage
         if code == ExitCode.OK:
             request = step.request
+            if step.stage is Stage.BENCHMARK:  # no cluster has this resource, which the page would speak of
+                request = dataclasses.replace(request, namespace="", name="")
             if step.stage is Stage.PROBE:
                 ports = {name: self.ports[name] for name in ("http_port", "grpc_port")}
                 request = dataclasses.replace(request, host="127.0.0.1", **ports)
@@ -294,6 +296,13 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for item in sockets:
             item.close()
+
+
+def _places(fetch: contract.FetchRequest, given: Mapping[str, str]) -> dict[str, Any]:
+    """What to take instead. What the manifest does not ask for is not asked for here either."""
+    if fetch.kind == "calibration":
+        return {"uri": given["calibration"]} if "calibration" in given else {}
+    return {name: place for name, place in given.items() if getattr(fetch, name, "")}
 
 
 def _moved(outcome: Outcome, folder: str, to: str) -> Outcome:

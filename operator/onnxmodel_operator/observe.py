@@ -269,7 +269,8 @@ def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:
             "OutOfMemory",
             f"container {container} was killed because it needed more memory than it may use{limit}",
             "Raise serving.resources.limits.memory (optimize, benchmark, serve) or jobs.resources in the operator's "
-            "settings (fetch, validate), or make the model smaller.",
+            "settings (fetch, validate), lower serving.batching.maxBatchSize (a server runs so many rows at its start), or "
+            "make the model smaller.",
         )
         return Ended(failure, code, time, terminal=True)
     if code in _SIGNALS:

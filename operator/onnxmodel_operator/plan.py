@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from onnxmodel_operator import choose, names, policy, quantity, results
-from onnxmodel_operator.api.spec import OnnxModel, Resource, Signature, SpecError
+from onnxmodel_operator.api.spec import VARIANTS, OnnxModel, Resource, Signature, SpecError
+from onnxmodel_operator.api.spec import Calibration as AskedCalibration
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
@@ -305,14 +306,10 @@ def _validate(draft: _Draft) -> Progress | None:
         files=spec.source.files,
         signature_uri=signature.uri if signature else "",
         golden_uri=golden.uri if golden else "",
-        calibration_uri=spec.optimization.calibration.uri or "",
     )
-    secret = spec.source.secret_ref.name if spec.source.secret_ref else ""
-    # Known by what is fetched alone: other rules for the same file neither fetch it again nor move what is made of it.
-    directory = f"{contract.ARTIFACTS}/source/{names.digest([dataclasses.asdict(fetch), secret])[:16]}"
-    fetch = dataclasses.replace(fetch, directory=directory)
+    fetch = _placed(draft, fetch, "source")
     request = ValidateRequest(
-        directory=directory,
+        directory=fetch.directory,
         sha256=fetch.sha256,
         files=fetch.files,
         pin_all=policy.pinned(draft.model, settings.policy),
@@ -347,13 +344,22 @@ def _validate(draft: _Draft) -> Progress | None:
                 max_nodes=settings.policy.max_nodes,
                 max_depth=settings.policy.max_nesting,
             ),
-            fetch=dataclasses.replace(
-                fetch,
-                policy=_source_policy(settings.policy.sources),
-                max_bytes=settings.policy.max_model_bytes,
-            ),
+            fetch=_ruled(draft, fetch),
         ),
     )
+
+
+def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
+    """Into a folder known by what is fetched alone: other rules neither fetch it again nor move what is made of it."""
+    ref = draft.model.spec.source.secret_ref
+    digest = names.digest([dataclasses.asdict(fetch), ref.name if ref else ""])
+    return dataclasses.replace(fetch, directory=f"{contract.ARTIFACTS}/{folder}/{digest[:16]}")
+
+
+def _ruled(draft: _Draft, fetch: FetchRequest) -> FetchRequest:
+    """With the platform's rules, which no digest covers."""
+    rules = draft.settings.policy
+    return dataclasses.replace(fetch, policy=_source_policy(rules.sources), max_bytes=rules.max_model_bytes)
 
 
 def _signature_rule(signature: Signature) -> SignatureRule:
@@ -374,45 +380,58 @@ def _optimize(draft: _Draft) -> Progress | None:
     validated = _result(draft, Stage.VALIDATE, ValidateResult)
     source = next(step.request.directory for step in draft.steps if step.stage is Stage.VALIDATE)
     parity, calibration = spec.optimization.parity, spec.optimization.calibration
+    # What a variant that was not asked for needs does not make the others again.
+    static = "int8-static" in spec.optimization.variants
+    fetch = None
+    if static and calibration.uri:  # in this Job, so that other data validate nothing again
+        fetch = FetchRequest(uri=calibration.uri, directory="", kind="calibration", home=spec.source.uri)
+        fetch = _placed(draft, fetch, "calibration")
     request = OptimizeRequest(
         model=f"{source}/{contract.MODEL_FILE}",
         sha256=validated.model.sha256,
         directory="",
-        variants=tuple(dict.fromkeys(spec.optimization.variants)),
+        variants=tuple(sorted(set(spec.optimization.variants), key=VARIANTS.index)),
         graph_level=spec.optimization.graph_level,
-        # 1, an odd size and the largest that was asked for: some defects show at certain sizes only.
-        batch_sizes=tuple(sorted({1, 3, max(spec.benchmark.batch_sizes)})),
+        data_sha256=validated.data_sha256,
+        # 1, an odd size and, below, the largest: some defects show at certain sizes only.
+        batch_sizes=(1, 3),
         tolerance=Tolerance(parity.relative, parity.absolute, parity.cosine),
         providers=draft.providers,
-        # What a variant that was not asked for needs does not make the others again.
-        calibration=Calibration(calibration.method, calibration.percentile, calibration.samples, bool(calibration.uri))
-        if "int8-static" in spec.optimization.variants
-        else Calibration(),
+        calibration=_calibration(calibration) if static else Calibration(),
+        calibration_data=fetch.directory if fetch else "",
         golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
     )
-    largest = spec.serving.batching.max_batch_size
-    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again.
+    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. Each
+    # server that starts proves the size that it serves (server/selftest.py).
     return _stage(
         draft,
         Stage.OPTIMIZE,
         request,
         draft.server,
         "Optimizing",
+        fetch=fetch,
         carried_out=lambda step: dataclasses.replace(
             step,
-            request=dataclasses.replace(step.request, batch_sizes=tuple(sorted({*request.batch_sizes, largest}))),
+            request=dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size),
+            fetch=_ruled(draft, fetch) if fetch else None,
         ),
     )
+
+
+def _calibration(asked: AskedCalibration) -> Calibration:
+    """A percentile that no method reads makes nothing again."""
+    percentile = asked.percentile if asked.method == "Percentile" else Calibration().percentile
+    return Calibration(asked.method, percentile, asked.samples)
 
 
 def _benchmark(draft: _Draft) -> Progress | None:
     spec = draft.model.spec.benchmark
     optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
     candidates = tuple(
-        Candidate(v.name, v.path, v.sha256, v.graph_level)
+        Candidate(v.name, v.path, v.sha256, v.graph_level, v.data_sha256)
         for v in optimized.variants
-        if v.path and (v.parity is None or v.parity.passed)
+        if choose.candidate(v)
     )
     request = BenchmarkRequest(
         candidates=candidates,
@@ -423,7 +442,17 @@ def _benchmark(draft: _Draft) -> Progress | None:
         providers=draft.providers,
         optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
     )
-    return _stage(draft, Stage.BENCHMARK, request, draft.server, "Benchmarking")
+    model = draft.model
+    return _stage(
+        draft,
+        Stage.BENCHMARK,
+        request,
+        draft.server,
+        "Benchmarking",
+        carried_out=lambda step: dataclasses.replace(
+            step, request=dataclasses.replace(step.request, namespace=model.namespace, name=model.name)
+        ),
+    )
 
 
 def _choose(draft: _Draft) -> Progress | None:
@@ -472,6 +501,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         name=model.name,
         model=variant.path,
         sha256=variant.sha256,
+        data_sha256=variant.data_sha256,
         probe=_result(draft, Stage.OPTIMIZE, OptimizeResult).probe,
         graph_level=variant.graph_level,
         providers=draft.providers,

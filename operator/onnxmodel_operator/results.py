@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from onnxmodel_runtime.contract import (
+    ORIGINAL,
     BenchmarkRequest,
     BenchmarkResult,
     OptimizeResult,
@@ -27,7 +28,6 @@ _KINDS = {
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 2**63 - 1  # what the API server can store
-_ORIGINAL = "original"
 
 
 def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
@@ -64,7 +64,7 @@ def _optimized(result: OptimizeResult) -> str | None:
     names = [variant.name for variant in result.variants]
     if len(set(names)) != len(names) or len(names) > 16:
         return "its variants are not told apart by name"
-    original = next((variant for variant in result.variants if variant.name == _ORIGINAL), None)
+    original = next((variant for variant in result.variants if variant.name == ORIGINAL), None)
     if original is None or not original.path:
         return "the original is not among its variants"
     return next((wrong for variant in result.variants if (wrong := _variant(variant))), None)
@@ -75,7 +75,7 @@ def _variant(variant: Variant) -> str | None:
         return f"variant {variant.name} has no digest"
     if not variant.path and not variant.skipped:
         return f"variant {variant.name} has neither a file nor a reason"
-    if variant.path and variant.name != _ORIGINAL and variant.parity is None:
+    if variant.path and variant.name != ORIGINAL and variant.parity is None:
         return f"variant {variant.name} was not compared with the original"
     parity = variant.parity
     if parity and not all(map(math.isfinite, (parity.max_absolute, parity.max_relative, parity.cosine))):
@@ -91,9 +91,9 @@ def _measured(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
     # Not the whole grid: a model without a batch axis runs at its own size alone.
     for name, points in measured.items():
         # A variant that could not be measured is none; the original is what the others are measured against.
-        if points != measured[_ORIGINAL] and (points or name == _ORIGINAL):
+        if points != measured[ORIGINAL] and (points or name == ORIGINAL):
             return f"{name} was not measured where the original was"
-    if not measured.get(_ORIGINAL):
+    if not measured.get(ORIGINAL):
         return "the original was not measured"
     numbers = [value for p in result.points for value in (p.p50, p.p95, p.p99, p.throughput)]
     # A grid that is too large for a termination message comes without p90.

@@ -26,7 +26,6 @@ from onnxmodel_runtime.contract import (
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
     GOLDEN_FOLDER,
-    MANIFEST_FILE,
     MODEL_FILE,
     PROBE_FILE,
     REPORT_FILE,
@@ -256,7 +255,7 @@ def _verify(directory: Path, output: str) -> int:
     if output == "json":
         print(json.dumps({"files": files, "problems": [dataclasses.asdict(problem) for problem in problems]}, indent=2))
     else:
-        print("\n".join(problem.message for problem in problems) or f"{files} files are what {MANIFEST_FILE} says")
+        print("\n".join(problem.message for problem in problems) or f"{files} files are what was written down of them")
     return ExitCode.REFUSED if problems else ExitCode.OK
 
 
@@ -314,8 +313,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how int8-static learns ranges, from {CALIBRATION_FILE} or {GOLDEN_FILE} beside the model (MinMax)",
     )
 
-    verify = _command(commands, "verify", "compare a directory of variants with its manifest", _verify_request)
-    verify.add_argument("directory", help="what optimize made: it holds manifest.json")
+    verify = _command(commands, "verify", "compare files with what was written down of them", _verify_request)
+    verify.add_argument("directory", help="what optimize made, or a model's volume (/artifacts)")
 
     benchmark = _command(commands, "benchmark", "measure models against each other", _benchmark_request)
     benchmark.add_argument(
@@ -428,7 +427,8 @@ def _optimize_request(options: argparse.Namespace) -> OptimizeRequest:
         options.batch_sizes,
         Tolerance(options.relative, options.absolute, options.cosine),
         _providers(options),
-        replace(_CALIBRATION, method=options.calibration, data=_beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER)),
+        replace(_CALIBRATION, method=options.calibration),
+        str(model.parent) if _beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER) else "",
         _beside(model, GOLDEN_FILE, GOLDEN_FOLDER),
     )
 

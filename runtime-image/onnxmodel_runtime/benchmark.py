@@ -1,7 +1,8 @@
 """Measure every candidate at every batch size and concurrency, on the machine and with the sessions that will serve.
 
 A caller waits for a free instance, as in the server, and that wait is in its latency. Candidates take turns in short
-windows: what else the machine does, and its temperature, then hits all of them alike. windows.py says when it is enough.
+windows: what else the machine does, and its temperature, then hits all of them alike. windows.py says when it is enough,
+and groups.py what happens where memory is too small for all at once.
 """
 
 import threading
@@ -16,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import probefile, report, tensorrt
+from onnxmodel_runtime import groups, probefile, report, tensorrt
 from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, Providers, ProviderUse
+from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, words
 from onnxmodel_runtime.inputs import Arrays, generate, signature
-from onnxmodel_runtime.machine import Peak, environment
+from onnxmodel_runtime.machine import Peak, available_bytes, environment, free, resident_bytes
 from onnxmodel_runtime.profiler import Operator, profile
-from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.progress import log, note, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile, significant
 from onnxmodel_runtime.windows import Window, counted, settled, stable
@@ -46,7 +48,9 @@ class _Loaded:
 
 
 def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
-    """All points, and with request.directory the report on them. Raises StageError when a candidate cannot be loaded or run.
+    """All points, and with request.directory the report on them. Raises StageError when the original cannot be had.
+
+    Another that cannot be loaded is left out. One that fails later, or crashes, ends this too: isolate.run goes on without.
 
     A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default, and 1.1 s where the first three windows
     agree. Longer only where single calls are: no window ends before every caller was answered, and one of them again.
@@ -62,21 +66,28 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         )
     inputs = _inputs(request)
     _start(request.providers)
-    loaded = [_load(request.candidates[0], request, inputs)]
-    for candidate in request.candidates[1:]:
-        try:
-            loaded.append(_load(candidate, request, inputs))
-        except Exception as error:  # the first, which is the original, serves in the worst case
-            if not isinstance(error, StageError) and not ran_out_of_memory(error):
-                raise
-            log(f"{candidate.name} is left out: {error}")
-    batch_sizes = request.batch_sizes if loaded[0].batch < 0 else (loaded[0].batch,)
-    measured = [
-        numbers
-        for batch in batch_sizes
-        for concurrency in request.concurrency
-        for numbers in _point(loaded, _rows(inputs, batch, loaded[0]), batch, concurrency, request)
-    ]
+    original = _load(request.candidates[0], request, inputs)
+    batch_sizes = request.batch_sizes if original.batch < 0 else (original.batch,)
+    left_out = dict(request.left_out)
+    waiting = deque(candidate for candidate in request.candidates[1:] if candidate.name not in left_out)
+    loaded = [original]
+    taken: list[list[groups.Numbers]] = []
+    while waiting or not taken:
+        others = _beside(original, waiting, request, inputs, left_out)
+        if taken and not others:
+            break
+        taken.append(
+            [
+                numbers
+                for batch in batch_sizes
+                for concurrency in request.concurrency
+                for numbers in _point([original, *others], _rows(inputs, batch, original), batch, concurrency, request)
+            ]
+        )
+        loaded += others
+        for item in others:
+            item.sessions.clear()
+    measured = groups.joined(taken, original.candidate.name)
     order = [candidate.name for candidate in request.candidates]
     measured.sort(key=lambda numbers: order.index(numbers[0].variant))
     use = min((item.use for item in loaded), key=lambda use: use.share_percent)  # the least that is true of all
@@ -87,11 +98,11 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         {item.candidate.name: significant(item.load_seconds) for item in loaded},
         {item.candidate.name: item.memory_bytes for item in loaded},
         {item.candidate.name: item.use for item in loaded},
+        left_out,
     )
     if request.directory:
-        rows = _rows(inputs, min(batch_sizes), loaded[0])
-        for item in loaded:
-            item.sessions.clear()  # their memory makes room for one session with a profile
+        rows = _rows(inputs, min(batch_sizes), original)
+        original.sessions.clear()  # their memory makes room for one session with a profile
         operators = {item.candidate.name: _profile(item, request.providers, rows) for item in loaded}
         try:
             report.write(request, result, tuple(spread for _, spread in measured), operators)
@@ -122,9 +133,47 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
     return generate(signed, signed.batch_sizes((1,))[0])
 
 
+def _beside(
+    original: _Loaded,
+    waiting: deque[Candidate],
+    request: BenchmarkRequest,
+    inputs: Arrays,
+    left_out: dict[str, str],
+) -> list[_Loaded]:
+    """Load those that wait, as far as memory goes, and one at least. Why one cannot be had is told in `left_out`."""
+    loaded: list[_Loaded] = []
+    while waiting:
+        candidate = waiting[0]
+        free()
+        if loaded and not groups.fits(
+            groups.file_bytes(Path(candidate.path)),
+            request.instances,
+            original.memory_bytes,
+            resident_bytes(),
+            available_bytes(),
+        ):
+            break
+        try:
+            loaded.append(_load(candidate, request, inputs))
+        except Exception as error:
+            short = not isinstance(error, StageError) and ran_out_of_memory(error)
+            if short and loaded:
+                break  # it may have enough when these are gone
+            if not short and not isinstance(error, StageError):
+                raise
+            why = error.failure.message if isinstance(error, StageError) else f"memory ran out: {words(error)}"
+            left_out[candidate.name] = clip(why, REASON_CHARACTERS)
+            log(f"{candidate.name} is left out: {why}")
+        waiting.popleft()
+    if waiting:
+        names = ", ".join(candidate.name for candidate in waiting)
+        log(f"memory is too small for more at once; measured later, beside the original: {names}")
+    return loaded
+
+
 def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _Loaded:
-    step(f"loading {candidate.name}")
-    check_digest(Path(candidate.path), candidate.sha256)
+    step(doing("loading", candidate.name))
+    check_digest(Path(candidate.path), candidate.sha256, candidate.data_sha256)
     peak, started = Peak(), time.perf_counter()
     try:
         path, most = Path(candidate.path), max(request.batch_sizes)
@@ -138,7 +187,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
     sessions = [item.session for item in opened]
     loaded = _Loaded(candidate, sessions, opened[0].use, _fixed_batch(sessions[0]), seconds)
     largest = max(request.batch_sizes)
-    step(f"warming {candidate.name} up at batch size {largest}")
+    step(doing(f"running batch size {largest} with", candidate.name))
     rows = _rows(inputs, largest, loaded)
     try:
         for session in sessions:
@@ -170,13 +219,16 @@ def _rows(inputs: Arrays, batch: int, loaded: _Loaded) -> Arrays:
 def _point(
     loaded: list[_Loaded], rows: Arrays, batch: int, concurrency: int, request: BenchmarkRequest
 ) -> Iterator[tuple[Point, report.Spread]]:
-    step(f"measuring batch size {batch}, concurrency {concurrency}")
+    what = f"measuring batch size {batch}, concurrency {concurrency}"
+    step(what)
     for item in loaded:
+        note(doing(f"{what} with", item.candidate.name))
         _window(item, rows, min(concurrency, len(item.sessions)), min(_WARM_UP_SECONDS, request.seconds))
     taken: list[list[Window]] = [[] for _ in loaded]
     for turn in range(request.windows):
         # Every other turn backwards: who goes first finds the machine as the one before left it.
         for index in range(len(loaded)) if turn % 2 == 0 else reversed(range(len(loaded))):
+            note(doing(f"{what} with", loaded[index].candidate.name))
             taken[index].append(_window(loaded[index], rows, concurrency, request.seconds))
         if settled(taken, request.stable_percent):
             break
@@ -250,7 +302,8 @@ def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operato
     if item.load_seconds > _SLOW_TO_LOAD:
         log(f"no profile of {name}: it takes {item.load_seconds:.0f} s to load")
         return ()
-    step(f"profiling {name}")
+    step(doing("profiling", name))
+    free()  # the session before
     try:
         return profile(item.candidate, providers, rows, sum(item.use.nodes.values()))
     except Exception as error:

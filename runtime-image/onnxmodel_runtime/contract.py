@@ -34,6 +34,7 @@ OUR_FILES = frozenset(
 )  # in the model's directory, and no part of the model
 MANIFEST_FILE = "manifest.json"  # beside the variants: what they are made of, and every digest
 REPORT_FILE = "report.json"
+BENCHMARK_FILE = "benchmark.json"
 REPORT_PAGE = "report.html"
 PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # of the validate container: the key that a signature must fit
 # A Secret's keys become variables of the fetch container with this prefix, and only these of them are taken: a Secret is
@@ -49,6 +50,7 @@ CREDENTIALS = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
+ORIGINAL = "original"  # what the variant is called that was not made, but fetched
 _PREFIX = "onnxmodel/v1:"
 
 
@@ -138,7 +140,8 @@ class FetchRequest:
     .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none; files: pins
     of other files of a folder, by their paths.
     max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
-    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/"; calibration_uri in the same way.
+    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/". kind "calibration": no model, but data that go to
+    CALIBRATION_FILE or CALIBRATION_FOLDER in the same way. home: the URI that the credentials are for; "" for `uri`.
     """
 
     uri: str
@@ -149,7 +152,8 @@ class FetchRequest:
     signature_uri: str = ""
     golden_uri: str = ""
     files: dict[str, str] = field(default_factory=dict)
-    calibration_uri: str = ""
+    kind: str = "model"
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +268,8 @@ class ValidateResult:
     """A model that may go on to be optimized, with what was found on the way.
 
     uri: what was fetched, resolved (an OCI tag to its digest, a branch to its commit). signer: who signed it, "" for nobody
-    that was asked for. golden: how far the answers are from the golden data, None when there are none.
+    that was asked for. golden: how far the answers are from the golden data, None when there are none. data_sha256: of
+    weights beside the model.
     """
 
     model: ModelFacts
@@ -272,6 +277,7 @@ class ValidateResult:
     uri: str = ""
     signer: str = ""
     golden: Parity | None = None
+    data_sha256: str = ""
 
 
 # ---- optimize --------------------------------------------------------------------------------------------------------
@@ -279,23 +285,22 @@ class ValidateResult:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile".
-
-    data: whether fetch brought calibration data; else the golden data's inputs are taken. samples: rows, at most.
-    """
+    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile". samples: rows, at most."""
 
     method: str = "MinMax"
     percentile: float = 99.99
     samples: int = 256
-    data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizeRequest:
     """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/.
 
-    graph_level: None Basic Extended All. batch_sizes: where parity is measured; golden: on the golden data beside the model,
-    as they are and cut to these sizes, and not on made inputs. variants: fp32 fused fp16 int8-dynamic int8-static ort.
+    graph_level: None Basic Extended All. batch_sizes: where parity is measured, and at max_batch_size, which decides nothing
+    that is written into a variant. golden: on the golden data beside the model, as they are and cut to these sizes, and not
+    on made inputs. data_sha256: of weights beside the model (digests.data_digest), "" where there are none.
+    variants: fp32 fused fp16 int8-dynamic int8-static ort.
+    calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
     original model's answers) and `directory`/manifest.json.
     """
@@ -309,8 +314,11 @@ class OptimizeRequest:
     tolerance: Tolerance = Tolerance()
     providers: Providers = Providers()
     calibration: Calibration = Calibration()
+    calibration_data: str = ""
     golden: bool = False
     signer: str = ""
+    data_sha256: str = ""
+    max_batch_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +338,7 @@ class Pass:
 class Variant:
     """A candidate. path: the file, below the artifacts volume. `skipped` says why there is none; then path is "".
 
+    data_sha256: of weights in files beside it (digests.data_digest); "" where there are none.
     graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
     passes: in the order in which they ran, on the original or on what the pass before left. note: what to know of it.
     """
@@ -344,6 +353,7 @@ class Variant:
     skipped: str = ""
     passes: tuple[Pass, ...] = ()
     note: str = ""
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,12 +379,13 @@ class OptimizeResult:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A variant to measure."""
+    """A variant to measure. sha256 and data_sha256: of what was proven."""
 
     name: str
     path: str
     sha256: str
     graph_level: str = "All"
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +395,8 @@ class BenchmarkRequest:
     A point is measured in windows of `seconds` after its warm-up, until throughput and p50 of the last three are within
     `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
+    namespace, name: of the resource, for the page alone.
+    left_out: by name, why a candidate is not measured: an earlier try ended because of it. The stage's own.
     """
 
     candidates: tuple[Candidate, ...]
@@ -397,6 +410,9 @@ class BenchmarkRequest:
     windows: int = 10
     optimized: str = ""
     directory: str = ""
+    namespace: str = ""
+    name: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,7 +448,7 @@ class Environment:
 class BenchmarkResult:
     """By variant: seconds to load, resident memory that loading and the largest batch added at its peak, provider's use.
 
-    provider: the least that is true of all of them.
+    provider: the least that is true of all of them. left_out: why a candidate has no point, by its name.
     """
 
     points: tuple[Point, ...]
@@ -441,6 +457,7 @@ class BenchmarkResult:
     load_seconds: dict[str, float] = field(default_factory=dict)
     memory_bytes: dict[str, int] = field(default_factory=dict)
     uses: dict[str, ProviderUse] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 # ---- serve and probe -------------------------------------------------------------------------------------------------
@@ -450,7 +467,8 @@ class BenchmarkResult:
 class ServeRequest:
     """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
 
-    The file must have this sha256. Ready only after the probe file's inputs gave the expected answers within `tolerance`.
+    The file must have this sha256, and the weights beside it data_sha256. Ready only after the probe file's inputs gave the
+    expected answers within `tolerance`.
     max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others;
     preferred_batch_sizes: rows at which a batch waits no longer. default_timeout_microseconds: a request that waits longer
     for its turn is refused, 0 for never; max_queue_size: how many may wait. access_log: a line of JSON for each inference.
@@ -478,6 +496,7 @@ class ServeRequest:
     grpc_port: int = 8001
     metrics_port: int = 8002
     revision: str = ""
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
     """
     directory = Path(request.directory)
     found = _existing(request, directory)
-    if found is not None and accepted(directory):
+    if found is not None and _kept(request, directory):
         _check_files(directory, found)
         log(f"{directory} holds {shown(request.uri)} already")
         return found
@@ -87,6 +87,10 @@ class _Fetching:
     def record(self) -> dict[str, Any]:
         """Bring everything, and write down what came."""
         request = self.request
+        if request.kind == "calibration":
+            with _about(_CALIBRATION_FIELD):
+                files = self._data(request.uri, CALIBRATION_FILE, CALIBRATION_FOLDER)
+            return self._written({"uri": request.uri, "files": files})
         files, resolved = self._model()
         record: dict[str, Any] = {"uri": request.uri, "resolved": resolved, "sha256": files[MODEL_FILE]["sha256"]}
         check_pin(shown(request.uri), record["sha256"], request.sha256, "spec.source.sha256")
@@ -101,11 +105,9 @@ class _Fetching:
             record["golden_uri"] = request.golden_uri
             with _about(_GOLDEN_FIELD):
                 files |= self._data(request.golden_uri, GOLDEN_FILE, GOLDEN_FOLDER)
-        if request.calibration_uri:
-            record["calibration_uri"] = request.calibration_uri
-            with _about(_CALIBRATION_FIELD):
-                files |= self._data(request.calibration_uri, CALIBRATION_FILE, CALIBRATION_FOLDER)
-        record["files"] = files
+        return self._written(record | {"files": files})
+
+    def _written(self, record: dict[str, Any]) -> dict[str, Any]:
         _write(self.folder / SOURCE_FILE, json.dumps(record, indent=1, sort_keys=True).encode())
         return record
 
@@ -150,6 +152,7 @@ class _Fetching:
             raise invalid(uri, f"one file is expected, it holds {len(remotes)}")
         (file,) = self._bring(uri, remotes).values()
         (source,) = (path for path in self.work.rglob("*") if path.is_file())
+        self.folder.mkdir(parents=True, exist_ok=True)
         source.rename(self.folder / name)
         return {name: file}
 
@@ -167,7 +170,7 @@ class _Fetching:
         """What a URI holds, with names that are safe."""
 
         def ask() -> tuple[Source, list[Remote]]:
-            source = open_source(uri, local=self.local, home=self.request.uri)
+            source = open_source(uri, local=self.local, home=self.request.home or self.request.uri)
             return source, source.list()
 
         scheme = uri.partition("://")[0] if "://" in uri else ""
@@ -275,16 +278,22 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
     same = record.get("uri") == request.uri and request.sha256.lower() in ("", record.get("sha256"))
     same = same and record.get("signature_uri", "") == request.signature_uri
     same = same and record.get("golden_uri", "") == request.golden_uri
-    same = same and record.get("calibration_uri", "") == request.calibration_uri
     here = {name: file["sha256"] for name, file in record.get("files", {}).items()}
     same = same and all(here.get(name) == pin.lower() for name, pin in request.files.items())
     return record if same else None
 
 
+def _kept(request: FetchRequest, directory: Path) -> bool:
+    """Whether what is there stays: a model that was found good, and data that variants may be made with just now."""
+    return request.kind == "calibration" or accepted(directory)
+
+
 def _check_files(directory: Path, record: dict[str, Any]) -> None:
     """What validate found good may be in use, so it is never replaced: it is as it was fetched, or refused."""
     files = {name: file["sha256"] for name, file in record["files"].items()}
-    for name, expected in (files | {MODEL_FILE: record["sha256"]}).items():
+    if "sha256" in record:
+        files[MODEL_FILE] = record["sha256"]
+    for name, expected in files.items():
         path = directory / name
         actual = digest(path) if path.is_file() else "none"
         if actual != expected:
@@ -325,7 +334,7 @@ def _publish(staging: Path, directory: Path, request: FetchRequest, record: dict
             _sync(Path(folder) / name)
         _sync(Path(folder))
     # What no validation accepted is replaced: who runs a refused stage again has put something better under the URI.
-    if _existing(request, directory) is not None and not accepted(directory):
+    if _existing(request, directory) is not None and not _kept(request, directory):
         shutil.rmtree(directory)
     try:
         staging.rename(directory)

@@ -27,6 +27,7 @@ from onnxmodel_runtime.progress import step
 
 MAX_BYTES = 512 << 20  # of one set, unpacked
 _MAX_SETS = 100
+_SAMPLE_ROWS = 64  # that are enough to make batches of
 _MAX_ARRAYS = 256
 _HEADER_BYTES = 4096  # of one array: numpy reads it as Python
 
@@ -112,19 +113,31 @@ class Sample:
 
 
 def sample(place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Sample:
-    """Of the first set that has rows in common, else of the first. Raises GoldenError.
+    """Of the sets that have rows in common and fit the first such, else of the first set. Raises GoldenError.
 
-    Inputs that are made from a signature cannot know which of them must fit each other: these do.
+    Inputs that are made from a signature cannot know which of them must fit each other: these do. Sets are often of one row
+    each, and a batch of equal rows would not show that one row changes another's answer.
     """
-    found: Sample | None = None
+    other: Sample | None = None
+    fitting: list[Arrays] = []
     for data in load(place, inputs, outputs, answers=False):
         count = rows(data)
-        if count and all(array.shape[:1] == (count,) for array in data.inputs.values()):
-            return Sample(data.inputs, shared=True)
-        found = found or Sample(data.inputs, shared=False)
-    if found is None:
+        if not count or any(array.shape[:1] != (count,) for array in data.inputs.values()):
+            other = other or Sample(data.inputs, shared=False)
+        elif not fitting or _shapes(data.inputs) == _shapes(fitting[0]):
+            fitting.append(data.inputs)
+            if sum(len(next(iter(each.values()))) for each in fitting) >= _SAMPLE_ROWS:
+                break
+    if fitting:
+        return Sample({name: np.concatenate([each[name] for each in fitting]) for name in fitting[0]}, shared=True)
+    if other is None:
         raise GoldenError(f"{place.name} holds no set")
-    return found
+    return other
+
+
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    """But for the rows."""
+    return {name: array.shape[1:] for name, array in arrays.items()}
 
 
 def place(request: ValidateRequest) -> Path:

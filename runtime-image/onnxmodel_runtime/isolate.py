@@ -19,7 +19,9 @@ from types import FrameType
 from typing import Any
 
 from onnxmodel_runtime.contract import RESULTS, Finding, Result, dumps, load
+from onnxmodel_runtime.culprit import without
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
+from onnxmodel_runtime.progress import log
 
 _PR_SET_DUMPABLE = 4
 _LOADER = 127  # the dynamic loader's own exit: it binds functions as they are first called, and had no memory to do so
@@ -46,13 +48,22 @@ class Ended:
 
 
 def run(command: str, request: Any) -> Result:
-    """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours."""
+    """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours.
+
+    A candidate that ends the benchmark is left out of the next try. The original cannot be.
+    """
     limit = float(getattr(request, "timeout_seconds", 0.0))
-    ended = launch(command, dumps(request), limit)
-    report = ended.report
-    if report is not None and "result" in report:
-        return load(RESULTS[command], report["result"])
-    raise failed(ended, command)
+    while True:
+        ended = launch(command, dumps(request), limit)
+        report = ended.report
+        if report is not None and "result" in report:
+            return load(RESULTS[command], report["result"])
+        error = failed(ended, command)
+        smaller = without(request, error, ended.step)
+        if smaller is None:
+            raise error
+        log(f"once more without it: {error}")
+        request = smaller
 
 
 def failed(ended: Ended, command: str) -> Exception:

@@ -1,13 +1,16 @@
 """What the numbers are measured on, as the container sees it."""
 
 import ctypes
+import gc
 import os
 import platform
+import resource
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from onnxmodel_runtime.contract import Environment
+from onnxmodel_runtime.isolate import memory_limit
 
 
 def environment(provider: str) -> Environment:
@@ -82,6 +85,20 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def available_bytes() -> int:
+    """Memory that this process may come to have; the machine's where nothing is limited."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (memory_limit(), 0 if soft == resource.RLIM_INFINITY else soft) if limit > 0]
+    return min(limits) if limits else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def free() -> None:
+    """Give back what is free: the tools leave cycles behind, and the allocator keeps what large models took."""
+    gc.collect()
+    with suppress(AttributeError):  # musl has no such function
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Peak:
     """Watches what this process adds to its memory from now on.
 
@@ -89,8 +106,7 @@ class Peak:
     """
 
     def __init__(self) -> None:
-        with suppress(AttributeError):  # musl has no such function
-            ctypes.CDLL(None).malloc_trim(0)
+        free()
         try:
             Path("/proc/self/clear_refs").write_text("5")  # the kernel's peak begins again here
             self._known = True

@@ -6,6 +6,7 @@ It holds no time and no path outside of its folder, so that equal variants have 
 import dataclasses
 import json
 import os
+import socket
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,23 @@ from onnxmodel_runtime.contract import (
     GOLDEN_FILE,
     GOLDEN_FOLDER,
     MANIFEST_FILE,
+    ORIGINAL,
+    PROBE_FILE,
     SOURCE_FILE,
+    ContractError,
     OptimizeRequest,
     OptimizeResult,
+    ProviderUse,
     Variant,
+    load,
 )
 from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.verify import verify
 
 SCHEMA = 1
 _TOOLS = ("onnx", "onnxruntime", "onnxruntime-gpu", "onnxslim", "sympy", "numpy", "protobuf", "ml_dtypes")
-_NOT_RECIPE = ("model", "directory", "sha256", "signer")  # where things lie, and what is told elsewhere
+# Where things lie, and what is told elsewhere: each variant's parity has its batch sizes.
+_NOT_RECIPE = ("model", "directory", "sha256", "data_sha256", "signer", "max_batch_size", "calibration_data")
 
 
 def write(request: OptimizeRequest, result: OptimizeResult) -> None:
@@ -34,23 +42,51 @@ def write(request: OptimizeRequest, result: OptimizeResult) -> None:
     files = [Path(result.probe)]
     for variant in result.variants[1:]:
         files += sorted(Path(variant.path).parent.iterdir()) if variant.path else []
-    recipe = dataclasses.asdict(request)
     told = {
-        "schema": SCHEMA,
-        "source": {"sha256": request.sha256, "uri": _uri(Path(request.model).parent)},
-        "signer": request.signer,
-        "data": _data(request),
-        "recipe": {key: value for key, value in recipe.items() if key not in _NOT_RECIPE},
-        "tools": {name: version for name in _TOOLS if (version := _version(name))},
+        **_made_of(request),
         "files": {
             str(file.relative_to(directory)): {"sha256": digest(file), "bytes": file.stat().st_size} for file in files
         },
         "provider": dataclasses.asdict(result.provider),
         "variants": [_variant(variant, directory) for variant in result.variants],
     }
-    partial = directory / f"{MANIFEST_FILE}.tmp-{os.getpid()}"
+    partial = directory / f"{MANIFEST_FILE}.tmp-{socket.gethostname()}-{os.getpid()}"  # two pods have equal pids
     partial.write_text(json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(directory / MANIFEST_FILE)
+
+
+def made(request: OptimizeRequest) -> OptimizeResult | None:
+    """What an earlier run made of the same things in the request's directory; None where that is not all there."""
+    directory = Path(request.directory)
+    try:
+        told = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
+        same = all(told.get(key) == value for key, value in json.loads(json.dumps(_made_of(request))).items())
+        if not same or verify(directory)[1]:
+            return None
+        variants = tuple(load(Variant, item) for item in told["variants"])
+        use = load(ProviderUse, told["provider"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ContractError):
+        return None
+    paths = {item.name: request.model if item.name == ORIGINAL else str(directory / item.path) for item in variants}
+    placed = tuple(dataclasses.replace(v, path="" if v.skipped else paths[v.name]) for v in variants)
+    return OptimizeResult(placed, str(directory / PROBE_FILE), use)
+
+
+def _made_of(request: OptimizeRequest) -> dict[str, Any]:
+    """What decides every byte of the variants."""
+    recipe = dataclasses.asdict(request)
+    return {
+        "schema": SCHEMA,
+        "source": {
+            "sha256": request.sha256,
+            "data_sha256": request.data_sha256,
+            "uri": _uri(Path(request.model).parent),
+        },
+        "signer": request.signer,
+        "data": _data(request),
+        "recipe": {key: value for key, value in recipe.items() if key not in _NOT_RECIPE},
+        "tools": {name: version for name in _TOOLS if (version := _version(name))},
+    }
 
 
 def _variant(variant: Variant, directory: Path) -> dict[str, Any]:
@@ -63,11 +99,16 @@ def _variant(variant: Variant, directory: Path) -> dict[str, Any]:
 
 def _data(request: OptimizeRequest) -> dict[str, str]:
     """The digests of what variants were calibrated with and proven on, beside the model itself."""
-    folder = Path(request.model).parent
-    names = [GOLDEN_FILE, GOLDEN_FOLDER] if request.golden else []
-    names += [CALIBRATION_FILE, CALIBRATION_FOLDER] if request.calibration.data else []
-    files = [file for name in names for file in (folder / name, *(folder / name).rglob("*")) if file.is_file()]
-    return {file.relative_to(folder).as_posix(): digest(file) for file in sorted(files)}
+    places = [(Path(request.model).parent, name) for name in (GOLDEN_FILE, GOLDEN_FOLDER) if request.golden]
+    if request.calibration_data:
+        places += [(Path(request.calibration_data), name) for name in (CALIBRATION_FILE, CALIBRATION_FOLDER)]
+    found = {
+        file.relative_to(folder).as_posix(): digest(file)
+        for folder, name in places
+        for file in (folder / name, *(folder / name).rglob("*"))
+        if file.is_file()
+    }
+    return dict(sorted(found.items()))
 
 
 def _uri(folder: Path) -> str:

@@ -4,6 +4,7 @@ The reference is the original without any graph optimization, on the CPU: neithe
 hide in it. Everything else runs on the first provider that was asked for.
 """
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,35 +19,45 @@ from onnxmodel_runtime import golden, graph, manifest, parity, probefile
 from onnxmodel_runtime.contract import (
     GOLDEN_FILE,
     GOLDEN_FOLDER,
+    ORIGINAL,
     PROBE_FILE,
     OptimizeRequest,
     OptimizeResult,
+    Parity,
     Providers,
     ProviderUse,
     Tensor,
     Variant,
 )
-from onnxmodel_runtime.digests import check_digest
+from onnxmodel_runtime.digests import check_digest, data_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
+from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import Loaded, open_session
-from onnxmodel_runtime.variants import apart, layout
-from onnxmodel_runtime.variants.make import case_path, case_rows
+from onnxmodel_runtime.variants import apart
+from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path
 
-ORIGINAL = "original"
 _WORK = ".work-"  # where variants are made, below the request's directory
 
 
 def optimize(request: OptimizeRequest) -> OptimizeResult:
-    """The candidates, the original first. Raises StageError when not even that answers as it should."""
+    """The candidates, the original first. Raises StageError when not even that answers as it should.
+
+    What is there already, of the same model, recipe and tools, is not made again: something may be serving it.
+    """
     path, directory = Path(request.model), Path(request.directory)
     step("reading the model")
-    check_digest(path, request.sha256)
+    check_digest(path, request.sha256, request.data_sha256)
+    if (made := manifest.made(request)) is not None:
+        log(f"{directory} holds these variants already")
+        return made
     model = onnx.load_model(path, load_external_data=False)
-    total = path.stat().st_size + sum(file.stat().st_size for file in graph.external_files(model, path.parent))
+    data = graph.external_files(model, path.parent)
+    total = path.stat().st_size + sum(file.stat().st_size for file in data)
     signed, outputs = signature(model), tuple(graph.describe(value) for value in model.graph.output)
     original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
+    original = dataclasses.replace(original, data_sha256=request.data_sha256 or data_digest(path, data))
     del model  # with its weights: from here on ONNX Runtime has them
     directory.mkdir(parents=True, exist_ok=True)
     for left in directory.glob(f"{_WORK}*"):  # of a run that was killed
@@ -54,10 +65,11 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as folder:
         work = Path(folder)
         cases = references(request, signed, outputs, work)
-        use = _prove_original(request, cases)
-        layout.free()
+        found, use = _prove_original(request, cases)
+        free()
         dead: dict[str, str] = {}
         variants = [apart.make(name, request, work, dead) for name in request.variants]
+    original = dataclasses.replace(original, parity=found)
     result = OptimizeResult((original, *variants), str(directory / PROBE_FILE), use)
     manifest.write(request, result)
     return result
@@ -74,6 +86,11 @@ def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tenso
     cases = []
     for index, (rows, inputs) in enumerate(_cases(request, signed, outputs)):
         cases.append(case_path(work, index, rows))
+        probefile.write(cases[-1], inputs, _run(session, inputs, rows))
+    largest = set(signed.batch_sizes((request.max_batch_size,))) if request.max_batch_size else set()
+    for rows in largest - {*signed.batch_sizes(request.batch_sizes)} if sample is None or sample.shared else ():
+        inputs = sample.rows(rows) if sample else generate(signed, rows)
+        cases.append(largest_path(work, rows))
         probefile.write(cases[-1], inputs, _run(session, inputs, rows))
     return cases
 
@@ -121,8 +138,8 @@ def _reference(path: Path, providers: Providers) -> Loaded:
         return _load(path, providers, "None")
 
 
-def _prove_original(request: OptimizeRequest, cases: list[Path]) -> ProviderUse:
-    """The original on the first provider answers as the reference does. Returns what ran it."""
+def _prove_original(request: OptimizeRequest, cases: list[Path]) -> tuple[Parity, ProviderUse]:
+    """The original on the first provider answers as the reference does. Returns how exactly, and what ran it."""
     ort.set_seed(2)
     loaded = _load(Path(request.model), request.providers, request.graph_level)
     step(f"comparing the original on {loaded.use.name} with the reference")
@@ -138,10 +155,11 @@ def _prove_original(request: OptimizeRequest, cases: list[Path]) -> ProviderUse:
             "use another execution provider, or loosen spec.optimization.parity.",
             "spec.optimization.parity",
         )
-    return loaded.use
+    return measured, loaded.use
 
 
 def _load(path: Path, providers: Providers, level: str) -> Loaded:
+    free()  # the session before
     step(f"creating an ONNX Runtime session of {path.parent.name}/{path.name}")
     try:
         return open_session(path, providers, level)

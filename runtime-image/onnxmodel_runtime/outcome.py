@@ -1,6 +1,7 @@
 """How a stage's end leaves the container: the exit code, the termination message, the report, words for people."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -79,7 +80,7 @@ def _marker(directory: Path) -> Path:
 
 def write_beside(path: Path, text: str) -> None:
     """A file that appears whole, or a line in the log: no stage fails for want of a report."""
-    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    partial = path.with_name(f"{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text)
@@ -133,7 +134,7 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
             result = _coarser(result)
             yield replace(outcome, result=result)
             for limit in (60, 20):
-                yield replace(outcome, result=_shorter_environment(result, limit))
+                yield replace(outcome, result=_shorter_words(result, limit))
 
 
 def _fewer_tensors(result: ValidateResult, keep: int, limit: int) -> ValidateResult:
@@ -212,12 +213,13 @@ def _coarser(result: BenchmarkResult) -> BenchmarkResult:
     )
 
 
-def _shorter_environment(result: BenchmarkResult, limit: int) -> BenchmarkResult:
+def _shorter_words(result: BenchmarkResult, limit: int) -> BenchmarkResult:
     found = result.environment
     environment = replace(
         found, processor=clip(found.processor, limit), accelerator=clip(found.accelerator, limit), versions={}
     )
-    return replace(result, environment=environment)
+    left_out = {name: clip(why, limit) for name, why in result.left_out.items()}
+    return replace(result, environment=environment, left_out=left_out)
 
 
 def print_failure(failure: Failure) -> None:

@@ -147,12 +147,15 @@ def _rows(report: Report) -> list[dict[str, Any]]:
         candidate = _measured(variant, report.request.candidates)
         saved = 100 * (1 - variant.bytes / original) if original and not variant.skipped else None
         rows.append(
-            _row(report, variant, candidate.name if candidate else variant.name, _fate(variant, candidate), saved)
+            _row(
+                report, variant, candidate.name if candidate else variant.name, _fate(report, variant, candidate), saved
+            )
         )
     known = {row["name"] for row in rows}
     for candidate in report.request.candidates:
         if candidate.name not in known:
-            rows.append(_row(report, Variant(candidate.name, candidate.path), candidate.name, "", None))
+            variant = Variant(candidate.name, candidate.path)
+            rows.append(_row(report, variant, candidate.name, _fate(report, variant, candidate), None))
     return rows
 
 
@@ -177,14 +180,17 @@ def _measured(variant: Variant, candidates: Sequence[Candidate]) -> Candidate | 
     return next((candidate for candidate in same if candidate.name == variant.name), same[0] if same else None)
 
 
-def _fate(variant: Variant, candidate: Candidate | None) -> str:
+def _fate(report: Report, variant: Variant, candidate: Candidate | None) -> str:
     if variant.skipped:
         return f"not made: {variant.skipped}"
     if variant.parity and not variant.parity.passed:
         return "not measured: its answers differ from the original's" + (
             f" ({variant.parity.note})" if variant.parity.note else ""
         )
-    return "" if candidate else "not measured"
+    if candidate is None:
+        return "not measured"
+    why = report.result.left_out.get(candidate.name)
+    return f"left out of the benchmark: {why}" if why else ""
 
 
 # ---- plots -----------------------------------------------------------------------------------------------------------

@@ -14,9 +14,14 @@ def listen(listener: Callable[[str], None] | None) -> None:
 
 def step(doing: str) -> None:
     """Say what begins now, in words that fit after "while": "creating an ONNX Runtime session"."""
+    note(doing)
+    log(doing)
+
+
+def note(doing: str) -> None:
+    """The same for what comes too often for the log."""
     if _listener is not None:
         _listener(doing)
-    log(doing)
 
 
 def log(line: str) -> None:

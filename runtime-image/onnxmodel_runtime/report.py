@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxmodel_runtime.contract import (
+    BENCHMARK_FILE,
     MANIFEST_FILE,
     REPORT_PAGE,
     BenchmarkRequest,
@@ -25,7 +26,6 @@ from onnxmodel_runtime.outcome import write_beside
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.progress import log, step
 
-RESULT_FILE = "benchmark.json"
 SCHEMA = 1
 PERCENTS = (5, 25, 50, 75, 90, 95, 99, 100)
 
@@ -77,13 +77,13 @@ def write(
         operators=operators,
     )
     directory = Path(request.directory)
-    write_beside(directory / RESULT_FILE, dumps(whole))
+    write_beside(directory / BENCHMARK_FILE, dumps(whole))
     write_beside(directory / REPORT_PAGE, render(whole))
 
 
 def read(path: Path) -> Report:
     """A benchmark.json, or that of a directory. Raises OSError, and ContractError when it is none."""
-    report = loads(Report, (path / RESULT_FILE if path.is_dir() else path).read_text())
+    report = loads(Report, (path / BENCHMARK_FILE if path.is_dir() else path).read_text())
     if report.schema != SCHEMA:
         raise ContractError(f"schema {report.schema}: this onnxmodel reads schema {SCHEMA}")
     return report

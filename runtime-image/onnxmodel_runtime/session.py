@@ -11,8 +11,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime.contract import Providers, ProviderUse
-from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.contract import GPU_PROVIDERS, Providers, ProviderUse
+from onnxmodel_runtime.errors import StageError, clip, words
 
 PROVIDERS = {
     "TensorRT": "TensorrtExecutionProvider",
@@ -27,6 +27,11 @@ GRAPH_LEVELS = {
     "Extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "All": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+_NOT_THERE = {
+    "Please install TensorRT libraries": frozenset({"TensorRT"}),
+    "no CUDA-capable device": GPU_PROVIDERS,
+    "CUDA driver version is insufficient": GPU_PROVIDERS,
+}  # words of an error -> the providers that cannot be loaded
 _FIELD = "spec.serving.executionProviders"
 _ERRORS_ONLY = 3
 
@@ -54,7 +59,6 @@ def open_session(
     profile_to: write a profile of every run to a file whose path begins so; session.end_profiling() returns its path.
     """
     names = _available(providers)
-    wanted: list[Any] = [(PROVIDERS[name], providers.options.get(name, {})) for name in names]
     options = _options(providers, graph_level)
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
@@ -66,13 +70,35 @@ def open_session(
         options.enable_profiling, options.profile_file_prefix = True, str(profile_to)
     if "CPU" not in names:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    try:
-        session = _create(path, options, wanted)
-    except Exception as error:
-        if "assigned to the default CPU EP" in str(error):
-            raise _left_to_the_cpu(path, providers, graph_level, wanted, names[0]) from error
-        raise
-    return Loaded(session, _use(session, providers, names))
+    while True:
+        wanted: list[Any] = [(PROVIDERS[name], provider_options(name, providers)) for name in names]
+        try:
+            session = _create(path, options, wanted)
+        except Exception as error:
+            if "assigned to the default CPU EP" in str(error):
+                raise _left_to_the_cpu(path, providers, graph_level, wanted, names[0]) from error
+            left = [name for name in names if name not in _missing(error)]
+            if left == names:
+                raise
+            if not left or (providers.fallback == "Forbid" and left[0] != providers.names[0]):
+                raise _unavailable(providers, f"ONNX Runtime says: {clip(words(error), 300)}") from error
+            names = left
+            continue
+        return Loaded(session, _use(session, providers, names))
+
+
+def _missing(error: Exception) -> frozenset[str]:
+    """Providers without which ONNX Runtime would not have failed so; what else it lacks it drops with a line in the log."""
+    text = str(error)
+    return next((names for part, names in _NOT_THERE.items() if part in text), frozenset())
+
+
+def provider_options(name: str, providers: Providers) -> dict[str, str]:
+    """What a provider is told: the author's options, and for OpenVINO, whose threads are its own, how many it may have."""
+    given = providers.options.get(name, {})
+    if name == "OpenVINO" and providers.threads and "load_config" not in given:
+        return {"num_of_threads": str(providers.threads), **given}
+    return given
 
 
 def _options(providers: Providers, graph_level: str) -> ort.SessionOptions:

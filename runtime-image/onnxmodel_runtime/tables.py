@@ -137,6 +137,7 @@ def _benchmark(result: BenchmarkResult) -> str:
         f"{name}: loaded in {seconds:g} s, {size(result.memory_bytes.get(name, 0))} more resident memory"
         for name, seconds in result.load_seconds.items()
     ]
+    loads += [f"{name} is left out: {why}" for name, why in result.left_out.items()]
     machine = result.environment
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     on = f"{machine.processor}, {machine.cores:g} cores{', ' + machine.accelerator if machine.accelerator else ''}"

@@ -28,7 +28,8 @@ def tuned(
 ) -> Providers:
     """The providers with TensorRT's options filled in, where it is one of them.
 
-    most: the largest batch; preferred: those that are formed on purpose; cache: a folder for engines, "" for none.
+    sha256: of the model and its weights; most: the largest batch; preferred: those that are formed on purpose; cache: a
+    folder for engines, "" for none.
     """
     if NAME not in providers.names or PROVIDERS[NAME] not in ort.get_available_providers():
         return providers

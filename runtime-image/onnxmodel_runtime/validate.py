@@ -32,7 +32,7 @@ from onnxmodel_runtime.checks import (
     weights,
 )
 from onnxmodel_runtime.contract import Finding, ModelFacts, Parity, ValidateRequest, ValidateResult
-from onnxmodel_runtime.digests import check_pin, digest
+from onnxmodel_runtime.digests import check_pin, data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, words
 from onnxmodel_runtime.fetch import read_source
 from onnxmodel_runtime.progress import log, step
@@ -111,7 +111,8 @@ def validate(request: ValidateRequest) -> ValidateResult:
             sound = findings.note(memory.static_outputs(model)) and sound
     if not reachable:
         findings.refuse()  # in any mode: every stage after this one would read what lies outside
-    facts = graph.facts(model, path, graph.external_files(model, directory))
+    files = graph.external_files(model, directory)
+    facts = graph.facts(model, path, files)
     servable = _interface(model, facts, request, findings)
     if not any(finding.id == checks.TENSOR.id for finding in findings):
         step("reading the weights")
@@ -131,7 +132,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
         )
     source = read_source(directory)
     uri = str(source.get("resolved") or source.get("uri") or "")
-    return ValidateResult(facts, findings.ordered(), uri, signed.by if signed else "", parity)
+    return ValidateResult(facts, findings.ordered(), uri, signed.by if signed else "", parity, data_digest(path, files))
 
 
 def _trusted(request: ValidateRequest, path: Path) -> "Signed | None":

@@ -1,18 +1,19 @@
-"""Whether a folder of variants is what its manifest says: every file, byte for byte, and none besides.
+"""Whether files are what was written down of them: of a folder of variants, or of all that lies on a model's volume.
 
-Standard library only. The manifest is data like any other: it may name no file outside of its folder.
+Every file, byte for byte, and none besides. Standard library only. A manifest is data like any other: it may name no file
+outside of its folder.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onnxmodel_runtime.contract import MANIFEST_FILE, REPORT_PAGE
+from onnxmodel_runtime.contract import BENCHMARK_FILE, MANIFEST_FILE, REPORT_PAGE, SOURCE_FILE, Stage
 from onnxmodel_runtime.digests import digest
 
-BENCHMARK_FILE = "benchmark.json"
 _SCHEMA = 1
 # What stages leave beside the variants: measurements and words, which differ from run to run.
 _BESIDE = (MANIFEST_FILE, BENCHMARK_FILE, "benchmark-*.json", "report.json", REPORT_PAGE)
@@ -28,26 +29,58 @@ class Problem:
 
 
 def verify(directory: Path) -> tuple[int, list[Problem]]:
-    """How many files the manifest names, and everything that is not as it says."""
+    """How many files are written down, and everything that is not as it was.
+
+    directory: of variants, with their manifest; or a model's volume, where what was fetched and each benchmark's manifest
+    are looked at too.
+    """
+    optimized = directory / Stage.OPTIMIZE
+    if (directory / MANIFEST_FILE).exists() or not (directory / "source").is_dir():
+        count, problems = _listed(directory, MANIFEST_FILE, _BESIDE)
+        return count, problems + _check_benchmark(directory, _manifests([directory]))
+    total = 0
+    found: list[Problem] = []
+    made = _folders(optimized)
+    for folder in (*_folders(directory / "source"), *_folders(directory / "calibration"), *made):
+        name, beside = (MANIFEST_FILE, _BESIDE) if folder in made else (SOURCE_FILE, (SOURCE_FILE,))
+        count, problems = _listed(folder, name, beside)
+        total, found = total + count, found + _below(directory, folder, problems)
+    for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):
+        found += _below(directory, file.parent, _check_benchmark(file.parent, _manifests(made)))
+    return total, found
+
+
+def _folders(place: Path) -> list[Path]:
+    """One for each digest. What a fetch is just now bringing, or was killed at, is none yet."""
+    return sorted(folder for folder in place.glob("*") if folder.is_dir() and ".tmp-" not in folder.name)
+
+
+def _below(top: Path, folder: Path, problems: list[Problem]) -> list[Problem]:
+    where = folder.relative_to(top).as_posix()
+    return [replace(each, file=f"{where}/{each.file}", message=f"{where}: {each.message}") for each in problems]
+
+
+def _listed(directory: Path, record: str, beside: Collection[str]) -> tuple[int, list[Problem]]:
+    """How many files the record names, and what is wrong with them. beside: patterns of files that it need not name."""
     try:
-        told = _read(directory / MANIFEST_FILE)
+        told = _read(directory / record, _SCHEMA if record == MANIFEST_FILE else None)
         files = {_inside(name): dict(entry) for name, entry in told["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return 0, [Problem(MANIFEST_FILE, kind, f"{MANIFEST_FILE} cannot be used: {error}")]
+        return 0, [Problem(record, kind, f"{record} cannot be used: {error}")]
     problems = [problem for name, entry in sorted(files.items()) if (problem := _check(directory, name, entry))]
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
-        beside = "/" not in name and any(fnmatch(name, pattern) for pattern in _BESIDE)
-        if name not in files and not beside and (path.is_symlink() or not path.is_dir()):
-            problems.append(Problem(name, "unknown", f"{name} is not in the manifest"))
-    return len(files), problems + _check_benchmark(directory)
+        known = name in files or ("/" not in name and any(fnmatch(name, pattern) for pattern in beside))
+        if not known and (path.is_symlink() or not path.is_dir()):
+            problems.append(Problem(name, "unknown", f"{name} is not in {record}"))
+    return len(files), problems
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, schema: int | None = _SCHEMA) -> dict[str, Any]:
     told = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(told, dict) or told.get("schema") != _SCHEMA:
-        raise ValueError(f"it is not of schema {_SCHEMA}, which this release reads")
+    if not isinstance(told, dict) or (schema and told.get("schema") != schema):
+        raise ValueError(f"it is not of schema {schema}, which this release reads" if schema else "it is no object")
     return told
 
 
@@ -76,7 +109,11 @@ def _check(directory: Path, name: str, entry: dict[str, Any]) -> Problem | None:
     return None
 
 
-def _check_benchmark(directory: Path) -> list[Problem]:
+def _manifests(folders: Collection[Path]) -> list[str]:
+    return [digest(folder / MANIFEST_FILE) for folder in folders if (folder / MANIFEST_FILE).is_file()]
+
+
+def _check_benchmark(directory: Path, manifests: list[str]) -> list[Problem]:
     """A benchmark of these very variants, where there is one."""
     path = directory / BENCHMARK_FILE
     if not path.exists():
@@ -85,8 +122,8 @@ def _check_benchmark(directory: Path) -> list[Problem]:
         measured = _read(path).get("manifest_sha256")
     except (OSError, ValueError) as error:
         return [Problem(BENCHMARK_FILE, "unreadable", f"{BENCHMARK_FILE} cannot be used: {error}")]
-    actual = digest(directory / MANIFEST_FILE)
-    if measured == actual:
+    if measured in manifests:
         return []
-    message = f"{BENCHMARK_FILE} is of a manifest with the sha256 {measured}, and this one has {actual}"
+    there = " and ".join(manifests) or "none is there"
+    message = f"{BENCHMARK_FILE} is of a manifest with the sha256 {measured}, and there is: {there}"
     return [Problem(BENCHMARK_FILE, "changed", message)]

@@ -1,53 +1,80 @@
 """A transformer from PyTorch through every variant: equal in two pods, verifiable, reported, and served."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from onnxmodel_operator import names
-from tests.e2e.support import QUICK
+from tests import models
+from tests.e2e.support import QUICK, model
 from tests.kube import found, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VARIANTS = ["original", "fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
 
 
+def manifest(name, **spec):
+    made = yaml.safe_load((EXAMPLES / "toy" / "onnxmodel.yaml").read_text())
+    made["spec"].update({"benchmark": QUICK, **spec})
+    return {**made, "metadata": {"name": name}}
+
+
 @pytest.fixture(scope="module")
-def twins(kube, platform):
+def uploaded(platform):
+    platform.upload({f"toy/1/{name}": (EXAMPLES / "toy" / name).read_bytes() for name in ("model.onnx", "golden.npz")})
+
+
+@pytest.fixture(scope="module")
+def twins(kube, uploaded):
     """The example twice, each with Jobs and a volume of its own."""
-    files = {f"toy/1/{name}": (EXAMPLES / "toy" / name).read_bytes() for name in ("model.onnx", "golden.npz")}
-    platform.upload(files)
-    manifest = yaml.safe_load((EXAMPLES / "toy" / "onnxmodel.yaml").read_text())
-    manifest["spec"]["benchmark"] = QUICK
     for name in ("one", "two"):
-        kube.apply({**manifest, "metadata": {"name": name}})
+        kube.apply(manifest(name))
     return [
         until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=400)["status"] for name in ("one", "two")
     ]
+
+
+@pytest.fixture(scope="module")
+def quantized(kube, uploaded):
+    """Made with one variant, under a bound that nothing holds: it never served. The artifacts' pod mounts its volume."""
+    parity = {"relative": 0.1, "absolute": 0.1, "cosine": 0.99}
+    optimization = {"variants": ["int8-dynamic"], "parity": parity}
+    kube.apply(
+        manifest(
+            "tight",
+            optimization=optimization,
+            benchmark={**QUICK, "constraints": {"throughputPerSecond": 1_000_000_000}},
+        )
+    )
+    return until("tight is Stalled", found(kube, "tight", true="Stalled"), seconds=400)["status"]
 
 
 def test_every_variant_is_made_or_says_why_and_is_equal_in_two_pods(twins):
     one, two = ({item["name"]: item for item in status["variants"]} for status in twins)
     assert list(one) == VARIANTS
     made = {name: item["sha256"] for name, item in one.items() if "sha256" in item}
-    assert {"fp32", "fused", "fp16"} <= set(made)
+    assert {"fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"} <= set(made)
     assert made == {name: item["sha256"] for name, item in two.items() if "sha256" in item}
-    assert all(item["reason"] for item in one.values())
+    # What quantization costs, and that it is told: the default tolerance is not for it.
+    assert not one["int8-dynamic"]["parity"]["passed"]
+    assert one["int8-dynamic"]["reason"].startswith("not exact enough: output scores differs by 0.0")
+    assert one["int8-static"]["parity"]["cosine"] < 0.9
     assert one["fp16"]["savedPercent"] > 30
     assert one["fp16"]["parity"]["top1"] == 1
 
 
 def test_the_artifacts_are_verified_and_their_page_read_in_the_servers_pod(kube, twins):
-    pages = []
+    pages, manifests = [], []
     for name, status in zip(("one", "two"), twins, strict=True):
         (deployment,) = kube.list("deployments", f"{names.LABEL_MODEL}={name}")
         target = f"deployment/{deployment['metadata']['name']}"
-        folder = kube.run("exec", target, "--", "sh", "-c", "ls -d /artifacts/optimize/*").strip()
-        kube.run("exec", target, "--", "onnxmodel", "verify", folder)
+        assert "written down" in kube.run("exec", target, "--", "onnxmodel", "verify", "/artifacts")
         pages.append(kube.run("exec", target, "--", "cat", status["benchmark"]["report"]))
-        manifests = kube.run("exec", target, "--", "cat", f"{folder}/manifest.json")
-        assert "onnxslim" in manifests
+        manifests.append(kube.run("exec", target, "--", "sh", "-c", "cat /artifacts/optimize/*/manifest.json"))
+    assert manifests[0] == manifests[1]
+    assert set(json.loads(manifests[0])["data"]) == {".golden.npz"}
     for page in pages:
         assert page.lower().startswith("<!doctype html")
         assert "int8-dynamic" in page
@@ -58,3 +85,40 @@ def test_the_choice_is_explained(twins):
     for status in twins:
         assert status["benchmark"]["reason"].split(" serves: ")[0] in VARIANTS
         assert status["active"]["measured"]["p50Milliseconds"] > 0
+
+
+def test_what_misses_its_constraints_takes_no_traffic_and_its_report_is_there(kube, platform, quantized):
+    assert quantized["lastFailure"]["reason"] == "ConstraintsNotMet"
+    assert "1e+09" in quantized["lastFailure"]["message"]
+    assert kube.list("deployments", f"{names.LABEL_MODEL}=tight") == []
+    pod = yaml.safe_load((EXAMPLES / "artifacts" / "pod.yaml").read_text())
+    pod["spec"]["containers"][0]["image"] = platform.images["runtime-cpu"]
+    pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = "tight-artifacts"
+    kube.apply(pod)
+    kube.run("wait", "--for=condition=Ready", "pod/magika-artifacts", "--timeout=90s")
+    page = kube.run("exec", "magika-artifacts", "--", "cat", quantized["benchmark"]["report"])
+    assert "int8-dynamic" in page
+    kube.run("delete", "pod", "magika-artifacts", "--grace-period=0", "--force")
+
+
+def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized):
+    jobs = {job["metadata"]["uid"] for job in kube.list("jobs", f"{names.LABEL_MODEL}=tight")}
+    kube.patch("onnxmodel", "tight", {"spec": {"benchmark": {"gate": "Warn"}}})
+    status = until("tight is Ready", found(kube, "tight", true="Ready"), seconds=200)["status"]
+    after = kube.list("jobs", f"{names.LABEL_MODEL}=tight")
+    assert {job["metadata"]["labels"][names.LABEL_STAGE] for job in after if job["metadata"]["uid"] not in jobs} == {
+        "probe"
+    }
+    (ready,) = (item for item in status["conditions"] if item["type"] == "Ready")
+    assert "throughputPerSecond asks for 1e+09" in ready["message"]
+
+
+def test_the_variant_that_is_clearly_faster_serves(kube, platform):
+    platform.upload({"gelus/model.onnx": models.gelus().SerializeToString()})
+    kube.apply(
+        model("gelus", "s3://models/gelus/model.onnx", optimization={"variants": ["fused"], "graphLevel": "None"})
+    )
+    status = until("gelus is Ready", found(kube, "gelus", true="Ready"), seconds=300)["status"]
+    assert status["active"]["variant"] == "fused"
+    assert status["benchmark"]["speedup"] > 1.1
+    assert "fused serves: its p50 is " in status["benchmark"]["reason"]

@@ -1,6 +1,7 @@
 """A model's life, on a cluster in memory: what is decided, written and said at each turn."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -135,7 +136,12 @@ def test_going_back_to_an_earlier_spec_runs_no_job_but_the_probe():
         ({"benchmark": {"objective": "Throughput"}}, set()),
         ({"optimization": {"graphLevel": "Basic"}}, {"optimize", "benchmark", "probe"}),
         ({"optimization": {"parity": {"absolute": 0.1}}}, {"optimize", "benchmark", "probe"}),
-        ({"benchmark": {"batchSizes": [1, 2]}}, {"optimize", "benchmark", "probe"}),
+        ({"benchmark": {"batchSizes": [1, 2]}}, {"benchmark"}),
+        (
+            {"optimization": {"variants": ["int8-static"], "calibration": {"uri": "s3://models/c.npz"}}},
+            {"optimize", "benchmark", "probe"},
+        ),
+        ({"optimization": {"calibration": {"uri": "s3://models/c.npz", "samples": 8}}}, set()),
     ],
 )
 def test_a_change_runs_only_the_stages_that_depend_on_it(change, stages):
@@ -533,6 +539,25 @@ def test_server_pods_that_may_not_be_created_are_said():
     assert "exceeded quota" in cluster.status()["message"]
 
 
+def test_a_server_that_crashes_under_load_is_said_and_forgotten_when_it_is_back():
+    cluster = Cluster(body())
+    cluster.live()
+    end = {"exitCode": 139, "reason": "Error", "finishedAt": "2026-01-01T01:00:00Z"}
+    pod = cluster.pod(cluster.deployments()[-1], state={"terminated": end})
+    cluster.available(replicas=0)
+    cluster.settle()
+    failure = cluster.status()["lastFailure"]
+    assert (failure["stage"], failure["reason"], failure["exitCode"]) == ("serve", "NativeCrash", 139)
+    assert "SIGSEGV" in failure["message"]
+    assert cluster.condition("Ready")["status"] == "False"
+    running = {"name": "server", "image": "runtime:cpu", "ready": True, "started": True, "state": {"running": {}}}
+    status = {**pod["status"], "containerStatuses": [{**running, "lastState": {"terminated": end}, "restartCount": 1}]}
+    cluster._store({**pod, "status": status})
+    cluster.available()
+    cluster.settle()
+    assert cluster.condition("Ready")["status"] == "True"
+
+
 @pytest.mark.parametrize(("status", "kind"), [(403, "Reconciling"), (422, "Stalled")])
 def test_what_the_api_server_refuses_is_said_and_tried_again(status, kind):
     cluster = Cluster(body())
@@ -596,6 +621,30 @@ def test_a_regression_takes_no_traffic_and_warn_lets_it():
     assert "100 percent worse" in cluster.status()["active"]["missed"]
 
 
+def test_what_was_proven_is_what_is_measured_and_served():
+    """The weights beside the model, from validation to the server; and parity up to the size that is served."""
+
+    def asked(item):
+        return json.loads(item["spec"]["template"]["spec"]["containers"][0]["args"][2])
+
+    cluster = Cluster(body(serving={"batching": {"maxBatchSize": 64}}))
+    cluster.settle()
+    cluster.succeed("validate", dataclasses.replace(validated(), data_sha256="d" * 64))
+    cluster.settle()
+    request = asked(cluster.jobs()["optimize"])
+    assert (request["data_sha256"], request["batch_sizes"], request["max_batch_size"]) == ("d" * 64, [1, 3], 64)
+    result = optimized(request["directory"])
+    variants = tuple(dataclasses.replace(variant, data_sha256=variant.name) for variant in result.variants)
+    cluster.succeed("optimize", dataclasses.replace(result, variants=variants))
+    cluster.settle()
+    candidates = asked(cluster.jobs()["benchmark"])["candidates"]
+    assert [item["data_sha256"] for item in candidates] == ["original", "fp32"]
+    cluster.succeed("benchmark", benchmarked(4.0, 2.0))
+    cluster.settle()
+    (deployment,) = (item for key, item in cluster.objects.items() if key[0] == "Deployment")
+    assert asked(deployment)["data_sha256"] == "fp32"
+
+
 def test_what_was_decided_stays_decided_when_it_serves():
     """The new revision's own figures are no reason to choose anew from the same results."""
     cluster = Cluster(body(benchmark={"constraints": {"maxRegressionPercent": 5}}))
@@ -637,10 +686,10 @@ def test_a_variant_that_could_not_be_measured_is_none():
     for stage in ("validate", "optimize"):
         cluster.succeed(stage)
         cluster.settle()
-    cluster.succeed("benchmark", benchmarked(4.0, None))
+    cluster.succeed("benchmark", dataclasses.replace(benchmarked(4.0, None), left_out={"fp32": "it died with SIGFPE"}))
     cluster.live()
     assert cluster.status()["active"]["variant"] == "original"
-    assert "could not be loaded" in cluster.status()["variants"][1]["reason"]
+    assert cluster.status()["variants"][1]["reason"] == "left out of the benchmark: it died with SIGFPE"
 
 
 def test_no_variant_holds_the_constraints():

@@ -7,7 +7,7 @@ before the rule existed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -15,6 +15,8 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator.api.errors import field_errors
 
 Provider = Literal["TensorRT", "CUDA", "OpenVINO", "CPU"]
+VariantName = Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
+VARIANTS: tuple[str, ...] = get_args(VariantName)
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]  # fmt: skip
@@ -178,9 +180,7 @@ class Optimization(_Model):
     """Which variants compete with the original. fp32 is the graph optimization alone."""
 
     graph_level: Literal["None", "Basic", "Extended", "All"] = "All"
-    variants: Annotated[
-        list[Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]], Field(max_length=8)
-    ] = Field(
+    variants: Annotated[list[VariantName], Field(max_length=8)] = Field(
         default=["fp32", "fused"],
         description="Each is made, proven against the original and measured; what cannot be made for this model says why.",
     )

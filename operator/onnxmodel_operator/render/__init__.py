@@ -50,7 +50,7 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         secret_prefix=contract.SECRET_PREFIX,
         secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
         source_claim=_source_claim(model) if step.fetch else None,
-        public_key=_public_key(model) if step.fetch else None,
+        public_key=_public_key(model) if step.stage is contract.Stage.VALIDATE else None,
         claim=claim_name(model.name),
         writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
         jobs=settings.jobs,

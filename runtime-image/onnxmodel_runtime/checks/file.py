@@ -7,10 +7,10 @@ from typing import Any
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import CORRUPT, DEPTH, FILE, FILE_SIZE
-from onnxmodel_runtime.checks.memory import available
 from onnxmodel_runtime.checks.wire import NESTING, nesting
 from onnxmodel_runtime.contract import Finding
 from onnxmodel_runtime.errors import size
+from onnxmodel_runtime.machine import available_bytes
 
 _PROTOBUF_BYTES = 2**31 - 1
 
@@ -61,7 +61,7 @@ def file_kind(path: Path) -> Iterator[Finding]:
 
 def file_size(path: Path) -> Iterator[Finding]:
     """A parser that is given too much ends in a way that says nothing; this says it first."""
-    count, limit = path.stat().st_size, available()
+    count, limit = path.stat().st_size, available_bytes()
     if count > _PROTOBUF_BYTES:
         yield FILE_SIZE.error(path.name, f"the file has {size(count)}, and protobuf reads no more than 2 GiB")
     elif limit and count > limit:

@@ -1,5 +1,6 @@
 """The protocol on gRPC: tritonclient's service, by its methods."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, NoReturn
@@ -22,11 +23,11 @@ _STATUS = {
     Code.INVALID: 3,
     Code.NOT_FOUND: 5,
     Code.UNSUPPORTED: 12,
-    Code.ENCODING: 12,
     Code.UNAVAILABLE: 14,
     Code.INTERNAL: 13,
 }  # gRPC's numbers
 _TRACE_HEADER = tracing.REQUEST_HEADER.encode()
+_STREAM = 32  # requests of one stream that are under way at a time
 _UNSUPPORTED = (
     "RepositoryModelLoad",
     "RepositoryModelUnload",
@@ -87,16 +88,36 @@ class _Servicer:
         return await self._infer(message, _caller(context))
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: rpc.Call) -> AsyncIterator[Any]:  # noqa: N802
-        """Inferences one after the other; an error is an answer, and does not end the stream."""
+        """Inferences side by side, answered in the order of their requests. An error is an answer, and ends nothing."""
         caller = _caller(context)
-        async for message in messages:
+        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_STREAM)
+
+        async def read() -> None:
             try:
-                answer = await self._infer(message, caller)
-                answer.parameters["triton_final_response"].bool_param = True
-                yield service_pb2.ModelStreamInferResponse(infer_response=answer)
-            except ServerError as error:
-                failed = service_pb2.ModelInferResponse(id=message.id)
-                yield service_pb2.ModelStreamInferResponse(error_message=error.message, infer_response=failed)
+                async for message in messages:
+                    await answers.put(asyncio.create_task(self._streamed(message, caller)))
+            finally:
+                await answers.put(None)
+
+        reading = asyncio.create_task(read())
+        try:
+            while (answer := await answers.get()) is not None:
+                yield await answer
+            await reading  # what broke it breaks the call
+        finally:  # the client may have gone away
+            reading.cancel()
+            while not answers.empty():
+                if (left := answers.get_nowait()) is not None:
+                    left.cancel()
+
+    async def _streamed(self, message: Any, caller: Caller) -> Any:
+        try:
+            answer = await self._infer(message, caller)
+        except ServerError as error:
+            failed = service_pb2.ModelInferResponse(id=message.id)
+            return service_pb2.ModelStreamInferResponse(error_message=error.message, infer_response=failed)
+        answer.parameters["triton_final_response"].bool_param = True
+        return service_pb2.ModelStreamInferResponse(infer_response=answer)
 
     async def _infer(self, message: Any, caller: Caller) -> Any:
         size = sum(map(len, message.raw_input_contents)) if message.raw_input_contents else message.ByteSize()

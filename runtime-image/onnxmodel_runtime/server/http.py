@@ -1,9 +1,10 @@
 """The protocol on HTTP, and the metrics: bare ASGI applications, which answer at once where nothing must be waited for."""
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -82,8 +83,6 @@ class Protocol:
         except ServerError as error:
             close = isinstance(error, Unread)
             reply = _json({"error": error.message}, HTTP_STATUS[error.code])
-            if error.code is Code.ENCODING:
-                more.append((b"accept-encoding", b"gzip, deflate"))
         except Exception:
             log.exception("a request failed")
             reply = _json({"error": "internal error"}, 500)
@@ -160,11 +159,32 @@ class Protocol:
         encoding = _text(headers, "content-encoding")
         trace = scope[_TRACE] = tracing.parse(_text(headers, tracing.REQUEST_HEADER))
         caller = Caller("http", (scope.get("client") or ("",))[0], trace)
-        async with self._bodies.read(receive, encoding, limits.MAX_REQUEST) as body:
-            length = rest.header_length(_text(headers, rest.LENGTH_HEADER) or None, len(body))
-            decode = partial(_decode, body, length)
+        read = self._bodies.read(receive, encoding, limits.MAX_REQUEST)
+        async with _refusals(self._service, caller, read) as body:
+            header = _text(headers, rest.LENGTH_HEADER) or None
+            decode = partial(_decode_headed, body, header)
             answer, json_length = await self._service.infer(name, version, len(body), decode, caller)
         return await _encoded(answer, json_length, compression.choose(_text(headers, "accept-encoding")))
+
+
+@contextlib.asynccontextmanager
+async def _refusals(
+    service: Service, caller: Caller, read: contextlib.AbstractAsyncContextManager[bytes]
+) -> AsyncIterator[bytes]:
+    """The body; one that cannot be read is in the access log too, though the service never hears of it."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            body = await stack.enter_async_context(read)
+        except ServerError as error:
+            service.refused(caller, error)
+            raise
+        yield body
+
+
+def _decode_headed(
+    body: bytes, header: str | None, spec: ModelSpec
+) -> tuple[InferRequest, Encode[tuple[bytes, int | None]]]:
+    return _decode(body, rest.header_length(header, len(body)), spec)
 
 
 class Metrics:

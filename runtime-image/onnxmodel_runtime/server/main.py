@@ -83,7 +83,8 @@ class Server:
     def stop(self) -> None:
         """Begin to drain. May be called from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped already
+                self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _listen(self) -> list[Listener]:
         request, service = self._request, self._service

@@ -67,11 +67,11 @@ class Model:
 def load(request: ServeRequest) -> Model:
     """Check the file, then open a session for every instance. Raises StageError."""
     path = Path(request.model)
-    check_digest(path, request.sha256)
+    check_digest(path, request.sha256, request.data_sha256)
     providers = tensorrt.tuned(
         request.providers,
         path,
-        request.sha256,
+        request.sha256 + request.data_sha256,
         most=request.max_batch_size,
         preferred=request.preferred_batch_sizes,
         cache=request.engine_cache,

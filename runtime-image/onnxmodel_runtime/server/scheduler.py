@@ -20,7 +20,7 @@ from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.model import Instance, Model
-from onnxmodel_runtime.server.protocol.request import InferRequest
+from onnxmodel_runtime.server.protocol.request import InferRequest, told
 from onnxmodel_runtime.server.recorder import Compute, Recorder
 
 
@@ -115,7 +115,7 @@ class Scheduler:
     async def infer(self, request: InferRequest) -> Answer:
         """Run a request. Raises ServerError, UNAVAILABLE when too many wait already or this one waited too long."""
         if self._recorder.pending >= self._policy.limit:
-            raise ServerError("Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED)
+            raise ServerError(told(request.id) + "Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED)
         loop = asyncio.get_running_loop()
         job = _Job(request, loop.create_future(), perf_counter_ns())
         self._recorder.pending += 1

@@ -113,6 +113,10 @@ class Service:
             self._log(caller, request, size, duration, {"status": "OK", **took})
         return result
 
+    def refused(self, caller: Caller, error: ServerError) -> None:
+        """A front could not read a request: that is all there is to say of it."""
+        self._log(caller, None, 0, 0, _failed(error))
+
     @property
     def quick(self) -> bool:
         """Whether infer_now may be called."""

@@ -5,9 +5,6 @@ to drop a node of it. All files of one stage lie in one folder, which is the wor
 variants: ONNX looks for weights there, and a pass that keeps a weight refers to the file where it lies already.
 """
 
-import contextlib
-import ctypes
-import gc
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -116,13 +113,6 @@ def likeness(model: Any) -> Any:
     """Equal for two models that differ in names at most: the operators, and the weights' types and shapes."""
     kinds = Counter((node.domain, node.op_type) for node in graph.nodes(model))
     return kinds, Counter((tensor.data_type, *tensor.dims) for tensor in model.graph.initializer)
-
-
-def free() -> None:
-    """Give back what is free: the tools leave cycles behind, and the allocator keeps what large models took."""
-    gc.collect()
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _gather(model: Any, folder: Path, target: Path) -> None:

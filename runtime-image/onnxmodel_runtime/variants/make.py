@@ -15,9 +15,10 @@ import onnxruntime as ort
 
 from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.contract import OptimizeRequest, Parity, Pass, Providers, Variant, load
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_message, storage_error
 from onnxmodel_runtime.isolate import memory_limit
+from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import (
@@ -61,12 +62,14 @@ def make(request: VariantRequest) -> Variant:
     """The variant, below the work folder; or why there is none."""
     with contextlib.chdir(request.work), _quiet():
         ort.set_seed(2)
+        # Passes see the cases of the recipe alone: what they make must not depend on the largest batch.
         cases = sorted(Path.cwd().glob("case-*.npz"))
         chain = _run(request, cases)
         told = tuple(done.told for done in chain[1:])
         variant = Variant(request.name, passes=told)
         if all(one.note for one in told) or (request.name != "fp32" and told[-1].note):
             return replace(variant, skipped=_why(request.name, told))
+        cases += Path.cwd().glob("largest-*.npz")
         return _prove(request, replace(variant, graph_level=_level(request, told)), chain[-1], cases)
 
 
@@ -89,7 +92,7 @@ def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
             continue
         suffix = "ort" if name == ORT else "onnx"
         task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), tuple(cases), large)
-        layout.free()
+        free()
         step(passing(request.name, name))
         if name in request.dead:
             done: _Done | str = request.dead[name]
@@ -107,14 +110,20 @@ def _checked(request: VariantRequest, before: _Done, done: _Done, cases: list[Pa
     """What another variant left as its last pass was not compared by itself: here others build on it."""
     if done.told.note:
         return done
+    try:
+        why = _others(Path(done.file), request.optimize, cases)
+    except Exception as error:
+        why = clip(f"it failed: {_words(error)}", 400)
+    return _Done(before.file, replace(before.told, name=done.told.name, note=why)) if why else done
+
+
+def _others(path: Path, request: OptimizeRequest, cases: list[Path]) -> str:
+    """How other than the original's the answers are; "" where they are not."""
     for case in cases:
-        found = _compare(
-            Path(done.file), Providers(threads=request.optimize.providers.threads), "None", request.optimize, [case]
-        )
+        found = _compare(path, Providers(threads=request.providers.threads), "None", request, [case])
         if not found.passed:
-            why = f"the answers are others after it: {parity.explain(found, request.optimize.tolerance)}"
-            return _Done(before.file, replace(before.told, name=done.told.name, note=why))
-    return done
+            return f"the answers are others after it: {parity.explain(found, request.tolerance)}"
+    return ""
 
 
 def passing(variant: str, name: str) -> str:
@@ -146,21 +155,16 @@ def _objection(task: Task, cases: list[Path]) -> str:
         return "it changes the model's inputs or outputs"
     if layout.likeness(before) == layout.likeness(after):
         return "it changes nothing"
-    for case in cases:
-        found = _compare(task.target, Providers(threads=task.request.providers.threads), "None", task.request, [case])
-        if not found.passed:
-            return f"the answers are others after it: {parity.explain(found, task.request.tolerance)}"
-    return ""
+    return _others(task.target, task.request, cases)
 
 
 def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[Path]) -> Variant:
-    path = layout.publish(
-        Path(done.file), Path.cwd() / MADE / request.name, external=done.told.bytes > layout.EXTERNAL_ABOVE
-    )
+    external = done.told.bytes > layout.EXTERNAL_ABOVE
+    path = layout.publish(Path(done.file), Path.cwd() / MADE / request.name, external=external)
     if Path(done.file).stem.rpartition("+")[2] not in (SLIM, FUSION):  # which other variants go on from
         for file in Path.cwd().glob(f"{Path(done.file).stem}.*"):
             file.unlink()
-    layout.free()
+    free()
     step(f"comparing {request.name} with the original")
     try:
         found = _compare(path, request.providers, variant.graph_level, request.optimize, cases)
@@ -176,6 +180,7 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
         variant,
         path=str(path),
         sha256=digest(path),
+        data_sha256=data_digest(path) if external else "",
         bytes=sum(file.stat().st_size for file in path.parent.iterdir()),
         nodes=done.told.nodes,
         parity=found,
@@ -198,6 +203,11 @@ def _answered(session: Any, cases: list[Path]) -> Iterator[tuple[int, parity.Arr
 def case_path(work: Path, index: int, rows: int) -> Path:
     """Where optimize leaves a case, in the order in which they are compared."""
     return work / f"case-{index:03}-{rows}.npz"
+
+
+def largest_path(work: Path, rows: int) -> Path:
+    """Where it leaves the case of the largest batch, which comes last."""
+    return work / f"largest-{rows}.npz"
 
 
 def case_rows(case: Path) -> int:

@@ -4,12 +4,21 @@ Weights are quantized per channel and to 7 of the 8 bits: processors without VNN
 8 bits overflow there without a word. The same file is right on every machine.
 """
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
+import onnx
 from onnx import TensorProto
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import (
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    onnx_quantizer,
+    quantize_dynamic,
+    quantize_static,
+)
 from onnxruntime.quantization.calibrate import (
     CalibraterBase,
     EntropyCalibrater,
@@ -17,9 +26,11 @@ from onnxruntime.quantization.calibrate import (
     PercentileCalibrater,
     save_tensors_data,
 )
+from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from onnxmodel_runtime.contract import Calibration, Providers
 from onnxmodel_runtime.inputs import Arrays
+from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import layout, samples
 from onnxmodel_runtime.variants.task import Skip, Task
@@ -38,6 +49,7 @@ _QUANTIZED = {
 def dynamic(task: Task) -> str:
     """Quantize the weights, and leave the activations to the moment."""
     prepared = _prepared(task)
+    onnx_quantizer.save_and_reload_model_with_shape_infer = _reloaded
     quantize_dynamic(
         prepared,
         task.target,
@@ -47,6 +59,14 @@ def dynamic(task: Task) -> str:
         use_external_data_format=True,
     )
     return _checked(task.target)
+
+
+def _reloaded(model: Any) -> Any:
+    """As ONNX Runtime's own, which copies the model first, weights and all; what it was given it uses no more."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save_model(model, path, save_as_external_data=True)
+        return load_model_with_shape_infer(path)
 
 
 def static(task: Task) -> str:
@@ -64,7 +84,7 @@ def static(task: Task) -> str:
         calibrater.see(row)
     calibrater.write(ranges)
     del calibrater
-    layout.free()
+    free()
     quantize_static(
         prepared,
         task.target,

@@ -1,4 +1,4 @@
-"""Rows of data to calibrate with: the calibration data beside the model, else the golden data's inputs."""
+"""Rows of data to calibrate with: the calibration data, else the golden data's inputs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +22,8 @@ _ROWS = 8  # at a time: all activations of these are in memory
 def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
     """As many rows as the request allows, a few at a time. Raises Skip where there are none. model: whose inputs they are."""
     directory = Path(request.model).parent
-    if request.calibration.data:
-        place = golden.beside(directory, CALIBRATION_FOLDER, CALIBRATION_FILE)
+    if request.calibration_data:
+        place = golden.beside(Path(request.calibration_data), CALIBRATION_FOLDER, CALIBRATION_FILE)
     elif request.golden:
         place = golden.beside(directory, GOLDEN_FOLDER, GOLDEN_FILE)
     else:
@@ -36,7 +36,7 @@ def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
     left = request.calibration.samples
     try:
         for data in golden.load(place, inputs, outputs, answers=False):
-            for batch, rows in _pieces(data, left, fixed=any(tensor.shape[:1] != (-1,) for tensor in inputs)):
+            for batch, rows in _pieces(data, left, {tensor.shape[:1] for tensor in inputs}):
                 yield batch
                 left -= rows
             if left <= 0:
@@ -45,12 +45,18 @@ def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
         raise Skip(f"the calibration data cannot be used: {error}") from error
 
 
-def _pieces(data: golden.GoldenSet, most: int, *, fixed: bool) -> Iterator[tuple[Arrays, int]]:
-    """A set in pieces of a few rows, or whole where its inputs do not have rows in common."""
+def _pieces(data: golden.GoldenSet, most: int, axes: set[tuple[int, ...]]) -> Iterator[tuple[Arrays, int]]:
+    """A set in pieces of a few rows, or whole where its inputs do not have rows in common.
+
+    axes: the first of each input's. A model of one batch size takes no other; what is left over is not used.
+    """
     rows = golden.rows(data)
-    if fixed or any(array.shape[:1] != (rows,) for array in data.inputs.values()):
+    fixed = next(iter(axes))[:1] if len(axes) == 1 and axes != {()} else ()
+    size = _ROWS if fixed == (-1,) else fixed[0] if fixed else 0
+    if not size or any(array.shape[:1] != (rows,) for array in data.inputs.values()):
         yield data.inputs, rows
         return
-    for start in range(0, min(rows, most), _ROWS):
-        end = min(start + _ROWS, rows, most)
-        yield {name: array[start:end] for name, array in data.inputs.items()}, end - start
+    for start in range(0, min(rows, most), size):
+        end = start + size if fixed != (-1,) else min(start + size, rows, most)
+        if end <= rows:
+            yield {name: array[start:end] for name, array in data.inputs.items()}, end - start

@@ -67,13 +67,15 @@ def two_outputs(directory: Path) -> Path:
     )
 
 
-def identity(directory: Path, datatypes: tuple[str, ...] = DATATYPES) -> Path:
+def identity(
+    directory: Path, datatypes: tuple[str, ...] = DATATYPES, shape: tuple[int | str, ...] = ("batch", "n")
+) -> Path:
     """in_D -> out_D for every datatype."""
     return save(
         directory / "identity.onnx",
         [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in datatypes],
-        [tensor(f"in_{name}", name, ["batch", "n"]) for name in datatypes],
-        [tensor(f"out_{name}", name, ["batch", "n"]) for name in datatypes],
+        [tensor(f"in_{name}", name, list(shape)) for name in datatypes],
+        [tensor(f"out_{name}", name, list(shape)) for name in datatypes],
     )
 
 

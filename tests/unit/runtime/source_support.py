@@ -139,8 +139,9 @@ def get(
     policy: SourcePolicy = HERE,
     signature: str = "",
     golden: str = "",
+    kind: str = "model",
 ) -> dict[str, Any]:
-    request = FetchRequest(uri, str(directory), sha256, max_bytes, policy, signature, golden)
+    request = FetchRequest(uri, str(directory), sha256, max_bytes, policy, signature, golden, kind=kind)
     return fetch(request, local=local, pause=lambda _: None)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import random
+import string
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from onnxmodel_runtime import benchmark as module
-from onnxmodel_runtime import machine, profiler, report
+from onnxmodel_runtime import groups, isolate, machine, probefile, profiler, report
 from onnxmodel_runtime.benchmark import MAX_POINTS, benchmark
 from onnxmodel_runtime.contract import (
     TERMINATION_BYTES,
@@ -24,9 +26,11 @@ from onnxmodel_runtime.contract import (
     Point,
     Providers,
     ProviderUse,
+    ValidateRequest,
     decode,
     encode,
 )
+from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing, without
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.outcome import fit
@@ -91,6 +95,146 @@ def test_one_bad_variant_does_not_cost_the_original(tmp_path: Path) -> None:
     original = candidate("original", models.mlp(), tmp_path)
     result = benchmark(BenchmarkRequest((original, bad, damaged), "", batch_sizes=(1,), concurrency=(1,), seconds=0.02))
     assert {point.variant for point in result.points} == {"original"}
+    assert "fp32 cannot be loaded" in result.left_out["fp32"]
+    assert "sha256" in result.left_out["fused"]
+
+
+def crasher(name: str, directory: Path) -> Candidate:
+    """Its process dies of SIGFPE when ONNX Runtime loads it."""
+    return candidate(name, models.divides_by_zero(), directory)
+
+
+def test_a_variant_that_kills_the_process_does_not_cost_the_original(tmp_path: Path) -> None:
+    """A real crash. Those that are loaded after it are measured all the same."""
+    candidates = (
+        candidate("original", models.mlp(), tmp_path),
+        crasher("fused", tmp_path),
+        candidate("fp32", models.mlp(), tmp_path),
+    )
+    out = tmp_path / "out"
+    request = BenchmarkRequest(candidates, "", (1,), (1,), seconds=0.01, directory=str(out))
+    result = isolate.run("benchmark", request)
+    assert isinstance(result, BenchmarkResult)
+    assert {point.variant for point in result.points} == {"original", "fp32"}
+    assert set(result.left_out) == {"fused"}
+    assert "died with SIGFPE while loading fused" in result.left_out["fused"]
+    assert "died with SIGFPE" in (out / "report.html").read_text()
+
+
+def test_an_original_that_kills_the_process_ends_the_stage(tmp_path: Path) -> None:
+    probe = tmp_path / "probe.npz"
+    probefile.write(probe, {"x": np.zeros((1, 4, 2, 2), np.float32)}, {})
+    candidates = (crasher("original", tmp_path), candidate("fp32", models.mlp(), tmp_path))
+    with pytest.raises(StageError, match="SIGFPE while loading original") as caught:
+        isolate.run("benchmark", BenchmarkRequest(candidates, str(probe), (1,), (1,), seconds=0.01))
+    assert caught.value.failure.reason == "NativeCrash"
+
+
+CRASH = StageError("NativeCrash", "it died", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "step", "left_out"),
+    [
+        (CRASH, doing("loading", "int8"), {"int8": "it died"}),
+        (CRASH, doing("measuring batch size 1, concurrency 1 with", "static int8"), {"static int8": "it died"}),
+        (CRASH, doing("loading", "original"), None),
+        (CRASH, doing("loading", "fp32"), None),  # was left out already: something else is wrong
+        (CRASH, "writing the report", None),
+        (StageError("Interrupted", "stopped", "", retry=True), doing("loading", "int8"), None),
+        (isolate.InternalError("a defect"), doing("loading", "int8"), None),
+    ],
+)
+def test_who_ended_the_benchmark(error: Exception, step: str, left_out: dict[str, str] | None) -> None:
+    names = ("original", "fp32", "int8", "static int8")
+    request = BenchmarkRequest(tuple(Candidate(name, "", "") for name in names), "", left_out={"fp32": "it crashed"})
+    smaller = without(request, error, step)
+    assert (smaller and smaller.left_out) == (left_out and {"fp32": "it crashed", **left_out})
+
+
+def test_other_stages_have_no_candidates() -> None:
+    assert without(ValidateRequest("model"), CRASH, "loading int8") is None
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"), [(0, ["ab", "ac", "ad"]), (1 << 40, ["abcd"])], ids=["small", "large"]
+)
+def test_no_more_are_loaded_than_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int, expected: list[str]
+) -> None:
+    """Two at a time where memory is small; and what was measured is gone before the next comes."""
+    opened: list[weakref.ref[Any]] = []
+    groups_seen: list[str] = []
+    open_session, point = module.open_session, module._point
+
+    def counted(*args: Any, **options: Any) -> Any:
+        loaded = open_session(*args, **options)
+        opened.append(weakref.ref(loaded.session))
+        return loaded
+
+    def spied(loaded: list[Any], *rest: Any) -> Any:
+        alive = sum(session() is not None for session in opened)
+        assert alive == sum(len(item.sessions) for item in loaded)
+        groups_seen.append("".join(item.candidate.name for item in loaded))
+        return point(loaded, *rest)
+
+    monkeypatch.setattr(module, "_start", lambda _: None)
+    monkeypatch.setattr(module, "available_bytes", lambda: available)
+    monkeypatch.setattr(module, "open_session", counted)
+    monkeypatch.setattr(module, "_point", spied)
+    candidates = tuple(candidate(name, models.mlp(), tmp_path) for name in "abcd")
+    result = benchmark(BenchmarkRequest(candidates, "", (1,), (1,), seconds=0.001, windows=1, instances=2))
+    assert groups_seen == expected
+    assert [point.variant for point in result.points] == list("abcd")
+    assert set(result.memory_bytes) == set("abcd")
+
+
+def test_memory_that_runs_out_beside_others_may_do_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's memory is not known beforehand. Alone with the original, "c" fits; "d" does not even then."""
+    load, loaded = module._load, []
+
+    def short(given: Candidate, *rest: Any) -> Any:
+        others = [item for item in loaded[1:] if item.sessions]
+        if given.name == "d" or (given.name == "c" and others):
+            raise RuntimeError("CUDA failure 2: out of memory")
+        loaded.append(load(given, *rest))
+        return loaded[-1]
+
+    monkeypatch.setattr(module, "_load", short)
+    candidates = tuple(candidate(name, models.mlp(), tmp_path) for name in "abcd")
+    result = benchmark(BenchmarkRequest(candidates, "", (1,), (1,), seconds=0.001, windows=1))
+    assert [point.variant for point in result.points] == list("abc")
+    assert result.left_out == {"d": "memory ran out: CUDA failure 2: out of memory"}
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "instances", "original", "resident", "available", "fits"),
+    [
+        (100, 1, 0, 500, 1000, True),  # 500 + 300 of 800
+        (101, 1, 0, 500, 1000, False),
+        (50, 2, 0, 500, 1000, True),
+        (51, 2, 0, 500, 1000, False),
+        (1, 1, 300, 500, 1000, True),  # activations are the original's
+        (1, 1, 301, 500, 1000, False),
+    ],
+)
+def test_what_fits(file_bytes: int, instances: int, original: int, resident: int, available: int, fits: bool) -> None:
+    assert groups.fits(file_bytes, instances, original, resident, available) is fits
+
+
+def test_a_later_group_is_told_as_if_it_had_been_in_the_first() -> None:
+    """The machine is half as fast in the second group, for the original and "b" alike."""
+
+    def numbers(variant: str, slower: float, *, noisy: bool = False) -> groups.Numbers:
+        point = Point(variant, 8, 4, 10 * slower, 30 * slower, 40 * slower, 800 / slower, 9, 20 * slower, noisy)
+        return point, report.Spread(variant, 8, 4, 3, (10 * slower, 40 * slower))
+
+    first = [numbers("original", 1), numbers("a", 0.5)]
+    assert groups.joined([first], "original") == first
+    joined = groups.joined([first, [numbers("original", 2, noisy=True), numbers("b", 1)]], "original")
+    assert joined == [*first, numbers("b", 0.5, noisy=True)]
 
 
 def test_a_candidate_that_fails_is_named(tmp_path: Path) -> None:
@@ -181,16 +325,17 @@ def test_a_profile_is_bounded_and_the_first_run_left_out() -> None:
     assert (many[-1].name, many[-1].calls) == ("960 others", 960.0)
 
 
-@pytest.mark.parametrize("count", [64, MAX_POINTS])
-def test_the_largest_grid_fits_a_termination_message(count: int) -> None:
+@pytest.mark.parametrize(("count", "left_out"), [(64, 0), (MAX_POINTS, 0), (16, 6), (80, 2), (96, 1)])
+def test_the_largest_grid_fits_a_termination_message(count: int, left_out: int) -> None:
     """With numbers that do not compress: noise in every digit. The largest loses a digit of each, and no point."""
     noise = random.Random(1)
     names = ["original", "fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
+    missing, names = names[7 - left_out :], names[: 7 - left_out]
     points = tuple(
         Point(
-            names[i % 7],
-            1 << (i // 28),
-            1 << (i // 7 % 4),
+            names[i % len(names)],
+            1 << (i // (4 * len(names))),
+            1 << (i // len(names) % 4),
             *(significant(noise.uniform(1, 1000)) for _ in range(4)),
             samples=noise.randrange(1, 100_000),
             p90=significant(noise.uniform(1, 1000)),
@@ -210,12 +355,14 @@ def test_the_largest_grid_fits_a_termination_message(count: int) -> None:
             name: ProviderUse("TensorRT", 97.3, {"TensorRT": noise.randrange(2000), "CUDA": 12, "CPU": 3})
             for name in names
         },
+        {name: "".join(noise.choices(string.ascii_letters, k=REASON_CHARACTERS)) for name in missing},
     )
     message = fit(Outcome("benchmark", 123.456, result))
     assert len(message) < TERMINATION_BYTES * 0.93
     sent = decode(message).result
     assert isinstance(sent, BenchmarkResult)
-    assert (sent == result) is (count == 64)
+    assert (sent == result) is (count <= 64)
+    assert sent.left_out == result.left_out
     for kept, point in zip(sent.points, points, strict=True):
         assert (kept.variant, kept.batch_size, kept.concurrency, kept.noisy) == (
             *(point.variant, point.batch_size, point.concurrency, point.noisy),

@@ -254,10 +254,13 @@ def test_an_optimization_fits_whatever_outputs_are_called() -> None:
 
 def test_a_benchmark_fits_on_a_machine_of_many_words() -> None:
     found = Environment(noise(3000, LETTERS), 1.0, noise(3000, EMOJI), {"x": noise(3000, LETTERS)})
-    result = BenchmarkResult((Point("a", 1, 1, 1, 1, 1, 1, 1),), ProviderUse("CPU", 100.0), found)
+    left_out = {f"v{seed}": noise(200, EMOJI, seed) for seed in range(6)}
+    points = (Point("a", 1, 1, 1, 1, 1, 1, 1),)
+    result = BenchmarkResult(points, ProviderUse("CPU", 100.0), found, left_out=left_out)
     outcome = decode(fit(Outcome("benchmark", 1.0, result)))
     assert isinstance(outcome.result, BenchmarkResult)
     assert outcome.result.points == result.points
+    assert set(outcome.result.left_out) == set(left_out)
 
 
 def test_what_compresses_too_well_is_still_read() -> None:

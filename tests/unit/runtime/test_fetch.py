@@ -49,6 +49,24 @@ def test_what_comes_with_a_model_and_is_not_there(
     assert (error.failure.reason, error.failure.field) == (reason, field)
 
 
+def test_data_to_calibrate_with_are_a_fetch_of_their_own(site: Site, tmp_path: Path) -> None:
+    site.routes["/c.npz"] = sends()
+    folder = tmp_path / "calibration"
+    record = get(site.url("/c.npz"), folder, kind="calibration")
+    assert (folder / ".calibration.npz").read_bytes() == BODY
+    assert record["files"] == {".calibration.npz": {"sha256": DIGEST, "bytes": len(BODY)}}
+    site.routes["/c.npz"] = sends(b"others")  # variants may be made with what is there just now: it stays
+    assert get(site.url("/c.npz"), folder, kind="calibration") == record
+    assert (folder / ".calibration.npz").read_bytes() == BODY
+    error = refused(site.url("/none"), tmp_path / "none", kind="calibration")
+    assert (error.failure.reason, error.failure.field) == ("SourceNotFound", "spec.optimization.calibration.uri")
+
+
+def test_a_folder_to_calibrate_with(claim: Path, tmp_path: Path) -> None:
+    get("pvc://models/models/data/", tmp_path / "calibration", kind="calibration")
+    assert (tmp_path / "calibration" / ".calibration" / "weights.bin").is_file()
+
+
 def test_what_was_refused_is_fetched_again(site: Site, tmp_path: Path) -> None:
     site.routes["/m.onnx"] = sends(b"<html>")
     get(site.url("/m.onnx"), tmp_path / "model")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from onnxmodel_runtime import golden, graph
 from onnxmodel_runtime.contract import (
     GOLDEN_FILE,
     GOLDEN_FOLDER,
@@ -46,6 +47,19 @@ def refused(directory: Path, content: bytes | None = None, made: Any = None) -> 
         judged(directory, content, made)
     assert caught.value.failure.hint
     return caught.value
+
+
+def test_a_batch_is_made_of_as_many_sets_as_there_are(tmp_path: Path) -> None:
+    """Equal rows would not show that one changes another's answer."""
+    for index in range(3):
+        folder = tmp_path / GOLDEN_FOLDER / f"test_data_set_{index}"
+        folder.mkdir(parents=True)
+        tensor = numpy_helper.from_array(X[index : index + 1], "x")
+        (folder / "input_0.pb").write_bytes(tensor.SerializeToString())
+    made = models.mlp()
+    tensors = [tuple(graph.describe(value) for value in values) for values in (made.graph.input, made.graph.output)]
+    found = golden.sample(tmp_path / GOLDEN_FOLDER, *tensors)
+    assert np.array_equal(found.rows(4)["x"], X[[0, 1, 2, 0]])
 
 
 @pytest.mark.parametrize(

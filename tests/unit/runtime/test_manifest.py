@@ -37,7 +37,8 @@ def test_equal_requests_give_equal_bytes(tmp_path: Path) -> None:
             "sha256": digest(path),
             "directory": str(folder / "out"),
             "variants": list(RECIPES),
-            "calibration": {"data": True, "method": "Entropy"},
+            "calibration": {"method": "Entropy"},
+            "calibration_data": str(folder),
             "signer": "release@example.com",
         }
         environment = {**os.environ, "PYTHONHASHSEED": seed}
@@ -54,7 +55,7 @@ def test_equal_requests_give_equal_bytes(tmp_path: Path) -> None:
         "probe.npz",
     ]
     told = json.loads((folder / "out" / "manifest.json").read_text())
-    assert told["source"] == {"sha256": digest(path), "uri": "s3://models/t.onnx?v=3"}
+    assert told["source"] == {"sha256": digest(path), "data_sha256": "", "uri": "s3://models/t.onnx?v=3"}
     assert list(told["data"]) == [".calibration.npz"]
     assert told["signer"] == "release@example.com"
     assert told["recipe"]["calibration"]["method"] == "Entropy"
@@ -126,7 +127,41 @@ def test_verify_names_what_is_wrong(
     told = json.loads(capsys.readouterr().out)
     assert [(problem["file"], problem["kind"]) for problem in told["problems"]] == expected
     assert main(["verify", str(folder)]) == (10 if expected else 0)
-    assert (expected[0][0] if expected else "4 files are what manifest.json says") in capsys.readouterr().out
+    assert (expected[0][0] if expected else "4 files are what was written down") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda volume: None, []),
+        (_rewrite("source/5/model.onnx", "worse"), [("source/5/model.onnx", "changed")]),
+        (_rewrite("source/5/more.bin", ""), [("source/5/more.bin", "unknown")]),
+        (_rewrite("source/5/source.json", "[]"), [("source/5/source.json", "unreadable")]),
+        (lambda volume: (volume / "source/5/source.json").unlink(), [("source/5/source.json", "missing")]),
+        (lambda volume: (volume / "optimize/stray").mkdir(), [("optimize/stray/manifest.json", "missing")]),
+        (_rewrite("optimize/7/ort/model.ort", "changed"), [("optimize/7/ort/model.ort", "changed")]),
+        (
+            _rewrite("benchmark/9/benchmark.json", '{"schema": 1, "manifest_sha256": "0"}'),
+            [("benchmark/9/benchmark.json", "changed")],
+        ),
+    ],
+)
+def test_verify_of_a_volume(
+    folder: Path, tmp_path: Path, harm: Callable[[Path], object], expected: list[tuple[str, str]]
+) -> None:
+    volume = tmp_path / "artifacts"
+    for place in ("source/5", "optimize", "benchmark/9", "benchmark/unfinished"):
+        (volume / place).mkdir(parents=True)
+    folder.rename(volume / "optimize" / "7")
+    (volume / "source/5/model.onnx").write_text("model")
+    record = {"model.onnx": {"sha256": digest(volume / "source/5/model.onnx"), "bytes": 5}}
+    (volume / "source/5/source.json").write_text(json.dumps({"uri": "s3://models/m.onnx", "files": record}))
+    manifest_sha256 = digest(volume / "optimize" / "7" / "manifest.json")
+    (volume / "benchmark/9/benchmark.json").write_text(json.dumps({"schema": 1, "manifest_sha256": manifest_sha256}))
+    harm(volume)
+    count, problems = verify.verify(volume)
+    assert [(problem.file, problem.kind) for problem in problems] == expected
+    assert count == (4 if any(file.endswith("source.json") for file, _ in expected) else 5)
 
 
 def test_verify_needs_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

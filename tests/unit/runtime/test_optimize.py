@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import inputs, optimize, parity, probefile
-from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Tolerance
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Tolerance, ValidateRequest
+from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.validate import validate
+from onnxmodel_runtime.variants import halves
 from tests import models
 
 TOLERANCE = Tolerance()
@@ -27,7 +30,10 @@ def optimized(made: Any, directory: Path, **options: Any) -> OptimizeResult:
 def test_fp32_is_smaller_and_answers_the_same(tmp_path: Path) -> None:
     result = optimized(models.mlp(), tmp_path)
     original, fp32 = result.variants
-    assert (original.name, original.path, original.parity) == ("original", str(tmp_path / "model.onnx"), None)
+    assert (original.name, original.path) == ("original", str(tmp_path / "model.onnx"))
+    # As it serves, which is with ONNX Runtime's own optimization, against itself without any.
+    assert original.parity is not None
+    assert original.parity.passed
     assert (original.nodes, original.graph_level) == (7, "All")
     assert fp32.path == str(tmp_path / "out" / "fp32" / "model.onnx")
     assert fp32.sha256 == digest(Path(fp32.path))
@@ -36,6 +42,50 @@ def test_fp32_is_smaller_and_answers_the_same(tmp_path: Path) -> None:
     assert fp32.parity.passed
     assert fp32.parity.batch_sizes == (1, 3, 8)
     assert (result.provider.name, result.provider.share_percent) == ("CPU", 100.0)
+
+
+def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
+    """A server may have it open: a stage whose result was lost runs once more, in the same folder."""
+    first = optimized(models.mlp(), tmp_path)
+    inode = Path(first.variants[1].path).stat().st_ino
+    assert optimized(models.mlp(), tmp_path, max_batch_size=8) == first
+    assert Path(first.variants[1].path).stat().st_ino == inode
+    Path(first.variants[1].path).write_bytes(b"damaged")
+    assert optimized(models.mlp(), tmp_path) == first
+    assert Path(first.variants[1].path).stat().st_ino != inode
+    assert optimized(models.mlp(), tmp_path, tolerance=Tolerance(0.5)).variants[1].sha256 == first.variants[1].sha256
+    assert optimized(models.mlp(), tmp_path, variants=("ort",)).variants[1].name == "ort"
+
+
+def test_the_largest_batch_is_proven_and_changes_no_byte(tmp_path: Path) -> None:
+    """Some numbers of 64 rows are too large for FP16, and none of 3: islands would come and go with a serving field."""
+    scale = np.zeros((), np.float32)
+    nodes = [helper.make_node("Mul", ["x", "scale"], ["big"]), helper.make_node("Mul", ["big", "small"], ["y"])]
+    ends = [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])]
+    made = models.model(nodes, *ends, {"scale": scale, "small": np.full((2, 1, 4), 1e-3, np.float32)[0]})
+    signed = inputs.signature(made)
+    few, many = (float(np.abs(inputs.generate(signed, rows)["x"]).max()) for rows in (3, 64))
+    assert many > few
+    made.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.full((4,), 2 * halves._SEEN / (few + many), np.float32), "scale")
+    )
+    found = [
+        optimized(made, tmp_path / str(most), variants=("fp16",), batch_sizes=(1, 3), max_batch_size=most).variants[1]
+        for most in (0, 64)
+    ]
+    assert [variant.parity.batch_sizes for variant in found if variant.parity] == [(1, 3), (1, 3, 64)]
+    assert found[0].sha256 == found[1].sha256
+    assert "nodes stay in FP32" not in found[1].note
+
+
+def test_weights_beside_the_model_are_those_that_were_validated(tmp_path: Path) -> None:
+    path = models.save_external(tmp_path)
+    asked = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), data_sha256=data_digest(path))
+    assert validate(ValidateRequest(str(tmp_path))).data_sha256 == asked.data_sha256
+    assert optimize.optimize(asked).variants[0].data_sha256 == asked.data_sha256
+    (tmp_path / "weights.bin").write_bytes(bytes(reversed((tmp_path / "weights.bin").read_bytes())))
+    with pytest.raises(StageError, match="with its weights"):
+        optimize.optimize(asked)
 
 
 @pytest.mark.parametrize(("asked", "left"), [("All", "All"), ("Extended", "None"), ("Basic", "None")])

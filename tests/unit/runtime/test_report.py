@@ -91,6 +91,13 @@ def test_the_largest_page_is_small_and_self_contained() -> None:
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in plots_)
 
 
+def test_the_resource_says_which_variant_serves() -> None:
+    made = report()
+    page = harmless(render(replace(made, request=replace(made.request, namespace="prod", name="magika"))))
+    assert "Benchmark of prod/magika" in page.text
+    assert "kubectl -n prod get onnxmodel magika -o jsonpath='{.status.benchmark.reason}'" in page.text
+
+
 def test_names_cannot_break_out() -> None:
     text = render(report(name=HOSTILE))
     page = harmless(text)

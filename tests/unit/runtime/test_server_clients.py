@@ -163,6 +163,37 @@ def test_grpc_stream(grpc: Any) -> None:
     check(third)
 
 
+async def test_a_stream_runs_side_by_side(tmp_path: Any) -> None:
+    """Requests of one stream are joined to batches; answers keep their order, with an error among them."""
+    asked = support.request(support.double(tmp_path), max_queue_delay_microseconds=50_000, preferred_batch_sizes=(8,))
+    with support.in_process(asked) as (_, found):
+        async with triton_grpc_aio.InferenceServerClient(f"{support.HOST}:{found[1]}") as client:
+
+            async def requests() -> Any:
+                for number in range(100):
+                    x = np.full((1, 2 if number == 50 else 3), number, np.float32)
+                    given = [triton_grpc_aio.InferInput("x", list(x.shape), "FP32").set_data_from_numpy(x)]
+                    yield {"model_name": "double", "inputs": given, "request_id": str(number)}
+
+            at = 0
+            async for result, error in client.stream_infer(requests()):
+                if at == 50:
+                    assert "unexpected shape for input 'x'" in str(error)
+                else:
+                    assert result.get_response().id == str(at)
+                    assert result.as_numpy("y").tolist() == [[2 * at] * 3]
+                at += 1
+            assert at == 100
+            stats = (await client.get_inference_statistics("double")).model_stats[0]
+            assert stats.inference_count == 99
+            assert stats.execution_count < 60
+            left = client.stream_infer(requests())
+            async for _ in left:
+                break
+            left.cancel()
+            assert (await client.is_server_ready()) is True
+
+
 async def test_http_aio(ports: list[int]) -> None:
     async with triton_http_aio.InferenceServerClient(f"{support.HOST}:{ports[0]}") as client:
         assert await client.is_server_live()

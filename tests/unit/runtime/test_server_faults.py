@@ -91,7 +91,7 @@ def test_metrics_port(server: Server) -> None:
         (GOOD, {"Inference-Header-Content-Length": "-5"}, 400, "inference header size should be in range"),
         (GOOD + b"x", {"Inference-Header-Content-Length": str(len(GOOD))}, 400, "unexpected additional input data"),
         (GOOD, {"Content-Encoding": "gzip"}, 400, "failed to decompress"),
-        (GOOD, {"Content-Encoding": "br"}, 415, "Unsupported compression type 'br'"),
+        (GOOD, {"Content-Encoding": "br"}, 501, "Unsupported compression type 'br'"),
         (gzip.compress(GOOD)[:-4], {"Content-Encoding": "gzip"}, 400, "cut short"),
         (b"[" * 100_000, {}, 400, "JSON nesting depth"),
         (b"", {}, 400, "failed to parse the request JSON"),
@@ -277,7 +277,7 @@ def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pending = server._service.recorder
         support.wait_until(lambda: pending.pending == 1)
         status, body = support.call(server.ports[0], "POST", INFER, GOOD)
-        assert (status, json.loads(body)) == (503, {"error": "Exceeds maximum queue size"})
+        assert (status, json.loads(body)["error"]) == (503, "[request id: <id_unknown>] Exceeds maximum queue size")
         assert 'reason="REJECTED"} 1' in support.call(server.ports[2], "GET", "/metrics")[1].decode()
         release.set()
         for thread in ask:
@@ -348,6 +348,50 @@ def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest
             result = client.infer("identity", values)
         for name, array in arrays.items():
             np.testing.assert_array_equal(result.as_numpy(f"out_{name}"), array)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shapes"),
+    [
+        ((), [()]),
+        (("batch",), [(3,), (0,)]),
+        (("a", "b", "c"), [(2, 1, 3), (1, 0, 2), (0, 0, 0)]),
+        ((2, "n"), [(2, 4), (2, 0)]),
+        ((1, 2), [(1, 2)]),
+    ],
+)
+def test_every_shape_through_onnx_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: tuple[int | str, ...], shapes: list[tuple[int, ...]]
+) -> None:
+    """Scalars, empty tensors, dynamic and fixed axes: over HTTP in JSON and binary form, and over gRPC."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    names = ("FP32", "INT64", "BOOL", "BYTES")
+    with support.in_thread(support.request(support.identity(tmp_path, names, axes))) as server:
+        for shape in shapes:
+            arrays = {
+                name: np.full(shape, b"\xc3\xa9", np.object_)
+                if name == "BYTES"
+                else np.ones(shape, support.BY_NAME[name].numpy)
+                for name in names
+            }
+            forms: list[tuple[Any, int, dict[str, bool]]] = [
+                (triton_http, server.ports[0], {"binary_data": True}),
+                (triton_http, server.ports[0], {"binary_data": False}),
+                (triton_grpc, server.ports[1], {}),
+            ]
+            for module, port, form in forms:
+                values = [
+                    module.InferInput(f"in_{name}", list(shape), name).set_data_from_numpy(array, **form)
+                    for name, array in arrays.items()
+                ]
+                wanted = [module.InferRequestedOutput(f"out_{name}", **form) for name in names]
+                with module.InferenceServerClient(f"{support.HOST}:{port}") as client:
+                    result = client.infer("identity", values, outputs=wanted)
+                for name, array in arrays.items():
+                    found = result.as_numpy(f"out_{name}")
+                    assert found.shape == shape
+                    plain = [each.encode() if isinstance(each, str) else each for each in found.flat]
+                    assert plain == list(array.flat)
 
 
 def test_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
-from onnxmodel_runtime import contract, outcome
+from onnxmodel_runtime import contract, digests, outcome
 from onnxmodel_runtime.contract import ExitCode, Failure, Providers
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.server import limits, main, selftest
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.__main__ import main as command
+from tests.models import save_external
 from tests.unit.runtime import server_support as support
 
 X = np.array([[1, 2, 3]], np.float32)
@@ -440,6 +441,16 @@ def test_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     with pytest.raises(SystemExit):
         command()
     assert "ServeRequest.name: missing" in capsys.readouterr().err
+
+
+def test_weights_beside_the_model_are_those_that_were_proven(tmp_path: Path, log: Path) -> None:
+    path = save_external(tmp_path)
+    asked = dataclasses.replace(support.request(path), data_sha256=digests.data_digest(path))
+    (weights,) = (file for file in tmp_path.iterdir() if file.suffix == ".bin")
+    weights.write_bytes(bytes(reversed(weights.read_bytes())))
+    found = failure(asked, log)
+    assert found.reason == "DigestMismatch"
+    assert "with its weights" in found.message
 
 
 def test_termination_log_is_not_made_outside_of_pods(

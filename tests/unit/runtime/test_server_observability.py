@@ -129,6 +129,7 @@ def test_access_log_and_traces(server: tuple[subprocess.Popen[str], list[int]]) 
         with pytest.raises(grpc.RpcError) as caught:
             call(service_pb2.ModelInferRequest(model_name="double"), metadata=tuple(HEADERS.items()))
         assert dict(caught.value.trailing_metadata())["traceresponse"].split("-")[1] == TRACE
+    assert support.call(ports[0], "POST", "/v2/models/double/infer", b"x", {"Content-Encoding": "br"})[0] == 501
     with urlopen(f"http://{support.HOST}:{ports[0]}/v2/health/ready") as ready:  # no line: it is asked every second
         assert ready.status == 200
     with urlopen(f"http://{support.HOST}:{ports[2]}/metrics") as page:
@@ -137,10 +138,10 @@ def test_access_log_and_traces(server: tuple[subprocess.Popen[str], list[int]]) 
     assert process.stdout is not None
     lines = [json.loads(line) for line in process.stdout]
 
-    assert [line["protocol"] for line in lines] == ["http"] * 3 + ["grpc"] * 3
+    assert [line["protocol"] for line in lines] == ["http"] * 3 + ["grpc"] * 3 + ["http"]
     ends = [line["status"] for line in lines]
-    assert ends == ["OK", "OK", "INVALID_ARGUMENT", "OK", "INVALID_ARGUMENT", "INVALID_ARGUMENT"]
-    assert [line.get("trace_id") for line in lines] == [TRACE, None, None, TRACE, None, TRACE]
+    assert ends == ["OK", "OK", "INVALID_ARGUMENT", "OK", "INVALID_ARGUMENT", "INVALID_ARGUMENT", "UNIMPLEMENTED"]
+    assert [line.get("trace_id") for line in lines] == [TRACE, None, None, TRACE, None, TRACE, None]
     first = lines[0]
     assert (first["parent_id"], first["span_id"]) == (PARENT, traceresponse.split("-")[2])
     assert (first["request_id"], first["rows"], first["model"], first["log"]) == ("one", 2, "double", "access")

@@ -179,6 +179,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("few elements", [entry(data=[1.0]), B],
      "input byte size mismatch for input 'a' for model 'pair'. Expected 8, got 4"),
     ("huge shape", [entry(), entry("b", [1, 1 << 40], "INT64", [1])], "input byte size mismatch for input 'b'"),
+    ("huge size", [entry(), entry("b", [1, 1 << 61], "INT64", [1])], "byte size overflow for input 'b'"),
     ("text as number", [entry(data=["1", "2"]), B], "FP32 cannot hold str"),
     ("fraction as integer", [entry(), entry("b", [1, 1], "INT64", [1.5])], "INT64 cannot hold float"),
     ("true as number", [entry(data=[True, False]), B], "FP32 cannot hold bool"),
@@ -391,7 +392,7 @@ def test_encodings() -> None:
     assert compression.decompress(b"x", "identity", 1) == b"x"
     with pytest.raises(ServerError) as caught:
         compression.decompress(b"x", "br", 1)
-    assert caught.value.code == Code.ENCODING
+    assert caught.value.code == Code.UNSUPPORTED
     chosen = {"gzip": "gzip", "br, deflate;q=0.5": "deflate", "gzip;q=0, *": "", "": "", "identity": ""}
     assert {asked: compression.choose(asked) for asked in chosen} == chosen
 

@@ -4,6 +4,7 @@ ONNX Runtime's CPU build has one more provider, Azure's, which takes no node of 
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_the_cpu(path: Path) -> None:
     assert set(loaded.use.nodes) == {"CPU"}
 
 
-@pytest.mark.parametrize("names", [("CUDA",), ("TensorRT", "CUDA", "CPU"), ("CUDA", "CPU")])
+@pytest.mark.parametrize("names", [("CUDA",), ("TensorRT", "CUDA", "CPU"), ("CUDA", "CPU"), ("OpenVINO", "CPU")])
 def test_a_provider_that_the_image_has_not(path: Path, names: tuple[str, ...]) -> None:
     failure = refused(path, Providers(names)).failure
     assert failure.reason == "ProviderUnavailable"
@@ -51,6 +52,22 @@ def test_the_next_may_serve_when_that_is_allowed(path: Path) -> None:
     loaded = session.open_session(path, Providers(("TensorRT", "CUDA", "CPU"), fallback="Allow"))
     assert loaded.use.name == "CPU"
     assert refused(path, Providers(("TensorRT", "CUDA"), fallback="Allow")).failure.reason == "ProviderUnavailable"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("OpenVINO", {}, {"num_of_threads": "3"}),
+        ("OpenVINO", {"device_type": "CPU"}, {"num_of_threads": "3", "device_type": "CPU"}),
+        ("OpenVINO", {"num_of_threads": "1"}, {"num_of_threads": "1"}),
+        ("OpenVINO", {"load_config": "{}"}, {"load_config": "{}"}),
+        ("CUDA", {"device_id": "0"}, {"device_id": "0"}),
+        ("CPU", {}, {}),
+    ],
+)
+def test_what_a_provider_is_told(name: str, given: dict[str, str], told: dict[str, str]) -> None:
+    assert session.provider_options(name, Providers((name,), options={name: given}, threads=3)) == told
+    assert session.provider_options(name, Providers((name,), options={name: given}, threads=0)) == given
 
 
 def test_an_unknown_provider(path: Path) -> None:
@@ -70,6 +87,38 @@ def test_a_provider_that_runs_nothing_does_not_serve(path: Path) -> None:
     assert refused(path, Providers(("CUDA", "CPU"))).failure.reason == "ProviderUnused"
     loaded = session.open_session(path, Providers(("CUDA", "CPU"), fallback="Allow"))
     assert (loaded.use.name, loaded.use.share_percent) == ("CUDA", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        ("RegisterTensorRTPluginsAsCustomOps(…) Please install TensorRT libraries as mentioned in the GPU page", 1),
+        ("CUDA failure 100: no CUDA-capable device is detected ; GPU=0 ; hostname=a", 2),
+    ],
+)
+def test_a_provider_that_fails_aloud(path: Path, monkeypatch: pytest.MonkeyPatch, words: str, gone: int) -> None:
+    """As the GPU build does without TensorRT's libraries, or without a GPU: the session fails instead of going on."""
+    names = ("TensorRT", "CUDA", "CPU")
+    monkeypatch.setattr(session.ort, "get_available_providers", lambda: [session.PROVIDERS[name] for name in names])
+    created, asked = session._create, []
+
+    def create(path: Path, options: Any, wanted: list[Any]) -> Any:
+        asked.append([session.provider_name(name) for name, _ in wanted])
+        if asked[-1][0] in names[:gone]:
+            raise RuntimeError(words)
+        return created(path, options, ["CPUExecutionProvider"])
+
+    monkeypatch.setattr(session, "_create", create)
+    failure = refused(path, Providers(names)).failure
+    assert failure.reason == "ProviderUnavailable"
+    assert f"TensorRT cannot be loaded: ONNX Runtime says: {words[:20]}" in failure.message
+    asked.clear()
+    assert session.open_session(path, Providers(names, fallback="Allow")).use.name == "CPU"
+    assert asked == [list(names), list(names[gone:])]
+    assert refused(path, Providers(("TensorRT",), fallback="Allow")).failure.reason == "ProviderUnavailable"
+    monkeypatch.setattr(session, "_create", lambda *_: (_ for _ in ()).throw(RuntimeError("something else")))
+    with pytest.raises(RuntimeError, match="something else"):
+        session.open_session(path, Providers(names, fallback="Allow"))
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 
 from onnxmodel_runtime import graph, inputs, optimize, variants
 from onnxmodel_runtime.contract import Calibration, OptimizeRequest, Providers, Variant
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.digests import check_digest, digest
+from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import RECIPES, VariantRequest, halves, layout, make, runtime, slim
 from onnxmodel_runtime.variants.task import Task
@@ -166,7 +167,9 @@ def test_a_mask_may_be_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["MinMax", "Entropy", "Percentile"])
 def test_static_quantization(tmp_path: Path, method: str) -> None:
     calibrate(tmp_path)
-    found = variant(models.mlp(), tmp_path, "int8-static", calibration=Calibration(method, data=True))
+    found = variant(
+        models.mlp(), tmp_path, "int8-static", calibration=Calibration(method), calibration_data=str(tmp_path)
+    )
     assert found.skipped == ""
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators(found)
     assert found.parity is not None
@@ -175,22 +178,45 @@ def test_static_quantization(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "arrays", "options", "words"),
+    ("name", "arrays", "words"),
     [
-        ("", {}, {}, "give spec.optimization.calibration.uri"),
-        (".calibration.npz", {"x": np.zeros((2, 5), np.int64)}, {"data": True}, "int64, and float32 in the model"),
-        (".calibration.npz", {"z": np.zeros((2, 4), np.float32)}, {"data": True}, "'z'"),
-        (".calibration.npz", {"x": np.zeros((0, 4), np.float32)}, {"data": True}, "have no rows"),
+        ("", {}, "give spec.optimization.calibration.uri"),
+        (".calibration.npz", {"x": np.zeros((2, 5), np.int64)}, "int64, and float32 in the model"),
+        (".calibration.npz", {"z": np.zeros((2, 4), np.float32)}, "'z'"),
+        (".calibration.npz", {"x": np.zeros((0, 4), np.float32)}, "have no rows"),
     ],
 )
-def test_calibration_data_that_are_none(
-    tmp_path: Path, name: str, arrays: dict[str, Any], options: dict[str, Any], words: str
-) -> None:
+def test_calibration_data_that_are_none(tmp_path: Path, name: str, arrays: dict[str, Any], words: str) -> None:
     if name:
         np.savez(tmp_path / name, **arrays)
-    found = variant(models.mlp(), tmp_path, "int8-static", calibration=Calibration(**options))
+    found = variant(models.mlp(), tmp_path, "int8-static", calibration_data=str(tmp_path) if name else "")
     assert words in found.skipped
     assert found.path == ""
+
+
+def test_a_model_of_one_batch_size_is_calibrated_row_by_row(tmp_path: Path) -> None:
+    from onnxmodel_runtime.variants import samples
+
+    calibrate(tmp_path, rows=5)
+    asked = request(models.mlp(batch=2), tmp_path, calibration_data=str(tmp_path))
+    assert [len(batch["x"]) for batch in samples.batches(asked, models.mlp(batch=2))] == [2, 2]
+
+
+def test_a_pass_that_another_variant_left_and_that_cannot_be_loaded_is_left_out(tmp_path: Path) -> None:
+    """fused ends with the fusion, and leaves what it made unseen; fp16 goes on from there."""
+    made = models.transformer()
+    asked, work = request(made, tmp_path), tmp_path / "out" / "work"
+    work.mkdir(parents=True)
+    outputs = tuple(graph.describe(value) for value in made.graph.output)
+    optimize.references(asked, inputs.signature(made), outputs, work)
+    make.make(VariantRequest("fused", str(work), asked))
+    left = work / "onnxslim+transformer-fusion.onnx"
+    broken = onnx.load(left, load_external_data=False)
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    left.write_bytes(broken.SerializeToString())
+    found = make.make(VariantRequest("fp16", str(work), asked))
+    assert found.skipped == ""
+    assert "it failed: " in next(one.note for one in found.passes if one.name == "transformer-fusion")
 
 
 def test_golden_data_calibrate_too(tmp_path: Path) -> None:
@@ -203,7 +229,7 @@ def test_no_more_rows_than_asked_for(tmp_path: Path) -> None:
     from onnxmodel_runtime.variants import samples
 
     calibrate(tmp_path, rows=20)
-    asked = request(models.mlp(), tmp_path, calibration=Calibration(samples=11, data=True))
+    asked = request(models.mlp(), tmp_path, calibration=Calibration(samples=11), calibration_data=str(tmp_path))
     assert [len(batch["x"]) for batch in samples.batches(asked, models.mlp())] == [8, 3]
 
 
@@ -238,7 +264,7 @@ def test_weights_that_are_inputs_by_an_old_rule(tmp_path: Path) -> None:
 def test_a_large_model_has_its_weights_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(layout, "EXTERNAL_ABOVE", 1)
     calibrate(tmp_path)
-    found = variant(models.mlp(hidden=600), tmp_path, name, calibration=Calibration(data=True))
+    found = variant(models.mlp(hidden=600), tmp_path, name, calibration_data=str(tmp_path))
     if name == "ort":
         assert "2 GiB" in found.skipped
         return
@@ -246,6 +272,14 @@ def test_a_large_model_has_its_weights_beside_it(tmp_path: Path, monkeypatch: py
     assert found.bytes == Path(found.path).stat().st_size + data.stat().st_size
     assert found.parity is not None
     assert found.parity.cosine > 0.99
+    check_digest(Path(found.path), found.sha256, found.data_sha256)
+    with data.open("r+b") as file:
+        file.write(b"\1")
+    with pytest.raises(StageError, match="with its weights has the sha256"):
+        check_digest(Path(found.path), found.sha256, found.data_sha256)
+    data.unlink()
+    with pytest.raises(StageError, match=r"model\.onnx\.data cannot be read"):
+        check_digest(Path(found.path), found.sha256, found.data_sha256)
 
 
 def test_weights_are_written_into_the_file_as_protobuf_would(tmp_path: Path) -> None:

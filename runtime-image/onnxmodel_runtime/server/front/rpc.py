@@ -338,7 +338,7 @@ class Call(Stream):
         except compression.TooLarge as error:
             raise Status(RESOURCE_EXHAUSTED, error.message) from error
         except ServerError as error:
-            raise Status(UNIMPLEMENTED if error.code is Code.ENCODING else INTERNAL, error.message) from error
+            raise Status(UNIMPLEMENTED if error.code is Code.UNSUPPORTED else INTERNAL, error.message) from error
 
     def _check(self, size: int) -> None:
         if size > limits.MAX_REQUEST:

@@ -18,7 +18,7 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding not in _WINDOW:
-        raise ServerError(f"Unsupported compression type '{encoding}': gzip and deflate are known", Code.ENCODING)
+        raise ServerError(f"Unsupported compression type '{encoding}': gzip and deflate are known", Code.UNSUPPORTED)
     inflate = zlib.decompressobj(_WINDOW[encoding])
     try:
         data = inflate.decompress(body, limit + 1)

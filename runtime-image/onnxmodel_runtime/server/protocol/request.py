@@ -69,10 +69,13 @@ def build(
             _match(spec, tensor, by_name[tensor.name])
         arrays = {tensor.name: by_name[tensor.name].convert(by_name[tensor.name], spec) for tensor in spec.inputs}
     except ServerError as error:
-        if not request_id:
-            raise
-        raise ServerError(f"[request id: {request_id[:100]}] {error.message}", error.code, error.reason) from error
+        raise ServerError(told(request_id) + error.message, error.code, error.reason) from error
     return InferRequest(request_id, arrays, wanted, rows, timeout)
+
+
+def told(request_id: str) -> str:
+    """How Triton begins a sentence about a request."""
+    return f"[request id: {request_id[:100] or '<id_unknown>'}] "
 
 
 def dims(shape: Sequence[int]) -> str:
@@ -219,6 +222,11 @@ def _match(spec: ModelSpec, tensor: Tensor, raw: RawInput) -> None:
         raise ServerError(
             f"inference input '{raw.name}' data-type is '{raw.datatype}', but model '{spec.name}' expects "
             f"'{tensor.datatype}'"
+        )
+    size = math.prod(raw.shape) * NUMPY[raw.datatype].itemsize
+    if size > MAX_ELEMENTS:
+        raise ServerError(
+            f"byte size overflow for input '{raw.name}': {size} bytes exceed the maximum allowed size ({MAX_ELEMENTS})"
         )
     fits = len(raw.shape) == len(tensor.shape)
     if not fits or any(want not in (-1, got) for want, got in zip(tensor.shape, raw.shape, strict=True)):

@@ -1,0 +1,1 @@
+"""Whether status.benchmark is what a client gets."""
