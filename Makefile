@@ -69,9 +69,6 @@ build/olive: benchmarks/optimize/olive.txt
 bench-optimize: setup build/olive ## our variants next to plain ONNX Runtime and Olive, into docs/optimizer-numbers.md
 	@$(BIN)/python -m benchmarks.optimize --write docs/optimizer-numbers.md
 
-bench-truth: ready ## status.benchmark next to what a client measures through the Service; after make demo
-	@$(BIN)/python -m benchmarks.truth
-
 build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 	@mkdir -p $@
 	@for peer in kserve mlserver triton; do \
@@ -81,6 +78,9 @@ build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 
 bench-dataplane: setup build/dataplane ## our server next to ONNX Runtime alone, Triton, KServe and MLServer
 	@$(BIN)/python -m benchmarks.dataplane --write docs/dataplane-numbers.md
+
+bench-truth: ready ## status.benchmark next to what a client measures through the Service; after make demo
+	@$(BIN)/python -m benchmarks.truth
 
 unit: setup ## tests without any cluster
 	@$(BIN)/python -m pytest tests/unit

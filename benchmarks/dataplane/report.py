@@ -11,6 +11,8 @@ from benchmarks.dataplane.load import PER_CONNECTION, Figures
 from benchmarks.dataplane.subjects import KSERVE, OURS, SUBJECTS, TRITON, TRITON_LEAST
 
 COMMAND = "make bench-dataplane"
+QUIET = 0.1
+"""By how much ONNX Runtime alone may differ within a run on a quiet machine."""
 _COLUMNS = "| server | protocol | at one time | per second | of ONNX Runtime | p50 ms | p99 ms | CPU s per 1,000 |"
 _RULE = "|---|---|---:|---:|---:|---:|---:|---:|"
 
@@ -113,10 +115,11 @@ def page(runs: Sequence[Run], judged: Sequence[Verdict], seconds: float) -> str:
         "```",
         "",
         *_notes(seconds),
+        *_doubts(runs),
     ]
     for run in runs:
         text += ["", f"## {run.name}: {run.what}", "", *lines(run)]
-        spread = max(run.limits) / min(run.limits) - 1
+        spread = _spread(run)
         text += [
             "",
             f"ONNX Runtime in a loop was measured {len(run.limits)} times; they lie {100 * spread:.0f} % apart.",
@@ -126,6 +129,22 @@ def page(runs: Sequence[Run], judged: Sequence[Verdict], seconds: float) -> str:
             text.append(f"| {name} | {ready:.2f} | {idle:,.0f} | {loaded:,.0f} |")
     text += ["", "## Bars", "", "```", *(verdict.text for verdict in judged), "```", ""]
     return "\n".join(text)
+
+
+def _spread(run: Run) -> float:
+    return max(run.limits) / min(run.limits) - 1
+
+
+def _doubts(runs: Sequence[Run]) -> list[str]:
+    """What a reader must know when the machine did other things too."""
+    if max(map(_spread, runs)) < QUIET:
+        return []
+    return [
+        "",
+        "**This run shared its cores with other work:** ONNX Runtime alone was not equally fast all the time (below). Read",
+        "the CPU per 1,000 of neighbouring rows against each other. Throughput and latency, and the bars on them, say",
+        "little: a server with more threads gets more of a busy machine, and one that was measured later another share.",
+    ]
 
 
 def _notes(seconds: float) -> list[str]:
