@@ -10,10 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.contract import Providers, Tensor
 from onnxmodel_runtime.machine import accelerator
 from onnxmodel_runtime.session import PROVIDERS
@@ -83,5 +81,9 @@ def _cache(folder: str) -> tuple[tuple[str, str], ...]:
 
 def _inputs(path: Path) -> list[Tensor]:
     """The model's inputs. Its weights are let go before a session reads them: never are there two copies."""
+    import onnx  # which a server without TensorRT does not wait for
+
+    from onnxmodel_runtime import graph
+
     model = onnx.load_model(path, load_external_data=False)
     return [graph.describe(value) for value in graph.inputs(model)]
