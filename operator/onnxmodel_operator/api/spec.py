@@ -257,9 +257,11 @@ class ResourceRequirements(_Model):
     limits: Annotated[dict[Name, Quantity], Field(max_length=16)] | None = None
 
 
-_PREFERRED_FIT = "self.preferredBatchSizes.all(size, size <= self.maxBatchSize)"
+_PREFERRED_FIT = "!has(self.preferredBatchSizes) || self.preferredBatchSizes.all(size, size <= self.maxBatchSize)"
 _PREFERRED_FIT_MESSAGE = "preferredBatchSizes must not exceed maxBatchSize"
-_PREFERRED_NEED_DELAY = "size(self.preferredBatchSizes) == 0 || self.maxQueueDelayMicroseconds > 0"
+_PREFERRED_NEED_DELAY = (
+    "!has(self.preferredBatchSizes) || size(self.preferredBatchSizes) == 0 || self.maxQueueDelayMicroseconds > 0"
+)
 _PREFERRED_NEED_DELAY_MESSAGE = "preferredBatchSizes needs maxQueueDelayMicroseconds: without it nothing is joined"
 
 
