@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from onnxmodel_operator import plan, settings
+from onnxmodel_operator import choose, plan, settings
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.spec import parse
 from onnxmodel_operator.observe import Snapshot, observe
@@ -294,3 +294,8 @@ def test_every_decision_is_listed():
     decisions = sorted(path.name for path in (DOCS / "decisions").glob("[0-9]*.md"))
     assert re.findall(r"\(([0-9]{4}[^)]+)\)", index) == decisions
     assert [int(name[:4]) for name in decisions] == list(range(1, len(decisions) + 1))
+
+
+def test_the_optimizers_numbers_are_of_todays_rule():
+    ties = re.findall(r"within (\S+) percent", (DOCS / "optimizer-numbers.md").read_text())
+    assert set(ties) == {f"{choose.TIE_PERCENT:g}"}
