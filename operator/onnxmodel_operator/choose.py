@@ -195,10 +195,13 @@ def _more_percent(spec: Benchmark, mine: Numbers, other: Numbers) -> float:
     return (mine.throughput / max(other.throughput, 1e-9) - 1) * 100
 
 
+def _what(spec: Benchmark) -> str:
+    return "p50" if spec.objective == "Latency" else "throughput"
+
+
 def _compared(spec: Benchmark, mine: Numbers, other: Numbers, whose: str) -> str:
-    what = "p50" if spec.objective == "Latency" else "throughput"
     more = _more_percent(spec, mine, other)
-    return f"{what} is {abs(more):.0f} percent {'higher' if more > 0 else 'lower'} than {whose}"
+    return f"{_what(spec)} is {abs(more):.0f} percent {'higher' if more > 0 else 'lower'} than {whose}"
 
 
 def _reason(
@@ -227,7 +230,7 @@ def _reason(
     exactness = {name: _inexactness(variants[name]) for name in numbers}
     if missed[variant.name] and not missed[winner]:
         return "; ".join(missed[variant.name])
-    what = "p50" if spec.objective == "Latency" else "throughput"
+    what = _what(spec)
     percent = (_score(spec, mine) / _score(spec, best) - 1) * 100
     if variant.name != winner:
         if abs(percent) <= TIE_PERCENT and exactness[winner] <= exactness[variant.name]:

@@ -88,7 +88,7 @@ def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tenso
     first = sample.rows(one) if sample else generate(signed, one)
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
     cases = []
-    for index, (rows, inputs) in enumerate(_cases(request, signed, outputs)):
+    for index, (rows, inputs) in enumerate(_cases(request, signed, outputs, sample)):
         cases.append(case_path(work, index, rows))
         probefile.write(cases[-1], inputs, _run(session, inputs, rows))
     largest = set(signed.batch_sizes((request.max_batch_size,))) if request.max_batch_size else set()
@@ -99,10 +99,11 @@ def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tenso
     return cases
 
 
-def _cases(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...]) -> Iterator[tuple[int, Arrays]]:
+def _cases(
+    request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], sample: golden.Sample | None
+) -> Iterator[tuple[int, Arrays]]:
     """Inputs at every batch size: the golden data as they are and then rows of them, or made ones where there are none."""
     sizes = signed.batch_sizes(request.batch_sizes)
-    sample = _sample(request, signed, outputs)
     if request.golden:
         place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
         try:

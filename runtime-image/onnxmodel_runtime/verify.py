@@ -52,8 +52,9 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
     for path in sorted(directory.iterdir()):
         if path.name not in known:
             found.append(Problem(path.name, "unknown", f"{path.name} is nothing that a stage leaves here"))
+    manifests = _manifests(made)
     for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):
-        found += _below(directory, file.parent, _check_benchmark(file.parent, _manifests(made)))
+        found += _below(directory, file.parent, _check_benchmark(file.parent, manifests))
     return total, found
 
 

@@ -244,8 +244,8 @@ class Benchmark(_Model):
 
     @model_validator(mode="after")
     def _baseline_is_in_the_grid(self) -> "Benchmark":
-        at = self.baseline.batch_size if self.baseline else self.batch_sizes[0]
-        if self.baseline and (at not in self.batch_sizes or 1 not in self.concurrency):
+        baseline = self.baseline
+        if baseline and (baseline.batch_size not in self.batch_sizes or 1 not in self.concurrency):
             raise ValueError(_BASELINE_MESSAGE)
         return self
 

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from onnxmodel_runtime import parity, probefile
+from onnxmodel_runtime import batch_rows, parity, probefile
 from onnxmodel_runtime.contract import ServeRequest, Tensor, Tolerance
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
@@ -58,16 +59,11 @@ def _rows_are_independent(
 ) -> bool:
     if 2 * len(next(iter(inputs.values()))) > model.spec.max_batch_size:
         return False
-    joined = {name: np.concatenate([array, _zeros_like(array)]) for name, array in inputs.items()}
+    run = partial(model.instances[0].run, list(expected))
     try:
-        answers = model.instances[0].run(list(expected), joined)
+        difference = batch_rows.dependence(run, inputs, expected, tolerance)
     except ServerError as error:
         difference = error.message
-    else:
-        rows = len(next(iter(inputs.values())))
-        whole = next((name for name, array in answers.items() if array.shape[:1] != (2 * rows,)), "")
-        own = {name: array[:rows] for name, array in answers.items()} if not whole else {}
-        difference = f"output {whole!r} has no batch axis" if whole else _difference(own, expected, tolerance)
     if difference:
         log.warning("rows of one batch influence each other, so that requests are never joined: %s", difference)
     return not difference
@@ -136,7 +132,3 @@ def _shape(tensor: Tensor, rows: int) -> list[int]:
 
 def _zeros(datatype: str, shape: list[int]) -> Array:
     return np.full(shape, "", np.object_) if datatype == "BYTES" else np.zeros(shape, NUMPY[datatype])
-
-
-def _zeros_like(array: Array) -> Array:
-    return np.full(array.shape, "", np.object_) if array.dtype.kind == "O" else np.zeros_like(array)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime import machine, parity, probefile
+from onnxmodel_runtime import batch_rows, machine, probefile
 from onnxmodel_runtime.contract import Providers, RepositoryRequest, RepositoryResult, Tensor, Tolerance
 from onnxmodel_runtime.datatypes import BY_RUNTIME
 from onnxmodel_runtime.digests import check_digest
@@ -82,20 +82,14 @@ def signature(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
 def _dependence(session: Any, given: Arrays, expected: Arrays, tolerance: Tolerance) -> str:
     """How the probe's answer differs when rows of zeros are computed with it; "" when it does not, as it should be."""
-    rows = len(next(iter(given.values())))
-    joined = {name: np.concatenate([array, _zeros(array)]) for name, array in given.items()}
+
+    def run(joined: Arrays) -> Arrays:
+        return dict(zip(expected, session.run(list(expected), joined), strict=True))
+
     try:
-        answers = dict(zip(expected, session.run(list(expected), joined), strict=True))
+        return batch_rows.dependence(run, given, expected, tolerance)
     except Exception as error:
         return runtime_message(error)
-    if wrong := next((name for name, array in answers.items() if array.shape[:1] != (2 * rows,)), ""):
-        return f"output {wrong!r} has no row for each of the inputs'"
-    found = parity.compare({name: array[:rows] for name, array in answers.items()}, expected, tolerance)
-    return "" if found.passed else parity.explain(found, tolerance)
-
-
-def _zeros(array: NDArray[Any]) -> NDArray[Any]:
-    return np.full_like(array, "") if array.dtype.kind == "O" else np.zeros_like(array)
 
 
 def _tensor(value: Any) -> Tensor:
