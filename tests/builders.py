@@ -24,6 +24,7 @@ from onnxmodel_runtime.contract import (
     Environment,
     Failure,
     Finding,
+    LoadTestResult,
     ModelFacts,
     OptimizeResult,
     Outcome,
@@ -133,6 +134,12 @@ def benchmarked(
     return BenchmarkResult(measured, ProviderUse("CPU", 100.0, {"CPU": 7}), where)
 
 
+def loaded(asked: Mapping[str, Any], p50: float = 2.5, throughput: float = 800.0) -> LoadTestResult:
+    """What a client measured under the loads of a request."""
+    grid = tuple((load["batch_size"], load["concurrency"]) for load in asked["loads"])
+    return LoadTestResult(points(asked["variant"], p50, throughput, grid), asked["replicas"])
+
+
 def probed() -> ProbeResult:
     """A right answer."""
     return ProbeResult(3.0, 2.0, 0.0, ProviderUse("CPU", 100.0))
@@ -150,6 +157,8 @@ def good(job: Mapping[str, Any]) -> Result:
             asked = json.loads(request)
             grid = tuple((b, c) for b in asked["batch_sizes"] for c in asked["concurrency"])
             return benchmarked(grid=grid)
+        case "loadtest":
+            return loaded(json.loads(request))
         case _:
             return probed()
 
@@ -382,6 +391,10 @@ class Cluster:
         """One condition, or None."""
         return next((c for c in self.status(name).get("conditions", ()) if c["type"] == kind), None)
 
+    def services(self) -> list[str]:
+        """Their names."""
+        return [name for kind, _, name in self.objects if kind == "Service"]
+
     def routed(self) -> str | None:
         """The revision that the Service selects, or None without a Service."""
         service = self.objects.get(("Service", "team-a", "magika"))
@@ -407,6 +420,14 @@ class Cluster:
             self.settle()
             self.succeed(stage)
         self.settle()
+
+    def deploy(self) -> None:
+        """The newest Deployment is available and was measured: what follows is applied, the Service that points to it too."""
+        self.available()
+        self.settle()
+        if "loadtest" in self.jobs():
+            self.succeed("loadtest")
+            self.settle()
 
     def live(self, most: int = 12) -> None:
         """Reconcile and play until the model is Ready."""

@@ -1,10 +1,10 @@
 """Which candidate serves: the benchmark's numbers, the objective and the constraints in, one sentence out."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxmodel_operator.api.spec import Benchmark
-from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, OptimizeResult, Point, Variant
+from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant
 
 TIE_PERCENT = 2.0
 """Closer than this is a tie: then the more exact candidate wins."""
@@ -70,7 +70,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The winner (a Verdict with numbers), all verdicts in the order of the variants, and the choice in one sentence."""
+    """The winner (a Verdict with numbers), all verdicts in the order of the variants, and the choice in one sentence.
+
+    served: the winner's numbers as a client of its server measured them; None until one did.
+    """
 
     winner: Verdict
     baseline: Numbers
@@ -80,6 +83,7 @@ class Choice:
     framework: str | None = None
     framework_speedup: float | None = None
     against: Serving | None = None
+    served: Numbers | None = None
 
 
 def choose(
@@ -135,6 +139,23 @@ def _framework_speedup(spec: Benchmark, measured: BenchmarkResult, winner: str) 
     return round(spec.baseline.p50_milliseconds / same[0], 3) if same else None
 
 
+def loads(numbers: Numbers, points: Iterable[Point], variant: str) -> tuple[Load, ...]:
+    """Where a variant's numbers were measured, the latencies' place first: there its server is measured again."""
+    single = _single([point for point in points if point.variant == variant])
+    asked = (Load(single.batch_size, single.concurrency), Load(numbers.batch_size, numbers.concurrency))
+    return tuple(dict.fromkeys(asked))
+
+
+def as_served(spec: Benchmark, choice: Choice, points: Iterable[Point]) -> Choice:
+    """The choice with what a client measured of the winner, which may miss a constraint that it held without a server."""
+    winner = choice.winner
+    served = _numbers(points, winner.variant.name)
+    missed = tuple(f"as served, {words}" for words in _missed(spec, served)) if not winner.missed else ()
+    winner = replace(winner, missed=(*winner.missed, *missed))
+    verdicts = tuple(winner if verdict.selected else verdict for verdict in choice.verdicts)
+    return replace(choice, winner=winner, verdicts=verdicts, served=served)
+
+
 def candidate(variant: Variant) -> bool:
     """Whether it may serve: it is there, and answers as the original does."""
     return bool(variant.path) and (variant.name == ORIGINAL or bool(variant.parity and variant.parity.passed))
@@ -142,7 +163,7 @@ def candidate(variant: Variant) -> bool:
 
 def _numbers(points: Iterable[Point], variant: str) -> Numbers:
     mine = [point for point in points if point.variant == variant]
-    single = min(mine, key=lambda point: (point.batch_size, point.concurrency))
+    single = _single(mine)
     best = max(mine, key=lambda point: point.throughput)
     return Numbers(
         single.p50,
@@ -154,6 +175,11 @@ def _numbers(points: Iterable[Point], variant: str) -> Numbers:
         single.p90,
         single.noisy or best.noisy,
     )
+
+
+def _single(points: Iterable[Point]) -> Point:
+    """Where latencies are told: the smallest batch size, and the fewest callers."""
+    return min(points, key=lambda point: (point.batch_size, point.concurrency))
 
 
 def _score(spec: Benchmark, numbers: Numbers) -> float:

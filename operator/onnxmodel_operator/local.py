@@ -123,8 +123,8 @@ class Road:
             request = step.request
             if step.stage is Stage.BENCHMARK:  # no cluster has this resource, which the page would speak of
                 request = dataclasses.replace(request, namespace="", name="")
-            if step.stage is Stage.PROBE:
-                ports = {name: self.ports[name] for name in ("http_port", "grpc_port")}
+            if step.stage in (Stage.LOADTEST, Stage.PROBE):
+                ports = {name: port for name, port in self.ports.items() if hasattr(request, name)}
                 request = dataclasses.replace(request, host="127.0.0.1", **ports)
             code, outcome = self._container(step.stage, request)
         self.last = outcome

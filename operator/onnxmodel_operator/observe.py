@@ -126,7 +126,7 @@ def observe(snapshot: Snapshot) -> Observed:
         for item in children["Deployment"]
         if not _deleting(item)
     ]
-    service = next(iter(children["Service"]), None)
+    service = next((item for item in children["Service"] if _routes(item)), None)
     claims = [claim for claim in children["PersistentVolumeClaim"] if not _deleting(claim)]
     return Observed(
         claim_uid=claims[0]["metadata"]["uid"] if claims else None,
@@ -136,6 +136,11 @@ def observe(snapshot: Snapshot) -> Observed:
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
     )
+
+
+def _routes(service: Object) -> bool:
+    """Whether clients ask it: it has the model's name, and that of a load test its revision's."""
+    return bool(service["metadata"]["name"] == _label(service, names.LABEL_MODEL))
 
 
 def _job(job: Object, pods: list[Object]) -> JobSeen:

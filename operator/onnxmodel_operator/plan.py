@@ -26,6 +26,8 @@ from onnxmodel_runtime.contract import (
     Candidate,
     Failure,
     FetchRequest,
+    LoadTestRequest,
+    LoadTestResult,
     OptimizeRequest,
     OptimizeResult,
     Outcome,
@@ -473,15 +475,24 @@ def _choose(draft: _Draft) -> Progress | None:
     optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
     measured = _result(draft, Stage.BENCHMARK, BenchmarkResult)
     draft.choice = choice = choose.choose(spec, optimized, measured, _serving(draft))
-    if choice.winner.missed and spec.gate == "Enforce":
-        message = f"no variant holds the constraints; the best, {choice.winner.variant.name}: {'; '.join(choice.winner.missed)}"
-        hint = (
-            "Relax benchmark.constraints, give serving.resources more CPU or a faster nodePool, or set benchmark.gate to "
-            "Warn. Numbers that were taken on a busy node are taken again with a higher benchmark.attempt."
-        )
-        trouble = Trouble(Stage.BENCHMARK, Failure("ConstraintsNotMet", message, hint, "spec.benchmark.constraints"))
-        return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)
-    return None
+    return _constrained(
+        draft, Stage.BENCHMARK, f"no variant holds the constraints; the best, {choice.winner.variant.name}"
+    )
+
+
+def _constrained(draft: _Draft, stage: Stage, what: str) -> Progress | None:
+    """The gate: a winner that misses a constraint goes no further."""
+    assert draft.choice is not None
+    missed = draft.choice.winner.missed
+    if not missed or draft.model.spec.benchmark.gate == "Warn":
+        return None
+    message = f"{what}: {'; '.join(missed)}"
+    hint = (
+        "Relax benchmark.constraints, give serving.resources more CPU or a faster nodePool, or set benchmark.gate to "
+        "Warn. Numbers that were taken on a busy node are taken again with a higher benchmark.attempt."
+    )
+    trouble = Trouble(stage, Failure("ConstraintsNotMet", message, hint, "spec.benchmark.constraints"))
+    return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)
 
 
 def _serving(draft: _Draft) -> choose.Serving | None:
@@ -561,6 +572,46 @@ def _startup_seconds(loading: float) -> int:
     return next((step for step in (STARTUP_SECONDS, 3600) if 10 * loading <= step), 14400)
 
 
+def _loadtest(draft: _Draft) -> Progress | None:
+    """Before it takes traffic, a client measures the revision through a Service of its own."""
+    assert draft.choice is not None
+    assert draft.revision is not None
+    revision, model, winner = draft.revision, draft.model, draft.choice.winner
+    assert winner.numbers is not None
+    measured = _result(draft, Stage.BENCHMARK, BenchmarkResult)
+    request = LoadTestRequest(
+        name=model.name,
+        host=f"{revision.name}.{model.namespace}.svc",
+        probe=revision.request.probe,
+        loads=choose.loads(winner.numbers, measured.points, winner.variant.name),
+        variant=winner.variant.name,
+        revision=revision.short,
+        attempt=model.spec.benchmark.attempt,
+    )
+    # How many pods there are is in no digest: scaling measures nothing again.
+    stop = _stage(
+        draft,
+        Stage.LOADTEST,
+        request,
+        _client(draft),
+        "LoadTesting",
+        depends_on=revision.digest,
+        carried_out=lambda step: dataclasses.replace(
+            step, request=dataclasses.replace(step.request, replicas=revision.replicas)
+        ),
+    )
+    if stop:
+        return stop
+    tested = _result(draft, Stage.LOADTEST, LoadTestResult)
+    draft.choice = choose.as_served(model.spec.benchmark, draft.choice, tested.points)
+    return _constrained(draft, Stage.LOADTEST, f"revision {revision.short} does not hold the constraints")
+
+
+def _client(draft: _Draft) -> Placement:
+    """Of a Job that asks a server: near it, and without what the server needs."""
+    return dataclasses.replace(draft.server, resources=draft.settings.jobs.resources, gpus=0)
+
+
 def _probe(draft: _Draft) -> Progress | None:
     """Traffic goes to the new revision, and a client asks the Service. If the answer is wrong, traffic goes back."""
     assert draft.revision is not None
@@ -572,8 +623,7 @@ def _probe(draft: _Draft) -> Progress | None:
         tolerance=revision.request.tolerance,
         revision=revision.short,
     )
-    placement = dataclasses.replace(draft.server, resources=draft.settings.jobs.resources, gpus=0)
-    stop = _stage(draft, Stage.PROBE, request, placement, "Probing", depends_on=revision.digest)
+    stop = _stage(draft, Stage.PROBE, request, _client(draft), "Probing", depends_on=revision.digest)
     answered_wrong = stop and stop.state is State.STALLED and _failed(draft.steps[-1].seen)
     if not answered_wrong:  # a probe that waits for a node or an image has yet to ask, and asks this revision
         draft.route = revision.short
@@ -594,6 +644,7 @@ _ROAD: tuple[Callable[[_Draft], Progress | None], ...] = (
     _benchmark,  # each that does was measured where it will serve
     _choose,  # the winner holds the constraints
     _deploy,  # exactly this revision runs on all replicas
+    _loadtest,  # it holds the constraints as its clients will see it
     _probe,  # the Service points to it, and a real inference through the Service gave the expected answer
 )
 
@@ -746,7 +797,7 @@ def active_revision(model: Resource, seen: Observed) -> str | None:
 
 
 def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, str], ...]:
-    """Jobs of other digests than the chain's, and Deployments that neither serve nor shall."""
+    """Jobs of other digests than the chain's, Deployments that neither serve nor shall, Services of load tests that are over."""
     kept_jobs = {step.job for step in draft.steps}
     if draft.seen.claim_uid is None:
         return ()  # nothing is known to be superfluous before everything has its name
@@ -756,7 +807,9 @@ def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, s
     deployments = [
         ("Deployment", item.name) for item in draft.seen.revisions.values() if item.revision not in kept_revisions
     ]
-    return tuple(child for child in (*jobs, *draft.lost, *deployments) if child in draft.seen.live)
+    own = draft.revision.name if draft.job and draft.job.stage is Stage.LOADTEST and draft.revision else None
+    services = [child for child in draft.seen.live if child[0] == "Service" and child[1] not in (draft.model.name, own)]
+    return tuple(child for child in (*jobs, *draft.lost, *deployments, *services) if child in draft.seen.live)
 
 
 def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:
@@ -772,7 +825,7 @@ def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:
     return None
 
 
-R = TypeVar("R", ValidateResult, OptimizeResult, BenchmarkResult, ProbeResult)
+R = TypeVar("R", ValidateResult, OptimizeResult, BenchmarkResult, LoadTestResult, ProbeResult)
 
 
 def _result(draft: _Draft, stage: Stage, kind: type[R]) -> R:

@@ -6,14 +6,18 @@ written to status must not be surprised by it.
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from onnxmodel_runtime.contract import (
     ORIGINAL,
     BenchmarkRequest,
     BenchmarkResult,
+    LoadTestRequest,
+    LoadTestResult,
     OptimizeResult,
     Outcome,
+    Point,
     ProbeResult,
     Stage,
     ValidateResult,
@@ -24,6 +28,7 @@ _KINDS = {
     Stage.VALIDATE: ValidateResult,
     Stage.OPTIMIZE: OptimizeResult,
     Stage.BENCHMARK: BenchmarkResult,
+    Stage.LOADTEST: LoadTestResult,
     Stage.PROBE: ProbeResult,
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -44,6 +49,8 @@ def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
             return _optimized(result)
         case BenchmarkResult():
             return _measured(request, result)
+        case LoadTestResult():
+            return _tested(request, result)
     return None
 
 
@@ -95,7 +102,20 @@ def _measured(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
             return f"{name} was not measured where the original was"
     if not measured.get(ORIGINAL):
         return "the original was not measured"
-    numbers = [value for p in result.points for value in (p.p50, p.p95, p.p99, p.throughput)]
-    # A grid that is too large for a termination message comes without p90.
-    sound = all(0 < number < math.inf for number in numbers) and all(0 <= p.p90 < math.inf for p in result.points)
+    return _numbers(result.points)
+
+
+def _tested(request: LoadTestRequest, result: LoadTestResult) -> str | None:
+    asked = [(request.variant, load.batch_size, load.concurrency) for load in request.loads]
+    if [(point.variant, point.batch_size, point.concurrency) for point in result.points] != asked:
+        return "it is not of the loads that were asked for"
+    return _numbers(result.points)
+
+
+def _numbers(points: Iterable[Point]) -> str | None:
+    """A grid that is too large for a termination message comes without p90."""
+    sound = all(
+        0 <= p.p90 < math.inf and all(0 < number < math.inf for number in (p.p50, p.p95, p.p99, p.throughput))
+        for p in points
+    )
     return None if sound else "a measurement is no positive number"

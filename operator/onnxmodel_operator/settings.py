@@ -84,11 +84,11 @@ class Resources(_Model):
 
 
 class Jobs(_Model):
-    """Bounds of the validate, optimize, benchmark and probe Jobs.
+    """Bounds of the Jobs of the stages.
 
     backoff_limit: attempts after which a stage gives up; Kubernetes waits 10 s after the first and at most 10 minutes,
     so 30 attempts are about 4 hours. attempt_seconds: how long one attempt may take.
-    resources: of validate, probe and the fetch; optimize and benchmark get what the server gets.
+    resources: of validate, loadtest, probe and the fetch; optimize and benchmark get what the server gets.
     """
 
     backoff_limit: int = Field(default=30, ge=0, le=100)

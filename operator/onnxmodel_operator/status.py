@@ -254,7 +254,8 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     if choice is None or result is None or choice.winner.numbers is None:
         return None
-    numbers, machine = choice.winner.numbers, result.environment
+    machine, tested = result.environment, plan.result(Stage.LOADTEST)
+    numbers = choice.served or choice.winner.numbers
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
     return BenchmarkStatus(
         variant=choice.winner.variant.name,
@@ -265,8 +266,10 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
         framework=choice.framework,
         framework_speedup=choice.framework_speedup,
         report=f"{step.request.directory}/{REPORT_PAGE}"[:253] if step.request.directory else None,
-        winner=_measured(numbers),
+        winner=_measured(choice.winner.numbers),
         baseline=_measured(choice.baseline),
+        served=_measured(choice.served) if choice.served else None,
+        served_replicas=tested.replicas if tested else None,
         processor=machine.processor[:253],
         accelerator=machine.accelerator[:253],
         cores=machine.cores,
@@ -337,7 +340,8 @@ def _revision(plan: Plan, old: Mapping[str, Any] | None, now: datetime) -> Revis
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
     same = old is not None and old["revision"] == plan.revision.short
     if old is not None and same and old.get("benchmark") == names.short(step.digest):
-        return RevisionStatus.model_validate(old)
+        kept, missed = RevisionStatus.model_validate(old), _missed(plan.choice)
+        return kept.model_copy(update={"missed": missed}) if missed else kept
     variant, against = plan.choice.winner.variant, plan.choice.against
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     return RevisionStatus(
@@ -351,8 +355,12 @@ def _revision(plan: Plan, old: Mapping[str, Any] | None, now: datetime) -> Revis
         else None,
         measured=_measured(plan.choice.winner.numbers) if plan.choice.winner.numbers else None,
         measured_on=where(result) if result else None,
-        missed="; ".join(plan.choice.winner.missed)[:2048] or None,
+        missed=_missed(plan.choice),
     )
+
+
+def _missed(choice: Choice) -> str | None:
+    return "; ".join(choice.winner.missed)[:2048] or None
 
 
 def _history(old: Mapping[str, Any], active: RevisionStatus | None) -> list[RevisionStatus] | None:

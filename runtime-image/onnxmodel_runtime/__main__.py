@@ -39,6 +39,8 @@ from onnxmodel_runtime.contract import (
     Failure,
     FetchRequest,
     Finding,
+    Load,
+    LoadTestRequest,
     OptimizeRequest,
     Outcome,
     ProbeRequest,
@@ -169,6 +171,10 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
 
             take_credentials()
             fetch(request, local=local)
+        elif command == Stage.LOADTEST:
+            from onnxmodel_runtime.loadtest import loadtest
+
+            result = loadtest(request)
         elif command == Stage.PROBE:
             from onnxmodel_runtime.probe import probe
 
@@ -266,7 +272,7 @@ def _verify(directory: Path, output: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="onnxmodel",
-        description="Fetch, validate, optimize, verify, benchmark, serve and probe ONNX models; lay them out for Triton.",
+        description="Fetch, validate, optimize, verify, benchmark, serve, load and probe ONNX models; lay them out for Triton.",
         epilog="Exit codes: 0 done; 10 refused, the same input gives the same answer; 11 something outside was not "
         "there, try again; 1 a defect of onnxmodel. A Job passes its whole request as --request JSON.",
     )
@@ -352,6 +358,16 @@ def _parser() -> argparse.ArgumentParser:
     repository.add_argument("--gpus", type=int, default=1, help="that Triton has, where the providers use any (1)")
     repository.add_argument("--engines", default="", metavar="DIR", help="where TensorRT's engines are kept")
     _provider_arguments(repository)
+
+    load = _command(
+        commands, "loadtest", "measure a running server as its clients ask it, over HTTP", _loadtest_request
+    )
+    load.add_argument("host")
+    load.add_argument("--name", required=True, help="the model's name")
+    load.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
+    load.add_argument("--batch-sizes", type=_numbers, default=(1,), help="rows of a request, separated by commas (1)")
+    load.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
+    load.add_argument("--http-port", type=int, default=8000)
 
     probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
     probe.add_argument("host")
@@ -516,6 +532,11 @@ def _served(options: argparse.Namespace) -> ServeRequest:
         max_queue_size=options.max_queue_size,
         instances=options.instances,
     )
+
+
+def _loadtest_request(options: argparse.Namespace) -> LoadTestRequest:
+    loads = tuple(Load(batch, callers) for batch in options.batch_sizes for callers in options.concurrency)
+    return LoadTestRequest(options.name, options.host, options.probe, loads, http_port=options.http_port)
 
 
 def _probe_request(options: argparse.Namespace) -> ProbeRequest:

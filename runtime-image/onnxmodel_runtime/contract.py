@@ -60,6 +60,7 @@ class Stage(StrEnum):
     VALIDATE = "validate"
     OPTIMIZE = "optimize"
     BENCHMARK = "benchmark"
+    LOADTEST = "loadtest"
     PROBE = "probe"
 
 
@@ -461,7 +462,7 @@ class BenchmarkResult:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-# ---- serve and probe -------------------------------------------------------------------------------------------------
+# ---- serve, load test and probe --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,6 +526,44 @@ class RepositoryResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """So many callers, each of whom sends so many rows again and again."""
+
+    batch_size: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTestRequest:
+    """Ask `host` (a Service of this revision alone) for the probe's rows over HTTP, under each of the loads.
+
+    seconds, stable_percent, windows and attempt: as in BenchmarkRequest, so that the figures can be compared.
+    variant: what serves. replicas: how many pods share the load. Both are for the result alone.
+    """
+
+    name: str
+    host: str
+    probe: str
+    loads: tuple[Load, ...]
+    variant: str = ""
+    replicas: int = 1
+    http_port: int = 8000
+    revision: str = ""
+    seconds: float = 0.5
+    stable_percent: float = 5.0
+    windows: int = 10
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTestResult:
+    """What a client saw, its own time and the network's included: a point for each load."""
+
+    points: tuple[Point, ...]
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeRequest:
     """Ask `host` (the Service) for the probe file's answer, over HTTP and over gRPC, and compare.
 
@@ -552,7 +591,7 @@ class ProbeResult:
 
 # ---- outcome ---------------------------------------------------------------------------------------------------------
 
-Result = ValidateResult | OptimizeResult | BenchmarkResult | ProbeResult | RepositoryResult
+Result = ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult
 REPOSITORY = "repository"
 
 REQUESTS: dict[str, type] = {
@@ -560,6 +599,7 @@ REQUESTS: dict[str, type] = {
     Stage.VALIDATE: ValidateRequest,
     Stage.OPTIMIZE: OptimizeRequest,
     Stage.BENCHMARK: BenchmarkRequest,
+    Stage.LOADTEST: LoadTestRequest,
     Stage.PROBE: ProbeRequest,
     "serve": ServeRequest,
     REPOSITORY: RepositoryRequest,
@@ -568,6 +608,7 @@ RESULTS: dict[str, type] = {
     Stage.VALIDATE: ValidateResult,
     Stage.OPTIMIZE: OptimizeResult,
     Stage.BENCHMARK: BenchmarkResult,
+    Stage.LOADTEST: LoadTestResult,
     Stage.PROBE: ProbeResult,
     REPOSITORY: RepositoryResult,
 }

@@ -2,34 +2,23 @@
 
 import contextlib
 import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime import parity, probefile
-from onnxmodel_runtime.contract import ProbeRequest, ProbeResult, ProviderUse
-from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.client import WAIT_SECONDS, Client, as_taken, over_grpc, over_http
+from onnxmodel_runtime.contract import ProbeRequest, ProbeResult
+from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
-
-WAIT_SECONDS = 30.0
-_PAUSE_SECONDS = 0.5
-_HTTP_TIMEOUTS = {"connection_timeout": 5.0, "network_timeout": 30.0}
-_GRPC_TIMEOUT = {"client_timeout": 30.0}
 
 
 def probe(request: ProbeRequest, *, wait: float = WAIT_SECONDS) -> ProbeResult:
     """Both answers are right. Raises StageError: ProbeMismatch, ProbeRefused, or, which may pass, ServiceUnreachable and
     RevisionMismatch."""
     inputs, expected = probefile.read(Path(request.probe))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # gevent, which tritonclient's HTTP client brings, warns of its own past
-        import tritonclient.grpc as over_grpc
-        import tritonclient.http as over_http
     deadline = time.monotonic() + wait
-    http = _Client("HTTP", f"{request.host}:{request.http_port}", over_http, opening=_HTTP_TIMEOUTS)
-    grpc = _Client("gRPC", f"{request.host}:{request.grpc_port}", over_grpc, calling=_GRPC_TIMEOUT)
+    http, grpc = over_http(request.host, request.http_port), over_grpc(request.host, request.grpc_port)
     with contextlib.closing(http), contextlib.closing(grpc):
         seen = {client.protocol: _ask(client, request, inputs, expected, deadline) for client in (http, grpc)}
         return ProbeResult(
@@ -41,12 +30,12 @@ def probe(request: ProbeRequest, *, wait: float = WAIT_SECONDS) -> ProbeResult:
 
 
 def _ask(
-    client: "_Client", request: ProbeRequest, inputs: Arrays, expected: Arrays, deadline: float
+    client: Client, request: ProbeRequest, inputs: Arrays, expected: Arrays, deadline: float
 ) -> tuple[float, float]:
     """Milliseconds, and the largest difference. Raises StageError unless the answer is right."""
     step(f"asking {request.name} at {client.address} over {client.protocol}")
     client.wait_ready(request.name, request.revision, deadline)
-    answers, milliseconds = client.infer(request.name, client.as_taken(request.name, inputs), tuple(expected))
+    answers, milliseconds = client.infer(request.name, as_taken(inputs, client.shapes(request.name)), tuple(expected))
     answers = {key: _without_last_axis(array, expected[key].shape) for key, array in answers.items()}
     measured = parity.compare(answers, expected, request.tolerance)
     if not measured.passed:
@@ -61,140 +50,6 @@ def _ask(
     return milliseconds, measured.max_absolute
 
 
-class _Client:
-    """One protocol. tritonclient's two modules have the same shape; one takes timeouts per client, one per call."""
-
-    def __init__(
-        self,
-        protocol: str,
-        address: str,
-        module: Any,
-        *,
-        opening: dict[str, Any] | None = None,
-        calling: dict[str, float] | None = None,
-    ) -> None:
-        self.protocol, self.address = protocol, address
-        self._module, self._opening, self._calling = module, opening or {}, calling or {}
-        self._kept: Any = None  # a connection that ends at a pod of the wanted revision
-
-    def wait_ready(self, name: str, revision: str, deadline: float) -> None:
-        """A Service needs a moment to find its pods, and another to let go of older ones. Raises StageError after that.
-
-        A revision is wanted: the connection that found it is kept, so that the same pod answers what is asked next.
-        """
-        while True:
-            other, client = False, None
-            try:
-                client = self._open()
-                problem = (
-                    "" if client.is_model_ready(name, **self._calling) else "it answers, and the model is not ready"
-                )
-                if revision and not problem and (found := self._revision(client, name)) != revision:
-                    other = True
-                    problem = f"revision {clip(found, 100) or '(unknown)'} answers instead of {revision}"
-                if revision and not problem:
-                    self._kept, client = client, None
-            except Exception as error:  # gevent, sockets and grpc each have their own
-                problem = str(error) or type(error).__name__
-            finally:
-                if client is not None:
-                    client.close()
-            if not problem:
-                return
-            if time.monotonic() > deadline:
-                raise StageError(
-                    "RevisionMismatch" if other else "ServiceUnreachable",
-                    f"{name} at {self.address} is not ready over {self.protocol}: {problem}",
-                    "Check the server's pods and the network policies between this namespace's pods. It is tried again.",
-                    retry=True,
-                )
-            time.sleep(_PAUSE_SECONDS)
-
-    def close(self) -> None:
-        """Let go of the connection that was kept."""
-        if self._kept is not None:
-            self._kept.close()
-
-    def as_taken(self, name: str, inputs: Arrays) -> Arrays:
-        """The inputs in the shapes that the server takes: to Triton a scalar is [1], and a [batch] that it joins [batch, 1]."""
-        if all(array.ndim > 1 for array in inputs.values()):
-            return inputs
-        options = {"as_json": True} if self.protocol == "gRPC" else {}
-        found = self._call(lambda client: client.get_model_metadata(name, **options, **self._calling))
-        shapes = {tensor["name"]: tuple(map(int, tensor.get("shape", ()))) for tensor in found.get("inputs", ())}
-        return {
-            key: array[..., None]
-            if (len(shapes.get(key, ())), shapes.get(key, ())[-1:]) == (array.ndim + 1, (1,))
-            else array
-            for key, array in inputs.items()
-        }
-
-    def infer(self, name: str, inputs: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, float]:
-        """The answers, and how long that took, on a fresh connection unless one is kept."""
-        from tritonclient.utils import InferenceServerException, np_to_triton_dtype
-
-        tensors = []
-        for key, array in inputs.items():
-            tensor = self._module.InferInput(key, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensor.set_data_from_numpy(array)
-            tensors.append(tensor)
-        wanted = [self._module.InferRequestedOutput(key) for key in outputs]
-        started = time.perf_counter()
-        try:
-            result = self._call(lambda client: client.infer(name, tensors, outputs=wanted, **self._calling))
-        except InferenceServerException as error:
-            passing = error.status() in ("503", "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", None)
-            raise StageError(
-                "ServiceUnreachable" if passing else "ProbeRefused",
-                f"{name} at {self.address} does not answer the probe over {self.protocol}: {error}",
-                "Look at the server's log.",
-                retry=passing,
-            ) from error
-        except OSError as error:
-            raise StageError(
-                "ServiceUnreachable", f"{self.address} broke off: {error}", "It is tried again.", retry=True
-            ) from error
-        milliseconds = (time.perf_counter() - started) * 1000
-        return {key: _decoded(result.as_numpy(key)) for key in outputs}, round(milliseconds, 3)
-
-    def provider(self, name: str) -> ProviderUse | None:
-        """What the server says that it runs on; Triton does not say."""
-        try:
-            config = self._call(lambda client: client.get_model_config(name))
-            parameters = config.get("parameters", {})
-            used = parameters["execution_provider"]["string_value"]
-            share = float(parameters.get("execution_provider_share", {}).get("string_value", "0"))
-        except Exception as error:
-            log(f"the server does not name its execution provider ({type(error).__name__})")
-            return None
-        return ProviderUse(clip(str(used), 100), share)
-
-    def _revision(self, client: Any, name: str) -> str:
-        options = {"as_json": True} if self.protocol == "gRPC" else {}
-        config = client.get_model_config(name, **options, **self._calling)
-        parameters = config.get("config", config).get("parameters", {})
-        return str(parameters.get("revision", {}).get("string_value", ""))
-
-    def _open(self) -> Any:
-        return self._module.InferenceServerClient(self.address, **self._opening)
-
-    def _call(self, action: Callable[[Any], Any]) -> Any:
-        if self._kept is not None:
-            return action(self._kept)
-        with contextlib.closing(self._open()) as client:
-            return action(client)
-
-
 def _without_last_axis(array: Any, expected: tuple[int, ...]) -> Any:
     """The reverse of `as_taken`, for an answer."""
     return array.reshape(expected) if array.ndim < 3 and array.shape == (*expected, 1) else array
-
-
-def _decoded(array: Any) -> Any:
-    """Strings come as bytes."""
-    if array.dtype.kind != "O":
-        return array
-    import numpy as np
-
-    texts = [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in array.ravel()]
-    return np.array(texts, dtype=object).reshape(array.shape)

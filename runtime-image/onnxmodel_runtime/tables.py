@@ -7,7 +7,9 @@ from pathlib import Path
 from onnxmodel_runtime.contract import (
     BenchmarkResult,
     Finding,
+    LoadTestResult,
     OptimizeResult,
+    Point,
     ProbeResult,
     ProviderUse,
     RepositoryResult,
@@ -29,6 +31,8 @@ def text(result: Result) -> str:
         return _optimize(result)
     if isinstance(result, BenchmarkResult):
         return _benchmark(result)
+    if isinstance(result, LoadTestResult):
+        return _loadtest(result)
     if isinstance(result, RepositoryResult):
         return Path(result.config).read_text(encoding="utf-8").rstrip()
     return _probe(result)
@@ -135,8 +139,7 @@ def _benchmark(result: BenchmarkResult) -> str:
     head = ("VARIANT", "BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", "ROWS/S", "SAMPLES", "STABLE")
     rows: list[Sequence[object]] = [head]
     for p in result.points:
-        numbers = [f"{value:g}" for value in (p.p50, p.p90, p.p95, p.p99, p.throughput)]
-        rows.append((p.variant, p.batch_size, p.concurrency, *numbers, p.samples, "noisy" if p.noisy else "yes"))
+        rows.append((p.variant, p.batch_size, p.concurrency, *_figures(p)))
     loads = [
         f"{name}: loaded in {seconds:g} s, {size(result.memory_bytes.get(name, 0))} more resident memory"
         for name, seconds in result.load_seconds.items()
@@ -146,6 +149,16 @@ def _benchmark(result: BenchmarkResult) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     on = f"{machine.processor}, {machine.cores:g} cores{', ' + machine.accelerator if machine.accelerator else ''}"
     return "\n".join((table(rows), "", *loads, _provider(result.provider), on, versions))
+
+
+def _loadtest(result: LoadTestResult) -> str:
+    head = ("BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", "ROWS/S", "SAMPLES", "STABLE")
+    return table([head, *((p.batch_size, p.concurrency, *_figures(p)) for p in result.points)])
+
+
+def _figures(p: Point) -> tuple[object, ...]:
+    numbers = (f"{value:g}" for value in (p.p50, p.p90, p.p95, p.p99, p.throughput))
+    return (*numbers, p.samples, "noisy" if p.noisy else "yes")
 
 
 def _probe(result: ProbeResult) -> str:

@@ -44,7 +44,7 @@ def test_status_says_what_was_found_measured_and_served(served, kube):
     assert status["serving"]["provider"] == "CPU"
     assert status["serving"]["providerSharePercent"] == 100
     assert [(s["name"], s["state"]) for s in status["stages"]] == [
-        (stage, "Succeeded") for stage in ("validate", "optimize", "benchmark", "probe")
+        (stage, "Succeeded") for stage in ("validate", "optimize", "benchmark", "loadtest", "probe")
     ]
     assert all(s["seconds"] > 0 and s["startTime"] and s["completionTime"] for s in status["stages"])
     assert "lastFailure" not in status

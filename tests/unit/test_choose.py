@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from onnxmodel_operator.api.spec import Benchmark
-from onnxmodel_operator.choose import Numbers, Serving, choose, where
-from onnxmodel_runtime.contract import Parity
-from tests.builders import benchmarked, optimized
+from onnxmodel_operator.choose import Numbers, Serving, as_served, choose, loads, where
+from onnxmodel_runtime.contract import Load, Parity
+from tests.builders import benchmarked, optimized, points
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,34 @@ def test_winner(spec, original, fp32, winner, reason):
     assert choice.sentence.startswith(f"{winner} serves: ")
     assert [v.selected for v in choice.verdicts].count(True) == 1
     assert all(v.reason for v in choice.verdicts)
+
+
+def test_a_server_is_measured_where_the_latencies_and_the_throughput_were():
+    measured = benchmarked()
+    winner = choose(Benchmark(), optimized(), measured).winner
+    assert loads(winner.numbers, measured.points, "fp32") == (Load(1, 1), Load(8, 4))
+    alone = benchmarked(grid=((1, 1),))
+    winner = choose(Benchmark(), optimized(), alone).winner
+    assert loads(winner.numbers, alone.points, "fp32") == (Load(1, 1),)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "missed"),
+    [
+        ({"p99Milliseconds": 20, "throughputPerSecond": 300}, ()),
+        ({"p99Milliseconds": 5}, ("as served, p99 is 10 ms, p99Milliseconds allows 5",)),
+        ({"throughputPerSecond": 800}, ("as served, throughput is 400 per second, throughputPerSecond asks for 800",)),
+        ({"p99Milliseconds": 1}, ("p99 is 4 ms, p99Milliseconds allows 1",)),  # said once
+    ],
+)
+def test_what_is_served_holds_the_constraints_too(constraints, missed):
+    spec = Benchmark.model_validate({"constraints": constraints})
+    served = points("fp32", 5.0, 400.0, ((1, 1), (8, 4)))
+    choice = as_served(spec, choose(spec, optimized(), benchmarked()), served)
+    assert choice.served == Numbers(5.0, 7.5, 10.0, 400.0, 8, 4, 6.0)
+    assert choice.winner.missed == missed
+    assert next(v for v in choice.verdicts if v.selected) == choice.winner
+    assert choice.winner.numbers.p50 == 2.0, "what the variants are compared by stays"
 
 
 def test_constraints_that_nobody_holds_are_named():

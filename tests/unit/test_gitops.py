@@ -173,8 +173,7 @@ def wrong_answer_of_an_upgrade(cluster: Recorded) -> None:
     cluster.live()
     cluster.edit(serving={"batching": {"maxBatchSize": 64}})
     cluster.settle()
-    cluster.available()
-    cluster.settle()
+    cluster.deploy()
     cluster.fail("probe", ExitCode.REFUSED, MISMATCH)
     cluster.settle()
     assert cluster.condition("Available")["status"] == "True"

@@ -15,6 +15,7 @@ from tests.builders import (
     Killed,
     benchmarked,
     body,
+    loaded,
     optimized,
     validated,
 )
@@ -40,6 +41,12 @@ def test_road_from_nothing_to_ready():
     assert cluster.routed() is None, "no traffic before the revision is complete"
     cluster.available()
     cluster.settle()
+    assert cluster.status()["phase"] == "LoadTesting"
+    assert cluster.routed() is None, "no traffic before a client measured it"
+    assert cluster.services() == [cluster.deployments()[0]["metadata"]["name"]], "but that client's"
+    cluster.succeed("loadtest")
+    cluster.settle()
+    assert cluster.services() == ["magika"]
     assert cluster.routed() == cluster.status()["target"]["revision"]
     assert cluster.condition("Ready")["status"] == "False", "not before a real inference through the Service succeeded"
     assert cluster.condition("Available")["status"] == "True"
@@ -52,10 +59,12 @@ def test_road_from_nothing_to_ready():
     assert status["active"] == status["target"]
     assert status["benchmark"]["variant"] == "fp32"
     assert status["benchmark"]["speedup"] == 2.0
-    assert status["benchmark"]["p99"] == "4ms"
+    assert status["benchmark"]["winner"]["p99Milliseconds"] == 4.0
+    assert status["benchmark"]["served"]["p99Milliseconds"] == 5.0
+    assert (status["benchmark"]["p99"], status["benchmark"]["throughput"]) == ("5ms", "800/s"), "what a client gets"
     assert status["serving"]["provider"] == "CPU"
     assert status["serving"]["ready"] == "1/1"
-    assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "probe"]
+    assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "loadtest", "probe"]
     assert all(stage["seconds"] == 1.5 for stage in status["stages"])
     assert "lastFailure" not in status
     assert cluster.settle() == [], "an idle model costs no write"
@@ -103,8 +112,7 @@ def test_a_new_spec_is_proven_while_the_old_revision_serves():
     cluster.settle()
     assert len(cluster.deployments()) == 2
     assert cluster.routed() == old, "the old one serves until the new one is complete"
-    cluster.available()
-    cluster.settle()
+    cluster.deploy()
     new = cluster.routed()
     assert new != old
     assert len(cluster.deployments()) == 2, "the old one stays until the new one has answered"
@@ -130,17 +138,17 @@ def test_going_back_to_an_earlier_spec_runs_no_job_but_the_probe():
     ("change", "stages"),
     [
         ({"serving": {"replicas": 3}}, set()),
-        ({"serving": {"batching": {"maxBatchSize": 64}}}, {"probe"}),
+        ({"serving": {"batching": {"maxBatchSize": 64}}}, {"loadtest", "probe"}),
         ({"validation": {"opset": {"min": 14}}}, {"validate"}),
         ({"benchmark": {"constraints": {"p99Milliseconds": 100}}}, set()),
         ({"benchmark": {"objective": "Throughput"}}, set()),
-        ({"optimization": {"graphLevel": "Basic"}}, {"optimize", "benchmark", "probe"}),
-        ({"optimization": {"parity": {"absolute": 0.1}}}, {"optimize", "benchmark", "probe"}),
-        ({"benchmark": {"batchSizes": [1, 2]}}, {"benchmark"}),
-        ({"benchmark": {"attempt": 2}}, {"benchmark"}),
+        ({"optimization": {"graphLevel": "Basic"}}, {"optimize", "benchmark", "loadtest", "probe"}),
+        ({"optimization": {"parity": {"absolute": 0.1}}}, {"optimize", "benchmark", "loadtest", "probe"}),
+        ({"benchmark": {"batchSizes": [1, 2]}}, {"benchmark", "loadtest"}),
+        ({"benchmark": {"attempt": 2}}, {"benchmark", "loadtest"}),
         (
             {"optimization": {"variants": ["int8-static"], "calibration": {"uri": "s3://models/c.npz"}}},
-            {"optimize", "benchmark", "probe"},
+            {"optimize", "benchmark", "loadtest", "probe"},
         ),
         ({"optimization": {"calibration": {"uri": "s3://models/c.npz", "samples": 8}}}, set()),
     ],
@@ -161,8 +169,7 @@ def test_a_wrong_answer_sends_the_traffic_back():
     old = cluster.routed()
     cluster.edit(serving={"batching": {"maxBatchSize": 64}})
     cluster.settle()
-    cluster.available()
-    cluster.settle()
+    cluster.deploy()
     assert cluster.routed() != old
     cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
     cluster.settle()
@@ -175,8 +182,7 @@ def test_a_wrong_answer_sends_the_traffic_back():
 def test_a_first_revision_with_a_wrong_answer_takes_no_traffic():
     cluster = Cluster(body())
     cluster.prove()
-    cluster.available()
-    cluster.settle()
+    cluster.deploy()
     cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
     cluster.settle()
     assert cluster.routed() is None
@@ -347,8 +353,7 @@ def test_a_probe_that_never_started_does_not_send_the_traffic_back():
     old = cluster.routed()
     cluster.edit(serving={"batching": {"maxBatchSize": 64}})
     cluster.settle()
-    cluster.available()
-    cluster.settle()
+    cluster.deploy()
     new = cluster.routed()
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}
     cluster.pod(cluster.jobs()["probe"], phase="Pending", container="probe", state=waiting)
@@ -362,8 +367,7 @@ def test_a_probe_that_never_started_does_not_send_the_traffic_back():
 def test_an_unproven_revision_is_not_kept_when_the_spec_changes():
     cluster = Cluster(body())
     cluster.prove()
-    cluster.available()
-    cluster.settle()
+    cluster.deploy()
     assert cluster.routed()
     cluster.edit(optimization={"graphLevel": "Basic"})
     cluster.settle()
@@ -705,6 +709,68 @@ def test_no_variant_holds_the_constraints():
     assert "misses: p99 is 4 ms" in cluster.status()["message"]
 
 
+@pytest.mark.parametrize("gate", ["Enforce", "Warn"])
+def test_constraints_hold_as_served_before_traffic_comes(gate):
+    """The benchmark says a p99 of 4 ms; through the server it is 10."""
+    cluster = Cluster(body())
+    cluster.live()
+    old = cluster.routed()
+    cluster.edit(benchmark={"constraints": {"p99Milliseconds": 6}, "gate": gate}, serving={"accessLog": True})
+    cluster.settle()
+    cluster.available()
+    cluster.settle()
+    assert cluster.routed() == old
+    asked = json.loads(cluster.jobs()["loadtest"]["spec"]["template"]["spec"]["containers"][0]["args"][2])
+    cluster.succeed("loadtest", loaded(asked, p50=5.0))
+    cluster.settle()
+    words = "as served, p99 is 10 ms, p99Milliseconds allows 6"
+    assert cluster.condition("Benchmarked")["reason"] == "ConstraintsNotMet"
+    assert words in cluster.condition("Benchmarked")["message"]
+    assert cluster.services() == ["magika"], "the load test's is gone"
+    if gate == "Enforce":
+        assert cluster.routed() == old
+        assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
+        assert cluster.status()["lastFailure"]["stage"] == "loadtest"
+        assert words in cluster.status()["lastFailure"]["message"]
+        cluster.edit(benchmark={"constraints": {"p99Milliseconds": 11}}, serving={"accessLog": True})
+        cluster.live()
+    else:
+        cluster.live()
+        assert words in cluster.status()["message"]
+        assert words in cluster.status()["active"]["missed"]
+    assert cluster.routed() != old
+
+
+def test_a_load_test_that_fails_keeps_the_old_revision():
+    cluster = Cluster(body())
+    cluster.live()
+    old = cluster.routed()
+    cluster.edit(serving={"accessLog": True})
+    cluster.settle()
+    cluster.available()
+    cluster.settle()
+    cluster.fail("loadtest", ExitCode.REFUSED, Failure("LoadRefused", "status 400", "Look."))
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "LoadRefused"
+    assert (cluster.routed(), cluster.condition("Available")["status"]) == (old, "True")
+
+
+@pytest.mark.parametrize("wrong", ["another load", "no number"])
+def test_a_load_test_of_something_else_is_not_believed(wrong):
+    cluster = Cluster(body())
+    cluster.prove()
+    cluster.available()
+    cluster.settle()
+    asked = json.loads(cluster.jobs()["loadtest"]["spec"]["template"]["spec"]["containers"][0]["args"][2])
+    result = loaded(asked, p50=-1.0 if wrong == "no number" else 2.5)
+    if wrong == "another load":
+        result = dataclasses.replace(result, points=result.points[:1])
+    cluster.succeed("loadtest", result)
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ResultInvalid"
+    assert cluster.routed() is None
+
+
 def test_a_variant_that_answers_otherwise_is_never_served():
     cluster = Cluster(body())
     cluster.settle()
@@ -832,12 +898,12 @@ def _jobs_made(cluster: Cluster) -> list[str]:
 
 
 @pytest.mark.parametrize("lands", [True, False], ids=["after the write", "before the write"])
-@pytest.mark.parametrize("kill_at", range(20))
+@pytest.mark.parametrize("kill_at", range(25))
 def test_killed_at_any_write_the_end_is_the_same(kill_at, lands):
     """Every write of a life is a moment to die at, once with the write done and once without."""
     reference = Cluster(body())
     reference.live()
-    assert kill_at < len(reference.writes) <= 20, "the range covers the life"
+    assert kill_at < len(reference.writes) <= 25, "the range covers the life"
     cluster = Cluster(body())
     cluster.kill_at, cluster.write_lands = kill_at, lands
     deaths = 0

@@ -56,10 +56,10 @@ def test_a_good_model_ends_ready_with_everything_that_a_cluster_reports(manifest
     )
     assert status["message"] in done.stdout
     assert [variant["name"] for variant in status["variants"]] == ["original", "fp32", "fused"]
-    assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "probe"]
+    assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "loadtest", "probe"]
     assert list((tmp_path / "out").glob("optimize/*/report.json"))
     assert [step for step in done.stderr.splitlines() if step.startswith("== ")] == [
-        f"== {name}" for name in ("fetch", "validate", "optimize", "benchmark", "serve", "probe")
+        f"== {name}" for name in ("fetch", "validate", "optimize", "benchmark", "serve", "loadtest", "probe")
     ]
 
 

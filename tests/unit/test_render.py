@@ -57,7 +57,9 @@ def test_everything_is_placed_on_the_pool_and_what_measures_or_serves_has_the_gp
         (container,) = spec["containers"]
         has_gpu = container["resources"]["limits"].get("nvidia.com/gpu") == "1"
         assert has_gpu == (container["name"] in ("optimize", "benchmark", "server")), name
-        assert container["image"] == ("runtime:gpu" if has_gpu or container["name"] == "probe" else "runtime:cpu")
+        assert container["image"] == (
+            "runtime:gpu" if has_gpu or container["name"] in ("loadtest", "probe") else "runtime:cpu"
+        )
 
 
 def test_children_carry_own_labels_only_and_an_owner():

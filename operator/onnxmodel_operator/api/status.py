@@ -77,7 +77,7 @@ class ParityStatus(_Model):
 
 
 class Measured(_Model):
-    """What the benchmark says of one variant. p50 to p99: at the smallest batch size and the lowest concurrency.
+    """What was measured of one variant. p50 to p99: at the smallest batch size and the lowest concurrency.
 
     throughput_per_second: the best of the grid, in rows; batch_size and concurrency say where that was. noisy: one of these
     was not stable when its time was over.
@@ -111,6 +111,9 @@ class VariantStatus(_Model):
 class BenchmarkStatus(_Model):
     """The winner, the baseline (the original model with ONNX Runtime's own optimization), and where it was measured.
 
+    winner and baseline are of the sessions alone, in one process. served is of the winner's server, by a client that asked its
+    pods (served_replicas of them) over HTTP through a Service before they took traffic: what clients can expect. p99 and
+    throughput are of it, once it was measured.
     speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
     framework_speedup: the spec's own baseline / the winner's p50 at that batch size, where the grid has it. report: where its
     page is on the model's volume.
@@ -126,6 +129,8 @@ class BenchmarkStatus(_Model):
     report: Short | None = None
     winner: Measured
     baseline: Measured
+    served: Measured | None = None
+    served_replicas: int | None = None
     processor: Short
     accelerator: Short
     cores: Number

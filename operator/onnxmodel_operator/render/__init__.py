@@ -27,8 +27,10 @@ def render(model: OnnxModel, plan: Plan, settings: Settings) -> tuple[Manifest, 
         out.append(_job(model, plan.job, settings))
     if plan.revision:
         out.append(_deployment(model, plan, settings))
+    if plan.job and plan.revision and plan.job.stage is contract.Stage.LOADTEST:
+        out.append(_service(model, plan.revision.name, plan.revision.short))
     if plan.route:
-        out.append(_service(model, plan.route))
+        out.append(_service(model, model.name, plan.route))
     return tuple(_stamped(manifest) for manifest in out)
 
 
@@ -129,9 +131,9 @@ def _triton(revision: Revision) -> dict[str, Any]:
     }
 
 
-def _service(model: OnnxModel, route: str) -> Manifest:
-    selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: route}
-    return render_template("service.yaml.j2", meta=_meta(model, model.name), selector=selector)
+def _service(model: OnnxModel, name: str, revision: str) -> Manifest:
+    selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision}
+    return render_template("service.yaml.j2", meta=_meta(model, name), selector=selector)
 
 
 def _scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:

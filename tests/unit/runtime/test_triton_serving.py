@@ -23,8 +23,9 @@ from tritonclient.utils import InferenceServerException
 from onnxmodel_operator import tritonlog
 from onnxmodel_runtime import inputs as generated
 from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import ProbeRequest, RepositoryRequest, ServeRequest
+from onnxmodel_runtime.contract import Load, LoadTestRequest, ProbeRequest, RepositoryRequest, ServeRequest
 from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.loadtest import loadtest
 from onnxmodel_runtime.probe import probe
 from onnxmodel_runtime.triton import config as configs
 from onnxmodel_runtime.triton.repository import lay_out
@@ -178,7 +179,32 @@ def test_the_probe_finds_the_revision_and_the_right_answer(
     assert found.provider is None, "Triton does not say on what it runs"
 
 
-def test_the_probe_knows_how_triton_takes_a_scalar(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", DELAYS)
+@pytest.mark.parametrize("name", PATHS)
+def test_the_load_test_counts_what_triton_counts(
+    requests_: dict[str, ServeRequest], triton: Triton, name: str, kind: str
+) -> None:
+    request = requests_[f"{name}-{kind}"]
+    before = triton.metric("nv_inference_request_success", model=request.name)
+    loads = (Load(1, 1), Load(8, 4))
+    result = loadtest(
+        LoadTestRequest(
+            request.name,
+            HOST,
+            request.probe,
+            loads,
+            http_port=triton.http_port,
+            revision="0123abcd",
+            seconds=0.2,
+            windows=3,
+        )
+    )
+    samples = sum(point.samples for point in result.points)
+    assert 0 < samples <= triton.metric("nv_inference_request_success", model=request.name) - before
+    assert [(point.batch_size, point.concurrency) for point in result.points] == [(1, 1), (8, 4)]
+
+
+def test_the_probe_and_the_load_test_know_how_triton_takes_a_scalar(tmp_path: Path) -> None:
     path = cases.scalar(tmp_path)
     probefile.write(tmp_path / "probe.npz", {"x": np.array(2, np.float32)}, {"y": np.array(4, np.float32)})
     repository = tmp_path / "repository"
@@ -186,7 +212,19 @@ def test_the_probe_knows_how_triton_takes_a_scalar(tmp_path: Path) -> None:
     with serving(repository) as server:
         ports = {"http_port": server.http_port, "grpc_port": server.grpc_port}
         found = probe(ProbeRequest("scalar", HOST, str(tmp_path / "probe.npz"), revision="0123abcd", **ports), wait=0)
+        tested = loadtest(
+            LoadTestRequest(
+                "scalar",
+                HOST,
+                str(tmp_path / "probe.npz"),
+                (Load(1, 2),),
+                http_port=server.http_port,
+                seconds=0.1,
+                windows=3,
+            )
+        )
     assert found.max_absolute == 0
+    assert tested.points[0].samples > 0
 
 
 def test_weights_in_a_file_beside_the_model_are_found_through_the_link(tmp_path: Path) -> None:
