@@ -79,7 +79,7 @@ build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 bench-dataplane: setup build/dataplane ## our server next to ONNX Runtime alone, Triton, KServe and MLServer
 	@$(BIN)/python -m benchmarks.dataplane --write docs/dataplane-numbers.md
 
-bench-truth: ready ## status.benchmark next to what a client measures through the Service; after make demo
+bench-truth: ready ## status.benchmark next to what a client measures through the Service, for both runtimes
 	@$(BIN)/python -m benchmarks.truth
 
 unit: setup ## tests without any cluster

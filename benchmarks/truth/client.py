@@ -16,7 +16,7 @@ import tritonclient.http
 from onnxmodel_runtime import probefile
 from onnxmodel_runtime.stats import percentile
 
-WARM_UP, SECONDS = 1.0, 6.0
+WARM_UP, SECONDS = 1.0, 5.0
 PORTS = {"http": 8000, "grpc": 8001}
 
 
