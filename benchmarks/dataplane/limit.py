@@ -39,7 +39,9 @@ class Limit:
 def alone(case: Case) -> Iterator[Limit]:
     """ONNX Runtime with the model, until the block ends."""
     command = [sys.executable, "-m", "benchmarks.dataplane.limit", str(case.path)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    # A session of its own, as each server has: Linux shares a busy machine between sessions.
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
         yield Limit(process, float(_line(process)))
 
 
