@@ -106,7 +106,8 @@ def noise(runs: Sequence[Run], method: Method) -> list[str]:
         f"Windows of {ALONE} with one model lay up to {apart:.0f} % apart (the fastest by the slowest). Of the time of "
         f"the machine's cores its host stole {100 * time.stolen:.1f} %, and other processes took "
         f"{100 * time.others:.1f} %. Windows of one round are seconds apart, so read ratios; figures of different "
-        "protocols or of another run are not to be set against each other.",
+        "protocols or of another run are not to be set against each other. What other processes take is not shared "
+        "equally within a round: a server with more threads gets more of it back. Above some 5 % make the run again.",
         _WIDTH,
     )
 
