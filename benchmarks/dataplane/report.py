@@ -2,107 +2,58 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from textwrap import wrap
 
-from benchmarks.dataplane.load import PER_CONNECTION, Figures
-from benchmarks.dataplane.subjects import KSERVE, OURS, SUBJECTS, TRITON, TRITON_LEAST
+from benchmarks.dataplane.bars import Verdict
+from benchmarks.dataplane.load import PER_CONNECTION
+from benchmarks.dataplane.machine import Shares
+from benchmarks.dataplane.results import ALONE, Run, middle
+from benchmarks.dataplane.subjects import SUBJECTS, TRITON_LEAST
 
 COMMAND = "make bench-dataplane"
-QUIET = 0.1
-"""By how much ONNX Runtime alone may differ within a run on a quiet machine."""
 _COLUMNS = "| server | protocol | at one time | per second | of ONNX Runtime | p50 ms | p99 ms | CPU s per 1,000 |"
+_WIDTH = 116
 _RULE = "|---|---|---:|---:|---:|---:|---:|---:|"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One window."""
+class Method:
+    """How a run was measured. seconds: of a window, if least_runs inferences fit."""
 
-    subject: str
-    protocol: str
-    concurrency: int
-    figures: Figures
-
-
-@dataclass
-class Run:
-    """A model: ONNX Runtime alone, before and after each server; the windows; ready and memory of each server."""
-
-    name: str
-    what: str
-    limits: list[float]
-    rows: list[Row] = field(default_factory=list)
-    servers: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-
-    def find(self, subject: str, protocol: str, concurrency: int) -> Figures | None:
-        """The figures of a window, if it was measured."""
-        for row in self.rows:
-            if (row.subject, row.protocol, row.concurrency) == (subject, protocol, concurrency):
-                return row.figures
-        return None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A bar, and whether it was held."""
-
-    text: str
-    held: bool
+    rounds: int
+    seconds: float
+    least_runs: int
+    shares: Shares
 
 
 def lines(run: Run) -> list[str]:
     """The model's table."""
-    limit = median(run.limits)
-    table = [_COLUMNS, _RULE, f"| ONNX Runtime in a loop | | | {limit:,.0f} | 100 % | {1000 / limit:.3g} | | |"]
-    for row in run.rows:
-        found = row.figures
-        table.append(
-            f"| {row.subject} | {row.protocol} | {row.concurrency} | {found.throughput:,.0f} | "
-            f"{100 * found.throughput / limit:.1f} % | {found.p50 * 1000:.3g} | {found.p99 * 1000:.3g} | "
-            f"{found.cpu_per_1000:.3f} |"
-        )
-    return table
+    found = middle(run.alone())
+    first = f"| {ALONE} | | | {found.throughput:,.0f} | 100 % | {_times(found.p50, found.p99, found.cpu_per_1000)}"
+    subjects = list(dict.fromkeys(subject for subject, _, _ in run.windows if subject != ALONE))
+    rows = sorted((key for key in run.windows if key[0] != ALONE), key=lambda key: subjects.index(key[0]))
+    return [_COLUMNS, _RULE, first, *(line(run, *key) for key in rows)]
 
 
-def verdicts(runs: Sequence[Run]) -> list[Verdict]:
-    """Every bar that this run can judge."""
-    found = []
-    for run in runs:
-        for protocol in ("http", "grpc"):
-            for concurrency in (8, 32):
-                ours = run.find(OURS, protocol, concurrency)
-                if ours is not None:
-                    found += _judge(run, protocol, concurrency, ours)
-    return found
+def line(run: Run, subject: str, protocol: str, concurrency: int) -> str:
+    """A row: medians over the rounds."""
+    found = middle(run.windows[subject, protocol, concurrency])
+    share = median(run.ratios("throughput", subject, ALONE, protocol, concurrency))
+    return (
+        f"| {subject} | {protocol} | {concurrency} | {found.throughput:,.0f} | {100 * share:.1f} % | "
+        f"{_times(found.p50, found.p99, found.cpu_per_1000)}"
+    )
 
 
-def _judge(run: Run, protocol: str, concurrency: int, ours: Figures) -> list[Verdict]:
-    where = f"{run.name}, {protocol}, {concurrency} at one time"
-    found = []
-
-    def bar(what: str, value: float, least: float) -> None:
-        held = value >= least
-        found.append(Verdict(f"{'held  ' if held else 'MISSED'} {where}: {what} {value:.2f}, bar {least:.2f}", held))
-
-    if run.name != "overhead":
-        bar("of ONNX Runtime alone", ours.throughput / median(run.limits), 0.97)
-    triton = run.find(TRITON_LEAST if run.name == "overhead" else TRITON, protocol, concurrency)
-    if triton is not None:
-        bar("of Triton's throughput", ours.throughput / triton.throughput, 0.85 if run.name == "overhead" else 1.0)
-        if run.name == "overhead":
-            bar("Triton's CPU by ours", triton.cpu_per_1000 / ours.cpu_per_1000, 1 / 1.5)
-        else:
-            bar("Triton's p99 by ours", triton.p99 / ours.p99, 1.0)
-    kserve = run.find(KSERVE, protocol, concurrency)
-    if kserve is not None and run.name == "overhead" and protocol == "grpc":
-        bar("of KServe's throughput", ours.throughput / kserve.throughput, 5.0)
-    return found
+def _times(p50: float, p99: float, cpu: float) -> str:
+    return f"{p50 * 1000:.3g} | {p99 * 1000:.3g} | {cpu:.3f} |"
 
 
-def page(runs: Sequence[Run], judged: Sequence[Verdict], seconds: float) -> str:
+def page(runs: Sequence[Run], judged: Sequence[Verdict], method: Method) -> str:
     """The whole page as Markdown."""
     text = [
         "# The data plane in numbers",
@@ -114,40 +65,60 @@ def page(runs: Sequence[Run], judged: Sequence[Verdict], seconds: float) -> str:
         COMMAND,
         "```",
         "",
-        *_notes(seconds),
-        *_doubts(runs),
+        *_notes(),
+        "",
+        *_method(method),
+        "",
+        *noise(runs, method),
     ]
     for run in runs:
-        text += ["", f"## {run.name}: {run.what}", "", *lines(run)]
-        spread = _spread(run)
+        limits = [figures.throughput for figures in run.alone()]
         text += [
-            "",
-            f"ONNX Runtime in a loop was measured {len(run.limits)} times; they lie {100 * spread:.0f} % apart.",
+            *("", f"## {run.name}: {run.what}", "", *lines(run), ""),
+            f"{ALONE} took {run.load_seconds:.2f} s to load the model. In {len(limits)} windows it ran "
+            f"{min(limits):,.0f} to {max(limits):,.0f} times a second.",
+            *("", "| server | ready after s | memory idle MB | under load MB |", "|---|---:|---:|---:|"),
         ]
-        text += ["", "| server | ready after s | memory idle MiB | under load MiB |", "|---|---:|---:|---:|"]
-        for name, (ready, idle, loaded) in run.servers.items():
-            text.append(f"| {name} | {ready:.2f} | {idle:,.0f} | {loaded:,.0f} |")
+        for name, server in run.servers.items():
+            memory = f"{server.idle_memory:,.0f} | {server.loaded_memory:,.0f}"
+            text.append(f"| {name} | {server.ready_seconds:.2f} | {memory} |")
     text += ["", "## Bars", "", "```", *(verdict.text for verdict in judged), "```", ""]
     return "\n".join(text)
 
 
-def _spread(run: Run) -> float:
-    return max(run.limits) / min(run.limits) - 1
+def _method(method: Method) -> list[str]:
+    how = (
+        "All servers of a model are up at the same time; one that is not measured is idle and takes less than 1 % of a "
+        f"core. For each protocol and number of requests at one time there are {method.rounds} rounds. In a round "
+        f"{ALONE} and every server have one window each, one after the other, every other round backwards. A window "
+        f"takes {method.seconds:g} s, or as long as {method.least_runs} inferences one after the other where that is "
+        "longer; before it, a third of that is not counted. A row shows medians over the rounds. `of ONNX Runtime`, "
+        "and every bar on another's figure, is the median of the ratios within a round; beside a bar stand the "
+        "smallest and the largest of these ratios."
+    )
+    return ["## How it was measured", "", *wrap(how, _WIDTH)]
 
 
-def _doubts(runs: Sequence[Run]) -> list[str]:
-    """What a reader must know when the machine did other things too."""
-    if max(map(_spread, runs)) < QUIET:
-        return []
-    return [
-        "",
-        "**This run shared its cores with other work:** ONNX Runtime alone was not equally fast all the time (below). Read",
-        "the CPU per 1,000 of neighbouring rows against each other. Throughput and latency, and the bars on them, say",
-        "little: a server with more threads gets more of a busy machine, and one that was measured later another share.",
-    ]
+def noise(runs: Sequence[Run], method: Method) -> list[str]:
+    """What a reader must know of the machine."""
+    apart, time = 100 * max(map(spread, runs)), method.shares
+    return wrap(
+        f"Windows of {ALONE} with one model lay up to {apart:.0f} % apart (the fastest by the slowest). Of the time of "
+        f"the machine's cores its host stole {100 * time.stolen:.1f} %, and other processes took "
+        f"{100 * time.others:.1f} %. Windows of one round are seconds apart, so read ratios; figures of different "
+        "protocols or of another run are not to be set against each other. What other processes take is not shared "
+        "equally within a round: a server with more threads gets more of it back. Above some 5 % make the run again.",
+        _WIDTH,
+    )
 
 
-def _notes(seconds: float) -> list[str]:
+def spread(run: Run) -> float:
+    """By how much the fastest window of ONNX Runtime alone was faster than its slowest."""
+    limits = [figures.throughput for figures in run.alone()]
+    return max(limits) / min(limits) - 1
+
+
+def _notes() -> list[str]:
     notes = [f"- {subject.name}: {subject.what}." for subject in SUBJECTS]
     notes += [
         f"- `{TRITON_LEAST}` stands in for Triton's native ONNX Runtime backend, which is in no package: it does less, so",
@@ -156,8 +127,8 @@ def _notes(seconds: float) -> list[str]:
         "- The client is a program of its own (benchmarks/dataplane/load) with canned requests: binary tensors over HTTP,",
         f"  a connection for each request in flight; over gRPC at most {PER_CONNECTION} calls share one. Each answer is",
         "  compared with the first one, and that with ONNX Runtime's.",
-        f"- {os.cpu_count()} cores for server and client ({_processor()}), windows of {seconds:g} s, ONNX Runtime",
-        f"  {version('onnxruntime')} with one thread in every server. Memory: proportional set size of all its processes.",
+        f"- {os.cpu_count()} cores for server and client ({_processor()}), ONNX Runtime {version('onnxruntime')} with one",
+        "  thread in every server. Memory: what is a process's own, and what is resident of the files that it maps.",
     ]
     return notes
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -72,14 +73,32 @@ class Running:
         return found
 
     def memory(self) -> float:
-        """MiB that its processes use, shared pages by their share."""
-        total = 0
+        """MB that its processes hold: what is their own, and of every file what is resident, once.
+
+        Not the proportional set size: that is the less, the more other servers of this benchmark map the same libraries.
+        """
+        own, files = 0, Counter[str]()
         for pid in self.pids:
             with contextlib.suppress(OSError):
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1])
-        return total / 1024
+                anonymous, mapped = _smaps(Path(f"/proc/{pid}/smaps").read_text())
+                own += anonymous
+                files |= mapped
+        return (own + files.total()) * 1024 / 1e6
+
+
+def _smaps(text: str) -> tuple[int, Counter[str]]:
+    """KiB without a file, and of each file."""
+    own, files, path = 0, Counter[str](), ""
+    for line in text.splitlines():
+        fields = line.split(maxsplit=5)
+        if not fields[0].endswith(":"):
+            path = fields[5] if len(fields) > 5 else ""
+        elif fields[0] == "Rss:":
+            files[path] += int(fields[1])
+        elif fields[0] == "Anonymous:":
+            files[path] -= int(fields[1])
+            own += int(fields[1])
+    return own, files
 
 
 @contextlib.contextmanager
