@@ -82,10 +82,11 @@ class Kubelet:
         self.kube.run("delete", "pod", "--grace-period=0", "--force", *(p["metadata"]["name"] for p in pods))
 
     def live(self, model: str) -> None:
-        """All stages succeed, the server becomes available, the probe succeeds."""
+        """All stages succeed, the server becomes available, the load test and the probe succeed."""
         for stage in ("validate", "optimize", "benchmark"):
             self.succeed(model, stage)
         self.available(model)
+        self.succeed(model, "loadtest")
         self.succeed(model, "probe")
 
     def _pending(self, job: dict[str, Any]) -> dict[str, Any]:

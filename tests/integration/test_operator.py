@@ -23,16 +23,20 @@ def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kub
     for stage in ("validate", "optimize", "benchmark"):
         kubelet.succeed("magika", stage)
     kubelet.available("magika")
+    until("a Service for the load test", lambda: len(kube.list("services")) == 1)
+    assert kube.list("services", f"{names.LABEL_MODEL}=magika")[0]["metadata"]["name"] != "magika"
+    kubelet.succeed("magika", "loadtest")
     until("the Service", lambda: kube.get("service", "magika"))
+    until("no other", lambda: len(kube.list("services")) == 1)
     time.sleep(1)
     assert waiting.poll() is None, "no inference through the Service yet"
     kubelet.succeed("magika", "probe")
     assert waiting.wait(30) == 0
     shown = kube.get("onnxmodel", "magika")
     assert shown["status"]["observedGeneration"] == shown["metadata"]["generation"]
-    assert [s["state"] for s in shown["status"]["stages"]] == ["Succeeded"] * 4
+    assert [s["state"] for s in shown["status"]["stages"]] == ["Succeeded"] * 5
     row = kube.run("get", "onnxmodels").splitlines()[1].split()
-    assert row[:9] == ["magika", "True", "Ready", "onnxruntime", "CPU", "fp32", "4ms", "900/s", "1/1"]
+    assert row[:9] == ["magika", "True", "Ready", "onnxruntime", "CPU", "fp32", "5ms", "800/s", "1/1"]
     assert (
         kube.get("service", "magika")["spec"]["selector"][names.LABEL_REVISION] == shown["status"]["active"]["revision"]
     )
@@ -191,7 +195,8 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
 
     operator = start()
     steps = [lambda s=s: kubelet.succeed("magika", s) for s in ("validate", "optimize", "benchmark")]
-    steps += [lambda: kubelet.available("magika"), lambda: kubelet.succeed("magika", "probe")]
+    steps += [lambda: kubelet.available("magika")]
+    steps += [lambda s=s: kubelet.succeed("magika", s) for s in ("loadtest", "probe")]
     kills = 0
     for step in steps:
         for _ in range(2):
@@ -205,8 +210,8 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
     until("Ready", found(kube, "magika", true="Ready"), seconds=60)
     look()
     assert operator.stop() == 0
-    assert kills == 10
-    assert len(seen) == 4, seen
+    assert kills == 12
+    assert len(seen) == 5, seen
     assert all(len(uids) == 1 for uids in seen.values()), f"a Job ran twice: {seen}"
 
 
