@@ -10,7 +10,7 @@ READY  := $(VENV)/.installed
 LOCAL  := $(PYTHON) -m tests.cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-dataplane bench-truth unit integration e2e test lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-truth unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ build/olive: benchmarks/optimize/olive.txt
 bench-optimize: setup build/olive ## our variants next to plain ONNX Runtime and Olive, into docs/optimizer-numbers.md
 	@$(BIN)/python -m benchmarks.optimize --write docs/optimizer-numbers.md
 
+bench-memory: setup ## memory and time of the optimize stage, variant by variant
+	@$(BIN)/python -m benchmarks.memory
+
 build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 	@mkdir -p $@
 	@for peer in kserve mlserver triton; do \
@@ -78,6 +81,14 @@ build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 
 bench-dataplane: setup build/dataplane ## our server next to ONNX Runtime alone, Triton, KServe and MLServer
 	@$(BIN)/python -m benchmarks.dataplane --write docs/dataplane-numbers.md
+
+build/fronts: benchmarks/fronts/peers.txt
+	@$(PYTHON) -m venv --clear $@
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+bench-fronts: setup build/fronts ## the server's front next to uvicorn, granian, pyvoy and grpcio
+	@$(BIN)/python -m benchmarks.fronts
 
 bench-truth: ready ## status.benchmark next to what a client measures through the Service, for both runtimes
 	@$(BIN)/python -m benchmarks.truth

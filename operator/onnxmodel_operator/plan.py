@@ -321,7 +321,7 @@ def _validate(draft: _Draft) -> Progress | None:
         signature_uri=signature.uri if signature else "",
         golden_uri=golden.uri if golden else "",
     )
-    fetch = _placed(draft, fetch, "source")
+    fetch = _placed(draft, fetch, contract.SOURCE_FOLDER)
     request = ValidateRequest(
         directory=fetch.directory,
         sha256=fetch.sha256,
@@ -399,7 +399,7 @@ def _optimize(draft: _Draft) -> Progress | None:
     fetch = None
     if static and calibration.uri:  # in this Job, so that other data validate nothing again
         fetch = FetchRequest(uri=calibration.uri, directory="", kind="calibration", home=spec.source.uri)
-        fetch = _placed(draft, fetch, "calibration")
+        fetch = _placed(draft, fetch, contract.CALIBRATION_DATA_FOLDER)
     request = OptimizeRequest(
         model=f"{source}/{contract.MODEL_FILE}",
         sha256=validated.model.sha256,

@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_BYTES = 4096  # what the kubelet keeps of a termination message
 ARTIFACTS = "/artifacts"  # where every stage finds the model's volume
+SOURCE_FOLDER = "source"  # at its top, beside a folder for each stage: what was fetched, by digest
+CALIBRATION_DATA_FOLDER = "calibration"  # the same, of calibration data
+ENGINE_CACHE_FOLDER = "engines"  # what TensorRT compiled for Triton: it outlives the pod
 MODEL_FILE = "model.onnx"
 PROBE_FILE = "probe.npz"
 SOURCE_FILE = "source.json"  # what was fetched, with the digest of each file

@@ -12,12 +12,23 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onnxmodel_runtime.contract import BENCHMARK_FILE, MANIFEST_FILE, REPORT_PAGE, SOURCE_FILE, Stage
+from onnxmodel_runtime.contract import (
+    BENCHMARK_FILE,
+    CALIBRATION_DATA_FOLDER,
+    ENGINE_CACHE_FOLDER,
+    MANIFEST_FILE,
+    REPORT_PAGE,
+    SOURCE_FILE,
+    SOURCE_FOLDER,
+    Stage,
+)
 from onnxmodel_runtime.digests import digest
 
 _SCHEMA = 1
 # What stages leave beside the variants: measurements and words, which differ from run to run.
 _BESIDE = (MANIFEST_FILE, BENCHMARK_FILE, "benchmark-*.json", "report.json", REPORT_PAGE)
+_FETCHED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER)
+_KNOWN = (*_FETCHED, *Stage, ENGINE_CACHE_FOLDER, "lost+found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,7 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
     """How many files are written down, and everything that is not as it was.
 
     directory: of variants, with their manifest; or a model's volume, where what was fetched and each benchmark's manifest
-    are looked at too.
+    are looked at too. The engine cache on it is known and not looked at: TensorRT writes there, and no manifest lists it.
     """
     optimized = directory / Stage.OPTIMIZE
     if (directory / MANIFEST_FILE).exists() or not optimized.is_dir():
@@ -42,15 +53,14 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
     total = 0
     found: list[Problem] = []
     made = _folders(optimized)
-    for folder in (*_folders(directory / "source"), *_folders(directory / "calibration"), *made):
+    for folder in (*(each for place in _FETCHED for each in _folders(directory / place)), *made):
         name, beside = (MANIFEST_FILE, _BESIDE) if folder in made else (SOURCE_FILE, (SOURCE_FILE,))
         count, problems = _listed(folder, name, beside)
         total, found = total + count, found + _below(directory, folder, problems)
         if folder in made and not problems:
-            found += _below(directory, folder, _check_source(folder, directory / "source"))
-    known = ("source", "calibration", *Stage, "lost+found")
+            found += _below(directory, folder, _check_source(folder, directory / SOURCE_FOLDER))
     for path in sorted(directory.iterdir()):
-        if path.name not in known:
+        if path.name not in _KNOWN:
             found.append(Problem(path.name, "unknown", f"{path.name} is nothing that a stage leaves here"))
     manifests = _manifests(made)
     for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):
@@ -124,7 +134,7 @@ def _check_source(directory: Path, sources: Path) -> list[Problem]:
         with contextlib.suppress(OSError, ValueError):
             if _read(folder / SOURCE_FILE, None).get("sha256") == wanted:
                 return []
-    message = f"{MANIFEST_FILE} is of a model with the sha256 {wanted}, which was not fetched into source/"
+    message = f"{MANIFEST_FILE} is of a model with the sha256 {wanted}, which was not fetched into {SOURCE_FOLDER}/"
     return [Problem(MANIFEST_FILE, "unknown", message)]
 
 

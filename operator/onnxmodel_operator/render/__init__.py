@@ -14,7 +14,6 @@ Manifest = dict[str, Any]
 _GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, and room
 _EXIT_SECONDS = 20
 _MODELS = "/models"
-_ENGINES = "engines"  # on the model's volume: what TensorRT compiled outlives the pod
 _RESTRICTED = "shared-memory,trace,logging"
 
 
@@ -102,14 +101,16 @@ def _deadline(revision: Revision, settings: Settings) -> int:
 def _triton(revision: Revision) -> dict[str, Any]:
     """What the pod of a Triton has beside that of the ONNX Runtime server."""
     gpus = revision.placement.gpus
-    engines = f"{contract.ARTIFACTS}/{_ENGINES}" if "TensorRT" in revision.request.providers.names else ""
+    engines = (
+        f"{contract.ARTIFACTS}/{contract.ENGINE_CACHE_FOLDER}" if "TensorRT" in revision.request.providers.names else ""
+    )
     repository = contract.RepositoryRequest(revision.request, _MODELS, gpus, revision.triton, engines)
     return {
         "repository": _argument(repository),
         "models": _MODELS,
         "ready": f"/v2/models/{revision.request.name}/ready",
         "engines": engines,
-        "engines_folder": _ENGINES,
+        "engines_folder": contract.ENGINE_CACHE_FOLDER,
         "arguments": [
             "tritonserver",
             f"--model-repository={_MODELS}",

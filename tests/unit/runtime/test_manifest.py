@@ -88,7 +88,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _rewrite(name: str, text: str) -> Callable[[Path], object]:
-    return lambda out: (out / name).write_text(text)
+    def harm(out: Path) -> None:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+
+    return harm
 
 
 def _benchmark(digest_of: Callable[[Path], str]) -> Callable[[Path], object]:
@@ -147,6 +151,11 @@ def test_verify_names_what_is_wrong(
         ),
         (lambda volume: (volume / "optimize/stray").mkdir(), [("optimize/stray/manifest.json", "missing")]),
         (lambda volume: (volume / "stray").mkdir(), [("stray", "unknown")]),
+        (_rewrite("engines/0123456789abcdef/x_sm89.engine", "compiled"), []),
+        (_rewrite("engines/0123456789abcdef/stale.timing", "compiled"), []),
+        (_rewrite("optimize/7/fp32/x_sm89.engine", "compiled"), [("optimize/7/fp32/x_sm89.engine", "unknown")]),
+        (_rewrite("engine/x_sm89.engine", "compiled"), [("engine", "unknown")]),
+        (_rewrite("calibration/3/source.json", "[]"), [("calibration/3/source.json", "unreadable")]),
         (lambda volume: shutil.rmtree(volume / "source"), [("optimize/7/manifest.json", "unknown")]),
         (_rewrite("optimize/7/ort/model.ort", "changed"), [("optimize/7/ort/model.ort", "changed")]),
         (
