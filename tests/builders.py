@@ -137,7 +137,7 @@ def benchmarked(
 def loaded(asked: Mapping[str, Any], p50: float = 2.5, throughput: float = 800.0) -> LoadTestResult:
     """What a client measured under the loads of a request."""
     grid = tuple((load["batch_size"], load["concurrency"]) for load in asked["loads"])
-    return LoadTestResult(points(asked["variant"], p50, throughput, grid), asked["replicas"])
+    return LoadTestResult(points(asked["variant"], p50, throughput, grid))
 
 
 def probed() -> ProbeResult:

@@ -98,7 +98,9 @@ def choose(
         v.name: _numbers(measured.points, v.name) for v in optimized.variants if candidate(v) and v.name in there
     }
     comparable = serving if serving and serving.where == where(measured) else None
-    missed = {name: (*_missed(spec, value), *_regressed(spec, value, comparable)) for name, value in numbers.items()}
+    missed = {
+        name: (*_missed(spec, value).values(), *_regressed(spec, value, comparable)) for name, value in numbers.items()
+    }
     pool = [name for name in numbers if not missed[name]] or list(numbers)
     best = min(_score(spec, numbers[name]) for name in pool)
     tied = [name for name in pool if _score(spec, numbers[name]) <= best * (1 + TIE_PERCENT / 100)]
@@ -149,8 +151,9 @@ def loads(numbers: Numbers, points: Iterable[Point], variant: str) -> tuple[Load
 def as_served(spec: Benchmark, choice: Choice, points: Iterable[Point]) -> Choice:
     """The choice with what a client measured of the winner, which may miss a constraint that it held without a server."""
     winner = choice.winner
-    served = _numbers(points, winner.variant.name)
-    missed = tuple(f"as served, {words}" for words in _missed(spec, served)) if not winner.missed else ()
+    assert winner.numbers is not None
+    served, already = _numbers(points, winner.variant.name), _missed(spec, winner.numbers)
+    missed = (f"as served, {words}" for limit, words in _missed(spec, served).items() if limit not in already)
     winner = replace(winner, missed=(*winner.missed, *missed))
     verdicts = tuple(winner if verdict.selected else verdict for verdict in choice.verdicts)
     return replace(choice, winner=winner, verdicts=verdicts, served=served)
@@ -191,16 +194,17 @@ def _inexactness(variant: Variant) -> float:
     return variant.parity.max_absolute if variant.parity else 0.0
 
 
-def _missed(spec: Benchmark, numbers: Numbers) -> tuple[str, ...]:
-    limits, missed = spec.constraints, []
+def _missed(spec: Benchmark, numbers: Numbers) -> dict[str, str]:
+    """By the constraint's name."""
+    limits, missed = spec.constraints, {}
     if limits.p99_milliseconds is not None and numbers.p99 > limits.p99_milliseconds:
-        missed.append(f"p99 is {numbers.p99:g} ms, p99Milliseconds allows {limits.p99_milliseconds:g}")
+        missed["p99"] = f"p99 is {numbers.p99:g} ms, p99Milliseconds allows {limits.p99_milliseconds:g}"
     if limits.throughput_per_second is not None and numbers.throughput < limits.throughput_per_second:
-        missed.append(
+        missed["throughput"] = (
             f"throughput is {numbers.throughput:g} per second, throughputPerSecond asks for "
             f"{limits.throughput_per_second:g}"
         )
-    return tuple(missed)
+    return missed
 
 
 def _regressed(spec: Benchmark, numbers: Numbers, serving: Serving | None) -> tuple[str, ...]:

@@ -416,8 +416,8 @@ def _optimize(draft: _Draft) -> Progress | None:
         golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
     )
-    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. Each
-    # server that starts proves the size that it serves (server/selftest.py).
+    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. The load
+    # test of each revision proves the size that it serves.
     return _stage(
         draft,
         Stage.OPTIMIZE,
@@ -557,12 +557,11 @@ def _deploy(draft: _Draft) -> Progress | None:
     )
     seen = draft.seen.revisions.get(revision.short)
     if spec.replicas == 0:
-        draft.route = revision.short
+        # One that was never proven takes no traffic when its first replica comes.
+        draft.route = revision.short if draft.route == revision.short else None
         return Progress(State.SCALED_TO_ZERO, "ScaledToZero", "ScaledToZero", "serving.replicas is 0: nothing serves")
-    if seen is None or seen.wanted != spec.replicas:
+    if seen is None:
         return _going("Deploying", "Deploying", f"Deployment {name} is being applied")
-    if not seen.complete:
-        return _rollout(draft, seen)
     return None
 
 
@@ -573,7 +572,11 @@ def _startup_seconds(loading: float) -> int:
 
 
 def _loadtest(draft: _Draft) -> Progress | None:
-    """Before it takes traffic, a client measures the revision through a Service of its own."""
+    """Before a revision takes traffic, a client proves and measures one of its replicas.
+
+    It begins when all of them are there, and then goes on whatever becomes of them: a replica that dies of it is an attempt
+    that failed, and attempts are counted.
+    """
     assert draft.choice is not None
     assert draft.revision is not None
     revision, model, winner = draft.revision, draft.model, draft.choice.winner
@@ -584,22 +587,22 @@ def _loadtest(draft: _Draft) -> Progress | None:
         host=f"{revision.name}.{model.namespace}.svc",
         probe=revision.request.probe,
         loads=choose.loads(winner.numbers, measured.points, winner.variant.name),
+        tolerance=revision.request.tolerance,
+        max_batch_size=revision.request.max_batch_size,
         variant=winner.variant.name,
         revision=revision.short,
         attempt=model.spec.benchmark.attempt,
     )
-    # How many pods there are is in no digest: scaling measures nothing again.
-    stop = _stage(
-        draft,
-        Stage.LOADTEST,
-        request,
-        _client(draft),
-        "LoadTesting",
-        depends_on=revision.digest,
-        carried_out=lambda step: dataclasses.replace(
-            step, request=dataclasses.replace(step.request, replicas=revision.replicas)
-        ),
-    )
+    seen = draft.seen.revisions[revision.short]
+    complete = seen.complete and seen.wanted == revision.replicas
+    # Which resources the client has is in no digest: the platform's change of them asks no server again.
+    step = _step(draft, Stage.LOADTEST, request, draft.server, depends_on=revision.digest)
+    step = dataclasses.replace(step, placement=_client(draft))
+    if not complete and not (step.seen or step.outcome):
+        return _rollout(draft, seen)
+    stop = _follow(draft, step, "LoadTesting")
+    if not complete and not (stop and stop.state is State.STALLED):
+        return _rollout(draft, seen)
     if stop:
         return stop
     tested = _result(draft, Stage.LOADTEST, LoadTestResult)
@@ -643,8 +646,8 @@ _ROAD: tuple[Callable[[_Draft], Progress | None], ...] = (
     _optimize,  # the variants are made, and each is known to answer as the original or not to
     _benchmark,  # each that does was measured where it will serve
     _choose,  # the winner holds the constraints
-    _deploy,  # exactly this revision runs on all replicas
-    _loadtest,  # it holds the constraints as its clients will see it
+    _deploy,  # there is a Deployment of exactly this revision
+    _loadtest,  # it runs on all replicas, and one holds the constraints as clients will see it
     _probe,  # the Service points to it, and a real inference through the Service gave the expected answer
 )
 
@@ -654,10 +657,7 @@ def _ready(draft: _Draft) -> Progress:
     assert draft.revision is not None
     if draft.seen.routed != draft.revision.short:
         return _going("Probing", "Switching", f"Service {draft.model.name} is being switched to {draft.revision.short}")
-    target = draft.model.status.get("target", {})
-    # What it was compared with when it was chosen serves no more: status remembers.
-    then = target.get("missed", "") if target.get("revision") == draft.revision.short else ""
-    missed = "; ".join(draft.choice.winner.missed) or then
+    missed = "; ".join(draft.choice.winner.missed)
     return Progress(State.READY, "Ready", "Ready", f"{draft.choice.sentence}{f' (misses: {missed})' if missed else ''}")
 
 
@@ -679,6 +679,18 @@ def _stage(
 
     carried_out: adds to the step what its digest must not cover.
     """
+    return _follow(draft, carried_out(_step(draft, stage, request, placement, fetch, depends_on)), phase)
+
+
+def _step(
+    draft: _Draft,
+    stage: Stage,
+    request: Any,
+    placement: Placement,
+    fetch: FetchRequest | None = None,
+    depends_on: str = "",
+) -> Step:
+    """The stage as far as it is known."""
     digest = names.digest(
         {
             "stage": stage,
@@ -697,16 +709,21 @@ def _stage(
     outcome = contract.decode(record) if record else None
     if outcome is None and seen and seen.outcome and seen.outcome.result:
         outcome, record = seen.outcome, seen.message
-    wrong = results.problem(stage, request, outcome) if outcome else None
-    if wrong:
+    if outcome and results.problem(stage, request, outcome):
         outcome, record = None, None
-    step = carried_out(Step(stage, digest, name, request, placement, fetch, outcome, record, seen))
+    return Step(stage, digest, name, request, placement, fetch, outcome, record, seen)
+
+
+def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
+    """On the road: what its Job, if it has one, has come to."""
     draft.steps.append(step)
-    if outcome:
+    stage, name, seen = step.stage, step.job, step.seen
+    if step.outcome:
         return None
     if seen is None:
         draft.job = step
         return _going(phase, phase, f"Job {name} is being created")
+    wrong = results.problem(stage, step.request, seen.outcome) if seen.outcome else None
     if seen.state == "Succeeded" and (wrong or seen.pods):
         message = f"Job {name} succeeded with a result that cannot be used: {wrong or 'its termination message cannot be read'}"
         hint = "Use a runtime image of the operator's own version (runtimeImages in the chart's values)." + _again(
@@ -754,7 +771,8 @@ def _failed(seen: JobSeen | None) -> bool:
 
 def _rollout(draft: _Draft, seen: RevisionSeen) -> Progress:
     phase = "Deploying"
-    message = f"{seen.available} of {seen.wanted} replicas of revision {seen.revision} are available"
+    assert draft.revision is not None
+    message = f"{seen.available} of {draft.revision.replicas} replicas of revision {seen.revision} are available"
     if seen.ended:
         trouble = Trouble("serve", seen.ended.failure, seen.ended.exit_code)
         if (seen.ended.terminal and not seen.available) or seen.overdue:

@@ -254,8 +254,7 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     if choice is None or result is None or choice.winner.numbers is None:
         return None
-    machine, tested = result.environment, plan.result(Stage.LOADTEST)
-    numbers = choice.served or choice.winner.numbers
+    numbers, machine = choice.served or choice.winner.numbers, result.environment
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
     return BenchmarkStatus(
         variant=choice.winner.variant.name,
@@ -269,7 +268,6 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
         winner=_measured(choice.winner.numbers),
         baseline=_measured(choice.baseline),
         served=_measured(choice.served) if choice.served else None,
-        served_replicas=tested.replicas if tested else None,
         processor=machine.processor[:253],
         accelerator=machine.accelerator[:253],
         cores=machine.cores,
@@ -340,8 +338,7 @@ def _revision(plan: Plan, old: Mapping[str, Any] | None, now: datetime) -> Revis
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
     same = old is not None and old["revision"] == plan.revision.short
     if old is not None and same and old.get("benchmark") == names.short(step.digest):
-        kept, missed = RevisionStatus.model_validate(old), _missed(plan.choice)
-        return kept.model_copy(update={"missed": missed}) if missed else kept
+        return RevisionStatus.model_validate(old).model_copy(update={"missed": _missed(plan.choice)})
     variant, against = plan.choice.winner.variant, plan.choice.against
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     return RevisionStatus(

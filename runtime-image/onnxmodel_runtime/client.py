@@ -165,6 +165,23 @@ def as_taken(inputs: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
     }
 
 
+def as_sent(answers: Arrays, expected: Arrays) -> Arrays:
+    """The reverse of `as_taken`, for answers."""
+    return {name: _without_last_axis(array, expected[name].shape) for name, array in answers.items()}
+
+
+def _without_last_axis(array: Any, expected: tuple[int, ...]) -> Any:
+    return array.reshape(expected) if array.ndim < 3 and array.shape == (*expected, 1) else array
+
+
+def decoded(body: bytes, head: int, outputs: tuple[str, ...]) -> Arrays:
+    """The answer of an HTTP body whose first `head` bytes are JSON."""
+    from tritonclient.http import InferResult
+
+    result = InferResult.from_response_body(body, header_length=head or None)
+    return {key: _decoded(result.as_numpy(key)) for key in outputs}
+
+
 def _decoded(array: Any) -> Any:
     """Strings come as bytes."""
     if array.dtype.kind != "O":

@@ -538,18 +538,20 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class LoadTestRequest:
-    """Ask `host` (a Service of this revision alone) for the probe's rows over HTTP, under each of the loads.
+    """Ask one server of this revision for the probe's rows over HTTP, under each of the loads, and prove its answers.
 
+    host: its address, or a name of which the first address is taken. max_batch_size: the rows of which the answers are
+    proven too. variant: what serves, for the result alone.
     seconds, stable_percent, windows and attempt: as in BenchmarkRequest, so that the figures can be compared.
-    variant: what serves. replicas: how many pods share the load. Both are for the result alone.
     """
 
     name: str
     host: str
     probe: str
     loads: tuple[Load, ...]
+    tolerance: Tolerance = Tolerance()
+    max_batch_size: int = 1
     variant: str = ""
-    replicas: int = 1
     http_port: int = 8000
     revision: str = ""
     seconds: float = 0.5
@@ -560,10 +562,9 @@ class LoadTestRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadTestResult:
-    """What a client saw, its own time and the network's included: a point for each load."""
+    """What a client saw of one server, its own time and the network's included: a point for each load."""
 
     points: tuple[Point, ...]
-    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)

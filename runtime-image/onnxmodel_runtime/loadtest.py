@@ -1,4 +1,4 @@
-"""Measure a revision before it takes traffic: through a Service of its own, as its clients will ask it.
+"""Prove and measure one server of a revision before it takes traffic, as its clients will ask it.
 
 The benchmark compares variants without a server in between; this says what a client gets of the one that was chosen. The
 callers are threads with a connection each and one request, made once: what is measured is the way to the model and back,
@@ -9,6 +9,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 import httptools
 import numpy as np
 
-from onnxmodel_runtime import probefile
-from onnxmodel_runtime.client import WAIT_SECONDS, as_taken, over_http
+from onnxmodel_runtime import parity, probefile
+from onnxmodel_runtime.client import WAIT_SECONDS, Client, as_sent, as_taken, decoded, over_http
 from onnxmodel_runtime.contract import Load, LoadTestRequest, LoadTestResult, Point
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
@@ -27,35 +28,116 @@ from onnxmodel_runtime.windows import STABLE, Window, stable
 
 _WARM_UP_SECONDS = 0.5
 _ANSWER_SECONDS = 120.0
-_WORDS = 1000  # bytes of an answer that are kept, for its error
+_BODIES = (
+    4  # different answers that a caller keeps, to be compared: joined with others, its rows may differ by a little
+)
+_MOST_BYTES = 64 << 20  # of a request that is made to prove the largest batch
+_PAUSE_SECONDS = 0.5
 
 
 def loadtest(request: LoadTestRequest, *, wait: float = WAIT_SECONDS) -> LoadTestResult:
-    """A point for each load. Raises StageError: LoadRefused, or, which may pass, ServiceUnreachable and RevisionMismatch."""
-    inputs, expected = probefile.read(Path(request.probe))
-    with contextlib.closing(over_http(request.host, request.http_port)) as client:
-        step(f"waiting for {request.name} at {client.address}")
-        client.wait_ready(request.name, request.revision, time.monotonic() + wait)
+    """A point for each load.
+
+    Raises StageError: LoadTestMismatch, LoadRefused, ProbeRefused, or, which may pass, ServiceUnreachable and
+    RevisionMismatch.
+    """
+    row, expected = probefile.read(Path(request.probe))
+    deadline = time.monotonic() + wait
+    step(f"looking for a server of {request.name} at {request.host}")
+    address = _address(request, deadline)
+    with contextlib.closing(over_http(address, request.http_port)) as client:
+        client.wait_ready(request.name, request.revision, deadline)
         shapes = client.shapes(request.name)
+        answers = dict(_proven(client, request, shapes, row, expected))
         messages = {
-            load: _message(request, client.tensors(_rows(inputs, shapes, load)), tuple(expected))
+            load: _message(request, client.tensors(_rows(row, shapes, load.batch_size)), tuple(expected))
             for load in request.loads
         }
     points = []
     for load, message in messages.items():
         step(f"measuring batch size {load.batch_size}, concurrency {load.concurrency}")
-        points.append(_point(request, load, _measure(request, load, message)))
+        windows, bodies = _measure(request, (address, request.http_port), load, message)
+        for body in bodies.items():
+            what = f"{_count(load.batch_size)} of each of {load.concurrency} callers"
+            _compare(request, decoded(*body, tuple(expected)), answers[load.batch_size], what)
+        points.append(_point(request, load, windows))
         log(f"p50 {points[-1].p50:g} ms, p99 {points[-1].p99:g} ms, {points[-1].throughput:g} rows per second")
-    return LoadTestResult(tuple(points), request.replicas)
+    return LoadTestResult(tuple(points))
 
 
-def _rows(inputs: Arrays, shapes: dict[str, tuple[int, ...]], load: Load) -> Arrays:
+def _address(request: LoadTestRequest, deadline: float) -> str:
+    """Of one server: a name may stand for several. A new name needs a moment to be known."""
+    while True:
+        try:
+            found = socket.getaddrinfo(request.host, request.http_port, type=socket.SOCK_STREAM)
+            return str(found[0][4][0])
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise StageError(
+                    "ServiceUnreachable",
+                    f"{request.host} has no address: {error.strerror or error}",
+                    "Check the cluster's DNS, and whether the server's pods are ready. It is tried again.",
+                    retry=True,
+                ) from error
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _rows(row: Arrays, shapes: dict[str, tuple[int, ...]], count: int) -> Arrays:
     """The row repeated along the first axis, where that is dynamic, in the shapes that the server takes."""
     rows = {
-        name: np.repeat(array, load.batch_size, axis=0) if array.ndim and shapes.get(name, ())[:1] == (-1,) else array
-        for name, array in inputs.items()
+        name: np.repeat(array, count, axis=0) if array.ndim and shapes.get(name, ())[:1] == (-1,) else array
+        for name, array in row.items()
     }
     return as_taken(rows, shapes)
+
+
+def _proven(
+    client: Client, request: LoadTestRequest, shapes: dict[str, tuple[int, ...]], row: Arrays, expected: Arrays
+) -> Iterator[tuple[int, Arrays]]:
+    """What the server must answer to so many rows: for each load, after it answered so once; the largest batch too."""
+    sizes = {load.batch_size for load in request.loads}
+    most = min(request.max_batch_size, _MOST_BYTES // max(1, sum(array.nbytes for array in row.values())))
+    if any(shape[:1] == (-1,) for shape in shapes.values()):
+        sizes |= {1, max(1, most)}
+    step(f"comparing the answers to {', '.join(map(str, sorted(sizes)))} rows with the original model's")
+    alike = True
+    for size in sorted(sizes):
+        answers, _ = client.infer(request.name, _rows(row, shapes, size), tuple(expected))
+        wanted = _repeated(expected, size)
+        if size > 1 and alike and not _answers(request, as_sent(answers, wanted), wanted):
+            two, _ = client.infer(request.name, _rows(row, shapes, 2), tuple(expected))
+            alike = _answers(request, as_sent(two, _repeated(expected, 2)), _repeated(expected, 2))
+            if not alike:
+                log("rows of one batch influence each other: answers to several are compared with each other alone")
+        if not alike:
+            wanted = answers
+        _compare(request, answers, wanted, _count(size))
+        yield size, wanted
+
+
+def _count(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows} rows"
+
+
+def _repeated(expected: Arrays, size: int) -> Arrays:
+    return {
+        name: np.repeat(array, size, axis=0) if array.shape[:1] == (1,) else array for name, array in expected.items()
+    }
+
+
+def _answers(request: LoadTestRequest, answers: Arrays, wanted: Arrays) -> bool:
+    return parity.compare(answers, wanted, request.tolerance).passed
+
+
+def _compare(request: LoadTestRequest, answers: Arrays, wanted: Arrays, what: str) -> None:
+    measured = parity.compare(as_sent(answers, wanted), wanted, request.tolerance)
+    if not measured.passed:
+        raise StageError(
+            "LoadTestMismatch",
+            f"{request.name} answers {what} otherwise than the original model: {parity.explain(measured, request.tolerance)}",
+            "This server computes differently, or mixes up what it computes together: lower serving.batching.maxBatchSize, set "
+            "maxQueueDelayMicroseconds to 0, and compare its provider and versions with where the model was optimized.",
+        )
 
 
 def _message(request: LoadTestRequest, tensors: list[Any], outputs: tuple[str, ...]) -> bytes:
@@ -77,67 +159,85 @@ def _message(request: LoadTestRequest, tensors: list[Any], outputs: tuple[str, .
 class _Caller(threading.Thread):
     """Sends its next request when it has the answer to the one before, until it is told to stop."""
 
-    def __init__(self, request: LoadTestRequest, message: bytes) -> None:
+    def __init__(self, request: LoadTestRequest, address: tuple[str, int], message: bytes) -> None:
         super().__init__(daemon=True)
-        self.answers: list[tuple[float, float]] = []  # when each came, and how long it took
+        self.taken: list[tuple[float, float]] = []  # when an answer came, and how long it took
+        self.bodies: dict[bytes, int] = {}  # different answers, and how long their heads are
         self.failure: StageError | None = None
         self.stop = threading.Event()
-        self._request, self._message = request, message
-        self._content, self._complete = b"", False
+        self._request, self._address, self._message = request, address, message
+        self._parts: list[bytes] = []
+        self._head, self._complete = 0, False
 
     def run(self) -> None:
         """Until told to stop, or a request fails."""
-        address = (self._request.host, self._request.http_port)
         try:
-            with socket.create_connection(address, _ANSWER_SECONDS) as connection:
+            with socket.create_connection(self._address, _ANSWER_SECONDS) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                parser = httptools.HttpResponseParser(self)
-                while not self.stop.is_set():
-                    self._content, self._complete = b"", False
-                    sent = time.perf_counter()
-                    connection.sendall(self._message)
-                    while not self._complete:
-                        received = connection.recv(1 << 18)
-                        if not received:
-                            raise ConnectionResetError("the connection was closed")
-                        parser.feed_data(received)
-                    came = time.perf_counter()
-                    if parser.get_status_code() != HTTPStatus.OK:
-                        raise self._refused(parser.get_status_code())
-                    self.answers.append((came, came - sent))
+                self._ask(connection)
         except StageError as error:
             self.failure = error
         except (OSError, httptools.HttpParserError) as error:
             self.failure = StageError(
                 "ServiceUnreachable",
-                f"{address[0]}:{address[1]} broke off under load: {error or type(error).__name__}",
+                f"{self._request.host} broke off under load: {error or type(error).__name__}",
                 "Look at the server's log. It is tried again.",
                 retry=True,
             )
 
+    def _ask(self, connection: socket.socket) -> None:
+        parser, last = httptools.HttpResponseParser(self), b""
+        while not self.stop.is_set():
+            self._parts.clear()
+            self._complete = False
+            sent = time.perf_counter()
+            connection.sendall(self._message)
+            while not self._complete:
+                received = connection.recv(1 << 18)
+                if not received:
+                    raise ConnectionResetError("the connection was closed")
+                parser.feed_data(received)
+            came = time.perf_counter()
+            body = b"".join(self._parts)
+            if parser.get_status_code() != HTTPStatus.OK:
+                raise _refused(self._request, parser.get_status_code(), body)
+            if body != last:
+                last = body
+                if len(self.bodies) < _BODIES:
+                    self.bodies[body] = self._head
+            self.taken.append((came, came - sent))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        if name.lower() == b"inference-header-content-length":
+            self._head = int(value)
+
     def on_body(self, part: bytes) -> None:
-        """Called by the parser. Only the words of an error are of interest."""
-        if len(self._content) < _WORDS:
-            self._content += part[:_WORDS]
+        """Called by the parser."""
+        self._parts.append(part)
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         self._complete = True
 
-    def _refused(self, status: int) -> StageError:
-        return StageError(
-            "LoadRefused",
-            f"{self._request.name} at {self._request.host} refuses a request under load with status {status}: "
-            f"{clip(self._content.decode(errors='replace'), 300)}",
-            "Raise serving.batching.maxQueueSize or defaultTimeoutMicroseconds, or lower benchmark.concurrency; the server's "
-            "log says more.",
-            retry=status == HTTPStatus.SERVICE_UNAVAILABLE,
-        )
+
+def _refused(request: LoadTestRequest, status: int, body: bytes) -> StageError:
+    hint = "The server's log says more."
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        hint = "Raise serving.batching.maxQueueSize or defaultTimeoutMicroseconds, or lower benchmark.concurrency."
+    return StageError(
+        "LoadRefused",
+        f"{request.name} refuses a request under load with status {status}: {clip(body.decode(errors='replace'), 300)}",
+        hint,
+        retry=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
 
 
-def _measure(request: LoadTestRequest, load: Load, message: bytes) -> list[Window]:
-    """Windows under load until the last three agree; it never pauses between them."""
-    callers = [_Caller(request, message) for _ in range(load.concurrency)]
+def _measure(
+    request: LoadTestRequest, address: tuple[str, int], load: Load, message: bytes
+) -> tuple[list[Window], dict[bytes, int]]:
+    """Windows under load until the last three agree, without a pause between them; and the different answers that came."""
+    callers = [_Caller(request, address, message) for _ in range(load.concurrency)]
     for caller in callers:
         caller.start()
     windows: list[Window] = []
@@ -150,25 +250,22 @@ def _measure(request: LoadTestRequest, load: Load, message: bytes) -> list[Windo
             caller.stop.set()
         for caller in callers:
             caller.join(_ANSWER_SECONDS)
-    return windows
+    return windows, {body: head for caller in callers for body, head in caller.bodies.items()}
 
 
 def _window(callers: list[_Caller], seconds: float) -> Window:
     """What came within it. It ends when its time is over, and not before every caller was answered."""
-    began, before = time.perf_counter(), [len(caller.answers) for caller in callers]
+    began, before = time.perf_counter(), [len(caller.taken) for caller in callers]
     while True:
         time.sleep(seconds)
         for caller in callers:
             if caller.failure:
                 raise caller.failure
-        if all(len(caller.answers) > count for caller, count in zip(callers, before, strict=True)):
+        if all(len(caller.taken) > count for caller, count in zip(callers, before, strict=True)):
             break
     ended = time.perf_counter()
     came = [
-        took
-        for caller, count in zip(callers, before, strict=True)
-        for at, took in caller.answers[count:]
-        if at <= ended
+        took for caller, count in zip(callers, before, strict=True) for at, took in caller.taken[count:] if at <= ended
     ]
     return Window(ended - began, len(came), sorted(came))
 

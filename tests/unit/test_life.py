@@ -7,6 +7,7 @@ import pytest
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.settings import Resources
 from onnxmodel_runtime.contract import ExitCode, Failure, Finding, Outcome, encode
 from tests.builders import (
     SETTINGS,
@@ -753,6 +754,133 @@ def test_a_load_test_that_fails_keeps_the_old_revision():
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "LoadRefused"
     assert (cluster.routed(), cluster.condition("Available")["status"]) == (old, "True")
+
+
+def test_what_is_missed_as_served_is_said_beside_what_was_missed_before():
+    limits = {
+        "throughputPerSecond": 1000,
+        "p99Milliseconds": 4.5,
+    }  # 900 and 4 ms in the benchmark, 800 and 5 ms as served
+    cluster = Cluster(body(benchmark={"constraints": limits, "gate": "Warn"}))
+    cluster.live()
+    message = cluster.status()["message"]
+    assert "throughput is 900 per second" in message
+    assert "as served, throughput" not in message, "said once"
+    assert "as served, p99 is 5 ms, p99Milliseconds allows 4.5" in message
+    cluster.edit(benchmark={"constraints": {"p99Milliseconds": 100}, "gate": "Warn"})
+    cluster.live()
+    assert "misses" not in cluster.status()["message"], "what is relaxed is missed no more"
+    assert "missed" not in cluster.status()["active"]
+
+
+def test_from_zero_replicas_nothing_takes_traffic_before_it_is_proven():
+    limits = {"constraints": {"p99Milliseconds": 4.5}}
+    cluster = Cluster(body(serving={"replicas": 0}, benchmark=limits))
+    cluster.prove()
+    assert cluster.condition("Ready")["reason"] == "ScaledToZero"
+    assert cluster.services() == []
+    cluster.edit(serving={"replicas": 1}, benchmark=limits)
+    cluster.settle()
+    cluster.deploy()  # as served its p99 is 5 ms
+    assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
+    assert cluster.condition("Available")["status"] == "False"
+    assert cluster.services() == []
+
+
+def test_a_change_at_zero_replicas_is_proven_before_it_takes_traffic():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(serving={"replicas": 0, "accessLog": True})
+    cluster.settle()
+    assert len(cluster.deployments()) == 1, "nothing of the old one runs on"
+    cluster.edit(serving={"replicas": 1, "accessLog": True})
+    cluster.settle()
+    cluster.available()
+    cluster.settle()
+    assert cluster.status()["phase"] == "LoadTesting"
+    assert cluster.condition("Available")["status"] == "False"
+    cluster.live()
+    assert cluster.condition("Available")["status"] == "True"
+
+
+def test_a_proven_model_that_comes_back_from_zero_runs_no_stage():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(serving={"replicas": 0})
+    cluster.settle()
+    cluster.available()
+    before = len(cluster.writes)
+    cluster.edit(serving={"replicas": 2})
+    cluster.live()
+    assert [name for verb, kind, name in cluster.writes[before:] if (verb, kind) == ("apply", "Job")] == []
+
+
+def test_a_load_test_goes_on_whatever_becomes_of_the_replicas():
+    """Else it would kill a server that cannot bear it again and again, each time for the first time."""
+    cluster = Cluster(body())
+    cluster.prove()
+    cluster.available()
+    cluster.settle()
+    job, services = cluster.jobs()["loadtest"], cluster.services()
+    cluster.available(replicas=0)
+    cluster.settle()
+    assert cluster.status()["phase"] == "Deploying"
+    assert cluster.jobs()["loadtest"]["metadata"]["uid"] == job["metadata"]["uid"]
+    assert cluster.services() == services
+    cluster.fail(
+        "loadtest", ExitCode.RETRY, Failure("ServiceUnreachable", "it broke off", "Look."), "BackoffLimitExceeded"
+    )
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ServiceUnreachable"
+    cluster.available()
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ServiceUnreachable"
+    assert cluster.routed() is None
+
+
+def test_a_load_test_that_is_done_does_not_stand_for_replicas_that_died():
+    cluster = Cluster(body())
+    cluster.prove()
+    cluster.available()
+    cluster.settle()
+    cluster.succeed("loadtest")
+    cluster.available(replicas=0)
+    cluster.settle()
+    assert cluster.routed() is None
+    assert cluster.status()["phase"] == "Deploying"
+    cluster.live()
+
+
+def test_scaling_does_not_disturb_a_load_test():
+    cluster = Cluster(body())
+    cluster.prove()
+    cluster.available()
+    cluster.settle()
+    before = len(cluster.writes)
+    cluster.edit(serving={"replicas": 3})
+    cluster.settle()
+    cluster.available(replicas=1)
+    cluster.settle()
+    assert {(verb, kind) for verb, kind, _ in cluster.writes[before:]} == {
+        ("apply", "Deployment"),
+        ("status", "OnnxModel"),
+    }
+    cluster.live()
+    assert cluster.deployments()[0]["spec"]["replicas"] == 3
+
+
+def test_the_resources_of_jobs_ask_no_server_again():
+    cluster = Cluster(body())
+    cluster.live()
+    jobs = SETTINGS.jobs.model_copy(update={"resources": Resources(requests={"cpu": "2"}, limits={})})
+    cluster.settings = SETTINGS.model_copy(update={"jobs": jobs})
+    before = len(cluster.writes)
+    cluster.live()
+    for _ in range(4):
+        cluster.settle()
+        cluster.play()
+    made = [name.split("-")[1] for verb, kind, name in cluster.writes[before:] if (verb, kind) == ("apply", "Job")]
+    assert "loadtest" not in made
 
 
 @pytest.mark.parametrize("wrong", ["another load", "no number"])

@@ -27,7 +27,8 @@ def render(model: OnnxModel, plan: Plan, settings: Settings) -> tuple[Manifest, 
     if plan.revision:
         out.append(_deployment(model, plan, settings))
     if plan.job and plan.revision and plan.job.stage is contract.Stage.LOADTEST:
-        out.append(_service(model, plan.revision.name, plan.revision.short))
+        # Without an address of its own, so that the load test finds those of the pods, and asks one of them.
+        out.append(_service(model, plan.revision.name, plan.revision.short, headless=True))
     if plan.route:
         out.append(_service(model, model.name, plan.route))
     return tuple(_stamped(manifest) for manifest in out)
@@ -132,9 +133,9 @@ def _triton(revision: Revision) -> dict[str, Any]:
     }
 
 
-def _service(model: OnnxModel, name: str, revision: str) -> Manifest:
+def _service(model: OnnxModel, name: str, revision: str, *, headless: bool = False) -> Manifest:
     selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision}
-    return render_template("service.yaml.j2", meta=_meta(model, name), selector=selector)
+    return render_template("service.yaml.j2", meta=_meta(model, name), selector=selector, headless=headless)
 
 
 def _scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:

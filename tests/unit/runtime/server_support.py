@@ -153,6 +153,22 @@ def centred(directory: Path) -> Path:
     )
 
 
+def summed(directory: Path) -> Path:
+    """y = the sum over the batch, for each of its rows."""
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [0])
+    return save(
+        directory / "summed.onnx",
+        [
+            helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=1),
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Expand", ["sum", "shape"], ["y"]),
+        ],
+        [tensor("x", "FP32", ["batch", 3])],
+        [tensor("y", "FP32", ["batch", 3])],
+        [axes],
+    )
+
+
 def gather(directory: Path) -> Path:
     """y = table[x]: fails at run time when x is out of bounds."""
     table = helper.make_tensor("table", TensorProto.FLOAT, [4], [0, 10, 20, 30])

@@ -1,8 +1,12 @@
 """The load test against the real servers."""
 
+import itertools
 import json
+import socket
+import socketserver
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +29,15 @@ def asked(tmp_path: Path) -> LoadTestRequest:
     given = np.array([[1, 2, 3]], np.float32)
     probefile.write(tmp_path / "probe.npz", {"x": given}, {"y": given + given})
     return LoadTestRequest(
-        "double", support.HOST, str(tmp_path / "probe.npz"), LOADS, "fp32", 2, revision="r", seconds=0.1, windows=4
+        "double",
+        support.HOST,
+        str(tmp_path / "probe.npz"),
+        LOADS,
+        variant="fp32",
+        max_batch_size=32,
+        revision="r",
+        seconds=0.1,
+        windows=4,
     )
 
 
@@ -50,18 +62,91 @@ def test_each_load_is_measured_as_the_server_counted_it(served):
     single, many = result.points
     assert [(p.variant, p.batch_size, p.concurrency) for p in result.points] == [("fp32", 1, 1), ("fp32", 8, 4)]
     assert all(0 < p.p50 <= p.p90 <= p.p95 <= p.p99 for p in result.points)
-    assert result.replicas == 2
     assert single.samples + many.samples <= requests, "only answers are counted"
     assert rows > requests, "of the second load each request had eight rows"
 
 
 def test_a_refusal_under_load_is_said(served):
     _, request = served
-    with pytest.raises(StageError, match="LoadRefused") as caught:
+    with pytest.raises(StageError, match="ProbeRefused") as caught:
         loadtest(replace(request, loads=(Load(64, 1),)))
     assert not caught.value.retry
-    assert "status 400" in caught.value.failure.message
     assert "32" in caught.value.failure.message, "the server's own words"
+
+
+@pytest.fixture
+def full(tmp_path: Path, asked: LoadTestRequest) -> Iterator[LoadTestRequest]:
+    """A server in whose queue one request may wait."""
+    served = support.request(
+        support.double(tmp_path), revision="r", max_queue_size=1, max_queue_delay_microseconds=50_000
+    )
+    with support.in_thread(served) as server:
+        yield replace(asked, http_port=server.ports[0])
+
+
+def test_a_server_that_sheds_load_is_said_with_what_to_do(full):
+    with pytest.raises(StageError, match="LoadRefused") as caught:
+        loadtest(replace(full, loads=(Load(1, 8),)))
+    assert caught.value.retry
+    assert "status 503" in caught.value.failure.message
+    assert "maxQueueSize" in caught.value.failure.hint
+
+
+def test_an_answer_that_is_not_the_originals_is_said(served, tmp_path):
+    _, request = served
+    given = np.array([[1, 2, 3]], np.float32)
+    probefile.write(tmp_path / "other.npz", {"x": given}, {"y": given})
+    with pytest.raises(StageError, match="LoadTestMismatch") as caught:
+        loadtest(replace(request, probe=str(tmp_path / "other.npz")))
+    assert "answers 1 row otherwise than the original model: output 'y'" in caught.value.failure.message
+
+
+def test_rows_that_influence_each_other_are_compared_with_each_other(tmp_path, asked):
+    """The mean over the batch is taken from each row: several equal rows give zeros, and so does one."""
+    path = support.summed(tmp_path)
+    given = np.array([[1, 2, 3]], np.float32)
+    probefile.write(tmp_path / "probe.npz", {"x": given}, {"y": given})
+    with support.in_thread(support.request(path, revision="r")) as server:
+        request = replace(asked, name="summed", http_port=server.ports[0])
+        assert len(loadtest(request).points) == 2
+
+
+@contextmanager
+def altering(port: int, after: int) -> Iterator[int]:
+    """A way to a server on which, after some answers, the last byte of each is another."""
+    answers = itertools.count()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((support.HOST, port)) as pod:
+                while asked := self.request.recv(1 << 16):
+                    pod.sendall(asked)
+                    answer = bytearray(pod.recv(1 << 16))
+                    if next(answers) >= after:
+                        answer[-1] ^= 0x40
+                    self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer((support.HOST, 0), Handler) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_an_answer_that_changes_under_load_is_found(served):
+    server, request = served
+    with altering(server.ports[0], after=100) as port, pytest.raises(StageError, match="LoadTestMismatch") as caught:
+        loadtest(replace(request, http_port=port))
+    assert "callers" in caught.value.failure.message
+
+
+def test_a_name_without_an_address_is_said(asked):
+    with pytest.raises(StageError, match="ServiceUnreachable") as caught:
+        loadtest(replace(asked, host="nowhere.invalid"), wait=0)
+    assert caught.value.retry
+    assert "nowhere.invalid" in caught.value.failure.message
 
 
 def test_another_revision_is_not_measured(served):
