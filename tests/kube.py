@@ -93,11 +93,13 @@ def is_true(model: Mapping[str, Any], kind: str) -> bool:
 def found(
     kube: Kube, name: str, *, true: str = "", untrue: str = "", reason: str = ""
 ) -> Callable[[], dict[str, Any] | None]:
-    """For `until`: the OnnxModel once a condition is True, another is not, and status.reason is this."""
+    """For `until`: the OnnxModel once a condition is True of the present spec, another is not, and status.reason is this."""
 
     def look() -> dict[str, Any] | None:
         model = kube.get("onnxmodel", name)
-        well = (not true or is_true(model, true)) and not (untrue and is_true(model, untrue))
+        told = condition(model, true) or {}
+        now = told.get("status") == "True" and told["observedGeneration"] == model["metadata"]["generation"]
+        well = (not true or now) and not (untrue and is_true(model, untrue))
         return model if well and (not reason or model["status"].get("reason") == reason) else None
 
     return look

@@ -18,6 +18,8 @@ from onnxmodel_runtime.digests import digest
 _SCHEMA = 1
 # What stages leave beside the variants: measurements and words, which differ from run to run.
 _BESIDE = (MANIFEST_FILE, BENCHMARK_FILE, "benchmark-*.json", "report.json", REPORT_PAGE)
+# On a volume. Engines are what TensorRT compiles below Triton: no stage makes them, and their digests are told to nobody.
+_PLACES = ("source", "calibration", *Stage, "engines", "lost+found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,8 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
         total, found = total + count, found + _below(directory, folder, problems)
         if folder in made and not problems:
             found += _below(directory, folder, _check_source(folder, directory / "source"))
-    known = ("source", "calibration", *Stage, "lost+found")
     for path in sorted(directory.iterdir()):
-        if path.name not in known:
+        if path.name not in _PLACES:
             found.append(Problem(path.name, "unknown", f"{path.name} is nothing that a stage leaves here"))
     manifests = _manifests(made)
     for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):

@@ -11,6 +11,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,13 @@ BAD = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the cluster."""
+    """Everything here needs the cluster, which one worker has."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("e2e")
+            item.add_marker(pytest.mark.xdist_group("e2e"))
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +84,8 @@ def recorded(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
     recorder.process.wait()
 
 
-@pytest.fixture(scope="module")
-def kube(platform: Platform) -> Iterator[Kube]:
+@contextmanager
+def namespace(platform: Platform) -> Iterator[Kube]:
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     within = platform.namespace(name)
     platform.credentials(within)
@@ -90,3 +93,9 @@ def kube(platform: Platform) -> Iterator[Kube]:
     within.delete("onnxmodels", "--all", wait=False)
     platform.kube.run("delete", "namespace", name, "--wait=false")
     until("the pods are gone", lambda: not within.list("pods"), seconds=120)
+
+
+@pytest.fixture(scope="module")
+def kube(platform: Platform) -> Iterator[Kube]:
+    with namespace(platform) as within:
+        yield within

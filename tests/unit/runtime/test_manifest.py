@@ -147,6 +147,7 @@ def test_verify_names_what_is_wrong(
         ),
         (lambda volume: (volume / "optimize/stray").mkdir(), [("optimize/stray/manifest.json", "missing")]),
         (lambda volume: (volume / "stray").mkdir(), [("stray", "unknown")]),
+        (lambda volume: (volume / "engines").mkdir(), []),  # TensorRT's, below Triton
         (lambda volume: shutil.rmtree(volume / "source"), [("optimize/7/manifest.json", "unknown")]),
         (_rewrite("optimize/7/ort/model.ort", "changed"), [("optimize/7/ort/model.ort", "changed")]),
         (
