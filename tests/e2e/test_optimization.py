@@ -23,9 +23,11 @@ def artifacts(kube, platform, name):
     pod["spec"]["containers"][0]["image"] = platform.images["runtime-cpu"]
     pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = f"{name}-artifacts"
     kube.apply(pod)
-    kube.run("wait", "--for=condition=Ready", "pod/magika-artifacts", "--timeout=90s")
-    yield "magika-artifacts"
-    kube.run("delete", "pod", "magika-artifacts", "--grace-period=0", "--force")
+    try:
+        kube.run("wait", "--for=condition=Ready", "pod/magika-artifacts", "--timeout=90s")
+        yield "magika-artifacts"
+    finally:
+        kube.run("delete", "pod", "magika-artifacts", "--grace-period=0", "--force")
 
 
 def manifest(name, **spec):
