@@ -30,13 +30,11 @@ pools:
 """
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the control plane, which one worker has."""
+    """Everything here needs the control plane."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("integration")
-            item.add_marker(pytest.mark.xdist_group("integration"))
 
 
 @pytest.fixture(scope="session")
