@@ -64,8 +64,11 @@ class Kube:
         self.run("delete", kind, *names, "--ignore-not-found", f"--wait={str(wait).lower()}")
 
 
-def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: float = 0.1) -> T:
-    """The first value that is true. A KubectlError means "not yet". After the time: AssertionError with what was seen."""
+def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: float | None = None) -> T:
+    """The first value that is true. A KubectlError means "not yet". After the time: AssertionError with what was seen.
+
+    What may take long is looked at less often: each kubectl takes a tenth of a second of one of two cores.
+    """
     end = time.monotonic() + seconds
     seen: Any = None
     while time.monotonic() < end:
@@ -75,7 +78,7 @@ def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: f
                 return seen
         except KubectlError as error:
             seen = error
-        time.sleep(pause)
+        time.sleep(pause or seconds / 300)
     raise AssertionError(f"after {seconds:.0f} s still not: {what}; last seen: {seen}")
 
 

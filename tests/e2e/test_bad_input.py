@@ -64,7 +64,7 @@ def test_is_said(applied, manifest, state, stage, reason, words):
         shown = kube.get("onnxmodel", name)
         return shown if shown["status"].get("lastFailure") and is_true(shown, state) else None
 
-    shown = until(f"{name} is {state} with a failure", failed, seconds=180, pause=0.5)
+    shown = until(f"{name} is {state} with a failure", failed, seconds=180)
     last = shown["status"]["lastFailure"]
     assert (last["stage"], last["reason"]) == (stage, reason), last
     assert words in last["message"], last
