@@ -103,9 +103,10 @@ e2e: ready ## tests with real pods
 	@$(LOCAL) build --tests
 	@$(BIN)/python -m pytest tests/e2e
 
+# By two workers (tests/conftest.py), the longest first: it waits for pods most of the time, and the others run beside it.
 test: ready ## every test, in one run
 	@$(LOCAL) build --tests
-	@$(BIN)/python -m pytest tests/unit tests/integration tests/e2e
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
 lint: setup ## format, style, types, layers
 	@$(BIN)/ruff format --check .

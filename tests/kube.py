@@ -64,8 +64,11 @@ class Kube:
         self.run("delete", kind, *names, "--ignore-not-found", f"--wait={str(wait).lower()}")
 
 
-def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: float = 0.1) -> T:
-    """The first value that is true. A KubectlError means "not yet". After the time: AssertionError with what was seen."""
+def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: float | None = None) -> T:
+    """The first value that is true. A KubectlError means "not yet". After the time: AssertionError with what was seen.
+
+    What may take long is looked at less often: each kubectl takes a tenth of a second of one of two cores.
+    """
     end = time.monotonic() + seconds
     seen: Any = None
     while time.monotonic() < end:
@@ -75,7 +78,7 @@ def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: f
                 return seen
         except KubectlError as error:
             seen = error
-        time.sleep(pause)
+        time.sleep(pause or seconds / 300)
     raise AssertionError(f"after {seconds:.0f} s still not: {what}; last seen: {seen}")
 
 
@@ -93,11 +96,13 @@ def is_true(model: Mapping[str, Any], kind: str) -> bool:
 def found(
     kube: Kube, name: str, *, true: str = "", untrue: str = "", reason: str = ""
 ) -> Callable[[], dict[str, Any] | None]:
-    """For `until`: the OnnxModel once a condition is True, another is not, and status.reason is this."""
+    """For `until`: the OnnxModel once a condition is True of the present spec, another is not, and status.reason is this."""
 
     def look() -> dict[str, Any] | None:
         model = kube.get("onnxmodel", name)
-        well = (not true or is_true(model, true)) and not (untrue and is_true(model, untrue))
+        told = condition(model, true) or {}
+        now = told.get("status") == "True" and told["observedGeneration"] == model["metadata"]["generation"]
+        well = (not true or now) and not (untrue and is_true(model, untrue))
         return model if well and (not reason or model["status"].get("reason") == reason) else None
 
     return look

@@ -1,30 +1,74 @@
-"""Runs in a pod: asks the magika model over HTTP and gRPC, and prints what it was told, with the digests of the tensors."""
+"""Runs in a pod: asks every model of /files over HTTP and gRPC, alone and several clients at once; prints what it was told.
 
-import hashlib
+A file of /files is MODEL.npz with at least eight rows of every input.
+"""
+
 import json
 import sys
+import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
 
-host, name = sys.argv[1:]
-batch = np.random.default_rng(7).integers(0, 256, (3, 2048), dtype=np.int32)
-told = {"answers": {}}
-for protocol, module, port in (("http", tritonclient.http, 8000), ("grpc", tritonclient.grpc, 8001)):
+CLIENTS = 8
+PROTOCOLS = {"http": (tritonclient.http, 8000), "grpc": (tritonclient.grpc, 8001)}
+(domain,) = sys.argv[1:]
+
+
+def ask(protocol, host, name, metadata, rows, start=None):
+    """The answer, as lists by output. start: what clients wait for, to ask at once."""
+    module, port = PROTOCOLS[protocol]
     with module.InferenceServerClient(f"{host}:{port}") as client:
-        for rows in (1, 3):
-            tensor = module.InferInput("bytes", [rows, 2048], "INT32")
-            tensor.set_data_from_numpy(batch[:rows])
-            array = client.infer(name, [tensor]).as_numpy("target_label")
-            digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-            told["answers"].setdefault(protocol, []).append([list(array.shape), str(array.dtype), digest])
-        if protocol == "http":
-            metadata = client.get_model_metadata(name)
-            told |= {key: metadata[key] for key in ("inputs", "outputs")}
-            told["revision"] = client.get_model_config(name)["parameters"]["revision"]["string_value"]
-metrics = urllib.request.urlopen(f"http://{host}:8002/metrics", timeout=5).read().decode().splitlines()
-counts = [line for line in metrics if line.startswith(f'nv_inference_request_success{{model="{name}"')]
-told["metrics"] = sum(float(line.rpartition(" ")[2]) for line in counts)
-print(json.dumps(told))
+        tensors = []
+        for told in metadata["inputs"]:
+            tensor = module.InferInput(told["name"], rows[told["name"]].shape, told["datatype"])
+            tensors.append(tensor.set_data_from_numpy(rows[told["name"]]))
+        assert client.is_model_ready(name)
+        if start:
+            start.wait(30)
+        answer = client.infer(name, tensors)
+        return {told["name"]: answer.as_numpy(told["name"]).tolist() for told in metadata["outputs"]}
+
+
+def questions(name, rows):
+    host = f"{name}.{domain}"
+    with tritonclient.http.InferenceServerClient(f"{host}:8000") as client:
+        metadata = client.get_model_metadata(name)
+        revision = client.get_model_config(name)["parameters"]["revision"]["string_value"]
+
+        def runs():
+            return int(client.get_inference_statistics(name)["model_stats"][0]["execution_count"])
+
+        def some(first, last):
+            return {key: array[first:last] for key, array in rows.items()}
+
+        alone = {}
+        before = runs()
+        for protocol in PROTOCOLS:
+            alone[protocol] = [ask(protocol, host, name, metadata, some(0, count)) for count in (1, 3)]
+            alone[protocol] += [ask(protocol, host, name, metadata, some(n, n + 1)) for n in range(CLIENTS)]
+        between = runs()
+        at_once = {}
+        for protocol in PROTOCOLS:
+            start = threading.Barrier(CLIENTS)
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                asked = [
+                    pool.submit(ask, protocol, host, name, metadata, some(n, n + 1), start) for n in range(CLIENTS)
+                ]
+                at_once[protocol] = [item.result() for item in asked]
+        after = runs()
+    metrics = urllib.request.urlopen(f"http://{host}:8002/metrics", timeout=5).read().decode().splitlines()
+    counts = [line for line in metrics if line.startswith(f'nv_inference_request_success{{model="{name}"')]
+    return {
+        "inputs": metadata["inputs"], "outputs": metadata["outputs"], "revision": revision,
+        "alone": alone, "at_once": at_once, "runs": {"alone": between - before, "at_once": after - between},
+        "metrics": sum(float(line.rpartition(" ")[2]) for line in counts),
+    }  # fmt: skip
+
+
+files = {path.stem: dict(np.load(path)) for path in sorted(Path("/files").glob("*.npz"))}
+print(json.dumps({name: questions(name, rows) for name, rows in files.items()}))

@@ -11,6 +11,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def recorded(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
     recorder.process.wait()
 
 
-@pytest.fixture(scope="module")
-def kube(platform: Platform) -> Iterator[Kube]:
+@contextmanager
+def namespace(platform: Platform) -> Iterator[Kube]:
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     within = platform.namespace(name)
     platform.credentials(within)
@@ -90,3 +91,9 @@ def kube(platform: Platform) -> Iterator[Kube]:
     within.delete("onnxmodels", "--all", wait=False)
     platform.kube.run("delete", "namespace", name, "--wait=false")
     until("the pods are gone", lambda: not within.list("pods"), seconds=120)
+
+
+@pytest.fixture(scope="module")
+def kube(platform: Platform) -> Iterator[Kube]:
+    with namespace(platform) as within:
+        yield within

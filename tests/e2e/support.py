@@ -4,6 +4,7 @@ from typing import Any
 
 MAGIKA = "s3://models/magika/1/model.onnx"
 MLP = "s3://models/mlp/model.onnx"
+RUNTIMES = ("onnxruntime", "triton")
 # Quick to measure: what is tested here is the road, not the figures.
 QUICK = {"batchSizes": [1], "concurrency": [1]}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from onnxmodel_operator import names
-from tests.e2e.support import MLP, model
+from tests.e2e.support import MLP, RUNTIMES, model
 from tests.kube import condition, found, is_true, until
 
 NOBODY = {"secretRef": None}
@@ -18,6 +18,10 @@ def bad(name, **spec):
     return model(name, f"s3://models/bad/{name}.onnx", **spec)
 
 
+def keys(runtime):
+    return model(f"wrong-keys-{runtime}", source={"secretRef": {"name": "wrong"}}, serving={"runtime": runtime})
+
+
 CASES = [
     (bad("not-onnx"), STALLED, "validate", "NotOnnx", "HTML"),
     (bad("truncated"), STALLED, "validate", "ModelCorrupt", ""),
@@ -27,7 +31,7 @@ CASES = [
     (model("contract", validation=CONTRACT), STALLED, "validate", "ContractMismatch", "INT64"),
     (model("no-key", "s3://models/nowhere.onnx"), STALLED, "validate", "SourceNotFound", "nowhere.onnx"),
     (model("no-bucket", "s3://nowhere/model.onnx"), STALLED, "validate", "SourceNotFound", "nowhere"),
-    (model("wrong-keys", source={"secretRef": {"name": "wrong"}}), STALLED, "validate", "SourceForbidden", ""),
+    *((keys(runtime), STALLED, "validate", "SourceForbidden", "") for runtime in RUNTIMES),
     (model("no-host", "http://nowhere.invalid/m.onnx", source=NOBODY), RECONCILING, "validate", "SourceUnreachable", "nowhere"),
     (bad("sigfpe"), STALLED, "validate", "ShapeInferenceFailed", "overflow"),
     # Warn blocks nothing that validate finds: then the crash itself happens, in the pod that loads the model.
@@ -42,8 +46,10 @@ CASES = [
 @pytest.fixture(scope="module")
 def applied(kube, platform):
     platform.credentials(kube, "wrong", secret_key="not-the-key")
-    kube.apply(model("neighbour", MLP))
-    until("the neighbour is Ready", found(kube, "neighbour", true="Ready"), seconds=120)
+    neighbours = [model(f"neighbour-{runtime}", MLP, serving={"runtime": runtime}) for runtime in RUNTIMES]
+    kube.apply(*neighbours)
+    for name in (item["metadata"]["name"] for item in neighbours):
+        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=120)
     kube.apply(*(case[0] for case in CASES))
     return kube
 
@@ -58,7 +64,7 @@ def test_is_said(applied, manifest, state, stage, reason, words):
         shown = kube.get("onnxmodel", name)
         return shown if shown["status"].get("lastFailure") and is_true(shown, state) else None
 
-    shown = until(f"{name} is {state} with a failure", failed, seconds=180, pause=0.5)
+    shown = until(f"{name} is {state} with a failure", failed, seconds=180)
     last = shown["status"]["lastFailure"]
     assert (last["stage"], last["reason"]) == (stage, reason), last
     assert words in last["message"], last
@@ -77,17 +83,19 @@ def test_what_ends_the_same_way_was_tried_once(applied):
             assert len(pods) == 1, [pod["metadata"]["name"] for pod in pods]
 
 
-def test_the_neighbour_was_not_touched(applied, recorded):
-    states = recorded.states(applied.namespace, "neighbour")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_neighbour_was_not_touched(applied, recorded, runtime):
+    states = recorded.states(applied.namespace, f"neighbour-{runtime}")
     ready = [is_true(state, "Ready") for state in states]
     assert all(ready[ready.index(True) :])
     operator = applied.within("onnx-operator-system").list("pods")[0]
     assert operator["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
-def test_a_repaired_secret_and_the_command_of_the_hint_are_enough(applied, platform):
-    kube = applied
-    shown = until("Stalled", found(kube, "wrong-keys", true="Stalled"))
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_repaired_secret_and_the_command_of_the_hint_are_enough(applied, platform, runtime):
+    kube, name = applied, f"wrong-keys-{runtime}"
+    shown = until("Stalled", found(kube, name, true="Stalled"))
     platform.credentials(kube, "wrong")
     kube.run(*shown["status"]["lastFailure"]["hint"].rsplit("kubectl ", 1)[1].split()[2:])
-    until("Ready", found(kube, "wrong-keys", true="Ready"), seconds=120)
+    until("Ready", found(kube, name, true="Ready"), seconds=120)

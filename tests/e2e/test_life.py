@@ -1,4 +1,4 @@
-"""A model's life with real pods: served, asked by every flavour of tritonclient, hurt, moved, changed, removed."""
+"""A model's life by each runtime, with real pods: served, asked by every flavour of client, hurt, moved, changed, removed."""
 
 import base64
 import subprocess
@@ -12,7 +12,8 @@ import yaml
 from examples.magika.demo import magika
 from onnxmodel_operator import names
 from tests import models
-from tests.e2e.support import MLP, model
+from tests.e2e.conftest import namespace
+from tests.e2e.support import MLP, RUNTIMES, model
 from tests.kube import condition, found, is_true, until
 from tests.platform import SECURE_CONTAINER, SECURE_POD
 
@@ -20,15 +21,29 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
 ASK = (Path(__file__).parent / "ask.py").read_text()
 
 
+@pytest.fixture(scope="module", params=RUNTIMES)
+def runtime(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def served(kube):
+def kube(platform, runtime):
+    """A namespace for each runtime."""
+    with namespace(platform) as within:
+        yield within
+
+
+@pytest.fixture(scope="module")
+def served(kube, runtime):
     """magika, Ready. Applied, and waited for as a user would."""
-    kube.apply(yaml.safe_load((EXAMPLE / "onnxmodel.yaml").read_text()))
+    manifest = yaml.safe_load((EXAMPLE / "onnxmodel.yaml").read_text())
+    manifest["spec"]["serving"] = {"runtime": runtime}
+    kube.apply(manifest)
     kube.run("wait", "--for=condition=Ready", "onnxmodel/magika", "--timeout=180s", timeout=200)
     return kube.get("onnxmodel", "magika")
 
 
-def test_status_says_what_was_found_measured_and_served(served, kube):
+def test_status_says_what_was_found_measured_and_served(served, kube, runtime):
     status = served["status"]
     assert status["observedGeneration"] == served["metadata"]["generation"]
     assert status["model"]["opset"] == 15
@@ -41,6 +56,7 @@ def test_status_says_what_was_found_measured_and_served(served, kube):
     assert all(v["reason"] for v in status["variants"])
     assert status["benchmark"]["winner"]["throughputPerSecond"] > 0
     assert status["benchmark"]["versions"]["onnxruntime"]
+    assert status["serving"]["runtime"] == runtime
     assert status["serving"]["provider"] == "CPU"
     assert status["serving"]["providerSharePercent"] == 100
     assert [(s["name"], s["state"]) for s in status["stages"]] == [
@@ -68,8 +84,8 @@ def test_only_the_fetch_container_had_the_credentials(served, kube):
         assert all(volume["name"] != "kube-api-access" for volume in pod["spec"]["volumes"]), "an API token"
 
 
-def test_every_flavour_of_tritonclient_is_answered_through_the_service(served, kube, platform):
-    printed = platform.client(kube, "ask", ASK, {}, f"magika.{kube.namespace}.svc", "magika")
+def test_every_flavour_of_tritonclient_is_answered_through_the_service(served, kube, platform, runtime):
+    printed = platform.client(kube, "ask", ASK, {}, f"magika.{kube.namespace}.svc", "magika", runtime)
     assert (
         printed.splitlines()[-1] == "http, http.aio, grpc, grpc.aio agree; ready, metadata, config, statistics, metrics"
     )
@@ -110,14 +126,14 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     kube.delete("job", "load")
 
     printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "25")
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "45")
     asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments)))
     asking.start()
     until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=60)
     time.sleep(1)
     kube.patch("onnxmodel", "magika", {"spec": {"serving": {"batching": {"maxQueueDelayMicroseconds": 200}}}})
     until("not Ready", found(kube, "magika", untrue="Ready"))
-    now = until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    now = until("Ready", found(kube, "magika", true="Ready"), seconds=120)
     asking.join()
     assert now["status"]["active"]["revision"] != before
     assert now["status"]["history"][0]["revision"] == before
@@ -126,8 +142,9 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     assert failed == 0, printed[0]
 
 
-def test_a_pool_gets_its_model_and_no_other(served, kube):
-    kube.apply(model("on-gpu-pool", serving={"nodePool": "gpu", "executionProviders": ["CPU"]}))
+def test_a_pool_gets_its_model_and_no_other(served, kube, runtime):
+    serving = {"runtime": runtime, "nodePool": "gpu", "executionProviders": ["CPU"]}
+    kube.apply(model("on-gpu-pool", serving=serving))
     until("Ready", found(kube, "on-gpu-pool", true="Ready"), seconds=120)
     pools = {
         node["metadata"]["name"]: node["metadata"]["labels"]["onnx-operator.dev/pool"]
@@ -135,17 +152,15 @@ def test_a_pool_gets_its_model_and_no_other(served, kube):
     }
     for name, pool in (("on-gpu-pool", "gpu"), ("magika", "general")):
         pods = kube.list("pods", f"{names.LABEL_MODEL}={name}")
-        assert len(pods) >= 5, "four Jobs and a server"
+        assert len(pods) >= 6, "five Jobs and a server"
         assert {pools[pod["spec"]["nodeName"]] for pod in pods} == {pool}
     kube.delete("onnxmodel", "on-gpu-pool")
 
 
-def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(served, kube):
-    forbidden = model("asks-for-cuda", serving={"nodePool": "gpu", "executionProviders": ["CUDA", "CPU"]})
-    allowed = model(
-        "takes-cpu", serving={"nodePool": "gpu", "executionProviders": ["CUDA", "CPU"], "fallback": "Allow"}
-    )
-    kube.apply(forbidden, allowed)
+def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(served, kube, runtime):
+    serving = {"runtime": runtime, "nodePool": "gpu", "executionProviders": ["CUDA", "CPU"]}
+    allowed = model("takes-cpu", serving={**serving, "fallback": "Allow"})
+    kube.apply(model("asks-for-cuda", serving=serving), allowed)
     shown = until("Stalled", found(kube, "asks-for-cuda", true="Stalled"), seconds=90)
     assert shown["status"]["lastFailure"]["reason"] == "ProviderUnavailable"
     optimize = kube.list("pods", f"{names.LABEL_MODEL}=asks-for-cuda,{names.LABEL_STAGE}=optimize")[0]
@@ -155,8 +170,7 @@ def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(served, kub
     kube.delete("onnxmodel", "asks-for-cuda", "takes-cpu")
 
 
-def test_a_volume_can_be_the_source(served, kube, platform):
-
+def test_a_volume_can_be_the_source(served, kube, platform, runtime):
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
 
     content = base64.b64encode(models.mlp().SerializeToString()).decode()
@@ -181,23 +195,24 @@ open("/data/m/model.onnx", "wb").write(base64.b64decode("{content}"))
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fill"}, "spec": pod},
     )
     until("the volume is filled", lambda: kube.get("pod", "fill")["status"]["phase"] == "Succeeded", seconds=60)
-    kube.apply(model("from-volume", "pvc://my-models/m/model.onnx", source={"secretRef": None}))
+    source = {"secretRef": None}
+    kube.apply(model("from-volume", "pvc://my-models/m/model.onnx", source=source, serving={"runtime": runtime}))
     until("Ready", found(kube, "from-volume", true="Ready"), seconds=120)
     kube.delete("onnxmodel", "from-volume")
 
 
-def test_a_deleted_model_leaves_nothing(served, kube):
-    kube.apply(model("short-lived", MLP))
-    until("it runs", lambda: kube.list("pods", f"{names.LABEL_MODEL}=short-lived"), seconds=60)
+def test_a_deleted_model_leaves_nothing(served, kube, runtime):
+    kube.apply(model("short-lived", MLP, serving={"runtime": runtime}))
+    until("it is served", lambda: kube.list("deployments", f"{names.LABEL_MODEL}=short-lived"), seconds=60)
     kube.delete("onnxmodel", "short-lived")
     kinds = "jobs,pods,deployments,services,persistentvolumeclaims"
     until("nothing is left", lambda: not kube.list(kinds, f"{names.LABEL_MODEL}=short-lived"), seconds=90)
 
 
-def test_kubectl_shows_it(served, kube):
+def test_kubectl_shows_it(served, kube, runtime):
     until("Ready", found(kube, "magika", true="Ready"), seconds=60)
     row = kube.run("get", "onnx", "magika").splitlines()[1].split()
-    assert row[1:5] == ["True", "Ready", "onnxruntime", "CPU"]
+    assert row[1:5] == ["True", "Ready", runtime, "CPU"]
     assert row[6].endswith("ms")
     assert row[7].endswith("/s")
     assert row[8] == "1/1"

@@ -9,17 +9,20 @@ import yaml
 from onnxmodel_operator.plan import AGAIN
 from tests import models
 from tests.e2e.conftest import BAD
-from tests.e2e.support import MLP, model
+from tests.e2e.support import MLP, RUNTIMES, model
 from tests.kube import until
 
-CASES = {"mlp": models.mlp().SerializeToString(), "fixed-batch": BAD["fixed-batch"], "old-opset": BAD["old-opset"]}
+GOOD = models.mlp().SerializeToString()
+CASES = [(model(f"mlp-{runtime}", MLP, serving={"runtime": runtime}), GOOD) for runtime in RUNTIMES] + [
+    (model(name, f"s3://models/bad/{name}.onnx"), BAD[name]) for name in ("fixed-batch", "old-opset")
+]
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_verdict_the_findings_and_the_digests_are_the_clusters(kube, tmp_path, name):
-    manifest = model(name, MLP if name == "mlp" else f"s3://models/bad/{name}.onnx")
+@pytest.mark.parametrize(("manifest", "content"), CASES, ids=[case[0]["metadata"]["name"] for case in CASES])
+def test_the_verdict_the_findings_and_the_digests_are_the_clusters(kube, tmp_path, manifest, content):
+    name = manifest["metadata"]["name"]
     kube.apply(manifest)
-    here = verdict(locally(manifest, CASES[name], tmp_path))
+    here = verdict(locally(manifest, content, tmp_path))
     # Stalled comes with the pod's death, and the stage's own condition when the Job has counted it.
     until(f"{name} has the same verdict", lambda: verdict(kube.get("onnxmodel", name)["status"]) == here, seconds=180)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onnxmodel_operator import names
-from tests.e2e.support import model
+from tests.e2e.support import RUNTIMES, model
 from tests.kube import found, until
 from tests.platform import OPERATOR, SYSTEM
 
@@ -43,11 +43,14 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
     try:
         kube.apply(model("undisturbed"))
         until("Ready", found(kube, "undisturbed", true="Ready"), seconds=120)
-        kube.apply(model("hurt"))
+        kube.apply(*(model(f"hurt-{runtime}", serving={"runtime": runtime}) for runtime in RUNTIMES))
         for _ in range(10):
             time.sleep(chance.uniform(0, 6))
             kill(platform)
-        hurt = until("Ready", found(kube, "hurt", true="Ready"), seconds=180)
+        ends = {
+            runtime: until("Ready", found(kube, f"hurt-{runtime}", true="Ready"), seconds=180)["status"]
+            for runtime in RUNTIMES
+        }
     finally:
         watch.terminate()
         watch.wait()
@@ -55,22 +58,25 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
     for line in path.read_text().splitlines():
         uid, digest = line.split()
         runs.setdefault(digest, set()).add(uid)
-    assert len(runs) == 8, "two models, four stages each"
+    assert len(runs) == 15, "three models, five stages each"
     assert all(len(uids) == 1 for uids in runs.values()), f"a Job ran twice: {runs}"
     reference = kube.get("onnxmodel", "undisturbed")["status"]
-    for field in ("phase", "model"):
-        assert hurt["status"][field] == reference[field]
-    assert hurt["status"]["active"]["variant"] in ("original", "fp32")
-    for kind, count in (("jobs", 4), ("deployments", 1), ("services", 1), ("persistentvolumeclaims", 1)):
-        assert len(kube.list(kind, f"{names.LABEL_MODEL}=hurt")) == count
+    for runtime, status in ends.items():
+        for field in ("phase", "model"):
+            assert status[field] == reference[field]
+        assert status["serving"]["runtime"] == runtime
+        assert status["active"]["variant"] in ("original", "fp32", "fused")
+        for kind, count in (("jobs", 5), ("deployments", 1), ("services", 1), ("persistentvolumeclaims", 1)):
+            assert len(kube.list(kind, f"{names.LABEL_MODEL}=hurt-{runtime}")) == count
 
 
 def test_an_idle_minute_sees_no_write(kube, platform):
     log = platform.cluster.audit_log()
     if log is None:
         pytest.skip("this cluster's audit log cannot be read")
-    kube.apply(model("quiet"))
-    until("Ready", found(kube, "quiet", true="Ready"), seconds=120)
+    kube.apply(*(model(f"quiet-{runtime}", serving={"runtime": runtime}) for runtime in RUNTIMES))
+    for runtime in RUNTIMES:
+        until("Ready", found(kube, f"quiet-{runtime}", true="Ready"), seconds=120)
     until(
         "the operator is ready",
         lambda: platform.kube.within(SYSTEM).get("deployment", OPERATOR)["status"].get("readyReplicas"),

@@ -1,6 +1,7 @@
-"""A transformer from PyTorch through every variant: equal in two pods, verifiable, reported, and served."""
+"""A transformer from PyTorch through every variant: equal in two pods, verifiable, reported, and served by both runtimes."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,25 @@ import yaml
 
 from onnxmodel_operator import names
 from tests import models
-from tests.e2e.support import QUICK, model
+from tests.e2e.support import QUICK, RUNTIMES, model
 from tests.kube import found, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VARIANTS = ["original", "fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
+
+
+@contextmanager
+def artifacts(kube, platform, name):
+    """The pod that looks at what lies on a model's volume."""
+    pod = yaml.safe_load((EXAMPLES / "artifacts" / "pod.yaml").read_text())
+    pod["spec"]["containers"][0]["image"] = platform.images["runtime-cpu"]
+    pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = f"{name}-artifacts"
+    kube.apply(pod)
+    try:
+        kube.run("wait", "--for=condition=Ready", "pod/magika-artifacts", "--timeout=90s")
+        yield "magika-artifacts"
+    finally:
+        kube.run("delete", "pod", "magika-artifacts", "--grace-period=0", "--force")
 
 
 def manifest(name, **spec):
@@ -28,12 +43,12 @@ def uploaded(platform):
 
 @pytest.fixture(scope="module")
 def twins(kube, uploaded):
-    """The example twice, each with Jobs and a volume of its own."""
-    for name in ("one", "two"):
-        kube.apply(manifest(name))
-    return [
-        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=400)["status"] for name in ("one", "two")
-    ]
+    """The example by each runtime, each with Jobs and a volume of its own."""
+    kube.apply(*(manifest(runtime, serving={"runtime": runtime}) for runtime in RUNTIMES))
+    return {
+        runtime: until(f"{runtime} is Ready", found(kube, runtime, true="Ready"), seconds=400)["status"]
+        for runtime in RUNTIMES
+    }
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +67,7 @@ def quantized(kube, uploaded):
 
 
 def test_every_variant_is_made_or_says_why_and_is_equal_in_two_pods(twins):
-    one, two = ({item["name"]: item for item in status["variants"]} for status in twins)
+    one, two = ({item["name"]: item for item in status["variants"]} for status in twins.values())
     assert list(one) == VARIANTS
     made = {name: item["sha256"] for name, item in one.items() if "sha256" in item}
     assert {"fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"} <= set(made)
@@ -65,12 +80,16 @@ def test_every_variant_is_made_or_says_why_and_is_equal_in_two_pods(twins):
     assert one["fp16"]["parity"]["top1"] == 1
 
 
-def test_the_artifacts_are_verified_and_their_page_read_in_the_servers_pod(kube, twins):
+def test_the_artifacts_are_verified_and_their_page_read_in_the_servers_pod(kube, platform, twins):
+    """Triton's image has no onnxmodel: there the pod of the example verifies."""
     pages, manifests = [], []
-    for name, status in zip(("one", "two"), twins, strict=True):
-        (deployment,) = kube.list("deployments", f"{names.LABEL_MODEL}={name}")
-        target = f"deployment/{deployment['metadata']['name']}"
-        assert "written down" in kube.run("exec", target, "--", "onnxmodel", "verify", "/artifacts")
+    for runtime, status in twins.items():
+        target = f"svc/{runtime}"
+        if runtime == "triton":
+            with artifacts(kube, platform, runtime) as pod:
+                assert "written down" in kube.run("exec", pod, "--", "onnxmodel", "verify", "/artifacts")
+        else:
+            assert "written down" in kube.run("exec", target, "--", "onnxmodel", "verify", "/artifacts")
         pages.append(kube.run("exec", target, "--", "cat", status["benchmark"]["report"]))
         manifests.append(kube.run("exec", target, "--", "sh", "-c", "cat /artifacts/optimize/*/manifest.json"))
     assert manifests[0] == manifests[1]
@@ -82,7 +101,8 @@ def test_the_artifacts_are_verified_and_their_page_read_in_the_servers_pod(kube,
 
 
 def test_the_choice_is_explained(twins):
-    for status in twins:
+    for runtime, status in twins.items():
+        assert status["serving"]["runtime"] == runtime
         assert status["benchmark"]["reason"].split(" serves: ")[0] in VARIANTS
         assert status["active"]["measured"]["p50Milliseconds"] > 0
 
@@ -91,34 +111,32 @@ def test_what_misses_its_constraints_takes_no_traffic_and_its_report_is_there(ku
     assert quantized["lastFailure"]["reason"] == "ConstraintsNotMet"
     assert "1e+09" in quantized["lastFailure"]["message"]
     assert kube.list("deployments", f"{names.LABEL_MODEL}=tight") == []
-    pod = yaml.safe_load((EXAMPLES / "artifacts" / "pod.yaml").read_text())
-    pod["spec"]["containers"][0]["image"] = platform.images["runtime-cpu"]
-    pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = "tight-artifacts"
-    kube.apply(pod)
-    kube.run("wait", "--for=condition=Ready", "pod/magika-artifacts", "--timeout=90s")
-    page = kube.run("exec", "magika-artifacts", "--", "cat", quantized["benchmark"]["report"])
-    assert "int8-dynamic" in page
-    kube.run("delete", "pod", "magika-artifacts", "--grace-period=0", "--force")
+    with artifacts(kube, platform, "tight") as pod:
+        assert "int8-dynamic" in kube.run("exec", pod, "--", "cat", quantized["benchmark"]["report"])
 
 
-def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized):
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized, runtime):
     jobs = {job["metadata"]["uid"] for job in kube.list("jobs", f"{names.LABEL_MODEL}=tight")}
-    kube.patch("onnxmodel", "tight", {"spec": {"benchmark": {"gate": "Warn"}}})
+    kube.patch("onnxmodel", "tight", {"spec": {"benchmark": {"gate": "Warn"}, "serving": {"runtime": runtime}}})
     status = until("tight is Ready", found(kube, "tight", true="Ready"), seconds=200)["status"]
+    assert status["serving"]["runtime"] == runtime
     after = kube.list("jobs", f"{names.LABEL_MODEL}=tight")
     assert {job["metadata"]["labels"][names.LABEL_STAGE] for job in after if job["metadata"]["uid"] not in jobs} == {
-        "probe"
+        "loadtest",
+        "probe",
     }
     (ready,) = (item for item in status["conditions"] if item["type"] == "Ready")
     assert "throughputPerSecond asks for 1e+09" in ready["message"]
 
 
-def test_the_variant_that_is_clearly_faster_serves(kube, platform):
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_variant_that_is_clearly_faster_serves(kube, platform, runtime):
     platform.upload({"gelus/model.onnx": models.gelus().SerializeToString()})
-    kube.apply(
-        model("gelus", "s3://models/gelus/model.onnx", optimization={"variants": ["fused"], "graphLevel": "None"})
-    )
-    status = until("gelus is Ready", found(kube, "gelus", true="Ready"), seconds=300)["status"]
+    optimization, name = {"variants": ["fused"], "graphLevel": "None"}, f"gelus-{runtime}"
+    kube.apply(model(name, "s3://models/gelus/model.onnx", optimization=optimization, serving={"runtime": runtime}))
+    status = until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=300)["status"]
+    assert status["serving"]["runtime"] == runtime
     assert status["active"]["variant"] == "fused"
     assert status["benchmark"]["speedup"] > 1.1
     assert "fused serves: its p50 is " in status["benchmark"]["reason"]

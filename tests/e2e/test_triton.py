@@ -1,90 +1,146 @@
-"""The same model on both runtimes: Ready, the same answers through the Service, and Triton's own words when it cannot load.
+"""The example models on both runtimes: Ready, the same answers through the Service, and Triton's own words when it cannot load.
 
 In the place of NVIDIA's image the cluster runs the real tritonserver from its wheel (tests/triton/Dockerfile).
 """
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from onnxmodel_operator import names
 from tests import models
-from tests.e2e.support import MAGIKA, model
+from tests.e2e.support import MAGIKA, QUICK, RUNTIMES, model
 from tests.kube import found, is_true, until
 
 SCRIPT = (Path(__file__).parent / "answers.py").read_text()
-RUNTIMES = ("onnxruntime", "triton")
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SECONDS = 300
+pytestmark = pytest.mark.timeout(1200)  # what is served here is set up four times
+# Far longer than eight clients of one process need to send: joined is then no matter of luck.
+BATCHING = {
+    "alone": {"maxBatchSize": 8, "maxQueueDelayMicroseconds": 0},
+    "joined": {"maxBatchSize": 8, "maxQueueDelayMicroseconds": 200_000},
+}
+SERVED = [(runtime, kind) for runtime in RUNTIMES for kind in BATCHING]
+
+
+def examples():
+    """The manifest of every example that has a model, and one of the tests; the rows that are asked for each."""
+    random = np.random.default_rng(7)
+    rows = {
+        "magika": {"bytes": random.integers(0, 256, (8, 2048), dtype=np.int32)},
+        "mlp": {"x": random.standard_normal((8, 4)).astype(np.float32)},
+    }
+    manifests = {"mlp": model("mlp")}
+    for name in ("magika", "toy", "digits"):
+        manifests[name] = yaml.safe_load((EXAMPLES / name / "onnxmodel.yaml").read_text())
+        manifests[name]["spec"]["benchmark"] = QUICK
+    del manifests["toy"]["spec"]["optimization"]  # all its variants are test_optimization's
+    for name in ("toy", "digits"):
+        golden = np.load(EXAMPLES / name / "golden.npz")
+        rows[name] = {key.removeprefix("input:"): golden[key][:8] for key in golden if key.startswith("input:")}
+    return manifests, rows
 
 
 @pytest.fixture(scope="module")
-def served(kube):
-    """The magika model by each runtime, and once more by Triton with requests that are joined."""
-    joined = {"batching": {"maxBatchSize": 8, "maxQueueDelayMicroseconds": 2000}}
-    specs = {runtime: {"runtime": runtime} for runtime in RUNTIMES} | {"joined": {"runtime": "triton", **joined}}
-    for name, serving in specs.items():
-        kube.apply(model(f"magika-{name}", MAGIKA, serving=serving))
-    return {
-        name: until(f"{name} is Ready", found(kube, f"magika-{name}", true="Ready"), seconds=SECONDS)["status"]
-        for name in specs
-    }
+def served(kube, platform):
+    """By each runtime, without and with requests that wait for others: the status of each model, and what clients were told.
+
+    The same resources, changed: what was measured and chosen stays, so that both serve the very same file.
+    """
+    manifests, rows = examples()
+    platform.upload({f"{name}/1/{file}": (EXAMPLES / name / file).read_bytes()
+                     for name in ("toy", "digits") for file in ("model.onnx", "golden.npz")})  # fmt: skip
+    files = {}
+    for name, arrays in rows.items():
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        files[f"{name}.npz"] = content.getvalue()
+    seen = {}
+    for runtime, kind in SERVED:
+        for manifest in manifests.values():
+            manifest["spec"]["serving"] = {"runtime": runtime, "batching": BATCHING[kind]}
+        kube.apply(*manifests.values())
+        statuses = {
+            name: until(f"{name} is Ready by {runtime}, {kind}", found(kube, name, true="Ready"), seconds=SECONDS)[
+                "status"
+            ]
+            for name in manifests
+        }
+        told = json.loads(platform.client(kube, f"ask-{runtime}-{kind}", SCRIPT, files, f"{kube.namespace}.svc"))
+        seen[runtime, kind] = statuses, told
+    return seen
 
 
-@pytest.fixture(scope="module")
-def answers(kube, platform, served):
-    """What a client in the cluster is answered through each Service, over HTTP and gRPC."""
-    return {
-        name: json.loads(
-            platform.client(kube, f"ask-{name}", SCRIPT, {}, f"magika-{name}.{kube.namespace}.svc", f"magika-{name}")
-        )
-        for name in served
-    }
+@pytest.mark.parametrize("name", examples()[0])
+def test_both_runtimes_give_the_same_tensors_over_http_and_grpc_alone_and_joined(served, name):
+    _, told = served["onnxruntime", "alone"]
+    expected = told[name]["alone"]["http"]
+    for (runtime, kind), (_, told) in served.items():
+        for protocol in ("http", "grpc"):
+            for asked, exact in (("alone", True), ("at_once", kind == "alone")):
+                answers = told[name][asked][protocol]
+                wanted = expected[-len(answers) :]
+                where = f"{runtime} {kind}, {protocol} {asked}"
+                for answer, other in zip(answers, wanted, strict=True):
+                    compare(answer, other, where, exact, apart=(runtime, kind) == ("triton", "joined"))
 
 
-def test_status_names_the_runtime_that_serves(served):
-    assert {name: status["serving"]["runtime"] for name, status in served.items()} == {
-        "onnxruntime": "onnxruntime",
-        "triton": "triton",
-        "joined": "triton",
-    }
-    assert all(status["serving"]["provider"] == "CPU" for status in served.values())
+def compare(answer, wanted, where, exact, apart):
+    """apart: a tensor that is nothing but the batch has an axis of its own (docs/serving-triton.md)."""
+    assert answer.keys() == wanted.keys(), where
+    for output, values in wanted.items():
+        array, other = np.asarray(answer[output]), np.asarray(values)
+        shape = (*other.shape, 1) if apart and other.ndim == 1 else other.shape
+        assert array.shape == shape, (where, output)
+        # In a batch of other rows, a matrix product may add up in another order.
+        tolerance = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-4, "atol": 1e-6}
+        np.testing.assert_allclose(array.reshape(other.shape), other, err_msg=f"{where} {output}", **tolerance)
 
 
-def test_both_runtimes_give_the_same_tensors_over_http_and_grpc(answers):
-    (expected, *others) = [digests for told in answers.values() for digests in told["answers"].values()]
-    assert len(others) == 2 * len(answers) - 1
-    assert all(other == expected for other in others)
+@pytest.mark.parametrize("name", examples()[0])
+def test_requests_are_joined_where_they_may_wait_and_nowhere_else(served, name):
+    for (runtime, kind), (_, told) in served.items():
+        runs = told[name]["runs"]
+        assert runs["alone"] == 20, (runtime, kind)
+        assert runs["at_once"] < 16 if kind == "joined" else runs["at_once"] == 16, (runtime, kind, runs)
 
 
-def test_both_say_the_same_of_the_model_and_of_the_revision(answers, served):
-    metadata = {name: (told["inputs"], told["outputs"]) for name, told in answers.items()}
-    assert len({json.dumps(item) for item in metadata.values()}) == 1
-    for name, told in answers.items():
-        assert told["revision"] == served[name]["active"]["revision"]
-        assert told["metrics"] >= 1
+@pytest.mark.parametrize("name", examples()[0])
+def test_status_names_the_runtime_and_both_say_the_same_of_the_model(served, name):
+    said = []
+    for (runtime, kind), (statuses, told) in served.items():
+        status = statuses[name]
+        assert (status["serving"]["runtime"], status["serving"]["provider"]) == (runtime, "CPU")
+        assert told[name]["revision"] == status["active"]["revision"]
+        assert told[name]["metrics"] >= 36
+        if (runtime, kind) != ("triton", "joined"):  # where the axis of its own is seen
+            said.append(json.dumps([told[name]["inputs"], told[name]["outputs"]]))
+    assert len(set(said)) == 1
+
+
+@pytest.mark.parametrize("name", examples()[0])
+def test_changing_the_runtime_measures_nothing_again(served, name):
+    measured = ("validate", "optimize", "benchmark")
+    stages = [
+        [(s["digest"], s["completionTime"]) for s in statuses[name]["stages"] if s["name"] in measured]
+        for statuses, _ in served.values()
+    ]
+    assert len(stages[0]) == len(measured)
+    assert all(other == stages[0] for other in stages)
 
 
 def test_triton_runs_as_restricted_as_everything_else(kube, served):
-    (deployment,) = kube.list("deployments", f"{names.LABEL_MODEL}=magika-triton")
+    (deployment,) = kube.list("deployments", f"{names.LABEL_MODEL}=magika")
     assert deployment["metadata"]["labels"][names.LABEL_RUNTIME] == "triton"
     target = f"deployment/{deployment['metadata']['name']}"
     for folder in ("/models", "/artifacts", "/opt"):
         script = f"touch {folder}/x 2>/dev/null && echo written || echo refused"
         assert kube.run("exec", target, "-c", "server", "--", "sh", "-c", script).strip() == "refused", folder
-
-
-def test_changing_the_runtime_measures_nothing_again(kube, served):
-    before = [(stage["name"], stage["digest"]) for stage in served["onnxruntime"]["stages"] if stage["name"] != "probe"]
-    kube.patch("onnxmodel", "magika-onnxruntime", {"spec": {"serving": {"runtime": "triton"}}})
-
-    def changed():
-        seen = kube.get("onnxmodel", "magika-onnxruntime")
-        done = is_true(seen, "Ready") and seen["status"].get("serving", {}).get("runtime") == "triton"
-        return seen if done and seen["status"]["observedGeneration"] == seen["metadata"]["generation"] else None
-
-    after = until("Triton serves instead", changed, seconds=SECONDS)["status"]
-    assert [(s["name"], s["digest"]) for s in after["stages"] if s["name"] != "probe"] == before
 
 
 def test_why_triton_cannot_load_a_model_is_in_status(kube, platform):

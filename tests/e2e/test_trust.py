@@ -7,7 +7,7 @@ import pytest
 
 from onnxmodel_operator import names
 from tests import models, signatures
-from tests.e2e.support import model
+from tests.e2e.support import RUNTIMES, model
 from tests.kube import condition, found, is_true, until
 
 FOLDER = "s3://models/signed/"
@@ -87,11 +87,14 @@ def test_is_refused(trusted, manifest, reason, words):
     assert not kube.list("deployments", f"{names.LABEL_MODEL}={name}")
 
 
-def test_a_signed_model_with_golden_data_is_served_and_its_signer_shown(trusted):
-    manifest = signed("trusted")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_signed_model_with_golden_data_is_served_and_its_signer_shown(trusted, runtime):
+    manifest = signed(f"trusted-{runtime}")
     manifest["spec"]["validation"] = {"golden": {"uri": "s3://models/golden.npz"}}
+    manifest["spec"]["serving"] = {"runtime": runtime}
     trusted.apply(manifest)
-    shown = until("it is Ready", found(trusted, "trusted", true="Ready"), seconds=180)
+    shown = until("it is Ready", found(trusted, f"trusted-{runtime}", true="Ready"), seconds=180)
+    assert shown["status"]["serving"]["runtime"] == runtime
     assert shown["status"]["model"]["signer"].startswith("key SHA256:")
     assert shown["status"]["model"]["uri"] == FOLDER
 

@@ -219,30 +219,31 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
     kube.apply(model(GOOD))
     kubelet.live("magika")
     until("Ready", found(kube, "magika", true="Ready"))
-    time.sleep(1)
-    before = kube.run(
-        "get",
-        "onnxmodels,jobs,deployments,services,persistentvolumeclaims",
-        "-o",
-        "jsonpath={.items[*].metadata.resourceVersion}",
-    )
+
+    def written():
+        kinds = "onnxmodels,jobs,deployments,services,persistentvolumeclaims"
+        return kube.run("get", kinds, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
+
+    def still():
+        seen = written()
+        time.sleep(1)
+        return seen if written() == seen else None
+
+    before = until("nothing is written any more", still)
     operator.kill()
     again = start("--port", "18081")
     until("synced", lambda: "everything is known" in again.text())
+
+    def answer(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:18081/{path}", timeout=5) as found:
+            return found.read().decode()
+
+    ready = 'onnxmodel_operator_models{phase="Ready"} 1.0'  # those of earlier tests are on their way out
+    until("it knows the model", lambda: ready in answer("metrics"), seconds=60)
+    assert answer("readyz")
     time.sleep(1)
-    with urllib.request.urlopen("http://127.0.0.1:18081/metrics", timeout=5) as answer:
-        metrics = answer.read().decode()
-    with urllib.request.urlopen("http://127.0.0.1:18081/readyz", timeout=5) as answer:
-        assert answer.status == 200
-    after = kube.run(
-        "get",
-        "onnxmodels,jobs,deployments,services,persistentvolumeclaims",
-        "-o",
-        "jsonpath={.items[*].metadata.resourceVersion}",
-    )
-    assert after == before
-    assert "onnxmodel_operator_writes_total{" not in metrics
-    assert 'onnxmodel_operator_models{phase="Ready"} 1.0' in metrics
+    assert written() == before
+    assert "onnxmodel_operator_writes_total{" not in answer("metrics")
 
 
 def test_two_with_a_lease_and_the_standby_takes_over(kube, start, kubelet):

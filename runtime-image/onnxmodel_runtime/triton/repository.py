@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmodel_runtime import batch_rows, machine, probefile
-from onnxmodel_runtime.contract import Providers, RepositoryRequest, RepositoryResult, Tensor, Tolerance
+from onnxmodel_runtime.contract import GPU_PROVIDERS, Providers, RepositoryRequest, RepositoryResult, Tensor, Tolerance
 from onnxmodel_runtime.datatypes import BY_RUNTIME
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
@@ -37,6 +37,7 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     check_digest(Path(serve.model), serve.sha256, serve.data_sha256)
     step("asking ONNX Runtime what the model takes and gives")
     session = open_model(Path(serve.model), serve.providers)
+    serve = dataclasses.replace(serve, providers=_loadable(serve.providers, session))
     inputs, outputs = signature(session)
     given, expected = probefile.read(Path(serve.probe)) if serve.probe else ({}, {})
     if configs.joins(serve, inputs, outputs) and expected:
@@ -57,8 +58,9 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
 
 
 def open_model(path: Path, providers: Providers) -> Any:
-    """A session of the file that is served: to ask, not to serve. Nothing is compiled for it."""
-    names = tuple(name for name in providers.names if name in PROVIDERS and name not in ("TensorRT", "CPU"))
+    """A session of the file that is served: to ask, not to serve. Nothing is compiled for it: CUDA stands in for TensorRT."""
+    kept = ("CUDA" if name == "TensorRT" else name for name in providers.names if name in PROVIDERS and name != "CPU")
+    names = tuple(dict.fromkeys(kept))
     wanted = Providers((*names, "CPU"), "Allow", threads=providers.threads)
     try:
         return open_session(path, wanted, "None").session
@@ -70,6 +72,17 @@ def open_model(path: Path, providers: Providers) -> Any:
             f"ONNX Runtime cannot load {path}: {runtime_message(error)}",
             "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
         ) from error
+
+
+def _loadable(providers: Providers, session: Any) -> Providers:
+    """What Triton is told: where another provider may serve instead, none of a GPU that is not there. Triton itself would end."""
+    if providers.fallback == "Forbid" or PROVIDERS["CUDA"] in session.get_providers():
+        return providers
+    left = tuple(name for name in providers.names if name not in GPU_PROVIDERS)
+    if not left or left == providers.names:
+        return providers
+    log(f"no GPU can be used here: {left[0]} serves")
+    return dataclasses.replace(providers, names=left)
 
 
 def signature(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -350,6 +350,22 @@ def test_rows_that_influence_each_other_are_not_joined(model: Any, joins: bool, 
     assert config.max_batch_size == size
 
 
+@pytest.mark.parametrize(
+    ("fallback", "kind"), [("Forbid", pb.ModelInstanceGroup.KIND_GPU), ("Allow", pb.ModelInstanceGroup.KIND_CPU)]
+)
+def test_a_gpu_that_is_not_there_is_left_out_where_another_provider_may_serve(
+    fallback: str, kind: int, tmp_path: Path
+) -> None:
+    asked = cases.request("m", cases.CASES["rows"], tmp_path)
+    serve = dataclasses.replace(asked.serve, providers=Providers(("TensorRT", "CUDA", "CPU"), fallback))
+    engines = str(tmp_path / "engines")
+    result = lay_out(dataclasses.replace(asked, serve=serve, gpus=1, engines=engines))
+    config = text_format.Parse(Path(result.config).read_text(), pb.ModelConfig())
+    assert [group.kind for group in config.instance_group] == [kind]
+    assert bool(config.optimization.execution_accelerators.gpu_execution_accelerator) is (fallback == "Forbid")
+    assert bool(result.engines) is (fallback == "Forbid")
+
+
 def test_engines_are_kept_by_what_they_are_made_of(tmp_path: Path) -> None:
     asked = cases.request("m", cases.CASES["tensorrt"], tmp_path)
     result = lay_out(dataclasses.replace(asked, engines=str(tmp_path / "engines")))
