@@ -538,7 +538,8 @@ def _deploy(draft: _Draft) -> Progress | None:
         else spec.batching.max_queue_delay_microseconds,
         preferred_batch_sizes=tuple(sorted(set(spec.batching.preferred_batch_sizes))),
         default_timeout_microseconds=spec.batching.default_timeout_microseconds,
-        max_queue_size=spec.batching.max_queue_size,
+        # Triton bounds its queue by its batcher alone, which has a price: not unless it was asked for.
+        max_queue_size=spec.batching.max_queue_size or (0 if triton else contract.MAX_QUEUE_SIZE),
         instances=spec.instances,
         engine_cache=_ENGINES if "TensorRT" in draft.providers.names and not triton else "",
         access_log=spec.access_log,

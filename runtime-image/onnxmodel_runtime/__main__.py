@@ -397,7 +397,7 @@ def _serving_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
     parser.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
     parser.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
-    parser.add_argument("--max-queue-size", type=int, default=512, help="requests that may wait (512)")
+    parser.add_argument("--max-queue-size", type=int, help="requests that may wait (512; with Triton any number)")
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
@@ -512,7 +512,8 @@ def _serve_request(options: argparse.Namespace) -> ServeRequest:
 def _repository_request(options: argparse.Namespace) -> RepositoryRequest:
     engines = str(Path(options.engines).absolute()) if options.engines else ""
     out = str(Path(options.out).absolute())
-    return RepositoryRequest(_served(options), out, options.gpus, engines=engines)
+    serve = replace(_served(options), max_queue_size=options.max_queue_size or 0)
+    return RepositoryRequest(serve, out, options.gpus, engines=engines)
 
 
 def _served(options: argparse.Namespace) -> ServeRequest:
@@ -529,7 +530,7 @@ def _served(options: argparse.Namespace) -> ServeRequest:
         max_queue_delay_microseconds=options.max_queue_delay,
         preferred_batch_sizes=options.preferred_batch_sizes,
         default_timeout_microseconds=options.default_timeout,
-        max_queue_size=options.max_queue_size,
+        max_queue_size=options.max_queue_size or contract.MAX_QUEUE_SIZE,
         instances=options.instances,
     )
 

@@ -53,6 +53,7 @@ CREDENTIALS = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
+MAX_QUEUE_SIZE = 512  # of the ONNX Runtime server where nothing was said
 ORIGINAL = "original"  # what the variant is called that was not made, but fetched
 _PREFIX = "onnxmodel/v1:"
 
@@ -476,7 +477,8 @@ class ServeRequest:
     expected answers within `tolerance`.
     max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others;
     preferred_batch_sizes: rows at which a batch waits no longer. default_timeout_microseconds: a request that waits longer
-    for its turn is refused, 0 for never; max_queue_size: how many may wait. access_log: a line of JSON for each inference.
+    for its turn is refused, 0 for never; max_queue_size: how many may wait, 0 (Triton alone) for any number.
+    access_log: a line of JSON for each inference.
     engine_cache: a folder for what TensorRT builds; "" for none.
     revision: told to clients as a parameter of the model's configuration.
     """
@@ -492,7 +494,7 @@ class ServeRequest:
     max_queue_delay_microseconds: int = 0
     preferred_batch_sizes: tuple[int, ...] = ()
     default_timeout_microseconds: int = 0
-    max_queue_size: int = 512
+    max_queue_size: int = MAX_QUEUE_SIZE
     instances: int = 1
     engine_cache: str = ""
     access_log: bool = False

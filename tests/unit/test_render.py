@@ -129,7 +129,7 @@ def test_the_kubelet_finds_no_variable_to_expand_in_a_request():
 
 @given(st.text(max_size=60), st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))
 def test_no_value_breaks_out_of_its_place(text, selector):
-    manifest = render_template("service.yaml.j2", meta={"name": text}, selector=selector)
+    manifest = render_template("service.yaml.j2", meta={"name": text}, selector=selector, headless=False)
     assert manifest["metadata"] == {"name": text}
     assert manifest["spec"]["selector"] == selector
     assert set(manifest) == {"apiVersion", "kind", "metadata", "spec"}

@@ -289,8 +289,10 @@ class Batching(_Model):
         description="A request that waits longer for its turn is refused (503); its parameter `timeout` may ask for less. "
         "0: none is.",
     )
-    max_queue_size: Annotated[int, Field(ge=1, le=65536)] = Field(
-        default=512, description="Requests that may wait for an instance; the next one is refused (503)."
+    max_queue_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None,
+        description="Requests that may wait for an instance; the next one is refused (503). Unset: 512, and with Triton no "
+        "bound.",
     )
 
     @model_validator(mode="after")

@@ -141,7 +141,14 @@ def _instances(config: Any, request: ServeRequest, found: Accelerators, gpus: in
 
 
 def _queue(config: Any, request: ServeRequest, joined: bool) -> None:
-    """The batcher owns the queue, so there always is one: what must not be joined has 1 as its preferred size."""
+    """Triton's batcher, where requests are joined, or its queue, which the batcher owns, is bounded.
+
+    Elsewhere there is none: its thread waits for as long as half a second when a request comes just as an instance becomes
+    free and no other follows (Triton core, DynamicBatchScheduler::BatcherThread). What must not be joined has 1 as its
+    preferred size.
+    """
+    if not (joined or request.max_queue_size or request.default_timeout_microseconds):
+        return
     batching = config.dynamic_batching
     if joined:
         batching.max_queue_delay_microseconds = request.max_queue_delay_microseconds

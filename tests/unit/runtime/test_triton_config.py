@@ -70,7 +70,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 def test_the_real_triton_loads_it_and_reads_what_was_written(everything: Triton, name: str) -> None:
     understood = json_format.ParseDict(everything.config(name), pb.ModelConfig(), ignore_unknown_fields=True)
     written = text_format.Parse(cases.golden(name).read_text(), pb.ModelConfig())
-    if written.dynamic_batching.preferred_batch_size[:] == [] and written.max_batch_size:
+    batches = written.HasField("dynamic_batching") and written.max_batch_size
+    if batches and not written.dynamic_batching.preferred_batch_size:
         written.dynamic_batching.preferred_batch_size.append(written.max_batch_size)  # Triton's own rule
     for kind in ("input", "output", "max_batch_size", "dynamic_batching", "parameters", "model_warmup"):
         assert getattr(understood, kind) == getattr(written, kind), kind
@@ -254,7 +255,7 @@ requests = st.builds(
     providers=providers,
     max_batch_size=st.integers(1, 64),
     max_queue_delay_microseconds=st.sampled_from([0, 0, 100]),
-    max_queue_size=st.integers(1, 1000),
+    max_queue_size=st.sampled_from([0, 0, 7]),
     instances=st.integers(1, 4),
     revision=st.sampled_from(["", "0123abcd"]),
 )
@@ -285,7 +286,9 @@ def test_whatever_is_asked_for_is_complete_and_within_tritons_rules(
     assert all(0 < size <= config.max_batch_size for size in config.dynamic_batching.preferred_batch_size)
     joined = config.dynamic_batching.max_queue_delay_microseconds > 0
     assert joined == configs.joins(asked, inputs, outputs)
-    assert joined or list(config.dynamic_batching.preferred_batch_size) == ([1] if batched else [])
+    bounded = bool(asked.max_queue_size or asked.default_timeout_microseconds)
+    assert config.HasField("dynamic_batching") == (joined or bounded)
+    assert joined or list(config.dynamic_batching.preferred_batch_size) == ([1] if batched and bounded else [])
     (group,) = config.instance_group
     on_gpu = asked.providers.names[0] in ("TensorRT", "CUDA")
     assert (group.kind == pb.ModelInstanceGroup.KIND_GPU) == on_gpu == bool(group.gpus)

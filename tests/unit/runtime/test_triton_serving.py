@@ -49,7 +49,8 @@ DELAYS = {"alone": 0, "joined": 20_000}
 
 
 def asked(name: str, path: Path, probe_file: Path, **fields: Any) -> ServeRequest:
-    return ServeRequest(name, str(path), digest(path), str(probe_file), max_batch_size=8, revision="0123abcd", **fields)
+    fields = {"max_batch_size": 8, "max_queue_size": 0, "revision": "0123abcd", **fields}
+    return ServeRequest(name, str(path), digest(path), str(probe_file), **fields)
 
 
 def rows(path: Path, count: int) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def test_both_servers_give_the_same_tensors(
 ) -> None:
     request = requests_[f"{name}-{kind}"]
     ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-    ours = dataclasses.replace(request, host=HOST, **ports)
+    ours = dataclasses.replace(request, host=HOST, max_queue_size=512, **ports)
     with support.in_thread(ours) as server:
         here = f"{HOST}:{server.ports[0]}", f"{HOST}:{server.ports[1]}"
         with clients(*here) as own, clients(triton.http, triton.grpc) as theirs:

@@ -208,7 +208,7 @@ def request(name: str, case: Case, folder: Path) -> RepositoryRequest:
         probe = str(folder / "probe.npz")
         probefile.write(Path(probe), case.probe, {})
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    serve = ServeRequest(name, str(path), sha256, probe, **case.request)
+    serve = ServeRequest(name, str(path), sha256, probe, **{"max_queue_size": 0, **case.request})
     return RepositoryRequest(serve, str(folder / "repository"), case.gpus, "triton:1")
 
 
