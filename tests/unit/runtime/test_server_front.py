@@ -98,7 +98,8 @@ def test_a_client_that_expects_to_be_asked(server: Server) -> None:
         (b"1.1", b"Connection: close\r\n", False),
         (b"1.0", b"", False),
         (b"1.0", b"Connection: keep-alive\r\n", True),
-        (b"1.1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", False),
+        (b"1.1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", True),
+        (b"1.1", b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n", False),
     ],
 )
 def test_whether_the_connection_goes_on(server: Server, version: bytes, headers: bytes, kept: bool) -> None:
@@ -109,6 +110,47 @@ def test_whether_the_connection_goes_on(server: Server, version: bytes, headers:
             if not kept:
                 assert client.recv(100) == b""
                 break
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("slow", [b"", b"Accept-Encoding: gzip\r\n"], ids=["now", "later"])
+@pytest.mark.parametrize("segments", [1, 2])
+def test_an_offer_of_another_protocol(server: Server, slow: bytes, segments: int) -> None:
+    """As Java's client makes it with each request: it is ignored, and the body is the body."""
+    head = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\n" + OFFER + slow
+    with connected(server) as client:
+        for _ in range(3):
+            for body in (GOOD, b"GET /v2/models/double/stats HTTP/1.1\r\nHost: x\r\n\r\n"):
+                whole = head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+                cut = len(whole) - len(body) if segments == 2 else len(whole)
+                client.sendall(whole[:cut])
+                if segments == 2:
+                    time.sleep(0.02)
+                    client.sendall(whole[cut:])
+                seen = read_until(client, b"6.0]}]}" if body == GOOD else b'"}')
+                assert seen.startswith(b"HTTP/1.1 200 OK" if body == GOOD else b"HTTP/1.1 400"), seen
+                assert seen.count(b"HTTP/1.1") == 1, seen
+
+
+def test_offers_among_other_requests(server: Server) -> None:
+    infer, get = INFER % (len(GOOD), GOOD), b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    offers = [request.replace(b"Host: x\r\n", b"Host: x\r\n" + OFFER) for request in (infer, get)]
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD)
+    chunked = infer.split(b"Content-Length")[0] + OFFER + chunks
+    requests = [offers[0], infer, offers[1], get, chunked, offers[1]]
+    with connected(server) as client:
+        client.sendall(b"".join(requests))
+        seen = read_until(client, b"HTTP/1.1 200 OK", len(requests))
+        client.sendall(offers[0])
+        seen += read_until(client, b"6.0]}]}")
+    assert seen.count(b"6.0]}]}") == 4
+    with connected(server) as client:
+        client.sendall(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + get)
+        seen = b"".join(iter(lambda: client.recv(4096), b""))
+    assert seen.startswith(b"HTTP/1.1 501")
+    assert seen.count(b"HTTP/1.1") == 1
 
 
 def test_a_target_as_proxies_get_it(server: Server) -> None:
