@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.front import http1, http2, listener
 from onnxmodel_runtime.server.main import Server
+from onnxmodel_runtime.server.model import Instance
 from tests.cluster.golang import go
 from tests.unit.runtime import server_support as support
 
@@ -417,6 +418,90 @@ def test_windows_are_respected(server: Server) -> None:
                 break
     answer = service_pb2.ModelInferResponse.FromString(seen[5:])
     assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [2, 4, 6]
+
+
+def window(number: int, size: int) -> bytes:
+    return http2.frame(http2.WINDOW_UPDATE, 0, number, struct.pack(">I", size))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each execution."""
+    seen: list[int] = []
+    run = Instance.run
+
+    def counted(self: Instance, *arguments: Any) -> Any:
+        seen.append(1)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Instance, "run", counted)
+    return seen
+
+
+def pong(client: Client) -> None:
+    """All that was sent has been read."""
+    client.socket.sendall(http2.frame(http2.PING, 0, 0, bytes(8)))
+    client.until(http2.PING)
+
+
+def test_answers_that_the_client_has_no_window_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, runs: list[int]
+) -> None:
+    """No request is begun while too many bytes wait, and the connection goes on as soon as the client lets it."""
+    monkeypatch.setattr(http2, "MAX_UNSENT", 10_000)
+    x = list(range(1000))
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 0))
+        for number in range(1, 41, 2):
+            sock.sendall(client.head(number, "ModelInfer") + client.data(number, infer(x)))
+            pong(client)
+        assert len(runs) == 3  # of 4 kB
+        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))
+        pong(client)
+        support.wait_until(lambda: len(runs) > 3)
+        sock.sendall(b"".join(window(number, 10_000) for number in range(3, 41, 2)))
+        ended = 0
+        while ended < 19:
+            kind, flags, _, _ = client.frame()
+            ended += kind == http2.HEADERS and bool(flags & http2.END_STREAM)
+            if kind == http2.DATA:
+                sock.sendall(window(0, 10_000))
+        before = len(runs)
+        sock.sendall(client.head(41, "ModelInfer") + client.data(41, infer(x)) + window(41, 10_000))
+        assert client.status(41)[0] == "0"
+        assert before == 20
+        assert len(runs) == 21
+
+
+def test_a_stream_that_the_client_has_no_window_for(server: Server, runs: list[int]) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 0))
+        sock.sendall(client.head(1, "ModelStreamInfer") + client.data(1, infer([1, 2]), ended=False))
+        client.until(http2.HEADERS)  # and its answer waits
+        for _ in range(10):
+            sock.sendall(client.data(1, infer([1, 2]), ended=False))
+            pong(client)
+        assert len(runs) == 1
+        sock.sendall(window(1, 10_000) + client.data(1, infer([3, 4])))
+        assert client.status(1)[0] == "0"
+        assert len(runs) == 12
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+@pytest.mark.parametrize("whose", ["stream", "connection"])
+def test_a_window_that_stays_closed(server: Server, monkeypatch: pytest.MonkeyPatch, method: str, whose: str) -> None:
+    """A stream's ends the stream; the connection's ends the connection."""
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 100 if whose == "stream" else 1 << 20))
+        sock.sendall(client.head(1, method) + client.data(1, infer(range(20_000))))
+        if whose == "stream":
+            assert client.until(http2.RST_STREAM) == struct.pack(">I", http2.CANCEL)
+            sock.sendall(client.head(3) + client.data(3))
+            assert client.status(3)[0] == "0"
+        else:
+            with pytest.raises((EOFError, ConnectionError)):
+                client.until(http2.RST_STREAM)
 
 
 def test_large_messages_both_ways(server: Server) -> None:

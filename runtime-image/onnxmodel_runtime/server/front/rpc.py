@@ -88,6 +88,7 @@ class Call(Stream):
         "begun",
         "chunks",
         "counted",
+        "drained",
         "messages",
         "method",
         "size",
@@ -113,6 +114,7 @@ class Call(Stream):
         self.trailers: tuple[tuple[bytes, bytes], ...] = ()  # what the client is told behind the status
         self.messages: deque[bytes] | None = None  # of a stream of requests
         self.waiter: asyncio.Future[None] | None = None
+        self.drained: asyncio.Event | None = None  # the client has taken what it was sent of a stream of answers
 
     # The connection calls these.
 
@@ -161,6 +163,7 @@ class Call(Stream):
             self.method = None
         if self.method is not None and self.method.stream is not None:
             self.messages = deque()
+            self.drained = asyncio.Event()
             self._run(self._stream(self.method.stream))
 
     def on_data(self, data: bytes, ended: bool) -> None:
@@ -199,6 +202,11 @@ class Call(Stream):
         """A request must arrive in time."""
         if not self.remote_ended and self.messages is None and self.begun and now - self.begun > limits.READ_SECONDS:
             self.fail(Status(DEADLINE_EXCEEDED, f"the request did not arrive within {limits.READ_SECONDS:.0f} s"))
+
+    def on_room(self) -> None:
+        """The client has taken what it was sent."""
+        if self.drained is not None:
+            self.drained.set()
 
     # The answer.
 
@@ -244,7 +252,7 @@ class Call(Stream):
             raise Status(UNIMPLEMENTED, "exactly one message is expected")
         self.chunks = []
         message = body[5:]
-        if not packed and method.now is not None:
+        if not packed and method.now is not None and not self.connection.clogged:
             answer = method.now(message, self)
             if answer is not None:
                 self.succeed(answer)
@@ -254,6 +262,8 @@ class Call(Stream):
         self._run(self._later(method.later, message, packed))
 
     async def _later(self, later: Callable[[bytes, Any], Awaitable[bytes]], message: bytes, packed: int) -> None:
+        while self.connection.clogged:
+            await self.connection.room.wait()
         if packed:
             message = await self._unpacked(message)
         self.succeed(await later(message, self))
@@ -264,8 +274,7 @@ class Call(Stream):
                 self.started = True
                 self.connection.write(frame(HEADERS, END_HEADERS, self.id, _HEAD))
             self.connection.send_data(self, _PREFIX.pack(0, len(answer)) + answer)
-            while self.queued is not None and not self.answered:  # the client reads slower than we answer
-                await asyncio.sleep(0.001)
+            await self._sent()
         if not self.answered:
             self.answered = True
             head = b"" if self.started else _HEAD
@@ -274,11 +283,21 @@ class Call(Stream):
             )
             self._done()
 
+    async def _sent(self) -> None:
+        """Wait until the client has taken what was answered."""
+        assert self.drained is not None
+        while self.queued is not None:
+            self.drained.clear()
+            await self.drained.wait()
+
     async def _received(self) -> AsyncIterator[bytes]:
         messages = self.messages
         assert messages is not None
         while True:
             while messages:
+                while self.queued is not None or self.connection.clogged:  # the client reads slower than we answer
+                    await self._sent()
+                    await self.connection.room.wait()
                 message = messages.popleft()
                 packed, message = message[0], message[5:]
                 yield await self._unpacked(message) if packed else message
