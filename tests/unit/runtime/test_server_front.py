@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -438,6 +439,21 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Executions wait for it."""
+    event, run = Event(), Instance.run
+
+    def held(self: Instance, *arguments: Any) -> Any:
+        event.wait(10)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(limits, "INLINE_NS", 0)
+    monkeypatch.setattr(Instance, "run", held)
+    yield event
+    event.set()
+
+
 def pong(client: Client) -> None:
     """All that was sent has been read."""
     client.socket.sendall(http2.frame(http2.PING, 0, 0, bytes(8)))
@@ -449,6 +465,7 @@ def test_answers_that_the_client_has_no_window_for(
 ) -> None:
     """No request is begun while too many bytes wait, and the connection goes on as soon as the client lets it."""
     monkeypatch.setattr(http2, "MAX_UNSENT", 10_000)
+    monkeypatch.setattr(limits, "INLINE_NS", 1 << 60)
     x = list(range(1000))
     with connected(server, 1) as sock:
         client = Client(sock, struct.pack(">HI", 4, 0))
@@ -534,6 +551,64 @@ def test_memory_of_messages_is_counted(server: Server, monkeypatch: pytest.Monke
         sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))  # what it held is free again
         sock.sendall(client.head(5, "ModelInfer") + client.data(5, infer([1, 2])))
         assert client.status(5)[0] == "0"
+
+
+def test_memory_of_streams_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch, release: Event) -> None:
+    message = infer([1, 2])
+    size = len(message.SerializeToString()) + 5
+    monkeypatch.setattr(limits, "MAX_BODIES", 3 * size)
+    refused = ("14", "the server holds too many large requests")
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(
+            client.head(1, "ModelStreamInfer") + http2.frame(http2.DATA, 0, 1, b"\0\0\0\1\0" + bytes(2 * size))
+        )
+        sock.sendall(client.head(3, "ModelInfer") + http2.frame(http2.DATA, 0, 3, b"\0\0\0\1\0" + bytes(2 * size)))
+        assert client.status(3) == refused  # because of a message that is not whole
+        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))
+        sock.sendall(client.head(5, "ModelStreamInfer"))
+        for _ in range(4):
+            sock.sendall(client.data(5, message, ended=False))
+        assert client.status(5) == refused  # because of messages that have no answer
+        release.set()
+        sock.sendall(client.head(7, "ModelStreamInfer"))
+        for _ in range(10):  # and with it all is free again
+            sock.sendall(client.data(7, message, ended=False))
+            client.until(http2.DATA)
+        sock.sendall(client.data(7, message))
+        assert client.status(7)[0] == "0"
+
+
+def test_a_stream_with_much_to_do(server: Server, monkeypatch: pytest.MonkeyPatch, release: Event) -> None:
+    """It gets no more window until there are answers."""
+    monkeypatch.setattr(limits, "MAX_REQUEST", 300_000)
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 1 << 20))
+        sock.sendall(window(0, 1 << 20) + client.head(1, "ModelStreamInfer"))
+        data = client.data(1, infer(range(50_000)))[9:]
+        for at in range(0, 3 * len(data), 100_000):
+            sock.sendall(http2.frame(http2.DATA, 0, 1, (data * 3)[at : at + 100_000]))
+        sock.sendall(http2.frame(http2.PING, 0, 0, bytes(8)))
+        windows = []
+        while (frame := client.frame())[0] != http2.PING:
+            windows += [frame[2]] if frame[0] == http2.WINDOW_UPDATE else []
+        assert 1 not in windows
+        release.set()
+        while (frame := client.frame())[:3] != (http2.WINDOW_UPDATE, 0, 1):
+            assert frame[0] == http2.DATA or frame[2] != 1 or not frame[1] & http2.END_STREAM
+
+
+def test_slow_messages_of_a_stream(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        whole = client.data(1, infer([1, 2]), ended=False)
+        sock.sendall(client.head(1, "ModelStreamInfer") + whole)
+        sock.sendall(client.head(3, "ModelStreamInfer") + client.data(3, infer([1, 2]), ended=False))
+        sock.sendall(http2.frame(http2.DATA, 0, 3, b"\0\0"))
+        assert client.status(3) == ("4", "the request did not arrive within 0 s")
+        sock.sendall(client.data(1, infer([1, 2])))  # between two messages it may take its time
+        assert client.status(1)[0] == "0"
 
 
 def test_deadlines(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ _OK = literal((b"grpc-status", b"0"))
 _PREFIX = Struct(">BI")
 _ANSWER = Struct(f">BHBBI{len(_HEAD)}sBHBBIBI")  # HEADERS, and DATA's and the message's own prefixes
 _LAST = Struct(f">BHBBI{len(_OK)}s")
+_NONE: deque[int] = deque(maxlen=0)
 
 
 class Status(Exception):
@@ -53,7 +54,7 @@ class Method:
     """A method, by what it makes of serialized messages. Each raises Status.
 
     now: the answer where there is one without waiting, else None. later: the answer. stream: answers to a stream of
-    requests, which replaces the others.
+    requests, one for each and in their order, which replaces the others.
     """
 
     now: "Callable[[bytes, Context | Call], bytes | None] | None" = None
@@ -93,6 +94,7 @@ class Call(Stream):
         "method",
         "size",
         "started",
+        "taken",
         "task",
         "timer",
         "trailers",
@@ -113,6 +115,7 @@ class Call(Stream):
         self.timer: asyncio.TimerHandle | None = None
         self.trailers: tuple[tuple[bytes, bytes], ...] = ()  # what the client is told behind the status
         self.messages: deque[bytes] | None = None  # of a stream of requests
+        self.taken: deque[int] = _NONE  # sizes of those that have no answer yet
         self.waiter: asyncio.Future[None] | None = None
         self.drained: asyncio.Event | None = None  # the client has taken what it was sent of a stream of answers
 
@@ -163,8 +166,9 @@ class Call(Stream):
             self.method = None
         if self.method is not None and self.method.stream is not None:
             self.messages = deque()
+            self.taken = deque()
             self.drained = asyncio.Event()
-            self._run(self._stream(self.method.stream))
+            self._run(self._stream, self.method.stream)
 
     def on_data(self, data: bytes, ended: bool) -> None:
         """A part of the request."""
@@ -179,6 +183,7 @@ class Call(Stream):
             self.size += len(data)
         try:
             if self.messages is not None:
+                self._count(len(data))
                 self._split()
                 self._wake()
             elif ended:
@@ -199,8 +204,10 @@ class Call(Stream):
         self._done()
 
     def on_sweep(self, now: float) -> None:
-        """A request must arrive in time."""
-        if not self.remote_ended and self.messages is None and self.begun and now - self.begun > limits.READ_SECONDS:
+        """A request must arrive in time, and so must each message of a stream."""
+        if self.paused and self.begun:  # it is we who do not let it arrive
+            self.begun = now
+        elif not self.remote_ended and self.begun and now - self.begun > limits.READ_SECONDS:
             self.fail(Status(DEADLINE_EXCEEDED, f"the request did not arrive within {limits.READ_SECONDS:.0f} s"))
 
     def on_room(self) -> None:
@@ -259,7 +266,7 @@ class Call(Stream):
                 return
         self._count(len(body) - self.counted)
         assert method.later is not None
-        self._run(self._later(method.later, message, packed))
+        self._run(self._later, method.later, message, packed)
 
     async def _later(self, later: Callable[[bytes, Any], Awaitable[bytes]], message: bytes, packed: int) -> None:
         while self.connection.clogged:
@@ -274,6 +281,8 @@ class Call(Stream):
                 self.started = True
                 self.connection.write(frame(HEADERS, END_HEADERS, self.id, _HEAD))
             self.connection.send_data(self, _PREFIX.pack(0, len(answer)) + answer)
+            self._count(-self.taken.popleft())
+            self._resume()
             await self._sent()
         if not self.answered:
             self.answered = True
@@ -299,10 +308,10 @@ class Call(Stream):
                     await self._sent()
                     await self.connection.room.wait()
                 message = messages.popleft()
+                self.taken.append(len(message))
                 packed, message = message[0], message[5:]
                 yield await self._unpacked(message) if packed else message
-            self.paused = False
-            self.connection.grant(self)
+            self._resume()
             if self.remote_ended:
                 if self.chunks:
                     raise Status(INTERNAL, "a message is cut short")
@@ -310,9 +319,16 @@ class Call(Stream):
             self.waiter = self.connection.loop.create_future()
             await self.waiter
 
+    def _resume(self) -> None:
+        """Let the client send more of a stream, unless there is enough to do."""
+        if not self.messages and self.counted - self.size <= limits.MAX_REQUEST:
+            self.paused = False
+            self.connection.grant(self)
+
     def _split(self) -> None:
         """Take the messages that are whole."""
         assert self.messages is not None
+        self.begun = self.begun or self.connection.loop.time()
         while self.size >= 5:
             if len(self.chunks[0]) < 5:
                 self.chunks = [b"".join(self.chunks)]
@@ -324,9 +340,10 @@ class Call(Stream):
             self.messages.append(whole[: size + 5])
             self.size -= size + 5
             self.chunks = [whole[size + 5 :]] if self.size else []
+            self.begun = self.connection.loop.time() if self.size else 0.0
             self.paused = True  # until it is taken
 
-    def _run(self, work: Awaitable[None]) -> None:
+    def _run(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         timeout = self.head.get(b"grpc-timeout")
         if timeout is not None:
             found = _TIMEOUT.fullmatch(timeout.decode("latin-1"))
@@ -335,11 +352,11 @@ class Call(Stream):
                 self.timer = self.connection.loop.call_later(
                     seconds, self.fail, Status(DEADLINE_EXCEEDED, "Deadline Exceeded")
                 )
-        self.task = self.connection.loop.create_task(self._guarded(work))
+        self.task = self.connection.loop.create_task(self._guarded(work, arguments))
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
         try:
-            await work
+            await work(*arguments)
         except Status as status:
             self.fail(status)
         except asyncio.CancelledError:
@@ -364,16 +381,20 @@ class Call(Stream):
             raise Status(RESOURCE_EXHAUSTED, f"Received message larger than max ({size} vs. {limits.MAX_REQUEST})")
 
     def _count(self, size: int) -> None:
+        if self.answered:  # all of it was given back
+            return
         application = self.connection.application
         self.counted += size
         application.held += size
-        if application.held > limits.MAX_BODIES:
+        if size > 0 and application.held > limits.MAX_BODIES:
             raise Status(UNAVAILABLE, "the server holds too many large requests")
 
     def _done(self) -> None:
         self.connection.application.held -= self.counted
         self.counted = 0
         self.chunks = []
+        if self.messages is not None:
+            self.messages.clear()
         if self.timer is not None:
             self.timer.cancel()
         self._wake()
