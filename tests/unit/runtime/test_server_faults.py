@@ -22,6 +22,7 @@ from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
+from onnxmodel_runtime.server.protocol import compression
 from onnxmodel_runtime.session import open_session
 from tests.unit.runtime import server_support as support
 
@@ -170,6 +171,19 @@ async def test_memory_of_bodies_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
     async with bodies.read(client(gzip.compress(bytes(50))), "gzip", 100) as body:
         assert (len(body), bodies.held) == (50, 50)
     assert bodies.held == 0
+    reads, read = [], compression.Decompression.read
+
+    def counted(self: compression.Decompression) -> bytes:
+        reads.append(1)
+        return read(self)
+
+    monkeypatch.setattr(compression, "PIECE", 10)
+    monkeypatch.setattr(compression.Decompression, "read", counted)
+    with pytest.raises(ServerError, match="too many large requests"):
+        async with bodies.read(client(gzip.compress(bytes(10_000))), "gzip", 10_000):
+            pass
+    assert bodies.held == 0
+    assert len(reads) < 12  # no more of it was decompressed
 
 
 def test_slow_bodies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 import struct
@@ -577,6 +578,19 @@ def test_memory_of_streams_is_counted(server: Server, monkeypatch: pytest.Monkey
             client.until(http2.DATA)
         sock.sendall(client.data(7, message))
         assert client.status(7)[0] == "0"
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_memory_of_compressed_messages_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES", 10_000)
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        for number, columns, status in ((1, 1000, "0"), (3, 100_000, "14"), (5, 1000, "0"), (7, 1000, "0")):
+            packed = gzip.compress(infer(np.zeros(columns)).SerializeToString())
+            body = b"\1" + struct.pack(">I", len(packed)) + packed
+            sock.sendall(client.head(number, method, grpc_encoding="gzip"))
+            sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, number, body))
+            assert client.status(number)[0] == status
 
 
 def test_a_stream_with_much_to_do(server: Server, monkeypatch: pytest.MonkeyPatch, release: Event) -> None:

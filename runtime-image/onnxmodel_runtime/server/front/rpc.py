@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.bodies import TOO_MUCH, decompressed
 from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.front.http2 import (
     DATA,
@@ -308,9 +309,11 @@ class Call(Stream):
                     await self._sent()
                     await self.connection.room.wait()
                 message = messages.popleft()
-                self.taken.append(len(message))
                 packed, message = message[0], message[5:]
-                yield await self._unpacked(message) if packed else message
+                if packed:
+                    message = await self._unpacked(message)
+                self.taken.append(len(message) + 5)
+                yield message
             self._resume()
             if self.remote_ended:
                 if self.chunks:
@@ -367,14 +370,16 @@ class Call(Stream):
 
     async def _unpacked(self, message: bytes) -> bytes:
         encoding = self.head.get(b"grpc-encoding", b"").decode("latin-1")
-        if not encoding or encoding == "identity":
+        if not compression.is_one(encoding):
             raise Status(INTERNAL, "a message is compressed, and grpc-encoding does not say how")
         try:
-            return await asyncio.to_thread(compression.decompress, message, encoding, limits.MAX_REQUEST)
+            whole = await decompressed(message, encoding, limits.MAX_REQUEST, self._count)
         except compression.TooLarge as error:
             raise Status(RESOURCE_EXHAUSTED, error.message) from error
         except ServerError as error:
             raise Status(UNIMPLEMENTED if error.code is Code.UNSUPPORTED else INTERNAL, error.message) from error
+        self._count(-len(message))
+        return whole
 
     def _check(self, size: int) -> None:
         if size > limits.MAX_REQUEST:
@@ -387,7 +392,7 @@ class Call(Stream):
         self.counted += size
         application.held += size
         if size > 0 and application.held > limits.MAX_BODIES:
-            raise Status(UNAVAILABLE, "the server holds too many large requests")
+            raise Status(UNAVAILABLE, TOO_MUCH)
 
     def _done(self) -> None:
         self.connection.application.held -= self.counted
