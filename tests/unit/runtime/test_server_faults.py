@@ -247,6 +247,40 @@ def test_a_client_that_leaves(server: Server, monkeypatch: pytest.MonkeyPatch) -
     assert support.call(server.ports[0], "POST", INFER, GOOD)[0] == 200
 
 
+def test_a_client_that_leaves_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its place in the queue is free at once, and it is told in the access log and the metrics."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    started, release = threading.Event(), threading.Event()
+    run = Instance.run
+    request = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(GOOD)) + GOOD
+    with support.in_thread(support.request(support.double(tmp_path), max_queue_size=1, access_log=True)) as server:
+        runs = []
+
+        def held(self: Instance, *arguments: Any) -> Any:
+            runs.append(1)
+            started.set()
+            release.wait(5)
+            return run(self, *arguments)
+
+        monkeypatch.setattr(Instance, "run", held)
+        recorder = server._service.recorder
+        with socket.create_connection((support.HOST, server.ports[0])) as running:
+            running.sendall(request)
+            assert started.wait(5)
+            with socket.create_connection((support.HOST, server.ports[0])) as waiting:
+                waiting.sendall(request)
+                support.wait_until(lambda: recorder.pending == 1)
+            support.wait_until(lambda: recorder.pending == 0)
+        support.wait_until(lambda: 'reason="CANCELED"} 2' in recorder.metrics())
+        release.set()
+        assert support.call(server.ports[0], "POST", INFER, GOOD)[0] == 200
+        assert len(runs) == 2
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["status"] for line in lines] == ["CANCELLED", "CANCELLED", "OK"]
+
+
 def test_a_defect_is_not_shown(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -121,8 +121,7 @@ class Http1(asyncio.Protocol):
         self._open.discard(self)
         self._waiting.clear()
         if self._running is not None:
-            self._wake(self._running[0])
-        self.resume_writing()
+            self._running[1].cancel()
 
     def eof_received(self) -> None:
         """The client sends no more; the transport closes itself."""
