@@ -654,6 +654,12 @@ def test_floods(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
             client.head(number, "ModelInfer") + http2.frame(http2.RST_STREAM, 0, number, reset)
             for number in range(1, 101, 2)
         ),
+        "resets by an empty window": lambda client: b"".join(
+            client.head(number, "ModelInfer") + window(number, 0) for number in range(1, 101, 2)
+        ),
+        "resets by a broken head": lambda client: b"".join(
+            client.head(number, te="what") for number in range(1, 101, 2)
+        ),
         "endless head": lambda client: (
             http2.frame(http2.HEADERS, 0, 1, b"") + http2.frame(http2.CONTINUATION, 0, 1, bytes(16000)) * 10
         ),

@@ -30,7 +30,8 @@ WINDOW = 4 << 20
 """The same for the connection."""
 MAX_STREAMS = 1024
 MAX_RESETS = 1000
-"""Requests that a client may take back beyond those that were answered (CVE-2023-44487)."""
+"""Requests that a client may take back, or make us end by what it does wrong, beyond those that were answered
+(CVE-2023-44487, CVE-2025-8671)."""
 PING_SECONDS = 1.0
 """How long a client may take to confirm that it sends no further request."""
 HIGH_WATER = 1 << 20
@@ -299,9 +300,10 @@ class Http2(asyncio.Protocol):
             stream.granted = STREAM_WINDOW
 
     def reset(self, stream: Stream, code: int) -> None:
-        """End a stream without an answer."""
+        """End a stream without an answer, because of what the client does wrong. Raises ConnectionFailed."""
         if stream.id in self.streams:
             self._end(stream, code)
+            self._count_reset()
 
     def _end(self, stream: Stream, code: int) -> None:
         self._dropped.append(stream.id)
@@ -538,9 +540,12 @@ class Http2(asyncio.Protocol):
         stream = self.streams.get(number)
         if stream is not None:
             self._leave(stream)
-            self._resets += 1
-            if self._resets > MAX_RESETS + self._answered:
-                raise ConnectionFailed(ENHANCE_YOUR_CALM, "too many requests are taken back")
+            self._count_reset()
+
+    def _count_reset(self) -> None:
+        self._resets += 1
+        if self._resets > MAX_RESETS + self._answered:
+            raise ConnectionFailed(ENHANCE_YOUR_CALM, "too many requests are taken back")
 
     def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
         self._set = True
