@@ -156,6 +156,42 @@ def test_offers_among_other_requests(server: Server) -> None:
     assert seen.count(b"HTTP/1.1") == 1
 
 
+CHUNKED = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_trailers_are_not_headers(server: Server, cut: int) -> None:
+    whole = CHUNKED % (len(GOOD), GOOD) + b"Content-Encoding: gzip\r\nInference-Header-Content-Length: 1\r\n\r\n"
+    with connected(server) as client:
+        for _ in range(2):
+            client.sendall(whole[: len(whole) - cut])
+            if cut:
+                time.sleep(0.02)
+                client.sendall(whole[-cut:])
+            assert read_until(client, b"}").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("field", [b"x: y\r\n" * 1000, b"x" * 10_000], ids=["many", "long"])
+def test_endless_trailers(server: Server, field: bytes) -> None:
+    with connected(server) as client:
+        client.sendall(CHUNKED % (len(GOOD), GOOD))
+        with pytest.raises(ConnectionError):
+            client.sendall(field * 2000)
+
+
+def test_a_large_body_in_chunks(server: Server) -> None:
+    body = GOOD + b" " * (1 << 20)
+    chunks = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
+    with connected(server) as client:
+        client.sendall((CHUNKED % (len(chunks[0]), chunks[0]))[:-3])
+        for chunk in chunks[1:]:
+            client.sendall(b"%x\r\n" % len(chunk))
+            time.sleep(0.005)
+            client.sendall(chunk + b"\r\n")
+        client.sendall(b"0\r\n\r\n")
+        assert read_until(client, b"}]}").startswith(b"HTTP/1.1 200")
+
+
 def test_a_target_as_proxies_get_it(server: Server) -> None:
     for target, status in ((b"http://x/v2", b"200"), (b"http://x", b"404"), (b"*", b"404"), (b"/v2?a=b", b"200")):
         with connected(server) as client:

@@ -97,7 +97,8 @@ class Http1(asyncio.Protocol):
         self._offered: _Request | None = None  # whose head asks for another protocol
         self._waiting: deque[_Request] = deque()  # behind the one that runs
         self._running: tuple[_Request, asyncio.Task[None]] | None = None
-        self._head = 0  # bytes received since the last complete head; -1 within a body
+        self._head = 0  # bytes received since the last complete head, or of what is behind a chunk; -1 within a body
+        self._fields: Headers = []  # where headers go
         self._since = self._loop.time()  # when it last became idle, or was able to write
         self._reading = self._writable = True
         self._draining = self._gone = False
@@ -218,7 +219,8 @@ class Http1(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """The head begins."""
-        self._incoming = _Request()
+        self._incoming = request = _Request()
+        self._fields = request.headers
         self._since = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
@@ -228,10 +230,10 @@ class Http1(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        assert self._incoming is not None
         name = name.lower()
-        self._incoming.headers.append((name, value))
+        self._fields.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
+            assert self._incoming is not None
             self._incoming.expects = True
 
     def on_headers_complete(self) -> None:
@@ -245,13 +247,20 @@ class Http1(asyncio.Protocol):
         if self._parser.should_upgrade():
             self._offered, self._incoming = request, None
 
+    def on_chunk_header(self) -> None:
+        """A chunk begins: the last one has no body, but perhaps trailers. Nobody reads those."""
+        self._head = 0
+        self._fields = []
+
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         request = self._incoming
         assert request is not None
+        self._head = -1
         request.chunks.append(body)
         request.size += len(body)
-        self._wake(request)
+        if request.changed is not None:
+            self._wake(request)
 
     def on_message_complete(self) -> None:
         """The request is whole, the next head begins."""
