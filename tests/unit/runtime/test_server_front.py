@@ -20,7 +20,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from onnxmodel_runtime.server import limits
-from onnxmodel_runtime.server.front import http1, http2, listener
+from onnxmodel_runtime.server.front import http1, http2, listener, rpc
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
 from tests.cluster.golang import go
@@ -592,7 +592,7 @@ def test_memory_of_messages_is_counted(server: Server, monkeypatch: pytest.Monke
 
 def test_memory_of_streams_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch, release: Event) -> None:
     message = infer([1, 2])
-    size = len(message.SerializeToString()) + 5
+    size = len(message.SerializeToString()) + 5 + 64
     monkeypatch.setattr(limits, "MAX_BODIES", 3 * size)
     refused = ("14", "the server holds too many large requests")
     with connected(server, 1) as sock:
@@ -607,13 +607,56 @@ def test_memory_of_streams_is_counted(server: Server, monkeypatch: pytest.Monkey
         for _ in range(4):
             sock.sendall(client.data(5, message, ended=False))
         assert client.status(5) == refused  # because of messages that have no answer
+        sock.sendall(client.head(9, "ModelStreamInfer") + http2.frame(http2.DATA, 0, 9, bytes(5) * 10))
+        assert client.status(9) == refused  # empty ones take memory too
         release.set()
-        sock.sendall(client.head(7, "ModelStreamInfer"))
+        sock.sendall(client.head(11, "ModelStreamInfer"))
         for _ in range(10):  # and with it all is free again
-            sock.sendall(client.data(7, message, ended=False))
+            sock.sendall(client.data(11, message, ended=False))
             client.until(http2.DATA)
-        sock.sendall(client.data(7, message))
-        assert client.status(7)[0] == "0"
+        sock.sendall(client.data(11, message))
+        assert client.status(11)[0] == "0"
+
+
+async def test_many_messages_in_one_frame() -> None:
+    """What is left behind them is put by once, not once for each; and what belongs to one is joined once."""
+
+    class Watched(rpc.Call):
+        put = 0
+
+        @property
+        def chunks(self) -> list[bytes]:
+            return self._chunks
+
+        @chunks.setter
+        def chunks(self, value: list[bytes]) -> None:
+            self._chunks = value
+            Watched.put += 1
+
+    async def take(messages: Any, call: rpc.Call) -> Any:
+        async for message in messages:
+            yield message
+
+    methods = rpc.Methods({b"/x": rpc.Method(stream=take)})
+    connection = http2.Http2(Watched, methods, set())
+    head = {b":path": b"/x", b":method": b"POST", b"content-type": b"application/grpc"}
+    call = Watched(connection, 1, head, 0)
+    call.on_head()
+    before = Watched.put
+    call.on_data(bytes(5) * 20_000 + b"\0\0\0\x27\x10", False)
+    assert Watched.put == before + 1
+    for _ in range(9_999):
+        call.on_data(b"x", False)
+    assert Watched.put == before + 1
+    call.on_data(b"x" + bytes(3), False)
+    assert Watched.put == before + 2
+    assert call.messages is not None
+    assert (len(call.messages), call.messages[-1], call.chunks) == (
+        20_001,
+        b"\0\0\0\x27\x10" + b"x" * 10_000,
+        [bytes(3)],
+    )
+    call.on_gone()
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
@@ -653,7 +696,7 @@ def test_slow_messages_of_a_stream(server: Server, monkeypatch: pytest.MonkeyPat
     with connected(server, 1) as sock:
         client = Client(sock)
         whole = client.data(1, infer([1, 2]), ended=False)
-        sock.sendall(client.head(1, "ModelStreamInfer") + whole)
+        sock.sendall(client.head(1, "ModelStreamInfer") + whole + http2.frame(http2.DATA, 0, 1, b""))
         sock.sendall(client.head(3, "ModelStreamInfer") + client.data(3, infer([1, 2]), ended=False))
         sock.sendall(http2.frame(http2.DATA, 0, 3, b"\0\0"))
         assert client.status(3) == ("4", "the request did not arrive within 0 s")

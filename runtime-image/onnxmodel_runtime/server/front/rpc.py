@@ -38,7 +38,7 @@ _OK = literal((b"grpc-status", b"0"))
 _PREFIX = Struct(">BI")
 _ANSWER = Struct(f">BHBBI{len(_HEAD)}sBHBBIBI")  # HEADERS, and DATA's and the message's own prefixes
 _LAST = Struct(f">BHBBI{len(_OK)}s")
-_NONE: deque[int] = deque(maxlen=0)
+_BESIDES = 64  # bytes that a message takes in memory beside its own
 
 
 class Status(Exception):
@@ -100,9 +100,14 @@ class Call(Stream):
         "timer",
         "trailers",
         "waiter",
+        "wanted",
     )
 
     connection: Http2
+    # Of a stream of requests:
+    drained: asyncio.Event  # the client has taken what it was sent
+    taken: deque[int]  # sizes of the messages that have no answer yet
+    wanted: int  # bytes until the next message may be whole
 
     def __init__(self, connection: Http2, number: int, head: Head, window: int) -> None:
         super().__init__(connection, number, head, window)
@@ -116,9 +121,7 @@ class Call(Stream):
         self.timer: asyncio.TimerHandle | None = None
         self.trailers: tuple[tuple[bytes, bytes], ...] = ()  # what the client is told behind the status
         self.messages: deque[bytes] | None = None  # of a stream of requests
-        self.taken: deque[int] = _NONE  # sizes of those that have no answer yet
         self.waiter: asyncio.Future[None] | None = None
-        self.drained: asyncio.Event | None = None  # the client has taken what it was sent of a stream of answers
 
     # The connection calls these.
 
@@ -168,6 +171,7 @@ class Call(Stream):
         if self.method is not None and self.method.stream is not None:
             self.messages = deque()
             self.taken = deque()
+            self.wanted = 5
             self.drained = asyncio.Event()
             self._run(self._stream, self.method.stream)
 
@@ -213,7 +217,7 @@ class Call(Stream):
 
     def on_room(self) -> None:
         """The client has taken what it was sent."""
-        if self.drained is not None:
+        if self.messages is not None:
             self.drained.set()
 
     # The answer.
@@ -295,7 +299,6 @@ class Call(Stream):
 
     async def _sent(self) -> None:
         """Wait until the client has taken what was answered."""
-        assert self.drained is not None
         while self.queued is not None:
             self.drained.clear()
             await self.drained.wait()
@@ -312,7 +315,7 @@ class Call(Stream):
                 packed, message = message[0], message[5:]
                 if packed:
                     message = await self._unpacked(message)
-                self.taken.append(len(message) + 5)
+                self.taken.append(len(message) + 5 + _BESIDES)
                 yield message
             self._resume()
             if self.remote_ended:
@@ -331,20 +334,28 @@ class Call(Stream):
     def _split(self) -> None:
         """Take the messages that are whole."""
         assert self.messages is not None
-        self.begun = self.begun or self.connection.loop.time()
-        while self.size >= 5:
-            if len(self.chunks[0]) < 5:
-                self.chunks = [b"".join(self.chunks)]
-            size = _PREFIX.unpack_from(self.chunks[0])[1]
-            self._check(size)
-            if self.size < size + 5:
-                return
-            whole = b"".join(self.chunks)
-            self.messages.append(whole[: size + 5])
-            self.size -= size + 5
-            self.chunks = [whole[size + 5 :]] if self.size else []
-            self.begun = self.connection.loop.time() if self.size else 0.0
-            self.paused = True  # until it is taken
+        now = self.connection.loop.time()
+        if self.size < self.wanted:
+            self.begun = self.begun or (now if self.size else 0.0)
+            return
+        whole = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        at, end, self.wanted, before = 0, len(whole), 5, len(self.messages)
+        while end - at >= 5:
+            stop = at + 5 + _PREFIX.unpack_from(whole, at)[1]
+            self._check(stop - at - 5)
+            if stop > end:
+                self.wanted = stop - at
+                break
+            self.messages.append(whole[at:stop])
+            at = stop
+        self.size = end - at
+        self.chunks = [whole[at:]] if self.size else []
+        if at:
+            self.paused = True  # until they are taken
+            self.begun = now if self.size else 0.0
+            self._count((len(self.messages) - before) * _BESIDES)
+        else:
+            self.begun = self.begun or now
 
     def _run(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         timeout = self.head.get(b"grpc-timeout")
