@@ -12,6 +12,9 @@ from onnxmodel_runtime.server.protocol import compression
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
+TOO_MUCH = "the server holds too many large requests"
+
+
 class Gone(Exception):
     """The client left; nobody reads an answer."""
 
@@ -33,14 +36,23 @@ class Bodies:
         after = _Lease(self)
         try:
             body = await _read(receive, before, limit)
-            if encoding:
-                body = await asyncio.to_thread(compression.decompress, body, encoding, limit)
+            if compression.is_one(encoding):
+                body = await decompressed(body, encoding, limit, after.take)
                 before.end()
-                after.add(len(body))
             yield body
         finally:
             before.end()
             after.end()
+
+
+async def decompressed(body: bytes, encoding: str, limit: int, take: Callable[[int], None]) -> bytes:
+    """A body without its encoding. take: called with the size of each piece of it; may raise."""
+    whole = compression.Decompression(body, encoding, limit)
+    pieces = []
+    while not whole.done:
+        pieces.append(await asyncio.to_thread(whole.read))
+        take(len(pieces[-1]))
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class _Lease:
@@ -53,6 +65,11 @@ class _Lease:
     def add(self, size: int) -> None:
         self._size += size
         self._bodies.held += size
+
+    def take(self, size: int) -> None:
+        self.add(size)
+        if self.exceeded:
+            raise ServerError(TOO_MUCH, Code.UNAVAILABLE)
 
     def end(self) -> None:
         self._bodies.held -= self._size
@@ -84,7 +101,7 @@ async def _read(receive: Receive, lease: _Lease, limit: int) -> bytes:
                     lease.add(len(chunk))
                     chunks.append(chunk)
                     if lease.exceeded:
-                        refused = Unread("the server holds too many large requests", Code.UNAVAILABLE)
+                        refused = Unread(TOO_MUCH, Code.UNAVAILABLE)
                 if refused is not None:
                     lease.end()
                     chunks.clear()

@@ -22,6 +22,7 @@ from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
+from onnxmodel_runtime.server.protocol import compression
 from onnxmodel_runtime.session import open_session
 from tests.unit.runtime import server_support as support
 
@@ -170,6 +171,19 @@ async def test_memory_of_bodies_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
     async with bodies.read(client(gzip.compress(bytes(50))), "gzip", 100) as body:
         assert (len(body), bodies.held) == (50, 50)
     assert bodies.held == 0
+    reads, read = [], compression.Decompression.read
+
+    def counted(self: compression.Decompression) -> bytes:
+        reads.append(1)
+        return read(self)
+
+    monkeypatch.setattr(compression, "PIECE", 10)
+    monkeypatch.setattr(compression.Decompression, "read", counted)
+    with pytest.raises(ServerError, match="too many large requests"):
+        async with bodies.read(client(gzip.compress(bytes(10_000))), "gzip", 10_000):
+            pass
+    assert bodies.held == 0
+    assert len(reads) < 12  # no more of it was decompressed
 
 
 def test_slow_bodies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +245,40 @@ def test_a_client_that_leaves(server: Server, monkeypatch: pytest.MonkeyPatch) -
         assert started.wait(5)
     leave.set()
     assert support.call(server.ports[0], "POST", INFER, GOOD)[0] == 200
+
+
+def test_a_client_that_leaves_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its place in the queue is free at once, and it is told in the access log and the metrics."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    started, release = threading.Event(), threading.Event()
+    run = Instance.run
+    request = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(GOOD)) + GOOD
+    with support.in_thread(support.request(support.double(tmp_path), max_queue_size=1, access_log=True)) as server:
+        runs = []
+
+        def held(self: Instance, *arguments: Any) -> Any:
+            runs.append(1)
+            started.set()
+            release.wait(5)
+            return run(self, *arguments)
+
+        monkeypatch.setattr(Instance, "run", held)
+        recorder = server._service.recorder
+        with socket.create_connection((support.HOST, server.ports[0])) as running:
+            running.sendall(request)
+            assert started.wait(5)
+            with socket.create_connection((support.HOST, server.ports[0])) as waiting:
+                waiting.sendall(request)
+                support.wait_until(lambda: recorder.pending == 1)
+            support.wait_until(lambda: recorder.pending == 0)
+        support.wait_until(lambda: 'reason="CANCELED"} 2' in recorder.metrics())
+        release.set()
+        assert support.call(server.ports[0], "POST", INFER, GOOD)[0] == 200
+        assert len(runs) == 2
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["status"] for line in lines] == ["CANCELLED", "CANCELLED", "OK"]
 
 
 def test_a_defect_is_not_shown(

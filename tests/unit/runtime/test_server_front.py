@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 import struct
@@ -9,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -18,8 +20,9 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from onnxmodel_runtime.server import limits
-from onnxmodel_runtime.server.front import http1, http2, listener
+from onnxmodel_runtime.server.front import http1, http2, listener, rpc
 from onnxmodel_runtime.server.main import Server
+from onnxmodel_runtime.server.model import Instance
 from tests.cluster.golang import go
 from tests.unit.runtime import server_support as support
 
@@ -98,7 +101,8 @@ def test_a_client_that_expects_to_be_asked(server: Server) -> None:
         (b"1.1", b"Connection: close\r\n", False),
         (b"1.0", b"", False),
         (b"1.0", b"Connection: keep-alive\r\n", True),
-        (b"1.1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", False),
+        (b"1.1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", True),
+        (b"1.1", b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n", False),
     ],
 )
 def test_whether_the_connection_goes_on(server: Server, version: bytes, headers: bytes, kept: bool) -> None:
@@ -109,6 +113,83 @@ def test_whether_the_connection_goes_on(server: Server, version: bytes, headers:
             if not kept:
                 assert client.recv(100) == b""
                 break
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("slow", [b"", b"Accept-Encoding: gzip\r\n"], ids=["now", "later"])
+@pytest.mark.parametrize("segments", [1, 2])
+def test_an_offer_of_another_protocol(server: Server, slow: bytes, segments: int) -> None:
+    """As Java's client makes it with each request: it is ignored, and the body is the body."""
+    head = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\n" + OFFER + slow
+    with connected(server) as client:
+        for _ in range(3):
+            for body in (GOOD, b"GET /v2/models/double/stats HTTP/1.1\r\nHost: x\r\n\r\n"):
+                whole = head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+                cut = len(whole) - len(body) if segments == 2 else len(whole)
+                client.sendall(whole[:cut])
+                if segments == 2:
+                    time.sleep(0.02)
+                    client.sendall(whole[cut:])
+                seen = read_until(client, b"6.0]}]}" if body == GOOD else b'"}')
+                assert seen.startswith(b"HTTP/1.1 200 OK" if body == GOOD else b"HTTP/1.1 400"), seen
+                assert seen.count(b"HTTP/1.1") == 1, seen
+
+
+def test_offers_among_other_requests(server: Server) -> None:
+    infer, get = INFER % (len(GOOD), GOOD), b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    offers = [request.replace(b"Host: x\r\n", b"Host: x\r\n" + OFFER) for request in (infer, get)]
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD)
+    chunked = infer.split(b"Content-Length")[0] + OFFER + chunks
+    requests = [offers[0], infer, offers[1], get, chunked, offers[1]]
+    with connected(server) as client:
+        client.sendall(b"".join(requests))
+        seen = read_until(client, b"HTTP/1.1 200 OK", len(requests))
+        client.sendall(offers[0])
+        seen += read_until(client, b"6.0]}]}")
+    assert seen.count(b"6.0]}]}") == 4
+    with connected(server) as client:
+        client.sendall(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + get)
+        seen = b"".join(iter(lambda: client.recv(4096), b""))
+    assert seen.startswith(b"HTTP/1.1 501")
+    assert seen.count(b"HTTP/1.1") == 1
+
+
+CHUNKED = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_trailers_are_not_headers(server: Server, cut: int) -> None:
+    whole = CHUNKED % (len(GOOD), GOOD) + b"Content-Encoding: gzip\r\nInference-Header-Content-Length: 1\r\n\r\n"
+    with connected(server) as client:
+        for _ in range(2):
+            client.sendall(whole[: len(whole) - cut])
+            if cut:
+                time.sleep(0.02)
+                client.sendall(whole[-cut:])
+            assert read_until(client, b"}").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("field", [b"x: y\r\n" * 1000, b"x" * 10_000], ids=["many", "long"])
+def test_endless_trailers(server: Server, field: bytes) -> None:
+    with connected(server) as client:
+        client.sendall(CHUNKED % (len(GOOD), GOOD))
+        with pytest.raises(ConnectionError):
+            client.sendall(field * 2000)
+
+
+def test_a_large_body_in_chunks(server: Server) -> None:
+    body = GOOD + b" " * (1 << 20)
+    chunks = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
+    with connected(server) as client:
+        client.sendall((CHUNKED % (len(chunks[0]), chunks[0]))[:-3])
+        for chunk in chunks[1:]:
+            client.sendall(b"%x\r\n" % len(chunk))
+            time.sleep(0.005)
+            client.sendall(chunk + b"\r\n")
+        client.sendall(b"0\r\n\r\n")
+        assert read_until(client, b"}]}").startswith(b"HTTP/1.1 200")
 
 
 def test_a_target_as_proxies_get_it(server: Server) -> None:
@@ -377,6 +458,106 @@ def test_windows_are_respected(server: Server) -> None:
     assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [2, 4, 6]
 
 
+def window(number: int, size: int) -> bytes:
+    return http2.frame(http2.WINDOW_UPDATE, 0, number, struct.pack(">I", size))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each execution."""
+    seen: list[int] = []
+    run = Instance.run
+
+    def counted(self: Instance, *arguments: Any) -> Any:
+        seen.append(1)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Instance, "run", counted)
+    return seen
+
+
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Executions wait for it."""
+    event, run = Event(), Instance.run
+
+    def held(self: Instance, *arguments: Any) -> Any:
+        event.wait(10)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(limits, "INLINE_NS", 0)
+    monkeypatch.setattr(Instance, "run", held)
+    yield event
+    event.set()
+
+
+def pong(client: Client) -> None:
+    """All that was sent has been read."""
+    client.socket.sendall(http2.frame(http2.PING, 0, 0, bytes(8)))
+    client.until(http2.PING)
+
+
+def test_answers_that_the_client_has_no_window_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, runs: list[int]
+) -> None:
+    """No request is begun while too many bytes wait, and the connection goes on as soon as the client lets it."""
+    monkeypatch.setattr(http2, "MAX_UNSENT", 10_000)
+    monkeypatch.setattr(limits, "INLINE_NS", 1 << 60)
+    x = list(range(1000))
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 0))
+        for number in range(1, 41, 2):
+            sock.sendall(client.head(number, "ModelInfer") + client.data(number, infer(x)))
+            pong(client)
+        assert len(runs) == 3  # of 4 kB
+        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))
+        pong(client)
+        support.wait_until(lambda: len(runs) > 3)
+        sock.sendall(b"".join(window(number, 10_000) for number in range(3, 41, 2)))
+        ended = 0
+        while ended < 19:
+            kind, flags, _, _ = client.frame()
+            ended += kind == http2.HEADERS and bool(flags & http2.END_STREAM)
+            if kind == http2.DATA:
+                sock.sendall(window(0, 10_000))
+        before = len(runs)
+        sock.sendall(client.head(41, "ModelInfer") + client.data(41, infer(x)) + window(41, 10_000))
+        assert client.status(41)[0] == "0"
+        assert before == 20
+        assert len(runs) == 21
+
+
+def test_a_stream_that_the_client_has_no_window_for(server: Server, runs: list[int]) -> None:
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 0))
+        sock.sendall(client.head(1, "ModelStreamInfer") + client.data(1, infer([1, 2]), ended=False))
+        client.until(http2.HEADERS)  # and its answer waits
+        for _ in range(10):
+            sock.sendall(client.data(1, infer([1, 2]), ended=False))
+            pong(client)
+        assert len(runs) == 1
+        sock.sendall(window(1, 10_000) + client.data(1, infer([3, 4])))
+        assert client.status(1)[0] == "0"
+        assert len(runs) == 12
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+@pytest.mark.parametrize("whose", ["stream", "connection"])
+def test_a_window_that_stays_closed(server: Server, monkeypatch: pytest.MonkeyPatch, method: str, whose: str) -> None:
+    """A stream's ends the stream; the connection's ends the connection."""
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 100 if whose == "stream" else 1 << 20))
+        sock.sendall(client.head(1, method) + client.data(1, infer(range(20_000))))
+        if whose == "stream":
+            assert client.until(http2.RST_STREAM) == struct.pack(">I", http2.CANCEL)
+            sock.sendall(client.head(3) + client.data(3))
+            assert client.status(3)[0] == "0"
+        else:
+            with pytest.raises((EOFError, ConnectionError)):
+                client.until(http2.RST_STREAM)
+
+
 def test_large_messages_both_ways(server: Server) -> None:
     x = np.arange(3 << 20, dtype=np.float32)
     with grpc.insecure_channel(
@@ -409,6 +590,120 @@ def test_memory_of_messages_is_counted(server: Server, monkeypatch: pytest.Monke
         assert client.status(5)[0] == "0"
 
 
+def test_memory_of_streams_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch, release: Event) -> None:
+    message = infer([1, 2])
+    size = len(message.SerializeToString()) + 5 + 64
+    monkeypatch.setattr(limits, "MAX_BODIES", 3 * size)
+    refused = ("14", "the server holds too many large requests")
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(
+            client.head(1, "ModelStreamInfer") + http2.frame(http2.DATA, 0, 1, b"\0\0\0\1\0" + bytes(2 * size))
+        )
+        sock.sendall(client.head(3, "ModelInfer") + http2.frame(http2.DATA, 0, 3, b"\0\0\0\1\0" + bytes(2 * size)))
+        assert client.status(3) == refused  # because of a message that is not whole
+        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))
+        sock.sendall(client.head(5, "ModelStreamInfer"))
+        for _ in range(4):
+            sock.sendall(client.data(5, message, ended=False))
+        assert client.status(5) == refused  # because of messages that have no answer
+        sock.sendall(client.head(9, "ModelStreamInfer") + http2.frame(http2.DATA, 0, 9, bytes(5) * 10))
+        assert client.status(9) == refused  # empty ones take memory too
+        release.set()
+        sock.sendall(client.head(11, "ModelStreamInfer"))
+        for _ in range(10):  # and with it all is free again
+            sock.sendall(client.data(11, message, ended=False))
+            client.until(http2.DATA)
+        sock.sendall(client.data(11, message))
+        assert client.status(11)[0] == "0"
+
+
+async def test_many_messages_in_one_frame() -> None:
+    """What is left behind them is put by once, not once for each; and what belongs to one is joined once."""
+
+    class Watched(rpc.Call):
+        put = 0
+
+        @property
+        def chunks(self) -> list[bytes]:
+            return self._chunks
+
+        @chunks.setter
+        def chunks(self, value: list[bytes]) -> None:
+            self._chunks = value
+            Watched.put += 1
+
+    async def take(messages: Any, call: rpc.Call) -> Any:
+        async for message in messages:
+            yield message
+
+    methods = rpc.Methods({b"/x": rpc.Method(stream=take)})
+    connection = http2.Http2(Watched, methods, set())
+    head = {b":path": b"/x", b":method": b"POST", b"content-type": b"application/grpc"}
+    call = Watched(connection, 1, head, 0)
+    call.on_head()
+    before = Watched.put
+    call.on_data(bytes(5) * 20_000 + b"\0\0\0\x27\x10", False)
+    assert Watched.put == before + 1
+    for _ in range(9_999):
+        call.on_data(b"x", False)
+    assert Watched.put == before + 1
+    call.on_data(b"x" + bytes(3), False)
+    assert Watched.put == before + 2
+    assert call.messages is not None
+    assert (len(call.messages), call.messages[-1], call.chunks) == (
+        20_001,
+        b"\0\0\0\x27\x10" + b"x" * 10_000,
+        [bytes(3)],
+    )
+    call.on_gone()
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_memory_of_compressed_messages_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES", 10_000)
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        for number, columns, status in ((1, 1000, "0"), (3, 100_000, "14"), (5, 1000, "0"), (7, 1000, "0")):
+            packed = gzip.compress(infer(np.zeros(columns)).SerializeToString())
+            body = b"\1" + struct.pack(">I", len(packed)) + packed
+            sock.sendall(client.head(number, method, grpc_encoding="gzip"))
+            sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, number, body))
+            assert client.status(number)[0] == status
+
+
+def test_a_stream_with_much_to_do(server: Server, monkeypatch: pytest.MonkeyPatch, release: Event) -> None:
+    """It gets no more window until there are answers."""
+    monkeypatch.setattr(limits, "MAX_REQUEST", 300_000)
+    with connected(server, 1) as sock:
+        client = Client(sock, struct.pack(">HI", 4, 1 << 20))
+        sock.sendall(window(0, 1 << 20) + client.head(1, "ModelStreamInfer"))
+        data = client.data(1, infer(range(50_000)))[9:]
+        for at in range(0, 3 * len(data), 100_000):
+            sock.sendall(http2.frame(http2.DATA, 0, 1, (data * 3)[at : at + 100_000]))
+        sock.sendall(http2.frame(http2.PING, 0, 0, bytes(8)))
+        windows = []
+        while (frame := client.frame())[0] != http2.PING:
+            windows += [frame[2]] if frame[0] == http2.WINDOW_UPDATE else []
+        assert 1 not in windows
+        release.set()
+        while (frame := client.frame())[:3] != (http2.WINDOW_UPDATE, 0, 1):
+            assert frame[0] == http2.DATA or frame[2] != 1 or not frame[1] & http2.END_STREAM
+
+
+def test_slow_messages_of_a_stream(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        whole = client.data(1, infer([1, 2]), ended=False)
+        sock.sendall(client.head(1, "ModelStreamInfer") + whole + http2.frame(http2.DATA, 0, 1, b""))
+        sock.sendall(client.head(3, "ModelStreamInfer") + client.data(3, infer([1, 2]), ended=False))
+        sock.sendall(http2.frame(http2.DATA, 0, 3, b"\0\0"))
+        assert client.status(3) == ("4", "the request did not arrive within 0 s")
+        sock.sendall(client.data(1, infer([1, 2])))  # between two messages it may take its time
+        assert client.status(1)[0] == "0"
+
+
 def test_deadlines(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(server, 1) as sock:
         client = Client(sock)
@@ -437,6 +732,12 @@ def test_floods(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         "resets": lambda client: b"".join(
             client.head(number, "ModelInfer") + http2.frame(http2.RST_STREAM, 0, number, reset)
             for number in range(1, 101, 2)
+        ),
+        "resets by an empty window": lambda client: b"".join(
+            client.head(number, "ModelInfer") + window(number, 0) for number in range(1, 101, 2)
+        ),
+        "resets by a broken head": lambda client: b"".join(
+            client.head(number, te="what") for number in range(1, 101, 2)
         ),
         "endless head": lambda client: (
             http2.frame(http2.HEADERS, 0, 1, b"") + http2.frame(http2.CONTINUATION, 0, 1, bytes(16000)) * 10

@@ -371,27 +371,44 @@ def test_grpc_refused(fill: Any, message: str) -> None:
         grpc.decode(identity_spec("INT8"), request)
 
 
+def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    whole = compression.Decompression(body, encoding, limit)
+    pieces = []
+    while not whole.done:
+        pieces.append(whole.read())
+        assert len(pieces[-1]) <= compression.PIECE
+    return b"".join(pieces)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_compression(encoding: str) -> None:
     packed = compression.compress(b"abc" * 1000, encoding)
-    assert compression.decompress(packed, encoding, 3000) == b"abc" * 1000
+    assert unpacked(packed, encoding, 3000) == b"abc" * 1000
     with pytest.raises(ServerError, match="exceeds the maximum"):
-        compression.decompress(packed, encoding, 2999)
+        unpacked(packed, encoding, 2999)
     with pytest.raises(ServerError, match="cut short"):
-        compression.decompress(packed[:-5], encoding, 3000)
+        unpacked(packed[:-5], encoding, 3000)
     with pytest.raises(ServerError, match="data follows"):
-        compression.decompress(packed + b"x", encoding, 3000)
+        unpacked(packed + b"x", encoding, 3000)
     with pytest.raises(ServerError, match="failed to decompress"):
-        compression.decompress(b"not compressed", encoding, 3000)
+        unpacked(b"not compressed", encoding, 3000)
     bomb = (gzip.compress if encoding == "gzip" else zlib.compress)(bytes(32 << 20))
     with pytest.raises(ServerError, match="exceeds the maximum"):
-        compression.decompress(bomb, encoding, 1 << 20)
+        unpacked(bomb, encoding, 1 << 20)
+    large = np.random.default_rng(0).bytes(5 << 19) + bytes(5 << 19)
+    packed = compression.compress(large, encoding)
+    assert unpacked(packed, encoding, len(large)) == large
+    for wrong in (packed[:-1], packed + b"x", packed + bytes(3 << 20)):
+        with pytest.raises(ServerError, match="cut short, or data follows"):
+            unpacked(wrong, encoding, len(large))
 
 
 def test_encodings() -> None:
-    assert compression.decompress(b"x", "identity", 1) == b"x"
+    assert [compression.is_one(encoding) for encoding in ("", "identity", " Identity", "gzip", "br")] == [
+        *(False, False, False, True, True)
+    ]
     with pytest.raises(ServerError) as caught:
-        compression.decompress(b"x", "br", 1)
+        unpacked(b"x", "br", 1)
     assert caught.value.code == Code.UNSUPPORTED
     chosen = {"gzip": "gzip", "br, deflate;q=0.5": "deflate", "gzip;q=0, *": "", "": "", "identity": ""}
     assert {asked: compression.choose(asked) for asked in chosen} == chosen

@@ -94,9 +94,11 @@ class Http1(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._client: tuple[str, int] | None = None
         self._incoming: _Request | None = None  # whose message is not complete
+        self._offered: _Request | None = None  # whose head asks for another protocol
         self._waiting: deque[_Request] = deque()  # behind the one that runs
         self._running: tuple[_Request, asyncio.Task[None]] | None = None
-        self._head = 0  # bytes received since the last complete head; -1 within a body
+        self._head = 0  # bytes received since the last complete head, or of what is behind a chunk; -1 within a body
+        self._fields: Headers = []  # where headers go
         self._since = self._loop.time()  # when it last became idle, or was able to write
         self._reading = self._writable = True
         self._draining = self._gone = False
@@ -120,8 +122,7 @@ class Http1(asyncio.Protocol):
         self._open.discard(self)
         self._waiting.clear()
         if self._running is not None:
-            self._wake(self._running[0])
-        self.resume_writing()
+            self._running[1].cancel()
 
     def eof_received(self) -> None:
         """The client sends no more; the transport closes itself."""
@@ -162,11 +163,10 @@ class Http1(asyncio.Protocol):
         if self._head >= 0:
             self._head += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._draining = (
-                True  # what follows would be another protocol: the request is answered in this one, and no other
-            )
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._decline(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError:
             self._refuse(400, "the request is not HTTP/1.1")
             return
@@ -178,6 +178,27 @@ class Http1(asyncio.Protocol):
             if self._running is None and not self._waiting:
                 self._start(request)
             self._throttle(request)
+
+    def _decline(self, rest: memoryview) -> None:
+        """Go on in this protocol with a request that offers another one. rest: what follows its head.
+
+        The parser takes each such offer for accepted, and the head for the whole request: another one gets the head
+        without the offer.
+        """
+        while (request := self._offered) is not None and not self._transport.is_closing():
+            self._offered = None
+            if request.method == "CONNECT":
+                self._refuse(501, "this server is no proxy")
+                return
+            fields = b"".join(b"%s: %s\r\n" % field for field in request.headers if field[0] != b"upgrade")
+            line = b"%s %s HTTP/%s\r\n" % (request.method.encode(), request.target, request.version.encode())
+            self._parser = httptools.HttpRequestParser(self)
+            self._head = 0
+            self._parser.feed_data(line + fields + b"\r\n")
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
 
     def pause_writing(self) -> None:
         """The client reads slower than we write."""
@@ -198,7 +219,8 @@ class Http1(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """The head begins."""
-        self._incoming = _Request()
+        self._incoming = request = _Request()
+        self._fields = request.headers
         self._since = self._loop.time()
 
     def on_url(self, url: bytes) -> None:
@@ -208,10 +230,10 @@ class Http1(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        assert self._incoming is not None
         name = name.lower()
-        self._incoming.headers.append((name, value))
+        self._fields.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
+            assert self._incoming is not None
             self._incoming.expects = True
 
     def on_headers_complete(self) -> None:
@@ -222,20 +244,30 @@ class Http1(asyncio.Protocol):
         request.version = self._parser.get_http_version()
         request.keep_alive = self._parser.should_keep_alive()
         self._head = -1
+        if self._parser.should_upgrade():
+            self._offered, self._incoming = request, None
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins: the last one has no body, but perhaps trailers. Nobody reads those."""
+        self._head = 0
+        self._fields = []
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         request = self._incoming
         assert request is not None
+        self._head = -1
         request.chunks.append(body)
         request.size += len(body)
-        self._wake(request)
+        if request.changed is not None:
+            self._wake(request)
 
     def on_message_complete(self) -> None:
         """The request is whole, the next head begins."""
         self._head = 0
         request, self._incoming = self._incoming, None
-        assert request is not None
+        if request is None:  # the parser says so because of an offer
+            return
         request.complete = True
         running = self._running
         if running is not None and running[0] is request:

@@ -30,11 +30,15 @@ WINDOW = 4 << 20
 """The same for the connection."""
 MAX_STREAMS = 1024
 MAX_RESETS = 1000
-"""Requests that a client may take back beyond those that were answered (CVE-2023-44487)."""
+"""Requests that a client may take back, or make us end by what it does wrong, beyond those that were answered
+(CVE-2023-44487, CVE-2025-8671)."""
 PING_SECONDS = 1.0
 """How long a client may take to confirm that it sends no further request."""
 HIGH_WATER = 1 << 20
-"""Bytes of answers that wait for the client before no further request is read."""
+"""Bytes of answers that wait for the client's socket before no further request is read."""
+MAX_UNSENT = 4 << 20
+"""Bytes of answers that wait for the client's windows before no further request is begun. Reading goes on: the windows
+open by what the client sends."""
 _LARGEST = (1 << 31) - 1
 _HEADS = 64  # header blocks that are remembered
 _FORBIDDEN = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
@@ -69,6 +73,7 @@ class Stream:
         "granted",
         "head",
         "id",
+        "moved",
         "paused",
         "queued",
         "queued_end",
@@ -76,6 +81,8 @@ class Stream:
         "remote_ended",
         "window",
     )
+
+    moved: float  # when a part of what is queued was sent, or began to wait
 
     def __init__(self, connection: "Http2", number: int, head: Head, window: int) -> None:
         self.connection = connection
@@ -109,6 +116,9 @@ class Stream:
     def on_sweep(self, now: float) -> None:
         """Some seconds have passed."""
 
+    def on_room(self) -> None:
+        """What was queued is sent, and the answer may go on."""
+
     def on_gone(self) -> None:
         """Nobody waits for the answer any more."""
 
@@ -137,6 +147,11 @@ class Http2(asyncio.Protocol):
         self._window = self._initial = 65535
         self._frame = 16384
         self._blocked: dict[int, Stream] = {}
+        self._queued = 0  # bytes of these
+        self._moved = 0.0  # when the last of them were sent
+        self.clogged = False  # there are too many
+        self.room = asyncio.Event()  # there are not
+        self.room.set()
         self._out: list[bytes] = []
         self._flushing = False
         self._reading = self._writable = True
@@ -159,6 +174,7 @@ class Http2(asyncio.Protocol):
         """The client is gone."""
         self._open.discard(self)
         streams, self.streams = self.streams, {}
+        self._blocked.clear()
         for stream in streams.values():
             stream.on_gone()
 
@@ -190,8 +206,13 @@ class Http2(asyncio.Protocol):
         """End what has waited too long: idle connections, and clients that do not read or finish their frames."""
         for stream in list(self.streams.values()):
             stream.on_sweep(now)
-        if self.streams and self._writable and not self._rest and not self._blocked:
+        for stream in list(self._blocked.values()):
+            if stream.window <= 0 and now - stream.moved > limits.READ_SECONDS:
+                self._end(stream, CANCEL)
+        if self.streams and self._writable and not self._rest:
             self._since = now
+        if self._blocked and self._window <= 0 and now - self._moved > limits.READ_SECONDS:
+            self._transport.abort()
         most = KEEP_ALIVE_SECONDS if self._writable and not self._rest and self._prefaced else limits.READ_SECONDS
         if now - self._since > most:
             self._transport.abort()
@@ -232,8 +253,12 @@ class Http2(asyncio.Protocol):
             return
         if stream.queued is None:
             stream.queued = deque()
+            stream.moved = self.loop.time()
+            if not self._blocked:
+                self._moved = stream.moved
             self._blocked[stream.id] = stream
         stream.queued.append(data)
+        self._queued += len(data)
         self._pump(stream)
 
     def end(self, stream: Stream, last: bytes) -> None:
@@ -275,13 +300,25 @@ class Http2(asyncio.Protocol):
             stream.granted = STREAM_WINDOW
 
     def reset(self, stream: Stream, code: int) -> None:
-        """End a stream without an answer."""
-        if self.streams.pop(stream.id, None) is not None:
-            self._blocked.pop(stream.id, None)
-            self._dropped.append(stream.id)
-            self.write(frame(RST_STREAM, 0, stream.id, _WORD.pack(code)))
-            stream.on_gone()
-            self._close_if_done()
+        """End a stream without an answer, because of what the client does wrong. Raises ConnectionFailed."""
+        if stream.id in self.streams:
+            self._end(stream, code)
+            self._count_reset()
+
+    def _end(self, stream: Stream, code: int) -> None:
+        self._dropped.append(stream.id)
+        self.write(frame(RST_STREAM, 0, stream.id, _WORD.pack(code)))
+        self._leave(stream)
+
+    def _leave(self, stream: Stream) -> None:
+        """Nobody waits for the stream's answer, or the rest of it."""
+        del self.streams[stream.id]
+        if self._blocked.pop(stream.id, None) is not None:
+            self._queued -= sum(map(len, stream.queued or ()))
+            stream.queued = None
+            self._balance()
+        stream.on_gone()
+        self._close_if_done()
 
     # Frames.
 
@@ -431,7 +468,7 @@ class Http2(asyncio.Protocol):
         if block and min(block) >= 0x80 and len(self._heads) < _HEADS:
             self._heads[block] = head
             plain = self._make.plain(self, head) if head.keys() >= _REQUIRED and b"content-length" not in head else None
-            if plain is not None:
+            if plain is not None and not self.clogged:
                 self._plain[block] = (head, plain)
         else:
             self._forget()
@@ -500,14 +537,15 @@ class Http2(asyncio.Protocol):
             raise ConnectionFailed(FRAME_SIZE_ERROR, "RST_STREAM of a wrong size")
         if not number or number > self._last:
             raise ConnectionFailed(PROTOCOL_ERROR, "RST_STREAM of an idle stream")
-        stream = self.streams.pop(number, None)
+        stream = self.streams.get(number)
         if stream is not None:
-            self._blocked.pop(number, None)
-            stream.on_gone()
-            self._resets += 1
-            if self._resets > MAX_RESETS + self._answered:
-                raise ConnectionFailed(ENHANCE_YOUR_CALM, "too many requests are taken back")
-            self._close_if_done()
+            self._leave(stream)
+            self._count_reset()
+
+    def _count_reset(self) -> None:
+        self._resets += 1
+        if self._resets > MAX_RESETS + self._answered:
+            raise ConnectionFailed(ENHANCE_YOUR_CALM, "too many requests are taken back")
 
     def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
         self._set = True
@@ -584,24 +622,38 @@ class Http2(asyncio.Protocol):
     def _pump(self, stream: Stream) -> None:
         """Send what waits, as far as the windows allow it."""
         queued = stream.queued
+        if queued is None:
+            return
         while queued:
             data = queued[0]
             size = min(len(data), stream.window, self._window, self._frame)
             if size <= 0 and data:
-                return
+                break
             stream.window -= size
             self._window -= size
-            self._since = self.loop.time()
+            self._queued -= size
+            stream.moved = self._moved = self.loop.time()
             self.write(FRAME.pack(size >> 16, size & 0xFFFF, DATA, 0, stream.id) + data[:size])
             if size == len(data):
                 queued.popleft()
             else:
                 queued[0] = data[size:] if isinstance(data, memoryview) else memoryview(data)[size:]  # type: ignore[assignment]
-        if queued is not None:
+        if not queued:
             stream.queued = None
             self._blocked.pop(stream.id, None)
             if stream.queued_end:
                 self.end(stream, stream.queued_end)
+            else:
+                stream.on_room()
+        self._balance()
+
+    def _balance(self) -> None:
+        """Begin no request while too much waits for the client's windows."""
+        clogged = self._queued > MAX_UNSENT
+        if clogged is not self.clogged:
+            self.clogged = clogged
+            self._forget()  # a head that is not plain is judged anew
+            (self.room.clear if clogged else self.room.set)()
 
     def _flush(self) -> None:
         self._flushing = False

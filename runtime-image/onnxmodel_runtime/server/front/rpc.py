@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.bodies import TOO_MUCH, decompressed
 from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.front.http2 import (
     DATA,
@@ -37,6 +38,7 @@ _OK = literal((b"grpc-status", b"0"))
 _PREFIX = Struct(">BI")
 _ANSWER = Struct(f">BHBBI{len(_HEAD)}sBHBBIBI")  # HEADERS, and DATA's and the message's own prefixes
 _LAST = Struct(f">BHBBI{len(_OK)}s")
+_BESIDES = 64  # bytes that a message takes in memory beside its own
 
 
 class Status(Exception):
@@ -53,7 +55,7 @@ class Method:
     """A method, by what it makes of serialized messages. Each raises Status.
 
     now: the answer where there is one without waiting, else None. later: the answer. stream: answers to a stream of
-    requests, which replaces the others.
+    requests, one for each and in their order, which replaces the others.
     """
 
     now: "Callable[[bytes, Context | Call], bytes | None] | None" = None
@@ -88,17 +90,24 @@ class Call(Stream):
         "begun",
         "chunks",
         "counted",
+        "drained",
         "messages",
         "method",
         "size",
         "started",
+        "taken",
         "task",
         "timer",
         "trailers",
         "waiter",
+        "wanted",
     )
 
     connection: Http2
+    # Of a stream of requests:
+    drained: asyncio.Event  # the client has taken what it was sent
+    taken: deque[int]  # sizes of the messages that have no answer yet
+    wanted: int  # bytes until the next message may be whole
 
     def __init__(self, connection: Http2, number: int, head: Head, window: int) -> None:
         super().__init__(connection, number, head, window)
@@ -161,7 +170,10 @@ class Call(Stream):
             self.method = None
         if self.method is not None and self.method.stream is not None:
             self.messages = deque()
-            self._run(self._stream(self.method.stream))
+            self.taken = deque()
+            self.wanted = 5
+            self.drained = asyncio.Event()
+            self._run(self._stream, self.method.stream)
 
     def on_data(self, data: bytes, ended: bool) -> None:
         """A part of the request."""
@@ -176,6 +188,7 @@ class Call(Stream):
             self.size += len(data)
         try:
             if self.messages is not None:
+                self._count(len(data))
                 self._split()
                 self._wake()
             elif ended:
@@ -196,9 +209,16 @@ class Call(Stream):
         self._done()
 
     def on_sweep(self, now: float) -> None:
-        """A request must arrive in time."""
-        if not self.remote_ended and self.messages is None and self.begun and now - self.begun > limits.READ_SECONDS:
+        """A request must arrive in time, and so must each message of a stream."""
+        if self.paused and self.begun:  # it is we who do not let it arrive
+            self.begun = now
+        elif not self.remote_ended and self.begun and now - self.begun > limits.READ_SECONDS:
             self.fail(Status(DEADLINE_EXCEEDED, f"the request did not arrive within {limits.READ_SECONDS:.0f} s"))
+
+    def on_room(self) -> None:
+        """The client has taken what it was sent."""
+        if self.messages is not None:
+            self.drained.set()
 
     # The answer.
 
@@ -244,16 +264,18 @@ class Call(Stream):
             raise Status(UNIMPLEMENTED, "exactly one message is expected")
         self.chunks = []
         message = body[5:]
-        if not packed and method.now is not None:
+        if not packed and method.now is not None and not self.connection.clogged:
             answer = method.now(message, self)
             if answer is not None:
                 self.succeed(answer)
                 return
         self._count(len(body) - self.counted)
         assert method.later is not None
-        self._run(self._later(method.later, message, packed))
+        self._run(self._later, method.later, message, packed)
 
     async def _later(self, later: Callable[[bytes, Any], Awaitable[bytes]], message: bytes, packed: int) -> None:
+        while self.connection.clogged:
+            await self.connection.room.wait()
         if packed:
             message = await self._unpacked(message)
         self.succeed(await later(message, self))
@@ -264,8 +286,9 @@ class Call(Stream):
                 self.started = True
                 self.connection.write(frame(HEADERS, END_HEADERS, self.id, _HEAD))
             self.connection.send_data(self, _PREFIX.pack(0, len(answer)) + answer)
-            while self.queued is not None and not self.answered:  # the client reads slower than we answer
-                await asyncio.sleep(0.001)
+            self._count(-self.taken.popleft())
+            self._resume()
+            await self._sent()
         if not self.answered:
             self.answered = True
             head = b"" if self.started else _HEAD
@@ -274,16 +297,27 @@ class Call(Stream):
             )
             self._done()
 
+    async def _sent(self) -> None:
+        """Wait until the client has taken what was answered."""
+        while self.queued is not None:
+            self.drained.clear()
+            await self.drained.wait()
+
     async def _received(self) -> AsyncIterator[bytes]:
         messages = self.messages
         assert messages is not None
         while True:
             while messages:
+                while self.queued is not None or self.connection.clogged:  # the client reads slower than we answer
+                    await self._sent()
+                    await self.connection.room.wait()
                 message = messages.popleft()
                 packed, message = message[0], message[5:]
-                yield await self._unpacked(message) if packed else message
-            self.paused = False
-            self.connection.grant(self)
+                if packed:
+                    message = await self._unpacked(message)
+                self.taken.append(len(message) + 5 + _BESIDES)
+                yield message
+            self._resume()
             if self.remote_ended:
                 if self.chunks:
                     raise Status(INTERNAL, "a message is cut short")
@@ -291,23 +325,39 @@ class Call(Stream):
             self.waiter = self.connection.loop.create_future()
             await self.waiter
 
+    def _resume(self) -> None:
+        """Let the client send more of a stream, unless there is enough to do."""
+        if not self.messages and self.counted - self.size <= limits.MAX_REQUEST:
+            self.paused = False
+            self.connection.grant(self)
+
     def _split(self) -> None:
         """Take the messages that are whole."""
         assert self.messages is not None
-        while self.size >= 5:
-            if len(self.chunks[0]) < 5:
-                self.chunks = [b"".join(self.chunks)]
-            size = _PREFIX.unpack_from(self.chunks[0])[1]
-            self._check(size)
-            if self.size < size + 5:
-                return
-            whole = b"".join(self.chunks)
-            self.messages.append(whole[: size + 5])
-            self.size -= size + 5
-            self.chunks = [whole[size + 5 :]] if self.size else []
-            self.paused = True  # until it is taken
+        now = self.connection.loop.time()
+        if self.size < self.wanted:
+            self.begun = self.begun or (now if self.size else 0.0)
+            return
+        whole = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        at, end, self.wanted, before = 0, len(whole), 5, len(self.messages)
+        while end - at >= 5:
+            stop = at + 5 + _PREFIX.unpack_from(whole, at)[1]
+            self._check(stop - at - 5)
+            if stop > end:
+                self.wanted = stop - at
+                break
+            self.messages.append(whole[at:stop])
+            at = stop
+        self.size = end - at
+        self.chunks = [whole[at:]] if self.size else []
+        if at:
+            self.paused = True  # until they are taken
+            self.begun = now if self.size else 0.0
+            self._count((len(self.messages) - before) * _BESIDES)
+        else:
+            self.begun = self.begun or now
 
-    def _run(self, work: Awaitable[None]) -> None:
+    def _run(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         timeout = self.head.get(b"grpc-timeout")
         if timeout is not None:
             found = _TIMEOUT.fullmatch(timeout.decode("latin-1"))
@@ -316,11 +366,11 @@ class Call(Stream):
                 self.timer = self.connection.loop.call_later(
                     seconds, self.fail, Status(DEADLINE_EXCEEDED, "Deadline Exceeded")
                 )
-        self.task = self.connection.loop.create_task(self._guarded(work))
+        self.task = self.connection.loop.create_task(self._guarded(work, arguments))
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
         try:
-            await work
+            await work(*arguments)
         except Status as status:
             self.fail(status)
         except asyncio.CancelledError:
@@ -331,30 +381,36 @@ class Call(Stream):
 
     async def _unpacked(self, message: bytes) -> bytes:
         encoding = self.head.get(b"grpc-encoding", b"").decode("latin-1")
-        if not encoding or encoding == "identity":
+        if not compression.is_one(encoding):
             raise Status(INTERNAL, "a message is compressed, and grpc-encoding does not say how")
         try:
-            return await asyncio.to_thread(compression.decompress, message, encoding, limits.MAX_REQUEST)
+            whole = await decompressed(message, encoding, limits.MAX_REQUEST, self._count)
         except compression.TooLarge as error:
             raise Status(RESOURCE_EXHAUSTED, error.message) from error
         except ServerError as error:
             raise Status(UNIMPLEMENTED if error.code is Code.UNSUPPORTED else INTERNAL, error.message) from error
+        self._count(-len(message))
+        return whole
 
     def _check(self, size: int) -> None:
         if size > limits.MAX_REQUEST:
             raise Status(RESOURCE_EXHAUSTED, f"Received message larger than max ({size} vs. {limits.MAX_REQUEST})")
 
     def _count(self, size: int) -> None:
+        if self.answered:  # all of it was given back
+            return
         application = self.connection.application
         self.counted += size
         application.held += size
-        if application.held > limits.MAX_BODIES:
-            raise Status(UNAVAILABLE, "the server holds too many large requests")
+        if size > 0 and application.held > limits.MAX_BODIES:
+            raise Status(UNAVAILABLE, TOO_MUCH)
 
     def _done(self) -> None:
         self.connection.application.held -= self.counted
         self.counted = 0
         self.chunks = []
+        if self.messages is not None:
+            self.messages.clear()
         if self.timer is not None:
             self.timer.cancel()
         self._wake()

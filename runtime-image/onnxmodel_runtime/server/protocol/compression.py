@@ -5,30 +5,61 @@ import zlib
 from onnxmodel_runtime.server.errors import Code, ServerError
 
 _WINDOW = {"gzip": 31, "deflate": 15}
+PIECE = 1 << 20
+"""Bytes that are decompressed at one time."""
 WORTHWHILE = 1024  # below, the answer is a packet either way
+
+
+def is_one(encoding: str) -> bool:
+    """Whether a body with this Content-Encoding differs from what it stands for."""
+    return encoding.strip().lower() not in ("", "identity")
 
 
 class TooLarge(ServerError):
     """There is more in it than may be."""
 
 
-def decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body without its encoding. It never grows beyond limit, whatever it claims to hold."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in _WINDOW:
-        raise ServerError(f"Unsupported compression type '{encoding}': gzip and deflate are known", Code.UNSUPPORTED)
-    inflate = zlib.decompressobj(_WINDOW[encoding])
-    try:
-        data = inflate.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise ServerError(f"failed to decompress the request ({encoding}): {error}") from error
-    if len(data) > limit:
-        raise TooLarge(f"the decompressed request exceeds the maximum allowed input size of {limit} bytes")
-    if not inflate.eof or inflate.unused_data:
-        raise ServerError(f"failed to decompress the request ({encoding}): it is cut short, or data follows it")
-    return data
+class Decompression:
+    """A body without its encoding, in pieces. They are never more than limit together, whatever it claims to hold."""
+
+    def __init__(self, body: bytes, encoding: str, limit: int) -> None:
+        encoding = encoding.strip().lower()
+        if encoding not in _WINDOW:
+            raise ServerError(
+                f"Unsupported compression type '{encoding}': gzip and deflate are known", Code.UNSUPPORTED
+            )
+        self._encoding = encoding
+        self._inflate = zlib.decompressobj(_WINDOW[encoding])
+        self._body = memoryview(body)
+        self._at = 0
+        self._left = limit
+        self._limit = limit
+
+    @property
+    def done(self) -> bool:
+        """Whether there are no more pieces."""
+        return self._inflate.eof
+
+    def read(self) -> bytes:
+        """The next piece. Raises ServerError."""
+        inflate, data = self._inflate, self._inflate.unconsumed_tail
+        if not data:
+            data = bytes(self._body[self._at : self._at + PIECE])
+            self._at += len(data)
+        try:
+            piece = inflate.decompress(data, PIECE)
+        except zlib.error as error:
+            raise ServerError(f"failed to decompress the request ({self._encoding}): {error}") from error
+        self._left -= len(piece)
+        if self._left < 0:
+            raise TooLarge(f"the decompressed request exceeds the maximum allowed input size of {self._limit} bytes")
+        longer = inflate.eof and (inflate.unused_data or self._at < len(self._body))
+        shorter = not inflate.eof and not data and not piece
+        if longer or shorter:
+            raise ServerError(
+                f"failed to decompress the request ({self._encoding}): it is cut short, or data follows it"
+            )
+        return piece
 
 
 def choose(accepted: str) -> str:
