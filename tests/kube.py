@@ -44,6 +44,10 @@ class Kube:
         words = ["apply", "-f", "-", *(["--dry-run=server"] if dry_run else [])]
         self.run(*words, stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
 
+    def create(self, *objects: Mapping[str, Any]) -> None:
+        """kubectl create."""
+        self.run("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """One object. Raises KubectlError where there is none."""
         found: dict[str, Any] = json.loads(self.run("get", kind, name, "-o", "json"))

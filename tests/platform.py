@@ -178,7 +178,9 @@ class Platform:
         binary = {key: base64.b64encode(content).decode() for key, content in files.items()}
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"script.py": script}}
         kube.delete("job", name)
-        kube.apply({**config, "binaryData": binary}, _client_job(name, self.images["runtime-cpu"], arguments))
+        kube.delete("configmap", name)
+        # Not applied: that would keep the files in an annotation too, which is smaller than a ConfigMap may be.
+        kube.create({**config, "binaryData": binary}, _client_job(name, self.images["runtime-cpu"], arguments))
         done = until(
             f"the client {name} ends",
             lambda: next(
