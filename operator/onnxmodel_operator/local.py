@@ -193,7 +193,8 @@ class Road:
         print("== serve", file=sys.stderr, flush=True)
         self.ports = dict(zip(self.ports, _free_ports(len(self.ports)), strict=True))
         ports: dict[str, Any] = dict(self.ports)
-        request = dataclasses.replace(revision.request, host="127.0.0.1", **ports)
+        queue = revision.request.max_queue_size or contract.MAX_QUEUE_SIZE
+        request = dataclasses.replace(revision.request, host="127.0.0.1", max_queue_size=queue, **ports)
         message = self.folder / ".serve.termination"
         message.write_text("")
         self.server = subprocess.Popen(
