@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from benchmarks.processes import own, tree
 from onnxmodel_runtime.contract import CALIBRATION_FILE, MODEL_FILE, OptimizeRequest, decode, dumps
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.variants import RECIPES
@@ -83,7 +83,7 @@ def measured(model: Path, variants: tuple[str, ...]) -> Seen:
         began, before, peak = time.monotonic(), _cpu(), 0
         with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file, env=environment) as process:
             while process.poll() is None:
-                peak = max(peak, sum(map(own, _tree(process.pid))))
+                peak = max(peak, sum(map(own, tree(process.pid))))
                 time.sleep(PAUSE)
         seconds, cpu = time.monotonic() - began, _cpu() - before
         result = decode(message.read_text()).result if process.returncode == 0 else None
@@ -96,24 +96,6 @@ def _cpu() -> float:
     """Of all that has ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _tree(pid: int) -> list[int]:
-    """The process and all below it."""
-    found = [pid]
-    for each in found:
-        with suppress(OSError):  # it has ended
-            for children in Path(f"/proc/{each}/task").glob("*/children"):
-                found += map(int, children.read_text().split())
-    return found
-
-
-def own(pid: int) -> int:
-    """Bytes of memory that a process shares with no other and with no file; 0 when it has ended."""
-    with suppress(OSError):
-        _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
-        return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
-    return 0
 
 
 def _model(folder: Path, size: float) -> Path:

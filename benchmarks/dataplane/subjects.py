@@ -18,6 +18,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from benchmarks.dataplane.models import Case
+from benchmarks.processes import tree
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / "build" / "dataplane"
@@ -63,14 +64,7 @@ class Running:
     @property
     def pids(self) -> list[int]:
         """All its processes."""
-        parents: dict[int, int] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        found = [self.pid]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid]
-        return found
+        return tree(self.pid)
 
     def memory(self) -> float:
         """MB that its processes hold: what is their own, and of every file what is resident, once.

@@ -20,7 +20,7 @@ from tritonclient.grpc import service_pb2
 from benchmarks.dataplane.load import Load
 from benchmarks.dataplane.models import Case, case
 from benchmarks.dataplane.subjects import OURS, ROOT, SUBJECTS, Subject, running
-from benchmarks.memory import own
+from benchmarks.processes import own
 
 ENVIRONMENT = ROOT / "build" / "fronts"
 """Where `make build/fronts` puts the other fronts."""
@@ -85,7 +85,7 @@ def main() -> int:
             for protocol, count in points:
                 asked = [name for name in started if name == OURS or protocol in chosen[name].protocols]
                 for name in random.Random(turn).sample(asked, len(asked)):
-                    seen = load.run(made, protocol, started[name], count, options.seconds)
+                    seen = load.run(made, started[name], protocol, count, options.seconds / 3, options.seconds)
                     figures.setdefault((name, protocol, count), []).append(seen.cpu_per_1000)
             print(f"round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
         print("\n".join(_lines(memory, figures, points)))

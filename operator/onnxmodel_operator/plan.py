@@ -338,29 +338,17 @@ def _validate(draft: _Draft) -> Progress | None:
         outputs=_tensors(spec.validation.outputs),
         mode=spec.validation.mode,
     )
-    placement = dataclasses.replace(
-        draft.server, image=settings.images.runtime_cpu, resources=settings.jobs.resources, gpus=0
-    )
+    placement = dataclasses.replace(_light(draft), image=settings.images.runtime_cpu)
+    step = _step(draft, Stage.VALIDATE, request, placement, fetch)
     # How a model is fetched and up to which batch size it is tried do not change what it is: no digest covers them, so
     # that neither a new rule of the platform nor a serving field makes every model validate again.
-    return _stage(
-        draft,
-        Stage.VALIDATE,
-        request,
-        placement,
-        "Validating",
-        fetch=fetch,
-        carried_out=lambda step: dataclasses.replace(
-            step,
-            request=dataclasses.replace(
-                step.request,
-                max_batch_size=spec.serving.batching.max_batch_size,
-                max_nodes=settings.policy.max_nodes,
-                max_depth=settings.policy.max_nesting,
-            ),
-            fetch=_ruled(draft, fetch),
-        ),
+    request = dataclasses.replace(
+        step.request,
+        max_batch_size=spec.serving.batching.max_batch_size,
+        max_nodes=settings.policy.max_nodes,
+        max_depth=settings.policy.max_nesting,
     )
+    return _follow(draft, dataclasses.replace(step, request=request, fetch=_ruled(draft, fetch)), "Validating")
 
 
 def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
@@ -416,21 +404,12 @@ def _optimize(draft: _Draft) -> Progress | None:
         golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
     )
+    step = _step(draft, Stage.OPTIMIZE, request, draft.server, fetch)
     # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. The load
     # test of each revision proves the size that it serves.
-    return _stage(
-        draft,
-        Stage.OPTIMIZE,
-        request,
-        draft.server,
-        "Optimizing",
-        fetch=fetch,
-        carried_out=lambda step: dataclasses.replace(
-            step,
-            request=dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size),
-            fetch=_ruled(draft, fetch) if fetch else None,
-        ),
-    )
+    request = dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size)
+    ruled = _ruled(draft, fetch) if fetch else None
+    return _follow(draft, dataclasses.replace(step, request=request, fetch=ruled), "Optimizing")
 
 
 def _calibration(asked: AskedCalibration) -> Calibration:
@@ -457,17 +436,9 @@ def _benchmark(draft: _Draft) -> Progress | None:
         optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
         attempt=spec.attempt,
     )
-    model = draft.model
-    return _stage(
-        draft,
-        Stage.BENCHMARK,
-        request,
-        draft.server,
-        "Benchmarking",
-        carried_out=lambda step: dataclasses.replace(
-            step, request=dataclasses.replace(step.request, namespace=model.namespace, name=model.name)
-        ),
-    )
+    step = _step(draft, Stage.BENCHMARK, request, draft.server)
+    request = dataclasses.replace(step.request, namespace=draft.model.namespace, name=draft.model.name)
+    return _follow(draft, dataclasses.replace(step, request=request), "Benchmarking")
 
 
 def _choose(draft: _Draft) -> Progress | None:
@@ -598,7 +569,7 @@ def _loadtest(draft: _Draft) -> Progress | None:
     complete = seen.complete and seen.wanted == revision.replicas
     # Which resources the client has is in no digest: the platform's change of them asks no server again.
     step = _step(draft, Stage.LOADTEST, request, draft.server, depends_on=revision.digest)
-    step = dataclasses.replace(step, placement=_client(draft))
+    step = dataclasses.replace(step, placement=_light(draft))
     if not complete and not (step.seen or step.outcome):
         return _rollout(draft, seen)
     stop = _follow(draft, step, "LoadTesting")
@@ -611,8 +582,8 @@ def _loadtest(draft: _Draft) -> Progress | None:
     return _constrained(draft, Stage.LOADTEST, f"revision {revision.short} does not hold the constraints")
 
 
-def _client(draft: _Draft) -> Placement:
-    """Of a Job that asks a server: near it, and without what the server needs."""
+def _light(draft: _Draft) -> Placement:
+    """Of a Job that does not run the model as the server does: near it, and without what the server needs."""
     return dataclasses.replace(draft.server, resources=draft.settings.jobs.resources, gpus=0)
 
 
@@ -627,7 +598,7 @@ def _probe(draft: _Draft) -> Progress | None:
         tolerance=revision.request.tolerance,
         revision=revision.short,
     )
-    stop = _stage(draft, Stage.PROBE, request, _client(draft), "Probing", depends_on=revision.digest)
+    stop = _follow(draft, _step(draft, Stage.PROBE, request, _light(draft), depends_on=revision.digest), "Probing")
     answered_wrong = stop and stop.state is State.STALLED and _failed(draft.steps[-1].seen)
     if not answered_wrong:  # a probe that waits for a node or an image has yet to ask, and asks this revision
         draft.route = revision.short
@@ -665,24 +636,6 @@ def _ready(draft: _Draft) -> Progress:
 # ---- what the steps share --------------------------------------------------------------------------------------------
 
 
-def _stage(
-    draft: _Draft,
-    stage: Stage,
-    request: Any,
-    placement: Placement,
-    phase: str,
-    *,
-    fetch: FetchRequest | None = None,
-    depends_on: str = "",
-    carried_out: Callable[[Step], Step] = lambda step: step,
-) -> Progress | None:
-    """One Job's stage: nothing to say once its result is known, else how far it is.
-
-    carried_out: adds to the step what its digest must not cover.
-    """
-    return _follow(draft, carried_out(_step(draft, stage, request, placement, fetch, depends_on)), phase)
-
-
 def _step(
     draft: _Draft,
     stage: Stage,
@@ -691,7 +644,7 @@ def _step(
     fetch: FetchRequest | None = None,
     depends_on: str = "",
 ) -> Step:
-    """The stage as far as it is known."""
+    """One Job's stage as far as it is known. What its digest must not cover is replaced in it afterwards."""
     digest = names.digest(
         {
             "stage": stage,
@@ -716,7 +669,7 @@ def _step(
 
 
 def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
-    """On the road: what its Job, if it has one, has come to."""
+    """The stage on the road: nothing to say once its result is known, else how far its Job is."""
     draft.steps.append(step)
     stage, name, seen = step.stage, step.job, step.seen
     if step.outcome:
@@ -808,6 +761,11 @@ def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str |
     return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
 
 
+def load_tested(job: Step | None, revision: Revision | None) -> Revision | None:
+    """The revision that is asked through a Service of its own: while the Job of its load test is wanted."""
+    return revision if job and job.stage is Stage.LOADTEST else None
+
+
 def active_revision(model: Resource, seen: Observed) -> str | None:
     """The revision that was proven last, while it exists. With a status that was lost: what the Service selects."""
     lost = "stages" not in model.status
@@ -826,8 +784,9 @@ def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, s
     deployments = [
         ("Deployment", item.name) for item in draft.seen.revisions.values() if item.revision not in kept_revisions
     ]
-    own = draft.revision.name if draft.job and draft.job.stage is Stage.LOADTEST and draft.revision else None
-    services = [child for child in draft.seen.live if child[0] == "Service" and child[1] not in (draft.model.name, own)]
+    tested = load_tested(draft.job, draft.revision)
+    kept_services = {draft.model.name, tested.name if tested else None}
+    services = [child for child in draft.seen.live if child[0] == "Service" and child[1] not in kept_services]
     return tuple(child for child in (*jobs, *draft.lost, *deployments, *services) if child in draft.seen.live)
 
 

@@ -28,7 +28,7 @@ from onnxmodel_runtime.profiler import Operator, profile
 from onnxmodel_runtime.progress import log, note, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile, significant
-from onnxmodel_runtime.windows import Window, counted, settled, stable
+from onnxmodel_runtime.windows import Window, counted, latencies, point, settled, stable
 
 MAX_POINTS = 112  # 7 candidates, 4 batch sizes, 4 concurrencies; test_the_largest_grid_fits_a_termination_message
 _WARM_UP_SECONDS = 0.2
@@ -286,22 +286,10 @@ def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Wind
 def _summary(
     name: str, batch: int, concurrency: int, used: Sequence[Window], *, noisy: bool, windows: int
 ) -> tuple[Point, report.Spread]:
-    ordered = sorted(latency for window in used for latency in window.latencies)
-    milliseconds = {rank: significant(percentile(ordered, rank) * 1000) for rank in report.PERCENTS}
-    rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
-    point = Point(
-        name,
-        batch,
-        concurrency,
-        milliseconds[50],
-        milliseconds[95],
-        milliseconds[99],
-        significant(batch * rate),
-        len(ordered),
-        milliseconds[90],
-        noisy,
-    )
-    return point, report.Spread(name, batch, concurrency, windows, tuple(milliseconds.values()))
+    ordered = latencies(used)
+    milliseconds = tuple(significant(percentile(ordered, rank) * 1000) for rank in report.PERCENTS)
+    found = point(name, batch, concurrency, used, ordered, noisy=noisy)
+    return found, report.Spread(name, batch, concurrency, windows, milliseconds)
 
 
 def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operator, ...]:

@@ -19,18 +19,15 @@ import numpy as np
 
 from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.client import WAIT_SECONDS, Client, as_sent, as_taken, decoded, over_http
-from onnxmodel_runtime.contract import Load, LoadTestRequest, LoadTestResult, Point
+from onnxmodel_runtime.contract import Load, LoadTestRequest, LoadTestResult, Parity
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
-from onnxmodel_runtime.stats import percentile, significant
-from onnxmodel_runtime.windows import STABLE, Window, stable
+from onnxmodel_runtime.windows import Window, counted, latencies, point, stable
 
 _WARM_UP_SECONDS = 0.5
 _ANSWER_SECONDS = 120.0
-_BODIES = (
-    4  # different answers that a caller keeps, to be compared: joined with others, its rows may differ by a little
-)
+_BODIES = 4  # different answers that a caller keeps, to be compared: joined with others, its rows differ by a little
 _MOST_BYTES = 64 << 20  # of a request that is made to prove the largest batch
 _PAUSE_SECONDS = 0.5
 
@@ -60,7 +57,9 @@ def loadtest(request: LoadTestRequest, *, wait: float = WAIT_SECONDS) -> LoadTes
         for body in bodies.items():
             what = f"{_count(load.batch_size)} of each of {load.concurrency} callers"
             _compare(request, decoded(*body, tuple(expected)), answers[load.batch_size], what)
-        points.append(_point(request, load, windows))
+        (used,) = counted([windows], request.stable_percent)
+        noisy = not stable(windows, request.stable_percent)
+        points.append(point(request.variant, load.batch_size, load.concurrency, used, latencies(used), noisy=noisy))
         log(f"p50 {points[-1].p50:g} ms, p99 {points[-1].p99:g} ms, {points[-1].throughput:g} rows per second")
     return LoadTestResult(tuple(points))
 
@@ -99,14 +98,14 @@ def _proven(
     most = min(request.max_batch_size, _MOST_BYTES // max(1, sum(array.nbytes for array in row.values())))
     if any(shape[:1] == (-1,) for shape in shapes.values()):
         sizes |= {1, max(1, most)}
-    step(f"comparing the answers to {', '.join(map(str, sorted(sizes)))} rows with the original model's")
+    step(f"comparing the answers to batches of {', '.join(map(str, sorted(sizes)))} with the original model's")
     alike = True
     for size in sorted(sizes):
         answers, _ = client.infer(request.name, _rows(row, shapes, size), tuple(expected))
         wanted = _repeated(expected, size)
-        if size > 1 and alike and not _answers(request, as_sent(answers, wanted), wanted):
+        if size > 1 and alike and not _compared(request, answers, wanted).passed:
             two, _ = client.infer(request.name, _rows(row, shapes, 2), tuple(expected))
-            alike = _answers(request, as_sent(two, _repeated(expected, 2)), _repeated(expected, 2))
+            alike = _compared(request, two, _repeated(expected, 2)).passed
             if not alike:
                 log("rows of one batch influence each other: answers to several are compared with each other alone")
         if not alike:
@@ -125,12 +124,12 @@ def _repeated(expected: Arrays, size: int) -> Arrays:
     }
 
 
-def _answers(request: LoadTestRequest, answers: Arrays, wanted: Arrays) -> bool:
-    return parity.compare(answers, wanted, request.tolerance).passed
+def _compared(request: LoadTestRequest, answers: Arrays, wanted: Arrays) -> Parity:
+    return parity.compare(as_sent(answers, wanted), wanted, request.tolerance)
 
 
 def _compare(request: LoadTestRequest, answers: Arrays, wanted: Arrays, what: str) -> None:
-    measured = parity.compare(as_sent(answers, wanted), wanted, request.tolerance)
+    measured = _compared(request, answers, wanted)
     if not measured.passed:
         raise StageError(
             "LoadTestMismatch",
@@ -268,23 +267,3 @@ def _window(callers: list[_Caller], seconds: float) -> Window:
         took for caller, count in zip(callers, before, strict=True) for at, took in caller.taken[count:] if at <= ended
     ]
     return Window(ended - began, len(came), sorted(came))
-
-
-def _point(request: LoadTestRequest, load: Load, windows: list[Window]) -> Point:
-    noisy = not stable(windows, request.stable_percent)
-    used = windows if noisy else windows[-STABLE:]
-    ordered = sorted(latency for window in used for latency in window.latencies)
-    p50, p90, p95, p99 = (significant(percentile(ordered, rank) * 1000) for rank in (50, 90, 95, 99))
-    rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
-    return Point(
-        variant=request.variant,
-        batch_size=load.batch_size,
-        concurrency=load.concurrency,
-        p50=p50,
-        p95=p95,
-        p99=p99,
-        throughput=significant(load.batch_size * rate),
-        samples=len(ordered),
-        p90=p90,
-        noisy=noisy,
-    )

@@ -4,11 +4,12 @@ As in Triton's Model Navigator and perf_analyzer, a candidate is stable when its
 compared with each other, so they go on together until all are, and the same turns count for all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnxmodel_runtime.stats import percentile
+from onnxmodel_runtime.contract import Point
+from onnxmodel_runtime.stats import percentile, significant
 
 STABLE = 3  # windows that must agree
 
@@ -48,6 +49,21 @@ def settled(taken: Sequence[Sequence[Window]], percent: float) -> bool:
 def counted(taken: Sequence[Sequence[Window]], percent: float) -> list[Sequence[Window]]:
     """What each candidate's numbers are made of: the last three turns; all of them where no three are better than others."""
     return [windows[-STABLE:] if settled(taken, percent) else windows for windows in taken]
+
+
+def point(
+    variant: str, batch_size: int, concurrency: int, used: Sequence[Window], ordered: Sequence[float], *, noisy: bool
+) -> Point:
+    """What the windows that count say. ordered: their latencies."""
+    p50, p90, p95, p99 = (significant(percentile(ordered, rank) * 1000) for rank in (50, 90, 95, 99))
+    rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
+    throughput = significant(batch_size * rate)
+    return Point(variant, batch_size, concurrency, p50, p95, p99, throughput, len(ordered), p90, noisy)
+
+
+def latencies(used: Iterable[Window]) -> list[float]:
+    """Of all these windows, ascending."""
+    return sorted(latency for window in used for latency in window.latencies)
 
 
 def _agree(values: Sequence[float], percent: float) -> bool:

@@ -111,9 +111,8 @@ class VariantStatus(_Model):
 class BenchmarkStatus(_Model):
     """The winner, the baseline (the original model with ONNX Runtime's own optimization), and where it was measured.
 
-    winner and baseline are of the sessions alone, in one process. served is of one replica of
-    the winner's server, by a client that asked it over HTTP before it took traffic: what clients can expect. p99 and throughput
-    are of it, once it was measured.
+    winner and baseline are of the sessions alone, in one process. served is of one replica of the winner's server, by a client
+    that asked it over HTTP before it took traffic: what clients can expect. p99 and throughput are of it, once it was measured.
     speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
     framework_speedup: the spec's own baseline / the winner's p50 at that batch size, where the grid has it. report: where its
     page is on the model's volume.

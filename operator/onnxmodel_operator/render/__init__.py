@@ -4,7 +4,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel
-from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step
+from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime import contract
@@ -26,9 +26,9 @@ def render(model: OnnxModel, plan: Plan, settings: Settings) -> tuple[Manifest, 
         out.append(_job(model, plan.job, settings))
     if plan.revision:
         out.append(_deployment(model, plan, settings))
-    if plan.job and plan.revision and plan.job.stage is contract.Stage.LOADTEST:
+    if tested := load_tested(plan.job, plan.revision):
         # Without an address of its own, so that the load test finds those of the pods, and asks one of them.
-        out.append(_service(model, plan.revision.name, plan.revision.short, headless=True))
+        out.append(_service(model, tested.name, tested.short, headless=True))
     if plan.route:
         out.append(_service(model, model.name, plan.route))
     return tuple(_stamped(manifest) for manifest in out)
@@ -102,9 +102,8 @@ def _deadline(revision: Revision, settings: Settings) -> int:
 def _triton(revision: Revision) -> dict[str, Any]:
     """What the pod of a Triton has beside that of the ONNX Runtime server."""
     gpus = revision.placement.gpus
-    engines = (
-        f"{contract.ARTIFACTS}/{contract.ENGINE_CACHE_FOLDER}" if "TensorRT" in revision.request.providers.names else ""
-    )
+    cache = f"{contract.ARTIFACTS}/{contract.ENGINE_CACHE_FOLDER}"
+    engines = cache if "TensorRT" in revision.request.providers.names else ""
     repository = contract.RepositoryRequest(revision.request, _MODELS, gpus, revision.triton, engines)
     return {
         "repository": _argument(repository),

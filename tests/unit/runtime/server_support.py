@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import socketserver
 import subprocess
 import sys
 import threading
@@ -258,6 +259,20 @@ def in_process(asked: ServeRequest, **environment: str) -> Iterator[tuple[subpro
             yield process, [int(port) for port in words.split(", ")]
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def listening(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    """A port of this process, where each connection is a handler's."""
+    with socketserver.ThreadingTCPServer((HOST, 0), handler) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def call(

@@ -112,13 +112,13 @@ def test_rows_that_influence_each_other_are_compared_with_each_other(tmp_path, a
 
 
 @contextmanager
-def altering(port: int, after: int) -> Iterator[int]:
+def altering(server: int, after: int) -> Iterator[int]:
     """A way to a server on which, after some answers, the last byte of each is another."""
     answers = itertools.count()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with socket.create_connection((support.HOST, port)) as pod:
+            with socket.create_connection((support.HOST, server)) as pod:
                 while asked := self.request.recv(1 << 16):
                     pod.sendall(asked)
                     answer = bytearray(pod.recv(1 << 16))
@@ -126,13 +126,8 @@ def altering(port: int, after: int) -> Iterator[int]:
                         answer[-1] ^= 0x40
                     self.request.sendall(answer)
 
-    with socketserver.ThreadingTCPServer((support.HOST, 0), Handler) as server:
-        server.daemon_threads, server.block_on_close = True, False
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with support.listening(Handler) as port:
+        yield port
 
 
 def test_an_answer_that_changes_under_load_is_found(served):

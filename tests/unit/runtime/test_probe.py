@@ -7,7 +7,6 @@ import socket
 import socketserver
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -134,13 +133,8 @@ def in_turns(*ports: int) -> Iterator[int]:
                         ends[readable].sendall(data)
 
     turns = itertools.cycle(ports)
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads, server.block_on_close = True, False
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with support.listening(Handler) as port:
+        yield port
 
 
 @pytest.fixture

@@ -23,7 +23,15 @@ from tritonclient.utils import InferenceServerException
 from onnxmodel_operator import tritonlog
 from onnxmodel_runtime import inputs as generated
 from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import Load, LoadTestRequest, ProbeRequest, RepositoryRequest, ServeRequest
+from onnxmodel_runtime.contract import (
+    Load,
+    LoadTestRequest,
+    LoadTestResult,
+    ProbeRequest,
+    ProbeResult,
+    RepositoryRequest,
+    ServeRequest,
+)
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.loadtest import loadtest
 from onnxmodel_runtime.probe import probe
@@ -168,14 +176,25 @@ def test_requests_at_once_are_answered_as_alone_and_joined_only_where_they_may_w
             np.testing.assert_allclose(other[key], array, rtol=1e-4, atol=1e-6)
 
 
+def probed(request: ServeRequest, server: Triton) -> ProbeResult:
+    """What the probe says of a model that the server has."""
+    ports = {"http_port": server.http_port, "grpc_port": server.grpc_port}
+    return probe(ProbeRequest(request.name, HOST, request.probe, revision=request.revision, **ports), wait=0)
+
+
+def loaded(request: ServeRequest, server: Triton, *loads: Load) -> LoadTestResult:
+    """What a short load test says of it."""
+    short = {"revision": request.revision, "seconds": 0.2, "windows": 3}
+    return loadtest(LoadTestRequest(request.name, HOST, request.probe, loads, http_port=server.http_port, **short))
+
+
 @pytest.mark.parametrize("kind", DELAYS)
 @pytest.mark.parametrize("name", PATHS)
 def test_the_probe_finds_the_revision_and_the_right_answer(
     requests_: dict[str, ServeRequest], triton: Triton, name: str, kind: str
 ) -> None:
     request = requests_[f"{name}-{kind}"]
-    ports = {"http_port": triton.http_port, "grpc_port": triton.grpc_port}
-    found = probe(ProbeRequest(request.name, HOST, request.probe, revision="0123abcd", **ports), wait=0)
+    found = probed(request, triton)
     assert found.max_absolute < 1e-4
     assert found.provider is None, "Triton does not say on what it runs"
 
@@ -187,19 +206,7 @@ def test_the_load_test_counts_what_triton_counts(
 ) -> None:
     request = requests_[f"{name}-{kind}"]
     before = triton.metric("nv_inference_request_success", model=request.name)
-    loads = (Load(1, 1), Load(8, 4))
-    result = loadtest(
-        LoadTestRequest(
-            request.name,
-            HOST,
-            request.probe,
-            loads,
-            http_port=triton.http_port,
-            revision="0123abcd",
-            seconds=0.2,
-            windows=3,
-        )
-    )
+    result = loaded(request, triton, Load(1, 1), Load(8, 4))
     samples = sum(point.samples for point in result.points)
     assert 0 < samples <= triton.metric("nv_inference_request_success", model=request.name) - before
     assert [(point.batch_size, point.concurrency) for point in result.points] == [(1, 1), (8, 4)]
@@ -209,23 +216,12 @@ def test_the_probe_and_the_load_test_know_how_triton_takes_a_scalar(tmp_path: Pa
     path = cases.scalar(tmp_path)
     probefile.write(tmp_path / "probe.npz", {"x": np.array(2, np.float32)}, {"y": np.array(4, np.float32)})
     repository = tmp_path / "repository"
-    lay_out(RepositoryRequest(asked("scalar", path, tmp_path / "probe.npz"), str(repository)))
+    request = asked("scalar", path, tmp_path / "probe.npz")
+    lay_out(RepositoryRequest(request, str(repository)))
     with serving(repository) as server:
-        ports = {"http_port": server.http_port, "grpc_port": server.grpc_port}
-        found = probe(ProbeRequest("scalar", HOST, str(tmp_path / "probe.npz"), revision="0123abcd", **ports), wait=0)
-        tested = loadtest(
-            LoadTestRequest(
-                "scalar",
-                HOST,
-                str(tmp_path / "probe.npz"),
-                (Load(1, 2),),
-                http_port=server.http_port,
-                seconds=0.1,
-                windows=3,
-            )
-        )
+        found, result = probed(request, server), loaded(request, server, Load(1, 2))
     assert found.max_absolute == 0
-    assert tested.points[0].samples > 0
+    assert result.points[0].samples > 0
 
 
 def test_weights_in_a_file_beside_the_model_are_found_through_the_link(tmp_path: Path) -> None:
