@@ -14,16 +14,20 @@ from onnxmodel_runtime.parity import Arrays
 def dependence(
     run: Callable[[dict[str, NDArray[Any]]], Arrays], given: Arrays, expected: Arrays, bound: Tolerance
 ) -> str:
-    """How the probe's answer differs when as many rows of zeros are computed with it; "" when it does not.
+    """How the probe's answer differs when as many other rows are computed with it; "" when it does not.
 
-    run: computes the expected outputs; what it raises is the caller's to explain.
+    Rows of zeros change a mean, a maximum or a norm over the batch, the probe's own rows a sum; both are input that every
+    model takes. run: computes the expected outputs; what it raises is the caller's to explain.
     """
     rows = len(next(iter(given.values())))
-    answers = run({name: np.concatenate([array, _zeros(array)]) for name, array in given.items()})
-    if whole := next((name for name, array in answers.items() if array.shape[:1] != (2 * rows,)), ""):
-        return f"output {whole!r} has no batch axis"
-    found = parity.compare({name: array[:rows] for name, array in answers.items()}, expected, bound)
-    return "" if found.passed else parity.explain(found, bound)
+    for others in ({name: _zeros(array) for name, array in given.items()}, given):
+        answers = run({name: np.concatenate([array, others[name]]) for name, array in given.items()})
+        if whole := next((name for name, array in answers.items() if array.shape[:1] != (2 * rows,)), ""):
+            return f"output {whole!r} has no batch axis"
+        found = parity.compare({name: array[:rows] for name, array in answers.items()}, expected, bound)
+        if not found.passed:
+            return parity.explain(found, bound)
+    return ""
 
 
 def _zeros(array: NDArray[Any]) -> NDArray[Any]:

@@ -26,8 +26,8 @@ def run(model: Model, request: ServeRequest) -> bool:
     Every instance has then run at batch 1 and at the largest batch, and answered as the original did: some defects show at
     one size only, and what is allocated or compiled at the first run of a size is not the first client's to wait for.
 
-    Returns whether rows of different requests may be computed together: the probe is given in one batch with as many rows
-    of zeros, and must answer as it did alone.
+    Returns whether rows of different requests may be computed together: the probe is given in one batch with other rows,
+    and must answer as it did alone.
     """
     if not request.probe:
         _warm_up_on_zeros(model)

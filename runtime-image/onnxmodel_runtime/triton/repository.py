@@ -94,7 +94,7 @@ def signature(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
 
 def _dependence(session: Any, given: Arrays, expected: Arrays, tolerance: Tolerance) -> str:
-    """How the probe's answer differs when rows of zeros are computed with it; "" when it does not, as it should be."""
+    """How the probe's answer differs when other rows are computed with it; "" when it does not, as it should be."""
 
     def run(joined: Arrays) -> Arrays:
         return dict(zip(expected, session.run(list(expected), joined), strict=True))

@@ -324,6 +324,7 @@ def test_rows_that_influence_each_other_are_found_at_the_start(
         (support.double, x + x, True),
         (support.centred, x - x.mean(0), False),
         (support.reduced, x.sum(0, keepdims=True), False),
+        (support.summed, np.repeat(x.sum(0, keepdims=True), 2, 0), False),
     ):
         path = build(tmp_path)
         probe = support.probe(tmp_path / "probe.npz", {"x": x}, {"y": answer})
