@@ -92,10 +92,11 @@ def test_the_neighbour_was_not_touched(applied, recorded, runtime):
     assert operator["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_repaired_secret_and_the_command_of_the_hint_are_enough(applied, platform, runtime):
-    kube, name = applied, f"wrong-keys-{runtime}"
-    shown = until("Stalled", found(kube, name, true="Stalled"))
+def test_a_repaired_secret_and_the_command_of_the_hint_are_enough(applied, platform):
+    kube, mended = applied, [f"wrong-keys-{runtime}" for runtime in RUNTIMES]
+    shown = [until("Stalled", found(kube, name, true="Stalled")) for name in mended]
     platform.credentials(kube, "wrong")
-    kube.run(*shown["status"]["lastFailure"]["hint"].rsplit("kubectl ", 1)[1].split()[2:])
-    until("Ready", found(kube, name, true="Ready"), seconds=120)
+    for each in shown:
+        kube.run(*each["status"]["lastFailure"]["hint"].rsplit("kubectl ", 1)[1].split()[2:])
+    for name in mended:
+        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=180)

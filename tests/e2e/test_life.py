@@ -1,9 +1,13 @@
-"""A model's life by each runtime, with real pods: served, asked by every flavour of client, hurt, moved, changed, removed."""
+"""A model's life by each runtime, with real pods: served, asked by every flavour of client, hurt, moved, changed, removed.
+
+All that the tests ask for is applied at once, for both runtimes: it is pods that take the time.
+"""
 
 import base64
 import subprocess
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ from tests.platform import SECURE_CONTAINER, SECURE_POD
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
 ASK = (Path(__file__).parent / "ask.py").read_text()
+SECONDS = 400  # twelve models on two cores
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -27,19 +32,62 @@ def runtime(request):
 
 
 @pytest.fixture(scope="module")
-def kube(platform, runtime):
-    """A namespace for each runtime."""
-    with namespace(platform) as within:
-        yield within
+def applied(platform):
+    """For each runtime a namespace with every model."""
+    with ExitStack() as namespaces:
+        kubes = {runtime: namespaces.enter_context(namespace(platform)) for runtime in RUNTIMES}
+        for runtime, within in kubes.items():
+            example = yaml.safe_load((EXAMPLE / "onnxmodel.yaml").read_text())
+            example["spec"]["serving"] = {"runtime": runtime}
+            on_gpus = {"runtime": runtime, "nodePool": "gpu"}
+            cuda = {**on_gpus, "executionProviders": ["CUDA", "CPU"]}
+            within.apply(
+                example,
+                model("on-gpu-pool", serving={**on_gpus, "executionProviders": ["CPU"]}),
+                model("asks-for-cuda", serving=cuda),
+                model("takes-cpu", serving={**cuda, "fallback": "Allow"}),
+                model("short-lived", MLP, serving={"runtime": runtime}),
+                *volume(platform),
+            )
+        yield kubes
+
+
+def volume(platform):
+    """A claim, and a pod that lays a model onto its volume."""
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
+
+    content = base64.b64encode(models.mlp().SerializeToString()).decode()
+    script = f"""
+import base64, os
+os.makedirs("/data/m")
+open("/data/m/model.onnx", "wb").write(base64.b64decode("{content}"))
+"""
+    pod = {
+        "restartPolicy": "Never",
+        "securityContext": SECURE_POD,
+        "containers": [
+            {
+                "name": "fill", "image": platform.images["runtime-cpu"], "command": ["python3", "-c", script],
+                "securityContext": SECURE_CONTAINER, "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            }
+        ],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "my-models"}}],
+    }  # fmt: skip
+    return (
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "my-models"}, "spec": claim},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fill"}, "spec": pod},
+    )
 
 
 @pytest.fixture(scope="module")
-def served(kube, runtime):
-    """magika, Ready. Applied, and waited for as a user would."""
-    manifest = yaml.safe_load((EXAMPLE / "onnxmodel.yaml").read_text())
-    manifest["spec"]["serving"] = {"runtime": runtime}
-    kube.apply(manifest)
-    kube.run("wait", "--for=condition=Ready", "onnxmodel/magika", "--timeout=180s", timeout=200)
+def kube(applied, runtime):
+    return applied[runtime]
+
+
+@pytest.fixture(scope="module")
+def served(kube):
+    """magika, Ready: waited for as a user would."""
+    kube.run("wait", "--for=condition=Ready", "onnxmodel/magika", f"--timeout={SECONDS}s", timeout=SECONDS + 20)
     return kube.get("onnxmodel", "magika")
 
 
@@ -102,7 +150,7 @@ def test_real_files_are_classified(served, kube, platform):
 
 
 def test_a_restart_of_the_pods_is_seen_and_mended(served, kube):
-    pods = kube.list("pods", names.LABEL_REVISION)
+    pods = kube.list("pods", f"{names.LABEL_MODEL}=magika,{names.LABEL_REVISION}")
     kube.run("delete", "pod", "--force", "--grace-period=0", *(pod["metadata"]["name"] for pod in pods))
     gone = until("Ready is False", found(kube, "magika", untrue="Ready"))
     assert is_true(gone, "Reconciling")
@@ -142,68 +190,39 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     assert failed == 0, printed[0]
 
 
-def test_a_pool_gets_its_model_and_no_other(served, kube, runtime):
-    serving = {"runtime": runtime, "nodePool": "gpu", "executionProviders": ["CPU"]}
-    kube.apply(model("on-gpu-pool", serving=serving))
-    until("Ready", found(kube, "on-gpu-pool", true="Ready"), seconds=120)
+def test_a_pool_gets_its_model_and_no_other(served, kube):
+    until("Ready", found(kube, "on-gpu-pool", true="Ready"), seconds=SECONDS)
     pools = {
         node["metadata"]["name"]: node["metadata"]["labels"]["onnx-operator.dev/pool"]
         for node in kube.list("nodes", "onnx-operator.dev/pool")
     }
     for name, pool in (("on-gpu-pool", "gpu"), ("magika", "general")):
         pods = kube.list("pods", f"{names.LABEL_MODEL}={name}")
-        assert len(pods) >= 6, "five Jobs and a server"
+        assert len(pods) >= 6, ("five Jobs and a server", [pod["metadata"]["name"] for pod in pods])
         assert {pools[pod["spec"]["nodeName"]] for pod in pods} == {pool}
     kube.delete("onnxmodel", "on-gpu-pool")
 
 
-def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(served, kube, runtime):
-    serving = {"runtime": runtime, "nodePool": "gpu", "executionProviders": ["CUDA", "CPU"]}
-    allowed = model("takes-cpu", serving={**serving, "fallback": "Allow"})
-    kube.apply(model("asks-for-cuda", serving=serving), allowed)
-    shown = until("Stalled", found(kube, "asks-for-cuda", true="Stalled"), seconds=90)
+def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(kube):
+    shown = until("Stalled", found(kube, "asks-for-cuda", true="Stalled"), seconds=SECONDS)
     assert shown["status"]["lastFailure"]["reason"] == "ProviderUnavailable"
     optimize = kube.list("pods", f"{names.LABEL_MODEL}=asks-for-cuda,{names.LABEL_STAGE}=optimize")[0]
     assert optimize["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    shown = until("Ready", found(kube, "takes-cpu", true="Ready"), seconds=120)
+    shown = until("Ready", found(kube, "takes-cpu", true="Ready"), seconds=SECONDS)
     assert shown["status"]["serving"]["provider"] == "CPU"
     kube.delete("onnxmodel", "asks-for-cuda", "takes-cpu")
 
 
-def test_a_volume_can_be_the_source(served, kube, platform, runtime):
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
-
-    content = base64.b64encode(models.mlp().SerializeToString()).decode()
-    script = f"""
-import base64, os
-os.makedirs("/data/m")
-open("/data/m/model.onnx", "wb").write(base64.b64decode("{content}"))
-"""
-    pod = {
-        "restartPolicy": "Never",
-        "securityContext": SECURE_POD,
-        "containers": [
-            {
-                "name": "fill", "image": platform.images["runtime-cpu"], "command": ["python3", "-c", script],
-                "securityContext": SECURE_CONTAINER, "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-            }
-        ],
-        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "my-models"}}],
-    }  # fmt: skip
-    kube.apply(
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "my-models"}, "spec": claim},
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fill"}, "spec": pod},
-    )
-    until("the volume is filled", lambda: kube.get("pod", "fill")["status"]["phase"] == "Succeeded", seconds=60)
+def test_a_volume_can_be_the_source(kube, runtime):
+    until("the volume is filled", lambda: kube.get("pod", "fill")["status"]["phase"] == "Succeeded", seconds=SECONDS)
     source = {"secretRef": None}
     kube.apply(model("from-volume", "pvc://my-models/m/model.onnx", source=source, serving={"runtime": runtime}))
-    until("Ready", found(kube, "from-volume", true="Ready"), seconds=120)
+    until("Ready", found(kube, "from-volume", true="Ready"), seconds=SECONDS)
     kube.delete("onnxmodel", "from-volume")
 
 
-def test_a_deleted_model_leaves_nothing(served, kube, runtime):
-    kube.apply(model("short-lived", MLP, serving={"runtime": runtime}))
-    until("it is served", lambda: kube.list("deployments", f"{names.LABEL_MODEL}=short-lived"), seconds=60)
+def test_a_deleted_model_leaves_nothing(kube):
+    until("it is served", lambda: kube.list("deployments", f"{names.LABEL_MODEL}=short-lived"), seconds=SECONDS)
     kube.delete("onnxmodel", "short-lived")
     kinds = "jobs,pods,deployments,services,persistentvolumeclaims"
     until("nothing is left", lambda: not kube.list(kinds, f"{names.LABEL_MODEL}=short-lived"), seconds=90)

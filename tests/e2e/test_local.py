@@ -18,10 +18,15 @@ CASES = [(model(f"mlp-{runtime}", MLP, serving={"runtime": runtime}), GOOD) for 
 ]
 
 
+@pytest.fixture(scope="module")
+def applied(kube):
+    kube.apply(*(manifest for manifest, _ in CASES))
+    return kube
+
+
 @pytest.mark.parametrize(("manifest", "content"), CASES, ids=[case[0]["metadata"]["name"] for case in CASES])
-def test_the_verdict_the_findings_and_the_digests_are_the_clusters(kube, tmp_path, manifest, content):
-    name = manifest["metadata"]["name"]
-    kube.apply(manifest)
+def test_the_verdict_the_findings_and_the_digests_are_the_clusters(applied, tmp_path, manifest, content):
+    kube, name = applied, manifest["metadata"]["name"]
     here = verdict(locally(manifest, content, tmp_path))
     # Stalled comes with the pod's death, and the stage's own condition when the Job has counted it.
     until(f"{name} has the same verdict", lambda: verdict(kube.get("onnxmodel", name)["status"]) == here, seconds=180)

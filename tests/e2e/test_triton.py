@@ -47,7 +47,18 @@ def examples():
 
 
 @pytest.fixture(scope="module")
-def served(kube, platform):
+def refused(kube, platform):
+    """What Triton does not serve: applied before all else, and looked at last."""
+    platform.upload({"words/model.onnx": models.strings().SerializeToString()})
+    serving = {"runtime": "triton", "executionProviders": ["CPU"], "providerOptions": {"CPU": {"use_arena": "1"}}}
+    kube.apply(
+        model("words", "s3://models/words/model.onnx", serving={"runtime": "triton"}),
+        model("magika-refused", MAGIKA, serving=serving),
+    )
+
+
+@pytest.fixture(scope="module")
+def served(kube, platform, refused):
     """By each runtime, without and with requests that wait for others: the status of each model, and what clients were told.
 
     The same resources, changed: what was measured and chosen stays, so that both serve the very same file.
@@ -143,10 +154,8 @@ def test_triton_runs_as_restricted_as_everything_else(kube, served):
         assert kube.run("exec", target, "-c", "server", "--", "sh", "-c", script).strip() == "refused", folder
 
 
-def test_why_triton_cannot_load_a_model_is_in_status(kube, platform):
+def test_why_triton_cannot_load_a_model_is_in_status(kube, refused):
     """The tests' backend, which runs beside numpy 2 in its image, has no booleans: it fails as a native one would."""
-    platform.upload({"words/model.onnx": models.strings().SerializeToString()})
-    kube.apply(model("words", "s3://models/words/model.onnx", serving={"runtime": "triton"}))
     status = until("it is Stalled", found(kube, "words", true="Stalled", reason="TritonLoadFailed"), seconds=SECONDS)[
         "status"
     ]
@@ -155,9 +164,7 @@ def test_why_triton_cannot_load_a_model_is_in_status(kube, platform):
     assert not is_true({"status": status}, "Available")
 
 
-def test_what_triton_cannot_be_told_is_said_by_name(kube):
-    serving = {"runtime": "triton", "executionProviders": ["CPU"], "providerOptions": {"CPU": {"use_arena": "1"}}}
-    kube.apply(model("magika-refused", MAGIKA, serving=serving))
+def test_what_triton_cannot_be_told_is_said_by_name(kube, refused):
     status = until(
         "it is Stalled", found(kube, "magika-refused", true="Stalled", reason="OptionUnsupported"), seconds=SECONDS
     )["status"]

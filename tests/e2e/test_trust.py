@@ -54,11 +54,12 @@ def trusted(kube, platform, tmp_path_factory):
     other = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "another-key"}}
     kube.apply({**secret, "stringData": {"key.pub": files.public_key}})
     kube.apply({**other, "stringData": {"key.pub": signatures.another_public_key()}})
+    kube.apply(*(case[0] for case in REFUSED), *TRUSTED, model("fixed", "s3://models/bad/fixed-batch.onnx"))
     return kube
 
 
-def signed(name, uri=FOLDER, **signature):
-    return model(name, uri, source={"signature": {**SIGNATURE, **signature}})
+def signed(name, uri=FOLDER, *, spec=None, **signature):
+    return model(name, uri, source={"signature": {**SIGNATURE, **signature}}, **(spec or {}))
 
 
 REFUSED = [
@@ -71,6 +72,8 @@ REFUSED = [
     (model("metadata", METADATA, source=NO_SECRET), "SourceRejected", "169.254.169.254"),
     (model("loopback", "http://localhost:8000/m.onnx", source=NO_SECRET), "SourceRejected", "localhost"),
 ]  # fmt: skip
+GOLDEN = {"validation": {"golden": {"uri": "s3://models/golden.npz"}}}
+TRUSTED = [signed(f"trusted-{runtime}", spec={**GOLDEN, "serving": {"runtime": runtime}}) for runtime in RUNTIMES]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,6 @@ REFUSED = [
 )
 def test_is_refused(trusted, manifest, reason, words):
     kube, name = trusted, manifest["metadata"]["name"]
-    kube.apply(manifest)
     shown = until(f"{name} is Stalled", found(kube, name, true="Stalled"), seconds=180)
     last = shown["status"]["lastFailure"]
     assert (last["stage"], last["reason"]) == ("validate", reason), last
@@ -89,10 +91,6 @@ def test_is_refused(trusted, manifest, reason, words):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_signed_model_with_golden_data_is_served_and_its_signer_shown(trusted, runtime):
-    manifest = signed(f"trusted-{runtime}")
-    manifest["spec"]["validation"] = {"golden": {"uri": "s3://models/golden.npz"}}
-    manifest["spec"]["serving"] = {"runtime": runtime}
-    trusted.apply(manifest)
     shown = until("it is Ready", found(trusted, f"trusted-{runtime}", true="Ready"), seconds=180)
     assert shown["status"]["serving"]["runtime"] == runtime
     assert shown["status"]["model"]["signer"].startswith("key SHA256:")
@@ -100,7 +98,6 @@ def test_a_signed_model_with_golden_data_is_served_and_its_signer_shown(trusted,
 
 
 def test_the_findings_of_a_refused_model_are_in_status(trusted):
-    trusted.apply(model("fixed", "s3://models/bad/fixed-batch.onnx"))
     shown = until("it is Stalled", found(trusted, "fixed", true="Stalled"), seconds=120)
     assert "ONNX-BATCH" in {finding["id"] for finding in shown["status"]["findings"]}
     assert all(finding["fix"] for finding in shown["status"]["findings"])
