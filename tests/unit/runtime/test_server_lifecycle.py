@@ -184,7 +184,7 @@ def test_every_instance_is_warm_at_one_row_and_at_the_most(tmp_path: Path, monke
     words = np.array([["café"], [""]])
     probe = support.probe(tmp_path / "p.npz", {"x": X[[0, 0]], "t": words}, {"y": X[[0, 0]] * 2})
     asked = support.request(path, probe=probe, instances=2, max_batch_size=5)
-    assert runs(asked, monkeypatch) == [("0", 2), ("1", 2), ("0", 4), ("0", 1), ("0", 5), ("1", 1), ("1", 5)]
+    assert runs(asked, monkeypatch) == [("0", 2), ("1", 2), ("0", 4), ("0", 4), ("0", 1), ("0", 5), ("1", 1), ("1", 5)]
     monkeypatch.undo()
     asked = dataclasses.replace(asked, probe="")
     assert runs(asked, monkeypatch) == [("0", 1), ("1", 1), ("0", 5), ("1", 5)]
