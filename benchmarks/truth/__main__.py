@@ -93,7 +93,7 @@ def _rounds(
     manifest: dict[str, Any] = yaml.safe_load((Path(__file__).with_name("onnxmodel.yaml")).read_text())
     manifest["metadata"]["name"] = full = f"{name}-{runtime}"
     manifest["spec"]["source"]["uri"] = f"s3://models/truth/{name}.onnx"
-    manifest["spec"]["serving"] = {"runtime": runtime}
+    manifest["spec"]["serving"]["runtime"] = runtime
     script = (Path(__file__).with_name("client.py")).read_text()
     for attempt in range(1, rounds + 1):
         manifest["spec"]["benchmark"]["attempt"] = attempt

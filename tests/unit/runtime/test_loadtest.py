@@ -151,6 +151,13 @@ def test_another_revision_is_not_measured(served):
     assert caught.value.retry
 
 
+def test_all_of_five_windows_count_though_the_first_three_agree(served):
+    _, request = served
+    (point,) = loadtest(replace(request, loads=(Load(1, 1),), windows=10, stable_percent=1000)).points
+    assert not point.noisy
+    assert point.samples / point.throughput == pytest.approx(5 * request.seconds, rel=0.5)
+
+
 def test_a_server_that_goes_away_under_load_is_asked_again_later(tmp_path, asked):
     with support.in_thread(support.request(support.double(tmp_path), revision="r")) as server:
         stop = threading.Timer(1.0, server.stop)
