@@ -1,6 +1,7 @@
 """Runs in a pod: callers that ask a model through its Service for some seconds, with the rows that the benchmark used.
 
-Arguments: host, model, then points as protocol:batch:callers. Prints one line of JSON for each.
+Arguments: host, model, then points as client:batch:callers; client: http or grpc of tritonclient, whose own time is in the
+figures, or light, the load test's. Prints one line of JSON for each.
 """
 
 import json
@@ -14,8 +15,11 @@ import tritonclient.grpc
 import tritonclient.http
 
 from onnxmodel_runtime import probefile
+from onnxmodel_runtime.contract import Load, LoadTestRequest
+from onnxmodel_runtime.loadtest import loadtest
 from onnxmodel_runtime.stats import percentile
 
+PROBE = "/files/probe.npz"
 WARM_UP, SECONDS = 1.0, 5.0
 PORTS = {"http": 8000, "grpc": 8001}
 
@@ -33,6 +37,9 @@ def inputs(protocol, metadata, rows, batch):
 
 def measure(host, name, rows, kind, batch, callers):
     """p50 and p99 in milliseconds, and rows per second."""
+    if kind == "light":
+        (point,) = loadtest(LoadTestRequest(name, host, PROBE, (Load(batch, callers),))).points
+        return {"p50": point.p50, "p99": point.p99, "throughput": point.throughput}
     protocol = {"http": tritonclient.http, "grpc": tritonclient.grpc}[kind]
     with tritonclient.http.InferenceServerClient(f"{host}:{PORTS['http']}") as client:
         metadata = client.get_model_metadata(name)
@@ -58,7 +65,7 @@ def measure(host, name, rows, kind, batch, callers):
 
 if __name__ == "__main__":
     host, name, *points = sys.argv[1:]
-    rows, _ = probefile.read(Path("/files/probe.npz"))
+    rows, _ = probefile.read(Path(PROBE))
     for point in points:
         kind, batch, callers = point.split(":")
         print(json.dumps({"point": point, **measure(host, name, rows, kind, int(batch), int(callers))}), flush=True)
