@@ -259,7 +259,7 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
     providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=threads)
     if spec.serving.runtime == "triton" and not settings.images.triton:
         raise SpecError(
-            [("spec.serving.runtime", "the platform has no image of Triton (images.triton in the settings)")]
+            [("spec.serving.runtime", "the platform has no image of Triton: set runtimeImages.triton of the chart")]
         )
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
     return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))

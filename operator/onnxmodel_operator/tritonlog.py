@@ -20,7 +20,7 @@ _PYTHON = re.compile(r"^TritonModelException: |\n\s*At:\n.*", re.DOTALL)
 _PASSES = re.compile(r"memory|bad_alloc|failed to allocate|cuda|cudnn|in use|\btime", re.IGNORECASE)
 _LOAD_HINT = (
     "The model was proven with the runtime image's ONNX Runtime, and Triton brings its own: use a release of Triton with a newer "
-    "one (images.triton in the operator's settings), other variants (spec.optimization.variants), or serving.runtime "
+    "one (runtimeImages.triton of the chart), other variants (spec.optimization.variants), or serving.runtime "
     "onnxruntime."
 )
 _START_HINT = "Read the log of the pod's container server."

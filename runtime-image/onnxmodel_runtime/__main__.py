@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from onnxmodel_runtime import sarif
 
         print(sarif.text(outcome, options.model))
-    else:
+    elif outcome.failure is None or outcome.command == Stage.VALIDATE or outcome.findings:
         print(_text(outcome))
     if outcome.failure and outcome.command == Stage.VALIDATE:
         print_failure(outcome.failure)
@@ -186,7 +186,10 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
     except StageError as error:
         failure, retry, findings = error.failure, error.retry, error.findings
     except _Stopped:
-        failure, retry = Failure("Interrupted", f"{command} was asked to stop", "It runs again by itself."), True
+        failure, retry = (
+            Failure("Interrupted", f"{command} was asked to stop", "In a Job it runs again by itself."),
+            True,
+        )
     except Exception as error:
         traceback.print_exc()
         hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
@@ -362,7 +365,7 @@ def _parser() -> argparse.ArgumentParser:
     load = _command(
         commands, "loadtest", "measure a running server as its clients ask it, over HTTP", _loadtest_request
     )
-    load.add_argument("host")
+    load.add_argument("host", help="of the server, which has 30 s to be ready")
     load.add_argument("--name", required=True, help="the model's name")
     load.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
     load.add_argument("--batch-sizes", type=_numbers, default=(1,), help="rows of a request, separated by commas (1)")
@@ -370,7 +373,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--http-port", type=int, default=8000)
 
     probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
-    probe.add_argument("host")
+    probe.add_argument("host", help="of the server, which has 30 s to be ready")
     probe.add_argument("--name", required=True, help="the model's name")
     probe.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
     probe.add_argument("--http-port", type=int, default=8000)
@@ -392,12 +395,14 @@ def _serving_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="what clients call it (the file's name)")
     parser.add_argument("--probe", default="", help="probe.npz that optimize left")
     parser.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
-    parser.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
-    parser.add_argument("--max-batch-size", type=int, default=32)
-    parser.add_argument("--max-queue-delay", type=int, default=0, metavar="MICROSECONDS")
+    parser.add_argument("--instances", type=_from(1), default=1, help="sessions that share the load (1)")
+    parser.add_argument("--max-batch-size", type=_from(1), default=32)
+    parser.add_argument("--max-queue-delay", type=_from(0), default=0, metavar="MICROSECONDS")
     parser.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
-    parser.add_argument("--default-timeout", type=int, default=0, metavar="MICROSECONDS", help="in the queue (0: none)")
-    parser.add_argument("--max-queue-size", type=int, help="requests that may wait (512; with Triton any number)")
+    parser.add_argument(
+        "--default-timeout", type=_from(0), default=0, metavar="MICROSECONDS", help="in the queue (0: none)"
+    )
+    parser.add_argument("--max-queue-size", type=_from(1), help="requests that may wait (512; with Triton any number)")
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
@@ -417,6 +422,17 @@ def _numbers(value: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 1:
         raise argparse.ArgumentTypeError(f"{value!r} is no list of whole numbers from 1 on, such as 1,8")
     return numbers
+
+
+def _from(least: int) -> Callable[[str], int]:
+    """A whole number from this one on."""
+
+    def number(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or int(value) < least:
+            raise argparse.ArgumentTypeError(f"{value!r} is no whole number from {least} on")
+        return int(value)
+
+    return number
 
 
 def _variants(value: str) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ def test_a_platform_without_triton_says_so():
     cluster.settle()
     last = cluster.status()["lastFailure"]
     assert (last["reason"], last["field"]) == ("InvalidSpec", "spec.serving.runtime")
-    assert "images.triton" in last["message"]
+    assert "runtimeImages.triton" in last["message"]
 
 
 REASON = "onnx runtime error 1: Load model from /models/magika/1/model.onnx failed: Opset 30 is under development"

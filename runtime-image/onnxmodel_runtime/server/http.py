@@ -99,7 +99,8 @@ class Protocol:
         return self._repeated.decode(body, length)
 
     async def _route(self, scope: Scope, receive: Receive) -> Reply:
-        service, method = self._service, scope["method"]
+        service = self._service
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]  # the front sends no body then
         path = [unquote(part) for part in scope["raw_path"].decode("ascii").split("/")[1:]]
         match path:
             case ["v2", "models", name, *rest_] if path != ["v2", "models", "stats"]:

@@ -330,4 +330,6 @@ def test_rows_that_influence_each_other_are_found_at_the_start(
         probe = support.probe(tmp_path / "probe.npz", {"x": x}, {"y": answer})
         asked = support.request(path, probe=probe, max_queue_delay_microseconds=100)
         assert selftest.run(models.load(asked), asked) == independent, path
+        asked = support.request(path, max_queue_delay_microseconds=100)
+        assert selftest.run(models.load(asked), asked) == independent, (path, "without a probe")
     assert "requests are never joined" in caplog.text

@@ -52,6 +52,7 @@ def test_paths_and_methods(server: Server) -> None:
         ("GET", "/v2/models/double/nothing", 404),
         ("POST", "/v2/models/double/generate", 501),
         ("GET", INFER, 405),
+        ("HEAD", "/v2/health/ready", 200),
         ("HEAD", INFER, 405),
         ("POST", "/v2/models/double", 405),
         ("GET", "/v2/repository/index", 405),
