@@ -181,6 +181,42 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "least"),
+    [
+        ("--instances", "0", 1),
+        ("--max-batch-size", "0", 1),
+        ("--max-queue-size", "0", 1),
+        ("--max-queue-delay", "-1", 0),
+        ("--default-timeout", "soon", 0),
+    ],
+)
+def test_a_server_is_not_started_with_numbers_that_mean_nothing(
+    option: str, value: str, least: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "model.onnx", f"{option}={value}"])
+    assert caught.value.code == 2
+    assert f"argument {option}: '{value}' is no whole number from {least} on" in capsys.readouterr().err
+
+
+def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["loadtest", "localhost", "--name", "m", "--probe", str(tmp_path / "none.npz")]) > 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "ProbeUnreadable" in said.err
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_nobody_is_told_of_sessions_unless_asked_to(given: dict[str, str], kept: str) -> None:
+    code = "import os, onnxmodel_runtime.session; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    plain = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**plain, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == kept
+
+
 def test_the_parent_stays_light() -> None:
     """It holds no model and must not die of one: nothing native is loaded where outcomes are written."""
     code = (
