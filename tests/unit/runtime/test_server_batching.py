@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server import selftest
@@ -333,3 +334,15 @@ def test_rows_that_influence_each_other_are_found_at_the_start(
         asked = support.request(path, max_queue_delay_microseconds=100)
         assert selftest.run(models.load(asked), asked) == independent, (path, "without a probe")
     assert "requests are never joined" in caplog.text
+
+
+def test_without_a_batch_axis_or_an_input_there_is_nothing_to_find(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fixed = [helper.make_node("Add", ["x", "x"], ["y"])], [support.tensor("x", "FP32", [3])]
+    none = [helper.make_node("Constant", [], ["y"], value_floats=[1.0, 2.0, 3.0])], []
+    for name, (nodes, inputs) in {"fixed": fixed, "none": none}.items():
+        path = support.save(tmp_path / f"{name}.onnx", nodes, inputs, [support.tensor("y", "FP32", [3])])
+        asked = support.request(path, max_queue_delay_microseconds=100)
+        assert not selftest.run(models.load(asked), asked), name
+    assert not caplog.text
