@@ -78,6 +78,13 @@ def strings() -> Any:
     return model(nodes, inputs, outputs, {"zero": np.zeros(1, np.int64)})
 
 
+def empty_axis() -> Any:
+    """An input that has no elements, whatever the batch."""
+    nodes = [helper.make_node("Concat", ["x", "nothing"], ["y"], axis=1)]
+    inputs = [("x", TensorProto.FLOAT, ["batch", 4]), ("nothing", TensorProto.FLOAT, ["batch", 0])]
+    return model(nodes, inputs, [("y", TensorProto.FLOAT, ["batch", 4])])
+
+
 def fixed_batch() -> Any:
     """Exported without dynamic axes, as torch.onnx.export does when nobody asks for them."""
     return mlp(batch=1)

@@ -13,7 +13,7 @@ import yaml
 
 from onnxmodel_operator import names
 from tests import models
-from tests.e2e.support import MAGIKA, QUICK, RUNTIMES, model
+from tests.e2e.support import QUICK, RUNTIMES, model
 from tests.kube import found, is_true, until
 
 SCRIPT = (Path(__file__).parent / "answers.py").read_text()
@@ -49,12 +49,9 @@ def examples():
 @pytest.fixture(scope="module")
 def refused(kube, platform):
     """What Triton does not serve: applied before all else, and looked at last."""
-    platform.upload({"words/model.onnx": models.strings().SerializeToString()})
-    serving = {"runtime": "triton", "executionProviders": ["CPU"], "providerOptions": {"CPU": {"use_arena": "1"}}}
-    kube.apply(
-        model("words", "s3://models/words/model.onnx", serving={"runtime": "triton"}),
-        model("magika-refused", MAGIKA, serving=serving),
-    )
+    made = {"words": models.strings(), "nothing": models.empty_axis()}
+    platform.upload({f"{name}/model.onnx": one.SerializeToString() for name, one in made.items()})
+    kube.apply(*(model(name, f"s3://models/{name}/model.onnx", serving={"runtime": "triton"}) for name in made))
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +161,9 @@ def test_why_triton_cannot_load_a_model_is_in_status(kube, refused):
     assert not is_true({"status": status}, "Available")
 
 
-def test_what_triton_cannot_be_told_is_said_by_name(kube, refused):
-    status = until(
-        "it is Stalled", found(kube, "magika-refused", true="Stalled", reason="OptionUnsupported"), seconds=SECONDS
-    )["status"]
+def test_what_triton_cannot_take_is_said_by_name(kube, refused):
+    status = until("it is Stalled", found(kube, "nothing", true="Stalled", reason="UnsupportedShape"), seconds=SECONDS)[
+        "status"
+    ]
     assert status["lastFailure"]["stage"] == "serve"
-    assert "use_arena" in status["lastFailure"]["message"]
-    assert status["lastFailure"]["field"] == "spec.serving.providerOptions.CPU"
+    assert "'nothing' has an axis of size 0" in status["lastFailure"]["message"]

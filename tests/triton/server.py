@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ ARGUMENTS = (
     *("--log-info=false", "--exit-timeout-secs=5"),
 )
 _START_SECONDS = 60.0
+_STILL_SECONDS = 0.3
 
 
 class TritonExit(AssertionError):
@@ -53,7 +54,14 @@ class Triton:
         return found
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that have these labels."""
+        """The sum of a metric's samples that have these labels, once it stands still: Triton answers, and then it counts."""
+        before, now = -1.0, self._sample(name, labels)
+        while now != before:
+            time.sleep(_STILL_SECONDS)
+            before, now = now, self._sample(name, labels)
+        return now
+
+    def _sample(self, name: str, labels: Mapping[str, str]) -> float:
         with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         wanted = [f'{key}="{value}"' for key, value in labels.items()]

@@ -85,11 +85,11 @@ def test_for_triton_its_repository_is_laid_out_and_the_other_server_stands_in(ma
     assert yaml.safe_load((tmp_path / "out" / "status.yaml").read_text())["serving"]["runtime"] == "triton"
 
 
-def test_what_triton_cannot_be_told_is_refused_without_a_cluster_too(manifest, mlp):
-    serving = {"runtime": "triton", "providerOptions": {"CPU": {"use_arena": "1"}}}
-    done = onnxmodel("run", manifest(serving=serving), "--model", mlp)
+def test_what_triton_cannot_take_is_refused_without_a_cluster_too(manifest, tmp_path):
+    path = models.save(models.empty_axis(), tmp_path)
+    done = onnxmodel("run", manifest(serving={"runtime": "triton"}), "--model", path)
     assert done.returncode == 10, done.stderr
-    assert "OptionUnsupported" in done.stdout
+    assert "UnsupportedShape" in done.stdout
     assert "== serve" not in done.stderr
 
 

@@ -310,7 +310,7 @@ OptionMap = Annotated[
 
 
 class ProviderOptions(_Model):
-    """Options of each execution provider, handed to ONNX Runtime as they are."""
+    """Options of each execution provider, handed to ONNX Runtime as they are. Of the CPU it reads none."""
 
     tensor_rt: OptionMap | None = Field(default=None, alias="TensorRT")
     cuda: OptionMap | None = Field(default=None, alias="CUDA")
@@ -328,7 +328,8 @@ class Serving(_Model):
     )
     execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=4)] | None = Field(
         default=None,
-        description="The first serves; the others take the nodes that it cannot run. The default is what the pool offers.",
+        description="The first serves; the others take the nodes that it cannot run. CPU, which runs all, can only be the last. "
+        "The default is what the pool offers.",
     )
     provider_options: ProviderOptions | None = None
     fallback: Literal["Forbid", "Allow"] = Field(
