@@ -170,8 +170,19 @@ class Platform:
                 client.put_object(Bucket=bucket, Key=key, Body=content)
             client.close()
 
-    def client(self, kube: Kube, name: str, script: str, files: dict[str, bytes], *arguments: str) -> str:
-        """Run a Python script in a pod with the runtime's image (tritonclient is in it). Returns what it printed.
+    def client(
+        self,
+        kube: Kube,
+        name: str,
+        script: str,
+        files: dict[str, bytes],
+        *arguments: str,
+        image: str = "",
+        cpu: str = "",
+    ) -> str:
+        """Run a Python script in a pod and return what it printed.
+
+        image: the runtime's, which has tritonclient, or this. cpu: requested; without it, what others leave over.
 
         files: mounted at /files, at most 1 MB together.
         """
@@ -180,7 +191,9 @@ class Platform:
         kube.delete("job", name)
         kube.delete("configmap", name)
         # Not applied: that would keep the files in an annotation too, which is smaller than a ConfigMap may be.
-        kube.create({**config, "binaryData": binary}, _client_job(name, self.images["runtime-cpu"], arguments))
+        kube.create(
+            {**config, "binaryData": binary}, _client_job(name, image or self.images["runtime-cpu"], cpu, arguments)
+        )
         done = until(
             f"the client {name} ends",
             lambda: next(
@@ -241,12 +254,13 @@ def _s3_deployment(image: str) -> dict[str, Any]:
     }
 
 
-def _client_job(name: str, image: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+def _client_job(name: str, image: str, cpu: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     container = {
         "name": "client",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "/files/script.py", *arguments],
+        "resources": {"requests": {"cpu": cpu} if cpu else {}},
         "securityContext": SECURE_CONTAINER,
         "volumeMounts": [{"name": "files", "mountPath": "/files"}],
     }

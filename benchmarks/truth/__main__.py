@@ -1,12 +1,13 @@
 """`python -m benchmarks.truth`: what status.benchmark says, next to what a client of the model's Service measures.
 
 Each model is served by each runtime. In every round benchmark.attempt is raised, so that the operator measures again, and a
-pod asks the Service right after, at the batch sizes and concurrencies that status speaks of: machines change from minute to
-minute. Exit code 1 when a median is beyond the bars.
+pod with perf_analyzer asks the Service right after, at the batch sizes and concurrencies that status speaks of: machines
+change from minute to minute. Exit code 1 when a median is beyond the bars.
 """
 
 import argparse
 import base64
+import io
 import json
 import sys
 import tempfile
@@ -15,10 +16,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import yaml
 
 from benchmarks.dataplane.models import case
 from examples.magika.demo import magika
+from tests.cluster import builder
+from tests.cluster.artifacts import digest
 from tests.cluster.steps import step
 from tests.kube import Kube, until
 from tests.platform import Platform
@@ -30,8 +34,7 @@ BARS = {"throughput": 0.10, "p99": 0.15, "p50": None}
 """By how much a client's figure may differ from that of status."""
 KEYS = {"throughput": "throughputPerSecond", "p99": "p99Milliseconds", "p50": "p50Milliseconds"}
 UNITS = {"throughput": "rows/s", "p99": "p99 ms", "p50": "p50 ms"}
-CLIENTS = ("light", "http", "grpc")
-"""The load test's own, from outside; tritonclient, of which a figure has its own time too."""
+PROTOCOLS = ("http", "grpc")
 
 
 def main() -> int:
@@ -47,23 +50,25 @@ def main() -> int:
     kube = platform.namespace(NAMESPACE)
     platform.credentials(kube)
     _upload(platform)
+    client = _client(platform)
     print(
-        "| model | runtime | figure | batch, callers | status |" + "".join(f" {kind} | of status |" for kind in CLIENTS)
+        "| model | runtime | figure | batch, callers | status |"
+        + "".join(f" {kind} | of status |" for kind in PROTOCOLS)
     )
-    print("|---|---|---|---|---:|" + "---:|---:|" * len(CLIENTS))
+    print("|---|---|---|---|---:|" + "---:|---:|" * len(PROTOCOLS))
     held = True
     for name in options.models:
         for runtime in options.runtimes:
             ratios: dict[tuple[str, str], list[float]] = {}
-            for found in _rounds(platform, kube, name, runtime, options.rounds):
+            for found in _rounds(platform, kube, client, name, runtime, options.rounds):
                 for figure in BARS:
                     told, where, seen = found[figure]
-                    cells = [f"{seen[kind]:.4g} | {seen[kind] / told:.2f}" for kind in CLIENTS]
+                    cells = [f"{seen[kind]:.4g} | {seen[kind] / told:.2f}" for kind in PROTOCOLS]
                     print(
                         f"| {name} | {runtime} | {UNITS[figure]} | {where} | {told:.4g} | {' | '.join(cells)} |",
                         flush=True,
                     )
-                    for kind in CLIENTS:
+                    for kind in PROTOCOLS:
                         ratios.setdefault((figure, kind), []).append(seen[kind] / told)
             held &= _judged(name, runtime, ratios)
     return 0 if held else 1
@@ -89,8 +94,20 @@ def _upload(platform: Platform) -> None:
         platform.upload({"truth/magika.onnx": magika("model.onnx"), "truth/middle.onnx": middle})
 
 
+def _client(platform: Platform) -> str:
+    """The image with perf_analyzer, which the cluster then has."""
+    context = Path(__file__).parent
+    dockerfile = context / "Dockerfile"
+    name = f"localhost/onnxmodel-perf-analyzer:{digest(dockerfile, context / 'wheels.txt', builder.recipe())[:12]}"
+    with tempfile.TemporaryDirectory() as scratch, step(f"{name}: building and loading"):
+        archive = Path(scratch) / "image.tar"
+        builder.build(name, dockerfile, context, {}, archive)
+        platform.cluster.load(name, archive)
+    return name
+
+
 def _rounds(
-    platform: Platform, kube: Kube, name: str, runtime: str, rounds: int
+    platform: Platform, kube: Kube, client: str, name: str, runtime: str, rounds: int
 ) -> Iterator[dict[str, tuple[float, str, dict[str, float]]]]:
     """figure -> what status says, where it was measured, and what the client saw by protocol."""
     manifest: dict[str, Any] = yaml.safe_load((Path(__file__).with_name("onnxmodel.yaml")).read_text())
@@ -106,16 +123,17 @@ def _rounds(
         spec = item["spec"]["benchmark"]
         single = (min(spec["batchSizes"]), min(spec["concurrency"]))
         best = (said["batchSize"], said["concurrency"])
-        points = [f"{kind}:{batch}:{callers}" for batch, callers in dict.fromkeys((single, best)) for kind in CLIENTS]
-        files = {"probe.npz": _probe(kube, full)}
-        printed = platform.client(kube, f"ask-{full}", script, files, f"{full}.{NAMESPACE}.svc", full, *points)
-        told = (line for line in printed.splitlines() if line.startswith("{"))  # the load test says what it does, too
-        seen = {line["point"]: line for line in map(json.loads, told)}
+        points = [f"{kind}:{batch}:{callers}" for batch, callers in dict.fromkeys((single, best)) for kind in PROTOCOLS]
+        files = {"rows.json": _row(kube, full)}
+        printed = platform.client(
+            kube, f"ask-{full}", script, files, f"{full}.{NAMESPACE}.svc", full, *points, image=client, cpu="500m"
+        )
+        seen = {line["point"]: line for line in map(json.loads, printed.splitlines())}
         yield {
             figure: (
                 said[KEYS[figure]],
                 f"{batch}, {callers}",
-                {kind: seen[f"{kind}:{batch}:{callers}"][figure] for kind in CLIENTS},
+                {kind: seen[f"{kind}:{batch}:{callers}"][figure] for kind in PROTOCOLS},
             )
             for figure in BARS
             for batch, callers in [best if figure == "throughput" else single]
@@ -134,10 +152,17 @@ def _ready(kube: Kube, name: str) -> dict[str, Any] | None:
     return item if ready else None
 
 
-def _probe(kube: Kube, name: str) -> bytes:
-    """The row that the benchmark used, from the model's volume."""
+def _row(kube: Kube, name: str) -> bytes:
+    """The row that the benchmark used, from the model's volume, as perf_analyzer reads it."""
     command = "base64 $(ls -t /artifacts/optimize/*/probe.npz | head -1)"
-    return base64.b64decode(kube.run("exec", f"service/{name}", "-c", "server", "--", "sh", "-c", command))
+    probe = base64.b64decode(kube.run("exec", f"service/{name}", "-c", "server", "--", "sh", "-c", command))
+    with np.load(io.BytesIO(probe)) as arrays:
+        row = {
+            key.removeprefix("input:"): {"content": array.ravel().tolist(), "shape": list(array.shape[1:])}
+            for key, array in arrays.items()
+            if key.startswith("input:")
+        }
+    return json.dumps({"data": [row]}).encode()
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ from onnxmodel_runtime.outcome import (
 )
 from onnxmodel_runtime.variants import RECIPES
 
+_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
 _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
 
 
@@ -97,17 +98,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         from onnxmodel_runtime import sarif
 
         print(sarif.text(outcome, options.model))
-    elif outcome.failure is None or outcome.command == Stage.VALIDATE or outcome.findings:
-        print(_text(outcome))
+    else:
+        _print(outcome)
     if outcome.failure and outcome.command == Stage.VALIDATE:
         print_failure(outcome.failure)
     return exit_code(outcome)
 
 
-def _text(outcome: Outcome) -> str:
+def _print(outcome: Outcome) -> None:
+    """The result, and where there is none, the findings."""
     from onnxmodel_runtime import tables
 
-    return tables.text(outcome.result) if outcome.result is not None else tables.findings(outcome.findings)
+    if outcome.result is not None:
+        print(tables.text(outcome.result), flush=True)
+    elif outcome.findings or outcome.command == Stage.VALIDATE:
+        print(tables.findings(outcome.findings), flush=True)
 
 
 def _as_run(options: argparse.Namespace) -> list[str]:
@@ -150,7 +155,7 @@ def _job(arguments: list[str]) -> int:
             write_report(outcome, path)
         if isinstance(request, ValidateRequest) and outcome.result is not None:
             accept(Path(request.directory))
-        print(_text(outcome), flush=True)
+        _print(outcome)
         if outcome.failure and outcome.command == Stage.VALIDATE:
             print_failure(outcome.failure)
     return exit_code(write_termination_message(outcome))
@@ -352,6 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
     serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    _port_arguments(serve, "http", "grpc", "metrics")
     _provider_arguments(serve)
 
     repository = _command(commands, "repository", "lay out a model repository for NVIDIA Triton", _repository_request)
@@ -370,14 +376,13 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
     load.add_argument("--batch-sizes", type=_numbers, default=(1,), help="rows of a request, separated by commas (1)")
     load.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
-    load.add_argument("--http-port", type=int, default=8000)
+    _port_arguments(load, "http")
 
     probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
     probe.add_argument("host", help="of the server, which has 30 s to be ready")
     probe.add_argument("--name", required=True, help="the model's name")
     probe.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
-    probe.add_argument("--http-port", type=int, default=8000)
-    probe.add_argument("--grpc-port", type=int, default=8001)
+    _port_arguments(probe, "http", "grpc")
     return parser
 
 
@@ -403,6 +408,13 @@ def _serving_arguments(parser: argparse.ArgumentParser) -> None:
         "--default-timeout", type=_from(0), default=0, metavar="MICROSECONDS", help="in the queue (0: none)"
     )
     parser.add_argument("--max-queue-size", type=_from(1), help="requests that may wait (512; with Triton any number)")
+
+
+def _port_arguments(parser: argparse.ArgumentParser, *kinds: str) -> None:
+    for kind in kinds:
+        parser.add_argument(
+            f"--{kind}-port", type=_port, default=_PORTS[kind], help=f"({_PORTS[kind]})", metavar="PORT"
+        )
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
@@ -433,6 +445,12 @@ def _from(least: int) -> Callable[[str], int]:
         return int(value)
 
     return number
+
+
+def _port(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or int(value) > 65535:
+        raise argparse.ArgumentTypeError(f"{value!r} is no port: use 0 to 65535")
+    return int(value)
 
 
 def _variants(value: str) -> tuple[str, ...]:
@@ -522,7 +540,8 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
 
 def _serve_request(options: argparse.Namespace) -> ServeRequest:
     cache = str(Path(options.engine_cache).absolute()) if options.engine_cache else ""
-    return replace(_served(options), engine_cache=cache, access_log=options.access_log, host=options.host)
+    ports = {f"{kind}_port": getattr(options, f"{kind}_port") for kind in _PORTS}
+    return replace(_served(options), engine_cache=cache, access_log=options.access_log, host=options.host, **ports)
 
 
 def _repository_request(options: argparse.Namespace) -> RepositoryRequest:

@@ -200,6 +200,13 @@ def test_a_server_is_not_started_with_numbers_that_mean_nothing(
     assert f"argument {option}: '{value}' is no whole number from {least} on" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["-1", "65536", "http"])
+def test_a_port_is_one(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "model.onnx", f"--grpc-port={value}"])
+    assert f"argument --grpc-port: '{value}' is no port: use 0 to 65535" in capsys.readouterr().err
+
+
 def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["loadtest", "localhost", "--name", "m", "--probe", str(tmp_path / "none.npz")]) > 0
     said = capsys.readouterr()

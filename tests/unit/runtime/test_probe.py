@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -74,6 +75,25 @@ def test_the_right_answer_over_both_protocols(served: ProbeRequest) -> None:
     assert result.max_absolute == 0
     assert result.provider is not None
     assert (result.provider.name, result.provider.share_percent) == ("CPU", 100.0)
+
+
+def test_a_person_serves_and_asks_at_ports_of_their_own(served: ProbeRequest, tmp_path: Path) -> None:
+    path = models.save(models.strings(), tmp_path)
+    ports = dict(zip(("http", "grpc", "metrics"), map(str, free_ports(3)), strict=True))
+    flags = {kind: f"--{kind}-port={port}" for kind, port in ports.items()}
+    command = [sys.executable, "-m", "onnxmodel_runtime"]
+    serve = [*command, "serve", str(path), "--name=words", f"--probe={served.probe}", *flags.values()]
+    ask = [*command, "probe", "127.0.0.1", "--name=words", f"--probe={served.probe}", flags["http"], flags["grpc"]]
+    server = subprocess.Popen(serve)
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True)
+        with urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics") as answer:
+            told = answer.read().decode()
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'nv_inference_request_success{model="words"' in told
 
 
 def test_another_answer_is_refused(served: ProbeRequest, tmp_path: Path) -> None:
