@@ -115,32 +115,41 @@ def _rounds(
     manifest["spec"]["source"]["uri"] = f"s3://models/truth/{name}.onnx"
     manifest["spec"]["serving"]["runtime"] = runtime
     script = (Path(__file__).with_name("client.py")).read_text()
-    for attempt in range(1, rounds + 1):
-        manifest["spec"]["benchmark"]["attempt"] = attempt
-        kube.apply(manifest)
-        item = until(f"{full} is Ready", lambda: _ready(kube, full), seconds=300, pause=0.5)
-        said = item["status"]["benchmark"]["served"]
-        spec = item["spec"]["benchmark"]
-        single = (min(spec["batchSizes"]), min(spec["concurrency"]))
-        best = (said["batchSize"], said["concurrency"])
-        points = [f"{kind}:{batch}:{callers}" for batch, callers in dict.fromkeys((single, best)) for kind in PROTOCOLS]
-        files = {"rows.json": _row(kube, full)}
-        printed = platform.client(
-            kube, f"ask-{full}", script, files, f"{full}.{NAMESPACE}.svc", full, *points, image=client, cpu="500m"
-        )
-        seen = {line["point"]: line for line in map(json.loads, printed.splitlines())}
-        yield {
-            figure: (
-                said[KEYS[figure]],
-                f"{batch}, {callers}",
-                {kind: seen[f"{kind}:{batch}:{callers}"][figure] for kind in PROTOCOLS},
+    _forget(kube, full)  # of a run that was cut off
+    try:
+        for attempt in range(1, rounds + 1):
+            manifest["spec"]["benchmark"]["attempt"] = attempt
+            kube.apply(manifest)
+            item = until(f"{full} is Ready", lambda: _ready(kube, full), seconds=300, pause=0.5)
+            said = item["status"]["benchmark"]["served"]
+            spec = item["spec"]["benchmark"]
+            single = (min(spec["batchSizes"]), min(spec["concurrency"]))
+            best = (said["batchSize"], said["concurrency"])
+            points = [
+                f"{kind}:{batch}:{callers}" for batch, callers in dict.fromkeys((single, best)) for kind in PROTOCOLS
+            ]
+            files = {"rows.json": _row(kube, full)}
+            printed = platform.client(
+                kube, f"ask-{full}", script, files, f"{full}.{NAMESPACE}.svc", full, *points, image=client, cpu="500m"
             )
-            for figure in BARS
-            for batch, callers in [best if figure == "throughput" else single]
-        }
-    kube.delete("onnxmodel", full)
-    kube.delete("job", f"ask-{full}")
-    kube.delete("configmap", f"ask-{full}")
+            seen = {line["point"]: line for line in map(json.loads, printed.splitlines())}
+            yield {
+                figure: (
+                    said[KEYS[figure]],
+                    f"{batch}, {callers}",
+                    {kind: seen[f"{kind}:{batch}:{callers}"][figure] for kind in PROTOCOLS},
+                )
+                for figure in BARS
+                for batch, callers in [best if figure == "throughput" else single]
+            }
+    finally:
+        _forget(kube, full)
+
+
+def _forget(kube: Kube, name: str) -> None:
+    kube.delete("onnxmodel", name)
+    kube.delete("job", f"ask-{name}")
+    kube.delete("configmap", f"ask-{name}")
 
 
 def _ready(kube: Kube, name: str) -> dict[str, Any] | None:

@@ -242,8 +242,6 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
     if refused := [name for name in chosen if name not in pool.execution_providers and name != "CPU"]:
         why = "has no GPUs" if not pool.gpu_resource else f"offers {', '.join(pool.execution_providers)}"
         raise SpecError([("spec.serving.executionProviders", f"{refused[0]} is not there: pool {pool_name!r} {why}")])
-    if wrong := _misplaced(chosen):
-        raise SpecError([("spec.serving.executionProviders", wrong)])
     needs_gpu = chosen[0] in GPU_PROVIDERS
     gpus = spec.serving.gpus if spec.serving.gpus is not None else int(needs_gpu)
     if gpus and not pool.gpu_resource:
@@ -257,10 +255,6 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
         raise SpecError(
             [(f"spec.serving.providerOptions.{unused[0]}", f"{unused[0]} is not one of {', '.join(chosen)}")]
         )
-    if given.get("CPU"):
-        raise SpecError(
-            [("spec.serving.providerOptions.CPU", "ONNX Runtime reads no options of the CPU: leave them out")]
-        )
     threads = _threads(resources, spec.serving.instances)
     providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=threads)
     if spec.serving.runtime == "triton" and not settings.images.triton:
@@ -269,14 +263,6 @@ def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) 
         )
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
     return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))
-
-
-def _misplaced(providers: tuple[str, ...]) -> str:
-    """What is wrong with their order; "" if nothing. The CPU runs every node: a provider after it is never used."""
-    if twice := [name for name in providers if providers.count(name) > 1]:
-        return f"{twice[0]} is named twice"
-    after = providers[providers.index("CPU") + 1 :] if "CPU" in providers else ()
-    return f"the CPU runs every node, so {after[0]} after it would run none: put CPU last" if after else ""
 
 
 def _resources(model: OnnxModel, settings: Settings) -> Resources:

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.errors import field_errors
 from onnxmodel_operator.api.spec import SCHEMES, Provider, Quantity
-from onnxmodel_runtime.contract import GPU_PROVIDERS
+from onnxmodel_runtime.contract import GPU_PROVIDERS, misplaced
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 
@@ -53,10 +53,12 @@ class Pool(_Model):
     execution_providers: tuple[Provider, ...] = Field(default=("CPU",), min_length=1)
 
     @model_validator(mode="after")
-    def _gpu_providers_need_gpus(self) -> "Pool":
+    def _providers_can_be_used(self) -> "Pool":
         gpu = [provider for provider in self.execution_providers if provider in GPU_PROVIDERS]
         if gpu and not self.gpu_resource:
             raise ValueError(f"executionProviders has {gpu[0]}, which needs gpuResource (for example nvidia.com/gpu)")
+        if wrong := misplaced(self.execution_providers):
+            raise ValueError(f"executionProviders: {wrong}")
         return self
 
 

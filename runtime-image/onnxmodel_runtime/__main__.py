@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -65,7 +65,7 @@ from onnxmodel_runtime.outcome import (
 )
 from onnxmodel_runtime.variants import RECIPES
 
-_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}
+_PORTS = {field.name: field.default for field in dataclasses.fields(ServeRequest) if field.name.endswith("_port")}
 _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
 
 
@@ -357,7 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
     serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    _port_arguments(serve, "http", "grpc", "metrics")
+    _port_arguments(serve, _PORTS, least=0)
     _provider_arguments(serve)
 
     repository = _command(commands, "repository", "lay out a model repository for NVIDIA Triton", _repository_request)
@@ -376,13 +376,13 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
     load.add_argument("--batch-sizes", type=_numbers, default=(1,), help="rows of a request, separated by commas (1)")
     load.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
-    _port_arguments(load, "http")
+    _port_arguments(load, ["http_port"])
 
     probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
     probe.add_argument("host", help="of the server, which has 30 s to be ready")
     probe.add_argument("--name", required=True, help="the model's name")
     probe.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
-    _port_arguments(probe, "http", "grpc")
+    _port_arguments(probe, ["http_port", "grpc_port"])
     return parser
 
 
@@ -410,16 +410,16 @@ def _serving_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-queue-size", type=_from(1), help="requests that may wait (512; with Triton any number)")
 
 
-def _port_arguments(parser: argparse.ArgumentParser, *kinds: str) -> None:
-    for kind in kinds:
-        parser.add_argument(
-            f"--{kind}-port", type=_port, default=_PORTS[kind], help=f"({_PORTS[kind]})", metavar="PORT"
-        )
+def _port_arguments(parser: argparse.ArgumentParser, names: Iterable[str], least: int = 1) -> None:
+    free = "" if least else "; 0: any that is free"
+    for name in names:
+        option, usual = f"--{name.replace('_', '-')}", _PORTS[name]
+        parser.add_argument(option, type=_from(least, 65535), default=usual, metavar="PORT", help=f"({usual}{free})")
 
 
 def _provider_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--providers", type=_names, default=("CPU",), help="TensorRT,CUDA,OpenVINO,CPU in your order (CPU)"
+        "--providers", type=_provider_names, default=("CPU",), help="TensorRT,CUDA,OpenVINO,CPU in your order (CPU)"
     )
     parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
     parser.add_argument("--threads", type=int, default=1, help="of one session (1); 0: all cores")
@@ -429,6 +429,12 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _provider_names(value: str) -> tuple[str, ...]:
+    if wrong := contract.misplaced(names := _names(value)):
+        raise argparse.ArgumentTypeError(wrong)
+    return names
+
+
 def _numbers(value: str) -> tuple[int, ...]:
     numbers = tuple(int(part) for part in _names(value))
     if not numbers or min(numbers) < 1:
@@ -436,21 +442,16 @@ def _numbers(value: str) -> tuple[int, ...]:
     return numbers
 
 
-def _from(least: int) -> Callable[[str], int]:
-    """A whole number from this one on."""
+def _from(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A whole number from this one on, and up to that one."""
+    bounds = f"from {least} on" if most is None else f"from {least} to {most}"
 
     def number(value: str) -> int:
-        if not value.isascii() or not value.isdigit() or int(value) < least:
-            raise argparse.ArgumentTypeError(f"{value!r} is no whole number from {least} on")
+        if not value.isascii() or not value.isdigit() or int(value) < least or (most is not None and int(value) > most):
+            raise argparse.ArgumentTypeError(f"{value!r} is no whole number {bounds}")
         return int(value)
 
     return number
-
-
-def _port(value: str) -> int:
-    if not value.isascii() or not value.isdigit() or int(value) > 65535:
-        raise argparse.ArgumentTypeError(f"{value!r} is no port: use 0 to 65535")
-    return int(value)
 
 
 def _variants(value: str) -> tuple[str, ...]:
@@ -540,7 +541,7 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
 
 def _serve_request(options: argparse.Namespace) -> ServeRequest:
     cache = str(Path(options.engine_cache).absolute()) if options.engine_cache else ""
-    ports = {f"{kind}_port": getattr(options, f"{kind}_port") for kind in _PORTS}
+    ports = {name: getattr(options, name) for name in _PORTS}
     return replace(_served(options), engine_cache=cache, access_log=options.access_log, host=options.host, **ports)
 
 

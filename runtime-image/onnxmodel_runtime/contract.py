@@ -13,7 +13,7 @@ import json
 import types
 import typing
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
@@ -56,6 +56,16 @@ GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 MAX_QUEUE_SIZE = 512  # of the ONNX Runtime server where nothing was said
 ORIGINAL = "original"  # what the variant is called that was not made, but fetched
 _PREFIX = "onnxmodel/v1:"
+
+PROVIDER_TWICE = "no execution provider can be named twice"
+CPU_NOT_LAST = "CPU must be the last execution provider: it runs every node, and one after it would run none"
+
+
+def misplaced(providers: Sequence[str]) -> str:
+    """What is wrong with a list of execution providers; "" if nothing."""
+    if len(set(providers)) < len(providers):
+        return PROVIDER_TWICE
+    return CPU_NOT_LAST if "CPU" in providers[:-1] else ""
 
 
 class Stage(StrEnum):

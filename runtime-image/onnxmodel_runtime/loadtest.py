@@ -25,7 +25,7 @@ from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.windows import Window, latencies, point, stable
 
-_WARM_UP_SECONDS = 2.0  # what starts a pod, this one and the server's, is busy for a moment longer
+_WARM_UP_SECONDS = 2.0  # kubelet and container runtime use the CPU for a moment after a pod has started
 _ANSWER_SECONDS = 120.0
 _LEAST = 5  # windows: where an answer takes 10 ms, the p99 is then the fifth highest latency of one caller
 _BODIES = 4  # different answers that a caller keeps, to be compared: joined with others, its rows differ by a little

@@ -78,6 +78,12 @@ SIGNATURE = {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "iden
             {"benchmark": {"baseline": {"framework": "pytorch", "batchSize": 3, "p50Milliseconds": 5}}},
             "benchmark.baseline is compared at its batchSize and one caller",
         ),
+        ({"serving": {"executionProviders": ["CPU", "CUDA"]}}, "CPU must be the last execution provider"),
+        ({"serving": {"executionProviders": ["CUDA", "CUDA"]}}, "no execution provider can be named twice"),
+        (
+            {"serving": {"providerOptions": {"CPU": {"use_arena": "1"}}}},
+            'unknown field "CPU" in dev.onnx-operator.v1alpha1.OnnxModel.spec.serving.providerOptions',
+        ),
         ({"source": {"uri": "s3://b/" + "k" * 3000}}, "may not be more than 2048"),
     ],
 )

@@ -22,7 +22,7 @@ ARGUMENTS = (
     *("--log-info=false", "--exit-timeout-secs=5"),
 )
 _START_SECONDS = 60.0
-_STILL_SECONDS = 0.3
+_STILL_SECONDS, _STILL_WITHIN_SECONDS = 0.5, 30.0
 
 
 class TritonExit(AssertionError):
@@ -54,9 +54,11 @@ class Triton:
         return found
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that have these labels, once it stands still: Triton answers, and then it counts."""
+        """The sum of a metric's samples that have these labels, when it was the same twice: Triton answers, then it counts."""
         before, now = -1.0, self._sample(name, labels)
+        deadline = time.monotonic() + _STILL_WITHIN_SECONDS
         while now != before:
+            assert time.monotonic() < deadline, f"{name} does not stand still"
             time.sleep(_STILL_SECONDS)
             before, now = now, self._sample(name, labels)
         return now

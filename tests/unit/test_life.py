@@ -957,8 +957,6 @@ def test_scaled_to_zero_is_neither_ready_nor_broken():
         ({"serving": {"nodePool": "a100", "gpus": 0}}, "spec.serving.gpus"),
         ({"serving": {"providerOptions": {"CUDA": {"x": "1"}}}}, "spec.serving.providerOptions.CUDA"),
         ({"serving": {"providerOptions": {"CPU": {"use_arena": "1"}}}}, "spec.serving.providerOptions.CPU"),
-        ({"serving": {"executionProviders": ["CPU", "CPU"]}}, "spec.serving.executionProviders"),
-        ({"serving": {"nodePool": "a100", "executionProviders": ["CPU", "CUDA"]}}, "spec.serving.executionProviders"),
         ({"serving": {"replicas": -1}}, "spec.serving.replicas"),
         (
             {"serving": {"resources": {"requests": {"cpu": "3"}, "limits": {"cpu": "2"}}}},

@@ -93,6 +93,14 @@ def test_what_triton_cannot_take_is_refused_without_a_cluster_too(manifest, tmp_
     assert "== serve" not in done.stderr
 
 
+def test_what_triton_cannot_be_told_is_refused_by_its_field(manifest, mlp):
+    told = {"executionProviders": ["OpenVINO", "CPU"], "providerOptions": {"OpenVINO": {"device_type": "CPU"}}}
+    done = onnxmodel("run", manifest(serving={"runtime": "triton", "fallback": "Allow", **told}), "--model", mlp)
+    assert done.returncode == 10, done.stderr
+    assert "OptionUnsupported" in done.stdout
+    assert "spec.serving.providerOptions.OpenVINO" in done.stdout
+
+
 def test_what_is_not_there_ends_with_11(manifest):
     done = onnxmodel("run", manifest(source={"uri": "http://127.0.0.1:9/m.onnx"}))
     assert done.returncode == 11, done.stderr

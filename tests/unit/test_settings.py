@@ -15,6 +15,7 @@ IMAGES = {"runtimeCpu": "cpu"}
         ({"images": IMAGES, "pool": {}}, "pool"),
         ({"images": IMAGES, "pools": {"gpu": {}}}, "defaults.pool is 'default', pools has gpu"),
         ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"]}}}, "needs gpuResource"),
+        ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CPU", "OpenVINO"]}}}, "CPU must be the last"),
         (
             {"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"], "gpuResource": "nvidia.com/gpu"}}},
             "images.runtimeGpu is needed",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator.api.errors import field_errors
+from onnxmodel_runtime.contract import CPU_NOT_LAST, PROVIDER_TWICE, misplaced
 
 Provider = Literal["TensorRT", "CUDA", "OpenVINO", "CPU"]
 VariantName = Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
@@ -28,9 +29,13 @@ SOURCE_URI = r"^((s3|gs|az|hf|oci|pvc)://[^/\s@]+/\S+|https?://[^/\s@]+/\S*)$"
 Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")]
 
 
-def cel(rule: str, message: str, field: str) -> dict[str, Any]:
-    """A CEL rule of the API server, as `json_schema_extra` of the object that it looks at. field: where it points."""
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message, "fieldPath": field}]}
+def cel(*rules: tuple[str, str, str]) -> dict[str, Any]:
+    """CEL rules of the API server, as `json_schema_extra` of the object that they look at: (rule, message, field)."""
+    return {
+        "x-kubernetes-validations": [
+            {"rule": rule, "message": message, "fieldPath": field} for rule, message, field in rules
+        ]
+    }
 
 
 class _Model(BaseModel):
@@ -62,9 +67,11 @@ class Signature(_Model):
 
     model_config = ConfigDict(
         json_schema_extra=cel(
-            "has(self.publicKeyRef) != has(self.identity)",
-            "signature: exactly one of publicKeyRef and identity must be set",
-            ".publicKeyRef",
+            (
+                "has(self.publicKeyRef) != has(self.identity)",
+                "signature: exactly one of publicKeyRef and identity must be set",
+                ".publicKeyRef",
+            )
         )
     )
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)]
@@ -221,7 +228,7 @@ _BASELINE_MESSAGE = (
 class Benchmark(_Model):
     """How candidates are measured, and what decides."""
 
-    model_config = ConfigDict(json_schema_extra=cel(_BASELINE_RULE, _BASELINE_MESSAGE, ".baseline.batchSize"))
+    model_config = ConfigDict(json_schema_extra=cel((_BASELINE_RULE, _BASELINE_MESSAGE, ".baseline.batchSize")))
     batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = Field(
         default=[1, 8]
     )
@@ -269,15 +276,10 @@ class Batching(_Model):
     """Requests that wait at most this long are joined to batches of at most this size. 0 joins nothing."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {"rule": rule, "message": message, "fieldPath": ".preferredBatchSizes"}
-                for rule, message in (
-                    (_PREFERRED_FIT, _PREFERRED_FIT_MESSAGE),
-                    (_PREFERRED_NEED_DELAY, _PREFERRED_NEED_DELAY_MESSAGE),
-                )
-            ]
-        }
+        json_schema_extra=cel(
+            (_PREFERRED_FIT, _PREFERRED_FIT_MESSAGE, ".preferredBatchSizes"),
+            (_PREFERRED_NEED_DELAY, _PREFERRED_NEED_DELAY_MESSAGE, ".preferredBatchSizes"),
+        )
     )
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=10_000_000)] = 0
@@ -310,17 +312,30 @@ OptionMap = Annotated[
 
 
 class ProviderOptions(_Model):
-    """Options of each execution provider, handed to ONNX Runtime as they are. Of the CPU it reads none."""
+    """Options of each execution provider, handed to ONNX Runtime as they are. The CPU has none."""
 
     tensor_rt: OptionMap | None = Field(default=None, alias="TensorRT")
     cuda: OptionMap | None = Field(default=None, alias="CUDA")
     open_vino: OptionMap | None = Field(default=None, alias="OpenVINO")
-    cpu: OptionMap | None = Field(default=None, alias="CPU")
+
+
+_PROVIDERS_DIFFER = (
+    "!has(self.executionProviders) || self.executionProviders.all(a, self.executionProviders.exists_one(b, a == b))"
+)
+_CPU_LAST = (
+    "!has(self.executionProviders) || !('CPU' in self.executionProviders) "
+    "|| self.executionProviders[size(self.executionProviders) - 1] == 'CPU'"
+)
 
 
 class Serving(_Model):
     """How the model is served."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (_PROVIDERS_DIFFER, PROVIDER_TWICE, ".executionProviders"), (_CPU_LAST, CPU_NOT_LAST, ".executionProviders")
+        )
+    )
     runtime: Literal["onnxruntime", "triton"] = Field(
         default="onnxruntime",
         description="onnxruntime: this project's server. triton: NVIDIA Triton with its ONNX Runtime backend. Clients see no "
@@ -350,6 +365,12 @@ class Serving(_Model):
     )
     access_log: bool = Field(default=False, description="True: the server writes a line of JSON for each inference.")
 
+    @model_validator(mode="after")
+    def _providers_are_in_order(self) -> "Serving":
+        if wrong := misplaced(self.execution_providers or ()):
+            raise ValueError(wrong)
+        return self
+
 
 _BATCH_RULE = "self.benchmark.batchSizes.all(size, size <= self.serving.batching.maxBatchSize)"
 _BATCH_MESSAGE = "benchmark.batchSizes must not exceed serving.batching.maxBatchSize"
@@ -358,7 +379,7 @@ _BATCH_MESSAGE = "benchmark.batchSizes must not exceed serving.batching.maxBatch
 class OnnxModelSpec(_Model):
     """A bare ONNX file, and what must be true of it before it serves."""
 
-    model_config = ConfigDict(json_schema_extra=cel(_BATCH_RULE, _BATCH_MESSAGE, ".benchmark.batchSizes"))
+    model_config = ConfigDict(json_schema_extra=cel((_BATCH_RULE, _BATCH_MESSAGE, ".benchmark.batchSizes")))
     source: Source
     validation: Validation = Validation()
     optimization: Optimization = Optimization()

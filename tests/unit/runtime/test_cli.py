@@ -201,10 +201,28 @@ def test_a_server_is_not_started_with_numbers_that_mean_nothing(
 
 
 @pytest.mark.parametrize("value", ["-1", "65536", "http"])
-def test_a_port_is_one(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_is_a_port(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["serve", "model.onnx", f"--grpc-port={value}"])
-    assert f"argument --grpc-port: '{value}' is no port: use 0 to 65535" in capsys.readouterr().err
+    assert f"argument --grpc-port: '{value}' is no whole number from 0 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("providers", "why"), [("CPU,CUDA", "CPU must be the last execution provider"), ("CPU,CPU", "named twice")]
+)
+@pytest.mark.parametrize("command", [["serve"], ["benchmark"], ["optimize", "--out=x"], ["repository", "--out=x"]])
+def test_providers_that_would_run_nothing_are_refused(
+    command: list[str], providers: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command, "model.onnx", f"--providers={providers}"])
+    assert why in capsys.readouterr().err
+
+
+def test_a_client_asks_no_port_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["loadtest", "localhost", "--name=m", "--probe=p", "--http-port=0"])
+    assert "'0' is no whole number from 1 to 65535" in capsys.readouterr().err
 
 
 def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

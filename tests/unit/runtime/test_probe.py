@@ -84,14 +84,13 @@ def test_a_person_serves_and_asks_at_ports_of_their_own(served: ProbeRequest, tm
     command = [sys.executable, "-m", "onnxmodel_runtime"]
     serve = [*command, "serve", str(path), "--name=words", f"--probe={served.probe}", *flags.values()]
     ask = [*command, "probe", "127.0.0.1", "--name=words", f"--probe={served.probe}", flags["http"], flags["grpc"]]
-    server = subprocess.Popen(serve)
-    try:
-        done = subprocess.run(ask, capture_output=True, text=True)
-        with urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics") as answer:
-            told = answer.read().decode()
-    finally:
-        server.terminate()
-        server.wait(20)
+    with subprocess.Popen(serve) as server:
+        try:
+            done = subprocess.run(ask, capture_output=True, text=True, timeout=60)
+            with urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=10) as answer:
+                told = answer.read().decode()
+        finally:
+            server.kill()
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'nv_inference_request_success{model="words"' in told
 
