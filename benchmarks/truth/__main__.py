@@ -22,7 +22,7 @@ import yaml
 from benchmarks.dataplane.models import case
 from examples.magika.demo import magika
 from tests.cluster import builder
-from tests.cluster.artifacts import digest
+from tests.cluster.artifacts import artifact, digest
 from tests.cluster.steps import step
 from tests.kube import Kube, until
 from tests.platform import Platform
@@ -98,11 +98,14 @@ def _client(platform: Platform) -> str:
     """The image with perf_analyzer, which the cluster then has."""
     context = Path(__file__).parent
     dockerfile = context / "Dockerfile"
-    name = f"localhost/onnxmodel-perf-analyzer:{digest(dockerfile, context / 'wheels.txt', builder.recipe())[:12]}"
-    with tempfile.TemporaryDirectory() as scratch, step(f"{name}: building and loading"):
-        archive = Path(scratch) / "image.tar"
-        builder.build(name, dockerfile, context, {}, archive)
-        platform.cluster.load(name, archive)
+    key = digest(dockerfile, context / "wheels.txt", builder.recipe())
+    name = f"localhost/onnxmodel-perf-analyzer:{key[:12]}"
+
+    def build(archive: Path) -> None:
+        with step(f"{name}: building"):
+            builder.build(name, dockerfile, context, {}, archive)
+
+    platform.cluster.load(name, artifact("images", "perf-analyzer", key, build, kept=1))
     return name
 
 

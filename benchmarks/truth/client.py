@@ -24,7 +24,7 @@ def measure(host, name, protocol, batch, callers):
         sys.exit(done.stdout)
     with open(REPORT, newline="") as report:
         (row,) = csv.DictReader(report)
-    latencies = {name: float(row[f"{name} latency"]) / 1000 for name in ("p50", "p99")}
+    latencies = {figure: float(row[f"{figure} latency"]) / 1000 for figure in ("p50", "p99")}
     return {**latencies, "throughput": float(row["Inferences/Second"])}
 
 
