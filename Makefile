@@ -25,7 +25,7 @@ $(BIN)/python:
 
 $(READY): locks/dev.txt pyproject.toml | $(BIN)/python
 	@echo "setup: installing locks/dev.txt into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r locks/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 	@echo "setup: done"
