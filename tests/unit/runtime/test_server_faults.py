@@ -198,9 +198,8 @@ def test_slow_bodies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_endless_headers(server: Server) -> None:
     with socket.create_connection((support.HOST, server.ports[0])) as client:
         client.sendall(b"GET /v2 HTTP/1.1\r\n")
-        headers = (b"X-Header: " + b"x" * 10_000 + b"\r\n") * 1000
-        with pytest.raises(ConnectionError):
-            client.sendall(headers)
+        client.sendall((b"X-Header: " + b"x" * 10_000 + b"\r\n") * 1000)
+        assert client.recv(4096).startswith(b"HTTP/1.1 431")
     with socket.create_connection((support.HOST, server.ports[0])) as client:  # and large bodies are no headers
         body = GOOD + b" " * 500_000
         head = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)

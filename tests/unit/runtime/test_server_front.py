@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -171,12 +172,104 @@ def test_trailers_are_not_headers(server: Server, cut: int) -> None:
             assert read_until(client, b"}").startswith(b"HTTP/1.1 200")
 
 
+def refusal(client: socket.socket) -> tuple[int, str]:
+    """The only answer, after which the connection ends."""
+    return _refusal(b"".join(iter(lambda: client.recv(65536), b"")))
+
+
+def _refusal(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"connection: close" in head
+    return int(head.split(b" ")[1]), json.loads(body)["error"]
+
+
+LARGE = limits.MAX_HEAD + 1
+
+
 @pytest.mark.parametrize("field", [b"x: y\r\n" * 1000, b"x" * 10_000], ids=["many", "long"])
 def test_endless_trailers(server: Server, field: bytes) -> None:
     with connected(server) as client:
         client.sendall(CHUNKED % (len(GOOD), GOOD))
-        with pytest.raises(ConnectionError):
-            client.sendall(field * 2000)
+        client.sendall(field * 2000)
+        assert refusal(client) == (
+            431,
+            f"the request's line and headers exceed the maximum allowed size of {LARGE - 1} bytes",
+        )
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+@pytest.mark.parametrize(
+    ("head", "status", "message"),
+    [
+        (b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: " + b"x" * LARGE + b"\r\n\r\n", 431, "exceed the maximum allowed size of"),
+        (b"GET /v2 HTTP/1.1\r\nHost: x\r\n" + b"X: x\r\n" * LARGE + b"\r\n", 431, "exceed the maximum allowed size of"),
+        (b"GET /v2?" + b"x" * LARGE + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "target is too long"),
+        (b"GET /v2 HTTP/1.1\r\n\r\n", 400, "no Host header"),
+        (b"GET /v2 HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400, "2 Host headers"),
+        (b"GET /v2 HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400, "2 Host headers"),
+        (b"GET /v2 HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "Host header is not"),
+        (b"GET /v2 HTTP/1.1\r\nHost: http://x\r\n\r\n", 400, "Host header is not"),
+        (b"GET /v2 HTTP/1.1\r\nHost: x:y\r\n\r\n", 400, "Host header is not"),
+        (b"GET http:///v2 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "neither a path nor an http URL"),
+        (b"GET ftp://x/v2 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "neither a path nor an http URL"),
+        (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", 400, "neither a path nor an http URL"),
+        (b"GET /v2/models/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "not HTTP/1.1: "),
+        (b"GET /v2 HTTP/2.0\r\nHost: x\r\n\r\n", 505, "speaks HTTP/1.1"),
+    ],
+)  # fmt: skip
+def test_refused_heads(server: Server, head: bytes, status: int, message: str, segments: int) -> None:
+    """RFC 9112's rules, and the bound of a head: a sentence, after the answers to what came before."""
+    good = b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connected(server) as client:
+        if segments == 1:
+            client.sendall(good + head + good)
+        else:
+            client.sendall(good)
+            client.sendall(head[:-1])
+            client.sendall(head[-1:])
+        seen = b"".join(iter(lambda: client.recv(65536), b""))
+        first, last = re.split(rb"HTTP/1.1 (?=\d{3} )", seen)[1:]
+        assert first.startswith(b"200 OK")
+        found = _refusal(b"HTTP/1.1 " + last)
+        assert found[0] == status
+        assert message in found[1]
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b"x", b"x:8000", b"x:", b"my_host.svc", b"10.0.0.7:80", b"[::1]:8000", b"[fe80::1%eth0]", b"a%20b"]
+)
+def test_accepted_hosts(server: Server, host: bytes) -> None:
+    with connected(server) as client:
+        client.sendall(b"GET /v2 HTTP/1.1\r\nHost: %s\r\n\r\n" % host)
+        assert b"200 OK" in read_until(client, b"]}")
+
+
+def test_http_1_0_needs_no_host(server: Server) -> None:
+    with connected(server) as client:
+        client.sendall(b"GET /v2 HTTP/1.0\r\n\r\n")
+        assert b"200 OK" in read_until(client, b"]}")
+
+
+def test_a_refused_client_that_goes_on_sending(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets its answer although it listens only after it has sent, and does not keep the connection for ever."""
+    with connected(server) as client:
+        client.sendall(b"POST /v2/models/double/infer HTTP/1.1\r\nContent-Length: 4000000\r\n\r\n")
+        client.sendall(b" " * 4_000_000)
+        assert refusal(client)[0] == 400
+    monkeypatch.setattr(http1, "LINGER_SECONDS", 0.0)
+    with connected(server) as client:
+        client.sendall(b"GET /v2 HTTP/1.1\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                client.sendall(b" ")
+
+
+def test_a_broken_body(server: Server) -> None:
+    with connected(server) as client:
+        client.sendall(CHUNKED.split(b"%x")[0] + b"3\r\nabc\r\n")
+        time.sleep(0.02)
+        client.sendall(b"zz\r\n")
+        assert refusal(client)[0] == 400
 
 
 def test_a_large_body_in_chunks(server: Server) -> None:
@@ -193,7 +286,12 @@ def test_a_large_body_in_chunks(server: Server) -> None:
 
 
 def test_a_target_as_proxies_get_it(server: Server) -> None:
-    for target, status in ((b"http://x/v2", b"200"), (b"http://x", b"404"), (b"*", b"404"), (b"/v2?a=b", b"200")):
+    for target, status in (
+        (b"http://x/v2", b"200"),
+        (b"HTTP://x:80/v2?a=b", b"200"),
+        (b"http://x", b"404"),
+        (b"/v2?a=b", b"200"),
+    ):
         with connected(server) as client:
             client.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
             assert read_until(client, b"}").startswith(b"HTTP/1.1 " + status)

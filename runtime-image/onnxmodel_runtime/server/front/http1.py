@@ -6,8 +6,9 @@ the request takes ASGI's way.
 """
 
 import asyncio
-import contextlib
+import json
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -33,6 +34,11 @@ HIGH_WATER = 1 << 20
 MAX_PIPELINED = 64
 MAX_SEEN = 4096
 """Bytes of a head that is remembered."""
+LINGER_SECONDS = 5.0
+"""How long what a refused client still sends is read and dropped: closing at once could take the answer from it."""
+# uri-host [":" port] of RFC 9110, with the zone of an IPv6 address that some clients leave in.
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z.:%~_-]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?")
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -70,7 +76,7 @@ class Head:
 class _Request(Head):
     """A request that has a head, and perhaps more."""
 
-    __slots__ = ("changed", "chunks", "complete", "expects", "keep_alive", "size", "version")
+    __slots__ = ("changed", "chunks", "complete", "expects", "keep_alive", "refused", "size", "version")
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,6 +87,16 @@ class _Request(Head):
         self.size = 0  # of the chunks
         self.complete = False
         self.changed: asyncio.Future[None] | None = None
+        self.refused: _Refused | None = None
+
+
+class _Refused(Exception):
+    """A head that gets no further than this front."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
 
 
 class Http1(asyncio.Protocol):
@@ -98,6 +114,9 @@ class Http1(asyncio.Protocol):
         self._waiting: deque[_Request] = deque()  # behind the one that runs
         self._running: tuple[_Request, asyncio.Task[None]] | None = None
         self._head = 0  # bytes received since the last complete head, or of what is behind a chunk; -1 within a body
+        self._piece = 0  # bytes received at one time
+        self._begun_in = 0  # the piece in which the head began
+        self._deaf = False  # what comes behind a refused request is not understood
         self._fields: Headers = []  # where headers go
         self._since = self._loop.time()  # when it last became idle, or was able to write
         self._reading = self._writable = True
@@ -129,6 +148,8 @@ class Http1(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what is complete."""
+        if self._deaf:
+            return
         seen = self._seen
         if seen is not None and len(data) == self._seen_size and data.startswith(seen[0]) and self._between:
             # The same head again, and as much behind it: it would be parsed to the same.
@@ -162,16 +183,22 @@ class Http1(asyncio.Protocol):
     def _parse(self, data: bytes) -> None:
         if self._head >= 0:
             self._head += len(data)
+        self._piece = len(data)
         try:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as offer:
                 self._decline(memoryview(data)[offer.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(400, "the request is not HTTP/1.1")
+            if self._head > limits.MAX_HEAD and not self._deaf:
+                raise _too_large(self._incoming)
+        except _Refused as refused:
+            self._reject(refused)
             return
-        if self._head > limits.MAX_HEAD:
-            self._transport.abort()
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._reject(
+                cause if isinstance(cause, _Refused) else _Refused(400, f"the request is not HTTP/1.1: {error}")
+            )
             return
         request = self._incoming
         if request is not None and request.method:
@@ -188,8 +215,7 @@ class Http1(asyncio.Protocol):
         while (request := self._offered) is not None and not self._transport.is_closing():
             self._offered = None
             if request.method == "CONNECT":
-                self._refuse(501, "this server is no proxy")
-                return
+                raise _Refused(501, "this server is no proxy")
             fields = b"".join(b"%s: %s\r\n" % field for field in request.headers if field[0] != b"upgrade")
             line = b"%s %s HTTP/%s\r\n" % (request.method.encode(), request.target, request.version.encode())
             self._parser = httptools.HttpRequestParser(self)
@@ -220,6 +246,7 @@ class Http1(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """The head begins."""
         self._incoming = request = _Request()
+        self._begun_in = self._piece
         self._fields = request.headers
         self._since = self._loop.time()
 
@@ -240,8 +267,12 @@ class Http1(asyncio.Protocol):
         """The head is over."""
         request = self._incoming
         assert request is not None
+        # Head and piece together are more than what was received of it: only then is it worth counting.
+        if self._head + self._begun_in > limits.MAX_HEAD and _size(request) > limits.MAX_HEAD:
+            raise _too_large(request)
         request.method = self._parser.get_method().decode("ascii")
         request.version = self._parser.get_http_version()
+        _check(request)
         request.keep_alive = self._parser.should_keep_alive()
         self._head = -1
         if self._parser.should_upgrade():
@@ -286,6 +317,9 @@ class Http1(asyncio.Protocol):
         """End what has waited too long: idle connections, slow heads, clients that do not read."""
         if self._running is not None and self._writable:
             return
+        if self._deaf and now - self._since > LINGER_SECONDS:
+            self._transport.abort()
+            return
         most = KEEP_ALIVE_SECONDS if self._writable and self._head <= 0 else limits.READ_SECONDS
         if now - self._since > most:
             self._transport.abort()
@@ -307,6 +341,9 @@ class Http1(asyncio.Protocol):
     def _answer(self, request: _Request) -> None:
         if self._transport.is_closing():
             return
+        if request.refused is not None:
+            self._refuse(request.refused)
+            return
         body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
         reply = self._application.now(request, body)
         if reply is None:
@@ -321,9 +358,6 @@ class Http1(asyncio.Protocol):
 
     async def _run(self, request: _Request) -> None:
         path, _, query = request.target.partition(b"?")
-        if path[:1] != b"/":  # as clients write it to a proxy
-            with contextlib.suppress(httptools.HttpParserInvalidURLError):
-                path = httptools.parse_url(path).path or b"/"
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -346,10 +380,10 @@ class Http1(asyncio.Protocol):
                 request.expects = False
                 if not request.complete and not self._gone:
                     self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            while not self._gone and (delivered or not (request.chunks or request.complete)):
+            while not self._ended(request) and (delivered or not (request.chunks or request.complete)):
                 request.changed = self._loop.create_future()
                 await request.changed
-            if self._gone:
+            if self._ended(request):
                 return {"type": "http.disconnect"}
             body = request.chunks[0] if len(request.chunks) == 1 else b"".join(request.chunks)
             request.chunks.clear()
@@ -378,7 +412,9 @@ class Http1(asyncio.Protocol):
         finally:
             self._running = None
             if not self._gone:
-                if not ended:
+                if request.refused is not None and not started:
+                    self._refuse(request.refused)
+                elif not ended:
                     self._transport.abort()
                 else:
                     self._finish(request, started[0]["headers"])
@@ -398,6 +434,10 @@ class Http1(asyncio.Protocol):
         if request is not None and request.method and self._running is None and not self._waiting:
             self._start(request)
         self._throttle(request)
+
+    def _ended(self, request: _Request) -> bool:
+        """Whether no more of a request will come."""
+        return self._gone or request.refused is not None
 
     def _wake(self, request: _Request) -> None:
         if request.changed is not None and not request.changed.done():
@@ -419,14 +459,66 @@ class Http1(asyncio.Protocol):
         else:
             self._transport.writelines([head, body])
 
-    def _refuse(self, status: int, text: str) -> None:
-        if self._running is None:
-            body = b'{"error":"%s"}' % text.encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-            self._transport.write(_head(_Request(), status, [*headers, (b"connection", b"close")]) + body)
-            self._transport.close()
+    def _reject(self, refused: _Refused) -> None:
+        """Nothing of this connection is understood any more: answer what came before, then say why, then close."""
+        self._deaf = True
+        self._seen = None
+        request = self._incoming or _Request()
+        self._incoming = self._offered = None
+        request.refused = refused
+        if self._running is not None and self._running[0] is request:
+            self._wake(request)
+        elif self._running is not None or self._waiting or not self._writable:
+            self._waiting.append(request)
         else:
-            self._transport.abort()
+            self._answer(request)
+
+    def _refuse(self, refused: _Refused) -> None:
+        body = json.dumps({"error": refused.message}, separators=(",", ":")).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        self._transport.write(_head(_Request(), refused.status, [*headers, (b"connection", b"close")]) + body)
+        self._waiting.clear()
+        self._since = self._loop.time()
+        if self._draining:
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+
+def _size(request: Head) -> int:
+    """Bytes of a head."""
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+
+
+def _too_large(request: Head | None) -> _Refused:
+    if request is not None and len(request.target) > limits.MAX_HEAD // 2:
+        return _Refused(414, f"the request's target is too long: line and headers may have {limits.MAX_HEAD} bytes")
+    return _Refused(431, f"the request's line and headers exceed the maximum allowed size of {limits.MAX_HEAD} bytes")
+
+
+def _check(request: _Request) -> None:
+    """The rules of RFC 9112 for versions, hosts and targets. A target as a proxy gets it becomes a path. Raises _Refused."""
+    if request.version not in ("1.1", "1.0"):
+        raise _Refused(505, "this server speaks HTTP/1.1 and HTTP/1.0")
+    hosts = [value for name, value in request.headers if name == b"host"]
+    if not hosts and request.version == "1.1":
+        raise _Refused(400, "the request has no Host header, which HTTP/1.1 demands")
+    if len(hosts) > 1:
+        raise _Refused(400, f"the request has {len(hosts)} Host headers, and may have one")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise _Refused(400, "the Host header is not a host with an optional port")
+    target = request.target
+    if target[:1] == b"/" or request.method == "CONNECT":
+        return
+    if target == b"*" and request.method == "OPTIONS":
+        return
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not _HOST.fullmatch(absolute[1]):
+        raise _Refused(400, "the request's target is neither a path nor an http URL")
+    request.target = (absolute[2] or b"/") + (absolute[3] or b"")
 
 
 def _head(request: _Request, status: int, headers: Headers) -> bytes:
