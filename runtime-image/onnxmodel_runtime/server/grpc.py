@@ -1,4 +1,4 @@
-"""The protocol on gRPC: tritonclient's service, by its methods."""
+"""The protocol on gRPC: tritonclient's service, by its methods, and gRPC's own services of health and reflection."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,9 +12,12 @@ from onnxmodel_runtime.server import tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.front import rpc
+from onnxmodel_runtime.server.health import Health
+from onnxmodel_runtime.server.health import Request as HealthRequest
 from onnxmodel_runtime.server.limits import OFF_LOOP
-from onnxmodel_runtime.server.protocol import describe, repeat
+from onnxmodel_runtime.server.protocol import describe, repeat, wellknown
 from onnxmodel_runtime.server.protocol import grpc as protocol
+from onnxmodel_runtime.server.protocol.reflection import Reflection
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.service import Encode, Service
 
@@ -138,7 +141,34 @@ def methods(service: Service) -> rpc.Methods:
         else:
             now = _Now(service) if method.name == "ModelInfer" else None
             made[path] = rpc.Method(now, partial(_later, request, call))
-    return rpc.Methods(made)
+    return rpc.Methods(made | _health(service) | _reflection())
+
+
+def _health(service: Service) -> dict[bytes, rpc.Method]:
+    health, parse = Health(service, _SERVICE.full_name), HealthRequest.FromString
+    return {
+        b"/grpc.health.v1.Health/Check": rpc.Method(later=partial(_later, parse, health.check)),
+        b"/grpc.health.v1.Health/Watch": rpc.Method(stream=partial(_stream, parse, health.watch)),
+    }
+
+
+def _reflection() -> dict[bytes, rpc.Method]:
+    reflection = Reflection((service_pb2.DESCRIPTOR, wellknown.HEALTH, *wellknown.REFLECTION))
+    made = {}
+    for file in wellknown.REFLECTION:
+        request, response = (wellknown.message(file, f"ServerReflection{kind}") for kind in ("Request", "Response"))
+        path = f"/{file.package}.ServerReflection/ServerReflectionInfo".encode()
+        made[path] = rpc.Method(stream=partial(_stream, request.FromString, partial(_reflect, reflection, response)))
+    return made
+
+
+async def _reflect(
+    reflection: Reflection, response: Any, messages: AsyncIterator[Any], context: rpc.Call
+) -> AsyncIterator[Any]:
+    async for message in messages:
+        answer = response()
+        reflection.answer(message, answer)
+        yield answer
 
 
 class _Now:

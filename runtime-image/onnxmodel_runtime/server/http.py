@@ -105,7 +105,7 @@ class Protocol:
         match path:
             case ["v2", "models", name, *rest_] if path != ["v2", "models", "stats"]:
                 return await self._model(method, name, rest_, scope, receive)
-            case ["v2"]:
+            case ["v2"] | ["v2", ""]:
                 return _get(method, describe.server)
             case ["v2", "health", "live"]:
                 return _state(method, True)

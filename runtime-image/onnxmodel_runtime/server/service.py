@@ -32,7 +32,24 @@ class Service:
         self._model: Model | None = None
         self._scheduler: Scheduler | None = None
         self.recorder = Recorder(request.name)
-        self.draining = False
+        self.changed = asyncio.Event()
+        """Set once `ready` may have changed; another takes its place then."""
+        self._draining = False
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self._request.name
+
+    @property
+    def draining(self) -> bool:
+        """Whether no further request should come."""
+        return self._draining
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self._draining = value
+        self._tell()
 
     @property
     def max_queue(self) -> int:
@@ -57,6 +74,11 @@ class Service:
         )
         self._scheduler = Scheduler(model, self.recorder, policy)
         self._model = model
+        self._tell()
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def close(self) -> bool:
         """Stop executions. Whether there were none."""

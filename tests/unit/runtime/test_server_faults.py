@@ -45,6 +45,7 @@ def test_paths_and_methods(server: Server) -> None:
         ("GET", "/v2/health/ready", 200),
         ("POST", "/v2/health/ready", 405),
         ("GET", "/v2", 200),
+        ("GET", "/v2/", 200),
         ("DELETE", "/v2", 405),
         ("GET", "/v2/models/double", 200),
         ("GET", "/v2/models/d%6fuble/versions/1/ready", 200),

@@ -55,7 +55,7 @@ class Method:
     """A method, by what it makes of serialized messages. Each raises Status.
 
     now: the answer where there is one without waiting, else None. later: the answer. stream: answers to a stream of
-    requests, one for each and in their order, which replaces the others.
+    requests, one for each and in their order, or any number to the first of them; it replaces the others.
     """
 
     now: "Callable[[bytes, Context | Call], bytes | None] | None" = None
@@ -286,7 +286,8 @@ class Call(Stream):
                 self.started = True
                 self.connection.write(frame(HEADERS, END_HEADERS, self.id, _HEAD))
             self.connection.send_data(self, _PREFIX.pack(0, len(answer)) + answer)
-            self._count(-self.taken.popleft())
+            if self.taken:
+                self._count(-self.taken.popleft())
             self._resume()
             await self._sent()
         if not self.answered:
