@@ -15,6 +15,7 @@ from benchmarks.dataplane.load import PER_CONNECTION
 from benchmarks.dataplane.machine import Shares
 from benchmarks.dataplane.results import ALONE, Run, middle
 from benchmarks.dataplane.subjects import SUBJECTS, TRITON_LEAST
+from onnxmodel_runtime.stats import plain
 
 COMMAND = "make bench-dataplane"
 _COLUMNS = "| server | protocol | at one time | per second | of ONNX Runtime | p50 ms | p99 ms | CPU s per 1,000 |"
@@ -52,7 +53,7 @@ def line(run: Run, subject: str, protocol: str, concurrency: int) -> str:
 
 
 def _times(p50: float, p99: float, cpu: float) -> str:
-    return f"{p50 * 1000:.3g} | {p99 * 1000:.3g} | {cpu:.3f} |"
+    return f"{plain(p50 * 1000, 3)} | {plain(p99 * 1000, 3)} | {cpu:.3f} |"
 
 
 def page(runs: Sequence[Run], judged: Sequence[Verdict], method: Method) -> str:

@@ -7,6 +7,7 @@ from benchmarks.optimize.cases import HUGE
 from benchmarks.optimize.measure import BAR_PERCENT, BATCHES, Measured, Row, Verdict
 from benchmarks.optimize.rivals import PLAIN
 from benchmarks.optimize.weights import OPSET
+from onnxmodel_runtime.stats import plain
 
 COMMAND = "make bench-optimize"
 _WIDTH = 120
@@ -104,7 +105,7 @@ def _line(row: Row, plain: Row) -> str:
         top1 = "" if found.top1 is None else f"{100 * found.top1:.4g} %"
         proof = ["passed" if found.passed else "**failed**", f"{found.max_absolute:.3g}", f"{found.cosine:.6g}", top1]
     noisy = " (noisy)" if any(point.noisy for point in row.points) else ""
-    cells = [row.name, f"{row.bytes:,}", *proof, f"{row.p50:.4g}{noisy}", f"{row.throughput:,.4g}"]
+    cells = [row.name, f"{row.bytes:,}", *proof, f"{plain(row.p50)}{noisy}", plain(row.throughput)]
     return "| " + " | ".join([*cells, f"{row.p50 / plain.p50:.3f}"]) + " |"
 
 
@@ -113,7 +114,7 @@ def _said(verdict: Verdict) -> list[str]:
 
 
 def _figure(verdict: Verdict, cost: float) -> str:
-    return f"{cost:.4g} ms" if verdict.objective == "Latency" else f"{1000 / cost:,.4g} rows/s"
+    return f"{plain(cost)} ms" if verdict.objective == "Latency" else f"{plain(1000 / cost)} rows/s"
 
 
 def _wrap(text: str, indent: str = "", width: int = _WIDTH) -> list[str]:

@@ -21,6 +21,7 @@ import yaml
 
 from benchmarks.dataplane.models import case
 from examples.magika.demo import magika
+from onnxmodel_runtime.stats import plain
 from tests.cluster import builder
 from tests.cluster.artifacts import artifact, digest
 from tests.cluster.steps import step
@@ -63,9 +64,9 @@ def main() -> int:
             for found in _rounds(platform, kube, client, name, runtime, options.rounds):
                 for figure in BARS:
                     told, where, seen = found[figure]
-                    cells = [f"{seen[kind]:.4g} | {seen[kind] / told:.2f}" for kind in PROTOCOLS]
+                    cells = [f"{plain(seen[kind])} | {seen[kind] / told:.2f}" for kind in PROTOCOLS]
                     print(
-                        f"| {name} | {runtime} | {UNITS[figure]} | {where} | {told:.4g} | {' | '.join(cells)} |",
+                        f"| {name} | {runtime} | {UNITS[figure]} | {where} | {plain(told)} | {' | '.join(cells)} |",
                         flush=True,
                     )
                     for kind in PROTOCOLS:
@@ -124,7 +125,7 @@ def _rounds(
             manifest["spec"]["benchmark"]["attempt"] = attempt
             kube.apply(manifest)
             item = until(f"{full} is Ready", lambda: _ready(kube, full), seconds=300, pause=0.5)
-            said = item["status"]["benchmark"]["served"]
+            said = item["status"]["active"]["served"]
             spec = item["spec"]["benchmark"]
             single = (min(spec["batchSizes"]), min(spec["concurrency"]))
             best = (said["batchSize"], said["concurrency"])

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onnxmodel_operator.api.spec import Benchmark
+from onnxmodel_operator.figures import plain
 from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant
 
 TIE_PERCENT = 2.0
@@ -198,11 +199,11 @@ def _missed(spec: Benchmark, numbers: Numbers) -> dict[str, str]:
     """By the constraint's name."""
     limits, missed = spec.constraints, {}
     if limits.p99_milliseconds is not None and numbers.p99 > limits.p99_milliseconds:
-        missed["p99"] = f"p99 is {numbers.p99:g} ms, p99Milliseconds allows {limits.p99_milliseconds:g}"
+        missed["p99"] = f"p99 is {plain(numbers.p99, 6)} ms, p99Milliseconds allows {plain(limits.p99_milliseconds, 6)}"
     if limits.throughput_per_second is not None and numbers.throughput < limits.throughput_per_second:
         missed["throughput"] = (
-            f"throughput is {numbers.throughput:g} per second, throughputPerSecond asks for "
-            f"{limits.throughput_per_second:g}"
+            f"throughput is {plain(numbers.throughput, 6)} per second, throughputPerSecond asks for "
+            f"{plain(limits.throughput_per_second, 6)}"
         )
     return missed
 
@@ -215,7 +216,7 @@ def _regressed(spec: Benchmark, numbers: Numbers, serving: Serving | None) -> tu
     if (more if spec.objective == "Latency" else -more) <= limit:
         return ()
     words = _compared(spec, numbers, serving.numbers, f"that of revision {serving.revision}, which serves")
-    return (f"{words}; maxRegressionPercent allows {limit:g}",)
+    return (f"{words}; maxRegressionPercent allows {plain(limit, 6)}",)
 
 
 def _more_percent(spec: Benchmark, mine: Numbers, other: Numbers) -> float:

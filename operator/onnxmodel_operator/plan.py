@@ -573,12 +573,13 @@ def _loadtest(draft: _Draft) -> Progress | None:
     if not complete and not (step.seen or step.outcome):
         return _rollout(draft, seen)
     stop = _follow(draft, step, "LoadTesting")
+    if step.outcome:  # whether or not all replicas are there now: a pod that is away takes nothing back
+        tested = _result(draft, Stage.LOADTEST, LoadTestResult)
+        draft.choice = choose.as_served(model.spec.benchmark, draft.choice, tested.points)
     if not complete and not (stop and stop.state is State.STALLED):
         return _rollout(draft, seen)
     if stop:
         return stop
-    tested = _result(draft, Stage.LOADTEST, LoadTestResult)
-    draft.choice = choose.as_served(model.spec.benchmark, draft.choice, tested.points)
     return _constrained(draft, Stage.LOADTEST, f"revision {revision.short} does not hold the constraints")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from onnxmodel_operator import names
+from onnxmodel_operator import figures, names
 from onnxmodel_operator.api.spec import Resource
 from onnxmodel_operator.api.status import (
     AgainstStatus,
@@ -34,7 +34,6 @@ from onnxmodel_runtime.contract import (
     BenchmarkResult,
     OptimizeResult,
     ProbeResult,
-    ProviderUse,
     Stage,
     Tensor,
     ValidateResult,
@@ -49,7 +48,7 @@ _CONDITION_OF = {Stage.VALIDATE: "Validated", Stage.OPTIMIZE: "Optimized", Stage
 def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dict[str, Any]:
     """The whole status as plain data. Equal to the stored one when nothing changed."""
     old = model.status
-    active = _active(plan, old, now)
+    active, target = _active(plan, old, now), _target(plan, old, now)
     status = OnnxModelStatus(
         observed_generation=model.generation,
         phase=plan.progress.phase,
@@ -60,9 +59,9 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         findings=_findings(plan, old),
         variants=_variants(plan.choice) if plan.choice else None,
         benchmark=_benchmark(plan),
-        serving=_serving(model, seen, plan),
+        serving=_serving(model, seen, (active, target)),
         active=active,
-        target=_target(plan, old, now),
+        target=target,
         history=_history(old, active),
         last_failure=_failure(model.generation, seen, plan.progress, old, now),
         stages=_stages(plan, old),
@@ -89,7 +88,7 @@ def _conditions(generation: int, seen: Observed, plan: Plan, old: Mapping[str, A
         step = next((step for step in plan.steps if step.stage is stage), None)
         status, reason, message = _stage_condition(step, plan)
         out.append(_condition(kind, status, reason, message, generation, old, now))
-    serving = _served(seen, plan)
+    serving = _served(seen)
     available = serving is not None and serving.available > 0
     text = f"revision {serving.revision} takes traffic" if serving and available else "nothing takes traffic"
     out.append(
@@ -254,12 +253,10 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     if choice is None or result is None or choice.winner.numbers is None:
         return None
-    numbers, machine = choice.served or choice.winner.numbers, result.environment
+    machine = result.environment
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
     return BenchmarkStatus(
         variant=choice.winner.variant.name,
-        p99=f"{numbers.p99:.3g}ms",
-        throughput=f"{_significant(numbers.throughput)}/s",
         speedup=round(choice.speedup, 3),
         reason=choice.sentence[:2048],
         framework=choice.framework,
@@ -267,7 +264,6 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
         report=f"{step.request.directory}/{REPORT_PAGE}"[:253] if step.request.directory else None,
         winner=_measured(choice.winner.numbers),
         baseline=_measured(choice.baseline),
-        served=_measured(choice.served) if choice.served else None,
         processor=machine.processor[:253],
         accelerator=machine.accelerator[:253],
         cores=machine.cores,
@@ -275,33 +271,37 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
     )
 
 
-def _significant(number: float) -> str:
-    """Three digits are what a benchmark can carry; no exponent, because people read it."""
-    return f"{float(f'{number:.3g}'):,.15g}" if number >= 1 else f"{number:.2g}"
-
-
 # ---- what serves -----------------------------------------------------------------------------------------------------
 
 
-def _served(seen: Observed, plan: Plan) -> RevisionSeen | None:
+def _served(seen: Observed) -> RevisionSeen | None:
     """The Deployment that the Service selects."""
     return seen.revisions.get(seen.routed or "")
 
 
-def _serving(model: Resource, seen: Observed, plan: Plan) -> ServingStatus | None:
-    served = _served(seen, plan)
+def _serving(
+    model: Resource, seen: Observed, proven: tuple[RevisionStatus | None, RevisionStatus | None]
+) -> ServingStatus | None:
+    """What the Service selects, with the figures that were recorded of that revision, whatever is being proven."""
+    served = _served(seen)
     if served is None:
         return None
     host = f"{model.name}.{model.namespace}.svc"
     selector = f"{names.LABEL_MODEL}={model.name},{names.LABEL_REVISION}={served.revision}"
-    use = _provider(plan, served, model.status)
+    record = _recorded(served.revision, proven, model.status)
     return ServingStatus(
         url=f"http://{host}:8000",
         grpc=f"{host}:8001",
         metrics=f"http://{host}:8002/metrics",
+        revision=served.revision,
         runtime=served.runtime,
-        provider=use[0],
-        provider_share_percent=use[1],
+        variant=record.variant if record else None,
+        provider=record.provider if record else None,
+        provider_share_percent=record.provider_share_percent if record else None,
+        opset=record.opset if record else None,
+        source_sha256=record.source_sha256 if record else None,
+        p99=figures.milliseconds(record.served.p99_milliseconds) if record and record.served else None,
+        throughput=figures.rate(record.served.throughput_per_second) if record and record.served else None,
         replicas=served.wanted,
         ready_replicas=served.ready,
         ready=f"{served.ready}/{served.wanted}",
@@ -309,50 +309,66 @@ def _serving(model: Resource, seen: Observed, plan: Plan) -> ServingStatus | Non
     )
 
 
-def _provider(plan: Plan, served: RevisionSeen, old: Mapping[str, Any]) -> tuple[str, float]:
-    """What the server itself told the probe; until it was asked, what the benchmark saw; else what was known."""
-    if plan.revision and plan.revision.short == served.revision:
-        probe: ProbeResult | None = plan.result(Stage.PROBE)
-        benchmark: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
-        use: ProviderUse | None = (probe.provider if probe else None) or (benchmark.provider if benchmark else None)
-        if use:
-            return use.name, round(use.share_percent, 1)
-    serving = old.get("serving", {})
-    return serving.get("provider", ""), serving.get("providerSharePercent", 0.0)
+def _recorded(
+    revision: str, proven: tuple[RevisionStatus | None, RevisionStatus | None], old: Mapping[str, Any]
+) -> RevisionStatus | None:
+    """What is known of a revision: from this turn, or from what status remembers."""
+    stored = (old.get("active"), old.get("target"), *old.get("history", ()))
+    known = (*proven, *(RevisionStatus.model_validate(item) for item in stored if item))
+    return next((item for item in known if item and item.revision == revision), None)
 
 
 def _target(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
-    return _revision(plan, old.get("target"), now) if plan.revision else None
+    return _revision(plan, old, "target", now) if plan.revision else None
 
 
 def _active(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
     if plan.progress.state is State.READY:
-        return _revision(plan, old.get("active"), now)
+        return _revision(plan, old, "active", now)
     recorded = old.get("active")
     return RevisionStatus.model_validate(recorded) if recorded and recorded["revision"] == plan.active else None
 
 
-def _revision(plan: Plan, old: Mapping[str, Any] | None, now: datetime) -> RevisionStatus | None:
+def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> RevisionStatus | None:
+    """The revision that the spec asks for, as the block of status tells it.
+
+    What the load test and the probe found out stays while the same revision is looked at, though this turn did not get so
+    far: a pod that is away makes nothing of it untrue.
+    """
     if plan.revision is None or plan.choice is None:
         return None
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
-    same = old is not None and old["revision"] == plan.revision.short
-    if old is not None and same and old.get("benchmark") == names.short(step.digest):
-        return RevisionStatus.model_validate(old).model_copy(update={"missed": _missed(plan.choice)})
+    known = [RevisionStatus.model_validate(old[key]) for key in (block, "target", "active") if key in old]
+    before = next((item for item in known if item.revision == plan.revision.short), None)
+    same = before if before and before.benchmark == names.short(step.digest) else None
+    validated: ValidateResult | None = plan.result(Stage.VALIDATE)
+    probe: ProbeResult | None = plan.result(Stage.PROBE)
+    use = probe.provider if probe else None
+    found = {
+        "time": before.time if before and old.get(block, {}).get("revision") == before.revision else _time(now),
+        "source_sha256": validated.model.sha256 if validated else None,
+        "opset": validated.model.opset if validated else None,
+        "runtime": "triton" if plan.revision.triton else "onnxruntime",
+        "provider": use.name if use else before.provider if before else None,
+        "provider_share_percent": round(use.share_percent, 1) if use else before and before.provider_share_percent,
+        "served": _measured(plan.choice.served) if plan.choice.served else same and same.served,
+        "missed": _missed(plan.choice),
+    }
+    if same:
+        return same.model_copy(update=found)
     variant, against = plan.choice.winner.variant, plan.choice.against
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     return RevisionStatus(
         revision=plan.revision.short,
         variant=variant.name,
         sha256=variant.sha256,
-        time=old["time"] if old is not None and same else _time(now),
         benchmark=names.short(step.digest),
         against=AgainstStatus(revision=against.revision, measured=_measured(against.numbers), measured_on=against.where)
         if against
         else None,
         measured=_measured(plan.choice.winner.numbers) if plan.choice.winner.numbers else None,
         measured_on=where(result) if result else None,
-        missed=_missed(plan.choice),
+        **found,
     )
 
 

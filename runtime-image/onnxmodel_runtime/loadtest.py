@@ -23,6 +23,7 @@ from onnxmodel_runtime.contract import Load, LoadTestRequest, LoadTestResult, Pa
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.stats import plain
 from onnxmodel_runtime.windows import Window, latencies, point, stable
 
 _WARM_UP_SECONDS = 2.0  # kubelet and container runtime use the CPU for a moment after a pod has started
@@ -62,7 +63,8 @@ def loadtest(request: LoadTestRequest, *, wait: float = WAIT_SECONDS) -> LoadTes
         points.append(
             point(request.variant, load.batch_size, load.concurrency, windows, latencies(windows), noisy=noisy)
         )
-        log(f"p50 {points[-1].p50:g} ms, p99 {points[-1].p99:g} ms, {points[-1].throughput:g} rows per second")
+        p50, p99, rows = (plain(value) for value in (points[-1].p50, points[-1].p99, points[-1].throughput))
+        log(f"p50 {p50} ms, p99 {p99} ms, {rows} rows per second")
     return LoadTestResult(tuple(points))
 
 

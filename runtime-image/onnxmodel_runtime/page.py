@@ -17,6 +17,7 @@ from onnxmodel_runtime.contract import Candidate, Point, Variant
 from onnxmodel_runtime.errors import clip, size
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.report import PERCENTS, Report, Spread
+from onnxmodel_runtime.stats import plain
 
 _TENSORS = 20  # inputs and outputs that are listed, of each
 _OPERATORS = 12  # rows of a variant's table
@@ -63,7 +64,7 @@ def render(report: Report) -> str:
 
 def number(value: float) -> str:
     """Three digits that matter: 1234.5 is 1,230."""
-    return f"{float(f'{value:.3g}'):,.10g}"
+    return plain(value, 3)
 
 
 def percent(value: float) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from onnxmodel_runtime.stats import plain
+
 WIDTH = 420
 STYLES = 7  # classes s0 to s6
 _LEFT, _RIGHT = 50, WIDTH - 10  # of a scatter plot
@@ -112,8 +114,8 @@ def short(value: float) -> str:
     """A number for an axis: 1500 is 1.5k."""
     for unit, text in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
-            return f"{value / unit:g}{text}"
-    return f"{value:.4g}"
+            return f"{plain(value / unit, 6)}{text}"
+    return plain(value)
 
 
 def marker(style: int) -> Markup:
@@ -186,7 +188,7 @@ def bars(title: str, found: Sequence[Bar], x_name: str) -> Markup:
                 Markup(
                     '<g class="s{}"><title>{}</title><rect class="full" x="{}" y="{}" width="{}" height="18"/>{}</g>'
                 ).format(
-                    *(style, f"{bar.name}: {name}, {length:.3g} ms", x(begin), y, round(max(width - 1, 0.5), 1)),
+                    *(style, f"{bar.name}: {name}, {plain(length, 3)} ms", x(begin), y, round(max(width - 1, 0.5), 1)),
                     fits if width > 7 * len(name) + 10 else "",
                 )
             )

@@ -19,6 +19,7 @@ from onnxmodel_runtime.contract import (
     Variant,
 )
 from onnxmodel_runtime.errors import size
+from onnxmodel_runtime.stats import plain
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -141,7 +142,7 @@ def _benchmark(result: BenchmarkResult) -> str:
     for p in result.points:
         rows.append((p.variant, p.batch_size, p.concurrency, *_figures(p)))
     loads = [
-        f"{name}: loaded in {seconds:g} s, {size(result.memory_bytes.get(name, 0))} more resident memory"
+        f"{name}: loaded in {plain(seconds)} s, {size(result.memory_bytes.get(name, 0))} more resident memory"
         for name, seconds in result.load_seconds.items()
     ]
     loads += [f"{name} is left out: {why}" for name, why in result.left_out.items()]
@@ -157,14 +158,14 @@ def _loadtest(result: LoadTestResult) -> str:
 
 
 def _figures(p: Point) -> tuple[object, ...]:
-    numbers = (f"{value:g}" for value in (p.p50, p.p90, p.p95, p.p99, p.throughput))
+    numbers = (plain(value) for value in (p.p50, p.p90, p.p95, p.p99, p.throughput))
     return (*numbers, p.samples, "noisy" if p.noisy else "yes")
 
 
 def _probe(result: ProbeResult) -> str:
     used = f"\n{_provider(result.provider)}" if result.provider else ""
     return (
-        f"HTTP {result.http_milliseconds:g} ms, gRPC {result.grpc_milliseconds:g} ms, "
+        f"HTTP {plain(result.http_milliseconds)} ms, gRPC {plain(result.grpc_milliseconds)} ms, "
         f"largest difference {result.max_absolute:g}{used}"
     )
 

@@ -70,7 +70,7 @@ def test_constraints_that_nobody_holds_are_named():
     choice = choose(spec, optimized(), benchmarked())
     assert choice.winner.missed == (
         "p99 is 4 ms, p99Milliseconds allows 0.5",
-        "throughput is 900 per second, throughputPerSecond asks for 1e+06",
+        "throughput is 900 per second, throughputPerSecond asks for 1,000,000",
     )
 
 

@@ -61,8 +61,8 @@ def test_road_from_nothing_to_ready():
     assert status["benchmark"]["variant"] == "fp32"
     assert status["benchmark"]["speedup"] == 2.0
     assert status["benchmark"]["winner"]["p99Milliseconds"] == 4.0
-    assert status["benchmark"]["served"]["p99Milliseconds"] == 5.0
-    assert (status["benchmark"]["p99"], status["benchmark"]["throughput"]) == ("5ms", "800/s"), "what a client gets"
+    assert status["active"]["served"]["p99Milliseconds"] == 5.0
+    assert (status["serving"]["p99"], status["serving"]["throughput"]) == ("5ms", "800/s"), "what a client gets"
     assert status["serving"]["provider"] == "CPU"
     assert status["serving"]["ready"] == "1/1"
     assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "loadtest", "probe"]

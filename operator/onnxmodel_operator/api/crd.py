@@ -22,19 +22,20 @@ _KEPT = (
     "maxItems", "maxProperties", "x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
 )  # fmt: skip
 
+# All but READY, PHASE, REASON and MESSAGE are of what serves: never of what is being proven.
 _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("READY", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("PHASE", "string", ".status.phase", 0),
-    ("RUNTIME", "string", ".spec.serving.runtime", 0),
+    ("RUNTIME", "string", ".status.serving.runtime", 0),
     ("PROVIDER", "string", ".status.serving.provider", 0),
-    ("VARIANT", "string", ".status.benchmark.variant", 0),
-    ("P99", "string", ".status.benchmark.p99", 0),
-    ("THROUGHPUT", "string", ".status.benchmark.throughput", 0),
+    ("VARIANT", "string", ".status.serving.variant", 0),
+    ("P99", "string", ".status.serving.p99", 0),
+    ("THROUGHPUT", "string", ".status.serving.throughput", 0),
     ("REPLICAS", "string", ".status.serving.ready", 0),
     ("AGE", "date", ".metadata.creationTimestamp", 0),
     ("REASON", "string", ".status.reason", 1),
-    ("OPSET", "integer", ".status.model.opset", 1),
-    ("SHA256", "string", ".status.model.sha256", 1),
+    ("OPSET", "integer", ".status.serving.opset", 1),
+    ("SHA256", "string", ".status.serving.sourceSha256", 1),
     ("URL", "string", ".status.serving.url", 1),
     ("MESSAGE", "string", ".status.message", 1),
 )

@@ -109,18 +109,16 @@ class VariantStatus(_Model):
 
 
 class BenchmarkStatus(_Model):
-    """The winner, the baseline (the original model with ONNX Runtime's own optimization), and where it was measured.
+    """The newest benchmark: the winner, the baseline (the original model with ONNX Runtime's own optimization), and where both
+    were measured.
 
-    winner and baseline are of the sessions alone, in one process. served is of one replica of the winner's server, by a client
-    that asked it over HTTP before it took traffic: what clients can expect. p99 and throughput are of it, once it was measured.
+    winner and baseline are of the sessions alone, in one process; what clients get of a revision is in active and target.
     speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
     framework_speedup: the spec's own baseline / the winner's p50 at that batch size, where the grid has it. report: where its
     page is on the model's volume.
     """
 
     variant: Short
-    p99: Short
-    throughput: Short
     speedup: Number
     reason: Text | None = None
     framework: Short | None = None
@@ -128,7 +126,6 @@ class BenchmarkStatus(_Model):
     report: Short | None = None
     winner: Measured
     baseline: Measured
-    served: Measured | None = None
     processor: Short
     accelerator: Short
     cores: Number
@@ -136,14 +133,24 @@ class BenchmarkStatus(_Model):
 
 
 class ServingStatus(_Model):
-    """What serves now. selector: of the pods, for the scale subresource; ready: "ready/wanted" for people."""
+    """The revision that the Service selects, whatever is being proven beside it.
+
+    variant to throughput: as active, target or history have them; p99 and throughput are rounded, with their units, and of the
+    load test. selector: of the pods, for the scale subresource; ready: "ready/wanted" for people.
+    """
 
     url: Text
     grpc: Text
     metrics: Text
+    revision: Short
     runtime: Short
-    provider: Short
-    provider_share_percent: Number
+    variant: Short | None = None
+    provider: Short | None = None
+    provider_share_percent: Number | None = None
+    opset: int | None = None
+    source_sha256: Annotated[str, StringConstraints(max_length=64)] | None = None
+    p99: Short | None = None
+    throughput: Short | None = None
     replicas: int
     ready_replicas: int
     ready: Short
@@ -161,14 +168,22 @@ class AgainstStatus(_Model):
 class RevisionStatus(_Model):
     """A Deployment of one variant with one serving configuration.
 
-    measured: before it took traffic; measured_on: where; benchmark: by which run, shortened; against: what it was compared
-    with. missed: which constraints it did not hold then, with gate Warn.
+    sha256: of the variant; source_sha256 and opset: of the model that was fetched. served: what a client of one replica saw in
+    the load test, before the revision took traffic. provider: what the server itself reported to the probe. measured: of the
+    sessions alone, in the benchmark; measured_on: where; benchmark: by which run, shortened; against: what it was compared
+    with. missed: which constraints it did not meet then, with gate Warn.
     """
 
     revision: Short
     variant: Short
     sha256: Annotated[str, StringConstraints(max_length=64)]
+    source_sha256: Annotated[str, StringConstraints(max_length=64)] | None = None
+    opset: int | None = None
+    runtime: Short | None = None
+    provider: Short | None = None
+    provider_share_percent: Number | None = None
     time: Time
+    served: Measured | None = None
     measured: Measured | None = None
     measured_on: Short | None = None
     benchmark: Short | None = None
