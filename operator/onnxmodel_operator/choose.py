@@ -125,6 +125,8 @@ def choose(
     sentence = f"{winner} serves: {chosen.reason}"
     if serving and not comparable and spec.constraints.max_regression_percent is not None:
         sentence += f"; not compared with revision {serving.revision}, which was measured elsewhere ({serving.where})"
+    if optimized.lowered:
+        sentence += f"; {optimized.lowered}"
     if any(numbers[name].noisy for name in numbers):
         sentence += "; some figures are noisy"
     framework = spec.baseline.framework if spec.baseline else None

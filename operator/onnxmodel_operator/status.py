@@ -127,8 +127,9 @@ def _stage_message(step: Step, plan: Plan) -> str:
             counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning")}
             said = " and ".join(_count(counts[kind], kind) for kind in counts)
             return said if any(counts.values()) else "no findings"
-        case OptimizeResult(variants=variants):
-            return f"{_count(sum(bool(v.path) for v in variants), 'candidate')}, the original included"
+        case OptimizeResult(variants=variants, lowered=lowered):
+            told = f"{_count(sum(bool(v.path) for v in variants), 'candidate')}, the original included"
+            return f"{told}; {lowered}" if lowered else told
         case BenchmarkResult():
             return plan.choice.sentence if plan.choice else ""
         case _:
@@ -217,6 +218,7 @@ def _variant(verdict: Verdict, original: int) -> VariantStatus:
         bytes=variant.bytes or None,
         nodes=variant.nodes or None,
         saved_percent=round((1 - variant.bytes / original) * 100, 1) if original and variant.bytes else None,
+        graph_level=variant.graph_level[:253] if variant.path else None,
         parity=ParityStatus(
             passed=parity.passed,
             max_absolute=parity.max_absolute,

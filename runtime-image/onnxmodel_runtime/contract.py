@@ -311,9 +311,10 @@ class Calibration:
 class OptimizeRequest:
     """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/.
 
-    graph_level: None Basic Extended All. batch_sizes: where parity is measured, and at max_batch_size, which decides nothing
-    that is written into a variant. golden: on the golden data beside the model, as they are and cut to these sizes, and not
-    on made inputs. data_sha256: of weights beside the model (digests.data_digest), "" where there are none.
+    graph_level: None Basic Extended All: the highest that is tried. The original's outputs decide which one is taken.
+    batch_sizes: where parity is measured, and at max_batch_size, which decides nothing that is written into a variant.
+    golden: on the golden data beside the model, as they are and cut to these sizes, and not on made inputs. data_sha256: of
+    weights beside the model (digests.data_digest), "" where there are none.
     variants: fp32 fused fp16 int8-dynamic int8-static ort.
     calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
@@ -382,11 +383,15 @@ class ProviderUse:
 
 @dataclass(frozen=True, slots=True)
 class OptimizeResult:
-    """The candidates: "original" first, then every requested variant. probe: path of the probe file."""
+    """The candidates: "original" first, then every requested variant. probe: path of the probe file.
+
+    lowered: why sessions ask for a lower graph level than the request's; "" where they do not.
+    """
 
     variants: tuple[Variant, ...]
     probe: str
     provider: ProviderUse
+    lowered: str = ""
 
 
 # ---- benchmark -------------------------------------------------------------------------------------------------------

@@ -178,6 +178,7 @@ def _shorter_finding(finding: Finding, limit: int) -> Finding:
 def _shorter_variants(result: OptimizeResult, limit: int) -> OptimizeResult:
     return replace(
         result,
+        lowered=clip(result.lowered, 2 * limit),
         variants=tuple(
             replace(
                 variant,

@@ -37,6 +37,12 @@ def test_winner(spec, original, fp32, winner, reason):
     assert all(v.reason for v in choice.verdicts)
 
 
+def test_a_lowered_graph_level_is_in_the_sentence():
+    lowered = "graph level Basic is used instead of All: on CPU, All changes the model's outputs (output 'y' …)"
+    choice = choose(Benchmark(), dataclasses.replace(optimized(), lowered=lowered), benchmarked())
+    assert choice.sentence.endswith(f"; {lowered}")
+
+
 def test_a_server_is_measured_where_the_latencies_and_the_throughput_were():
     measured = benchmarked()
     winner = choose(Benchmark(), optimized(), measured).winner

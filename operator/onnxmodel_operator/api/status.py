@@ -94,13 +94,17 @@ class Measured(_Model):
 
 
 class VariantStatus(_Model):
-    """A candidate, what was measured of it, and why it was chosen or not. saved_percent: of the original's bytes."""
+    """A candidate, what was measured of it, and why it was chosen or not. saved_percent: of the original's bytes.
+
+    graph_level: of the sessions that load it; lower than the spec's where a higher level changes the original's outputs.
+    """
 
     name: Short
     sha256: Annotated[str, StringConstraints(max_length=64)] | None = None
     bytes: int | None = None
     nodes: int | None = None
     saved_percent: float | None = None
+    graph_level: Short | None = None
     parity: ParityStatus | None = None
     measured: Measured | None = None
     satisfies_constraints: bool | None = None

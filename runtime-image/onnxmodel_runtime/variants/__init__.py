@@ -59,7 +59,7 @@ def unsupported(name: str, request: OptimizeRequest) -> str:
     if name not in RECIPES:
         return f"this image cannot make it; it makes {', '.join(RECIPES)}"
     if name == "fp32" and request.graph_level == "None":
-        return "spec.optimization.graphLevel is None, which asks for no graph optimization: set it to All"
+        return "the graph level is None, at which no graph is optimized: serve the original"
     if name == "fused" and "TensorRT" in names:
         return "TensorRT reads standard operators only, and fuses attention by itself: serve fp32 or fp16"
     if name == "int8-dynamic" and first != "CPU":

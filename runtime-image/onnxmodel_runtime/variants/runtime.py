@@ -35,7 +35,7 @@ def edge(task: Task) -> str:
     if task.large:
         raise Skip("the ORT format holds 2 GiB at most: serve fp32, or quantize the model first")
     providers = Providers(threads=task.request.providers.threads)
-    open_session(task.source, providers, _MOST_OFFLINE, save_to=task.target)
+    open_session(task.source, providers, offline(task.request)[1], save_to=task.target)
     ortfile.settle(task.target)
     lines = ["# what model.ort needs", *ortfile.operators(task.target), ""]
     layout.operators(task.target).write_text("\n".join(lines))

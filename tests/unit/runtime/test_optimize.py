@@ -12,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import inputs, optimize, parity, probefile
-from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Tolerance, ValidateRequest
+from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Providers, Tolerance, ValidateRequest
 from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.session import Loaded, open_session
 from onnxmodel_runtime.validate import validate
 from onnxmodel_runtime.variants import halves
 from tests import models
@@ -136,7 +137,7 @@ def test_what_is_left_for_the_session(tmp_path: Path, asked: str, left: str) -> 
 def test_what_cannot_be_made_says_why(tmp_path: Path) -> None:
     result = optimized(models.mlp(), tmp_path, graph_level="None", variants=("fp32", "int4"))
     assert [bool(variant.skipped) for variant in result.variants] == [False, True, True]
-    assert "graphLevel is None" in result.variants[1].skipped
+    assert "the graph level is None" in result.variants[1].skipped
     assert "cannot make it" in result.variants[2].skipped
     assert {variant.path for variant in result.variants[1:]} == {""}
 
@@ -199,6 +200,52 @@ def test_a_model_that_draws_random_numbers_cannot_be_proven(tmp_path: Path) -> N
     with pytest.raises(StageError, match="ProviderDisagrees") as caught:
         optimized(models.random_noise(), tmp_path)
     assert "random" in caught.value.failure.hint
+    assert "graph level All and every lower one" in caught.value.failure.message
+
+
+def test_a_quantized_upload_is_served_at_the_highest_level_that_agrees(tmp_path: Path) -> None:
+    """Which one that is depends on the processor: with VNNI, the fused operators do not overflow."""
+    path = models.save(models.quantized(), tmp_path)
+    reference = open_session(path, Providers(), "None").session
+    row = inputs.generate(inputs.signature(models.quantized()), 3)
+    agreeing = next(
+        level
+        for level in optimize.LEVELS
+        if parity.compare(
+            {"y": open_session(path, Providers(), level).session.run(None, row)[0]},
+            {"y": reference.run(None, row)[0]},
+            TOLERANCE,
+        ).passed
+    )
+    found = optimized(models.quantized(), tmp_path, variants=("fp32", "ort"))
+    original, fp32, ort = found.variants
+    assert original.graph_level == agreeing
+    assert original.parity is not None
+    assert original.parity.passed
+    assert (found.lowered == "") == (agreeing == "All")
+    assert original.note == found.lowered
+    assert ort.parity is not None  # made at that level, too
+    assert ort.parity.passed
+    assert fp32.skipped or fp32.graph_level in (agreeing, "None")
+
+
+@pytest.mark.parametrize("agreeing", ["Extended", "Basic", "None"])
+def test_levels_that_change_the_outputs_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agreeing: str
+) -> None:
+    """Above the level that agrees, ONNX Runtime is played by a session of another model."""
+    other = models.save(models.mlp(seed=8), tmp_path / "other")
+    wrong = optimize.LEVELS[: optimize.LEVELS.index(agreeing)]
+
+    def opened(path: Path, providers: Providers, level: str = "All", **options: Any) -> Loaded:
+        return open_session(other if level in wrong else path, providers, level, **options)
+
+    monkeypatch.setattr(optimize, "open_session", opened)
+    found = optimized(models.mlp(), tmp_path, variants=())
+    assert found.variants[0].graph_level == agreeing
+    assert found.lowered.startswith(f"graph level {agreeing} is used instead of All: on CPU, All changes")
+    assert "output 'scores' differs by up to" in found.lowered
+    assert optimized(models.mlp(), tmp_path, variants=()) == found  # read from the manifest
 
 
 def test_a_model_of_one_batch_size(tmp_path: Path) -> None:

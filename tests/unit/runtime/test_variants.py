@@ -87,7 +87,7 @@ def test_what_does_not_fit_the_model(tmp_path: Path, name: str) -> None:
     ("name", "providers", "level", "words"),
     [
         ("int4", ("CPU",), "All", "cannot make it"),
-        ("fp32", ("CPU",), "None", "graphLevel is None"),
+        ("fp32", ("CPU",), "None", "the graph level is None"),
         ("fused", ("TensorRT", "CUDA"), "All", "fuses attention by itself"),
         ("int8-dynamic", ("CUDA", "CPU"), "All", "CUDA does not compute"),
         ("int8-static", ("CUDA", "CPU"), "All", "CUDA computes a quantized model in FP32"),
