@@ -12,12 +12,13 @@ from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest,
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.server import bound
-from onnxmodel_runtime.server.datatypes import ONNX_RUNTIME, Array
+from onnxmodel_runtime.server.datatypes import NUMPY, ONNX_RUNTIME, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
 from onnxmodel_runtime.session import open_session
 
 _UP = 1.125
+_PLAIN = frozenset(NUMPY) - {bound.BF16}
 
 
 class Instance:
@@ -110,7 +111,10 @@ def describe(name: str, session: Any, max_batch_size: int) -> ModelSpec:
     inputs = tuple(_tensor(value, "input") for value in session.get_inputs())
     outputs = tuple(_tensor(value, "output") for value in session.get_outputs())
     batched = bool(inputs) and all(tensor.shape[:1] == (-1,) for tensor in inputs)
-    return ModelSpec(name, inputs, outputs, max(0, max_batch_size) if batched else 0)
+    # Initializers that are graph inputs, too. Those that no request can carry keep their values.
+    own = [value for value in session.get_overridable_initializers() if ONNX_RUNTIME.get(value.type) in _PLAIN]
+    optional = tuple(_tensor(value, "input") for value in own)
+    return ModelSpec(name, inputs, outputs, max(0, max_batch_size) if batched else 0, optional)
 
 
 def _tensor(value: Any, what: str) -> Tensor:

@@ -211,7 +211,7 @@ class Scheduler:
             del self._open[group.key]
 
     def _key(self, request: InferRequest) -> Any:
-        if not 0 < request.rows < self._most:
+        if request.alone or not 0 < request.rows < self._most:
             return None
         return request.outputs, tuple(array.shape[1:] for array in request.inputs.values())
 

@@ -58,6 +58,17 @@ def double(directory: Path, columns: int | str = 3) -> Path:
     )
 
 
+def biased(directory: Path) -> Path:
+    """y = x + bias; bias is (1, 2, 3) unless a request gives another one."""
+    return save(
+        directory / "biased.onnx",
+        [helper.make_node("Add", ["x", "bias"], ["y"])],
+        [tensor("x", "FP32", ["batch", 3]), tensor("bias", "FP32", [3])],
+        [tensor("y", "FP32", ["batch", 3])],
+        [helper.make_tensor("bias", TensorProto.FLOAT, [3], [1, 2, 3])],
+    )
+
+
 def two_outputs(directory: Path) -> Path:
     """y = x + x and z = -x, of any width."""
     return save(

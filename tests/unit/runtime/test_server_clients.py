@@ -57,7 +57,8 @@ def test_http_metadata(http: Any, version: str) -> None:
     assert http.is_server_live()
     assert http.is_server_ready()
     assert http.is_model_ready("pair", version)
-    assert http.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_configuration", "statistics"]
+    extensions = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+    assert http.get_server_metadata()["extensions"] == extensions
     metadata = http.get_model_metadata("pair", version)
     assert metadata == {
         "name": "pair",
@@ -295,6 +296,67 @@ def test_wrong_requests_over_both(http: Any, grpc: Any) -> None:
             assert message in caught.value.message()
             assert "[request id: 9]" in caught.value.message()
             assert caught.value.status() == status
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_classification(http: Any, grpc: Any, binary: bool) -> None:
+    wanted = [["4.000000:2", "2.000000:1"], ["10.000000:2", "8.000000:1"]]
+    for client, asked in (
+        (http, triton_http.InferRequestedOutput("y", binary_data=binary, class_count=2)),
+        (grpc, triton_grpc.InferRequestedOutput("y", class_count=2)),
+    ):
+        module = triton_http if client is http else triton_grpc
+        found = client.infer("pair", inputs(module), outputs=[asked]).as_numpy("y")
+        texts = [word.decode() if isinstance(word, bytes) else word for word in found.flat]
+        assert (found.shape, texts) == ((2, 2), [*wanted[0], *wanted[1]])
+        refused = module.InferRequestedOutput("u", class_count=1)
+        with pytest.raises(InferenceServerException, match="output 'u' due to unsupported type 'BYTES'"):
+            client.infer("pair", inputs(module), outputs=[refused])
+    negative = triton_grpc.InferRequestedOutput("y", class_count=-1)
+    with pytest.raises(InferenceServerException, match="invalid value for 'classification' parameter"):
+        grpc.infer("pair", inputs(triton_grpc), outputs=[negative])
+
+
+def test_an_input_that_the_model_has_a_value_for(tmp_path: Any) -> None:
+    """Optional, in Triton's words: and requests that give it share no batch with others."""
+    asked = support.request(support.biased(tmp_path), max_queue_delay_microseconds=20_000)
+    with (
+        support.in_thread(asked) as server,
+        triton_http.InferenceServerClient(f"{support.HOST}:{server.ports[0]}", concurrency=4) as http,
+        triton_grpc.InferenceServerClient(f"{support.HOST}:{server.ports[1]}") as grpc,
+    ):
+        config = http.get_model_config("biased")
+        assert config["max_batch_size"] == 32
+        assert config["input"] == [
+            {"name": "x", "data_type": "TYPE_FP32", "dims": [3]},
+            {"name": "bias", "data_type": "TYPE_FP32", "dims": [3], "optional": True},
+        ]
+        assert [tensor.name for tensor in grpc.get_model_metadata("biased").inputs] == ["x", "bias"]
+        assert grpc.get_model_config("biased").config.input[1].optional
+
+        def given(module: Any, bias: Any = None, **options: Any) -> list[Any]:
+            made = [module.InferInput("x", [2, 3], "FP32").set_data_from_numpy(X, **options)]
+            if bias is not None:
+                array = np.asarray(bias, np.float32)
+                made.append(module.InferInput("bias", list(array.shape), "FP32").set_data_from_numpy(array, **options))
+            return made
+
+        biases = [None, [5, 6, 7], None, [0, 0, 9]]
+        for _ in range(2):  # a head that was seen, too
+            running = [http.async_infer("biased", given(triton_http, bias)) for bias in biases]
+            for bias, one in zip(biases, running, strict=True):
+                added = np.array([1, 2, 3] if bias is None else bias, np.float32)
+                np.testing.assert_array_equal(one.get_result().as_numpy("y"), X + added)
+                answer = grpc.infer("biased", given(triton_grpc, bias))
+                np.testing.assert_array_equal(answer.as_numpy("y"), X + added)
+        answer = http.infer("biased", given(triton_http, [5, 6, 7], binary_data=False))
+        np.testing.assert_array_equal(answer.as_numpy("y"), X + np.array([5, 6, 7], np.float32))
+        for wrong, message in (
+            (given(triton_http, [1, 2]), r"unexpected shape for input 'bias'.*Expected \[3\], got \[2\]"),
+            (given(triton_http, [1, 2, 3])[1:], r"number of inputs between 1 and 2 but got 1 .* missing .*\['x'\]"),
+        ):
+            with pytest.raises(InferenceServerException, match=message):
+                http.infer("biased", wrong)
 
 
 def test_unsupported_extensions(http: Any, grpc: Any) -> None:

@@ -3,7 +3,9 @@
 import contextlib
 import gzip
 import json
+import math
 import zlib
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,8 @@ from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.errors import MAX_MESSAGE, Code, ServerError
-from onnxmodel_runtime.server.protocol import compression, describe, grpc, rest
-from onnxmodel_runtime.server.protocol.request import ModelSpec
+from onnxmodel_runtime.server.protocol import classification, compression, describe, grpc, rest
+from onnxmodel_runtime.server.protocol.request import ModelSpec, RawInput, build, from_buffer
 from tests.unit.runtime.server_support import DATATYPES
 
 Client = triton_http.InferenceServerClient
@@ -222,12 +224,63 @@ def test_refused(inputs: Any, message: str) -> None:
         ('{"parameters":{"binary_data_output":1},"inputs":[]}', "Unable to parse 'binary_data_output'"),
         ('{"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]}', "output 'y' already exists in request"),
         ('{"inputs":[],"outputs":[{"name":"q"}]}', "unexpected inference output 'q' for model 'pair'"),
-        ('{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":1}}]}', "classification is not supported"),
+        (
+            '{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":"1"}}]}',
+            "Unable to set 'classification'",
+        ),
+        ('{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":-1}}]}', "Unable to set 'classification'"),
+        (
+            '{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":true}}]}',
+            "Unable to set 'classification'",
+        ),
+        (
+            '{"inputs":[],"outputs":[{"name":"z","parameters":{"classification":1}}]}',
+            "class result not available for output 'z' due to unsupported type 'FP16'",
+        ),
     ],
 )
 def test_refused_documents(document: str, message: str) -> None:
     with pytest.raises(ServerError, match=message):
         rest.decode(PAIR, document.encode(), None)
+
+
+ROWS = [[0.5, 2.0, -1.25, 2.0], [math.nan, math.inf, -math.inf, 1e9]]
+
+
+@pytest.mark.parametrize(
+    ("array", "count", "batched", "found"),
+    [
+        (np.array(ROWS, np.float32), 2, True,
+         [["2.000000:1", "2.000000:3"], ["inf:1", "1000000000.000000:3"]]),
+        (np.array(ROWS, np.float32), 3, False, ["inf:5", "1000000000.000000:7", "2.000000:1"]),
+        (np.array(ROWS[1:]), 9, True, [["inf:1", "1000000000.000000:3", "nan:0", "-inf:2"]]),
+        (np.array([[3, 200, 7]], np.uint8), 2, True, [["200:1", "7:2"]]),
+        (np.array([-(2**63), 2**63 - 1]), 2, False, [f"{2**63 - 1}:1", f"{-(2**63)}:0"]),
+        (np.array([[[1, 2], [4, 3]]] * 2), 1, True, [["4:2"]] * 2),
+        (np.float32(0.1), 3, True, ["0.100000:0"]),
+        (np.zeros((0, 4)), 1, True, []),
+        (np.zeros((2, 0)), 1, True, [[], []]),
+    ],
+)  # fmt: skip
+def test_classification(array: Any, count: int, batched: bool, found: Any) -> None:
+    """std::to_string's numbers, the largest first, and each row by itself where there is a batch."""
+    assert classification.top(np.asarray(array), count, batched).tolist() == found
+
+
+def test_classification_is_bounded() -> None:
+    with pytest.raises(ServerError, match="classification output tensor too large"):
+        classification.top(np.zeros((1, 1_000_001), np.int8), 1, True)
+
+
+@pytest.mark.parametrize(("blob", "at"), [(b"\x01\0\0\0a\x02\0\0\0\xff\xfe", 1), (b"\x01\0\0\0\x80\0\0\0\0", 0)])
+def test_bytes_that_are_no_text_are_named(blob: bytes, at: int) -> None:
+    spec = identity_spec("BYTES", (-1,))
+    raw = RawInput("x", "BYTES", (2,), partial(from_buffer, memoryview(blob)))
+    with pytest.raises(ServerError, match=f"element {at} of input 'x' is not UTF-8"):
+        build(spec, "", [raw], [])
+    document = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "\ud800"]}]}
+    with pytest.raises(ServerError, match="element 1 of input 'x' is not UTF-8"):
+        rest.decode(spec, json.dumps(document).encode(), None)
 
 
 def test_deep_data_is_refused() -> None:

@@ -9,7 +9,7 @@ from onnxmodel_runtime.server.protocol.request import VERSION, ModelSpec
 
 PLATFORM = "onnxruntime_onnx"
 # What works in full. "model_repository" is missing: the index can be asked for, models cannot be loaded by clients.
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 
 
 def server() -> dict[str, Any]:
@@ -27,22 +27,24 @@ def model(spec: ModelSpec) -> dict[str, Any]:
         "name": spec.name,
         "versions": [VERSION],
         "platform": PLATFORM,
-        "inputs": [_metadata(tensor) for tensor in spec.inputs],
+        "inputs": [_metadata(tensor) for tensor in (*spec.inputs, *spec.optional)],
         "outputs": [_metadata(tensor) for tensor in spec.outputs],
     }
 
 
 def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest) -> dict[str, Any]:
     """Model configuration in Triton's shape, with the provider that serves and the revision in `parameters`."""
-    # Triton's batch axis is one of all tensors. A model whose outputs have another first axis is none to its clients.
-    batched = spec.max_batch_size > 0 and all(tensor.shape[:1] == (-1,) for tensor in spec.outputs)
+    batched = spec.batched
     answer: dict[str, Any] = {
         "name": spec.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": spec.max_batch_size if batched else 0,
-        "input": [_config(tensor, batched) for tensor in spec.inputs],
+        "input": [
+            *(_config(tensor, batched) for tensor in spec.inputs),
+            *({**_config(tensor, False), "optional": True} for tensor in spec.optional),
+        ],
         "output": [_config(tensor, batched) for tensor in spec.outputs],
         "instance_group": [
             {"count": max(1, request.instances), "kind": "KIND_GPU" if use.name in GPU_PROVIDERS else "KIND_CPU"}

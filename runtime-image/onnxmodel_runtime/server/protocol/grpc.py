@@ -19,6 +19,7 @@ from onnxmodel_runtime.server.protocol.request import (
     RawInput,
     build,
     from_buffer,
+    presented,
     size_mismatch,
     texts,
     timeout,
@@ -69,19 +70,20 @@ def decode(spec: ModelSpec, message: Any) -> InferRequest:
             raise ServerError(f"unable to find data for input tensor '{item.name}' for model '{spec.name}' in request.")
         inputs.append(RawInput(item.name, item.datatype, tuple(item.shape), convert))
     names: list[str] = []
+    classes: dict[str, int] = {}
     for output in message.outputs:
         if output.parameters:
             unsupported(_parameters(output.parameters), f"output '{output.name}'")
+            if "classification" in output.parameters:
+                classes[output.name] = _classes(output.parameters["classification"])
         names.append(output.name)
-    return build(spec, message.id, inputs, names, patience)
+    return build(spec, message.id, inputs, names, patience, classes)
 
 
 def encode(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Any:
     """The answer as a ModelInferResponse; tensors are raw, which every datatype has."""
     message = service_pb2.ModelInferResponse(model_name=spec.name, model_version=VERSION, id=request.id)
-    datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
-    for name in request.outputs:
-        array, datatype = outputs[name], datatypes[name]
+    for name, datatype, array in presented(spec, request, outputs):
         message.outputs.add(name=name, datatype=datatype, shape=array.shape)
         message.raw_output_contents.append(pack_bytes(array.flat) if datatype == "BYTES" else array.tobytes())
     return message
@@ -132,6 +134,14 @@ def _from_contents(contents: Any, raw: RawInput, spec: ModelSpec) -> Array:
         return np.array(values, dtype).reshape(raw.shape)
     except OverflowError as error:
         raise ServerError(f"invalid value for input '{raw.name}' for model '{spec.name}': {error}") from error
+
+
+def _classes(value: Any) -> int:
+    if value.WhichOneof("parameter_choice") != "int64_param":
+        raise ServerError("invalid value type for 'classification' parameter, expected int64_param")
+    if value.int64_param <= 0:
+        raise ServerError("invalid value for 'classification' parameter, expected > 0")
+    return int(value.int64_param)
 
 
 def _parameters(parameters: Any) -> dict[str, Any]:

@@ -71,7 +71,12 @@ class _Memory:
         self, head: bytes, request: InferRequest, tensors: list[tuple[str, str, tuple[int, ...], int, int]]
     ) -> None:
         """Remember a request that was accepted, with its inputs: name, datatype, shape, place and bytes."""
-        if not self._binary or len(head) > MAX_HEAD or any(item[1] not in _PLAIN for item in tensors):
+        if (
+            not self._binary
+            or request.classes
+            or len(head) > MAX_HEAD
+            or any(item[1] not in _PLAIN for item in tensors)
+        ):
             return
         made = {item[0]: _tensor(*item) for item in tensors}
         sizes = [item[4] for item in tensors]

@@ -4,8 +4,9 @@ Shape and datatype are judged before a single element is converted, so that a ba
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from onnxmodel_runtime.contract import Tensor
 from onnxmodel_runtime.server.datatypes import NUMPY, Array, unpack_bytes
 from onnxmodel_runtime.server.errors import Code, ServerError
+from onnxmodel_runtime.server.protocol import classification
 
 MAX_ELEMENTS = (1 << 63) - 1
 MAX_RANK = 64  # numpy's; and the product of a million dimensions would take minutes
@@ -22,19 +24,32 @@ VERSION = "1"  # a revision is a Deployment of its own: the server has one versi
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What clients may ask of the model. max_batch_size 0: the first axis is not a batch, nothing is limited."""
+    """What clients may ask of the model. max_batch_size 0: the first axis is not a batch, nothing is limited.
+
+    optional: inputs for which the model has a value of its own. They have no batch axis.
+    """
 
     name: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     max_batch_size: int = 0
+    optional: tuple[Tensor, ...] = ()
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first axis of all tensors is the batch, as Triton's clients understand it.
+
+        A model whose outputs have another first axis has no batch to its clients.
+        """
+        return self.max_batch_size > 0 and all(tensor.shape[:1] == (-1,) for tensor in self.outputs)
 
 
 @dataclass(slots=True)  # one for each request: frozen, it would take three times as long to make
 class InferRequest:
     """A checked request. inputs: in the model's order; outputs: in the client's; rows: length of the batch axis, or 1.
 
-    timeout: microseconds that it may wait for its turn; 0: as long as the server lets it.
+    timeout: microseconds that it may wait for its turn; 0: as long as the server lets it. classes: outputs that the client
+    wants as so many classes. alone: it gives an optional input, which holds for a whole run, so that it shares none.
     """
 
     id: str
@@ -42,6 +57,8 @@ class InferRequest:
     outputs: tuple[str, ...]
     rows: int
     timeout: int = 0
+    classes: Mapping[str, int] = field(default_factory=dict)
+    alone: bool = False
 
 
 Outputs = Mapping[str, Array]
@@ -58,19 +75,30 @@ class RawInput:
 
 
 def build(
-    spec: ModelSpec, request_id: str, inputs: Sequence[RawInput], outputs: Sequence[str], timeout: int = 0
+    spec: ModelSpec,
+    request_id: str,
+    inputs: Sequence[RawInput],
+    outputs: Sequence[str],
+    timeout: int = 0,
+    classes: Mapping[str, int] = MappingProxyType({}),
 ) -> InferRequest:
     """Check the request against the model, then convert its inputs."""
     try:
         wanted = _outputs(spec, outputs)
+        for tensor in spec.outputs:
+            if tensor.name in classes:
+                classification.check(tensor)
         by_name = _by_name(spec, inputs)
         rows = _rows(spec, by_name)
-        for tensor in spec.inputs:
+        given = [tensor for tensor in spec.optional if tensor.name in by_name]
+        for tensor in (*spec.inputs, *given):
             _match(spec, tensor, by_name[tensor.name])
-        arrays = {tensor.name: by_name[tensor.name].convert(by_name[tensor.name], spec) for tensor in spec.inputs}
+        arrays = {
+            tensor.name: by_name[tensor.name].convert(by_name[tensor.name], spec) for tensor in (*spec.inputs, *given)
+        }
     except ServerError as error:
         raise ServerError(told(request_id) + error.message, error.code, error.reason) from error
-    return InferRequest(request_id, arrays, wanted, rows, timeout)
+    return InferRequest(request_id, arrays, wanted, rows, timeout, classes, bool(given))
 
 
 def told(request_id: str) -> str:
@@ -100,8 +128,6 @@ def unsupported(parameters: Mapping[str, Any], what: str) -> None:
     """Refuse what a tensor's parameters may ask for and this server cannot do."""
     if "shared_memory_region" in parameters:
         raise ServerError(f"shared memory is not supported ({what}): send the data in the request", Code.UNSUPPORTED)
-    if parameters.get("classification"):
-        raise ServerError(f"classification is not supported ({what}): ask for the tensor itself", Code.UNSUPPORTED)
 
 
 def from_buffer(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
@@ -119,6 +145,17 @@ def from_buffer(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
     return array if array.flags.aligned else array.copy()
 
 
+def presented(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Iterator[tuple[str, str, Array]]:
+    """Name, datatype and elements of each output as the client wants it. Raises ServerError."""
+    datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
+    for name in request.outputs:
+        count = request.classes.get(name, 0)
+        if count:
+            yield name, "BYTES", classification.top(outputs[name], count, spec.batched)
+        else:
+            yield name, datatypes[name], outputs[name]
+
+
 def size_mismatch(raw: RawInput, spec: ModelSpec, expected: int, got: int) -> ServerError:
     """The error for data that does not fill its shape; in bytes."""
     return ServerError(
@@ -131,9 +168,22 @@ def texts(elements: Sequence[Any], raw: RawInput) -> Array:
     array = np.empty(len(elements), np.object_)
     try:
         array[:] = [str(element, "utf-8") if not isinstance(element, str) else element for element in elements]
-    except UnicodeDecodeError as error:
-        raise ServerError(f"input '{raw.name}' holds a string that is not UTF-8: {error.reason}") from error
+        "".join(array).encode()  # JSON can name halves of a character
+    except UnicodeError as error:
+        at = next(at for at, element in enumerate(elements) if not _is_text(element))
+        raise ServerError(
+            f"element {at} of input '{raw.name}' is not UTF-8, and ONNX Runtime's Python API carries strings as text: "
+            "encode bytes as text (Base64), or let the model take UINT8"
+        ) from error
     return array.reshape(raw.shape)
+
+
+def _is_text(element: Any) -> bool:
+    try:
+        element.encode() if isinstance(element, str) else str(element, "utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _strings(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
@@ -172,13 +222,15 @@ def _by_name(spec: ModelSpec, inputs: Sequence[RawInput]) -> dict[str, RawInput]
         if raw.name in by_name:
             raise ServerError(f"input '{raw.name}' already exists in request")
         by_name[raw.name] = raw
-    if len(by_name) != len(spec.inputs):
-        missing = [tensor.name for tensor in spec.inputs if tensor.name not in by_name]
+    least, most = len(spec.inputs), len(spec.inputs) + len(spec.optional)
+    missing = [tensor.name for tensor in spec.inputs if tensor.name not in by_name]
+    if not least <= len(by_name) <= most or (missing and spec.optional):
+        wanted = f"{least} inputs" if least == most else f"number of inputs between {least} and {most}"
         raise ServerError(
-            f"expected {len(spec.inputs)} inputs but got {len(by_name)} inputs for model '{spec.name}'. Got input(s) "
+            f"expected {wanted} but got {len(by_name)} inputs for model '{spec.name}'. Got input(s) "
             f"{_names(by_name)}, but missing required input(s) {_names(missing)}. Please provide all required input(s)."
         )
-    known = {tensor.name for tensor in spec.inputs}
+    known = {tensor.name for tensor in (*spec.inputs, *spec.optional)}
     for name in by_name:
         if name not in known:
             raise ServerError(f"unexpected inference input '{name}' for model '{spec.name}'")
@@ -205,7 +257,7 @@ def _rows(spec: ModelSpec, inputs: Mapping[str, RawInput]) -> int:
     if spec.max_batch_size == 0:
         return 1
     rows: int | None = None
-    for raw in inputs.values():
+    for raw in (inputs[tensor.name] for tensor in spec.inputs):
         if not raw.shape:
             raise ServerError(f"input '{raw.name}' has no shape but model requires batch dimension for '{spec.name}'")
         if rows is not None and raw.shape[0] != rows:

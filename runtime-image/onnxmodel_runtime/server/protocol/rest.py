@@ -21,6 +21,7 @@ from onnxmodel_runtime.server.protocol.request import (
     RawInput,
     build,
     from_buffer,
+    presented,
     size_mismatch,
     texts,
     timeout,
@@ -77,15 +78,21 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
         raise ServerError(f"unexpected additional input data for model '{spec.name}'")
 
     names: list[str] = []
+    classes: dict[str, int] = {}
     binary: set[str] = set()
     for item in _list(document.get("outputs", []), "outputs"):
         name = _string(item, "name")
         parameters = _object(_object(item, "outputs").get("parameters", {}), "parameters")
         unsupported(parameters, f"output '{name}'")
         names.append(name)
+        count = parameters.get("classification", 0)
+        if type(count) is not int or count < 0:
+            raise ServerError("Unable to set 'classification': a number of classes is expected")
+        if count:
+            classes[name] = count
         if _flag(parameters, "binary_data", default):
             binary.add(name)
-    request = build(spec, request_id, inputs, names, patience)
+    request = build(spec, request_id, inputs, names, patience, classes)
     return Decoded(request, frozenset(binary if names else request.outputs if default else ()))
 
 
@@ -93,9 +100,7 @@ def encode(spec: ModelSpec, decoded: Decoded, outputs: Outputs) -> tuple[bytes, 
     """The answer's body, and the length of its JSON part when tensors follow it."""
     described: list[dict[str, Any]] = []
     blobs: list[Any] = []
-    datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
-    for name in decoded.request.outputs:
-        array, datatype = outputs[name], datatypes[name]
+    for name, datatype, array in presented(spec, decoded.request, outputs):
         entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
         if name in decoded.binary:
             blob: Any = pack_bytes(array.flat) if datatype == "BYTES" else np.ascontiguousarray(array)
