@@ -8,14 +8,14 @@ from onnxmodel_operator.figures import plain
 from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant
 
 TIE_PERCENT = 2.0
-"""Closer than this is a tie: then the more exact candidate wins."""
+"""A smaller difference does not count, nor does one that is smaller than what the figures vary by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """A candidate's numbers: latencies (ms) at the smallest batch size and concurrency, the best throughput and where.
 
-    noisy: one of the two was not stable when its time was over.
+    noisy: one of the two was not stable when its time was over. p50_spread, throughput_spread: by how many percent they vary.
     """
 
     p50: float
@@ -26,6 +26,8 @@ class Numbers:
     concurrency: int
     p90: float = 0.0
     noisy: bool = False
+    p50_spread: float = 0.0
+    throughput_spread: float = 0.0
 
 
 FIELDS = {
@@ -90,7 +92,10 @@ class Choice:
 def choose(
     spec: Benchmark, optimized: OptimizeResult, measured: BenchmarkResult, serving: Serving | None = None
 ) -> Choice:
-    """The best candidate that passed parity. Constraints come first: one that holds them beats one that does not.
+    """The best candidate that passed parity. Constraints come first: one that meets them beats one that does not.
+
+    A candidate is out when another is clearly better. Of those that are left, noise would choose; so a fixed order does: the
+    most exact, and of equally exact ones the first in the list of variants, which begins with the original.
 
     serving: None when nothing serves, or nothing that can be compared with.
     """
@@ -103,10 +108,10 @@ def choose(
         name: (*_missed(spec, value).values(), *_regressed(spec, value, comparable)) for name, value in numbers.items()
     }
     pool = [name for name in numbers if not missed[name]] or list(numbers)
-    best = min(_score(spec, numbers[name]) for name in pool)
-    tied = [name for name in pool if _score(spec, numbers[name]) <= best * (1 + TIE_PERCENT / 100)]
+    left = [name for name in pool if not any(_clearly(spec, numbers[other], numbers[name]) for other in pool)]
     variants = {v.name: v for v in optimized.variants}
-    winner = min(tied, key=lambda name: (_inexactness(variants[name]), _score(spec, numbers[name])))
+    order = list(variants)
+    winner = min(left, key=lambda name: (_inexactness(variants[name]), order.index(name)))
     verdicts = tuple(
         Verdict(
             v,
@@ -180,6 +185,8 @@ def _numbers(points: Iterable[Point], variant: str) -> Numbers:
         best.concurrency,
         single.p90,
         single.noisy or best.noisy,
+        single.spread,
+        best.spread,
     )
 
 
@@ -191,6 +198,17 @@ def _single(points: Iterable[Point]) -> Point:
 def _score(spec: Benchmark, numbers: Numbers) -> float:
     """Lower is better."""
     return numbers.p50 if spec.objective == "Latency" else 1 / max(numbers.throughput, 1e-9)
+
+
+def _apart(spec: Benchmark, mine: Numbers, other: Numbers) -> float:
+    """How many percent of difference two candidates must have before it counts."""
+    spreads = (n.p50_spread if spec.objective == "Latency" else n.throughput_spread for n in (mine, other))
+    return max(TIE_PERCENT, sum(spreads))
+
+
+def _clearly(spec: Benchmark, mine: Numbers, other: Numbers) -> bool:
+    """Whether mine is better by more than noise. Never both ways, and never in a circle."""
+    return _score(spec, mine) * (1 + _apart(spec, mine, other) / 100) < _score(spec, other)
 
 
 def _inexactness(variant: Variant) -> float:
@@ -263,20 +281,30 @@ def _reason(
     exactness = {name: _inexactness(variants[name]) for name in numbers}
     if missed[variant.name] and not missed[winner]:
         return "; ".join(missed[variant.name])
-    what = _what(spec)
-    percent = (_score(spec, mine) / _score(spec, best) - 1) * 100
     if variant.name != winner:
-        if abs(percent) <= TIE_PERCENT and exactness[winner] <= exactness[variant.name]:
-            better = "as exact and a little faster" if exactness[variant.name] == exactness[winner] else "more exact"
-            return f"its {what} is within {TIE_PERCENT:g} percent of {winner}, which is {better}"
-        return f"its {_compared(spec, mine, best, winner)}"
+        pool = [name for name in numbers if missed[winner] or not missed[name]]
+        better = [name for name in pool if _clearly(spec, numbers[name], mine)]
+        if better:
+            which = winner if winner in better else min(better, key=lambda name: _score(spec, numbers[name]))
+            return f"its {_compared(spec, mine, numbers[which], which)}"
+        equal = exactness[variant.name] == exactness[winner]
+        return (
+            f"{_close(spec, mine, best, winner)}; {winner} is {'as exact and comes first' if equal else 'more exact'}"
+        )
     others = {name: n for name, n in numbers.items() if name != winner and (missed[winner] or not missed[name])}
     if not others:
-        return f"it is the only {'candidate' if len(numbers) == 1 else 'one that holds the constraints'}"
+        return f"it is the only {'candidate' if len(numbers) == 1 else 'one that meets the constraints'}"
     rival = min(others, key=lambda name: _score(spec, others[name]))
-    lead = (_score(spec, others[rival]) / _score(spec, mine) - 1) * 100
-    if lead <= TIE_PERCENT:
-        rival_exact = exactness[rival] == exactness[winner]
-        exact = "both are as exact" if rival_exact else "it is the more exact"
-        return f"its {what} is within {TIE_PERCENT:g} percent of {rival}, and {exact}"
-    return f"its {_compared(spec, mine, others[rival], rival)}"
+    if _clearly(spec, mine, others[rival]):
+        return f"its {_compared(spec, mine, others[rival], rival)}"
+    equal = exactness[rival] == exactness[winner]
+    exact = "both are as exact, and it comes first" if equal else "it is the more exact"
+    return f"{_close(spec, mine, others[rival], rival)}; {exact}"
+
+
+def _close(spec: Benchmark, mine: Numbers, other: Numbers, whose: str) -> str:
+    """Two that the figures cannot tell apart, in words."""
+    if abs(_score(spec, mine) / _score(spec, other) - 1) * 100 <= TIE_PERCENT:
+        return f"its {_what(spec)} is within {TIE_PERCENT:g} percent of {whose}"
+    apart = _apart(spec, mine, other)
+    return f"its {_compared(spec, mine, other, whose)}, too little to tell: the figures vary by {apart:.0f} percent"

@@ -28,7 +28,7 @@ from onnxmodel_runtime.profiler import Operator, profile
 from onnxmodel_runtime.progress import log, note, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile, significant
-from onnxmodel_runtime.windows import Window, counted, latencies, point, settled, stable
+from onnxmodel_runtime.windows import Window, counted, latencies, point, settled, spread, stable
 
 MAX_POINTS = 112  # 7 candidates, 4 batch sizes, 4 concurrencies; test_the_largest_grid_fits_a_termination_message
 _WARM_UP_SECONDS = 0.2
@@ -240,9 +240,11 @@ def _point(
             taken[index].append(_window(loaded[index], rows, concurrency, request.seconds))
         if settled(taken, request.stable_percent):
             break
-    for item, windows, used in zip(loaded, taken, counted(taken, request.stable_percent), strict=True):
+    used = counted(taken, request.stable_percent)
+    for item, windows, mine in zip(loaded, taken, used, strict=True):
         noisy = not stable(windows, request.stable_percent)
-        yield _summary(item.candidate.name, batch, concurrency, used, noisy=noisy, windows=len(windows))
+        varies = spread(mine, used[0])  # the original comes first
+        yield _summary(item.candidate.name, batch, concurrency, mine, noisy=noisy, varies=varies, windows=len(windows))
 
 
 def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Window:
@@ -284,11 +286,11 @@ def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Wind
 
 
 def _summary(
-    name: str, batch: int, concurrency: int, used: Sequence[Window], *, noisy: bool, windows: int
+    name: str, batch: int, concurrency: int, used: Sequence[Window], *, noisy: bool, varies: int, windows: int
 ) -> tuple[Point, report.Spread]:
     ordered = latencies(used)
     milliseconds = tuple(significant(percentile(ordered, rank) * 1000) for rank in report.PERCENTS)
-    found = point(name, batch, concurrency, used, ordered, noisy=noisy)
+    found = point(name, batch, concurrency, used, ordered, noisy=noisy, spread=varies)
     return found, report.Spread(name, batch, concurrency, windows, milliseconds)
 
 

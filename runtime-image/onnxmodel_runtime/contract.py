@@ -440,7 +440,8 @@ class BenchmarkRequest:
 class Point:
     """One measurement. Latencies in milliseconds per call; throughput in inferences (rows) per second.
 
-    noisy: it did not become stable in the windows that it had; what depends on it is not certain.
+    noisy: it did not become stable in the windows that it had; what depends on it is not certain. spread: by how many percent
+    its ratio to the original varies from one turn of the benchmark to the next; a smaller difference tells nothing.
     """
 
     variant: str
@@ -453,6 +454,7 @@ class Point:
     samples: int
     p90: float = 0.0
     noisy: bool = False
+    spread: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,8 @@ def _coarser(result: BenchmarkResult) -> BenchmarkResult:
                 p95=significant(point.p95, 3),
                 p99=significant(point.p99, 3),
                 throughput=significant(point.throughput, 3),
-                samples=int(significant(point.samples, 2)),
+                samples=int(significant(point.samples, 1)),
+                spread=-(-point.spread // 10) * 10,  # up, so that no difference counts that did not count before
             )
             for point in result.points
         ),

@@ -4,6 +4,7 @@ As in Triton's Model Navigator and perf_analyzer, a candidate is stable when its
 compared with each other, so they go on together until all are, and the same turns count for all of them.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,14 +52,38 @@ def counted(taken: Sequence[Sequence[Window]], percent: float) -> list[Sequence[
     return [windows[-STABLE:] if settled(taken, percent) else windows for windows in taken]
 
 
+def spread(used: Sequence[Window], beside: Sequence[Window]) -> int:
+    """By how many percent, rounded up, the middle half of the turns lies off their median: the larger of p50 and rate.
+
+    Both as ratios to what the original did in the same turn (beside): what slows both of them down at a time is no reason to
+    doubt which one is faster.
+    """
+    pairs = list(zip(used, beside, strict=True))
+    ratios = ([mine.p50 / other.p50 for mine, other in pairs], [mine.rate / other.rate for mine, other in pairs])
+    return math.ceil(round(max(map(_off_median, ratios)) * 100, 6))
+
+
+def _off_median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    low, middle, high = (percentile(ordered, rank) for rank in (25, 50, 75))
+    return max(high / middle - 1, 1 - low / middle)
+
+
 def point(
-    variant: str, batch_size: int, concurrency: int, used: Sequence[Window], ordered: Sequence[float], *, noisy: bool
+    variant: str,
+    batch_size: int,
+    concurrency: int,
+    used: Sequence[Window],
+    ordered: Sequence[float],
+    *,
+    noisy: bool,
+    spread: int = 0,
 ) -> Point:
     """What the windows that count say. ordered: their latencies."""
     p50, p90, p95, p99 = (significant(percentile(ordered, rank) * 1000) for rank in (50, 90, 95, 99))
     rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
     throughput = significant(batch_size * rate)
-    return Point(variant, batch_size, concurrency, p50, p95, p99, throughput, len(ordered), p90, noisy)
+    return Point(variant, batch_size, concurrency, p50, p95, p99, throughput, len(ordered), p90, noisy, spread)
 
 
 def latencies(used: Iterable[Window]) -> list[float]:

@@ -133,7 +133,7 @@ def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized, ru
         "probe",
     }
     (ready,) = (item for item in status["conditions"] if item["type"] == "Ready")
-    assert "throughputPerSecond asks for 1e+09" in ready["message"]
+    assert "throughputPerSecond asks for 1,000,000,000" in ready["message"]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -15,7 +15,7 @@ from tests.builders import benchmarked, optimized, points
     [
         ({}, 4.0, 2.0, "fp32", "its p50 is 50 percent lower than original"),
         ({}, 2.0, 4.0, "original", "its p50 is 50 percent lower than fp32"),
-        ({}, 4.0, 3.95, "original", "its p50 is within 2 percent of fp32, and it is the more exact"),
+        ({}, 4.0, 3.95, "original", "its p50 is within 2 percent of fp32; it is the more exact"),
         ({"objective": "Throughput"}, 4.0, 5.0, "fp32", "its throughput is 80 percent higher than original"),
         # The original is faster, but only fp32 holds the throughput (900 against 500).
         (
@@ -23,9 +23,9 @@ from tests.builders import benchmarked, optimized, points
             2.0,
             4.0,
             "fp32",
-            "it is the only one that holds the constraints",
+            "it is the only one that meets the constraints",
         ),
-        ({"constraints": {"p99Milliseconds": 5}}, 4.0, 2.0, "fp32", "it is the only one that holds the constraints"),
+        ({"constraints": {"p99Milliseconds": 5}}, 4.0, 2.0, "fp32", "it is the only one that meets the constraints"),
     ],
 )
 def test_winner(spec, original, fp32, winner, reason):
@@ -120,9 +120,9 @@ def test_a_loser_is_not_told_that_the_winner_is_more_exact_where_it_is_not():
 
 def test_equal_answers_are_not_called_more_exact():
     choice = choose(Benchmark(), optimized(absolute=0.0), benchmarked(4.0, 3.95))
-    assert choice.winner.variant.name == "fp32"
-    assert choice.winner.reason == "its p50 is within 2 percent of original, and both are as exact"
-    assert choice.verdicts[0].reason.endswith("which is as exact and a little faster")
+    assert choice.winner.variant.name == "original", "one percent is noise, and noise chooses nothing"
+    assert choice.winner.reason == "its p50 is within 2 percent of fp32; both are as exact, and it comes first"
+    assert choice.verdicts[1].reason.endswith("original is as exact and comes first")
 
 
 @pytest.mark.parametrize(
@@ -161,3 +161,49 @@ def test_noise_is_said():
     )
     assert "noisy" in choose(Benchmark(), optimized(), noisy).sentence
     assert "noisy" not in choose(Benchmark(), optimized(), measured).sentence
+
+
+def varied(measured, **spreads):
+    """The same figures, which vary by so many percent."""
+    made = (dataclasses.replace(p, spread=spreads.get(p.variant, p.spread), noisy=True) for p in measured.points)
+    return dataclasses.replace(measured, points=tuple(made))
+
+
+@pytest.mark.parametrize("objective", ["Latency", "Throughput"])
+@pytest.mark.parametrize(("original", "fp32"), [(2.0, 2.36), (2.5, 2.0)], ids=["18 percent", "25 percent"])
+def test_noise_does_not_choose(objective, original, fp32):
+    """One model in two namespaces, measured at the same time: original by 18 percent, fp32 by 25."""
+    measured = benchmarked(original, fp32)
+    even = tuple(
+        dataclasses.replace(p, throughput=1000 / p.p50 * p.batch_size * p.concurrency) for p in measured.points
+    )
+    spec = Benchmark.model_validate({"objective": objective})
+    quiet = choose(spec, optimized(), dataclasses.replace(measured, points=even))
+    assert quiet.winner.variant.name == ("original" if original < fp32 else "fp32")
+    noisy = choose(spec, optimized(), varied(dataclasses.replace(measured, points=even), fp32=30))
+    assert noisy.winner.variant.name == "original"
+    assert "too little to tell: the figures vary by 30 percent; it is the more exact" in noisy.sentence
+    assert "original is more exact" in noisy.verdicts[1].reason
+    assert "noisy" in noisy.sentence
+
+
+def test_a_difference_that_is_larger_than_the_noise_counts():
+    choice = choose(Benchmark(), optimized(), varied(benchmarked(4.0, 2.0), fp32=60))
+    assert choice.winner.variant.name == "fp32"
+    assert choice.winner.reason == "its p50 is 50 percent lower than original"
+
+
+def test_one_that_varies_wildly_does_not_bring_back_what_a_steady_one_beats():
+    made = optimized()
+    fused = dataclasses.replace(made.variants[1], name="fused", path="/f", parity=Parity(True, 1e-4, 0, 1, "y", (1,)))
+    made = dataclasses.replace(made, variants=(*made.variants, fused))
+    measured = benchmarked(4.0, 2.0)
+    wild = tuple(
+        dataclasses.replace(p, variant="fused", p50=p.p50 * 0.9, spread=150)
+        for p in measured.points
+        if p.variant == "fp32"
+    )
+    choice = choose(Benchmark(), made, dataclasses.replace(measured, points=(*measured.points, *wild)))
+    assert choice.winner.variant.name == "fp32", "twice as fast as the original, and more exact than fused"
+    assert choice.verdicts[0].reason == "its p50 is 100 percent higher than fp32"
+    assert "too little to tell" in choice.verdicts[2].reason

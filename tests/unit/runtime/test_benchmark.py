@@ -355,6 +355,7 @@ def test_the_largest_grid_fits_a_termination_message(count: int, left_out: int) 
             samples=noise.randrange(1, 100_000),
             p90=significant(noise.uniform(1, 1000)),
             noisy=noise.random() < 0.5,
+            spread=noise.randrange(60),
         )
         for i in range(count)
     )

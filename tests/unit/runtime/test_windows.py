@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxmodel_runtime.windows import Window, counted, settled, stable
+from onnxmodel_runtime.windows import Window, counted, settled, spread, stable
 
 
 def windows(*milliseconds: float, rates: tuple[int, ...] = ()) -> list[Window]:
@@ -48,3 +48,20 @@ def test_candidates_settle_together() -> None:
     restless = windows(30, 20, 20, 30)
     assert not settled([quiet, restless], 5.0)
     assert counted([quiet, restless], 5.0) == [quiet, restless]
+
+
+@pytest.mark.parametrize(
+    ("mine", "original", "percent"),
+    [
+        (windows(10, 10, 10), windows(20, 20, 20), 0),
+        (windows(10, 20, 40), windows(20, 40, 80), 0),
+        (windows(9, 10, 12), windows(20, 20, 20), 20),
+        (windows(*[10] * 9, 90), windows(*[20] * 10), 0),
+        (windows(*[10, 30] * 5), windows(*[20] * 10), 201),
+        (windows(10, 10, 10, rates=(100, 100, 70)), windows(10, 10, 10, rates=(100, 100, 100)), 30),
+    ],
+    ids=["steady", "slow together", "restless", "one window is an accident", "two speeds", "the rate"],
+)
+def test_how_far_a_ratio_to_the_original_varies(mine: list[Window], original: list[Window], percent: int) -> None:
+    assert spread(mine, original) == percent
+    assert spread(original, original) == 0
