@@ -8,6 +8,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 LOCAL  := $(PYTHON) -m tests.cluster
+# What a lock names, and nothing else: pip neither resolves nor builds, and then says whether the lock was whole.
+FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: -r
+CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-truth unit integration e2e test lint fmt crds lock
@@ -25,8 +28,9 @@ $(BIN)/python:
 
 $(READY): locks/dev.txt pyproject.toml | $(BIN)/python
 	@echo "setup: installing locks/dev.txt into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r locks/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python $(FROM_LOCK) locks/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python $(CHECK)
 	@touch $@
 	@echo "setup: done"
 
@@ -59,11 +63,12 @@ upload: setup ## put a model of yours into the demo's S3 store: make upload FILE
 toy digits: ## export the model of examples/toy (PyTorch) or examples/digits (scikit-learn) again
 	@$(LOCAL) files examples/$@
 
-# --no-deps: Olive asks for torch and does nothing with it here (docs/optimizer-numbers.md).
-build/olive: benchmarks/optimize/olive.txt
+# Checked before Olive itself comes: it asks for torch and does nothing with it here (docs/optimizer-numbers.md).
+build/olive: benchmarks/optimize/olive.txt benchmarks/optimize/olive-ai.txt
 	@$(PYTHON) -m venv --clear $@
-	@$@/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps olive-ai==0.13.0
+	@$@/bin/python $(FROM_LOCK) $<
+	@$@/bin/python $(CHECK)
+	@$@/bin/python $(FROM_LOCK) benchmarks/optimize/olive-ai.txt
 	@touch $@
 
 bench-optimize: setup build/olive ## our variants next to plain ONNX Runtime and Olive, into docs/optimizer-numbers.md
@@ -75,8 +80,9 @@ bench-memory: setup ## memory and time of the optimize stage, variant by variant
 build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 	@mkdir -p $@
 	@for peer in kserve mlserver triton; do \
-		$(PYTHON) -m venv --clear $@/$$peer && $@/$$peer/bin/python -m pip install --quiet --disable-pip-version-check \
-			-r benchmarks/dataplane/peers/$$peer.txt || exit 1; done
+		$(PYTHON) -m venv --clear $@/$$peer \
+			&& $@/$$peer/bin/python $(FROM_LOCK) benchmarks/dataplane/peers/$$peer.txt \
+			&& $@/$$peer/bin/python $(CHECK) || exit 1; done
 	@touch $@
 
 bench-dataplane: setup build/dataplane ## our server next to ONNX Runtime alone, Triton, KServe and MLServer
@@ -84,7 +90,8 @@ bench-dataplane: setup build/dataplane ## our server next to ONNX Runtime alone,
 
 build/fronts: benchmarks/fronts/peers.txt
 	@$(PYTHON) -m venv --clear $@
-	@$@/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@$@/bin/python $(FROM_LOCK) $<
+	@$@/bin/python $(CHECK)
 	@touch $@
 
 bench-fronts: setup build/fronts ## the server's front next to uvicorn, granian, pyvoy and grpcio
@@ -121,8 +128,5 @@ fmt: setup ## format the sources
 crds: setup ## generate the CRD from the pydantic models
 	@$(BIN)/python -m onnxmodel_operator.api.crd .
 
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --no-emit-package onnxmodel-operator pyproject.toml
-lock: setup ## resolve the dependencies again (hashes, no index in the files: any mirror serves)
-	@$(LOCK) --extra operator --extra runtime-cpu --group dev -o locks/dev.txt
-	@for extra in operator runtime-cpu runtime-gpu; do $(LOCK) --extra $$extra -c locks/dev.txt -o locks/$$extra.txt || exit 1; done
+lock: setup ## resolve the dependencies again, keeping the versions that fit (python -m locks --upgrade takes the newest)
+	@$(BIN)/python -m locks

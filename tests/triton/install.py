@@ -38,8 +38,8 @@ def _install(target: Path) -> None:
     with step("test Triton: installing", "56 MB; seconds"):
         wheels = target.with_suffix(".wheels")
         try:
-            run(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                "--require-hashes", "--only-binary=:all:", "--dest", wheels, "-r", HERE / "wheels.txt")  # fmt: skip
+            run(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes",
+                "--no-deps", "--only-binary=:all:", "--dest", wheels, "-r", HERE / "wheels.txt")  # fmt: skip
             for wheel in wheels.glob("*.whl"):
                 folder = target / "packages" if wheel.name.startswith("numpy") else target
                 zipfile.ZipFile(wheel).extractall(folder)
