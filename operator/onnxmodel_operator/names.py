@@ -21,6 +21,8 @@ LABEL_REVISION = f"{GROUP}/revision"
 LABEL_RUNTIME = f"{GROUP}/runtime"
 ANNOTATION_APPLIED = f"{GROUP}/applied"
 """On every child: the digest of what was applied, so that nothing is written twice."""
+ANNOTATION_QUIET = f"{GROUP}/quiet"
+"""On the Job of a measurement that no other stage may run beside."""
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxmodel_operator import names, tritonlog
 from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import Failure, Finding, Outcome
+from onnxmodel_runtime.contract import Failure, Finding, Outcome, Stage
 
 Object = Mapping[str, Any]
 
@@ -15,12 +15,19 @@ _WAITING_FOR_OTHERS = {  # reasons of a waiting container that are not an error
     "ContainerCreating",
     "PodInitializing",
 }
+MEASURING = (Stage.BENCHMARK, Stage.LOADTEST)
+WORKING = (Stage.VALIDATE, Stage.OPTIMIZE, *MEASURING)
+"""Stages that use a node's cores for longer than a moment."""
+_NAMED = 3
 _SIGNALS = {132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The raw objects of one model, from the cache. None: there is no such model."""
+    """The raw objects of one model, from the cache. None: there is no such model.
+
+    busy: pods of stages that are on a node, of this model and of all others.
+    """
 
     model: Object | None
     jobs: tuple[Object, ...] = ()
@@ -28,18 +35,20 @@ class Snapshot:
     deployments: tuple[Object, ...] = ()
     services: tuple[Object, ...] = ()
     claims: tuple[Object, ...] = ()
+    busy: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A pod that does not get on: no node, no image, no Secret. since: when that began, as far as the pod tells.
 
-    normal_seconds: up to then nothing is wrong.
+    normal_seconds: up to then nothing is wrong. queued: it waits for its turn, which comes; no time is too long.
     """
 
     failure: Failure
     since: datetime | None
     normal_seconds: float = 0
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,8 @@ class JobSeen:
     attempts: int
     waiting: Waiting | None
     pods: int
+    quiet: bool = False
+    """A measurement that no stage at all may run beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,8 @@ class Observed:
     """The revision that the Service selects."""
     live: Mapping[tuple[str, str], Object]
     """Children as they are, by (kind, name)."""
+    stuck: bool = False
+    """A pod of a stage, whosever, has a node and cannot start there: nobody knows for how long."""
 
 
 def observe(snapshot: Snapshot) -> Observed:
@@ -120,7 +133,11 @@ def observe(snapshot: Snapshot) -> Observed:
             ("PersistentVolumeClaim", snapshot.claims),
         )
     }
-    jobs = [_job(job, pods_of.get(job["metadata"]["uid"], [])) for job in children["Job"] if not _deleting(job)]
+    jobs = [
+        _job(job, pods_of.get(job["metadata"]["uid"], []), snapshot.busy)
+        for job in children["Job"]
+        if not _deleting(job)
+    ]
     revisions = [
         _revision(item, pods_at.get(_label(item, names.LABEL_REVISION), []))
         for item in children["Deployment"]
@@ -135,6 +152,7 @@ def observe(snapshot: Snapshot) -> Observed:
         revisions={revision.revision: revision for revision in revisions},
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
+        stuck=any(_label(pod, names.LABEL_STAGE) not in MEASURING and _not_started(pod) for pod in snapshot.busy),
     )
 
 
@@ -143,7 +161,13 @@ def _routes(service: Object) -> bool:
     return bool(service["metadata"]["name"] == _label(service, names.LABEL_MODEL))
 
 
-def _job(job: Object, pods: list[Object]) -> JobSeen:
+def works_on_a_node(pod: Object) -> bool:
+    """Whether it is a stage's, has a node, and has not ended. A probe's does not count: it is a single inference."""
+    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return _label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
+
+
+def _job(job: Object, pods: list[Object], busy: Iterable[Object]) -> JobSeen:
     status = job.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", ()) if c["status"] == "True"}
     # FailureTarget and SuccessCriteriaMet come first and stay: the pods' messages are final then, the Job's end is not.
@@ -164,8 +188,9 @@ def _job(job: Object, pods: list[Object]) -> JobSeen:
         message=message,
         ended=ended,
         attempts=max(status.get("failed", 0), len(ends)),  # a pod's end is seen before the Job counts it
-        waiting=next((w for pod in pods if (w := _waiting(pod))), None) if pods else _no_pod(job, status),
+        waiting=next((w for pod in pods if (w := _waiting(pod, busy))), None) if pods else _no_pod(job, status),
         pods=len(pods),
+        quiet=names.ANNOTATION_QUIET in job["metadata"].get("annotations", {}),
     )
 
 
@@ -309,19 +334,23 @@ def _job_failure(condition: Object, last: Ended | None) -> Ended:
     return Ended(failure, last.exit_code, last.time, terminal=True)
 
 
-def _waiting(pod: Object) -> Waiting | None:
+def _waiting(pod: Object, busy: Iterable[Object] = ()) -> Waiting | None:
     status = pod.get("status", {})
     if status.get("phase") not in (None, "Pending", "Running") or _deleting(pod):
         return None
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            since = parse_time(condition.get("lastTransitionTime"))
+            if queued := _queued(pod, condition.get("message", ""), busy):
+                return Waiting(queued, since, queued=True)
+            reason = condition.get("reason") or "Unschedulable"
             failure = Failure(
-                condition.get("reason") or "Unschedulable",
+                reason,
                 f"pod {pod['metadata']['name']} has no node: {condition.get('message', '')}",
                 "Free or add a node of the pool with what the pod asks for, or choose another serving.nodePool, fewer "
                 "serving.gpus or smaller serving.resources.",
             )
-            return Waiting(failure, parse_time(condition.get("lastTransitionTime")))
+            return Waiting(failure, since, queued=reason == "SchedulingGated")  # whoever set the gate will lift it
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = container.get("state", {}).get("waiting")
         if waiting and waiting.get("reason") and waiting["reason"] not in _WAITING_FOR_OTHERS:
@@ -330,6 +359,46 @@ def _waiting(pod: Object) -> Waiting | None:
             failure = Failure(*_explain_waiting(waiting, container))
             return Waiting(failure, parse_time(status.get("startTime") or pod["metadata"].get("creationTimestamp")))
     return None
+
+
+def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None:
+    """Why the scheduler keeps a pod from the nodes, where that is our own rule: a measurement has its node to itself."""
+    if "anti-affinity" not in message or _has_other_rules(pod):  # the scheduler's word; the rest of its sentence varies
+        return None
+    name, measures = pod["metadata"]["name"], _label(pod, names.LABEL_STAGE) in MEASURING
+    ahead = sorted(
+        f"{other['metadata']['namespace']}/{other['metadata']['name']} on node {other['spec']['nodeName']}"
+        for other in busy
+        if measures or _label(other, names.LABEL_STAGE) in MEASURING
+    )
+    shown = ", ".join(ahead[:_NAMED]) + (f" and {len(ahead) - _NAMED} more" if len(ahead) > _NAMED else "")
+    shown = shown or f"the scheduler is about to look again ({message})"
+    if measures:
+        return Failure(
+            "WaitingForQuietNode",
+            f"pod {name} waits to measure until no other stage runs on its node: {shown}"[:1024],
+            "Nothing needs doing: it starts by itself. If a pod that the message names hangs, delete its Job.",
+        )
+    return Failure(
+        "WaitingForMeasurement",
+        f"pod {name} waits until a measurement on the node that it needs is over: {shown}"[:1024],
+        "Nothing needs doing: it starts by itself. More nodes in the pool shorten the wait.",
+    )
+
+
+def _has_other_rules(pod: Object) -> bool:
+    """Whether the pool has anti-affinity of its own: then only the scheduler knows which rule it is."""
+    rules = pod.get("spec", {}).get("affinity", {}).get("podAntiAffinity", {})
+    terms = rules.get("requiredDuringSchedulingIgnoredDuringExecution", ())
+    return any(names.LABEL_STAGE not in str(term.get("labelSelector")) for term in terms)
+
+
+def _not_started(pod: Object) -> bool:
+    """Whether a container waits for what somebody must mend: an image, a Secret."""
+    status = pod.get("status", {})
+    containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    reasons = [container.get("state", {}).get("waiting", {}).get("reason") for container in containers]
+    return any(reason and reason not in _WAITING_FOR_OTHERS for reason in reasons)
 
 
 def _explain_waiting(waiting: Object, container: Object) -> tuple[str, str, str]:

@@ -44,6 +44,7 @@ from onnxmodel_runtime.contract import (
     ValidateResult,
 )
 
+_QUEUE_SECONDS = 30.0  # after that, status names who is ahead now
 STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 _ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
@@ -92,7 +93,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage of the chain, as far as it is known. result and record: of a success; record is the encoded outcome."""
+    """One stage of the chain, as far as it is known. result and record: of a success; record is the encoded outcome.
+
+    quiet: where it measures, nothing else of ours may run on its node; else no other measurement.
+    """
 
     stage: Stage
     digest: str
@@ -103,6 +107,7 @@ class Step:
     outcome: Outcome | None = None
     record: str | None = None
     seen: JobSeen | None = None
+    quiet: bool = True
 
     @property
     def state(self) -> str:
@@ -666,7 +671,13 @@ def _step(
         outcome, record = seen.outcome, seen.message
     if outcome and results.problem(stage, request, outcome):
         outcome, record = None, None
-    return Step(stage, digest, name, request, placement, fetch, outcome, record, seen)
+    return Step(stage, digest, name, request, placement, fetch, outcome, record, seen, _quiet(draft, seen))
+
+
+def _quiet(draft: _Draft, seen: JobSeen | None) -> bool:
+    """What a Job was made with stays while it runs. A pod that cannot start, whosever it is, must not hold up measurements."""
+    waits = seen and seen.waiting and seen.waiting.failure.reason == "WaitingForQuietNode"
+    return seen.quiet if seen and not waits else not draft.seen.stuck
 
 
 def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
@@ -754,7 +765,8 @@ def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str |
         draft.requeue_seconds = (normal - waited).total_seconds()
         return _going(phase, phase, f"Job {job} runs" if job else "the server's pods start")
     left = timedelta(seconds=draft.settings.progress_deadline_seconds) - waited
-    if waiting.failure.reason == "SchedulingGated":  # whoever set the gate (a queue, say) will lift it
+    if waiting.queued:
+        draft.requeue_seconds = _QUEUE_SECONDS
         return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
     if left <= timedelta():
         return Progress(State.STALLED, "Failed", waiting.failure.reason, waiting.failure.message, trouble)

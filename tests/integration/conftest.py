@@ -61,11 +61,11 @@ def kube(control_plane: Kube) -> Iterator[Kube]:
 class Operator:
     """The operator as a process, with its log in a folder."""
 
-    def __init__(self, kube: Kube, folder: Path, *arguments: str) -> None:
+    def __init__(self, kube: Kube, folder: Path, *arguments: str, settings: str) -> None:
         self.log = folder / "operator.log"
-        settings = folder / "settings.yaml"
-        settings.write_text(SETTINGS)
-        command = [sys.executable, "-m", "onnxmodel_operator", "--settings", str(settings), "--port", "0", *arguments]
+        path = folder / "settings.yaml"
+        path.write_text(settings)
+        command = [sys.executable, "-m", "onnxmodel_operator", "--settings", str(path), "--port", "0", *arguments]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=kube.environment(), stdout=log, stderr=log)
 
@@ -89,8 +89,8 @@ def start(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
     """Start an operator. Those that a test did not end itself must end well when they are told to."""
     started: list[Operator] = []
 
-    def make(*arguments: str) -> Operator:
-        started.append(Operator(kube, tmp_path_factory.mktemp("operator"), *arguments))
+    def make(*arguments: str, settings: str = SETTINGS) -> Operator:
+        started.append(Operator(kube, tmp_path_factory.mktemp("operator"), *arguments, settings=settings))
         return started[-1]
 
     yield make

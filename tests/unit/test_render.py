@@ -198,4 +198,4 @@ def test_settings_of_pods_come_from_the_platform():
         assert spec["imagePullSecrets"] == [{"name": "registry"}]
         assert spec["runtimeClassName"] == "nvidia"
         assert spec["priorityClassName"] == "high"
-        assert spec["affinity"] == {"nodeAffinity": {}}
+        assert spec["affinity"]["nodeAffinity"] == {}

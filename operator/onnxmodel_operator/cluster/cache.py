@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, SERVICE, Kind
-from onnxmodel_operator.observe import Snapshot
+from onnxmodel_operator.observe import Snapshot, works_on_a_node
 
 Key = tuple[str, str]
 """Namespace and name of a model."""
@@ -28,6 +28,7 @@ class Cache:
     def __init__(self) -> None:
         self._items: dict[Key, dict[str, dict[str, Object]]] = {}
         self._dropped: set[str] = set()  # uids, since the last `start_list`
+        self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
 
     def put(self, kind: Kind, item: Object) -> Key | None:
         """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any."""
@@ -38,7 +39,10 @@ class Cache:
         known = bucket.get(item["metadata"]["name"])
         if known is not None and _version(known) >= _version(item):
             return None
-        bucket[item["metadata"]["name"]] = _without_noise(item)
+        bucket[item["metadata"]["name"]] = kept = _without_noise(item)
+        self._busy.pop(item["metadata"]["uid"], None)
+        if kind is POD and works_on_a_node(item):
+            self._busy[item["metadata"]["uid"]] = kept
         return key
 
     def drop(self, kind: Kind, item: Object) -> Key | None:
@@ -47,6 +51,7 @@ class Cache:
         if key is None:
             return None
         self._dropped.add(item["metadata"]["uid"])
+        self._busy.pop(item["metadata"]["uid"], None)
         bucket = self._items.get(key, {}).get(kind.name, {})
         known = bucket.get(item["metadata"]["name"])
         if known is not None and known["metadata"]["uid"] == item["metadata"]["uid"]:
@@ -56,7 +61,7 @@ class Cache:
         return key
 
     def snapshot(self, key: Key) -> Snapshot:
-        """Everything known of one model."""
+        """Everything known of one model, and which pods of stages are on nodes, whosever they are."""
         kinds = self._items.get(key, {})
 
         def children(kind: Kind) -> tuple[Object, ...]:
@@ -70,6 +75,7 @@ class Cache:
             deployments=children(DEPLOYMENT),
             services=children(SERVICE),
             claims=children(CLAIM),
+            busy=tuple(self._busy.values()),
         )
 
     def keys(self) -> list[Key]:

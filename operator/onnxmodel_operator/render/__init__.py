@@ -1,9 +1,11 @@
 """Kubernetes objects from a Plan. Pure: the same plan gives the same manifests, in the same order."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel
+from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_operator.settings import Settings
@@ -46,6 +48,11 @@ def _claim(model: OnnxModel, settings: Settings) -> Manifest:
 def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
     meta = _meta(model, step.job, {names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
+    scheduling = _scheduling(step.placement, settings)
+    if step.stage in MEASURING:
+        scheduling["affinity"] = _alone(step.placement.pool.affinity, WORKING if step.quiet else MEASURING)
+        if step.quiet:
+            meta["annotations"][names.ANNOTATION_QUIET] = "true"
     return render_template(
         "job.yaml.j2",
         meta=meta,
@@ -61,8 +68,25 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
         jobs=settings.jobs,
         exits=(contract.ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
-        **_scheduling(step.placement, settings),
+        **scheduling,
     )
+
+
+def _alone(affinity: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
+    """The pool's affinity, and a node on which none of these stages runs, of any model in any namespace.
+
+    The scheduler keeps such a rule both ways: as long as this pod is there, it puts none of them beside it.
+    """
+    rule = {
+        "topologyKey": "kubernetes.io/hostname",
+        "namespaceSelector": {},
+        "labelSelector": {
+            "matchExpressions": [{"key": names.LABEL_STAGE, "operator": "In", "values": [str(s) for s in stages]}]
+        },
+    }
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    given = affinity.get("podAntiAffinity", {})
+    return {**affinity, "podAntiAffinity": {**given, required: [*given.get(required, ()), rule]}}
 
 
 def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
@@ -142,7 +166,13 @@ def _scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
     if placement.gpus:
         # An extended resource's request equals its limit, so the limit is enough.
         resources["limits"] = {**resources["limits"], placement.pool.gpu_resource: str(placement.gpus)}
-    return {"image": placement.image, "images": settings.images, "pool": placement.pool, "resources": resources}
+    return {
+        "image": placement.image,
+        "images": settings.images,
+        "pool": placement.pool,
+        "affinity": placement.pool.affinity,
+        "resources": resources,
+    }
 
 
 def _argument(request: Any) -> str:

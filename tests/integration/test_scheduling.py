@@ -1,0 +1,95 @@
+"""Measurements queue for a node by Kubernetes' own scheduler, across namespaces, and status says who is ahead."""
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from onnxmodel_operator import names
+from tests.integration.conftest import SETTINGS
+from tests.integration.kubelet import Kubelet
+from tests.integration.test_crd import GOOD, model
+from tests.kube import Kube, condition, found, until
+
+NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "quiet", "labels": {"kubernetes.io/hostname": "quiet", "pool": "quiet"}},
+    # Pods of other tests stay off it.
+    "spec": {"taints": [{"key": "quiet", "value": "true", "effect": "NoSchedule"}]},
+}
+# Without a kubelet, the node soon has the taint that it cannot be reached.
+POOL = "pools:\n  default: {nodeSelector: {pool: quiet}, tolerations: [{operator: Exists}]}\n"
+
+
+@pytest.fixture
+def node(control_plane: Kube) -> Iterator[None]:
+    """A scheduler, and one node, of which nothing is real but its name and size."""
+    from tests.cluster.golang import program
+
+    control_plane.apply(NODE)
+    room = {"cpu": "64", "memory": "256Gi", "pods": "100", "ephemeral-storage": "1Ti"}
+    ready = {"type": "Ready", "status": "True", "reason": "Played", "message": ""}
+    status = {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}}
+    control_plane.patch("node", "quiet", status, subresource="status")
+    flags = [f"--kubeconfig={control_plane.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
+    scheduler = subprocess.Popen(
+        [str(program("kube")), "kube-scheduler", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    yield
+    scheduler.terminate()
+    scheduler.wait(30)
+    control_plane.delete("node", "quiet", wait=False)
+
+
+@pytest.fixture
+def neighbour(control_plane: Kube) -> Iterator[Kube]:
+    """A second namespace."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    control_plane.run("create", "namespace", name)
+    until("the namespace's ServiceAccount", lambda: control_plane.within(name).get("serviceaccount", "default"))
+    yield control_plane.within(name)
+    control_plane.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def volumes(control_plane: Kube) -> Iterator[None]:
+    """The scheduler places no pod whose claim has no volume."""
+    made = [f"v-{uuid.uuid4().hex[:8]}" for _ in range(3)]
+    spec = {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/none"}}
+    kind = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": {**spec, "persistentVolumeReclaimPolicy": "Retain"}}
+    control_plane.apply(*({**kind, "metadata": {"name": name}} for name in made))
+    yield
+    control_plane.delete("persistentvolume", *made, wait=False)
+
+
+def scheduled(kube: Kube, stage: str) -> bool:
+    pods = kube.list("pods", f"{names.LABEL_STAGE}={stage}")
+    return any(pod["spec"].get("nodeName") and pod["status"]["phase"] == "Pending" for pod in pods)
+
+
+def test_measurements_take_turns_on_a_node_and_keep_other_stages_away(kube, neighbour, node, volumes, start):
+    start(settings=SETTINGS.partition("pools:")[0] + POOL)
+    kube.apply(model(GOOD, "first"))
+    first, second = Kubelet(kube), Kubelet(neighbour)
+    for stage in ("validate", "optimize"):
+        first.succeed("first", stage)
+    until("the first measures", lambda: scheduled(kube, "benchmark"))
+    neighbour.apply(model(GOOD, "second"))
+    shown = until("it waits", found(neighbour, "second", reason="WaitingForMeasurement"))
+    assert f"{kube.namespace}/first-benchmark-" in shown["status"]["message"]
+    assert "on node quiet" in shown["status"]["message"]
+    assert condition(shown, "Stalled") is None
+    first.succeed("first", "benchmark")
+    until("a stage runs when the measurement is over", lambda: scheduled(neighbour, "validate"))
+    first.available("first")
+    shown = until("it waits to measure", found(kube, "first", reason="WaitingForQuietNode"))
+    assert f"{neighbour.namespace}/second-validate-" in shown["status"]["message"]
+    assert "Nothing needs doing" in shown["status"]["lastFailure"]["hint"]
+    neighbour.patch("onnxmodel", "second", {"spec": {"suspend": True}})  # no next stage that might come first
+    until("it is suspended", found(neighbour, "second", reason="Suspended"))
+    second.succeed("second", "validate")
+    until("it measures when the node is quiet", lambda: scheduled(kube, "loadtest"))
+    first.succeed("first", "loadtest")
+    until("traffic", lambda: kube.get("service", "first"))
