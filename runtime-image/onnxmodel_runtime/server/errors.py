@@ -33,6 +33,14 @@ class Reason(StrEnum):
     OTHER = "OTHER"
 
 
+class Ended(StrEnum):
+    """Why the watchdog ended a request: values of the label `reason` of its metric."""
+
+    EXPIRED = "EXPIRED"
+    THREAD_DIED = "THREAD_DIED"
+    LOST = "LOST"
+
+
 class ServerError(Exception):
     """A request that gets no answer; the message is a sentence for the client."""
 

@@ -55,7 +55,7 @@ class _Servicer:
 
     async def ServerLive(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether the process answers."""
-        return service_pb2.ServerLiveResponse(live=True)
+        return service_pb2.ServerLiveResponse(live=self._service.live)
 
     async def ServerReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether the model answers."""

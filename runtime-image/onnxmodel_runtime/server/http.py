@@ -108,7 +108,7 @@ class Protocol:
             case ["v2"] | ["v2", ""]:
                 return _get(method, describe.server)
             case ["v2", "health", "live"]:
-                return _state(method, True)
+                return _state(method, service.live)
             case ["v2", "health", "ready"]:
                 return _state(method, service.ready)
             case ["v2", "models", "stats"]:

@@ -21,3 +21,11 @@ DRAIN_SECONDS = 20.0
 """How long requests in flight may take after SIGTERM."""
 LAME_DUCK_SECONDS = 1.0
 """How long connections are still accepted after SIGTERM, so that "not ready" is seen before "connection refused"."""
+REQUEST_SECONDS = float(os.environ.get("ONNXMODEL_MAX_REQUEST_SECONDS", 3600))
+"""How long a request may take from its acceptance to its answer, and a run of the model; 0: without end."""
+WATCH_SECONDS = 1.0
+"""How often the watchdog looks."""
+STUCK_SECONDS = 60.0
+"""How long an interrupted run may go on before the process counts as dead."""
+STOP_SECONDS = 2.0
+"""How long the clients of requests that did not end while draining have to read that."""

@@ -51,6 +51,11 @@ class Instance:
         """Learn what a run takes."""
         self.typical = self.typical * (_UP if ns > self.typical else 1 / _UP) or float(ns)
 
+    def interrupt(self) -> None:
+        """Make the run in progress fail at its next node, and no later one."""
+        options, self._options = self._options, ort.RunOptions()
+        options.terminate = True
+
     def terminate(self) -> None:
         """Make the run in progress fail at its next node, and every later one at once."""
         self._options.terminate = True

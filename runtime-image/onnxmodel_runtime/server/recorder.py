@@ -6,12 +6,12 @@ Only the event loop's thread writes and reads it.
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from onnxmodel_runtime.contract import ProviderUse
-from onnxmodel_runtime.server.errors import Reason
+from onnxmodel_runtime.server.errors import Ended, Reason
 from onnxmodel_runtime.server.protocol.request import VERSION
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -97,7 +97,14 @@ class Recorder:
         self._load_seconds = 0.0
         self._request_seconds, self._queue_seconds = Histogram(SECONDS), Histogram(SECONDS)
         self._batch_rows = Histogram(ROWS)
-        self.pending = 0
+        self._ended = dict.fromkeys(Ended, 0)
+        self.waiting: Callable[[], int] = lambda: 0
+        """Tells how many requests wait: the scheduler's."""
+
+    @property
+    def pending(self) -> int:
+        """Requests that wait for an instance."""
+        return self.waiting()
 
     def loaded(self, use: ProviderUse, seconds: float) -> None:
         """The model is there: the provider that runs it, and how long loading and proving it took."""
@@ -123,6 +130,10 @@ class Recorder:
         """A request was not answered."""
         self._fail.add(total)
         self._failures[reason] += 1
+
+    def ended(self, why: Ended) -> None:
+        """The watchdog ended a request."""
+        self._ended[why] += 1
 
     def statistics(self) -> dict[str, Any]:
         """An entry of `model_stats`."""
@@ -164,6 +175,9 @@ class Recorder:
         reasons = {f'{labels},reason="{reason}"': count for reason, count in self._failures.items()}
         counter("request_success", "Number of successful inference requests", self._success.count)
         family("nv_inference_request_failure", "counter", "Number of failed inference requests", reasons)
+        ended = {f'{labels},reason="{why}"': count for why, count in self._ended.items()}
+        name = "onnxmodel_requests_ended_by_watchdog_total"
+        family(name, "counter", "Requests that would not have ended by themselves", ended)
         counter("count", "Number of inferences performed (rows)", self._inferences)
         counter("exec_count", "Number of model executions performed", self._executions)
         # As in Triton the durations are those of successful requests.

@@ -1,36 +1,31 @@
 """Who runs when: a bounded queue in front of the instances, and requests joined into batches.
 
-Everything but the execution itself happens on the event loop, so that there are no locks; only a thread that has run a
-request takes the next one by itself. A group of requests waits until its delay is over or its batch is full or of a
-preferred size, and goes on growing while every instance is busy.
+Groups of requests belong to the event loop alone. A group waits until its delay is over or its batch is full or of a
+preferred size, and goes on growing while every instance is busy. What leaves the queue is a complete batch, and goes to
+the instances by handoff.py, the only place that threads share. Where requests are not joined, each is such a batch from
+the start.
 """
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import perf_counter_ns, thread_time_ns
+from time import monotonic, perf_counter_ns
 from typing import Any
 
-import numpy as np
-
 from onnxmodel_runtime.server import limits
-from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
-from onnxmodel_runtime.server.model import Instance, Model
+from onnxmodel_runtime.server.execution import Answer, Execution, Job
+from onnxmodel_runtime.server.handoff import Batch, Line, Worker
+from onnxmodel_runtime.server.model import Model
 from onnxmodel_runtime.server.protocol.request import InferRequest, told
 from onnxmodel_runtime.server.recorder import Compute, Recorder
+from onnxmodel_runtime.server.watchdog import Place, Watchdog
 
+log = logging.getLogger("onnxmodel.server")
 
-@dataclass(slots=True)  # one for each request: frozen, it would take three times as long to make
-class Answer:
-    """A request's outputs, and what they took in nanoseconds."""
-
-    outputs: dict[str, Array]
-    queue: int
-    compute: Compute
+STOPPING = "the server is stopping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +44,11 @@ class Policy:
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    """group: where it waits; None once it runs."""
+class _Queued(Job):
+    """A job with its place: the group in which it waits, or the batch that it has become."""
 
-    request: InferRequest
-    future: "asyncio.Future[Answer]"
-    queued: int
     group: "_Group | None" = None
+    batch: Batch | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -63,40 +56,28 @@ class _Group:
     """Jobs that will run together. timer: of its delay; None once it may run."""
 
     key: Any
-    jobs: list[_Job] = field(default_factory=list)
+    jobs: list[_Queued] = field(default_factory=list)
     rows: int = 0
     timer: asyncio.TimerHandle | None = None
 
-    def add(self, job: _Job) -> None:
+    def add(self, job: _Queued) -> None:
         """Let the job wait here."""
         self.jobs.append(job)
         self.rows += job.request.rows
         job.group = self
 
-    def remove(self, job: _Job) -> None:
+    def remove(self, job: _Queued) -> None:
         """The job does not wait here any more."""
         self.jobs.remove(job)
         self.rows -= job.request.rows
         job.group = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Execution:
-    """One run: of several jobs, or of one, which may have failed."""
-
-    jobs: Sequence[_Job]
-    results: Sequence[dict[str, Array]]
-    started: int
-    compute: Compute
-    error: Exception | None = None
-
-
 class Scheduler:
-    """Runs requests on a model's instances, by a policy."""
+    """Runs requests on a model's instances, by a policy. It lives on the event loop."""
 
     def __init__(self, model: Model, recorder: Recorder, policy: Policy) -> None:
         spec = model.spec
-        self._model = model
         self._recorder = recorder
         self._policy = policy
         self._most = spec.max_batch_size
@@ -105,40 +86,59 @@ class Scheduler:
         self._join = policy.join and policy.delay > 0 and self._most > 1 and separable
         self._preferred = frozenset(size for size in policy.preferred if size <= self._most)
         self._full = max(self._preferred, default=self._most)
-        self._idle: list[Instance] = list(model.instances)
-        self._pool = ThreadPoolExecutor(len(self._idle), "instance")
         self._open: dict[Any, _Group] = {}
         self._ready: deque[_Group] = deque()
-        self._running = 0
+        self._grouped = 0  # jobs in groups
+        self._line = Line()
+        self._workers = [Worker(instance, self._line, self._done) for instance in model.instances]
+        self._idle = list(self._workers)
+        self._interrupted: dict[Worker, tuple[Batch, float]] = {}  # what they ran, and when that was interrupted
+        self._watchdog = Watchdog(self._place, recorder.ended, self._repair)
+        self._closed = False
         self._inline = model.use.name == "CPU" and not self._join  # elsewhere, a thread's own time says little
+        recorder.waiting = self._waiting
+        for worker in self._workers:
+            worker.start()
 
     async def infer(self, request: InferRequest) -> Answer:
         """Run a request. Raises ServerError, UNAVAILABLE when too many wait already or this one waited too long."""
-        if self._recorder.pending >= self._policy.limit:
+        if self._closed:
+            raise ServerError(STOPPING, Code.UNAVAILABLE, Reason.REJECTED)
+        if self._grouped + len(self._line.batches) >= self._policy.limit:
             raise ServerError(told(request.id) + "Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED)
         loop = asyncio.get_running_loop()
-        job = _Job(request, loop.create_future(), perf_counter_ns())
-        self._recorder.pending += 1
-        self._add(job)
-        self._dispatch()
+        job = _Queued(request, loop.create_future(), perf_counter_ns())
+        self._watchdog.jobs.add(job)
+        if not self._watchdog.awake:
+            self._watchdog.wake(loop)
         timer = None
-        if job.group is not None and (patience := self._patience(request)):
-            timer = loop.call_later(patience, self._overdue, job)
         try:
+            self._add(job)
+            self._dispatch()
+            patience = self._patience(request)
+            if patience and not job.future.done():
+                timer = loop.call_later(patience, self._overdue, job)
             return await job.future
         finally:
             if timer is not None:
                 timer.cancel()
-            self._leave(job)  # its client may have gone away
+            if job.group is not None or (job.batch is not None and job.batch.worker is None):
+                self._withdraw(job)  # its client has gone away
+            self._watchdog.jobs.discard(job)
 
     @property
     def quick(self) -> bool:
         """Whether a request would run at once, and be over sooner than it takes to hand it to another thread."""
-        return self._inline and bool(self._idle) and not self._ready and 0 < self._idle[-1].typical < limits.INLINE_NS
+        return (
+            self._inline
+            and bool(self._idle)
+            and not self._line.batches
+            and 0 < self._idle[-1].instance.typical < limits.INLINE_NS
+        )
 
     def infer_now(self, request: InferRequest) -> Answer:
         """Run a request in the caller's thread, while quick. Raises what the model raises."""
-        instance = self._idle[-1]
+        instance = self._idle[-1].instance
         started = perf_counter_ns()
         outputs = instance.run(request.outputs, request.inputs)
         took = perf_counter_ns() - started
@@ -147,41 +147,59 @@ class Scheduler:
         self._recorder.execution(request.rows, compute)
         return Answer(outputs, 0, compute)
 
+    @property
+    def stuck(self) -> bool:
+        """Whether an instance goes on with a run that was interrupted long ago: only a new process can end that."""
+        end = monotonic() - limits.STUCK_SECONDS
+        return any(worker.batch is batch and since < end for worker, (batch, since) in self._interrupted.items())
+
     def close(self) -> bool:
-        """Stop. Whether all executions were over; those that are not end at the model's next node."""
-        for instance in self._model.instances:
-            instance.terminate()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        return not self._running
+        """Stop: every request that has no answer yet ends as UNAVAILABLE.
+
+        Returns whether all executions were over; those that are not end at the model's next node.
+        """
+        over = len(self._idle) == len(self._workers)
+        self._closed, self._idle = True, []
+        for worker in self._workers:
+            worker.instance.terminate()
+            worker.finish()
+        self._watchdog.fail_all(ServerError(STOPPING, Code.UNAVAILABLE, Reason.REJECTED))
+        return over
+
+    def _waiting(self) -> int:
+        return self._grouped + len(self._line.batches)
 
     def _patience(self, request: InferRequest) -> float:
         own, most = request.timeout / 1e6, self._policy.timeout
         return min(own, most) if own and most else own or most
 
-    def _overdue(self, job: _Job) -> None:
-        if job.group is not None:
-            self._leave(job)
-            _fail(job, ServerError("Request timeout expired", Code.UNAVAILABLE, Reason.REJECTED))
+    def _overdue(self, job: _Queued) -> None:
+        if self._withdraw(job):
+            job.fail(ServerError("Request timeout expired", Code.UNAVAILABLE, Reason.REJECTED))
 
-    def _leave(self, job: _Job) -> None:
-        """The job waits no longer, and nothing of it stays in the queue."""
+    def _withdraw(self, job: _Queued) -> bool:
+        """Leave nothing of the job in the queue. Returns whether it was there."""
         group = job.group
         if group is None:
-            return
+            return job.batch is not None and self._line.withdraw(job.batch)
         group.remove(job)
-        self._recorder.pending -= 1
-        if group.jobs:
-            return
-        if self._open.get(group.key) is group:
-            del self._open[group.key]
-        if group.timer is not None:
-            group.timer.cancel()
-        else:
-            with contextlib.suppress(ValueError):  # an instance has just taken it: the answer finds nobody
-                self._ready.remove(group)
+        self._grouped -= 1
+        if not group.jobs:
+            if self._open.get(group.key) is group:
+                del self._open[group.key]
+            if group.timer is not None:
+                group.timer.cancel()
+            else:
+                with contextlib.suppress(ValueError):
+                    self._ready.remove(group)
+        return True
 
-    def _add(self, job: _Job) -> None:
-        key = self._key(job.request) if self._join else None
+    def _add(self, job: _Queued) -> None:
+        if not self._join:
+            job.batch = Batch((job,))
+            self._line.put(job.batch)
+            return
+        key = self._key(job.request)
         group = self._open.get(key) if key is not None else None
         if group is not None and group.rows + job.request.rows > self._most:
             self._due(group)
@@ -194,6 +212,7 @@ class Scheduler:
             else:
                 self._wait(group, self._policy.delay)
         group.add(job)
+        self._grouped += 1
         if key is not None:
             self._judge(group)
 
@@ -226,17 +245,28 @@ class Scheduler:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._idle and self._ready:
-            group = self._ready.popleft()
-            if self._open.get(group.key) is group:
-                del self._open[group.key]
-                self._cut(group)
-            self._begin(group)
-            jobs = [job for job in group.jobs if not job.future.done()]
-            if not jobs:
-                continue
-            self._running += 1
-            self._pool.submit(self._work, asyncio.get_running_loop(), self._idle.pop(), jobs)
+        """Give idle workers what is ready. A busy one may take it first."""
+        while self._idle and (self._ready or self._line.batches):
+            worker = self._idle[-1]
+            batch = self._take(worker)
+            if batch is None:
+                return
+            self._idle.pop()
+            worker.start_on(batch)
+
+    def _take(self, worker: Worker) -> Batch | None:
+        if not self._join:
+            return self._line.take(worker)
+        group = self._ready.popleft()
+        if self._open.get(group.key) is group:
+            del self._open[group.key]
+            self._cut(group)
+        batch = Batch(tuple(group.jobs))
+        self._grouped -= len(group.jobs)
+        for job in group.jobs:
+            job.group, job.batch = None, batch
+        self._line.give(worker, batch)
+        return batch
 
     def _cut(self, group: _Group) -> None:
         """A group that grew past a preferred size, and may still wait, runs at the largest such size; the rest waits on."""
@@ -257,102 +287,57 @@ class Scheduler:
         waited = (perf_counter_ns() - rest.jobs[0].queued) / 1e9
         self._judge(self._wait(rest, max(0.0, self._policy.delay - waited)))
 
-    def _begin(self, group: _Group) -> None:
-        """Its jobs wait no longer."""
-        self._recorder.pending -= len(group.jobs)
-        for job in group.jobs:
-            job.group = None
-
-    def _work(self, loop: asyncio.AbstractEventLoop, instance: Instance, jobs: list[_Job]) -> None:
-        """In an instance's thread: run a group, and then those that are ready, without waiting for the event loop."""
-        next_: _Group | None = None
-        while True:
-            executions: list[_Execution] = []
-            failure: BaseException | None = None
-            try:
-                executions = _execute(instance, jobs)
-            except BaseException as error:
-                failure = error
-            # Without batches a group never changes: what is ready can be taken from any thread.
-            try:
-                next_ = self._ready.popleft() if not self._join else None
-            except IndexError:
-                next_ = None
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(self._done, instance, jobs, executions, failure, next_)
-            if next_ is None:
-                return
-            jobs = [job for job in next_.jobs if not job.future.done()]
-
     def _done(
-        self,
-        instance: Instance,
-        jobs: list[_Job],
-        executions: list[_Execution],
-        failure: BaseException | None,
-        next_: _Group | None,
+        self, worker: Worker, batch: Batch, executions: list[Execution], failure: BaseException | None, idle: bool
     ) -> None:
-        """A group ran. next_: what the instance went on with."""
-        if next_ is not None:
-            self._begin(next_)
-        else:
-            self._running -= 1
-            self._idle.append(instance)
+        """A batch ran. idle: the worker found no other one."""
+        if self._interrupted:
+            self._interrupted.pop(worker, None)
+        if idle and not self._closed:
+            self._idle.append(worker)
             self._dispatch()
         if failure is not None:
-            for job in jobs:
-                _fail(job, failure)
-            return
+            for job in batch.jobs:
+                job.fail(failure)
         for execution in executions:
             if execution.error is not None:
                 for job in execution.jobs:
-                    _fail(job, execution.error)
+                    job.fail(execution.error)
                 continue
             self._recorder.execution(sum(job.request.rows for job in execution.jobs), execution.compute)
             for job, outputs in zip(execution.jobs, execution.results, strict=True):
                 if not job.future.done():
                     job.future.set_result(Answer(outputs, execution.started - job.queued, execution.compute))
 
+    # The watchdog calls these.
 
-def _fail(job: _Job, error: BaseException) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)
+    def _place(self, job: Job) -> Place:
+        assert isinstance(job, _Queued)
+        group, batch = job.group, job.batch
+        if group is not None:
+            return Place.WAITING if group in self._ready or self._open.get(group.key) is group else Place.NOWHERE
+        if batch is None or not self._line.holds(batch):
+            return Place.NOWHERE
+        worker = batch.worker
+        if worker is None:
+            return Place.WAITING
+        return Place.RUNNING if worker.is_alive() else Place.DEAD
 
-
-def _execute(instance: Instance, jobs: list[_Job]) -> list[_Execution]:
-    """In an instance's thread: run the jobs together if that works, else one by one."""
-    if len(jobs) > 1:
-        joined = _execute_joined(instance, jobs)
-        if joined is not None:
-            return [joined]
-    return [_execute_one(instance, job) for job in jobs]
-
-
-def _execute_one(instance: Instance, job: _Job) -> _Execution:
-    started = perf_counter_ns()
-    busy = thread_time_ns()  # without what it waits for the interpreter
-    try:
-        outputs = instance.run(job.request.outputs, job.request.inputs)
-    except Exception as error:
-        return _Execution([job], [], started, Compute(0, 0, 0), error)
-    instance.took(thread_time_ns() - busy)
-    return _Execution([job], [outputs], started, Compute(0, perf_counter_ns() - started, 0))
-
-
-def _execute_joined(instance: Instance, jobs: list[_Job]) -> _Execution | None:
-    """None when the model refuses the batch, or an output has no row for each of its rows: then nothing is lost."""
-    started = perf_counter_ns()
-    first = jobs[0].request
-    inputs = {name: np.concatenate([job.request.inputs[name] for job in jobs]) for name in first.inputs}
-    joined = perf_counter_ns()
-    try:
-        outputs = instance.run(first.outputs, inputs)
-    except ServerError:
-        return None  # one bad request must not fail the others
-    ran = perf_counter_ns()
-    ends = np.cumsum([job.request.rows for job in jobs])
-    if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
-        return None
-    parts = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
-    results = [{name: parts[name][at] for name in parts} for at in range(len(jobs))]
-    return _Execution(jobs, results, started, Compute(joined - started, ran - joined, perf_counter_ns() - ran))
+    def _repair(self) -> bool:
+        """Replace workers whose thread has ended, interrupt runs that take too long. Returns whether any worker is busy."""
+        for at, worker in enumerate(self._workers):
+            batch = worker.batch
+            if not worker.is_alive() and not self._closed:
+                log.error("the thread of instance %d has ended; another one takes its place", at)
+                fresh = Worker(worker.instance, self._line, self._done)
+                fresh.start()
+                self._workers[at] = fresh
+                self._idle = [*(idle for idle in self._idle if idle is not worker), fresh]
+            elif batch is not None and limits.REQUEST_SECONDS and worker not in self._interrupted:
+                now = monotonic()
+                if now - batch.since > limits.REQUEST_SECONDS:
+                    log.error("instance %d has run for more than %g s: interrupting it", at, limits.REQUEST_SECONDS)
+                    self._interrupted[worker] = (batch, now)
+                    self._line.interrupt(batch)
+        self._dispatch()
+        return not self._closed and len(self._idle) < len(self._workers)

@@ -61,6 +61,11 @@ class Service:
         """Whether traffic should come here."""
         return self._model is not None and not self.draining
 
+    @property
+    def live(self) -> bool:
+        """Whether this process can go on; a new one must take its place otherwise."""
+        return self._scheduler is None or not self._scheduler.stuck
+
     def open(self, model: Model, join: bool, seconds: float) -> None:
         """The model is loaded and proven, which took so long: answer from now on."""
         self.recorder.loaded(model.use, seconds)

@@ -15,10 +15,11 @@ from onnx import helper
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server import selftest
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
+from onnxmodel_runtime.server.execution import Answer
 from onnxmodel_runtime.server.model import Instance, Model
 from onnxmodel_runtime.server.protocol.request import InferRequest
 from onnxmodel_runtime.server.recorder import Recorder
-from onnxmodel_runtime.server.scheduler import Answer, Policy, Scheduler
+from onnxmodel_runtime.server.scheduler import Policy, Scheduler
 from tests.unit.runtime import server_support as support
 
 DELAY = 0.05
@@ -51,7 +52,9 @@ class Bench:
     def close(self) -> None:
         """Nothing runs, waits or is left in the queue."""
         assert self.scheduler.close()
-        self.scheduler._pool.shutdown()
+        for worker in self.scheduler._workers:
+            worker.join(5)
+            assert not worker.is_alive()
         assert self.recorder.pending == 0
         assert not self.scheduler._ready
         assert not self.scheduler._open

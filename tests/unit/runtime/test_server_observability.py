@@ -46,7 +46,7 @@ def test_metrics_of_a_known_history() -> None:
     recorder.success(6, 4_000_000, 500_000, compute)
     recorder.success(5, 40_000_000_000, 600_000, compute)
     recorder.failure(Reason.REJECTED, 1)
-    recorder.pending = 2
+    recorder.waiting = lambda: 2
     found = samples(recorder.metrics())
     labels = (("model", 'a "model"'), ("version", "1"))
 
