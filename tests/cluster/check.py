@@ -1,13 +1,14 @@
 """Proves that a cluster can do what the tests ask of it, so that a failing test means the operator and not the cluster."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.ports import reserved
 
 from .choice import Cluster, load_images
 from .golang import program
@@ -77,9 +78,11 @@ def _doors(kubectl: _Kubectl) -> None:
 
 
 def _forward(kubectl: _Kubectl, pod: str, seconds: float = 10) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with reserved(1) as ports:
+        _forward_to(kubectl, pod, ports[0], seconds)
+
+
+def _forward_to(kubectl: _Kubectl, pod: str, port: int, seconds: float) -> None:
     command = [*kubectl.words, "port-forward", pod, f"{port}:8000"]
     forwarding = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + seconds

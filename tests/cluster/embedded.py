@@ -19,7 +19,7 @@ from .locking import exclusive
 from .node import NODES
 from .paths import state
 from .shell import CommandError, run
-from .steps import say, step
+from .steps import again, say, step
 
 
 def plane() -> ControlPlane:
@@ -44,8 +44,7 @@ def up() -> Path:
             return this.kubeconfig
         build()
         with step("cluster: starting", "about 10 s"):
-            _clean(this)
-            _start(this)
+            again("the cluster", lambda: _start(this), (CommandError, ApiError))
         say(f"cluster: up, KUBECONFIG={this.kubeconfig}")
     return this.kubeconfig
 
@@ -94,6 +93,7 @@ def load(name: str, archive: Path) -> None:
 
 
 def _start(this: ControlPlane) -> None:
+    _clean(this)
     this.state.mkdir(parents=True)
     this.state.chmod(0o755)
     controlplane.prepare(this)

@@ -10,7 +10,7 @@ from .leftovers import mounts
 from .locking import exclusive
 from .paths import state
 from .shell import CommandError
-from .steps import say, step
+from .steps import again, say, step
 
 _PROCESSES = 3  # etcd, the API server, the controller manager
 
@@ -51,12 +51,7 @@ def up() -> Path:
         packages.ensure(packages.CONTROL_PLANE)
         golang.build("kube", "kubectl")
         with step("control plane: starting", "about 3 s"):
-            _clean(this)
-            this.state.mkdir(parents=True)
-            controlplane.prepare(this)
-            controlplane.start(this)
-            controlplane.wait_ready(this)
-            controlplane.start_controllers(this)
+            again("the control plane", lambda: _start(this), (CommandError,))
         say(f"control plane: up, KUBECONFIG={this.kubeconfig}")
     return this.kubeconfig
 
@@ -69,6 +64,15 @@ def down() -> None:
             _clean(this)
         if left := [*this.processes.running(), *mounts(this.state)]:
             raise CommandError(f"left behind: {left}")
+
+
+def _start(this: ControlPlane) -> None:
+    _clean(this)
+    this.state.mkdir(parents=True)
+    controlplane.prepare(this)
+    controlplane.start(this)
+    controlplane.wait_ready(this)
+    controlplane.start_controllers(this)
 
 
 def _clean(this: ControlPlane) -> None:

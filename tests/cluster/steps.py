@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -20,6 +20,17 @@ def step(what: str, expected: str = "") -> Iterator[None]:
         outcome = "done in"
     finally:
         print(f"{what}: {outcome} {_duration(time.monotonic() - started)}", file=sys.stderr, flush=True)
+
+
+def again(what: str, start: Callable[[], None], unlucky: tuple[type[Exception], ...], attempts: int = 2) -> None:
+    """Start something that has one bad start in thousands: when it fails, say so and start it anew, `start` cleaning up first."""
+    for _ in range(attempts - 1):
+        try:
+            start()
+            return
+        except unlucky as error:
+            say(f"{what} did not start, and is started again: {error}")
+    start()
 
 
 def say(line: str) -> None:

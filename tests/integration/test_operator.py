@@ -11,6 +11,7 @@ from onnxmodel_operator import names
 from onnxmodel_runtime.contract import ExitCode, Failure
 from tests.integration.test_crd import GOOD, model
 from tests.kube import condition, found, is_true, until
+from tests.ports import reserved
 
 
 def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kubelet):
@@ -231,19 +232,20 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
 
     before = until("nothing is written any more", still)
     operator.kill()
-    again = start("--port", "18081")
-    until("synced", lambda: "everything is known" in again.text())
+    with reserved(1) as (port,):
+        again = start("--port", str(port))
+        until("synced", lambda: "everything is known" in again.text())
 
-    def answer(path):
-        with urllib.request.urlopen(f"http://127.0.0.1:18081/{path}", timeout=5) as found:
-            return found.read().decode()
+        def answer(path):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as found:
+                return found.read().decode()
 
-    ready = 'onnxmodel_operator_models{phase="Ready"} 1.0'  # those of earlier tests are on their way out
-    until("it knows the model", lambda: ready in answer("metrics"), seconds=60)
-    assert answer("readyz")
-    time.sleep(1)
-    assert written() == before
-    assert "onnxmodel_operator_writes_total{" not in answer("metrics")
+        ready = 'onnxmodel_operator_models{phase="Ready"} 1.0'  # those of earlier tests are on their way out
+        until("it knows the model", lambda: ready in answer("metrics"), seconds=60)
+        assert answer("readyz")
+        time.sleep(1)
+        assert written() == before
+        assert "onnxmodel_operator_writes_total{" not in answer("metrics")
 
 
 def test_two_with_a_lease_and_the_standby_takes_over(kube, start, kubelet):

@@ -1,18 +1,23 @@
 """A running tritonserver: real, on loopback, on free ports, one for each test that wants one."""
 
 import json
+import os
+import re
+import secrets
 import shutil
-import socket
+import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ports import reserved
 from tests.triton.install import environment, installed
 
 HOST = "127.0.0.1"
@@ -21,7 +26,11 @@ ARGUMENTS = (
     *("--model-control-mode=none", "--strict-readiness=true", "--disable-auto-complete-config", "--exit-on-error=true"),
     *("--log-info=false", "--exit-timeout-secs=5"),
 )
-_START_SECONDS = 60.0
+SHARED_MEMORY = Path("/dev/shm")
+MARK = "onnxmodel_tests"
+_INTERPROCESS = re.compile(r"boost::interprocess|boost interprocess", re.IGNORECASE)
+_STARTS = 3
+_START_SECONDS = 120.0
 _STILL_SECONDS, _STILL_WITHIN_SECONDS = 0.5, 30.0
 
 
@@ -73,26 +82,74 @@ class Triton:
 
 @contextmanager
 def serving(repository: Path, *arguments: str) -> Iterator[Triton]:
-    """Serve every model of a repository. Raises TritonExit when one cannot be loaded."""
-    ports = _free_ports(3)
-    server = installed()
+    """Serve every model of a repository. Raises TritonExit when one cannot be loaded.
+
+    A server that dies at its start for reasons of its own is started again, with a warning. Whatever happens, nothing of
+    it is left: no process, no shared memory.
+    """
     log = repository.with_name(f"{repository.name}.log")
+    with reserved(3, HOST) as ports, ExitStack() as running:
+        for attempt in range(1, _STARTS + 1):
+            process = running.enter_context(_process(repository, ports, log, arguments))
+            try:
+                _wait(process, ports[0], log)
+            except TritonExit as ended:
+                if attempt == _STARTS or not _unlucky(process.returncode, str(ended)):
+                    raise
+                running.close()
+                warnings.warn(
+                    f"tritonserver is started again: {_last_words(process.returncode, str(ended))}", stacklevel=2
+                )
+            else:
+                break
+        yield Triton(process, ports[0], ports[1], ports[2], log)
+
+
+@contextmanager
+def _process(
+    repository: Path, ports: list[int], log: Path, arguments: tuple[str, ...]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A tritonserver in a process group of its own, whose regions of shared memory have names of their own."""
+    server = installed()
+    sweep()
+    mark = f"{MARK}_{os.getpid()}_{secrets.token_hex(4)}_"
     command = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}"]
     command += [f"--backend-directory={server / 'backends'}", *ARGUMENTS, *arguments]
+    command += [f"--backend-config={name},shm-region-prefix-name={mark}" for name in ("python", "onnxruntime")]
     for kind, port in zip(("http", "grpc", "metrics"), ports, strict=True):
         command += [f"--{kind}-address={HOST}", f"--{kind}-port={port}"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment(), cwd=repository)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment(), cwd=repository, start_new_session=True
+        )
     try:
-        _wait(process, ports[0], log)
-        yield Triton(process, *ports, log)
+        yield process
     finally:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with suppress(ProcessLookupError):  # the stubs of its backend outlive a server that died
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for region in SHARED_MEMORY.glob(f"{mark}*"):
+            region.unlink(missing_ok=True)
+
+
+def sweep() -> None:
+    """Remove regions of shared memory whose test run was killed before it could."""
+    for region in SHARED_MEMORY.glob(f"{MARK}_*"):
+        if not Path("/proc", region.name.removeprefix(f"{MARK}_").partition("_")[0]).exists():
+            region.unlink(missing_ok=True)
+
+
+def _unlucky(code: int, log: str) -> bool:
+    """Whether it died of itself: by a signal, or by its own shared memory. A model that it refuses is no bad luck."""
+    return code < 0 or _INTERPROCESS.search(log) is not None
+
+
+def _last_words(code: int, log: str) -> str:
+    lines = [line for line in log.splitlines() if line.strip()] or ["it logged nothing"]
+    return f"exit code {code}; {next(filter(_INTERPROCESS.search, lines), lines[-1])}"
 
 
 def load_log(repository: Path, *arguments: str) -> str:
@@ -124,14 +181,3 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.05)
     raise AssertionError(f"tritonserver is not ready after {_START_SECONDS:.0f} s: {log.read_text(errors='replace')}")
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind((HOST, 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()

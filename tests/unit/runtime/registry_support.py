@@ -22,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from tests.ports import reserved
+
 USER, PASSWORD = "user", "pa55-w0rd"
 _HTPASSWD = "user:$2y$05$abcdefghijklmnopqrstuuykDbrHIkPBAe3TkMNzTPuBTmCT39jdG\n"  # bcrypt
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -91,9 +93,11 @@ def registry(
     """Run a registry of its own, with anybody, a password or a token let in."""
     command = program()
     folder.mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with reserved(1) as ports:
+        yield from _run(command, folder, ports[0], basic, token, tls)
+
+
+def _run(command: str, folder: Path, port: int, basic: bool, token: "Tokens | None", tls: Any) -> Iterator[Registry]:
     config: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "error"},
@@ -126,7 +130,7 @@ def registry(
         yield result
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def basic_header() -> str:

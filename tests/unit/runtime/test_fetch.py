@@ -13,6 +13,7 @@ from onnxmodel_runtime.contract import SOURCE_FILE
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.outcome import accept
 from onnxmodel_runtime.sources.http import HttpSource
+from tests.ports import reserved
 from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, redirects, refused, sends, serving
 
 pytestmark = pytest.mark.usefixtures("plain_environment")
@@ -178,10 +179,8 @@ def test_a_body_that_is_cut_short_is_no_model(site: Site, tmp_path: Path) -> Non
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    error = refused(f"http://127.0.0.1:{port}/m.onnx", tmp_path / "model")
+    with reserved(1) as ports:
+        error = refused(f"http://127.0.0.1:{ports[0]}/m.onnx", tmp_path / "model")
     assert (error.failure.reason, error.retry) == ("SourceUnreachable", True)
 
 

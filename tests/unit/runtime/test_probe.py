@@ -23,17 +23,8 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize
 from onnxmodel_runtime.probe import probe
 from tests import models
+from tests.ports import reserved
 from tests.unit.runtime import server_support as support
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for item in sockets:
-        item.bind(("127.0.0.1", 0))
-    ports = [item.getsockname()[1] for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -42,30 +33,30 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProbeRequest]:
     directory = tmp_path_factory.mktemp("probe")
     path = models.save(models.strings(), directory)
     result = optimize(OptimizeRequest(str(path), digest(path), str(directory / "out"), variants=()))
-    http, grpc, metrics = free_ports(3)
-    request = ServeRequest(
-        "words",
-        str(path),
-        digest(path),
-        result.probe,
-        host="127.0.0.1",
-        http_port=http,
-        grpc_port=grpc,
-        metrics_port=metrics,
-    )
-    log = directory / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "onnxmodel_runtime", "serve", "--request", dumps(request)],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "ONNXMODEL_TERMINATION_LOG": str(directory / "termination")},
+    with reserved(3) as (http, grpc, metrics):
+        request = ServeRequest(
+            "words",
+            str(path),
+            digest(path),
+            result.probe,
+            host="127.0.0.1",
+            http_port=http,
+            grpc_port=grpc,
+            metrics_port=metrics,
         )
-    try:
-        yield ProbeRequest("words", "127.0.0.1", result.probe, http_port=http, grpc_port=grpc)
-    finally:
-        process.terminate()
-        process.wait(20)
+        log = directory / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "onnxmodel_runtime", "serve", "--request", dumps(request)],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "ONNXMODEL_TERMINATION_LOG": str(directory / "termination")},
+            )
+        try:
+            yield ProbeRequest("words", "127.0.0.1", result.probe, http_port=http, grpc_port=grpc)
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 def test_the_right_answer_over_both_protocols(served: ProbeRequest) -> None:
@@ -79,18 +70,19 @@ def test_the_right_answer_over_both_protocols(served: ProbeRequest) -> None:
 
 def test_a_person_serves_and_asks_at_ports_of_their_own(served: ProbeRequest, tmp_path: Path) -> None:
     path = models.save(models.strings(), tmp_path)
-    ports = dict(zip(("http", "grpc", "metrics"), map(str, free_ports(3)), strict=True))
-    flags = {kind: f"--{kind}-port={port}" for kind, port in ports.items()}
-    command = [sys.executable, "-m", "onnxmodel_runtime"]
-    serve = [*command, "serve", str(path), "--name=words", f"--probe={served.probe}", *flags.values()]
-    ask = [*command, "probe", "127.0.0.1", "--name=words", f"--probe={served.probe}", flags["http"], flags["grpc"]]
-    with subprocess.Popen(serve) as server:
-        try:
-            done = subprocess.run(ask, capture_output=True, text=True, timeout=60)
-            with urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=10) as answer:
-                told = answer.read().decode()
-        finally:
-            server.kill()
+    with reserved(3) as numbers:
+        ports = dict(zip(("http", "grpc", "metrics"), map(str, numbers), strict=True))
+        flags = {kind: f"--{kind}-port={port}" for kind, port in ports.items()}
+        command = [sys.executable, "-m", "onnxmodel_runtime"]
+        serve = [*command, "serve", str(path), "--name=words", f"--probe={served.probe}", *flags.values()]
+        ask = [*command, "probe", "127.0.0.1", "--name=words", f"--probe={served.probe}", flags["http"], flags["grpc"]]
+        with subprocess.Popen(serve) as server:
+            try:
+                done = subprocess.run(ask, capture_output=True, text=True, timeout=60)
+                with urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=10) as answer:
+                    told = answer.read().decode()
+            finally:
+                server.kill()
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'nv_inference_request_success{model="words"' in told
 
@@ -128,10 +120,10 @@ def test_another_name_is_not_there(served: ProbeRequest) -> None:
 
 
 def test_nobody_listens(served: ProbeRequest) -> None:
-    http, grpc = free_ports(2)
-    request = ProbeRequest(served.name, served.host, served.probe, Tolerance(), http, grpc)
-    with pytest.raises(StageError, match="ServiceUnreachable") as caught:
-        probe(request, wait=0)
+    with reserved(2) as (http, grpc):
+        request = ProbeRequest(served.name, served.host, served.probe, Tolerance(), http, grpc)
+        with pytest.raises(StageError, match="ServiceUnreachable") as caught:
+            probe(request, wait=0)
     assert caught.value.retry
     assert str(http) in caught.value.failure.message
 
