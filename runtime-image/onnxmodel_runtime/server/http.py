@@ -145,11 +145,13 @@ class Protocol:
                 raise ServerError("there is nothing at this path", Code.NOT_FOUND)
 
     async def _index(self, scope: Scope, receive: Receive) -> Reply:
-        async with self._bodies.read(receive, "", 1 << 16) as body:
+        async with self._bodies.read(receive, "", limits.OFF_LOOP) as body:
             try:
                 asked = json.loads(body or b"{}")
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 raise ServerError(f"failed to parse the request JSON: {error}") from error
+            except RecursionError:
+                asked = None
         ready = asked.get("ready", False) if isinstance(asked, dict) else None
         if not isinstance(ready, bool):
             raise ServerError("Invalid value for 'ready': expected a boolean")

@@ -1,6 +1,7 @@
 """The model: its sessions, what they take and give, and how one of them runs."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memor
 from onnxmodel_runtime.server import bound
 from onnxmodel_runtime.server.datatypes import NUMPY, ONNX_RUNTIME, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
+from onnxmodel_runtime.server.protocol import classification
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
 from onnxmodel_runtime.session import open_session
 
+log = logging.getLogger("onnxmodel.server")
 _UP = 1.125
 _PLAIN = frozenset(NUMPY) - {bound.BF16}
 
@@ -119,7 +122,16 @@ def describe(name: str, session: Any, max_batch_size: int) -> ModelSpec:
     # Initializers that are graph inputs, too. Those that no request can carry keep their values.
     own = [value for value in session.get_overridable_initializers() if ONNX_RUNTIME.get(value.type) in _PLAIN]
     optional = tuple(_tensor(value, "input") for value in own)
-    return ModelSpec(name, inputs, outputs, max(0, max_batch_size) if batched else 0, optional)
+    most = max(0, max_batch_size) if batched else 0
+    return ModelSpec(name, inputs, outputs, most, optional, _labels(session.get_modelmeta().custom_metadata_map))
+
+
+def _labels(properties: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    try:
+        return classification.labels(properties.get("labels", "{}"))
+    except (ValueError, RecursionError) as error:
+        log.warning("the model's metadata property 'labels' is not used: %s", error)
+        return {}
 
 
 def _tensor(value: Any, what: str) -> Tensor:

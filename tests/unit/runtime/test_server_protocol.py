@@ -267,6 +267,15 @@ def test_classification(array: Any, count: int, batched: bool, found: Any) -> No
     assert classification.top(np.asarray(array), count, batched).tolist() == found
 
 
+def test_labels() -> None:
+    found = classification.labels('{"y": ["cat", "dog"]}')
+    array = np.array([[1, 3, 2]], np.int8)
+    assert classification.top(array, 3, True, found["y"]).tolist() == [["3:1:dog", "2:2", "1:0:cat"]]
+    for wrong in ("{", "[]", '{"y": "cat"}', '{"y": [1]}'):
+        with pytest.raises(ValueError, match=r"expect|Expecting"):
+            classification.labels(wrong)
+
+
 def test_classification_is_bounded() -> None:
     with pytest.raises(ServerError, match="classification output tensor too large"):
         classification.top(np.zeros((1, 1_000_001), np.int8), 1, True)

@@ -121,6 +121,19 @@ def test_an_id_is_never_remembered() -> None:
             assert memory.decode(data, len(head))[0].id == str(number)
 
 
+def test_a_scalar_with_an_axis_is_not_remembered() -> None:
+    """Triton's clients send [1]; the model takes []."""
+    spec = ModelSpec("m", (Tensor("x", "FP32", ()),), (Tensor("y", "FP32", ()),))
+    both = repeat.Rest(spec)
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "parameters": {"binary_data_size": 4}}
+    for _ in range(2):
+        found, _ = both.decode(*body({"inputs": [tensor]}, [np.ones((1, 1), np.float32)]))
+        assert found.inputs["x"].shape == ()
+    wrong = {**tensor, "shape": [2], "parameters": {"binary_data_size": 8}}
+    with pytest.raises(ServerError, match=r"Expected \[\], got \[2\]"):
+        both.decode(*body({"inputs": [wrong]}, [np.ones(2, np.float32)]))
+
+
 def test_memory_is_bounded() -> None:
     memory = repeat.Rest(SPEC)
     for number in range(3 * repeat.MAX_HEADS):

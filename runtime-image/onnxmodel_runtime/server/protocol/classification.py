@@ -1,8 +1,7 @@
-"""The extension "classification": instead of an output's numbers, its largest ones as "value:index" strings.
+"""The extension "classification": an output's largest numbers, as strings "value:index" or "value:index:label"."""
 
-All is as Triton has it, but for labels, which no model has here.
-"""
-
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,18 @@ def check(tensor: Tensor) -> None:
         )
 
 
-def top(array: Array, count: int, batched: bool) -> Array:
+def labels(text: str) -> dict[str, tuple[str, ...]]:
+    """Labels by the names of outputs, from a model's metadata property "labels". Raises ValueError."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("an object of lists of strings, by outputs, is expected")
+    for name, each in found.items():
+        if not isinstance(each, list) or not all(isinstance(label, str) for label in each):
+            raise ValueError(f"a list of strings is expected for {name!r}")
+    return {name: tuple(each) for name, each in found.items()}
+
+
+def top(array: Array, count: int, batched: bool, labels: Sequence[str] = ()) -> Array:
     """Strings [min(count, numbers of a row)], with the batch's axis before it where there is one. Raises ServerError."""
     rows = array.shape[0] if batched and array.ndim else 0
     table = array.reshape(max(1, rows), -1)
@@ -33,7 +43,10 @@ def top(array: Array, count: int, batched: bool) -> Array:
     count = min(count, table.shape[1])
     found = np.empty((len(table), count), np.object_)
     for at, row in enumerate(table):
-        found[at] = [f"{_text(row[index])}:{index}" for index in _largest(row, count)]
+        found[at] = [
+            f"{_text(row[index])}:{index}" + (f":{labels[index]}" if index < len(labels) else "")
+            for index in _largest(row, count)
+        ]
     return found if rows else found[0]
 
 

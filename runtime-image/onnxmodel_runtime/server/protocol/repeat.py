@@ -75,7 +75,7 @@ class _Memory:
             not self._binary
             or request.classes
             or len(head) > MAX_HEAD
-            or any(item[1] not in _PLAIN for item in tensors)
+            or any(item[1] not in _PLAIN or request.inputs[item[0]].shape != item[2] for item in tensors)
         ):
             return
         made = {item[0]: _tensor(*item) for item in tensors}

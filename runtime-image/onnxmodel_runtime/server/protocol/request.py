@@ -5,7 +5,7 @@ Shape and datatype are judged before a single element is converted, so that a ba
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +26,8 @@ VERSION = "1"  # a revision is a Deployment of its own: the server has one versi
 class ModelSpec:
     """What clients may ask of the model. max_batch_size 0: the first axis is not a batch, nothing is limited.
 
-    optional: inputs for which the model has a value of its own. They have no batch axis.
+    optional: inputs for which the model has a value of its own. They have no batch axis. labels: what the numbers of an
+    output stand for, by its name.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelSpec:
     outputs: tuple[Tensor, ...]
     max_batch_size: int = 0
     optional: tuple[Tensor, ...] = ()
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def batched(self) -> bool:
@@ -91,11 +93,8 @@ def build(
         by_name = _by_name(spec, inputs)
         rows = _rows(spec, by_name)
         given = [tensor for tensor in spec.optional if tensor.name in by_name]
-        for tensor in (*spec.inputs, *given):
-            _match(spec, tensor, by_name[tensor.name])
-        arrays = {
-            tensor.name: by_name[tensor.name].convert(by_name[tensor.name], spec) for tensor in (*spec.inputs, *given)
-        }
+        matched = {tensor.name: _match(spec, tensor, by_name[tensor.name]) for tensor in (*spec.inputs, *given)}
+        arrays = {name: raw.convert(raw, spec) for name, raw in matched.items()}
     except ServerError as error:
         raise ServerError(told(request_id) + error.message, error.code, error.reason) from error
     return InferRequest(request_id, arrays, wanted, rows, timeout, classes, bool(given))
@@ -151,7 +150,8 @@ def presented(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Itera
     for name in request.outputs:
         count = request.classes.get(name, 0)
         if count:
-            yield name, "BYTES", classification.top(outputs[name], count, spec.batched)
+            labels = spec.labels.get(name, ())
+            yield name, "BYTES", classification.top(outputs[name], count, spec.batched, labels)
         else:
             yield name, datatypes[name], outputs[name]
 
@@ -269,7 +269,7 @@ def _rows(spec: ModelSpec, inputs: Mapping[str, RawInput]) -> int:
     return rows
 
 
-def _match(spec: ModelSpec, tensor: Tensor, raw: RawInput) -> None:
+def _match(spec: ModelSpec, tensor: Tensor, raw: RawInput) -> RawInput:
     if raw.datatype != tensor.datatype:
         raise ServerError(
             f"inference input '{raw.name}' data-type is '{raw.datatype}', but model '{spec.name}' expects "
@@ -280,9 +280,12 @@ def _match(spec: ModelSpec, tensor: Tensor, raw: RawInput) -> None:
         raise ServerError(
             f"byte size overflow for input '{raw.name}': {size} bytes exceed the maximum allowed size ({MAX_ELEMENTS})"
         )
+    if not tensor.shape and all(dim == 1 for dim in raw.shape):
+        return replace(raw, shape=())  # Triton, and so its clients, have no scalars but [1]
     fits = len(raw.shape) == len(tensor.shape)
     if not fits or any(want not in (-1, got) for want, got in zip(tensor.shape, raw.shape, strict=True)):
         raise ServerError(
             f"unexpected shape for input '{raw.name}' for model '{spec.name}'. Expected {dims(tensor.shape)}, got "
             f"{dims(raw.shape)}."
         )
+    return raw

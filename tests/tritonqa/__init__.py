@@ -1,0 +1,1 @@
+"""Triton's own qa suites, against this project's server: `make triton-qa TRITON=path/to/checkout`."""
