@@ -38,7 +38,7 @@ SECURE_CONTAINER = {
 VALUES: dict[str, Any] = {
     "settings": {
         "pools": {
-            "default": {"nodeSelector": {"onnx-operator.dev/pool": "general"}},
+            "default": {"nodeSelector": {"onnx-operator.dev/pool": "default"}},
             "gpu": {
                 "nodeSelector": {"onnx-operator.dev/pool": "gpu"},
                 "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],

@@ -18,6 +18,7 @@ from tests.platform import Platform
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NAMESPACE = "demo"
+KEY = "magika/1/model.onnx"
 CLASSIFIED = [
     *sorted((HERE / "files").iterdir()),
     HERE / "classify.py",
@@ -50,8 +51,8 @@ def main() -> None:
     platform.install_s3()
     kube = platform.namespace(NAMESPACE)
     platform.credentials(kube)
-    with step("magika: uploading to s3://models/magika/1/model.onnx"):
-        platform.upload({"magika/1/model.onnx": magika("model.onnx")})
+    with step(f"magika: uploading to s3://models/{KEY}"):
+        platform.upload({KEY: magika("model.onnx")})
     with step("magika: validate, optimize, benchmark, deploy, probe"):
         kube.apply(yaml.safe_load((HERE / "onnxmodel.yaml").read_text()))
         watched = Watcher()
@@ -66,8 +67,9 @@ def main() -> None:
             kube, "classify", script, {**contents, "config.min.json": magika("config.min.json")}, *arguments
         )
     print(f"\n{printed}\nmake demo: done in {time.monotonic() - start:.0f} s. Look around:")
-    print(f"  export KUBECONFIG={platform.kube.kubeconfig}")
-    print(f"  kubectl -n {NAMESPACE} get onnxmodel magika -o yaml    # or: python3 -m tests.cluster kubectl get ...")
+    print(f"  export KUBECONFIG={platform.kube.kubeconfig} PATH=$(python3 -m tests.cluster tools --path):$PATH")
+    print(f"  kubectl -n {NAMESPACE} get onnxmodel magika -o yaml")
+    print(f"  kubectl -n {NAMESPACE} apply -f examples/minimal/onnxmodel.yaml    # a model of your own: see README.md")
     print("  make down    # ends the cluster, and leaves nothing behind")
 
 

@@ -57,7 +57,7 @@ def _servers(kubectl: _Kubectl) -> None:
 
 
 def _jobs(kubectl: _Kubectl) -> None:
-    kubectl("wait", "job/general", "job/gpu", "--for=condition=Complete", "--timeout=60s")
+    kubectl("wait", "job/default", "job/gpu", "--for=condition=Complete", "--timeout=60s")
 
 
 def _memory_limit(kubectl: _Kubectl) -> None:

@@ -1,6 +1,6 @@
 """The embedded cluster: a Kubernetes with two real nodes out of processes of this machine, without any registry.
 
-node-0 is a general node. node-1 is a second kubelet with a containerd and a cgroup of its own; it is labelled and
+node-0 is the default pool. node-1 is a second kubelet with a containerd and a cgroup of its own; it is labelled and
 tainted as a GPU pool and offers four pretend GPUs.
 """
 
@@ -80,7 +80,11 @@ def problems() -> list[str]:
         found = {item["metadata"]["name"]: item for item in this.api.get("/api/v1/nodes")["items"]}
     except ApiError as error:
         return [str(error)]
-    return [f"{wanted.name} is not ready" for wanted in NODES if not _ready(found.get(wanted.name))]
+    return [
+        *(f"{wanted.name} is not ready" for wanted in NODES if not _ready(found.get(wanted.name))),
+        # One that an older clone started.
+        *(f"{wanted.name} has other labels" for wanted in NODES if not _labelled(found.get(wanted.name), wanted)),
+    ]
 
 
 def load(name: str, archive: Path) -> None:
@@ -169,6 +173,10 @@ def _wait_default_account(this: ControlPlane, seconds: float = 30) -> None:
 def _ready(found: dict[str, Any] | None) -> bool:
     conditions = found["status"].get("conditions", []) if found else []
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _labelled(found: dict[str, Any] | None, wanted: node.Node) -> bool:
+    return found is None or wanted.labels.items() <= found["metadata"].get("labels", {}).items()
 
 
 def _complete(this: ControlPlane) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .golang import program
-from .node import GENERAL, GPU
+from .node import DEFAULT, GPU
 from .paths import state
 from .shell import CommandError, run
 from .steps import say, step
@@ -24,7 +24,7 @@ def up() -> Path:
         # JSON is YAML, and the standard library writes it.
         run(program("kind"), "create", "cluster", f"--name={_NAME}", f"--kubeconfig={kubeconfig()}", "--wait=120s",
             "--config=-", stdin=json.dumps(_config()))  # fmt: skip
-        for number, node in enumerate((GENERAL, GPU)):
+        for number, node in enumerate((DEFAULT, GPU)):
             if resources := node.extended_resources:
                 patch = json.dumps({"status": {"capacity": resources, "allocatable": resources}})
                 run(program("kubectl"), f"--kubeconfig={kubeconfig()}", "patch", "node", _node(number), "--subresource=status",
@@ -81,7 +81,7 @@ def _config() -> dict[str, Any]:
                 json.dumps({"kind": "JoinConfiguration", "nodeRegistration": {"taints": node.taints}}),
             ],
         }
-        for node in (GENERAL, GPU)
+        for node in (DEFAULT, GPU)
     ]
     return {
         "kind": "Cluster",

@@ -38,7 +38,7 @@ class Node:
         return self.folder(plane) / "containerd.sock"
 
 
-GENERAL = Node("node-0", "10.244.0.1", "10.244.0.0/24", {"onnx-operator.dev/pool": "general"})
+DEFAULT = Node("node-0", "10.244.0.1", "10.244.0.0/24", {"onnx-operator.dev/pool": "default"})
 GPU = Node(
     "node-1",
     "10.244.1.1",
@@ -47,7 +47,7 @@ GPU = Node(
     taints=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}],
     extended_resources={"nvidia.com/gpu": "4"},
 )
-NODES = (GENERAL, GPU)
+NODES = (DEFAULT, GPU)
 
 
 def start(node: Node, plane: ControlPlane) -> None:

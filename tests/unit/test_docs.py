@@ -1,6 +1,7 @@
 """The documentation says what the code does: examples, fields, reasons, columns, links."""
 
 import ast
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from examples.magika import demo
 from onnxmodel_operator import choose, plan, settings
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.spec import parse
@@ -18,6 +20,8 @@ from onnxmodel_runtime.contract import CREDENTIALS
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import authorities, open_source
 from tests.builders import SETTINGS, START, body
+from tests.cluster.node import NODES
+from tests.platform import VALUES, Platform
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -40,18 +44,67 @@ VERSION = crd()["spec"]["versions"][0]
 # ---- examples --------------------------------------------------------------------------------------------------------
 
 
+# A platform whose pools have the names that the pages use.
+PLATFORM = SETTINGS.model_copy(update={"pools": {"default": SETTINGS.pools["default"], "gpu": SETTINGS.pools["a100"]}})
+
+
 @pytest.mark.parametrize("name", ["minimal", "full"])
 def test_the_readme_shows_the_examples_as_they_are(name):
     example = (ROOT / "examples" / name / "onnxmodel.yaml").read_text()
     assert f"```yaml\n{example}```" in README
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("onnxmodel.yaml")), ids=lambda path: path.parent.name)
+EXAMPLES = sorted((ROOT / "examples").rglob("onnxmodel.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_an_example_is_worked_on(path):
     manifest = yaml.safe_load(path.read_text())
     model = parse(body() | {"spec": manifest["spec"]})
-    decided = plan.plan(model, observe(Snapshot(None)), SETTINGS, START)
+    decided = plan.plan(model, observe(Snapshot(None)), PLATFORM, START)
     assert decided.progress.state is plan.State.RECONCILING, decided.progress.message
+
+
+def test_the_first_manifest_works_after_the_demo():
+    """Its file, its credentials and its namespace are there; tests/e2e/test_life.py applies it."""
+    manifest = yaml.safe_load((ROOT / "examples" / "minimal" / "onnxmodel.yaml").read_text())
+    source = manifest["spec"]["source"]
+    assert source["uri"] == f"s3://models/{demo.KEY}"
+    assert source["secretRef"]["name"] == inspect.signature(Platform.credentials).parameters["name"].default
+    taken = yaml.safe_load((ROOT / "examples" / "magika" / "onnxmodel.yaml").read_text())["metadata"]["name"]
+    name = manifest["metadata"]["name"]
+    assert name != taken, "the demo's own would be changed"
+    first = README[README.index("## Two commands") : README.index("Everything that can be said")]
+    asked = re.findall(r"\bkubectl .+", "\n".join(re.findall(r"^```\w+\n(.*?)^```", first, re.MULTILINE | re.DOTALL)))
+    assert len(asked) == 4
+    for command in asked:
+        assert command.startswith(f"kubectl -n {demo.NAMESPACE} "), command
+        assert not re.search(r"(onnxmodel|service)/", command) or f"/{name}" in command, command
+
+
+def test_commands_on_the_demos_model_name_its_namespace():
+    """magika is a model of the demo: what a page shows of it can be typed after `make demo`."""
+    for page in PAGES:
+        for command in re.findall(r"^[$ ]*(?:\w+=\$\()?(kubectl .*\bmagika\b.*)$", page.read_text(), re.MULTILINE):
+            assert command.startswith(f"kubectl -n {demo.NAMESPACE} "), f"{page.name}: {command}"
+
+
+def test_pools_have_the_same_names_everywhere():
+    """In the demo, in the examples, on the pages and in the chart; and the local nodes are labelled by them."""
+    pools = set(VALUES["settings"]["pools"])
+    named = {name for path in EXAMPLES for name in re.findall(r"nodePool: (\w+)", path.read_text())}
+    named |= {name for page in PAGES for name in re.findall(r"nodePool: (\w+)", page.read_text())}
+    for page in (ROOT / "README.md", DOCS / "install.md"):
+        for block in re.findall(r"```yaml\n(settings:\n.*?)```", page.read_text(), re.DOTALL):
+            named |= set(yaml.safe_load(block)["settings"]["pools"])
+    assert named == pools
+    assert "    # gpu:\n" in (ROOT / "charts" / "onnxmodel-operator" / "values.yaml").read_text()
+    label = "onnx-operator.dev/pool"
+    assert {item.labels[label] for item in NODES} == pools
+    assert {name: pool["nodeSelector"][label] for name, pool in VALUES["settings"]["pools"].items()} == {
+        name: name for name in pools
+    }
+    assert all(f"`{label}={name}`" in README or f"`={name}`" in README for name in pools)
 
 
 def test_the_full_example_has_every_field():

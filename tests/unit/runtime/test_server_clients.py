@@ -2,7 +2,11 @@
 
 import asyncio
 import queue
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -14,6 +18,7 @@ import tritonclient.http as triton_http
 import tritonclient.http.aio as triton_http_aio
 from tritonclient.utils import InferenceServerException
 
+from tests import models
 from tests.unit.runtime import server_support as support
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -425,3 +430,17 @@ def test_statistics_and_metrics_count_the_same(ports: list[int], http: Any, grpc
     assert int(success["count"]) == after[f"nv_inference_request_success{labels}"]
     assert int(success["ns"]) // 1000 == after[f"nv_inference_request_duration_us{labels}"]
     assert {int(entry["batch_size"]) for entry in now["batch_stats"]} >= {1, 2}
+
+
+def test_the_client_of_the_page_gets_an_answer() -> None:
+    """docs/serving.md, with the demo's model: typed as it is, but for the port."""
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text()
+    snippet = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert snippet is not None
+    assert "pip install 'tritonclient[http]'" in page
+    with support.in_thread(support.request(models.magika(), name="magika")) as server:
+        script = snippet[1].replace("localhost:8000", f"{support.HOST}:{server.ports[0]}")
+        assert script != snippet[1]
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[[")
