@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import grpc
@@ -70,13 +70,59 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     assert kinds == [True, False] * 3
 
 
-def test_too_many_pipelined_requests(server: Server) -> None:
+@pytest.mark.parametrize("kind", ["with a task", "at once", "both"])
+def test_any_number_of_pipelined_requests_is_answered_in_order(
+    server: Server, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """While too many wait, the connection is read no further, and the memory of the others is the client's."""
+    most: list[int] = []
+    add = http1.Http1.on_message_complete
+
+    def watched(self: http1.Http1) -> None:
+        add(self)
+        most.append(len(self._waiting))
+
+    monkeypatch.setattr(http1.Http1, "on_message_complete", watched)
+    slow = b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"
+    count = 1500
+    requests, wanted = [], []
+    for number in range(count):
+        body = GOOD.replace(b"{", b'{"id":"%d",' % number, 1)
+        task = kind == "with a task" or (kind == "both" and number % 3 == 0)
+        requests.append(slow if task else INFER % (len(body), body))
+        wanted.append(b"extensions" if task else b'"id":"%d"' % number)
     with connected(server) as client:
-        with contextlib.suppress(ConnectionError):
-            client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
-            while client.recv(65536):
-                pass
-    assert support.call(server.ports[0], "GET", "/v2")[0] == 200
+        sending = Thread(target=client.sendall, args=(b"".join(requests),))
+        sending.start()
+        seen = b""
+        while seen.count(b"HTTP/1.1 200 OK") < count or not seen.endswith(b"}"):
+            more = client.recv(1 << 20)
+            assert more, "the connection was closed"
+            seen += more
+        sending.join()
+        client.sendall(slow)  # and it goes on
+        assert b"200 OK" in read_until(client, b"]}")
+    parts = seen.split(b"HTTP/1.1 200 OK")[1:]
+    assert all(mark in part for mark, part in zip(wanted, parts, strict=True))
+    assert max(most) <= http1.MAX_PIPELINED + http1.PIECE // len(slow)
+
+
+def test_pipelined_requests_before_the_end_are_answered(
+    server: Server, monkeypatch: pytest.MonkeyPatch, release: Event
+) -> None:
+    """The server asks to close with the last of those that have arrived."""
+    slow = b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connected(server) as client:
+        client.sendall((INFER % (len(GOOD), GOOD)) + slow * 200)
+        scheduler = server._service._scheduler
+        assert scheduler is not None
+        support.wait_until(lambda: not scheduler._idle)
+        monkeypatch.setattr(server._service, "draining", True)
+        release.set()
+        seen = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    assert seen.count(b"HTTP/1.1 200 OK") == 201
+    assert seen.count(b"connection: close") == 1
+    assert seen.rindex(b"connection: close") > seen.rindex(b"HTTP/1.1 200 OK")
 
 
 def test_a_request_in_single_bytes(server: Server) -> None:

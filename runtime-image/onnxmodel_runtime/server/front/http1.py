@@ -32,6 +32,9 @@ Headers = list[tuple[bytes, bytes]]
 HIGH_WATER = 1 << 20
 """Bytes of a body that wait for the application before the socket is read no further."""
 MAX_PIPELINED = 64
+"""Requests that wait behind the one that runs before no further one is parsed."""
+PIECE = 1 << 14
+"""Bytes that are parsed at one time: so many requests can wait beyond MAX_PIPELINED."""
 MAX_SEEN = 4096
 """Bytes of a head that is remembered."""
 LINGER_SECONDS = 5.0
@@ -112,6 +115,7 @@ class Http1(asyncio.Protocol):
         self._incoming: _Request | None = None  # whose message is not complete
         self._offered: _Request | None = None  # whose head asks for another protocol
         self._waiting: deque[_Request] = deque()  # behind the one that runs
+        self._unparsed = b""  # behind those
         self._running: tuple[_Request, asyncio.Task[None]] | None = None
         self._head = 0  # bytes received since the last complete head, or of what is behind a chunk; -1 within a body
         self._piece = 0  # bytes received at one time
@@ -139,7 +143,7 @@ class Http1(asyncio.Protocol):
         """The client is gone: nobody reads an answer."""
         self._gone = True
         self._open.discard(self)
-        self._waiting.clear()
+        self._forget()
         if self._running is not None:
             self._running[1].cancel()
 
@@ -162,7 +166,7 @@ class Http1(asyncio.Protocol):
                 return
         begins = self._between
         self._at_once = None
-        self._parse(data)
+        self._feed(self._unparsed + data if self._unparsed else data)
         request = self._at_once
         if begins and request is not None and request.size and request.version == "1.1" and request.keep_alive:
             end = len(data) - request.size
@@ -178,7 +182,33 @@ class Http1(asyncio.Protocol):
     @property
     def _between(self) -> bool:
         """Whether the next byte begins a request that can be answered."""
-        return self._incoming is None and self._running is None and not self._waiting and self._writable
+        return self._incoming is None and self._running is None and not self._behind and self._writable
+
+    @property
+    def _behind(self) -> bool:
+        """Whether something waits behind the request that runs."""
+        return bool(self._waiting or self._unparsed)
+
+    def _forget(self) -> None:
+        """What waits gets no answer any more."""
+        self._waiting.clear()
+        self._unparsed = b""
+
+    def _feed(self, data: bytes) -> None:
+        """Parse piece by piece, as long as there is room for further requests. Other connections have their turn between
+        pieces that were answered at once.
+        """
+        self._unparsed = b""
+        for at in range(0, len(data), PIECE):
+            if at and not self._receives and (len(self._waiting) >= MAX_PIPELINED or self._at_once is not None):
+                self._unparsed = data[at:]
+                self._throttle(self._incoming)
+                if not self._waiting:
+                    self._loop.call_soon(self._next)
+                return
+            self._parse(data[at : at + PIECE])
+            if self._deaf or self._transport.is_closing():
+                return
 
     def _parse(self, data: bytes) -> None:
         if self._head >= 0:
@@ -238,8 +268,7 @@ class Http1(asyncio.Protocol):
         self._since = self._loop.time()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-        if not self._gone:
-            self._next()
+        self._next()
 
     # The parser calls these.
 
@@ -305,8 +334,6 @@ class Http1(asyncio.Protocol):
             self._wake(request)
         elif running is not None or self._waiting or not self._writable:
             self._waiting.append(request)
-            if len(self._waiting) > MAX_PIPELINED:
-                self._transport.abort()
             self._throttle(None)
         else:
             self._answer(request)
@@ -327,7 +354,7 @@ class Http1(asyncio.Protocol):
     def drain(self) -> None:
         """Take no further request."""
         self._draining = True
-        if self._running is None and self._incoming is None and not self._waiting:
+        if self._running is None and self._incoming is None and not self._behind:
             self._transport.close()
 
     def abort(self) -> None:
@@ -350,8 +377,9 @@ class Http1(asyncio.Protocol):
             self._start(request)
             return
         self._at_once = request
-        self._write(_head(request, reply.status, reply.headers), reply.body, request)
-        self._finish(request, reply.headers)
+        headers = self._going_on(request, reply.headers)
+        self._write(_head(request, reply.status, headers), reply.body, request)
+        self._finish(request, headers)
 
     def _start(self, request: _Request) -> None:
         self._running = (request, self._loop.create_task(self._run(request)))
@@ -397,7 +425,7 @@ class Http1(asyncio.Protocol):
             if self._gone:
                 return
             if message["type"] == "http.response.start":
-                started.append(message)
+                started.append({**message, "headers": self._going_on(request, message["headers"])})
                 return
             head = _head(request, started[0]["status"], started[0]["headers"]) if len(started) == 1 else b""
             started.append(message)
@@ -420,20 +448,47 @@ class Http1(asyncio.Protocol):
                     self._finish(request, started[0]["headers"])
                     self._next()
 
+    def _going_on(self, request: _Request, headers: Headers) -> Headers:
+        """The headers without a wish to close, while requests that have arrived wait behind this one."""
+        if not self._behind or not request.keep_alive or not request.complete:
+            return headers
+        return [field for field in headers if field != (b"connection", b"close")]
+
     def _finish(self, request: _Request, headers: Headers) -> None:
         """After the answer: the connection goes on, or ends."""
         self._since = self._loop.time()
-        if not request.keep_alive or self._draining or not request.complete or (b"connection", b"close") in headers:
+        ends = (b"connection", b"close") in headers or (self._draining and not self._behind)
+        if ends or not request.keep_alive or not request.complete:
             self._transport.close()
-            self._waiting.clear()
+            self._forget()
 
     def _next(self) -> None:
-        while self._waiting and self._running is None and self._writable and not self._transport.is_closing():
-            self._answer(self._waiting.popleft())
-        request = self._incoming
-        if request is not None and request.method and self._running is None and not self._waiting:
-            self._start(request)
-        self._throttle(request)
+        """Go on with what waits."""
+        if self._gone:
+            return
+        while not self._transport.is_closing():
+            while self._waiting and self._running is None and self._writable and not self._transport.is_closing():
+                self._answer(self._waiting.popleft())
+            request = self._incoming
+            if request is not None and request.method and self._running is None and not self._waiting:
+                self._start(request)
+            if (
+                not self._unparsed
+                or self._waiting
+                or not self._writable
+                or not (self._receives or self._running is None)
+            ):
+                break
+            self._at_once = None
+            self._feed(self._unparsed)
+            if self._at_once is not None:  # others have their turn
+                break
+        self._throttle(self._incoming)
+
+    @property
+    def _receives(self) -> bool:
+        """Whether the request that runs waits for what is not parsed yet."""
+        return self._running is not None and self._running[0] is self._incoming
 
     def _ended(self, request: _Request) -> bool:
         """Whether no more of a request will come."""
@@ -446,7 +501,7 @@ class Http1(asyncio.Protocol):
     def _throttle(self, request: _Request | None) -> None:
         """Read on, unless there is enough to do."""
         held = request is not None and request.size > HIGH_WATER
-        wanted = self._writable and not self._waiting and not held
+        wanted = self._writable and not self._behind and not held
         if wanted is not self._reading and not self._transport.is_closing():
             self._reading = wanted
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
@@ -477,7 +532,7 @@ class Http1(asyncio.Protocol):
         body = json.dumps({"error": refused.message}, separators=(",", ":")).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         self._transport.write(_head(_Request(), refused.status, [*headers, (b"connection", b"close")]) + body)
-        self._waiting.clear()
+        self._forget()
         self._since = self._loop.time()
         if self._draining:
             self._transport.close()
