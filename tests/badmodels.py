@@ -445,9 +445,13 @@ def _() -> Any:
     return made
 
 
-@bad("graph-unsorted", "CheckerFailed")
+@bad("graph-unsorted-branch", "CheckerFailed")
 def _() -> Any:
-    return _simple([helper.make_node("Relu", ["z"], ["y"]), helper.make_node("Relu", ["x"], ["z"])])
+    """Of the outermost graph ONNX Runtime sorts the nodes by itself; of a branch it does not."""
+    nodes = [helper.make_node("Relu", ["z"], ["b"]), helper.make_node("Relu", ["x"], ["z"])]
+    branch = helper.make_graph(nodes, "branch", [], [helper.make_tensor_value_info("b", F, ["n", 4])])
+    condition = {"condition": np.array(True)}
+    return _simple([helper.make_node("If", ["condition"], ["y"], then_branch=branch, else_branch=branch)], condition)
 
 
 bad("graph-without-an-attribute", "CheckerFailed")(lambda: _simple([helper.make_node("Cast", ["x"], ["y"])]))
@@ -455,10 +459,17 @@ bad("graph-unknown-attribute", "CheckerFailed")(lambda: _simple([helper.make_nod
 bad("graph-shapes", "ShapeInferenceFailed")(models.mismatched_shapes)
 
 
-@bad("graph-negative-dimension", "ShapeInferenceFailed")
+@bad("graph-negative-dimension", "GraphInvalid")
 def _() -> Any:
     made = _simple([helper.make_node("Relu", ["x"], ["y"])])
     made.graph.output[0].type.tensor_type.shape.dim[1].dim_value = -7
+    return made
+
+
+@bad("graph-negative-dimension-of-an-input", "GraphInvalid")
+def _() -> Any:
+    made = _simple([helper.make_node("Relu", ["x"], ["y"])])
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -7
     return made
 
 

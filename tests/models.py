@@ -218,6 +218,82 @@ def with_function() -> Any:
     return made
 
 
+def trees(*, zipmap: bool = False, ml: int = 1) -> Any:
+    """A classifier as LightGBM's converter writes it: opset 9, the label declared [1] although it is [N].
+
+    onnx infers no type behind TreeEnsembleClassifier, so that Identity and Cast behind it have none. zipmap: a sequence of
+    maps for the probabilities.
+    """
+    # One split on feature 0 at 0: class 0 below it, class 1 above.
+    tree = helper.make_node(
+        *("TreeEnsembleClassifier", ["X"], ["label_tensor", "probability_tensor"], "trees"), domain="ai.onnx.ml",
+        class_ids=[0, 1], class_nodeids=[1, 2], class_treeids=[0, 0], class_weights=[1.0, 1.0],
+        classlabels_int64s=[0, 1], nodes_falsenodeids=[2, 0, 0], nodes_featureids=[0, 0, 0],
+        nodes_hitrates=[1.0, 1.0, 1.0], nodes_missing_value_tracks_true=[0, 0, 0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_nodeids=[0, 1, 2], nodes_treeids=[0, 0, 0],
+        nodes_truenodeids=[1, 0, 0], nodes_values=[0.0, 0.0, 0.0], post_transform="NONE",
+    )  # fmt: skip
+    nodes = [tree, helper.make_node("Cast", ["label_tensor"], ["label"], "cast", to=TensorProto.INT64)]
+    outputs: list[Any] = [("label", TensorProto.INT64, [1]), ("probabilities", TensorProto.FLOAT, ["N", 2])]
+    if zipmap:
+        maps = {"domain": "ai.onnx.ml", "classlabels_int64s": [0, 1]}
+        nodes.append(helper.make_node("ZipMap", ["probability_tensor"], ["probabilities"], "zipmap", **maps))
+    else:
+        nodes.append(helper.make_node("Identity", ["probability_tensor"], ["probabilities"], "identity"))
+    made = model(nodes, [("X", TensorProto.FLOAT, ["N", 4])], outputs, opset=9, ir=4)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", ml))
+    if zipmap:
+        maps = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+        made.graph.output[1].type.CopyFrom(helper.make_sequence_type_proto(maps))
+    return made
+
+
+def columns() -> Any:
+    """A column pipeline as skl2onnx writes it: numbers imputed and scaled, categories encoded, a linear model behind."""
+    ml: dict[str, Any] = {"domain": "ai.onnx.ml"}
+    nodes = [
+        helper.make_node("Concat", ["age", "fare"], ["numbers"], "columns", axis=1),
+        helper.make_node("Imputer", ["numbers"], ["imputed"], "imputer", imputed_value_floats=[0.5, 1.5],
+                         replaced_value_float=float("nan"), **ml),
+        helper.make_node("Scaler", ["imputed"], ["scaled"], "scaler", offset=[0.1, 0.2], scale=[2.0, 3.0], **ml),
+        helper.make_node("OneHotEncoder", ["sex"], ["coded"], "encoder", cats_strings=["f", "m"], zeros=1, **ml),
+        helper.make_node("Reshape", ["coded", "flat"], ["encoded"], "reshape"),
+        helper.make_node("Concat", ["scaled", "encoded"], ["features"], "join", axis=1),
+        helper.make_node("LinearClassifier", ["features"], ["label", "scores"], "linear", classlabels_ints=[0, 1],
+                         coefficients=[0.1, 0.2, 0.3, 0.4, -0.1, -0.2, -0.3, -0.4], intercepts=[0.1, -0.1],
+                         multi_class=1, post_transform="SOFTMAX", **ml),
+        helper.make_node("Normalizer", ["scores"], ["probabilities"], "normalizer", norm="L1", **ml),
+    ]  # fmt: skip
+    inputs = [("age", TensorProto.FLOAT, ["N", 1]), ("fare", TensorProto.FLOAT, ["N", 1])]
+    outputs = [("label", TensorProto.INT64, ["N"]), ("probabilities", TensorProto.FLOAT, ["N", 2])]
+    weights = {"flat": np.array([-1, 2], np.int64)}
+    made = model(nodes, [*inputs, ("sex", TensorProto.STRING, ["N", 1])], outputs, weights, opset=11, ir=6)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    return made
+
+
+def nan_where_masked() -> Any:
+    """torch.where(mask, nan, y) as PyTorch exports it: NaN that no node computes with."""
+    nan = helper.make_tensor("nan", TensorProto.FLOAT, [1], [float("nan")])
+    nodes = [
+        helper.make_node("Greater", ["land", "zero"], ["mask"], "mask"),
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["nans"], "nans", value=nan),
+        helper.make_node("Where", ["mask", "nans", "x"], ["y"], "where"),
+    ]
+    inputs = [("x", TensorProto.FLOAT, ["batch", 4]), ("land", TensorProto.FLOAT, ["batch", 4])]
+    return model(nodes, inputs, [("y", TensorProto.FLOAT, ["batch", 4])], {"zero": np.zeros(1, np.float32)})
+
+
+def lower_case(locale: str = "") -> Any:
+    """The first node of a text pipeline. Without a locale of its own ONNX Runtime takes en_US.UTF-8."""
+    named = {"locale": locale} if locale else {}
+    nodes = [
+        helper.make_node("StringNormalizer", ["text"], ["lower"], "normalizer", case_change_action="LOWER", **named)
+    ]
+    return model(nodes, [("text", TensorProto.STRING, ["N"])], [("lower", TensorProto.STRING, ["N"])])
+
+
 def duplicate_output() -> Any:
     """Two nodes that write the same tensor: no graph in single static assignment."""
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["y"])]

@@ -45,7 +45,6 @@ from onnxmodel_runtime.contract import (
 )
 
 _QUEUE_SECONDS = 30.0  # after that, status names who is ahead now
-_EVENT_SECONDS = 60.0  # no watch tells of events: they are read again
 STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 _ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
@@ -343,6 +342,7 @@ def _validate(draft: _Draft) -> Progress | None:
         inputs=_tensors(spec.validation.inputs),
         outputs=_tensors(spec.validation.outputs),
         mode=spec.validation.mode,
+        serving_memory=_serving_memory(draft),
     )
     placement = dataclasses.replace(_light(draft), image=settings.images.runtime_cpu)
     step = _step(draft, Stage.VALIDATE, request, placement, fetch)
@@ -355,6 +355,13 @@ def _validate(draft: _Draft) -> Progress | None:
         max_depth=settings.policy.max_nesting,
     )
     return _follow(draft, dataclasses.replace(step, request=request, fetch=_ruled(draft, fetch)), "Validating")
+
+
+def _serving_memory(draft: _Draft) -> int:
+    """Bytes that the server may use; 0 where no limit is set, or where a GPU holds what a run on the CPU would need."""
+    if draft.providers.names[0] in contract.GPU_PROVIDERS:
+        return 0
+    return int(quantity.parse(draft.server.resources.limits.get("memory", "0")))
 
 
 def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
@@ -771,7 +778,7 @@ def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str |
         return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
     if left <= timedelta():
         return Progress(State.STALLED, "Failed", waiting.failure.reason, waiting.failure.message, trouble)
-    draft.requeue_seconds = min(left.total_seconds(), _EVENT_SECONDS) if waiting.about else left.total_seconds()
+    draft.requeue_seconds = left.total_seconds()
     return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
 
 

@@ -117,8 +117,11 @@ def _print(outcome: Outcome) -> None:
 
 def _as_run(options: argparse.Namespace) -> list[str]:
     """`validate --manifest` as the run that ends after it. What the manifest says is not said twice."""
-    if any((options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance)):
-        _parser().error("--opset-min, --dynamic-batch, --mode and --golden-tolerance are the manifest's to say")
+    said = (options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance, options.memory)
+    if any(option is not None for option in said):
+        _parser().error(
+            "--opset-min, --dynamic-batch, --mode, --golden-tolerance and --memory are the manifest's to say"
+        )
     given = [("--public-key", options.public_key), ("--golden", options.golden), ("--signature", options.signature)]
     arguments = [options.manifest, f"--model={options.model}", "--until=validate", f"--output={options.output}"]
     return [*arguments, *(f"{name}={value}" for name, value in given if value)]
@@ -309,6 +312,9 @@ def _parser() -> argparse.ArgumentParser:
         "--signature", default="", metavar="FILE", help="instead of the manifest's source.signature.uri"
     )
     validate.add_argument("--timeout", type=float, metavar="SECONDS", default=1800.0, help="(1800)")
+    validate.add_argument(
+        "--memory", type=float, metavar="GIB", help="memory that the server may use, as the chart's default (2); 0: any"
+    )
 
     optimize = _command(commands, "optimize", "make variants and prove each against the original", _optimize_request)
     optimize.add_argument("model", help="the .onnx file")
@@ -483,6 +489,7 @@ def _validate_request(options: argparse.Namespace) -> ValidateRequest:
         golden=Tolerance(bound, bound) if options.golden else None,
         golden_path=options.golden,
         timeout_seconds=options.timeout,
+        serving_memory=round((2.0 if options.memory is None else options.memory) * 2**30),
     )
 
 

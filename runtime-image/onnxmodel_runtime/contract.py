@@ -206,7 +206,8 @@ class ValidateRequest:
     signature: None for a model that need not be signed; it is checked in any mode, before anything is parsed.
     golden: the tolerance of golden data in `directory`; None when there is none. golden_path: where they are on a person's
     machine; "" for where fetch puts them. providers: those that will serve, in order.
-    max_batch_size: the largest that will be served. domains: further operator domains that are allowed.
+    max_batch_size: the largest that will be served. serving_memory: bytes that the server may use; 0 where that is not known.
+    domains: further operator domains that are allowed.
     max_nodes, max_depth: bounds of the graph, and of subgraphs within each other. timeout_seconds: what takes longer is
     refused: a model can loop without end.
     """
@@ -232,6 +233,7 @@ class ValidateRequest:
     max_nodes: int = 200_000
     max_depth: int = 32
     timeout_seconds: float = 1800.0
+    serving_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

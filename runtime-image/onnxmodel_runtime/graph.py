@@ -19,6 +19,8 @@ STANDARD = ("", "ai.onnx")  # two names of the same domain
 EXTERNAL = onnx.TensorProto.EXTERNAL
 MAX_RANK = 64  # no operator knows tensors of as many dimensions
 _BEYOND = 2**70
+_NEURAL = {"Conv", "ConvInteger", "ConvTranspose", "QLinearConv", "LSTM", "GRU", "RNN"}
+_NEURAL |= {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "Attention"}
 _INT64_MAX = 2**63 - 1  # Kubernetes stores no larger integer, and a file can claim any
 _NAMES = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
@@ -38,15 +40,34 @@ def facts(model: Any, path: Path, data_files: set[Path]) -> ModelFacts:
     )
 
 
-def opset(model: Any) -> int:
-    """The version of the standard operators; 0 when the model imports none."""
-    return max((entry.version for entry in model.opset_import if entry.domain in STANDARD), default=0)
+def opset(model: Any, domains: tuple[str, ...] = STANDARD) -> int:
+    """The version of a domain's operators, by default of the standard ones; 0 when the model imports none."""
+    return max((entry.version for entry in model.opset_import if entry.domain in domains), default=0)
+
+
+def classical(model: Any) -> list[str]:
+    """The operators of ai.onnx.ml in a model of classical machine learning; none in any other.
+
+    A neural network is not classical because an operator of ai.onnx.ml prepares its inputs or maps its labels.
+    """
+    found, neural = set(), False
+    for node in nodes(model):
+        if node.domain == "ai.onnx.ml":
+            found.add(node.op_type)
+        neural |= node.domain in STANDARD and node.op_type in _NEURAL
+    return [] if neural else sorted(found)
 
 
 def inputs(model: Any) -> list[Any]:
     """What a caller must give: old IR versions list the initializers among the inputs too."""
     given = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in given]
+
+
+def overridable(model: Any) -> list[Any]:
+    """What a caller may give, and need not: inputs with an initializer as their default."""
+    given = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name in given]
 
 
 def describe(value: Any) -> Tensor:
@@ -136,6 +157,22 @@ def subgraphs(node: Any) -> Iterator[Any]:
     """The graphs that a node's attributes hold: branches, bodies."""
     for attribute in node.attribute:
         yield from _of_attribute(attribute)
+
+
+def reads(node: Any) -> Iterator[str]:
+    """What a node reads, by itself and through its subgraphs. What a subgraph makes itself is not read from here."""
+    yield from node.input
+    for subgraph in subgraphs(node):
+        made: set[str] = set()
+        read: set[str] = set()
+        for body, _ in opened(subgraph):
+            made.update(value.name for value in body.input)
+            made.update(tensor.name for tensor in body.initializer)
+            for inner in body.node:
+                made.update(inner.output)
+                read.update(inner.input)
+            read.update(value.name for value in body.output)
+        yield from read - made
 
 
 def external(tensor: Any) -> dict[str, str]:

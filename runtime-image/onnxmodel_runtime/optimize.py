@@ -36,6 +36,7 @@ from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.repair import repair
 from onnxmodel_runtime.session import Loaded, open_session
 from onnxmodel_runtime.variants import RECIPES, apart
 from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path
@@ -66,6 +67,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
         log(f"{directory} holds these variants already")
         return made
     model = onnx.load_model(path, load_external_data=False)
+    repair(model)  # what is read of it below; the file serves as it is
     data = graph.external_files(model, path.parent)
     total = path.stat().st_size + sum(file.stat().st_size for file in data)
     signed, outputs = signature(model), tuple(graph.describe(value) for value in model.graph.output)

@@ -5,11 +5,11 @@ before native code: what they refuse is never given to it. All other questions a
 a person sees every problem at once.
 """
 
-import re
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
-from contextlib import suppress
-from functools import cache
+from contextlib import chdir, suppress
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
-from onnxmodel_runtime import checks, golden, graph
+from onnxmodel_runtime import checks, golden, graph, repair
 from onnxmodel_runtime.checks import (
     bounds,
     external,
@@ -26,7 +26,9 @@ from onnxmodel_runtime.checks import (
     interface,
     memory,
     operators,
+    outputs,
     run,
+    shapes,
     structure,
     tensors,
     weights,
@@ -73,7 +75,7 @@ class _Findings(list[Finding]):
 
     def refuse(self, ids: Container[str] = checks.CHECKS) -> None:
         """Raise StageError for the first error of these checks, with all findings; nothing when there is none."""
-        errors = [finding for finding in self if finding.severity == "error" and finding.id in ids]
+        errors = [finding for finding in self.ordered() if finding.severity == "error" and finding.id in ids]
         if not errors:
             return
         first, more = errors[0], [finding.id for finding in errors[1:]]
@@ -84,8 +86,16 @@ class _Findings(list[Finding]):
         )
 
     def ordered(self) -> tuple[Finding, ...]:
-        """The worst first."""
-        return tuple(sorted(self, key=lambda finding: SEVERITIES.index(finding.severity)))
+        """The worst first; of errors, what is wrong with the model before what the spec could allow, the opset last."""
+        return tuple(sorted(self, key=lambda finding: (SEVERITIES.index(finding.severity), _weight(finding))))
+
+
+def _weight(finding: Finding) -> int:
+    if finding.severity != "error":
+        return 0
+    if finding.id == checks.OPSET_LOW.id:
+        return 2
+    return 0 if checks.CHECKS[finding.id].field == "spec.source.uri" else 1
 
 
 def validate(request: ValidateRequest) -> ValidateResult:
@@ -101,24 +111,29 @@ def validate(request: ValidateRequest) -> ValidateResult:
     sound = _walk(model, request, findings) and reachable
     if sound:
         step("running the ONNX checker")
-        sound = findings.note(_checker(path))
+        sound = findings.note(_checker(path, model, repaired=_repair(model, findings)))
         step("inferring shapes")
-        inferred = _inferred(model)
-        if isinstance(inferred, Finding):
-            sound = findings.note([inferred]) and sound
-        else:
-            model = inferred
-            sound = findings.note(memory.static_outputs(model)) and sound
+        model, found = shapes.infer(model)
+        sound = findings.note(found) and sound
+        if not any(finding.severity == "error" for finding in found):
+            sound = findings.note(memory.static_outputs(model, request.serving_memory)) and sound
     if not reachable:
         findings.refuse()  # in any mode: every stage after this one would read what lies outside
     files = graph.external_files(model, directory)
     facts = graph.facts(model, path, files)
+    footprint = memory.Footprint(request.serving_memory)
+    session = _load(path, model, findings) if sound else None
+    findings.note(footprint.loaded())
+    if session is not None:
+        facts = replace(facts, outputs=outputs.typed(facts.outputs, session))
     servable = _interface(model, facts, request, findings)
     if not any(finding.id == checks.TENSOR.id for finding in findings):
         step("reading the weights")
         findings.note(weights.weights(model, directory))
         findings.note(weights.repeated(model, directory))
-    parity = _run(path, model, facts, request, findings, servable) if sound else None
+    seen: dict[str, list[tuple[int, ...]]] = {}
+    parity = _run(session, model, facts, request, findings, servable, seen, footprint) if session is not None else None
+    facts = _outputs(model, facts, request, findings, seen)
     if request.mode == "Enforce":
         findings.refuse()
     findings.refuse(_IN_ANY_MODE)
@@ -126,7 +141,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
         raise StageError(
             "OpsetTooLow",
             f"the model uses opset {facts.opset}, and this platform accepts {request.opset_floor} and newer, in any mode",
-            checks.OPSET_LOW.fix,
+            "Export with a newer opset_version, or ask the platform team (settings.policy.minOpset).",
             "spec.source.uri",
             findings=findings.ordered(),
         )
@@ -177,6 +192,7 @@ def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
     sound = findings.note(interface.versions(model, request, *supported()))
     sound = findings.note(bounds.attribute_sizes(model)) and sound
     sound = findings.note(tensors.tensor_sizes(model)) and sound
+    sound = findings.note(structure.dimensions(model)) and sound
     step("following the graph's edges")
     finite = findings.note(structure.recursion(model))
     if finite:
@@ -193,67 +209,85 @@ def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
 
 
 def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings) -> bool:
-    """Inputs and outputs. Whether requests can be batched, as far as the signature says."""
+    """Inputs, and outputs' datatypes. Whether requests can be batched, as far as the signature says."""
     step("comparing inputs and outputs")
-    servable = findings.note(interface.datatypes(facts.inputs, facts.outputs))
-    if request.dynamic_batch == "Required":
-        servable &= findings.note(interface.batch_axes(facts.inputs, facts.outputs, _known_rank(model)))
-    findings.note(interface.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs))
-    findings.note(interface.contract(checks.CONTRACT_OUTPUT, request.outputs, facts.outputs))
-    return servable and request.dynamic_batch == "Required"
+    findings.note(interface.datatypes(facts.inputs, facts.outputs))
+    batched = request.dynamic_batch == "Required" and findings.note(interface.batch_axes("input", facts.inputs))
+    optional = tuple(graph.describe(value) for value in graph.overridable(model))
+    findings.note(interface.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs, optional=optional))
+    return batched
 
 
-def _run(
-    path: Path, model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings, batched: bool
-) -> Parity | None:
-    """Load it, run it, compare it with the golden data."""
+def _load(path: Path, model: Any, findings: _Findings) -> Any:
     session = run.load(path, model)
     if isinstance(session, Finding):
         findings.note([session])
         return None
+    return session
+
+
+def _run(
+    session: Any,
+    model: Any,
+    facts: ModelFacts,
+    request: ValidateRequest,
+    findings: _Findings,
+    batched: bool,
+    seen: dict[str, list[tuple[int, ...]]],
+    footprint: memory.Footprint,
+) -> Parity | None:
+    """Run it, compare it with the golden data. seen: takes the outputs' shapes."""
     largest = (request.max_batch_size,) if request.max_batch_size > 1 else ()
     batches = tuple(sorted({1, _MANY_ROWS, *largest})) if batched else (1,)
+    masks = any(found.severity == "info" and found.id in (checks.NAN.id, checks.INFINITE.id) for found in findings)
+    tried = partial(run.run, session, model, facts.outputs, seen=seen, footprint=footprint, masks=masks)
     if request.golden is None:
-        findings.note(run.run(session, model, facts.outputs, batches))
+        findings.note(tried(batches))
         return None
     parity, found = golden.judge(session, request, facts.inputs, facts.outputs)
     findings.note(found)
     with suppress(golden.GoldenError):  # which is a finding already
         sample = golden.sample(golden.place(request), facts.inputs, facts.outputs)
         if not any(finding.id == checks.GOLDEN_DATA.id for finding in found):
-            sizes = batches if sample.shared else (1,)
-            findings.note(run.run(session, model, facts.outputs, sizes, sample.rows))
+            findings.note(tried(batches if sample.shared else (1,), sample.rows))
     return parity
 
 
-def _checker(path: Path) -> Iterator[Finding]:
+def _outputs(
+    model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings, seen: outputs.Seen
+) -> ModelFacts:
+    """Judge the outputs by what runs showed, and by what the file declares where nothing ran with several rows."""
+    unknown = outputs.undeclared(model)
+    served = outputs.corrected(facts.outputs, unknown, seen)
+    findings.note(outputs.differences(facts.outputs, served, unknown))
+    if request.dynamic_batch == "Required" and not any(len(shapes) > 1 for shapes in seen.values()):
+        findings.note(interface.batch_axes("output", tuple(each for each in facts.outputs if each.name not in unknown)))
+    findings.note(interface.contract(checks.CONTRACT_OUTPUT, request.outputs, served, in_file=facts.outputs))
+    return replace(facts, outputs=served)
+
+
+def _repair(model: Any, findings: _Findings) -> bool:
+    """Repair what ONNX Runtime repairs, and say so. Whether anything had to be."""
+    made = repair.repair(model)
+    findings.note(checks.REPAIRED.info(target, f"{what}; ONNX Runtime takes it so") for target, what in made)
+    return bool(made)
+
+
+def _checker(path: Path, model: Any, *, repaired: bool) -> Iterator[Finding]:
+    checkable = repair.checkable(model)
     try:
-        # By path: then the checker sees external data, and models above protobuf's 2 GiB.
-        onnx.checker.check_model(str(path))
+        if repaired or checkable is not None:
+            with chdir(path.parent):  # where the checker looks for external data of a model in memory
+                onnx.checker.check_model(checkable if checkable is not None else model)
+        else:
+            # By path: then the checker sees models above protobuf's 2 GiB.
+            onnx.checker.check_model(str(path))
     except Exception as error:  # what is bad enough makes native code raise whatever it meets
         if ran_out_of_memory(error):
             raise
-        yield checks.CHECKER.error(_node_name(words(error)), f"the ONNX checker refuses the model: {words(error)}")
-
-
-def _inferred(model: Any) -> Any | Finding:
-    """The model with inferred shapes, or what went wrong."""
-    try:
-        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except Exception as error:
-        if ran_out_of_memory(error):
-            raise
-        return checks.SHAPES.error(_node_name(words(error)), f"shapes do not fit together: {words(error)}")
-
-
-def _node_name(message: str) -> str:
-    found = re.search(r"node name: ([^)\s]+)", message) or re.search(r"op_type:\s*(\w+)", message)
-    return found.group(1) if found else "graph"
-
-
-def _known_rank(model: Any) -> set[str]:
-    values = (*model.graph.input, *model.graph.output)
-    return {value.name for value in values if value.type.tensor_type.HasField("shape")}
+        yield checks.CHECKER.error(
+            shapes.node_name(words(error)), f"the ONNX checker refuses the model: {words(error)}"
+        )
 
 
 @cache

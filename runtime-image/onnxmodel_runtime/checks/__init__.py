@@ -116,8 +116,10 @@ TENSOR = Check(
 MEMORY = Check(
     "ONNX-MEMORY",
     "OutOfMemory",
-    meaning="A node makes a tensor of constant size that does not fit the memory, even for a single row.",
-    fix="Look at the constant shape, repeats or range that the node is given; or give the stage more memory.",
+    severity="error or warning",
+    meaning="A node makes a tensor of constant size that does not fit the memory, or a run with one row was measured to need "
+    "more than the server may use (spec.serving.resources.limits.memory). A warning where only a larger batch does.",
+    fix="Look at the constant shape, repeats or range that the node is given; or give the server and the stage more memory.",
 )
 
 # ---- structure -------------------------------------------------------------------------------------------------------
@@ -154,6 +156,38 @@ SHAPES = Check(
     fix="Look at the node that the message names; give its inputs explicit shapes, and check the dynamic axes of the "
     "export.",
 )
+UNTYPED = Check(
+    "ONNX-TYPES",
+    "TypesNotInferred",
+    severity="info",
+    meaning="onnx itself cannot infer what some operators make (Scaler, Imputer, Normalizer and others of ai.onnx.ml). "
+    "ONNX Runtime can, and judges the nodes behind them when it loads and runs the model.",
+    fix="Nothing. Exporters that write value_info for every tensor let onnx judge these nodes too.",
+)
+DECLARED = Check(
+    "ONNX-OUTPUT-SHAPE",
+    "OutputShapeWrong",
+    severity="warning or info",
+    meaning="An output's declared shape is not what the model computes, or there is none. ONNX Runtime serves what is "
+    "computed; status and contracts speak of that. A warning where the rank or another axis than the first differs.",
+    fix="Export again with the right output shapes, for clients that read them from the file; what is served is right.",
+)
+REPAIRED = Check(
+    "ONNX-REPAIRED",
+    "GraphRepaired",
+    severity="info",
+    meaning="The file breaks a rule of ONNX that ONNX Runtime does not insist on: nodes out of order, a graph without a name, "
+    "a domain that is used and not imported, a weight that an old IR version wants among the inputs, an output without a "
+    "type. The file serves as it is; the checker and all variants work on the repaired graph.",
+    fix="Nothing. Save it again with a current exporter for tools that are stricter.",
+)
+DIMENSION = Check(
+    "ONNX-DIMENSION",
+    "GraphInvalid",
+    severity="error or info",
+    meaning="A tensor is declared with a negative dimension. An info for -1, which some exporters write for a dynamic axis.",
+    fix="Export again: a dynamic axis is a name (dim_param) or nothing, a fixed one is its size.",
+)
 
 # ---- versions and operators ------------------------------------------------------------------------------------------
 
@@ -161,8 +195,11 @@ OPSET_LOW = Check(
     "ONNX-OPSET-LOW",
     "OpsetTooLow",
     "spec.validation.opset.min",
-    meaning="The model uses an older opset than is asked for.",
-    fix="Export with a newer opset_version, or convert with onnx.version_converter.",
+    "error or info",
+    meaning="The model uses an older opset than is asked for. An info for models of ai.onnx.ml operators (trees, linear models, "
+    "support vectors, and their encoders), as long as no more than opset 13 is asked for: their exporters take the oldest "
+    "opset that the operators need, and nothing newer changes what is computed.",
+    fix="Export with a newer opset_version, convert with onnx.version_converter, or lower spec.validation.opset.min.",
 )
 OPSET_HIGH = Check(
     "ONNX-OPSET-HIGH",
@@ -252,15 +289,17 @@ CONTRACT_OUTPUT = Check(
 NAN = Check(
     "ONNX-WEIGHTS-NAN",
     "WeightsInvalid",
-    meaning="A constant holds NaN: whatever is computed with it is NaN.",
+    severity="error or info",
+    meaning="A constant holds NaN, and whatever is computed with it is NaN. An info where no node computes with it: "
+    "torch.where(mask, nan, y) selects it on purpose. That holds for up to 1,024 elements, and for constants of NaN alone.",
     fix="Look at the training run: it diverged, or the conversion to a smaller datatype overflowed.",
 )
 INFINITE = Check(
     "ONNX-WEIGHTS-INF",
     "WeightsInvalid",
-    severity="error or warning",
+    severity="error or info",
     meaning="A constant holds infinity. An error in a weight: more than 1,024 elements, and finite values beside zero in "
-    "it. A warning elsewhere: masks and limits use infinity on purpose.",
+    "it. An info elsewhere: masks and limits use infinity on purpose.",
     fix="Look at the training run, and at conversions to smaller datatypes: a value overflowed.",
 )
 RANGE = Check(
@@ -297,8 +336,9 @@ SESSION = Check(
 RUN = Check(
     "ONNX-RUN",
     "InferenceFailed",
-    severity="error or warning",
-    meaning="It loads and fails with inputs made from its signature; or (a warning) it answers with NaN or infinity.",
+    severity="error, warning or info",
+    meaning="It loads and fails with inputs made from its signature; or (a warning) it answers with NaN or infinity. An info "
+    "where some of the numbers are finite and a constant of the model holds NaN or infinity on purpose.",
     fix="Run it with ONNX Runtime at home; the message names the node. Dynamic axes may hide a size that must hold.",
 )
 GOLDEN_DATA = Check(
@@ -324,7 +364,7 @@ CHECKS = {
     for check in (
         *(FILE, FILE_SIZE, CORRUPT, EXTERNAL, PIN),
         *(NODES, DEPTH, COUNT, ATTRIBUTE, TENSOR, MEMORY),
-        *(DUPLICATE, CYCLE, RECURSION, CHECKER, SHAPES),
+        *(DUPLICATE, CYCLE, RECURSION, REPAIRED, CHECKER, SHAPES, UNTYPED, DECLARED, DIMENSION),
         *(OPSET_LOW, OPSET_HIGH, IR_HIGH, DOMAIN, PRECOMPILED, OPERATOR, PROVIDER, RANDOM),
         *(DATATYPE, BATCH, CONTRACT_INPUT, CONTRACT_OUTPUT),
         *(NAN, INFINITE, RANGE, UNUSED, REPEATED),

@@ -9,6 +9,8 @@ from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 
 SERVABLE = {name for name, datatype in BY_NAME.items() if datatype.numpy}
+ML = ("ai.onnx.ml",)
+_USUAL_OPSET = 13  # the default of spec.validation.opset.min, which is about graphs of ai.onnx: decision 0019
 _REEXPORT_BATCH = (
     "Export with a dynamic first axis: torch.onnx.export(…, dynamic_shapes={{'{0}': {{0: 'batch'}}}}) or "
     "dynamic_axes={{'{0}': {{0: 'batch'}}}}; skl2onnx: [None, …] as the shape; tf2onnx: an input signature that starts "
@@ -22,12 +24,22 @@ def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) 
     # A model of ai.onnx.ml operators alone has no version of the standard ones.
     only_others = opset == 0 and len(model.opset_import) > 0
     if not only_others and opset < request.opset_min:
-        yield OPSET_LOW.error(
-            "ai.onnx",
-            f"the model uses opset {opset}, at least {request.opset_min} is asked for",
-            f"Export with opset_version={max(request.opset_min, 17)}, or convert: onnx.version_converter."
-            f"convert_version(model, {request.opset_min}).",
-        )
+        message = f"the model uses opset {opset} of ai.onnx, at least {request.opset_min} is asked for"
+        if request.opset_min <= _USUAL_OPSET and (classical := graph.classical(model)):
+            yield OPSET_LOW.info(
+                "ai.onnx",
+                f"{message}; accepted, because it is a model of ai.onnx.ml {graph.opset(model, ML)} operators "
+                f"({', '.join(classical[:5])}), whose exporters take the oldest opset that serves",
+                f"Nothing. To refuse it all the same, set spec.validation.opset.min to more than {_USUAL_OPSET}.",
+            )
+        else:
+            yield OPSET_LOW.error(
+                "ai.onnx",
+                message,
+                f"Export with opset_version={max(request.opset_min, 17)}, or convert: onnx.version_converter."
+                f"convert_version(model, {request.opset_min}). To accept it as it is, set spec.validation.opset.min: {opset} "
+                f"(onnxmodel validate --opset-min {opset}).",
+            )
     bound = min(request.opset_max or opset_max, opset_max)
     if opset > bound:
         yield OPSET_HIGH.error(
@@ -52,38 +64,47 @@ def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Iterat
             yield DATATYPE.error(
                 tensor.name,
                 f"{kind} {tensor.name!r} is {tensor.datatype}, which cannot be sent to or by a server",
-                "Export plain tensors; for scikit-learn: convert_sklearn(…, options={'zipmap': False})."
+                "Export plain tensors, without ZipMap: convert_sklearn(…, options={'zipmap': False}) for scikit-learn, "
+                "convert_lightgbm(…, zipmap=False) for LightGBM."
                 if tensor.datatype in ("SEQUENCE", "MAP")
                 else f"Cast it in the model to one of {', '.join(sorted(SERVABLE))}.",
             )
 
 
-def batch_axes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], known_rank: set[str]) -> Iterator[Finding]:
-    """Every input and output needs a dynamic first axis. known_rank: the tensors whose shape is declared or inferred."""
-    for kind, tensors in (("input", inputs), ("output", outputs)):
-        for tensor in tensors:
-            if tensor.datatype not in BY_NAME or (kind == "output" and tensor.name not in known_rank):
-                continue  # an output of unknown shape is settled by running the model with several rows
-            if not tensor.shape:
-                what = "has no axis at all" if tensor.name in known_rank else "declares no shape"
-            elif tensor.shape[0] >= 0:
-                what = f"has the shape {list(tensor.shape)}: its first axis is fixed to {tensor.shape[0]}"
-            else:
-                continue
-            yield BATCH.error(
-                tensor.name,
-                f"{kind} {tensor.name!r} {what}, so requests cannot be batched",
-                _REEXPORT_BATCH.format(tensor.name),
-            )
+def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
+    """Every input or output (`kind`) needs a dynamic first axis, as far as its declaration says."""
+    for tensor in tensors:
+        if tensor.datatype not in BY_NAME or (tensor.shape and tensor.shape[0] < 0):
+            continue
+        what = (
+            f"has the shape {list(tensor.shape)}: its first axis is fixed to {tensor.shape[0]}" if tensor.shape else ""
+        )
+        yield BATCH.error(
+            tensor.name,
+            f"{kind} {tensor.name!r} {what or 'has no axis at all, or declares no shape'}, so requests cannot be batched",
+            _REEXPORT_BATCH.format(tensor.name),
+        )
 
 
-def contract(check: Check, declared: tuple[Tensor, ...], actual: tuple[Tensor, ...]) -> Iterator[Finding]:
-    """Every difference from what the author declared, by name. Nothing declared: nothing to compare."""
+def contract(
+    check: Check,
+    declared: tuple[Tensor, ...],
+    actual: tuple[Tensor, ...],
+    *,
+    in_file: tuple[Tensor, ...] = (),
+    optional: tuple[Tensor, ...] = (),
+) -> Iterator[Finding]:
+    """Every difference from what the author declared, by name. Nothing declared: nothing to compare.
+
+    in_file: the same tensors with the shapes that the file declares, which an author may have copied. optional: inputs that
+    may be declared and need not be.
+    """
     if not declared:
         return
     kind = "input" if check is CONTRACT_INPUT else "output"
     fix = f"Export the model that the contract describes, or correct {check.field}."
-    have = {tensor.name: tensor for tensor in actual}
+    have = {tensor.name: tensor for tensor in (*actual, *optional)}
+    shapes = {tensor.name: tensor.shape for tensor in in_file}
     for want in declared:
         found = have.pop(want.name, None)
         if found is None:
@@ -93,10 +114,10 @@ def contract(check: Check, declared: tuple[Tensor, ...], actual: tuple[Tensor, .
         if found.datatype != want.datatype:
             message = f"{kind} {want.name!r} is declared as {want.datatype}; in the model it is {found.datatype}"
             yield check.error(want.name, message, fix)
-        if found.shape != want.shape:
+        if want.shape not in (found.shape, shapes.get(want.name)):
             message = (
                 f"{kind} {want.name!r} is declared with shape {list(want.shape)}; in the model {list(found.shape)}"
             )
             yield check.error(want.name, message, fix)
-    for name in have:
+    for name in have.keys() - {tensor.name for tensor in optional}:
         yield check.error(name, f"the model has the {kind} {name!r}, which is not declared", fix)

@@ -1,4 +1,4 @@
-"""Tensors that a model makes out of nothing: 168 bytes of ConstantOfShape can ask for 8 GiB."""
+"""Memory that a model asks for, beside what its server may use: 168 bytes of ConstantOfShape can ask for 8 GiB."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,14 +8,20 @@ from onnxmodel_runtime.checks import MEMORY
 from onnxmodel_runtime.checks.tensors import BITS
 from onnxmodel_runtime.contract import Finding
 from onnxmodel_runtime.errors import size
-from onnxmodel_runtime.machine import available_bytes
+from onnxmodel_runtime.machine import Peak, available_bytes, free, resident_bytes
 
 _MOST = 20
+_FIX = (
+    "Raise spec.serving.resources.limits.memory (--memory of onnxmodel validate), or look at what the model allocates"
+)
 
 
-def static_outputs(model: Any) -> Iterator[Finding]:
-    """Outputs of nodes by their inferred shapes; a dynamic axis counts as 1, so that what is found is certain."""
-    limit, count = available_bytes(), 0
+def static_outputs(model: Any, serving: int = 0) -> Iterator[Finding]:
+    """Outputs of nodes by their inferred shapes; a dynamic axis counts as 1, so that what is found is certain.
+
+    serving: bytes that the server may use; 0: not known.
+    """
+    limit, count = min(available_bytes(), serving or available_bytes()), 0
     for body, _ in graph.graphs(model):
         makers = {name: node for node in body.node for name in node.output if name}
         for value in (*body.value_info, *body.output):
@@ -33,3 +39,44 @@ def static_outputs(model: Any) -> Iterator[Finding]:
                     f"node {graph.node_name(node)!r} ({node.op_type}) makes a tensor of {size(needed)} "
                     f"({needed} bytes), and there are {size(limit)} of memory",
                 )
+
+
+class Footprint:
+    """What a session and its runs add to this process's memory. limit: bytes that the server may use; 0: not known."""
+
+    def __init__(self, limit: int) -> None:
+        """Before the model is loaded."""
+        self._limit = limit
+        free()
+        self._peak = Peak()
+        self._before = resident_bytes()
+        self._held = 0
+
+    def loaded(self) -> Iterator[Finding]:
+        """After the model is loaded."""
+        needed = self._peak.added()
+        if 0 < self._limit < needed:
+            yield MEMORY.error("session", f"loading the model {self._compared(needed)}", f"{_FIX}.")
+
+    def running(self) -> None:
+        """A run begins."""
+        self._peak = Peak()
+        self._held = max(0, resident_bytes() - self._before)
+
+    def judge(self, batch: int, *, alone: bool) -> Iterator[Finding]:
+        """After the run. alone: no smaller batch can be served instead."""
+        needed = self._held + self._peak.added()
+        if not 0 < self._limit < needed:
+            return
+        message = (
+            f"a run at batch size {batch}, {size(self._held)} of the loaded model included, {self._compared(needed)}"
+        )
+        if alone:
+            yield MEMORY.error("run", message, f"{_FIX}.")
+        else:
+            yield MEMORY.warning("run", message, f"{_FIX}; or lower spec.serving.batching.maxBatchSize.")
+
+    def _compared(self, needed: int) -> str:
+        return (
+            f"needs {size(needed)} ({needed} bytes), and the server may use {size(self._limit)} ({self._limit} bytes)"
+        )

@@ -10,6 +10,7 @@ import onnxruntime as ort
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import BATCH, OPERATOR, RUN, SESSION
+from onnxmodel_runtime.checks.memory import Footprint
 from onnxmodel_runtime.contract import Finding, Providers, Tensor
 from onnxmodel_runtime.errors import StageError, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays, generate, signature
@@ -36,17 +37,25 @@ def run(
     outputs: tuple[Tensor, ...],
     batches: tuple[int, ...],
     rows: Callable[[int], Arrays] | None = None,
+    *,
+    seen: dict[str, list[tuple[int, ...]]] | None = None,
+    footprint: Footprint | None = None,
+    masks: bool = False,
 ) -> Iterator[Finding]:
     """Inferences at each batch size: several sizes only where the batch axis is dynamic.
 
-    rows: gives inputs of so many rows; without it they are made from the signature.
+    rows: gives inputs of so many rows; without it they are made from the signature. seen: takes the outputs' shapes.
+    footprint: watches the memory. masks: whether the model holds NaN or infinity on purpose.
     """
     several = len(batches) > 1
     signed = signature(model)
     for batch in signed.batch_sizes(batches):
         step(f"running the model at batch size {batch}")
         try:
-            answers = session.run(None, rows(batch) if rows else generate(signed, batch))
+            given = rows(batch) if rows else generate(signed, batch)
+            if footprint:
+                footprint.running()
+            answers = session.run(None, given)
         except StageError:
             return  # a datatype without inputs is a finding already
         except Exception as error:
@@ -59,7 +68,11 @@ def run(
                 return
             yield _run_finding(batch, runtime_message(error), several and batch > 1, rows is not None)
             return
-        found = list(_judge(outputs, answers, batch if several else 0))
+        found = [*footprint.judge(batch, alone=batch == signed.batch_sizes(batches)[0])] if footprint else []
+        for output, answer in zip(outputs, answers, strict=True):
+            if seen is not None and isinstance(answer, np.ndarray):
+                seen.setdefault(output.name, []).append(answer.shape)
+        found += _judge(outputs, answers, batch if several else 0, masks=masks)
         yield from found
         if found:
             return  # the other sizes would say the same in other numbers
@@ -75,6 +88,15 @@ def _session_finding(model: Any, message: str) -> Finding:
             f"opset; nodes: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
             "Export with another opset, or replace the operator by standard ones; libraries of custom operators are not "
             "loaded.",
+        )
+    if locale := re.search(r"construct locale with name:(.*?):locale::", message):
+        names = [graph.node_name(node) for node in graph.nodes(model) if node.op_type == "StringNormalizer"]
+        return SESSION.error(
+            names[0] if names else "session",
+            f"node {names[0] if names else '?'!r} (StringNormalizer) asks for the locale {locale.group(1)!r}, which is not "
+            "installed here",
+            "Export with locale='en_US.UTF-8', the operator's default, which the runtime image has; on a machine of your own "
+            "install it (Debian: apt-get install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8).",
         )
     if no_kernel := re.search(r"Could not find an implementation for (\S+) node with name '([^']*)'", message):
         operator, name = no_kernel.groups()
@@ -99,7 +121,7 @@ def _run_finding(batch: int, message: str, ran_with_less: bool, given: bool) -> 
     )
 
 
-def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int) -> Iterator[Finding]:
+def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks: bool) -> Iterator[Finding]:
     for output, answer in zip(outputs, answers, strict=True):
         if rows and isinstance(answer, np.ndarray) and (answer.ndim == 0 or answer.shape[0] != rows):
             yield BATCH.error(
@@ -108,9 +130,13 @@ def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int) -> Iterat
                 "Every output needs one row per row of input: check what reduces or reshapes the first axis. For a model whose "
                 "first axis is no batch set spec.validation.dynamicBatch: Allowed.",
             )
-        if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not np.isfinite(answer).all():
-            yield RUN.warning(
-                output.name,
-                f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature",
-                "Compare with the original framework; a mask or a logarithm of zero may be behind it.",
-            )
+        if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not (finite := np.isfinite(answer)).all():
+            message = f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature"
+            if masks and finite.any():
+                yield RUN.info(output.name, f"{message}, as a constant of the model does", "Nothing, if that is meant.")
+            else:
+                yield RUN.warning(
+                    output.name,
+                    message,
+                    "Compare with the original framework; a mask or a logarithm of zero may be behind it.",
+                )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from onnxmodel_runtime import graph
-from onnxmodel_runtime.checks import CYCLE, DUPLICATE, RECURSION
+from onnxmodel_runtime.checks import CYCLE, DIMENSION, DUPLICATE, RECURSION
 from onnxmodel_runtime.contract import Finding
 
 _MOST = 20
@@ -84,7 +84,7 @@ def _stuck(body: Any) -> list[Any]:
     waits: list[set[int]] = []
     wakes: list[list[int]] = [[] for _ in nodes]
     for index, node in enumerate(nodes):
-        needed = {maker[name] for name in _read(node) if name in maker}
+        needed = {maker[name] for name in graph.reads(node) if name in maker}
         waits.append(needed)
         for other in needed:
             wakes[other].append(index)
@@ -112,17 +112,22 @@ def _circle(waiting: set[int], waits: list[set[int]]) -> list[int]:
     return seen[places[at] :]
 
 
-def _read(node: Any) -> Iterator[str]:
-    """What a node reads, by itself and through its subgraphs. What a subgraph makes itself is not read from here."""
-    yield from node.input
-    for subgraph in graph.subgraphs(node):
-        made: set[str] = set()
-        read: set[str] = set()
-        for body, _ in graph.opened(subgraph):
-            made.update(value.name for value in body.input)
-            made.update(tensor.name for tensor in body.initializer)
-            for inner in body.node:
-                made.update(inner.output)
-                read.update(inner.input)
-            read.update(value.name for value in body.output)
-        yield from read - made
+def dimensions(model: Any) -> Iterator[Finding]:
+    """Negative dimensions of inputs, outputs and what lies between: native code takes any of them for dynamic."""
+    found = 0
+    for body, _ in graph.graphs(model):
+        for value in (*body.input, *body.output, *getattr(body, "value_info", ())):
+            if isinstance(value, str):
+                continue  # a function's inputs and outputs are names alone
+            dims = value.type.tensor_type.shape.dim
+            worst = min((dim.dim_value for dim in dims), default=0)
+            if worst >= 0 or (found := found + 1) > _MOST:
+                continue
+            shape = [dim.dim_param or dim.dim_value for dim in dims[: graph.MAX_RANK]]
+            if worst == -1:
+                message = f"tensor {value.name!r} is declared with shape {shape}: -1 is read as a dynamic axis"
+                yield DIMENSION.info(value.name, message)
+            else:
+                yield DIMENSION.error(
+                    value.name, f"tensor {value.name!r} is declared with shape {shape}: {worst} is no size"
+                )

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import INFINITE, NAN, RANGE, REPEATED, UNUSED
+from onnxmodel_runtime.checks.arithmetic import Readers
 from onnxmodel_runtime.checks.tensors import required_bytes
 from onnxmodel_runtime.contract import Finding
 from onnxmodel_runtime.errors import clip, size
@@ -54,6 +55,7 @@ def weights(model: Any, directory: Path) -> Iterator[Finding]:
     """NaN, infinity, and what FP16 does not hold. Only after the checks of sizes and external data."""
     beyond: list[str] = []
     told = 0
+    readers: Readers | None = None
     for tensor in graph.tensors(model):
         if tensor.data_type not in _FLOATS and tensor.data_type != _BF16:
             continue
@@ -62,15 +64,28 @@ def weights(model: Any, directory: Path) -> Iterator[Finding]:
             values.add(piece)
         name = tensor.name or "(unnamed)"
         if values.nan and (told := told + 1) <= _MOST:
-            yield NAN.error(name, f"constant {name!r} holds NaN in {values.nan} of {count} elements")
+            readers = readers or Readers(model)
+            yield _nan(tensor, values, count, readers)
         if values.infinite and (told := told + 1) <= _MOST:
             message = f"constant {name!r} holds infinity in {values.infinite} of {count} elements"
             weight = count > _SMALL and values.largest > 0
-            yield INFINITE.error(name, message) if weight else INFINITE.warning(name, message)
+            yield (
+                INFINITE.error(name, message) if weight else INFINITE.info(name, f"{message}, as masks do", "Nothing.")
+            )
         if tensor.data_type in _WIDER_THAN_FP16 and values.largest > _FP16_MAX:
             beyond.append(f"{clip(name, 60)} ({values.largest:.3g})")
     if beyond:
         yield RANGE.info(beyond[0].rpartition(" (")[0], f"{len(beyond)} constants are beyond FP16: {_some(beyond)}")
+
+
+def _nan(tensor: Any, values: _Values, count: int, readers: Readers) -> Finding:
+    name = tensor.name or "(unnamed)"
+    message = f"constant {name!r} holds NaN in {values.nan} of {count} elements"
+    if count > _SMALL and values.nan < count:
+        return NAN.error(name, message)
+    if node := readers.computing(tensor):
+        return NAN.error(name, f"{message}, and node {node!r} computes with it")
+    return NAN.info(name, f"{message}: nodes select from it or compare with it, and none computes with it", "Nothing.")
 
 
 def unused(model: Any) -> Iterator[Finding]:

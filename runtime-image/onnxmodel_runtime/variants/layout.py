@@ -16,6 +16,7 @@ from onnx import TensorProto
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.contract import MODEL_FILE
 from onnxmodel_runtime.progress import log
+from onnxmodel_runtime.repair import repair
 
 EXTERNAL_ABOVE = 1 << 30  # bytes of a variant: protobuf ends at 2 GiB, and writing one takes the same again in memory
 OPERATORS_FILE = "required_operators.config"
@@ -31,8 +32,9 @@ def load(path: Path) -> Any:
 
 
 def lay_out(source: Path, target: Path) -> None:
-    """The first model of all: the original."""
+    """The first model of all: the original, with the repairs that ONNX Runtime makes and the passes' tools do not."""
     model = onnx.load_model(source)
+    repair(model)
     if model.ir_version < _CONSTANTS:
         # Then every weight is an input too, by rule: what changes the graph later does not keep to that.
         model.ir_version = _CONSTANTS

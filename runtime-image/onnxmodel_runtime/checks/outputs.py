@@ -1,0 +1,68 @@
+"""What the model's outputs really are: what ONNX Runtime infers, and what runs show, before what the file declares.
+
+LightGBM's converter declares [1] for labels that are [N], other exporters no shape or type at all. ONNX Runtime goes by
+what it computes, and so do clients.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from onnxmodel_runtime import graph
+from onnxmodel_runtime.checks import DECLARED
+from onnxmodel_runtime.contract import Finding, Tensor
+from onnxmodel_runtime.datatypes import BY_RUNTIME
+
+Seen = Mapping[str, list[tuple[int, ...]]]
+"""Output -> the shapes that it had, one for each run."""
+
+
+def undeclared(model: Any) -> frozenset[str]:
+    """Outputs whose rank the file does not say, or onnx does not infer."""
+    outputs = model.graph.output
+    return frozenset(value.name for value in outputs if not value.type.tensor_type.HasField("shape"))
+
+
+def typed(outputs: tuple[Tensor, ...], session: Any) -> tuple[Tensor, ...]:
+    """The outputs, with ONNX Runtime's datatypes where the file has none."""
+    known = {value.name: value.type for value in session.get_outputs()}
+    return tuple(
+        replace(output, datatype=BY_RUNTIME[known[output.name]].name)
+        if output.datatype == "UNKNOWN" and known.get(output.name) in BY_RUNTIME
+        else output
+        for output in outputs
+    )
+
+
+def corrected(outputs: tuple[Tensor, ...], unknown: frozenset[str], seen: Seen) -> tuple[Tensor, ...]:
+    """The outputs with the shapes that runs showed. unknown: those without a rank; -1 stands for an axis that is not sure."""
+    return tuple(_corrected(output, output.name in unknown, seen.get(output.name, ())) for output in outputs)
+
+
+def differences(declared: tuple[Tensor, ...], served: tuple[Tensor, ...], unknown: frozenset[str]) -> Iterator[Finding]:
+    """Every output whose declaration is not what runs showed."""
+    for before, after in zip(declared, served, strict=True):
+        if before.shape == after.shape:
+            continue
+        name, shape = after.name, list(after.shape)
+        if before.name in unknown:
+            yield DECLARED.info(name, f"output {name!r} declares no shape; it has the shape {shape}, which is served")
+        elif len(before.shape) == len(after.shape) and before.shape[1:] == after.shape[1:]:
+            message = (
+                f"output {name!r} is declared with shape {list(before.shape)} and has one row for each row of input"
+            )
+            yield DECLARED.info(name, f"{message}: {shape} is served")
+        else:
+            message = f"output {name!r} is declared with shape {list(before.shape)} and has another one when it runs"
+            yield DECLARED.warning(name, f"{message}: {shape} is served")
+
+
+def _corrected(output: Tensor, unknown: bool, shapes: Any) -> Tensor:
+    ranks = {len(shape) for shape in shapes}
+    if len(ranks) != 1:
+        return output
+    (rank,) = ranks
+    if unknown or rank != len(output.shape):
+        return replace(output, shape=(-1,) * min(rank, graph.MAX_RANK))
+    axes = enumerate(output.shape)
+    return replace(output, shape=tuple(dim if {shape[i] for shape in shapes} == {dim} else -1 for i, dim in axes))

@@ -1,0 +1,142 @@
+"""Shape inference, with what onnx cannot infer kept apart from what does not fit together.
+
+onnx has no type inference for some operators of ai.onnx.ml (Scaler, Imputer, Normalizer, ...), and fails at the first
+node behind one. ONNX Runtime infers these types, so that loading the model is the proof. Declared shapes that differ from
+what the nodes compute are no defect of the nodes either: ONNX Runtime drops such declarations.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import onnx
+
+from onnxmodel_runtime import graph
+from onnxmodel_runtime.checks import DECLARED, SHAPES, UNTYPED
+from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.errors import clip, ran_out_of_memory
+
+_PART = re.compile(r"\(op_type:([^,)]+)(?:, node name: (.*?))?\): \[")
+_DECLARED = "existing shape differ"
+_SHOWN = 5
+_MOST = 1 << 20  # characters of a message: one line for each node
+
+
+def infer(model: Any) -> tuple[Any, list[Finding]]:
+    """The model with inferred types and shapes, and the findings. The model itself may change; nothing that is served does."""
+    try:
+        return _strict(model), []
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        message = str(error)[:_MOST]
+    findings: list[Finding] = []
+    if _DECLARED in message:
+        declared = _drop_shapes(model)
+        try:
+            inferred = _strict(model)
+        except Exception as error:
+            if ran_out_of_memory(error):
+                raise
+            message, inferred = str(error)[:_MOST], _lenient(model)
+        else:
+            message = ""
+        findings += _differing(declared, inferred)
+    if not message:
+        return inferred, findings
+    inferred = _lenient(model)
+    parts = _parts(message)
+    blind, makers = _untyped(inferred, {(operator, name) for operator, name, _ in parts})
+    faults = [text for operator, name, text in parts if (operator, name) not in blind]
+    if faults or not makers:
+        detail = clip(" ".join(faults) or message, 4000)
+        findings.append(SHAPES.error(node_name(detail), f"shapes do not fit together: {detail}"))
+        return inferred, findings
+    operators = Counter(f"{node.op_type} of {node.domain or 'ai.onnx'}" for node in makers)
+    names = [f"{operator} ({count})" for operator, count in operators.most_common(_SHOWN)]
+    findings.append(
+        UNTYPED.info(
+            graph.node_name(makers[0]),
+            f"onnx cannot infer what {', '.join(names)} makes: the nodes behind ({sum(blind.values())}) are judged by ONNX "
+            "Runtime alone, when it loads and runs the model",
+        )
+    )
+    return inferred, findings
+
+
+def node_name(message: str) -> str:
+    """The node that a message of onnx names."""
+    found = re.search(r"node name: ([^)\s]+)", message) or re.search(r"op_type:\s*(\w+)", message)
+    return found.group(1) if found else "graph"
+
+
+def _strict(model: Any) -> Any:
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+def _lenient(model: Any) -> Any:
+    """What can be inferred, without a judgement; the model as it is where even that fails."""
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        return model
+
+
+def _drop_shapes(model: Any) -> dict[str, list[int]]:
+    """Remove the shapes of outputs and of what lies between. Returns those of outputs."""
+    declared = {}
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        if value.type.tensor_type.HasField("shape"):
+            declared[value.name] = [graph.dimension(dim) for dim in value.type.tensor_type.shape.dim]
+            value.type.tensor_type.ClearField("shape")
+    return declared
+
+
+def _differing(declared: dict[str, list[int]], inferred: Any) -> Iterator[Finding]:
+    for value in inferred.graph.output:
+        kind = value.type.tensor_type
+        if value.name not in declared or not kind.HasField("shape"):
+            continue
+        before, after = declared[value.name], [graph.dimension(dim) for dim in kind.shape.dim]
+        pairs = zip(before, after, strict=False)
+        if len(before) != len(after) or any(old >= 0 and new >= 0 and old != new for old, new in pairs):
+            message = (
+                f"output {value.name!r} is declared with shape {before}; the nodes compute {after}, which is served"
+            )
+            yield DECLARED.warning(value.name, message)
+
+
+def _untyped(model: Any, failed: set[tuple[str, str]]) -> tuple[Counter[tuple[str, str]], list[Any]]:
+    """Nodes that read a tensor without a type, as onnx's messages name them, and the nodes that make such tensors.
+
+    model: as far as it can be inferred. failed: nodes that onnx names; a maker is none of them: onnx passed it over.
+    A node with subgraphs counts with all nodes in them.
+    """
+    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    typed = {value.name for value in values if value.type.WhichOneof("value")}
+    unknown: set[str] = set()
+    blind: Counter[tuple[str, str]] = Counter()
+    makers = []
+    for node in model.graph.node:
+        left = [name for name in node.output if name and name not in typed]
+        if unknown.intersection(graph.reads(node)):
+            inside = (inner for body, _ in graph.opened(*graph.subgraphs(node)) for inner in body.node)
+            blind.update((each.op_type, each.name) for each in (node, *inside))
+        elif left and (node.op_type, node.name) not in failed:
+            makers.append(node)
+        unknown.update(left)
+    return blind, makers
+
+
+def _parts(message: str) -> list[tuple[str, str, str]]:
+    """The nodes that a message of onnx names, those of subgraphs too: operator, name, and what it says of the node."""
+    found = list(_PART.finditer(message))
+    ends = [*(part.start() for part in found[1:]), len(message)]
+    return [
+        (part.group(1), part.group(2) or "", message[part.start() : end].strip())
+        for part, end in zip(found, ends, strict=True)
+    ]

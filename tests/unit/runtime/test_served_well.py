@@ -1,0 +1,357 @@
+"""What ONNX Runtime serves well is not refused, and is reported as what it is (docs/what-is-served.md)."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from onnxmodel_runtime.contract import OptimizeRequest, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.optimize import optimize
+from onnxmodel_runtime.repair import repair
+from onnxmodel_runtime.validate import validate
+from tests import models
+
+FLOAT = TensorProto.FLOAT
+X, Y = [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])]
+
+
+def judged(made: Any, directory: Path, **options: Any) -> ValidateResult:
+    models.save(made, directory)
+    return validate(ValidateRequest(str(directory), **options))
+
+
+def refused(made: Any, directory: Path, **options: Any) -> StageError:
+    with pytest.raises(StageError) as caught:
+        judged(made, directory, **options)
+    return caught.value
+
+
+def severities(findings: Any) -> dict[str, str]:
+    return {finding.id: finding.severity for finding in findings}
+
+
+def relu(given: str = "x", into: str = "y") -> Any:
+    return helper.make_node("Relu", [given], [into], f"relu-{into}")
+
+
+# ---- classical models ------------------------------------------------------------------------------------------------
+
+
+def test_trees_of_an_old_opset_with_a_label_declared_as_one_element(tmp_path: Path) -> None:
+    result = judged(models.trees(), tmp_path, max_batch_size=8)
+    assert severities(result.findings) == dict.fromkeys(("ONNX-OPSET-LOW", "ONNX-TYPES", "ONNX-OUTPUT-SHAPE"), "info")
+    opset, types, shape = result.findings
+    assert "opset 9 of ai.onnx" in opset.message
+    assert "TreeEnsembleClassifier of ai.onnx.ml" in types.message
+    assert "nodes behind (1)" in types.message
+    assert "'label' is declared with shape [1]" in shape.message
+    assert result.model.outputs == (Tensor("label", "INT64", (-1,)), Tensor("probabilities", "FP32", (-1, 2)))
+
+
+def test_a_column_pipeline(tmp_path: Path) -> None:
+    result = judged(models.columns(), tmp_path)
+    assert severities(result.findings) == {"ONNX-OPSET-LOW": "info", "ONNX-TYPES": "info"}
+    assert "Imputer of ai.onnx.ml" in result.findings[1].message
+
+
+def test_a_classical_model_becomes_variants(tmp_path: Path) -> None:
+    path = models.save(models.columns(), tmp_path / "source")
+    request = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"))
+    original, fp32 = optimize(request).variants
+    assert original.parity
+    assert original.parity.passed
+    assert fp32.skipped.startswith("no pass made the graph better")
+
+
+@pytest.mark.parametrize("declared", [(1,), (-1,)])
+def test_a_contract_may_name_a_shape_as_declared_or_as_served(tmp_path: Path, declared: tuple[int, ...]) -> None:
+    outputs = (Tensor("label", "INT64", declared), Tensor("probabilities", "FP32", (-1, 2)))
+    assert "ONNX-CONTRACT-OUTPUT" not in severities(judged(models.trees(), tmp_path, outputs=outputs).findings)
+
+
+def test_zipmap_comes_before_what_is_smaller(tmp_path: Path) -> None:
+    failure = refused(models.trees(zipmap=True), tmp_path).failure
+    assert (failure.reason, "further" in failure.message) == ("UnsupportedDatatype", False)
+    assert "zipmap" in failure.hint
+
+
+def test_who_asks_for_more_than_the_usual_opset_means_all_models(tmp_path: Path) -> None:
+    failure = refused(models.trees(), tmp_path, opset_min=15).failure
+    assert (failure.reason, failure.field) == ("OpsetTooLow", "spec.validation.opset.min")
+
+
+def test_a_network_is_no_classical_model_and_the_hint_names_the_field(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0]),
+             helper.make_node("InstanceNormalization", ["s", "w", "w"], ["y"])]  # fmt: skip
+    wide = [("x", FLOAT, ["n", 4, 2])], [("y", FLOAT, ["n", 4, 2])]
+    made = models.model(nodes, *wide, {"w": np.ones(4, np.float32)}, opset=9)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    failure = refused(made, tmp_path).failure
+    assert failure.reason == "OpsetTooLow"
+    assert "validation.opset.min: 9" in failure.hint
+
+
+def test_a_fault_behind_what_onnx_cannot_infer_is_a_fault(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0]),
+             helper.make_node("Concat", ["s", "s"], ["c"], axis=1),
+             helper.make_node("MatMul", ["x", "w"], ["y"], "wrong")]  # fmt: skip
+    made = models.model(nodes, X, [("y", FLOAT, ["n", 2])], {"w": np.zeros((5, 2), np.float32)})
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    failure = refused(made, tmp_path).failure
+    assert failure.reason == "ShapeInferenceFailed"
+    assert "node name: wrong" in failure.message
+    assert "Concat" not in failure.message
+
+
+def test_a_fault_that_onnx_cannot_see_is_seen_by_onnx_runtime(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0]),
+             helper.make_node("MatMul", ["s", "w"], ["y"], "wrong")]  # fmt: skip
+    made = models.model(nodes, X, [("y", FLOAT, ["n", 2])], {"w": np.zeros((5, 2), np.float32)})
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    assert refused(made, tmp_path).failure.reason in ("SessionFailed", "InferenceFailed")
+
+
+# ---- constants -------------------------------------------------------------------------------------------------------
+
+
+def test_nan_that_is_selected_is_no_diverged_weight(tmp_path: Path) -> None:
+    found = severities(judged(models.nan_where_masked(), tmp_path).findings)
+    assert found == {"ONNX-WEIGHTS-NAN": "info", "ONNX-RUN": "info"}
+
+
+@pytest.mark.parametrize("values", [[np.nan, 1.0, 2.0, 3.0], [np.nan] * 4])
+def test_nan_that_is_computed_with_is_one(tmp_path: Path, values: list[float]) -> None:
+    nodes = [helper.make_node("Cast", ["b"], ["f"], to=FLOAT), helper.make_node("Add", ["x", "f"], ["y"], "add")]
+    failure = refused(models.model(nodes, X, Y, {"b": np.array(values, np.float64)}), tmp_path).failure
+    assert failure.reason == "WeightsInvalid"
+    assert "node 'add' computes with it" in failure.message
+
+
+def test_an_infinite_mask_alarms_nobody(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["x", "mask"], ["masked"]), helper.make_node("Softmax", ["masked"], ["y"])]
+    mask = {"mask": np.array([0, 0, -np.inf, -np.inf], np.float32)}
+    assert severities(judged(models.model(nodes, X, Y, mask), tmp_path).findings) == {"ONNX-WEIGHTS-INF": "info"}
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_locale_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    failure = refused(models.lower_case("xx_XX.UTF-8"), tmp_path).failure
+    assert failure.reason == "SessionFailed"
+    assert "node 'normalizer' (StringNormalizer) asks for the locale 'xx_XX.UTF-8'" in failure.message
+
+
+@pytest.mark.parametrize("locale", ["", "en_US", "en_US.UTF-8"])
+def test_what_the_image_links_is_the_locale_that_texts_need(tmp_path: Path, locale: str) -> None:
+    """The runtime image's Dockerfile makes this link where the C library looks for locales."""
+    dockerfile = Path(__file__).parents[3] / "runtime-image" / "Dockerfile"
+    assert "ln -s C.utf8 /usr/lib/locale/en_US" in dockerfile.read_text()
+    if not Path("/usr/lib/locale/C.utf8").is_dir():
+        pytest.skip("this machine has no /usr/lib/locale/C.utf8")
+    (tmp_path / "locale").mkdir()
+    (tmp_path / "locale" / "en_US").symlink_to("/usr/lib/locale/C.utf8")
+    path = models.save(models.lower_case(locale), tmp_path)
+    program = (
+        "import sys, numpy, onnxruntime; session = onnxruntime.InferenceSession(sys.argv[1]);"
+        "print(session.run(None, {'text': numpy.array(['ÀÉΣ Дж', 'Hello'], object)})[0].tolist())"
+    )
+    environment = {"LOCPATH": str(tmp_path / "locale"), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "['àéσ дж', 'hello']", done.stderr
+
+
+# ---- what ONNX Runtime repairs ---------------------------------------------------------------------------------------
+
+
+def unsorted() -> Any:
+    return models.model([relu("z", "y"), relu("x", "z")], X, Y)
+
+
+def unnamed() -> Any:
+    made = models.model([relu()], X, Y)
+    made.graph.name = ""
+    return made
+
+
+def without_imports() -> Any:
+    return models.model([helper.make_node("Gelu", ["x"], ["y"], "gelu", domain="com.microsoft")], X, Y)
+
+
+def weights_that_are_no_inputs() -> Any:
+    return models.mlp(ir=3)
+
+
+def several_at_once() -> Any:
+    made = unsorted()
+    made.graph.name = ""
+    return made
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (unsorted, ["'relu-y' comes before a node whose output it reads"]),
+        (unnamed, ["the graph has no name"]),
+        (without_imports, ["no version of com.microsoft is imported"]),
+        (weights_that_are_no_inputs, ["as IR version 3 requires"]),
+        (several_at_once, ["has no name", "not in topological order"]),
+    ],
+)
+def test_what_onnx_runtime_repairs_is_repaired_and_said(
+    tmp_path: Path, make: Callable[[], Any], says: list[str]
+) -> None:
+    source = models.save(make(), tmp_path)
+    before = digest(source)
+    result = validate(ValidateRequest(str(tmp_path)))
+    assert [(found.id, found.severity) for found in result.findings] == [("ONNX-REPAIRED", "info")] * len(says)
+    for found, text in zip(result.findings, says, strict=True):
+        assert text in found.message
+    assert result.model.sha256 == before == digest(source), "the file that was fetched is the file that serves"
+
+
+def test_a_repaired_model_is_what_variants_are_made_of(tmp_path: Path) -> None:
+    made = models.mlp()
+    nodes = list(made.graph.node)
+    del made.graph.node[:]
+    made.graph.node.extend(reversed(nodes))
+    path = models.save(made, tmp_path / "source")
+    original, fp32 = optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"))).variants
+    assert original.path == str(path)
+    assert not fp32.skipped
+    onnx.checker.check_model(fp32.path)
+
+
+@pytest.mark.parametrize("part", ["type", "shape"])
+def test_an_output_without_a_declaration_gets_what_is_computed(tmp_path: Path, part: str) -> None:
+    made = models.model([relu()], X, Y)
+    (made.graph.output[0] if part == "type" else made.graph.output[0].type.tensor_type).ClearField(part)
+    result = judged(made, tmp_path)
+    assert all(found.severity == "info" for found in result.findings)
+    assert result.model.outputs == (Tensor("y", "FP32", (-1, 4)),)
+
+
+def test_an_output_without_a_type_behind_what_onnx_cannot_infer(tmp_path: Path) -> None:
+    made = models.trees()
+    made.graph.output[1].ClearField("type")
+    result = judged(made, tmp_path)
+    assert result.model.outputs[1] == Tensor("probabilities", "FP32", (-1, -1))
+    assert all(found.severity == "info" for found in result.findings)
+
+
+def test_an_output_of_another_rank_than_declared(tmp_path: Path) -> None:
+    result = judged(models.model([relu()], X, [("y", FLOAT, [1])]), tmp_path)
+    assert [(found.id, found.severity) for found in result.findings] == [("ONNX-OUTPUT-SHAPE", "warning")]
+    assert result.model.outputs == (Tensor("y", "FP32", (-1, 4)),)
+
+
+def test_external_data_beside_a_repaired_model(tmp_path: Path) -> None:
+    path = models.save_external(tmp_path)
+    made = onnx.load(path, load_external_data=False)
+    made.graph.name = ""
+    path.write_bytes(made.SerializeToString())
+    assert [found.id for found in validate(ValidateRequest(str(tmp_path))).findings] == ["ONNX-REPAIRED"]
+
+
+def test_a_sound_model_is_left_as_it_is() -> None:
+    made = models.transformer()
+    before = made.SerializeToString()
+    assert repair(made) == []
+    assert made.SerializeToString() == before
+
+
+def test_a_weight_that_callers_may_override_is_neither_refused_nor_required(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["x", "bias"], ["y"])]
+    made = models.model(nodes, [*X, ("bias", FLOAT, [4])], Y, {"bias": np.ones(4, np.float32)})
+    result = judged(made, tmp_path)
+    assert (result.findings, [value.name for value in result.model.inputs]) == ((), ["x"])
+    both = (Tensor("x", "FP32", (-1, 4)), Tensor("bias", "FP32", (4,)))
+    for declared in (both, both[:1]):
+        assert judged(made, tmp_path, inputs=declared).findings == ()
+    wrong = (both[0], Tensor("bias", "FP32", (5,)))
+    assert refused(made, tmp_path, inputs=wrong).failure.reason == "ContractMismatch"
+
+
+# ---- dimensions and memory -------------------------------------------------------------------------------------------
+
+
+def test_minus_one_is_dynamic_and_other_negative_dimensions_are_nothing(tmp_path: Path) -> None:
+    made = models.model([relu()], X, Y)
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    assert severities(judged(made, tmp_path).findings) == {"ONNX-DIMENSION": "info"}
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -7
+    failure = refused(made, tmp_path).failure
+    assert failure.reason == "GraphInvalid"
+    assert "tensor 'x' is declared with shape [-7, 4]: -7 is no size" in failure.message
+
+
+def allocates(count: int, *, at: str) -> Any:
+    """As many floats. at "run": at each, for a caller decides it; "load": once; "sight": where shape inference sees it."""
+    value = helper.make_tensor("value", FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("ReduceMin", ["x"], ["least"], keepdims=0),
+        helper.make_node("Mul", ["least", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing" if at == "run" else "zero", "count"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["wanted"], to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["shape" if at == "sight" else "wanted"], ["large"], "large", value=value),
+        helper.make_node("ReduceMax", ["large"], ["top"], keepdims=0),
+        helper.make_node("Mul", ["x", "top"], ["y"]),
+    ]
+    given = {
+        "zero": np.zeros(1, np.float32),
+        "count": np.array([count], np.float32),
+        "shape": np.array([count], np.int64),
+    }
+    return models.model(nodes, X, Y, given)
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        (
+            "sight",
+            "node 'large' (ConstantOfShape) makes a tensor of 128.0 MiB (134217728 bytes), and there are 64.0 MiB",
+        ),
+        ("load", "loading the model needs "),
+        ("run", "a run at batch size 1, "),
+    ],
+)
+def test_what_needs_more_than_the_server_may_use(tmp_path: Path, at: str, says: str) -> None:
+    failure = refused(allocates(2**25, at=at), tmp_path, serving_memory=64 << 20).failure
+    assert failure.reason == "OutOfMemory"
+    assert says in failure.message
+    assert at == "sight" or "the server may use 64.0 MiB (67108864 bytes)" in failure.message
+    assert "ONNX-MEMORY" not in severities(judged(allocates(2**25, at=at), tmp_path, serving_memory=1 << 30).findings)
+
+
+def test_a_larger_batch_that_needs_more_is_a_warning(tmp_path: Path) -> None:
+    """Each row becomes a million numbers."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["wide"], "widen"),
+        helper.make_node("Exp", ["wide"], ["grown"]),
+        helper.make_node("ReduceMean", ["grown"], ["y"], axes=[1], keepdims=1),
+    ]
+    made = models.model(nodes, X, [("y", FLOAT, ["n", 1])], {"w": np.zeros((4, 1 << 20), np.float32)})
+    (found,) = judged(made, tmp_path, serving_memory=128 << 20, max_batch_size=32).findings
+    assert (found.id, found.severity) == ("ONNX-MEMORY", "warning")
+    assert "batch size 32" in found.message
+    assert judged(made, tmp_path, serving_memory=1 << 30, max_batch_size=32).findings == ()
+
+
+def test_this_onnx_runtime_repairs_what_is_said_to_be_repaired() -> None:
+    """Should it stop to do so, a finding would say what is no longer true."""
+    for make in (unsorted, unnamed, without_imports, weights_that_are_no_inputs):
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        ort.InferenceSession(make().SerializeToString(), options)
