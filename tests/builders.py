@@ -17,6 +17,7 @@ from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.reconcile import Outcome as Reconciled
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_runtime.contract import (
@@ -176,6 +177,7 @@ class Cluster:
         """kind -> what the API server answers to every apply of it."""
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.writes: list[tuple[str, str, str]] = []
+        self.events: list[tuple[str, Warned]] = []
         self.now = START
         self.kill_at: int | None = None
         """Die at this write (0 is the next): after it where `write_lands`, else before it."""
@@ -227,6 +229,10 @@ class Cluster:
         """Any object, also one that the operator's cache would not hold."""
         return self.objects.get((kind, namespace, name))
 
+    async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
+        """Events that `warn` made."""
+        return tuple(event for where, event in reversed(self.events) if where == uid)
+
     async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
         """Store the model's status."""
         key = ("OnnxModel", namespace, name)
@@ -271,6 +277,10 @@ class Cluster:
         model = self.objects[key]
         metadata = {**model["metadata"], "generation": model["metadata"]["generation"] + 1}
         self._store({**model, "metadata": metadata, "spec": {**model["spec"], **spec}})
+
+    def warn(self, item: Mapping[str, Any], reason: str, message: str) -> None:
+        """Kubernetes writes a warning event about an object."""
+        self.events.append((item["metadata"]["uid"], Warned(reason, message, self.now)))
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Jobs by stage."""

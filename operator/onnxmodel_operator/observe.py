@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from onnxmodel_operator import names, tritonlog
@@ -43,12 +43,24 @@ class Waiting:
     """A pod that does not get on: no node, no image, no Secret. since: when that began, as far as the pod tells.
 
     normal_seconds: up to then nothing is wrong. queued: it waits for its turn, which comes; no time is too long.
+    about: the uid of the object whose warning events say why. silent: without such an event nothing is wrong.
     """
 
     failure: Failure
     since: datetime | None
     normal_seconds: float = 0
     queued: bool = False
+    about: str = ""
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning event. time: when it was seen last."""
+
+    reason: str
+    message: str
+    time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +146,10 @@ def observe(snapshot: Snapshot) -> Observed:
         )
     }
     jobs = [
-        _job(job, pods_of.get(job["metadata"]["uid"], []), snapshot.busy)
-        for job in children["Job"]
-        if not _deleting(job)
+        _job(job, pods_of.get(job["metadata"]["uid"], []), snapshot) for job in children["Job"] if not _deleting(job)
     ]
     revisions = [
-        _revision(item, pods_at.get(_label(item, names.LABEL_REVISION), []))
+        _revision(item, pods_at.get(_label(item, names.LABEL_REVISION), []), snapshot.claims)
         for item in children["Deployment"]
         if not _deleting(item)
     ]
@@ -156,6 +166,60 @@ def observe(snapshot: Snapshot) -> Observed:
     )
 
 
+def puzzles(seen: Observed, now: datetime) -> set[str]:
+    """The uids of objects whose events must be read, because nothing else says why something waits."""
+    waits = [job.waiting for job in seen.jobs.values()] + [item.waiting for item in seen.revisions.values()]
+    return {w.about for w in waits if w and w.about and now - (w.since or now) >= timedelta(seconds=w.normal_seconds)}
+
+
+def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: datetime) -> Observed:
+    """The same with what the events say. warnings: by uid, the newest first."""
+
+    def told(waiting: Waiting | None) -> Waiting | None:
+        if waiting is None or waiting.about not in warnings:
+            return waiting
+        newest = next(iter(warnings[waiting.about]), None)
+        if waiting.silent and not (newest and newest.time and now - newest.time <= _RECENT):
+            return None
+        if newest is None:
+            return waiting
+        message = f"{waiting.failure.message}: {newest.message}"[:1024]
+        hint = _hint(newest.message) or waiting.failure.hint
+        return replace(waiting, failure=replace(waiting.failure, message=message, hint=hint))
+
+    return replace(
+        seen,
+        jobs={key: replace(job, waiting=told(job.waiting)) for key, job in seen.jobs.items()},
+        revisions={key: replace(item, waiting=told(item.waiting)) for key, item in seen.revisions.items()},
+    )
+
+
+_RECENT = timedelta(minutes=5)
+"""What a kubelet warned of and warns of no more is over."""
+_SETTINGS = "in the operator's settings"
+_HINTS = (
+    ("exceeded quota", "Raise the ResourceQuota that the message names, free some of it, or lower serving.resources (fetch, "
+     f"validate, loadtest and probe: jobs.resources {_SETTINGS}). It goes on by itself then."),
+    (" per Container", "Choose serving.resources within the namespace's LimitRange (kubectl describe limitrange); fetch, "
+     f"validate, loadtest and probe have jobs.resources {_SETTINGS}."),
+    ("violates PodSecurity", "Pods of models meet the restricted Pod Security Standard, so a webhook must have changed this "
+     "one: compare what the message names with the pod template of the Job or Deployment."),
+    ("admission webhook", "Change what the webhook refuses, or ask whoever runs it to allow these pods."),
+    ("PriorityClass", f"Create the PriorityClass, or correct pools.*.priorityClassName {_SETTINGS}."),
+    ("RuntimeClass", f"Create the RuntimeClass, or correct pools.*.runtimeClassName {_SETTINGS}."),
+    ("service account", "Create the namespace's ServiceAccount default again: kubectl create serviceaccount default."),
+    ("storageclass", f"Create the StorageClass; or correct artifacts.storageClassName {_SETTINGS}, delete the model and apply "
+     "it again."),
+    ("Multi-Attach", "Wait until the pods on the other node are gone: the volume is ReadWriteOnce. For models that are new, "
+     f"artifacts.accessMode: ReadWriteMany {_SETTINGS} allows several nodes."),
+)  # fmt: skip
+"""By words of Kubernetes' own sentences. Where they change, the general hint stands, and the sentence is there anyway."""
+
+
+def _hint(sentence: str) -> str:
+    return next((hint for words, hint in _HINTS if words in sentence), "")
+
+
 def _routes(service: Object) -> bool:
     """Whether clients ask it: it has the model's name, and that of a load test its revision's."""
     return bool(service["metadata"]["name"] == _label(service, names.LABEL_MODEL))
@@ -167,7 +231,7 @@ def works_on_a_node(pod: Object) -> bool:
     return _label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
 
 
-def _job(job: Object, pods: list[Object], busy: Iterable[Object]) -> JobSeen:
+def _job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
     status = job.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", ()) if c["status"] == "True"}
     # FailureTarget and SuccessCriteriaMet come first and stay: the pods' messages are final then, the Job's end is not.
@@ -188,7 +252,9 @@ def _job(job: Object, pods: list[Object], busy: Iterable[Object]) -> JobSeen:
         message=message,
         ended=ended,
         attempts=max(status.get("failed", 0), len(ends)),  # a pod's end is seen before the Job counts it
-        waiting=next((w for pod in pods if (w := _waiting(pod, busy))), None) if pods else _no_pod(job, status),
+        waiting=next((w for pod in pods if (w := _waiting(pod, snapshot.claims, snapshot.busy))), None)
+        if pods
+        else _no_pod(job, status),
         pods=len(pods),
         quiet=names.ANNOTATION_QUIET in job["metadata"].get("annotations", {}),
     )
@@ -201,10 +267,10 @@ def _no_pod(job: Object, status: Object) -> Waiting | None:
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     failure = Failure(
         "NoPod",
-        f"Job {name} has no pod yet",
-        f"If that stays, a quota or an admission rule refuses it: kubectl -n {namespace} describe job {name}",
+        f"Job {name} has no pod",
+        f"A quota or an admission rule refuses it. Read the Job's events: kubectl -n {namespace} describe job {name}",
     )
-    return Waiting(failure, parse_time(status["startTime"]), normal_seconds=30)
+    return Waiting(failure, parse_time(status["startTime"]), normal_seconds=10, about=job["metadata"]["uid"])
 
 
 def _refused(status: Object) -> Waiting | None:
@@ -212,14 +278,14 @@ def _refused(status: Object) -> Waiting | None:
     for condition in status.get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = f"the server's pods cannot be created: {condition.get('message', '')}"
-            hint = "Raise the quota, or change what the admission rule refuses (it is named in the message)."
+            hint = _hint(message) or "Change what the message names: a quota or an admission rule refuses the pods."
             return Waiting(
                 Failure("PodsRefused", message[:1024], hint), parse_time(condition.get("lastTransitionTime"))
             )
     return None
 
 
-def _revision(deployment: Object, pods: list[Object]) -> RevisionSeen:
+def _revision(deployment: Object, pods: list[Object], claims: Iterable[Object]) -> RevisionSeen:
     metadata, status = deployment["metadata"], deployment.get("status", {})
     wanted = deployment["spec"].get("replicas", 1)
     available = status.get("availableReplicas", 0)
@@ -235,7 +301,7 @@ def _revision(deployment: Object, pods: list[Object]) -> RevisionSeen:
         complete=observed and updated == total == available == wanted,
         overdue=bool(progressing and progressing.get("reason") == "ProgressDeadlineExceeded"),
         ended=max((end for pod in pods if (end := _pod_end(pod))), key=lambda end: end.time, default=None),
-        waiting=next((w for pod in pods if (w := _waiting(pod))), None) or _refused(status),
+        waiting=next((w for pod in pods if (w := _waiting(pod, claims))), None) or _refused(status),
         runtime=_label(deployment, names.LABEL_RUNTIME) or "onnxruntime",
     )
 
@@ -334,7 +400,7 @@ def _job_failure(condition: Object, last: Ended | None) -> Ended:
     return Ended(failure, last.exit_code, last.time, terminal=True)
 
 
-def _waiting(pod: Object, busy: Iterable[Object] = ()) -> Waiting | None:
+def _waiting(pod: Object, claims: Iterable[Object], busy: Iterable[Object] = ()) -> Waiting | None:
     status = pod.get("status", {})
     if status.get("phase") not in (None, "Pending", "Running") or _deleting(pod):
         return None
@@ -350,7 +416,9 @@ def _waiting(pod: Object, busy: Iterable[Object] = ()) -> Waiting | None:
                 "Free or add a node of the pool with what the pod asks for, or choose another serving.nodePool, fewer "
                 "serving.gpus or smaller serving.resources.",
             )
-            return Waiting(failure, since, queued=reason == "SchedulingGated")  # whoever set the gate will lift it
+            # Whoever set the gate will lift it. A volume that cannot be made is a pod without node, and its claim says why.
+            unbound = next((c["metadata"]["uid"] for c in claims if c.get("status", {}).get("phase") == "Pending"), "")
+            return Waiting(failure, since, queued=reason == "SchedulingGated", about=unbound)
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = container.get("state", {}).get("waiting")
         if waiting and waiting.get("reason") and waiting["reason"] not in _WAITING_FOR_OTHERS:
@@ -358,7 +426,23 @@ def _waiting(pod: Object, busy: Iterable[Object] = ()) -> Waiting | None:
                 continue  # how it ended says more
             failure = Failure(*_explain_waiting(waiting, container))
             return Waiting(failure, parse_time(status.get("startTime") or pod["metadata"].get("creationTimestamp")))
-    return None
+    return _not_begun(pod)
+
+
+def _not_begun(pod: Object) -> Waiting | None:
+    """A pod with a node, none of whose containers runs or ran: an image is pulled, or a volume or its network is not there."""
+    status = pod.get("status", {})
+    containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    if not containers or any(set(container.get("state", {})) - {"waiting"} for container in containers):
+        return None
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    failure = Failure(
+        "PodNotStarted",
+        f"pod {name} has a node and does not start",
+        f"Read the pod's events: kubectl -n {namespace} describe pod {name}",
+    )
+    since = parse_time(status.get("startTime"))
+    return Waiting(failure, since, normal_seconds=60, about=pod["metadata"]["uid"], silent=True)
 
 
 def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None:

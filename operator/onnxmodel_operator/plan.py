@@ -45,6 +45,7 @@ from onnxmodel_runtime.contract import (
 )
 
 _QUEUE_SECONDS = 30.0  # after that, status names who is ahead now
+_EVENT_SECONDS = 60.0  # no watch tells of events: they are read again
 STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 _ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container, not its pod
 
@@ -778,7 +779,7 @@ def _waiting(draft: _Draft, waiting: Waiting, phase: str, stage: str, job: str |
         return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
     if left <= timedelta():
         return Progress(State.STALLED, "Failed", waiting.failure.reason, waiting.failure.message, trouble)
-    draft.requeue_seconds = left.total_seconds()
+    draft.requeue_seconds = min(left.total_seconds(), _EVENT_SECONDS) if waiting.about else left.total_seconds()
     return Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
 
 

@@ -15,7 +15,7 @@ from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import ApiError, NameTakenError
 from onnxmodel_operator.drift import needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
-from onnxmodel_operator.observe import observe
+from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
 from onnxmodel_operator.plan import Plan, invalid, plan
 from onnxmodel_operator.render import render
 from onnxmodel_operator.settings import Settings
@@ -37,6 +37,9 @@ class Writer(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """Any object, ours or not; None where there is none."""
 
+    async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
+        """The warning events of an object, the newest first."""
+
     async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
         """Make the status exactly this."""
 
@@ -57,7 +60,7 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
     snapshot = cache.snapshot(key)
     if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
         return Outcome()  # its children go by their owner references
-    seen = observe(snapshot)
+    seen = await _explained(observe(snapshot), key[0], writer, now)
     resource = identify(snapshot.model)
     refused: Exception | None = None
     try:
@@ -84,6 +87,19 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
     if refused:
         raise refused  # said in status, and tried again by the caller
     return Outcome(decided.progress.phase, decided.requeue_seconds)
+
+
+async def _explained(seen: Observed, namespace: str, writer: Writer, now: datetime) -> Observed:
+    """With the events of what waits for no reason that its own status gives. They are asked for then, and watched never."""
+    told = {}
+    for uid in puzzles(seen, now):
+        try:
+            told[uid] = await writer.warnings(namespace, uid)
+        except ApiError as error:
+            if error.status not in _ANSWERS:
+                raise
+            log.warning("events of %s in %s cannot be read: %s", uid, namespace, error)
+    return explained(seen, told, now)
 
 
 def _without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:

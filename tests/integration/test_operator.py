@@ -117,6 +117,27 @@ def test_a_quota_is_said_and_mends(kube, operator, kubelet):
     until("the Job", lambda: kubelet.job("magika", "validate"), seconds=90)
 
 
+def test_a_quota_on_pods_is_said_in_its_own_words_and_mends(kube, operator, kubelet):
+    """The Job may be made, and its pod may not: only an event of the Job says why."""
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "small"},
+        "spec": {"hard": {"limits.memory": "1Gi"}},
+    }
+    kube.apply(quota)
+    until("the quota counts", lambda: kube.get("resourcequota", "small").get("status", {}).get("hard"))
+    kube.apply(model(GOOD))
+    shown = until("NoPod", found(kube, "magika", reason="NoPod"), seconds=60)
+    for said in (shown["status"]["message"], shown["status"]["lastFailure"]["message"]):
+        assert "exceeded quota: small" in said
+        assert "limited: limits.memory=1Gi" in said
+    assert "ResourceQuota" in shown["status"]["lastFailure"]["hint"]
+    kube.delete("resourcequota", "small")
+    kubelet.succeed("magika", "validate")
+    until("the next stage", lambda: kubelet.job("magika", "optimize"))
+
+
 def test_a_provider_that_the_pool_has_not_is_stalled_with_its_field_and_mends(kube, operator, kubelet):
     kube.apply(model({**GOOD, "serving": {"executionProviders": ["TensorRT", "CPU"]}}))
     shown = until("Stalled", found(kube, "magika", true="Stalled"))

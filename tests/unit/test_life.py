@@ -521,12 +521,12 @@ def test_a_job_that_gets_no_pod_is_said_after_a_while():
     job = cluster.jobs()["validate"]
     cluster._store({**job, "status": {"startTime": "2026-01-01T00:00:00Z"}})
     outcome = cluster.step()
-    assert outcome.requeue_seconds == 30
+    assert outcome.requeue_seconds == 10
     assert "lastFailure" not in cluster.status()
-    cluster.pass_time(31)
+    cluster.pass_time(11)
     cluster.settle()
     assert cluster.condition("Reconciling")["reason"] == "NoPod"
-    assert "describe job" in cluster.status()["lastFailure"]["hint"]
+    assert "describe job" in cluster.status()["lastFailure"]["hint"], "while no event says more"
     cluster.pass_time(600)
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "NoPod"

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from kubernetes.aio.dynamic.exceptions import DynamicApiError
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
+from onnxmodel_operator.observe import Warned, parse_time
 
 _TIMEOUT_SECONDS = 30
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _APPLY = "application/apply-patch+yaml"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -79,6 +82,14 @@ class Client:
             if not token:
                 return items
 
+    async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
+        """The warning events of an object, the newest first."""
+        path = f"/api/v1/namespaces/{namespace}/events"
+        selector = f"involvedObject.uid={uid},type=Warning"
+        items = (await self._request("get", path, field_selector=selector, limit=100))["items"]
+        found = [Warned(item.get("reason") or "", item.get("message") or "", _seen(item)) for item in items]
+        return tuple(sorted(found, key=lambda event: event.time or _NEVER, reverse=True))
+
     async def _request(self, method: str, path: str, **params: Any) -> dict[str, Any]:
         if method == "patch":
             params |= {"content_type": _APPLY, "force_conflicts": True}
@@ -96,6 +107,13 @@ class Client:
             raise ApiError(error.status or 0, _words(error)) from error
         data: dict[str, Any] = json.loads(await answer.read())
         return data
+
+
+def _seen(event: dict[str, Any]) -> datetime | None:
+    """When an event was seen last: which field says so depends on who wrote it."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((parse_time(time) for time in times if time), None)
 
 
 def _words(error: Any) -> str:

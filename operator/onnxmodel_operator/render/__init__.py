@@ -1,6 +1,5 @@
 """Kubernetes objects from a Plan. Pure: the same plan gives the same manifests, in the same order."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxmodel_operator import names
@@ -48,11 +47,8 @@ def _claim(model: OnnxModel, settings: Settings) -> Manifest:
 def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
     meta = _meta(model, step.job, {names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
-    scheduling = _scheduling(step.placement, settings)
-    if step.stage in MEASURING:
-        scheduling["affinity"] = _alone(step.placement.pool.affinity, WORKING if step.quiet else MEASURING)
-        if step.quiet:
-            meta["annotations"][names.ANNOTATION_QUIET] = "true"
+    if step.stage in MEASURING and step.quiet:
+        meta["annotations"][names.ANNOTATION_QUIET] = "true"
     return render_template(
         "job.yaml.j2",
         meta=meta,
@@ -68,17 +64,24 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
         jobs=settings.jobs,
         exits=(contract.ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
-        **scheduling,
+        **{**_scheduling(step.placement, settings), "affinity": _affinity(step)},
     )
 
 
-def _alone(affinity: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
-    """The pool's affinity, and a node on which none of these stages runs, of any model in any namespace.
+def _affinity(step: Step) -> dict[str, Any]:
+    """The pool's, and: what measures has a node on which no stage runs, of any model in any namespace.
 
-    The scheduler keeps such a rule both ways: as long as this pod is there, it puts none of them beside it.
+    The scheduler keeps such a rule both ways: as long as that pod is there, it puts no stage beside it. But a stage that it
+    kept away so is looked at again when a pod ends that the stage's *own* rule names (Kubernetes 1.32 and newer), or
+    after five minutes. So other stages name measurements too, for a topology that no node has: that keeps nothing away.
     """
+    affinity = step.placement.pool.affinity
+    if step.stage not in WORKING:
+        return affinity
+    measures = step.stage in MEASURING
+    stages = WORKING if measures and step.quiet else MEASURING
     rule = {
-        "topologyKey": "kubernetes.io/hostname",
+        "topologyKey": "kubernetes.io/hostname" if measures else f"{names.GROUP}/none",
         "namespaceSelector": {},
         "labelSelector": {
             "matchExpressions": [{"key": names.LABEL_STAGE, "operator": "In", "values": [str(s) for s in stages]}]
