@@ -7,7 +7,7 @@ applied, gives uids and versions, and lets a test play the kubelet: finish a Job
 import asyncio
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -148,7 +148,7 @@ def probed() -> ProbeResult:
 
 def good(job: Mapping[str, Any]) -> Result:
     """What a healthy run of the Job gives."""
-    command, _, request = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    command, _, request, *_ = job["spec"]["template"]["spec"]["containers"][0]["args"]
     match command:
         case "validate":
             return validated()
@@ -175,6 +175,10 @@ class Cluster:
         self.settings = platform
         self.refuses: dict[str, ApiError] = {}
         """kind -> what the API server answers to every apply of it."""
+        self.webhook: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda manifest: manifest
+        """A mutating admission webhook: what it makes of each child."""
+        self.admitted: dict[str, str] = {}
+        """What the operator remembers of its work; a restart forgets it."""
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.events: list[tuple[str, Warned]] = []
@@ -194,6 +198,7 @@ class Cluster:
         for (kind, _, _), item in self.objects.items():
             if kind in BY_NAME:
                 cache.put(BY_NAME[kind], item)
+        cache.admitted = self.admitted
         return asyncio.run(reconcile((namespace, name), cache, self.settings, self, self.now))
 
     def settle(self, name: str = "magika", most: int = 10) -> list[tuple[str, str, str]]:
@@ -206,16 +211,16 @@ class Cluster:
                 return self.writes[start:]
         raise AssertionError(f"writes did not end: {self.writes[start:]}")
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Store the child. The API server's defaults and status of an existing one stay."""
+    async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store the child. The API server's defaults and status of an existing one stay. Returns it."""
         metadata = manifest["metadata"]
         key = (manifest["kind"], metadata["namespace"], metadata["name"])
         live = self.objects.get(key)
         assert needs_apply(manifest, live), f"{key} was applied although it is as it should be"
-        item = {**manifest, "status": live["status"] if live else {}}
-        generation = live["metadata"]["generation"] + 1 if live else 1
+        item = {**self.webhook(manifest), "status": live["status"] if live else {}}
+        generation = live["metadata"]["generation"] + (item.get("spec") != live.get("spec")) if live else 1
         item["metadata"] = {
-            **metadata,
+            **item["metadata"],
             "uid": f"uid-{key[0]}-{key[2]}",
             "generation": generation,
             "creationTimestamp": live["metadata"]["creationTimestamp"] if live else _time(self.now),
@@ -224,6 +229,7 @@ class Cluster:
             raise self.refuses[key[0]]
         with self._write("apply", key):
             self._store(item)
+        return self.objects[key]
 
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """Any object, also one that the operator's cache would not hold."""

@@ -10,20 +10,19 @@ def needs_apply(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> b
     """True when applying `desired` would change `live`. Both are whole objects; live has the API server's defaults."""
     if live is None:
         return True
-    if desired["kind"] in ("Job", "PersistentVolumeClaim"):
+    if desired["kind"] in ("Job", "PersistentVolumeClaim", "ControllerRevision"):
         return False  # all but immutable: their names or the digests that others take of them carry what they are made from
     key = names.ANNOTATION_APPLIED
     if live["metadata"].get("annotations", {}).get(key) != desired["metadata"]["annotations"][key]:
         return True
-    return not _contains(live, desired)
+    return bool(difference(desired, live))
 
 
 def needs_replacement(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
-    """True for a Job that has not succeeded and is made from other settings (a pull secret, a deadline) than today's.
-
-    Its digest is the same, for it would give the same result; and a Job's template cannot be changed.
+    """True for what cannot be changed in place and is made from other settings (a pull secret, a deadline) than today's: the
+    record of a revision, and a Job that has not succeeded. Its digest is the same, for it would give the same result.
     """
-    if live is None or desired["kind"] != "Job" or "deletionTimestamp" in live["metadata"]:
+    if live is None or desired["kind"] not in ("Job", "ControllerRevision") or "deletionTimestamp" in live["metadata"]:
         return False
     conditions = live.get("status", {}).get("conditions", ())
     if any(c["type"] == "Complete" and c["status"] == "True" for c in conditions):
@@ -33,27 +32,58 @@ def needs_replacement(desired: Mapping[str, Any], live: Mapping[str, Any] | None
 
 
 _EXACT = {"selector", "matchLabels", "nodeSelector"}
+_KEYS = ("name", "mountPath", "containerPort", "port", "uid")
 
 
-def _contains(live: Any, desired: Any) -> bool:
-    """Every desired value is in live. Empty maps and lists are: the API server does not store them.
+def difference(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
+    """The path of the first field whose desired value is not in live; "" where all are."""
+    return _difference(live, desired, "")
 
-    A selector is more than what it contains: another hand's extra label in it selects nothing.
+
+def fingerprint(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
+    """Equal while neither what is desired nor what another hand made of it changes. Status is no part of it."""
+    metadata = live["metadata"]
+    kept = [live.get("spec"), metadata.get("labels"), metadata.get("annotations")]
+    return names.digest([desired["metadata"]["annotations"][names.ANNOTATION_APPLIED], kept])
+
+
+def _difference(live: Any, desired: Any, path: str) -> str:
+    """Every desired value is in live, or where not. Empty maps and lists are: the API server does not store them.
+
+    A selector is more than what it contains: another hand's extra label in it selects nothing. What another hand adds to a
+    list of objects (a container, a toleration) is left to it: server-side apply does not remove most of it.
     """
     match desired:
         case Mapping():
             live = live or {}
             if not isinstance(live, Mapping):
-                return False
-            return all(
-                live.get(k) == v if k in _EXACT and isinstance(v, Mapping) and v else _contains(live.get(k), v)
-                for k, v in desired.items()
-            )
+                return path
+            for key, value in desired.items():
+                where = f"{path}.{key}" if path else key
+                if key in _EXACT and isinstance(value, Mapping) and value:
+                    if live.get(key) != value:
+                        return where
+                elif found := _difference(live.get(key), value, where):
+                    return found
+            return ""
         case list():
-            live = live or []
-            return len(live) == len(desired) and all(map(_contains, live, desired))
+            return _difference_of_lists(live or [], desired, path)
         case _:
-            return bool(live == desired) or (live is not None and _same_quantity(live, desired))
+            same = live == desired or (live is not None and _same_quantity(live, desired))
+            return "" if same else path
+
+
+def _difference_of_lists(live: Any, desired: list[Any], path: str) -> str:
+    if not all(isinstance(item, Mapping) for item in desired):
+        return "" if live == desired else path  # words of a command: their order and number count
+    for item in desired:
+        key = next((key for key in _KEYS if key in item), None)
+        where = f"{path}[{item[key]}]" if key else path
+        rivals = [one for one in live if key is None or one.get(key) == item[key]]
+        found = [_difference(one, item, where) for one in rivals]
+        if all(found):  # in none of them, or there is none
+            return found[0] if found else where
+    return ""
 
 
 def _same_quantity(live: Any, desired: Any) -> bool:

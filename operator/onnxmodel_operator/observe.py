@@ -1,7 +1,7 @@
 """What the cluster holds of one model, as plain values: Jobs, Deployments and pods in, facts out. No reads, no decisions."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +36,7 @@ class Snapshot:
     services: tuple[Object, ...] = ()
     claims: tuple[Object, ...] = ()
     busy: tuple[Object, ...] = ()
+    records: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class JobSeen:
-    """One Job of a stage. outcome: the success. ended: of the last attempt that failed. attempts: those that failed."""
+    """One Job of a stage. outcome: the success. ended: of the last attempt that failed. attempts: those that failed.
+
+    kept_alive_by: a container that is not the stage's and goes on after its end, so that the Job cannot end; "" for none.
+    """
 
     name: str
     stage: str
@@ -92,6 +96,7 @@ class JobSeen:
     pods: int
     quiet: bool = False
     """A measurement that no stage at all may run beside."""
+    kept_alive_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,8 @@ class Observed:
     """Children as they are, by (kind, name)."""
     stuck: bool = False
     """A pod of a stage, whosever, has a node and cannot start there: nobody knows for how long."""
+    records: Mapping[str, Object] = field(default_factory=dict)
+    """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision. Of this volume alone."""
 
 
 def observe(snapshot: Snapshot) -> Observed:
@@ -143,6 +150,7 @@ def observe(snapshot: Snapshot) -> Observed:
             ("Deployment", snapshot.deployments),
             ("Service", snapshot.services),
             ("PersistentVolumeClaim", snapshot.claims),
+            ("ControllerRevision", snapshot.records),
         )
     }
     jobs = [
@@ -160,6 +168,11 @@ def observe(snapshot: Snapshot) -> Observed:
         claim_leaves=bool(children["PersistentVolumeClaim"]) and not claims,
         jobs={(job.stage, job.digest): job for job in jobs},
         revisions={revision.revision: revision for revision in revisions},
+        records={
+            _label(item, names.LABEL_REVISION): item["data"]
+            for item in children["ControllerRevision"]
+            if not _deleting(item) and claims and _of_claim(item, claims[0])
+        },
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
         stuck=any(_label(pod, names.LABEL_STAGE) not in MEASURING and _not_started(pod) for pod in snapshot.busy),
@@ -220,6 +233,12 @@ def _hint(sentence: str) -> str:
     return next((hint for words, hint in _HINTS if words in sentence), "")
 
 
+def _of_claim(record: Object, claim: Object) -> bool:
+    """Whether the volume is there that has the revision's artifacts."""
+    annotations = record["metadata"].get("annotations", {})
+    return bool(annotations.get(names.ANNOTATION_CLAIM) == claim["metadata"]["uid"])
+
+
 def _routes(service: Object) -> bool:
     """Whether clients ask it: it has the model's name, and that of a load test its revision's."""
     return bool(service["metadata"]["name"] == _label(service, names.LABEL_MODEL))
@@ -236,14 +255,16 @@ def _job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
     conditions = {c["type"]: c for c in status.get("conditions", ()) if c["status"] == "True"}
     # FailureTarget and SuccessCriteriaMet come first and stay: the pods' messages are final then, the Job's end is not.
     state = "Succeeded" if "Complete" in conditions else "Failed" if "Failed" in conditions else "Running"
-    outcome, message = _success(pods) if state == "Succeeded" else (None, None)
+    stage = _label(job, names.LABEL_STAGE)
+    sidecar = next((name for pod in pods if (name := _sidecar(pod, stage))), "")
+    outcome, message = _success(pods) if state == "Succeeded" or sidecar else (None, None)
     ends = [end for pod in pods if (end := _pod_end(pod))]
     ended = max(ends, key=lambda end: end.time, default=None)
     if state == "Failed" and (ended is None or conditions["Failed"].get("reason") == "BackoffLimitExceeded"):
         ended = _job_failure(conditions["Failed"], ended)
     return JobSeen(
         name=job["metadata"]["name"],
-        stage=_label(job, names.LABEL_STAGE),
+        stage=stage,
         digest=job["metadata"].get("annotations", {}).get(names.LABEL_DIGEST, ""),
         state=state,
         start_time=status.get("startTime"),
@@ -257,7 +278,16 @@ def _job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
         else _no_pod(job, status),
         pods=len(pods),
         quiet=names.ANNOTATION_QUIET in job["metadata"].get("annotations", {}),
+        kept_alive_by=sidecar,
     )
+
+
+def _sidecar(pod: Object, stage: str) -> str:
+    """A container that someone injected and that still runs after the stage's own has ended."""
+    containers = pod.get("status", {}).get("containerStatuses", ())
+    if not any(c["name"] == stage and "terminated" in c.get("state", {}) for c in containers):
+        return ""
+    return next((c["name"] for c in containers if c["name"] != stage and "running" in c.get("state", {})), "")
 
 
 def _no_pod(job: Object, status: Object) -> Waiting | None:
@@ -307,7 +337,7 @@ def _revision(deployment: Object, pods: list[Object], claims: Iterable[Object]) 
 
 
 def _success(pods: list[Object]) -> tuple[Outcome | None, str | None]:
-    """The outcome of the pod that succeeded, decoded and as it came. (None, None) where it cannot be read."""
+    """The outcome of the stage that succeeded, decoded and as it came. (None, None) where it cannot be read."""
     for pod in pods:
         for status in pod.get("status", {}).get("containerStatuses", ()):
             end = status.get("state", {}).get("terminated") or {}

@@ -5,6 +5,8 @@ the road ends here for now. `plan` reads as that list.
 """
 
 import dataclasses
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -122,7 +124,7 @@ class Step:
 class Revision:
     """What should serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
 
-    startup_seconds: how long a pod may load the model. triton: the image of Triton where that serves, else "".
+    claim: the uid of the volume with its artifacts. startup_seconds: how long a pod may load the model. triton: the image of Triton where that serves, else "".
     """
 
     digest: str
@@ -130,6 +132,7 @@ class Revision:
     request: ServeRequest
     placement: Placement
     replicas: int
+    claim: str
     startup_seconds: int = STARTUP_SECONDS
     triton: str = ""
 
@@ -140,10 +143,21 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A revision that serves while another one is proven. record: its Deployment as it was applied, replicas aside."""
+
+    record: Mapping[str, Any]
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decision. wanted Jobs are steps whose Job must exist. route: the revision that gets the traffic, if any does.
 
-    prune: (kind, name) of children that nothing needs. requeue_seconds: look again then, though nothing changed.
+    kept: what serves and is not `revision`: it has the replicas of the newest spec, and comes back when it was deleted.
+
+    prune: (kind, name) of children that nothing needs. keep: folders of the model's volume that something needs.
+    requeue_seconds: look again then, though nothing changed.
     """
 
     progress: Progress
@@ -153,8 +167,10 @@ class Plan:
     revision: Revision | None = None
     route: str | None = None
     active: str | None = None
+    kept: Kept | None = None
     claim: bool = False
     prune: tuple[tuple[str, str], ...] = ()
+    keep: tuple[str, ...] = ()
     requeue_seconds: float | None = None
 
     def result(self, stage: Stage) -> Any:
@@ -191,15 +207,19 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
     active = active_revision(model, seen)
     if model.spec.suspend:
         progress = Progress(
-            State.SUSPENDED, "Suspended", "Suspended", "spec.suspend is true: nothing is started or changed"
+            State.SUSPENDED,
+            "Suspended",
+            "Suspended",
+            "spec.suspend is true: no stage and no revision is started; what serves keeps its replicas",
         )
-        return Plan(progress, route=active, active=active)
+        return Plan(progress, route=active, active=active, kept=_kept(model, seen, active))
     try:
         draft = _draft(model, seen, settings, now)
     except SpecError as error:
         return invalid(model, seen, error)
     draft.route = active
     progress = next((stop for look in _ROAD if (stop := look(draft))), None) or _ready(draft)
+    settled = progress.state is State.READY
     return Plan(
         progress=progress,
         steps=tuple(draft.steps),
@@ -207,9 +227,11 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
         choice=draft.choice,
         revision=draft.revision,
         route=draft.route,
-        active=draft.revision.short if progress.state is State.READY and draft.revision else active,
+        active=draft.revision.short if settled and draft.revision else active,
+        kept=None if draft.revision and (settled or draft.revision.short == active) else _kept(model, seen, active),
         claim=True,
-        prune=_prune(draft, active, progress.state is State.READY),
+        prune=_prune(draft, active, settled),
+        keep=_needed(draft),
         requeue_seconds=draft.requeue_seconds,
     )
 
@@ -223,7 +245,17 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
         failure = Failure("PolicyViolation", str(error), hint, path)
     progress = Progress(State.STALLED, "Failed", failure.reason, str(error), Trouble("spec", failure))
     active = active_revision(resource, seen)
-    return Plan(progress, route=active, active=active)
+    return Plan(progress, route=active, active=active, kept=_kept(resource, seen, active))
+
+
+def _kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
+    """The active revision with as many replicas as the newest spec wants: to scale what serves, nothing has to be proven."""
+    record = seen.records.get(active or "")
+    if record is None:
+        return None
+    serving = seen.revisions.get(active or "")
+    replicas = model.replicas if model.replicas is not None else serving.wanted if serving else 1
+    return Kept(record, replicas)
 
 
 # ---- before the road: what the spec means on this platform -----------------------------------------------------------
@@ -538,13 +570,12 @@ def _deploy(draft: _Draft) -> Progress | None:
     request = dataclasses.replace(request, revision=names.short(digest))
     name = names.child(model.name, names.short(digest))
     loading = _result(draft, Stage.BENCHMARK, BenchmarkResult).load_seconds.get(variant.name, 0.0)
+    claim = draft.seen.claim_uid or ""
     draft.revision = revision = Revision(
-        digest, name, request, draft.server, spec.replicas, _startup_seconds(loading), triton
+        digest, name, request, draft.server, spec.replicas, claim, _startup_seconds(loading), triton
     )
     seen = draft.seen.revisions.get(revision.short)
     if spec.replicas == 0:
-        # One that was never proven takes no traffic when its first replica comes.
-        draft.route = revision.short if draft.route == revision.short else None
         return Progress(State.SCALED_TO_ZERO, "ScaledToZero", "ScaledToZero", "serving.replicas is 0: nothing serves")
     if seen is None:
         return _going("Deploying", "Deploying", f"Deployment {name} is being applied")
@@ -731,6 +762,11 @@ def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
     if seen.ended:
         trouble = Trouble(seen.stage, seen.ended.failure, seen.ended.exit_code, seen.name, seen.attempts)
         message = f"attempt {seen.attempts} failed and is tried again: {seen.ended.failure.message}"
+        if seen.kept_alive_by:
+            message = (
+                f"attempt {seen.attempts} failed, and container {seen.kept_alive_by}, which is not the operator's, keeps its "
+                f"pod from ending before it is tried again: {seen.ended.failure.message}"
+            )
         return Progress(State.RECONCILING, phase, "ProgressingWithRetry", message, trouble)
     return _going(phase, phase, f"Job {seen.name} runs")
 
@@ -789,10 +825,10 @@ def load_tested(job: Step | None, revision: Revision | None) -> Revision | None:
 
 
 def active_revision(model: Resource, seen: Observed) -> str | None:
-    """The revision that was proven last, while it exists. With a status that was lost: what the Service selects."""
+    """The revision that was proven last, while it is there or can be restored. With a lost status: what the Service selects."""
     lost = "stages" not in model.status
     recorded = model.status.get("active", {}).get("revision") or (seen.routed if lost else None)
-    return recorded if recorded in seen.revisions else None
+    return recorded if recorded in seen.revisions or recorded in seen.records else None
 
 
 def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, str], ...]:
@@ -800,16 +836,40 @@ def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, s
     kept_jobs = {step.job for step in draft.steps}
     if draft.seen.claim_uid is None:
         return ()  # nothing is known to be superfluous before everything has its name
-    settled = ready or bool(draft.revision and not draft.revision.replicas)
-    kept_revisions = {draft.revision.short if draft.revision else None, None if settled else active, draft.route}
+    kept_revisions = {draft.revision.short if draft.revision else None, None if ready else active, draft.route}
     jobs = [("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs]
+    # Its result is in status already, and the Job would never end by itself.
+    jobs += [
+        ("Job", step.job)
+        for step in draft.steps
+        if step.seen and step.seen.kept_alive_by and _record(draft.model.status, step.stage, step.digest)
+    ]
     deployments = [
         ("Deployment", item.name) for item in draft.seen.revisions.values() if item.revision not in kept_revisions
+    ]
+    records = [
+        child
+        for child, item in draft.seen.live.items()
+        if child[0] == "ControllerRevision" and item["metadata"]["labels"][names.LABEL_REVISION] not in kept_revisions
     ]
     tested = load_tested(draft.job, draft.revision)
     kept_services = {draft.model.name, tested.name if tested else None}
     services = [child for child in draft.seen.live if child[0] == "Service" and child[1] not in kept_services]
-    return tuple(child for child in (*jobs, *draft.lost, *deployments, *services) if child in draft.seen.live)
+    return tuple(child for child in (*jobs, *draft.lost, *deployments, *records, *services) if child in draft.seen.live)
+
+
+_FOLDER = re.compile(rf"{contract.ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")
+
+
+def _needed(draft: _Draft) -> tuple[str, ...]:
+    """Folders of the volume that the spec needs, that serve, or that a spec which status remembers would go back to."""
+    paths = [item.get("directory", "") for item in draft.model.status.get("stages", ()) if item["state"] == "Succeeded"]
+    paths += [getattr(step.request, "directory", "") for step in draft.steps]
+    paths += [step.fetch.directory for step in draft.steps if step.fetch]
+    for (kind, _), item in draft.seen.live.items():
+        if kind in ("Deployment", "ControllerRevision"):
+            paths += [json.dumps(item)]
+    return tuple(sorted({folder for path in paths for folder in _FOLDER.findall(path)}))
 
 
 def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:

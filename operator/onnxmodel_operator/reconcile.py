@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from onnxmodel_operator import names
-from onnxmodel_operator.api.spec import OnnxModel, SpecError, identify, parse
+from onnxmodel_operator.api.spec import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import ApiError, NameTakenError
-from onnxmodel_operator.drift import needs_apply, needs_replacement
+from onnxmodel_operator.drift import difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
 from onnxmodel_operator.plan import Plan, invalid, plan
@@ -31,8 +31,8 @@ _ANSWERS = (400, 403, 409, 422)
 class Writer(Protocol):
     """What a reconcile writes with: `cluster.client.Client`, or a recorder in a test."""
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Make a child what the manifest says."""
+    async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make a child what the manifest says. Returns what became of it."""
 
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """Any object, ours or not; None where there is none."""
@@ -64,11 +64,12 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
     resource = identify(snapshot.model)
     refused: Exception | None = None
     try:
-        model = parse(snapshot.model)
-        decided = plan(model, seen, settings, now)
-        await _carry_out(model, decided, seen.live, settings, writer)
-    except SpecError as error:
-        decided = invalid(resource, seen, error)
+        try:
+            resource = model = parse(snapshot.model)
+            decided = plan(model, seen, settings, now)
+        except SpecError as error:
+            decided = invalid(resource, seen, error)
+        await _carry_out(resource, decided, cache, seen.live, settings, writer)
     except ApiError as error:
         if error.status not in _ANSWERS:
             raise
@@ -110,27 +111,42 @@ def _without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 async def _carry_out(
-    model: OnnxModel, decided: Plan, live: Mapping[tuple[str, str], Any], settings: Settings, writer: Writer
+    model: Resource,
+    decided: Plan,
+    cache: Cache,
+    live: Mapping[tuple[str, str], Any],
+    settings: Settings,
+    writer: Writer,
 ) -> None:
     for manifest in render(model, decided, settings):
         child = (manifest["kind"], manifest["metadata"]["name"])
         if needs_replacement(manifest, live.get(child)):
             WRITES.labels("delete", child[0]).inc()
             await writer.delete(child[0], model.namespace, child[1])
-        elif needs_apply(manifest, live.get(child)):
+        elif needs_apply(manifest, live.get(child)) and not _admitted(cache, manifest, live.get(child)):
             if child not in live:
                 await _check_name(model, writer, *child)
             if child[0] == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
             WRITES.labels("apply", child[0]).inc()
-            await writer.apply(manifest)
+            answer = await writer.apply(manifest)
+            if path := difference(manifest, answer):
+                cache.admitted[answer["metadata"]["uid"]] = fingerprint(manifest, answer)
+                log.warning(
+                    "%s/%s: an admission webhook changes %s of %s %s", model.namespace, model.name, path, *child
+                )
     for kind, name in decided.prune:
         if "deletionTimestamp" not in live[kind, name]["metadata"]:
             WRITES.labels("delete", kind).inc()
             await writer.delete(kind, model.namespace, name)
 
 
-async def _check_name(model: OnnxModel, writer: Writer, kind: str, name: str) -> None:
+def _admitted(cache: Cache, manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
+    """Whether it is what came of the same manifest when it was applied last: applied again, it would be the same."""
+    return live is not None and cache.admitted.get(live["metadata"]["uid"]) == fingerprint(manifest, live)
+
+
+async def _check_name(model: Resource, writer: Writer, kind: str, name: str) -> None:
     """The cache knows our objects only, and an apply would take over whatever has the name. Raises NameTakenError."""
     found = await writer.get(kind, model.namespace, name)
     if found is None:

@@ -143,6 +143,7 @@ def _job(arguments: list[str]) -> int:
     parser.add_argument(
         "--local", action="store_true", help="on a person's machine: local files and loopback may be read"
     )
+    parser.add_argument("--keep", default="", metavar="FOLDER,…", help="remove all other folders from the volume first")
     options = parser.parse_args(arguments)
     try:
         request: Any = contract.loads(REQUESTS[options.command], options.request)
@@ -153,6 +154,10 @@ def _job(arguments: list[str]) -> int:
     else:
         if options.command == "serve":
             return _serve(request)
+        if options.keep:
+            from onnxmodel_runtime.collect import collect
+
+            collect(Path(request.directory).parent.parent, options.keep.split(","))
         outcome = run(options.command, request, local=options.local)
         if (path := report_path(request)) is not None:
             write_report(outcome, path)

@@ -92,7 +92,13 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
             assert status[field] == quiet[runtime][field]
         assert status["serving"]["runtime"] == runtime
         assert status["active"]["variant"] in ("original", "fp32", "fused")
-        for kind, count in (("jobs", 5), ("deployments", 1), ("services", 1), ("persistentvolumeclaims", 1)):
+        for kind, count in (
+            ("jobs", 5),
+            ("deployments", 1),
+            ("controllerrevisions", 1),
+            ("services", 1),
+            ("persistentvolumeclaims", 1),
+        ):
             assert len(kube.list(kind, f"{names.LABEL_MODEL}=hurt-{runtime}")) == count
 
 
@@ -103,6 +109,7 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
         ("patch", "onnxmodels.onnx-operator.dev/status", True),
         ("create", "jobs.batch", True),
         ("patch", "deployments.apps", True),
+        ("create", "controllerrevisions.apps", True),
         ("list", "pods", True),
         ("patch", "onnxmodels.onnx-operator.dev", False),
         ("update", "onnxmodels.onnx-operator.dev", False),

@@ -6,7 +6,7 @@ before the rule existed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -386,7 +386,8 @@ class OnnxModelSpec(_Model):
     benchmark: Benchmark = Benchmark()
     serving: Serving = Serving()
     suspend: bool = Field(
-        default=False, description="True: the operator starts and changes nothing; what serves goes on serving."
+        default=False,
+        description="True: no stage and no revision is started; what serves goes on serving with the replicas of the spec.",
     )
 
     def uris(self) -> list[tuple[str, str]]:
@@ -408,13 +409,18 @@ class OnnxModelSpec(_Model):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource but for its spec. `status` is the stored status as it is: the operator's own memory."""
+    """A resource but for its spec. `status` is the stored status as it is: the operator's own memory.
+
+    replicas: spec.serving.replicas, which holds for what serves even where the rest of the spec cannot be worked on; None
+    where it cannot be read.
+    """
 
     namespace: str
     name: str
     uid: str
     generation: int
     status: Mapping[str, Any]
+    replicas: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +442,20 @@ def identify(body: Mapping[str, Any]) -> Resource:
     """What can be said of any resource, as the API server gave it."""
     metadata = body["metadata"]
     status = body.get("status") or {}
-    return Resource(metadata["namespace"], metadata["name"], metadata["uid"], metadata["generation"], status)
+    return Resource(
+        metadata["namespace"], metadata["name"], metadata["uid"], metadata["generation"], status, _replicas(body)
+    )
+
+
+def _replicas(body: Mapping[str, Any]) -> int | None:
+    spec = body.get("spec") or {}
+    serving = (spec.get("serving") or {}) if isinstance(spec, Mapping) else None
+    if not isinstance(serving, Mapping):
+        return None
+    try:
+        return Serving.model_validate({k: v for k, v in serving.items() if k == "replicas"}).replicas
+    except ValidationError:
+        return None
 
 
 def parse(body: Mapping[str, Any]) -> OnnxModel:
@@ -446,4 +465,4 @@ def parse(body: Mapping[str, Any]) -> OnnxModel:
         spec = OnnxModelSpec.model_validate(body.get("spec") or {})
     except ValidationError as error:
         raise SpecError([(f"spec.{path}" if path else "spec", text) for path, text in field_errors(error)]) from error
-    return OnnxModel(resource.namespace, resource.name, resource.uid, resource.generation, resource.status, spec)
+    return OnnxModel(**{field.name: getattr(resource, field.name) for field in fields(resource)}, spec=spec)

@@ -198,6 +198,8 @@ class RevisionStatus(_Model):
 class StageStatus(_Model):
     """One run of a stage. result: the Job's outcome as the contract encodes it, kept so that it never runs again.
 
+    directory: what it read or made on the model's volume, where it stays while this record does.
+
     seconds: of the stage itself; start and completion are the Job's, with scheduling and the fetch.
     """
 
@@ -208,6 +210,7 @@ class StageStatus(_Model):
     start_time: Time | None = None
     completion_time: Time | None = None
     seconds: Number | None = None
+    directory: Short | None = None
     result: Annotated[str, StringConstraints(max_length=4096)] | None = None
 
 

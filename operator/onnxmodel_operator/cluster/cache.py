@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, SERVICE, Kind
+from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
 from onnxmodel_operator.observe import Snapshot, works_on_a_node
 
 Key = tuple[str, str]
@@ -29,6 +29,8 @@ class Cache:
         self._items: dict[Key, dict[str, dict[str, Object]]] = {}
         self._dropped: set[str] = set()  # uids, since the last `start_list`
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
+        self.admitted: dict[str, str] = {}
+        """uid -> fingerprint of a child that an admission webhook made other than it was applied: no reason to apply it again."""
 
     def put(self, kind: Kind, item: Object) -> Key | None:
         """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any."""
@@ -52,6 +54,7 @@ class Cache:
             return None
         self._dropped.add(item["metadata"]["uid"])
         self._busy.pop(item["metadata"]["uid"], None)
+        self.admitted.pop(item["metadata"]["uid"], None)
         bucket = self._items.get(key, {}).get(kind.name, {})
         known = bucket.get(item["metadata"]["name"])
         if known is not None and known["metadata"]["uid"] == item["metadata"]["uid"]:
@@ -76,6 +79,7 @@ class Cache:
             services=children(SERVICE),
             claims=children(CLAIM),
             busy=tuple(self._busy.values()),
+            records=children(RECORD),
         )
 
     def keys(self) -> list[Key]:

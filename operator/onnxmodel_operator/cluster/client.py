@@ -34,11 +34,11 @@ class Client:
         self.api = api
         self._dynamic = DynamicClient(api)
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Make the child what the manifest says, fields of other managers aside."""
+    async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make the child what the manifest says, fields of other managers aside. Returns what became of it."""
         metadata = manifest["metadata"]
         path = BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        await self._request("patch", path, body=manifest, field_manager=names.MANAGER)
+        return await self._request("patch", path, body=manifest, field_manager=names.MANAGER)
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
         """Make the status exactly this. The uid keeps it off a new resource of the same name."""

@@ -28,7 +28,8 @@ POD = Kind("Pod", "", "v1", "pods")
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 SERVICE = Kind("Service", "", "v1", "services")
 CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims")
+RECORD = Kind("ControllerRevision", "apps", "v1", "controllerrevisions")
 
-CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE, CLAIM)
+CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE, CLAIM, RECORD)
 ALL = (MODEL, *CHILDREN)
 BY_NAME = {kind.name: kind for kind in ALL}

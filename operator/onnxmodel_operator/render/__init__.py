@@ -5,6 +5,7 @@ from typing import Any
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel
 from onnxmodel_operator.observe import MEASURING, WORKING
+from onnxmodel_operator.api.spec import OnnxModel, Resource
 from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_operator.settings import Settings
@@ -15,24 +16,43 @@ Manifest = dict[str, Any]
 _GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, and room
 _EXIT_SECONDS = 20
 _MODELS = "/models"
+# A proxy that a service mesh injects outlives the stage, and its Job would not end. Each mesh reads a word of its own.
+_NO_MESH = {
+    "sidecar.istio.io/inject": "false",
+    "linkerd.io/inject": "disabled",
+    "kuma.io/sidecar-injection": "disabled",
+    "consul.hashicorp.com/connect-inject": "false",
+}
+_NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injection": "disabled"}
 _RESTRICTED = "shared-memory,trace,logging"
 
 
-def render(model: OnnxModel, plan: Plan, settings: Settings) -> tuple[Manifest, ...]:
-    """Every child that must exist now. Children that are fine as they are, are not left out: `apply` compares."""
-    if not plan.claim:
-        return ()
-    out = [_claim(model, settings)]
+def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, ...]:
+    """Every child that must exist now. Children that are fine as they are, are not left out: `apply` compares.
+
+    What serves comes first: a Job that the API server refuses must not keep it from being scaled or restored.
+    """
+    out = [_scaled(plan.kept.record, plan.kept.replicas)] if plan.kept else []
+    if plan.route:
+        out.append(_service(model, model.name, plan.route))
+    if isinstance(model, OnnxModel):  # of a spec that cannot be read nothing is made
+        out += _proven(model, plan, settings)
+    return tuple(_collecting(_stamped(manifest), plan.keep) for manifest in out)
+
+
+def _proven(model: OnnxModel, plan: Plan, settings: Settings) -> list[Manifest]:
+    """What proves the newest spec, and its revision."""
+    out = [_claim(model, settings)] if plan.claim else []
     if plan.job:
         out.append(_job(model, plan.job, settings))
     if plan.revision:
-        out.append(_deployment(model, plan, settings))
+        deployment = _deployment(model, plan.revision, settings)
+        # First the record, so that there is one of everything that serves.
+        out += [_record(model, plan.revision, deployment), _scaled(deployment, plan.revision.replicas)]
     if tested := load_tested(plan.job, plan.revision):
         # Without an address of its own, so that the load test finds those of the pods, and asks one of them.
         out.append(_service(model, tested.name, tested.short, headless=True))
-    if plan.route:
-        out.append(_service(model, model.name, plan.route))
-    return tuple(_stamped(manifest) for manifest in out)
+    return out
 
 
 def claim_name(model: str) -> str:
@@ -52,7 +72,8 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
     return render_template(
         "job.yaml.j2",
         meta=meta,
-        pod_labels={**_labels(model), names.LABEL_STAGE: step.stage},
+        pod_labels={**_labels(model), names.LABEL_STAGE: step.stage, **_NO_MESH_LABELS},
+        pod_annotations=_NO_MESH,
         stage=step.stage,
         request=_argument(step.request),
         fetch=_argument(step.fetch) if step.fetch else None,
@@ -95,6 +116,19 @@ def _affinity(step: Step) -> dict[str, Any]:
 def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
     revision = plan.revision
     assert revision is not None
+def _record(model: OnnxModel, revision: Revision, deployment: Manifest) -> Manifest:
+    """The Deployment as it is applied: while a later spec is proven, nothing else says how to restore or scale it."""
+    meta = _meta(model, revision.name, {names.LABEL_REVISION: revision.short})
+    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim}
+    return render_template("record.yaml.j2", meta=meta, deployment=deployment)
+
+
+def _scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
+    return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
+
+
+def _deployment(model: OnnxModel, revision: Revision, settings: Settings) -> Manifest:
+    """Without its replicas, which are no part of a revision."""
     selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision.short}
     labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: model.spec.serving.runtime}
     meta = _meta(model, revision.name, labels)
@@ -104,7 +138,6 @@ def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
         meta=meta,
         pod_labels={**_labels(model), names.LABEL_REVISION: revision.short},
         selector=selector,
-        replicas=revision.replicas,
         ports=revision.request,
         claim=claim_name(model.name),
         grace=_GRACE_SECONDS,
@@ -159,7 +192,7 @@ def _triton(revision: Revision) -> dict[str, Any]:
     }
 
 
-def _service(model: OnnxModel, name: str, revision: str, *, headless: bool = False) -> Manifest:
+def _service(model: Resource, name: str, revision: str, *, headless: bool = False) -> Manifest:
     selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision}
     return render_template("service.yaml.j2", meta=_meta(model, name), selector=selector, headless=headless)
 
@@ -198,11 +231,11 @@ def _source_claim(model: OnnxModel) -> str | None:
     return next(claims, None)
 
 
-def _labels(model: OnnxModel) -> dict[str, str]:
+def _labels(model: Resource) -> dict[str, str]:
     return {names.MANAGED_BY: names.MANAGER, names.LABEL_MODEL: model.name}
 
 
-def _meta(model: OnnxModel, name: str, labels: dict[str, str] | None = None) -> Manifest:
+def _meta(model: Resource, name: str, labels: dict[str, str] | None = None) -> Manifest:
     """Own labels only: with a GitOps tool's labels copied from the model, it would take the child for its own."""
     return {
         "name": name,
@@ -221,7 +254,22 @@ def _meta(model: OnnxModel, name: str, labels: dict[str, str] | None = None) -> 
     }
 
 
-def _stamped(manifest: Manifest) -> Manifest:
-    annotations = manifest["metadata"].setdefault("annotations", {})
-    annotations[names.ANNOTATION_APPLIED] = names.short(names.digest(manifest))
+def _collecting(manifest: Manifest, keep: Sequence[str]) -> Manifest:
+    """A Job that brings or makes artifacts first removes those that nothing needs. As of when it is made: what is needed changes
+    while it runs, and is no reason to make it again.
+    """
+    if manifest["kind"] != "Job":
+        return manifest
+    pod = manifest["spec"]["template"]["spec"]
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
+        if container["args"][0] in ("fetch", contract.Stage.OPTIMIZE):
+            container["args"] += ["--keep", ",".join(keep)]
     return manifest
+
+
+def _stamped(manifest: Manifest) -> Manifest:
+    annotations = {
+        **manifest["metadata"].get("annotations", {}),
+        names.ANNOTATION_APPLIED: names.short(names.digest(manifest)),
+    }
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}

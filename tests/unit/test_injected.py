@@ -1,0 +1,103 @@
+"""What others put into our objects: sidecars of a mesh, and fields that an admission webhook adds or changes."""
+
+import copy
+
+import pytest
+
+from onnxmodel_operator import names
+from onnxmodel_runtime.contract import Failure, Outcome, encode
+from tests.builders import Cluster, body, good
+
+SIDECAR = {"name": "istio-proxy", "image": "proxy", "state": {"running": {}}}
+
+
+def end_with_a_sidecar(cluster: Cluster, stage: str, code: int, outcome: Outcome) -> None:
+    """The stage's container ends, the pod does not."""
+    job = cluster.jobs()[stage]
+    end = {"terminated": {"exitCode": code, "message": encode(outcome), "finishedAt": "2026-01-01T00:00:01Z"}}
+    own = {"name": stage, "image": "runtime:cpu", "state": end}
+    cluster.pod(job, containerStatuses=[SIDECAR, own])
+
+
+def test_a_sidecar_does_not_hang_a_stage():
+    cluster = Cluster(body())
+    cluster.settle()
+    job = cluster.jobs()["validate"]
+    end_with_a_sidecar(cluster, "validate", 0, Outcome("validate", 1.0, good(job)))
+    written = cluster.settle()
+    assert cluster.condition("Validated")["status"] == "True"
+    status, deleted = ("status", "OnnxModel", "magika"), ("delete", "Job", job["metadata"]["name"])
+    assert written.index(status) < written.index(deleted), "the result is in status before its Job goes"
+    assert set(cluster.jobs()) == {"optimize"}
+    cluster.live()
+
+
+def test_an_attempt_that_a_sidecar_keeps_from_being_tried_again_names_it():
+    cluster = Cluster(body())
+    cluster.settle()
+    failure = Failure("SourceUnreachable", "the store does not answer", "It is tried again.")
+    end_with_a_sidecar(cluster, "validate", 21, Outcome("validate", 1.0, failure=failure, retry=True))
+    cluster.settle()
+    assert "container istio-proxy, which is not the operator's" in cluster.status()["message"]
+
+
+def test_jobs_ask_meshes_to_stay_out_and_servers_do_not():
+    cluster = Cluster(body())
+    cluster.live()
+    for job in cluster.jobs().values():
+        metadata = job["spec"]["template"]["metadata"]
+        assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
+        assert metadata["annotations"]["linkerd.io/inject"] == "disabled"
+    (server,) = cluster.deployments()
+    assert set(server["spec"]["template"]["metadata"]["labels"]) == {
+        names.MANAGED_BY,
+        names.LABEL_MODEL,
+        names.LABEL_REVISION,
+    }
+
+
+def adds(item):
+    """As a webhook of a mesh or of a platform does it."""
+    item = copy.deepcopy(item)
+    item["metadata"].setdefault("labels", {})["team"] = "a"
+    if item["kind"] == "Deployment":
+        pod = item["spec"]["template"]["spec"]
+        pod["containers"].insert(0, {"name": "proxy", "image": "proxy:1"})
+        pod["containers"][1].setdefault("env", []).append({"name": "REGION", "value": "eu"})
+        pod["tolerations"].append({"key": "spot", "operator": "Exists"})
+    return item
+
+
+def changes(item):
+    """As a webhook does it that rewrites images to a mirror and adds to the node selector."""
+    item = copy.deepcopy(item)
+    if item["kind"] == "Deployment":
+        pod = item["spec"]["template"]["spec"]
+        pod["containers"][0]["image"] = f"mirror.example.com/{pod['containers'][0]['image']}"
+        pod["nodeSelector"]["zone"] = "a"
+    return item
+
+
+@pytest.mark.parametrize("webhook", [adds, changes])
+def test_a_webhook_causes_no_fight(webhook):
+    cluster = Cluster(body())
+    cluster.webhook = webhook
+    cluster.live()
+    assert cluster.settle() == []
+    cluster.admitted.clear()  # the operator starts again
+    again = cluster.settle()
+    assert len(again) <= 1
+    assert cluster.settle() == []
+
+
+def test_another_hand_after_the_webhook_is_undone():
+    cluster = Cluster(body())
+    cluster.webhook = changes
+    cluster.live()
+    (server,) = cluster.deployments()
+    edited = copy.deepcopy(server)
+    edited["spec"]["template"]["spec"]["containers"][0]["image"] = "someone:else"
+    cluster._store(edited)
+    assert cluster.settle()[0][:2] == ("apply", "Deployment")
+    (server,) = cluster.deployments()
+    assert server["spec"]["template"]["spec"]["containers"][0]["image"].startswith("mirror.example.com/")

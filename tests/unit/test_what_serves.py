@@ -1,0 +1,207 @@
+"""What serves is looked after, whatever the newest spec says: it is scaled, restored and routed."""
+
+import json
+
+import pytest
+
+from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_runtime.contract import Failure
+from tests.builders import Cluster, body
+
+NEW = {"optimization": {"graphLevel": "Basic"}}
+
+
+def proving(cluster: Cluster) -> None:
+    """A new spec waits for its optimize Job."""
+    cluster.edit(**NEW)
+    cluster.settle()
+
+
+def stalled(cluster: Cluster) -> None:
+    """A new spec's optimize Job failed for good."""
+    proving(cluster)
+    cluster.fail("optimize", 20, Failure("OptimizeFailed", "it cannot be optimized", "Export it again."))
+    cluster.settle()
+    assert cluster.condition("Stalled") is not None
+
+
+def refused(cluster: Cluster) -> None:
+    """A new spec names a pool that the platform does not have."""
+    cluster.edit(serving={"nodePool": "mars"}, **NEW)
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "InvalidSpec"
+
+
+def unreadable(cluster: Cluster) -> None:
+    """A new spec that no rule of the CRD let through."""
+    cluster.edit(benchmark={"batchSizes": "many"})
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "InvalidSpec"
+
+
+def suspended(cluster: Cluster) -> None:
+    cluster.edit(suspend=True, **NEW)
+    cluster.settle()
+
+
+def unproven(cluster: Cluster) -> None:
+    """A new revision's Deployment is there and does not become available."""
+    cluster.edit(**NEW)
+    for stage in ("optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    assert len(cluster.deployments()) == 2
+
+
+LATER = [proving, stalled, refused, unreadable, suspended, unproven]
+
+
+def serving(cluster: Cluster) -> dict:
+    """The Deployment that takes traffic."""
+    return next(d for d in cluster.deployments() if d["metadata"]["name"].endswith(cluster.routed()))
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_replicas_apply_at_once_to_what_serves(later):
+    cluster = Cluster(body())
+    cluster.live()
+    before = serving(cluster)
+    later(cluster)
+    spec = cluster.objects["OnnxModel", "team-a", "magika"]["spec"]
+    cluster.edit(serving={**spec.get("serving", {}), "replicas": 3})
+    cluster.settle()
+    after = serving(cluster)
+    assert after["spec"] == {**before["spec"], "replicas": 3}
+    cluster.available(after)
+    cluster.settle()
+    assert cluster.status()["serving"]["ready"] == "3/3"
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_what_serves_is_restored_as_it_was_when_someone_deletes_it(later):
+    cluster = Cluster(body())
+    cluster.live()
+    later(cluster)
+    before = serving(cluster)
+    del cluster.objects["Deployment", "team-a", before["metadata"]["name"]]
+    del cluster.objects["Service", "team-a", "magika"]
+    cluster.settle()
+    after = serving(cluster)
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    assert cluster.status()["active"]["revision"] == cluster.routed()
+
+
+def test_a_refused_job_does_not_keep_what_serves_from_being_scaled():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(serving={"replicas": 2}, **NEW)
+    cluster.refuses["Job"] = ApiError(403, "exceeded quota")
+    with pytest.raises(ApiError):
+        cluster.step()
+    assert serving(cluster)["spec"]["replicas"] == 2
+
+
+def test_an_unreadable_number_of_replicas_leaves_what_serves_as_it_is():
+    cluster = Cluster(body(serving={"replicas": 2}))
+    cluster.live()
+    cluster.edit(serving={"replicas": "two"})
+    assert {write[0] for write in cluster.settle()} == {"status"}
+    assert serving(cluster)["spec"]["replicas"] == 2
+
+
+def test_a_proven_revision_comes_back_from_zero_while_another_one_is_proven():
+    cluster = Cluster(body())
+    cluster.live()
+    proven = cluster.routed()
+    cluster.edit(serving={"replicas": 0, "batching": {"maxBatchSize": 64}})
+    cluster.settle()
+    assert cluster.status()["phase"] == "ScaledToZero"
+    cluster.edit(serving={"replicas": 1, "batching": {"maxBatchSize": 64}})
+    cluster.settle()
+    assert cluster.routed() == proven
+    assert serving(cluster)["spec"]["replicas"] == 1
+    cluster.live()
+    assert cluster.routed() != proven
+
+
+def test_a_revision_and_its_record_go_together():
+    cluster = Cluster(body())
+    cluster.live()
+    first = cluster.routed()
+    cluster.edit(**NEW)
+    cluster.live()
+    cluster.settle()
+    records = [name for kind, _, name in cluster.objects if kind == "ControllerRevision"]
+    assert records == [deployment["metadata"]["name"] for deployment in cluster.deployments()]
+    assert len(records) == 1
+    assert not records[0].endswith(first)
+
+
+def test_nothing_is_restored_from_the_artifacts_of_a_volume_that_is_gone():
+    cluster = Cluster(body())
+    cluster.live()
+    key = ("PersistentVolumeClaim", "team-a", "magika-artifacts")
+    claim = cluster.objects[key]
+    deployment = serving(cluster)["metadata"]["name"]
+    cluster._store({**claim, "metadata": {**claim["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    cluster.settle()
+    del cluster.objects["Deployment", "team-a", deployment]
+    cluster.settle()
+    assert cluster.deployments() == [], "its pods would keep the volume"
+    del cluster.objects[key]
+    cluster.step()
+    cluster._store({**claim, "metadata": {**claim["metadata"], "uid": "another"}})
+    cluster.settle()
+    assert cluster.deployments() == []
+    assert set(cluster.jobs()) == {"validate"}
+    cluster.live()
+
+
+def folders(arguments: list[str]) -> set[str]:
+    """What a container is told to keep on the volume."""
+    return set(arguments[arguments.index("--keep") + 1].split(","))
+
+
+def kept(cluster: Cluster, stage: str) -> set[str]:
+    """What the stage's Job keeps, in each container that removes."""
+    pod = cluster.jobs()[stage]["spec"]["template"]["spec"]
+    told = [c["args"] for c in (*pod.get("initContainers", ()), *pod["containers"]) if "--keep" in c["args"]]
+    assert told
+    assert len({frozenset(folders(arguments)) for arguments in told}) == 1
+    return folders(told[0])
+
+
+def test_what_status_can_go_back_to_stays_on_the_volume_and_the_rest_goes():
+    cluster = Cluster(body())
+    cluster.live()
+    made = []
+    for size in (33, 34, 35, 36, 37):
+        cluster.edit(optimization={"parity": {"relative": size / 1000}})
+        cluster.settle()
+        request = json.loads(cluster.jobs()["optimize"]["spec"]["template"]["spec"]["containers"][0]["args"][2])
+        made.append(request["directory"].removeprefix("/artifacts/"))
+        keep = kept(cluster, "optimize")
+        assert made[-1] in keep
+        assert request["model"].removeprefix("/artifacts/").rpartition("/")[0] in keep
+        serves = json.dumps(serving(cluster))
+        assert any(folder in serves for folder in keep), "what serves"
+        cluster.live()
+    remembered = {s["directory"].removeprefix("/artifacts/") for s in cluster.status()["stages"] if s.get("directory")}
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.settle()
+    keep = kept(cluster, "optimize")
+    assert remembered <= keep
+    assert made[0] not in keep, "no spec that status remembers leads there"
+
+
+def test_what_is_needed_changes_no_job_that_runs():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(**NEW)
+    cluster.settle()
+    job = cluster.jobs()["optimize"]["metadata"]
+    cluster.step()
+    assert cluster.jobs()["optimize"]["metadata"]["uid"] == job["uid"]
+    assert cluster.settle() == []
