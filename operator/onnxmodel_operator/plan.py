@@ -124,7 +124,8 @@ class Step:
 class Revision:
     """What should serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
 
-    claim: the uid of the volume with its artifacts. startup_seconds: how long a pod may load the model. triton: the image of Triton where that serves, else "".
+    claim: the uid of the volume with its artifacts.
+    startup_seconds: how long a pod may load the model. triton: the image of Triton where that serves, else "".
     """
 
     digest: str

@@ -790,16 +790,21 @@ def test_from_zero_replicas_nothing_takes_traffic_before_it_is_proven():
 def test_a_change_at_zero_replicas_is_proven_before_it_takes_traffic():
     cluster = Cluster(body())
     cluster.live()
+    proven = cluster.routed()
     cluster.edit(serving={"replicas": 0, "accessLog": True})
     cluster.settle()
-    assert len(cluster.deployments()) == 1, "nothing of the old one runs on"
+    assert {deployment["spec"]["replicas"] for deployment in cluster.deployments()} == {0}
+    for deployment in cluster.deployments():
+        cluster.available(deployment)
     cluster.edit(serving={"replicas": 1, "accessLog": True})
     cluster.settle()
     cluster.available()
     cluster.settle()
     assert cluster.status()["phase"] == "LoadTesting"
-    assert cluster.condition("Available")["status"] == "False"
+    assert cluster.routed() == proven
+    assert cluster.condition("Available")["status"] == "False", "the proven one has no replica yet"
     cluster.live()
+    assert cluster.routed() != proven
     assert cluster.condition("Available")["status"] == "True"
 
 
@@ -1027,12 +1032,12 @@ def _jobs_made(cluster: Cluster) -> list[str]:
 
 
 @pytest.mark.parametrize("lands", [True, False], ids=["after the write", "before the write"])
-@pytest.mark.parametrize("kill_at", range(25))
+@pytest.mark.parametrize("kill_at", range(26))
 def test_killed_at_any_write_the_end_is_the_same(kill_at, lands):
     """Every write of a life is a moment to die at, once with the write done and once without."""
     reference = Cluster(body())
     reference.live()
-    assert kill_at < len(reference.writes) <= 25, "the range covers the life"
+    assert kill_at < len(reference.writes) <= 26, "the range covers the life"
     cluster = Cluster(body())
     cluster.kill_at, cluster.write_lands = kill_at, lands
     deaths = 0
