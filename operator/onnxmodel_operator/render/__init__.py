@@ -3,9 +3,8 @@
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.api.spec import OnnxModel
-from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.api.spec import OnnxModel, Resource
+from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_operator.settings import Settings
@@ -113,9 +112,6 @@ def _affinity(step: Step) -> dict[str, Any]:
     return {**affinity, "podAntiAffinity": {**given, required: [*given.get(required, ()), rule]}}
 
 
-def _deployment(model: OnnxModel, plan: Plan, settings: Settings) -> Manifest:
-    revision = plan.revision
-    assert revision is not None
 def _record(model: OnnxModel, revision: Revision, deployment: Manifest) -> Manifest:
     """The Deployment as it is applied: while a later spec is proven, nothing else says how to restore or scale it."""
     meta = _meta(model, revision.name, {names.LABEL_REVISION: revision.short})
