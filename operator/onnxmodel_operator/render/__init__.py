@@ -1,5 +1,6 @@
 """Kubernetes objects from a Plan. Pure: the same plan gives the same manifests, in the same order."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxmodel_operator import names
