@@ -24,6 +24,7 @@ from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.server.main import Server
 
 HOST = "127.0.0.1"
+START_SECONDS = 60.0  # on a machine that does much else; one that is ready is not waited for
 DATATYPES = tuple(name for name, datatype in BY_NAME.items() if datatype.numpy)
 
 
@@ -249,7 +250,7 @@ def in_thread(asked: ServeRequest) -> Iterator[Server]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert server.ready.wait(10)
+        assert server.ready.wait(START_SECONDS)
         yield server
     finally:
         server.stop()
@@ -265,7 +266,13 @@ def in_process(asked: ServeRequest, **environment: str) -> Iterator[tuple[subpro
     ) as process:
         try:
             assert process.stderr is not None
-            line = next(line for line in process.stderr if "is ready" in line)
+            said: list[str] = []
+            for line in process.stderr:
+                said.append(line)
+                if "is ready" in line:
+                    break
+            else:
+                raise AssertionError(f"the server ended with {process.wait()}:\n{''.join(said)}")
             words = line.split(": HTTP ")[1].replace("gRPC ", "").replace("metrics ", "")
             yield process, [int(port) for port in words.split(", ")]
         finally:
@@ -299,7 +306,7 @@ def call(
         connection.close()
 
 
-def wait_until(condition: Any, seconds: float = 5.0) -> None:
+def wait_until(condition: Any, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
