@@ -139,7 +139,7 @@ async def test_batches_grow_while_instances_are_busy(
     run = Instance.run
 
     def held(self: Instance, *arguments: Any) -> Any:
-        release.wait(5)
+        release.wait(60)
         return run(self, *arguments)
 
     monkeypatch.setattr(Instance, "run", held)
@@ -164,7 +164,7 @@ class Hold:
         run = Instance.run
 
         def held(instance: Instance, *arguments: Any) -> Any:
-            self.release.wait(5)
+            self.release.wait(60)
             return run(instance, *arguments)
 
         monkeypatch.setattr(Instance, "run", held)

@@ -235,7 +235,7 @@ def test_a_client_that_leaves(server: Server, monkeypatch: pytest.MonkeyPatch) -
 
     def held(self: Instance, *arguments: Any) -> Any:
         started.set()
-        leave.wait(5)
+        leave.wait(60)
         return run(self, *arguments)
 
     monkeypatch.setattr(Instance, "run", held)
@@ -243,7 +243,7 @@ def test_a_client_that_leaves(server: Server, monkeypatch: pytest.MonkeyPatch) -
         client.sendall(
             b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(GOOD)) + GOOD
         )
-        assert started.wait(5)
+        assert started.wait(60)
     leave.set()
     assert support.call(server.ports[0], "POST", INFER, GOOD)[0] == 200
 
@@ -262,14 +262,14 @@ def test_a_client_that_leaves_is_not_waited_for(
         def held(self: Instance, *arguments: Any) -> Any:
             runs.append(1)
             started.set()
-            release.wait(5)
+            release.wait(60)
             return run(self, *arguments)
 
         monkeypatch.setattr(Instance, "run", held)
         recorder = server._service.recorder
         with socket.create_connection((support.HOST, server.ports[0])) as running:
             running.sendall(request)
-            assert started.wait(5)
+            assert started.wait(60)
             with socket.create_connection((support.HOST, server.ports[0])) as waiting:
                 waiting.sendall(request)
                 support.wait_until(lambda: recorder.pending == 1)
@@ -311,7 +311,7 @@ def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         def held(self: Instance, *arguments: Any) -> Any:
             started.set()
-            release.wait(5)
+            release.wait(60)
             return run(self, *arguments)
 
         monkeypatch.setattr(Instance, "run", held)
@@ -321,7 +321,7 @@ def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             for _ in range(2)
         ]
         ask[0].start()
-        assert started.wait(5)
+        assert started.wait(60)
         ask[1].start()
         pending = server._service.recorder
         support.wait_until(lambda: pending.pending == 1)
@@ -346,13 +346,13 @@ def test_a_request_that_waits_too_long(tmp_path: Path, monkeypatch: pytest.Monke
 
         def held(self: Instance, *arguments: Any) -> Any:
             started.set()
-            release.wait(5)
+            release.wait(60)
             return run(self, *arguments)
 
         monkeypatch.setattr(Instance, "run", held)
         first = threading.Thread(target=support.call, args=(server.ports[0], "POST", INFER, GOOD))
         first.start()
-        assert started.wait(5)
+        assert started.wait(60)
         own = None if default else 20_000
         for module, port, status in (
             (triton_http, server.ports[0], "503"),

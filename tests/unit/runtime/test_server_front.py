@@ -626,7 +626,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     event, run = Event(), Instance.run
 
     def held(self: Instance, *arguments: Any) -> Any:
-        event.wait(10)
+        event.wait(60)
         return run(self, *arguments)
 
     monkeypatch.setattr(limits, "INLINE_NS", 0)

@@ -140,7 +140,7 @@ class Scene:
     def let_the_loop_go(self, proceed: asyncio.Event) -> None:
         if not self.done.is_set():
             self.call(proceed.set)
-            assert self.done.wait(10)
+            assert self.done.wait(60)
 
     async def ends(self, tasks: "list[asyncio.Task[Answer]]") -> list[Any]:
         """What the requests ended with, which must be their own answers."""
@@ -360,7 +360,7 @@ def test_a_run_that_cannot_be_interrupted_makes_the_process_restart(
     release = threading.Event()
     with support.in_thread(support.request(support.double(tmp_path))) as server:
         alive = [support.call(server.ports[0], "GET", "/v2/health/live")[0]]
-        monkeypatch.setattr(Instance, "run", lambda *_: release.wait(10))
+        monkeypatch.setattr(Instance, "run", lambda *_: release.wait(60))
         monkeypatch.setattr(limits, "REQUEST_SECONDS", 0.05)
         monkeypatch.setattr(limits, "STUCK_SECONDS", 0.0)
         body = b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}'

@@ -65,7 +65,7 @@ def test_a_watch_sees_a_whole_life(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def held(asked: contract.ServeRequest) -> models.Model:
         watcher.start()
-        assert release.wait(5)
+        assert release.wait(60)
         return load(asked)
 
     def remember(self: Server, request: contract.ServeRequest) -> None:

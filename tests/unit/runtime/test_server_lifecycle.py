@@ -278,7 +278,7 @@ def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.M
 
     def held(asked: contract.ServeRequest) -> models.Model:
         loading.set()
-        assert release.wait(5)
+        assert release.wait(60)
         return load(asked)
 
     monkeypatch.setattr(models, "load", held)
@@ -286,7 +286,7 @@ def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.M
     asked = support.request(support.double(tmp_path))
 
     def watch() -> None:
-        assert loading.wait(5)
+        assert loading.wait(60)
         port = server_is[0].ports[0]
         seen.extend(
             support.call(port, method, path)[0]
@@ -324,7 +324,7 @@ def test_stopped_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def held(asked: contract.ServeRequest) -> models.Model:
         threading.Timer(0.05, signal.raise_signal, [signal.SIGTERM]).start()
-        release.wait(5)
+        release.wait(60)
         raise StageError("Late", "too late", "none")
 
     monkeypatch.setattr(models, "load", held)
@@ -424,7 +424,7 @@ def test_a_request_that_never_ends_does_not_keep_the_process(tmp_path: Path, mon
 
     def held(self: models.Instance, *_: Any) -> Any:
         started.set()
-        release.wait(10)
+        release.wait(60)
 
     def ask() -> None:
         support.wait_until(lambda: ports)
@@ -434,7 +434,7 @@ def test_a_request_that_never_ends_does_not_keep_the_process(tmp_path: Path, mon
             answers.append(support.call(ports[0], "POST", "/v2/models/double/infer", json.dumps(body).encode())[0])
 
     def stop() -> None:
-        assert started.wait(5)
+        assert started.wait(60)
         signal.raise_signal(signal.SIGTERM)
 
     run = main.Server._load

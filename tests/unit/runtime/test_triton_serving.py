@@ -164,7 +164,7 @@ def test_requests_at_once_are_answered_as_alone_and_joined_only_where_they_may_w
     def at_once(number: int) -> dict[str, Any]:
         with over_grpc.InferenceServerClient(triton.grpc) as client:
             assert client.is_model_ready(model)
-            start.wait(10)
+            start.wait(60)
             return ask(over_grpc, client, model, {key: array[number : number + 1] for key, array in whole.items()})
 
     with ThreadPoolExecutor(8) as pool:
