@@ -18,7 +18,7 @@ from botocore.config import Config
 
 from tests.cluster import choice
 from tests.cluster.golang import program
-from tests.cluster.steps import step
+from tests.cluster.steps import again, step
 from tests.kube import Kube, until
 
 ROOT = Path(__file__).parents[1]
@@ -212,19 +212,26 @@ class Platform:
 def forwarded(kube: Kube, target: str, port: int) -> Iterator[int]:
     """kubectl port-forward to a port of this machine's loopback address."""
     command = [kube.kubectl, "-n", kube.namespace, "port-forward", "--address=127.0.0.1", target, f":{port}"]
-    process = subprocess.Popen(
-        command, env=kube.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
+    forwarding: list[subprocess.Popen[str]] = []
+
+    def start() -> int:
+        process = subprocess.Popen(
+            command, env=kube.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        forwarding.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
-        match = re.search(r"127\.0\.0\.1:(\d+)", line)
-        if not match:
+        if not (match := re.search(r"127\.0\.0\.1:(\d+)", line)):
             raise RuntimeError(f"port-forward to {target}: {line}{process.stdout.read()}")
-        yield int(match[1])
+        return int(match[1])
+
+    try:
+        # A pod that was just replaced refuses the first.
+        yield again(f"the port-forward to {target}", start, (RuntimeError,))
     finally:
-        process.terminate()
-        process.communicate(timeout=10)
+        for process in forwarding:
+            process.terminate()
+            process.communicate(timeout=10)
 
 
 def _s3_deployment(image: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _doors(kubectl: _Kubectl) -> None:
             raise CommandError(f"the logs of {pod} lack the request")
 
 
-def _forward(kubectl: _Kubectl, pod: str, seconds: float = 10) -> None:
+def _forward(kubectl: _Kubectl, pod: str, seconds: float = 30) -> None:
     with reserved(1) as ports:
         _forward_to(kubectl, pod, ports[0], seconds)
 

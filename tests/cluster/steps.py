@@ -4,6 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -22,15 +25,13 @@ def step(what: str, expected: str = "") -> Iterator[None]:
         print(f"{what}: {outcome} {_duration(time.monotonic() - started)}", file=sys.stderr, flush=True)
 
 
-def again(what: str, start: Callable[[], None], unlucky: tuple[type[Exception], ...], attempts: int = 2) -> None:
-    """Start something that has one bad start in thousands: when it fails, say so and start it anew, `start` cleaning up first."""
-    for _ in range(attempts - 1):
-        try:
-            start()
-            return
-        except unlucky as error:
-            say(f"{what} did not start, and is started again: {error}")
-    start()
+def again(what: str, start: Callable[[], T], unlucky: tuple[type[Exception], ...]) -> T:
+    """What `start` gives. One bad start is told, and followed by another, for which `start` cleans up."""
+    try:
+        return start()
+    except unlucky as error:
+        say(f"{what} did not start, and is started again: {error}")
+    return start()
 
 
 def say(line: str) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import embedded
+from tests.cluster.node import NODES
 from tests.cluster.shell import CommandError
 from tests.cluster.steps import again
 from tests.ports import reserved
@@ -58,3 +60,11 @@ def test_what_starts_badly_is_started_once_more(failures, starts, capsys):
 def test_a_fault_of_ours_is_no_bad_start():
     with pytest.raises(TypeError):
         again("etcd", lambda: len(1), (CommandError,))  # type: ignore[arg-type]
+
+
+def test_a_cluster_of_an_older_clone_is_not_taken_for_healthy():
+    """Its nodes have other labels, and pods of a pool would wait for a node for ever."""
+    for node in NODES:
+        found = {"metadata": {"labels": {**node.labels, "kubernetes.io/os": "linux"}}}
+        assert embedded._labelled(found, node)
+        assert not embedded._labelled({"metadata": {"labels": {"onnx-operator.dev/pool": "general"}}}, node)
