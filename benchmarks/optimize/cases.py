@@ -79,7 +79,7 @@ def _calibrate(case: Case) -> None:
     names = [tensor.name for tensor in signed.inputs]
     if case.golden:
         rows = golden_inputs(case)
-    elif signed.batch < 0:
+    elif not signed.unbatched:
         rows = {name: array[::-1] for name, array in generate(signed, CALIBRATION_ROWS).items()}
     else:
         random = np.random.default_rng(3)

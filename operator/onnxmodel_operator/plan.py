@@ -373,6 +373,7 @@ def _validate(draft: _Draft) -> Progress | None:
         domains=settings.policy.operator_domains,
         opset_min=spec.validation.opset.min,
         dynamic_batch=spec.validation.dynamic_batch,
+        batch=spec.validation.batch,
         inputs=_tensors(spec.validation.inputs),
         outputs=_tensors(spec.validation.outputs),
         mode=spec.validation.mode,
@@ -450,6 +451,7 @@ def _optimize(draft: _Draft) -> Progress | None:
         calibration_data=fetch.directory if fetch else "",
         golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
+        batch=spec.validation.batch,
     )
     step = _step(draft, Stage.OPTIMIZE, request, draft.server, fetch)
     # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. The load
@@ -482,6 +484,7 @@ def _benchmark(draft: _Draft) -> Progress | None:
         providers=draft.providers,
         optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
         attempt=spec.attempt,
+        batch=optimized.batch,
     )
     step = _step(draft, Stage.BENCHMARK, request, draft.server)
     request = dataclasses.replace(step.request, namespace=draft.model.namespace, name=draft.model.name)
@@ -561,6 +564,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         instances=spec.instances,
         engine_cache=_ENGINES if "TensorRT" in draft.providers.names and not triton else "",
         access_log=spec.access_log,
+        batch=_result(draft, Stage.OPTIMIZE, OptimizeResult).batch,
     )
     made_from = {
         "request": dataclasses.asdict(request),
@@ -610,6 +614,7 @@ def _loadtest(draft: _Draft) -> Progress | None:
         variant=winner.variant.name,
         revision=revision.short,
         attempt=model.spec.benchmark.attempt,
+        batch=revision.request.batch,
     )
     seen = draft.seen.revisions[revision.short]
     complete = seen.complete and seen.wanted == revision.replicas

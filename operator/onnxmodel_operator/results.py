@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from onnxmodel_runtime.contract import (
+    BATCH_FIRST,
+    BATCH_NONE,
+    BATCH_UNKNOWN,
     ORIGINAL,
     BenchmarkRequest,
     BenchmarkResult,
@@ -71,6 +74,8 @@ def _optimized(result: OptimizeResult) -> str | None:
     names = [variant.name for variant in result.variants]
     if len(set(names)) != len(names) or len(names) > 16:
         return "its variants are not told apart by name"
+    if result.batch not in (BATCH_UNKNOWN, BATCH_FIRST, BATCH_NONE):
+        return f"{result.batch[:20]!r} says nothing of its batch axis"
     original = next((variant for variant in result.variants if variant.name == ORIGINAL), None)
     if original is None or not original.path:
         return "the original is not among its variants"

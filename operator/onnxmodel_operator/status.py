@@ -30,6 +30,8 @@ from onnxmodel_operator.choose import Choice, Numbers, Verdict, where
 from onnxmodel_operator.observe import Observed, RevisionSeen
 from onnxmodel_operator.plan import Plan, Progress, State, Step
 from onnxmodel_runtime.contract import (
+    BATCH_FIRST,
+    BATCH_NONE,
     REPORT_PAGE,
     BenchmarkResult,
     OptimizeResult,
@@ -163,6 +165,7 @@ def _model(plan: Plan) -> ModelStatus | None:
     if result is None:
         return None
     facts = result.model
+    optimized: OptimizeResult | None = plan.result(Stage.OPTIMIZE)
     return ModelStatus(
         sha256=facts.sha256,
         bytes=facts.bytes,
@@ -175,6 +178,8 @@ def _model(plan: Plan) -> ModelStatus | None:
         outputs=_tensors(facts.outputs),
         uri=result.uri[:2048],
         signer=result.signer[:253] or None,
+        batch=optimized.batch if optimized and optimized.batch in (BATCH_FIRST, BATCH_NONE) else None,
+        unbatched=(optimized.unbatched[:2048] or None) if optimized else None,
     )
 
 

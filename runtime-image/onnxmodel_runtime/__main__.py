@@ -22,6 +22,8 @@ from typing import Any
 
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
+    BATCH_NONE,
+    BATCH_UNKNOWN,
     CALIBRATION_FILE,
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
@@ -118,10 +120,9 @@ def _print(outcome: Outcome) -> None:
 def _as_run(options: argparse.Namespace) -> list[str]:
     """`validate --manifest` as the run that ends after it. What the manifest says is not said twice."""
     said = (options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance, options.memory)
-    if any(option is not None for option in said):
-        _parser().error(
-            "--opset-min, --dynamic-batch, --mode, --golden-tolerance and --memory are the manifest's to say"
-        )
+    if options.batch != BATCH_UNKNOWN or any(option is not None for option in said):
+        flags = "--opset-min, --dynamic-batch, --batch, --mode, --golden-tolerance and --memory"
+        _parser().error(f"{flags} are the manifest's to say")
     given = [("--public-key", options.public_key), ("--golden", options.golden), ("--signature", options.signature)]
     arguments = [options.manifest, f"--model={options.model}", "--until=validate", f"--output={options.output}"]
     return [*arguments, *(f"{name}={value}" for name, value in given if value)]
@@ -304,6 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
     validate.add_argument("--opset-min", type=int, metavar="N", help="oldest opset to accept (13)")
     validate.add_argument("--dynamic-batch", choices=("Required", "Allowed"), help="(Required)")
+    _batch_argument(validate)
     validate.add_argument("--mode", choices=("Enforce", "Warn"), help="(Enforce)")
     validate.add_argument("--golden", default="", metavar="PATH", help="golden data: an .npz file, or a folder")
     validate.add_argument("--golden-tolerance", type=float, metavar="N", help="relative and absolute (0.001)")
@@ -326,6 +328,7 @@ def _parser() -> argparse.ArgumentParser:
     optimize.add_argument("--out", required=True, metavar="DIR", help="where variants, probe.npz and report.json go")
     optimize.add_argument("--variants", type=_variants, default=("fp32",), help=f"of {', '.join(RECIPES)} (fp32)")
     optimize.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    _batch_argument(optimize)
     optimize.add_argument("--batch-sizes", type=_numbers, default=(1, 3, 8), help="where parity is measured (1,3,8)")
     optimize.add_argument("--relative", type=float, default=_TOLERANCE.relative, help="tolerance")
     optimize.add_argument("--absolute", type=float, default=_TOLERANCE.absolute, help="tolerance")
@@ -346,6 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "models", nargs="+", metavar="MODEL", help=".onnx files of the same model; the first is the baseline"
     )
+    _batch_argument(benchmark)
     benchmark.add_argument("--batch-sizes", type=_numbers, default=(1, 8), help="comma-separated (1,8)")
     benchmark.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
     benchmark.add_argument("--seconds", type=float, default=0.3, help="length of a window (0.3)")
@@ -385,6 +389,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("host", help="of the server, which has 30 s to be ready")
     load.add_argument("--name", required=True, help="the model's name")
     load.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
+    _batch_argument(load)
     load.add_argument("--batch-sizes", type=_numbers, default=(1,), help="rows of a request, separated by commas (1)")
     load.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
     _port_arguments(load, ["http_port"])
@@ -407,7 +412,17 @@ def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.Arg
     return parser
 
 
+def _batch_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch",
+        choices=(BATCH_UNKNOWN, BATCH_NONE),
+        default=BATCH_UNKNOWN,
+        help="None: no first axis is a batch (Auto)",
+    )
+
+
 def _serving_arguments(parser: argparse.ArgumentParser) -> None:
+    _batch_argument(parser)
     parser.add_argument("--name", default="", help="what clients call it (the file's name)")
     parser.add_argument("--probe", default="", help="probe.npz that optimize left")
     parser.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
@@ -495,6 +510,7 @@ def _validate_request(options: argparse.Namespace) -> ValidateRequest:
         golden_path=options.golden,
         timeout_seconds=options.timeout,
         serving_memory=round((2.0 if options.memory is None else options.memory) * 2**30),
+        batch=options.batch,
     )
 
 
@@ -512,6 +528,7 @@ def _optimize_request(options: argparse.Namespace) -> OptimizeRequest:
         replace(_CALIBRATION, method=options.calibration),
         str(model.parent) if _beside(model, CALIBRATION_FILE, CALIBRATION_FOLDER) else "",
         _beside(model, GOLDEN_FILE, GOLDEN_FOLDER),
+        batch=options.batch,
     )
 
 
@@ -548,6 +565,7 @@ def _benchmark_request(options: argparse.Namespace) -> BenchmarkRequest:
         windows=options.windows,
         optimized=next((str(path) for path in optimized if path.is_file()), ""),
         directory=str(Path(options.out).absolute()) if options.out else "",
+        batch=options.batch,
     )
 
 
@@ -580,12 +598,15 @@ def _served(options: argparse.Namespace) -> ServeRequest:
         default_timeout_microseconds=options.default_timeout,
         max_queue_size=options.max_queue_size or contract.MAX_QUEUE_SIZE,
         instances=options.instances,
+        batch=options.batch,
     )
 
 
 def _loadtest_request(options: argparse.Namespace) -> LoadTestRequest:
     loads = tuple(Load(batch, callers) for batch in options.batch_sizes for callers in options.concurrency)
-    return LoadTestRequest(options.name, options.host, options.probe, loads, http_port=options.http_port)
+    return LoadTestRequest(
+        options.name, options.host, options.probe, loads, http_port=options.http_port, batch=options.batch
+    )
 
 
 def _probe_request(options: argparse.Namespace) -> ProbeRequest:

@@ -17,8 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import groups, probefile, report, tensorrt
-from onnxmodel_runtime.contract import BenchmarkRequest, BenchmarkResult, Candidate, Point, Providers, ProviderUse
+from onnxmodel_runtime import batch_axis, groups, probefile, report, tensorrt
+from onnxmodel_runtime.contract import (
+    BATCH_FIRST,
+    BATCH_NONE,
+    BenchmarkRequest,
+    BenchmarkResult,
+    Candidate,
+    Point,
+    Providers,
+    ProviderUse,
+)
 from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, words
@@ -42,7 +51,7 @@ class _Loaded:
     candidate: Candidate
     sessions: list[Any]
     use: ProviderUse
-    batch: int
+    batched: bool
     load_seconds: float
     memory_bytes: int = 0
 
@@ -67,7 +76,7 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
     inputs = _inputs(request)
     _start(request.providers)
     original = _load(request.candidates[0], request, inputs)
-    batch_sizes = request.batch_sizes if original.batch < 0 else (original.batch,)
+    batch_sizes = request.batch_sizes if original.batched else (1,)
     left_out = dict(request.left_out)
     waiting = deque(candidate for candidate in request.candidates[1:] if candidate.name not in left_out)
     loaded = [original]
@@ -99,6 +108,7 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         {item.candidate.name: item.memory_bytes for item in loaded},
         {item.candidate.name: item.use for item in loaded},
         left_out,
+        BATCH_FIRST if original.batched else BATCH_NONE,
     )
     if request.directory:
         rows = _rows(inputs, min(batch_sizes), original)
@@ -129,8 +139,8 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
         return probefile.read(Path(request.probe))[0]
     import onnx
 
-    signed = signature(onnx.load_model(request.candidates[0].path, load_external_data=False))
-    return generate(signed, signed.batch_sizes((1,))[0])
+    signed = signature(onnx.load_model(request.candidates[0].path, load_external_data=False), request.batch)
+    return generate(signed, 1)
 
 
 def _beside(
@@ -185,43 +195,36 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
         raise _failed(candidate, "be loaded", error) from error
     seconds = time.perf_counter() - started
     sessions = [item.session for item in opened]
-    loaded = _Loaded(candidate, sessions, opened[0].use, _fixed_batch(sessions[0]), seconds)
+    loaded = _Loaded(candidate, sessions, opened[0].use, _batched(sessions[0], request, inputs), seconds)
     if odd := {value.name for value in sessions[0].get_inputs()} ^ set(inputs):
         raise StageError(
             "CandidatesDiffer",
             f"{candidate.name} is not the same model as {request.candidates[0].name}: input {min(odd)!r} is of one alone",
             "Compare files of one model: variants have the inputs of the original.",
         )
-    largest = max(request.batch_sizes)
+    largest = max(request.batch_sizes) if loaded.batched else 1
     step(doing(f"running batch size {largest} with", candidate.name))
     rows = _rows(inputs, largest, loaded)
     try:
         for session in sessions:
             session.run(None, rows)
     except Exception as error:
-        raise _failed(candidate, f"run with {largest} rows", error) from error
+        raise _failed(candidate, f"run with {largest} rows" if loaded.batched else "run the probe", error) from error
     loaded.memory_bytes = peak.added()
     return loaded
 
 
-def _fixed_batch(session: Any) -> int:
-    """The batch size of a model that has but one; else -1."""
-    axes = [value.shape[0] for value in session.get_inputs() if value.shape and _fixed(value.shape[0])]
-    vectors = all(len(value.shape) < 2 for value in session.get_inputs())
-    return 1 if axes and vectors else max(axes, default=-1)  # the length of a vector is no batch size
-
-
-def _fixed(dim: Any) -> bool:
-    return isinstance(dim, int) and dim >= 0
+def _batched(session: Any, request: BenchmarkRequest, inputs: Arrays) -> bool:
+    """Whether the row can be repeated along axis 0: it is a batch, and the probe has one row of it."""
+    one_row = all(array.shape[:1] == (1,) for array in inputs.values())
+    return one_row and not batch_axis.of_session(session, request.batch)
 
 
 def _rows(inputs: Arrays, batch: int, loaded: _Loaded) -> Arrays:
-    """The row repeated along the first axis, where that is dynamic."""
-    first = {value.name: value.shape[:1] for value in loaded.sessions[0].get_inputs()}
-    return {
-        name: array if not first[name] or _fixed(first[name][0]) else np.repeat(array, batch, axis=0)
-        for name, array in inputs.items()
-    }
+    """The row repeated along axis 0; the inputs as they are where that is no batch."""
+    if not loaded.batched:
+        return inputs
+    return {name: np.repeat(array, batch, axis=0) for name, array in inputs.items()}
 
 
 def _point(
@@ -313,6 +316,7 @@ def _failed(candidate: Candidate, what: str, error: Exception) -> StageError:
     return StageError(
         "BenchmarkFailed",
         f"{candidate.name} cannot {what}: {runtime_message(error)}",
-        "It ran where it was optimized: compare that machine with this one, and use smaller batch sizes.",
+        "It ran where it was optimized, at batch sizes of its own: use smaller benchmark.batchSizes, or set "
+        "spec.validation.batch to None if the model has no batch axis. Else compare that machine with this one.",
         "spec.benchmark",
     )

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from onnxmodel_runtime.contract import ProviderUse
+from onnxmodel_runtime.contract import ProviderUse, Tensor
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log
@@ -89,9 +89,14 @@ class Client:
 
     def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
         """The shape of each input as the server takes it; -1 is any length."""
+        return {tensor.name: tensor.shape for tensor in self.signature(name)[0]}
+
+    def signature(self, name: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Inputs and outputs as the server describes them; -1 is any length."""
         options = {"as_json": True} if self.protocol == "gRPC" else {}
         found = self._call(lambda client: client.get_model_metadata(name, **options, **self._calling))
-        return {tensor["name"]: tuple(map(int, tensor.get("shape", ()))) for tensor in found.get("inputs", ())}
+        inputs, outputs = (tuple(map(_described, found.get(key, ()))) for key in ("inputs", "outputs"))
+        return inputs, outputs
 
     def tensors(self, inputs: Arrays) -> list[Any]:
         """What tritonclient sends."""
@@ -153,6 +158,10 @@ class Client:
             return action(self._kept)
         with contextlib.closing(self._open()) as client:
             return action(client)
+
+
+def _described(tensor: Mapping[str, Any]) -> Tensor:
+    return Tensor(tensor["name"], tensor["datatype"], tuple(map(int, tensor.get("shape", ()))))
 
 
 def as_taken(inputs: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:

@@ -54,6 +54,8 @@ CREDENTIALS = (
 )
 GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 MAX_QUEUE_SIZE = 512  # of the ONNX Runtime server where nothing was said
+# Whether axis 0 of every input and output is a batch: found from the graph and by running; it is; it is not.
+BATCH_UNKNOWN, BATCH_FIRST, BATCH_NONE = "Auto", "First", "None"
 ORIGINAL = "original"  # what the variant is called that was not made, but fetched
 _PREFIX = "onnxmodel/v1:"
 
@@ -208,6 +210,7 @@ class ValidateRequest:
     machine; "" for where fetch puts them. providers: those that will serve, in order.
     max_batch_size: the largest that will be served. serving_memory: bytes that the server may use; 0 where that is not known.
     domains: further operator domains that are allowed.
+    batch: "None" for a model without a batch axis, as its author says; dynamic_batch then asks for nothing.
     max_nodes, max_depth: bounds of the graph, and of subgraphs within each other. timeout_seconds: what takes longer is
     refused: a model can loop without end.
     """
@@ -234,6 +237,7 @@ class ValidateRequest:
     max_depth: int = 32
     timeout_seconds: float = 1800.0
     serving_memory: int = 0
+    batch: str = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +323,7 @@ class OptimizeRequest:
     weights beside the model (digests.data_digest), "" where there are none.
     variants: fp32 fused fp16 int8-dynamic int8-static ort.
     calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
+    batch: "None" for a model without a batch axis, as its author says; "Auto": it is found out.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
     original model's answers) and `directory`/manifest.json.
     """
@@ -337,6 +342,7 @@ class OptimizeRequest:
     signer: str = ""
     data_sha256: str = ""
     max_batch_size: int = 0
+    batch: str = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,12 +394,15 @@ class OptimizeResult:
     """The candidates: "original" first, then every requested variant. probe: path of the probe file.
 
     lowered: why sessions ask for a lower graph level than the request's; "" where they do not.
+    batch: "First", axis 0 of every input and output is a batch, or "None", and unbatched says why it is not.
     """
 
     variants: tuple[Variant, ...]
     probe: str
     provider: ProviderUse
     lowered: str = ""
+    batch: str = BATCH_UNKNOWN
+    unbatched: str = ""
 
 
 # ---- benchmark -------------------------------------------------------------------------------------------------------
@@ -419,6 +428,7 @@ class BenchmarkRequest:
     optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
     namespace, name: of the resource, for the page alone. attempt: another one measures again.
     left_out: by name, why a candidate is not measured: an earlier try ended because of it. The stage's own.
+    batch: as OptimizeResult's. Without a batch axis the probe is measured as it is, as batch size 1.
     """
 
     candidates: tuple[Candidate, ...]
@@ -436,11 +446,13 @@ class BenchmarkRequest:
     name: str = ""
     attempt: int = 1
     left_out: dict[str, str] = field(default_factory=dict)
+    batch: str = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement. Latencies in milliseconds per call; throughput in inferences (rows) per second.
+    """One measurement. Latencies in milliseconds per call; throughput in rows per second, or in inferences per second for a model
+    without a batch axis.
 
     noisy: it did not become stable in the windows that it had; what depends on it is not certain. spread: by how many percent
     its ratio to the original varies from one turn of the benchmark to the next; a smaller difference tells nothing.
@@ -474,6 +486,7 @@ class BenchmarkResult:
     """By variant: seconds to load, resident memory that loading and the largest batch added at its peak, provider's use.
 
     provider: the least that is true of all of them. left_out: why a candidate has no point, by its name.
+    batch: "First": throughput counts rows; "None": it counts inferences, of which each is the probe as it is.
     """
 
     points: tuple[Point, ...]
@@ -483,6 +496,7 @@ class BenchmarkResult:
     memory_bytes: dict[str, int] = field(default_factory=dict)
     uses: dict[str, ProviderUse] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    batch: str = BATCH_UNKNOWN
 
 
 # ---- serve, load test and probe --------------------------------------------------------------------------------------
@@ -498,7 +512,7 @@ class ServeRequest:
     preferred_batch_sizes: rows at which a batch waits no longer. default_timeout_microseconds: a request that waits longer
     for its turn is refused, 0 for never; max_queue_size: how many may wait, 0 (Triton alone) for any number.
     access_log: a line of JSON for each inference.
-    engine_cache: a folder for what TensorRT builds; "" for none.
+    engine_cache: a folder for what TensorRT builds; "" for none. batch: as OptimizeResult's.
     revision: told to clients as a parameter of the model's configuration.
     """
 
@@ -523,6 +537,7 @@ class ServeRequest:
     metrics_port: int = 8002
     revision: str = ""
     data_sha256: str = ""
+    batch: str = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,7 +579,7 @@ class LoadTestRequest:
     host: its address, or a name of which the first address is taken. max_batch_size: the rows of which the answers are
     proven too. variant: what serves, for the result alone.
     seconds, stable_percent, windows and attempt: as in BenchmarkRequest, but all windows count, and there are five at least
-    if `windows` allows: a client gets the bad moments too, and a p99 needs its answers.
+    if `windows` allows: a client gets the bad moments too, and a p99 needs its answers. batch: as OptimizeResult's.
     """
 
     name: str
@@ -580,13 +595,18 @@ class LoadTestRequest:
     stable_percent: float = 5.0
     windows: int = 10
     attempt: int = 1
+    batch: str = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class LoadTestResult:
-    """What a client saw of one server, its own time and the network's included: a point for each load."""
+    """What a client saw of one server, its own time and the network's included: a point for each load.
+
+    batch: as BenchmarkResult's.
+    """
 
     points: tuple[Point, ...]
+    batch: str = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,27 +112,34 @@ class Sample:
         return {name: array[[index % len(array) for index in range(count)]] for name, array in self.inputs.items()}
 
 
-def sample(place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Sample:
-    """Of the sets that have rows in common and fit the first such, else of the first set. Raises GoldenError.
+def sample(place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, batched: bool = True) -> Sample:
+    """Of the sets that have rows in common and fit the first such. Raises GoldenError.
 
     Inputs that are made from a signature cannot know which of them must fit each other: these do. Sets are often of one row
     each, and a batch of equal rows would not show that one row changes another's answer.
+
+    A set whose inputs have different first sizes shows that axis 0 is no batch: it is taken as it is. batched: False takes
+    the first set so, whatever it looks like.
     """
-    other: Sample | None = None
+    empty: Sample | None = None
     fitting: list[Arrays] = []
     for data in load(place, inputs, outputs, answers=False):
-        count = rows(data)
-        if not count or any(array.shape[:1] != (count,) for array in data.inputs.values()):
-            other = other or Sample(data.inputs, shared=False)
+        whole, count = Sample(data.inputs, shared=False), rows(data)
+        if not batched:
+            return whole
+        if not count:
+            empty = empty or whole
+        elif any(array.shape[:1] != (count,) for array in data.inputs.values()):
+            return whole
         elif not fitting or _shapes(data.inputs) == _shapes(fitting[0]):
             fitting.append(data.inputs)
             if sum(len(next(iter(each.values()))) for each in fitting) >= _SAMPLE_ROWS:
                 break
     if fitting:
         return Sample({name: np.concatenate([each[name] for each in fitting]) for name in fitting[0]}, shared=True)
-    if other is None:
+    if empty is None:
         raise GoldenError(f"{place.name} holds no set")
-    return other
+    return empty
 
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:

@@ -1,13 +1,14 @@
 """Inputs for a model, made from its own signature with a fixed seed: equal models get equal inputs, on every machine."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime.contract import Tensor
+from onnxmodel_runtime import batch_axis
+from onnxmodel_runtime.contract import BATCH_UNKNOWN, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.errors import StageError
 
@@ -27,7 +28,8 @@ Arrays = dict[str, NDArray[Any]]
 class Signature:
     """A model's inputs as a generator needs them. limits: input -> the first integer that is out of range.
 
-    words, numbers: what the graph itself compares strings and integers with; others all mean the same to it.
+    words, numbers: what the graph itself compares strings and integers with; others all mean the same to it. unbatched: why
+    the model has no batch axis; "" where it has one.
     """
 
     inputs: tuple[Tensor, ...]
@@ -35,33 +37,43 @@ class Signature:
     limits: dict[str, int]
     words: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
-
-    @property
-    def batch(self) -> int:
-        """The batch size that the model is fixed to; -1 when its inputs' first axis is dynamic, as it should be."""
-        return max((tensor.shape[0] for tensor in self.inputs if tensor.shape), default=-1)
+    unbatched: str = ""
 
     def batch_sizes(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """Those of the wanted sizes that the model can run; its own one when it is fixed."""
-        return wanted if self.batch < 0 else (self.batch,)
+        """Those of the wanted sizes that the model can run; 1, its inputs as they are, where it has no batch axis."""
+        return (1,) if self.unbatched else wanted
 
 
-def signature(model: Any) -> Signature:
-    """Read a ModelProto; its external data need not be loaded."""
+def signature(model: Any, batch: str = BATCH_UNKNOWN) -> Signature:
+    """Read a ModelProto; its external data need not be loaded. batch: what is known of its batch axis."""
     from onnxmodel_runtime import graph
 
-    values = graph.inputs(model)
-    return Signature(
-        tuple(graph.describe(value) for value in values),
-        tuple(tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim) for value in values),
-        index_limits(model),
-        *keys(model),
-    )
+    values, results = graph.inputs(model), list(model.graph.output)
+    inputs, outputs = (tuple(map(graph.describe, found)) for found in (values, results))
+    symbols = {value.name: _symbols(value) for value in (*values, *results)}
+    unranked = {value.name for value in results if not value.type.tensor_type.HasField("shape")}
+    unbatched = batch_axis.absent(inputs, outputs, batch, symbols=symbols, unranked=unranked)
+    axes = tuple(symbols[value.name] for value in values)
+    return Signature(inputs, axes, index_limits(model), *keys(model), unbatched=unbatched)
+
+
+def assumed(signed: Signature) -> Signature:
+    """As if outputs had a row for each row of input: whether inputs alone allow a batch axis. Running shows the rest."""
+    symbols = dict(zip((tensor.name for tensor in signed.inputs), signed.symbols, strict=True))
+    return replace(signed, unbatched=batch_axis.absent(signed.inputs, (), symbols=symbols))
+
+
+def _symbols(value: Any) -> tuple[str, ...]:
+    return tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim)
 
 
 def generate(signed: Signature, batch: int) -> Arrays:
-    """Inputs of `batch` rows. Raises StageError for a datatype that has no inputs."""
-    sizes = {symbols[0]: batch for symbols in signed.symbols if symbols and symbols[0]}
+    """Inputs of `batch` rows; of no batch where the model has none. Raises StageError for a datatype that has no inputs."""
+    axis = {symbols[0] for symbols in signed.symbols if symbols and symbols[0]}
+    sizes = dict.fromkeys(axis, batch)
+    if signed.unbatched:
+        batch = SEQUENCE
+        sizes = dict.fromkeys((name for symbols in signed.symbols for name in symbols if batch_axis.is_batch(name)), 1)
     return {
         tensor.name: _values(tensor, _shape(tensor, symbols, batch, sizes), signed)
         for tensor, symbols in zip(signed.inputs, signed.symbols, strict=True)

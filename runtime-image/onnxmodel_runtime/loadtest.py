@@ -17,9 +17,9 @@ from typing import Any
 import httptools
 import numpy as np
 
-from onnxmodel_runtime import parity, probefile
+from onnxmodel_runtime import batch_axis, parity, probefile
 from onnxmodel_runtime.client import WAIT_SECONDS, Client, as_sent, as_taken, decoded, over_http
-from onnxmodel_runtime.contract import Load, LoadTestRequest, LoadTestResult, Parity
+from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, Load, LoadTestRequest, LoadTestResult, Parity
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
@@ -46,13 +46,13 @@ def loadtest(request: LoadTestRequest, *, wait: float = WAIT_SECONDS) -> LoadTes
     address = _address(request, deadline)
     with contextlib.closing(over_http(address, request.http_port)) as client:
         client.wait_ready(request.name, request.revision, deadline)
-        shapes = client.shapes(request.name)
-        answers = dict(_proven(client, request, shapes, row, expected))
+        rows = _Rows(row, client, request)
+        loads = rows.possible(request.loads)
+        answers = dict(_proven(client, request, loads, rows, expected))
         messages = {
-            load: _message(request, client.tensors(_rows(row, shapes, load.batch_size)), tuple(expected))
-            for load in request.loads
+            load: _message(request, client.tensors(rows.repeated(load.batch_size)), tuple(expected)) for load in loads
         }
-    points = []
+    points, unit = [], "rows" if rows.batched else "inferences"
     for load, message in messages.items():
         step(f"measuring batch size {load.batch_size}, concurrency {load.concurrency}")
         windows, bodies = _measure(request, (address, request.http_port), load, message)
@@ -63,9 +63,9 @@ def loadtest(request: LoadTestRequest, *, wait: float = WAIT_SECONDS) -> LoadTes
         points.append(
             point(request.variant, load.batch_size, load.concurrency, windows, latencies(windows), noisy=noisy)
         )
-        p50, p99, rows = (plain(value) for value in (points[-1].p50, points[-1].p99, points[-1].throughput))
-        log(f"p50 {p50} ms, p99 {p99} ms, {rows} rows per second")
-    return LoadTestResult(tuple(points))
+        p50, p99, rate = (plain(value) for value in (points[-1].p50, points[-1].p99, points[-1].throughput))
+        log(f"p50 {p50} ms, p99 {p99} ms, {rate} {unit} per second")
+    return LoadTestResult(tuple(points), BATCH_FIRST if rows.batched else BATCH_NONE)
 
 
 def _address(request: LoadTestRequest, deadline: float) -> str:
@@ -85,30 +85,41 @@ def _address(request: LoadTestRequest, deadline: float) -> str:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _rows(row: Arrays, shapes: dict[str, tuple[int, ...]], count: int) -> Arrays:
-    """The row repeated along the first axis, where that is dynamic, in the shapes that the server takes."""
-    rows = {
-        name: np.repeat(array, count, axis=0) if array.ndim and shapes.get(name, ())[:1] == (-1,) else array
-        for name, array in row.items()
-    }
-    return as_taken(rows, shapes)
+class _Rows:
+    """The probe's inputs, as the server takes them."""
+
+    def __init__(self, row: Arrays, client: Client, request: LoadTestRequest) -> None:
+        inputs, outputs = client.signature(request.name)
+        self._row, self._shapes = row, {tensor.name: tensor.shape for tensor in inputs}
+        one_row = all(array.shape[:1] == (1,) for array in row.values())
+        self.batched = one_row and batch_axis.present(inputs, outputs, request.batch)
+        self.bytes = sum(array.nbytes for array in row.values())
+
+    def possible(self, loads: tuple[Load, ...]) -> tuple[Load, ...]:
+        """The loads; each a single inference where there is no batch axis, which would be counted several times else."""
+        return loads if self.batched else tuple(dict.fromkeys(Load(1, load.concurrency) for load in loads))
+
+    def repeated(self, count: int) -> Arrays:
+        """So many rows; the inputs as they are where the model has no batch axis."""
+        if not self.batched:
+            return as_taken(self._row, self._shapes)
+        return as_taken({name: np.repeat(array, count, axis=0) for name, array in self._row.items()}, self._shapes)
 
 
 def _proven(
-    client: Client, request: LoadTestRequest, shapes: dict[str, tuple[int, ...]], row: Arrays, expected: Arrays
+    client: Client, request: LoadTestRequest, loads: tuple[Load, ...], rows: _Rows, expected: Arrays
 ) -> Iterator[tuple[int, Arrays]]:
     """What the server must answer to so many rows: for each load, after it answered so once; the largest batch too."""
-    sizes = {load.batch_size for load in request.loads}
-    most = min(request.max_batch_size, _MOST_BYTES // max(1, sum(array.nbytes for array in row.values())))
-    if any(shape[:1] == (-1,) for shape in shapes.values()):
-        sizes |= {1, max(1, most)}
+    sizes = {load.batch_size for load in loads}
+    if rows.batched:
+        sizes |= {1, max(1, min(request.max_batch_size, _MOST_BYTES // max(1, rows.bytes)))}
     step(f"comparing the answers to batches of {', '.join(map(str, sorted(sizes)))} with the original model's")
     alike = True
     for size in sorted(sizes):
-        answers, _ = client.infer(request.name, _rows(row, shapes, size), tuple(expected))
+        answers, _ = client.infer(request.name, rows.repeated(size), tuple(expected))
         wanted = _repeated(expected, size)
-        if size > 1 and alike and not _compared(request, answers, wanted).passed:
-            two, _ = client.infer(request.name, _rows(row, shapes, 2), tuple(expected))
+        if rows.batched and size > 1 and alike and not _compared(request, answers, wanted).passed:
+            two, _ = client.infer(request.name, rows.repeated(2), tuple(expected))
             alike = _compared(request, two, _repeated(expected, 2)).passed
             if not alike:
                 log("rows of one batch influence each other: answers to several are compared with each other alone")

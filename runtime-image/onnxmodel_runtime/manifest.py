@@ -48,6 +48,8 @@ def write(request: OptimizeRequest, result: OptimizeResult) -> None:
             str(file.relative_to(directory)): {"sha256": digest(file), "bytes": file.stat().st_size} for file in files
         },
         "provider": dataclasses.asdict(result.provider),
+        "batch": result.batch,
+        "unbatched": result.unbatched,
         "variants": [_variant(variant, directory) for variant in result.variants],
         "lowered": result.lowered,
     }
@@ -66,11 +68,12 @@ def made(request: OptimizeRequest) -> OptimizeResult | None:
             return None
         variants = tuple(load(Variant, item) for item in told["variants"])
         use = load(ProviderUse, told["provider"])
+        batch = {key: str(told[key]) for key in ("batch", "unbatched")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ContractError):
         return None
     paths = {item.name: request.model if item.name == ORIGINAL else str(directory / item.path) for item in variants}
     placed = tuple(dataclasses.replace(v, path="" if v.skipped else paths[v.name]) for v in variants)
-    return OptimizeResult(placed, str(directory / PROBE_FILE), use, str(told.get("lowered", "")))
+    return OptimizeResult(placed, str(directory / PROBE_FILE), use, str(told.get("lowered", "")), **batch)
 
 
 def _made_of(request: OptimizeRequest) -> dict[str, Any]:

@@ -17,8 +17,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import golden, graph, manifest, parity, probefile
+from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile
 from onnxmodel_runtime.contract import (
+    BATCH_FIRST,
+    BATCH_NONE,
     GOLDEN_FILE,
     GOLDEN_FOLDER,
     ORIGINAL,
@@ -32,8 +34,8 @@ from onnxmodel_runtime.contract import (
     Variant,
 )
 from onnxmodel_runtime.digests import check_digest, data_digest
-from onnxmodel_runtime.errors import StageError, runtime_message
-from onnxmodel_runtime.inputs import Arrays, Signature, generate, signature
+from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message
+from onnxmodel_runtime.inputs import Arrays, Signature, assumed, generate, signature
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.repair import repair
@@ -70,7 +72,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     repair(model)  # what is read of it below; the file serves as it is
     data = graph.external_files(model, path.parent)
     total = path.stat().st_size + sum(file.stat().st_size for file in data)
-    signed, outputs = signature(model), tuple(graph.describe(value) for value in model.graph.output)
+    signed, outputs = signature(model, request.batch), tuple(graph.describe(value) for value in model.graph.output)
     original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
     original = dataclasses.replace(original, data_sha256=request.data_sha256 or data_digest(path, data))
     del model  # with its weights: from here on ONNX Runtime has them
@@ -80,26 +82,36 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as folder:
         work = Path(folder)
-        cases = references(request, signed, outputs, work)
+        signed, cases = references(request, signed, outputs, work)
         proof = _prove_original(request, cases)
         free()
         dead: dict[str, str] = {}
-        made_at = dataclasses.replace(request, graph_level=proof.level)
+        batch = BATCH_NONE if signed.unbatched else BATCH_FIRST
+        made_at = dataclasses.replace(request, graph_level=proof.level, batch=batch)
         variants = [apart.make(name, made_at, work, dead) for name in request.variants]
         if signed.inputs and not request.golden and not tells(cases):
             variants = [_unproven(variant) for variant in variants]
     original = dataclasses.replace(original, parity=proof.parity, graph_level=proof.level, note=proof.lowered)
-    result = OptimizeResult((original, *variants), str(directory / PROBE_FILE), proof.use, proof.lowered)
+    place = str(directory / PROBE_FILE)
+    result = OptimizeResult(
+        (original, *variants), place, proof.use, proof.lowered, batch=batch, unbatched=clip(signed.unbatched)
+    )
     manifest.write(request, result)
     return result
 
 
-def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], work: Path) -> list[Path]:
-    """Run the reference on every case, keep its answers in `work`, and write the probe."""
+def references(
+    request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], work: Path
+) -> tuple[Signature, list[Path]]:
+    """Run the reference on every case, keep its answers in `work`, and write the probe.
+
+    Returns the signature with what running showed of the batch axis, too.
+    """
     # Random operators of two sessions in one process draw equal numbers, and other ones in the server's process.
     ort.set_seed(1)
     session = _reference(Path(request.model), request.providers).session
-    sample, one = _sample(request, signed, outputs), signed.batch_sizes((1,))[0]
+    signed = _tried(request, signed, outputs, session)
+    sample, one = _sample(request, signed, outputs, batched=not signed.unbatched), signed.batch_sizes((1,))[0]
     first = sample.rows(one) if sample else generate(signed, one)
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
     cases = []
@@ -111,7 +123,49 @@ def references(request: OptimizeRequest, signed: Signature, outputs: tuple[Tenso
         inputs = sample.rows(rows) if sample else generate(signed, rows)
         cases.append(largest_path(work, rows))
         probefile.write(cases[-1], inputs, _run(session, inputs, rows))
-    return cases
+    return signed, cases
+
+
+def _tried(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], session: Any) -> Signature:
+    """The signature, with or without a batch axis as golden data and running the model show.
+
+    Where only the outputs declare something else, they may still have a row for each row of input: exporters get that wrong.
+    """
+    batched = assumed(signed)
+    if request.batch == BATCH_NONE or batched.unbatched:
+        return signed
+    sample = _sample(request, signed, outputs)
+    if sample and not sample.shared:
+        return dataclasses.replace(signed, unbatched="the inputs of the golden data have different first sizes")
+    step("looking for the batch axis")
+    rows = sample.rows(batch_trial.ROWS) if sample else generate(batched, batch_trial.ROWS)
+    quiet = ort.RunOptions()
+    quiet.log_severity_level = 4  # failures are answers here
+    names = [value.name for value in session.get_outputs()]
+
+    def run(inputs: batch_trial.Arrays) -> batch_trial.Arrays:
+        return dict(zip(names, session.run(names, dict(inputs), quiet), strict=True))
+
+    first_axes = tuple(axes[0] for axes in signed.symbols)
+    why = batch_trial.disproved(run, rows, first_axes, request.tolerance)
+    signed = dataclasses.replace(signed, unbatched=why)
+    if why:
+        log(f"there is no batch axis: {why}")
+    if why and sample is None and not _runs(run, generate(signed, 1)) and _runs(run, generate(batched, 1)):
+        # As a constant within the model has it: a first axis of 1 is all that it takes.
+        taken = tuple(dataclasses.replace(tensor, shape=(1, *tensor.shape[1:])) for tensor in signed.inputs)
+        signed = dataclasses.replace(signed, inputs=taken)
+    return signed
+
+
+def _runs(run: batch_trial.Run, inputs: Arrays) -> bool:
+    try:
+        run(inputs)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def _cases(
@@ -123,19 +177,21 @@ def _cases(
         place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
         try:
             for data in golden.load(place, signed.inputs, outputs, answers=False):
-                yield golden.rows(data), data.inputs
+                yield 1 if signed.unbatched else golden.rows(data), data.inputs
         except golden.GoldenError as error:
             raise _unusable(error) from error
     for size in sizes if sample is None or sample.shared else ():
         yield size, generate(signed, size) if sample is None else sample.rows(size)
 
 
-def _sample(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...]) -> golden.Sample | None:
+def _sample(
+    request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], *, batched: bool = True
+) -> golden.Sample | None:
     if not request.golden:
         return None
     place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
     try:
-        return golden.sample(place, signed.inputs, outputs)
+        return golden.sample(place, signed.inputs, outputs, batched=batched)
     except golden.GoldenError as error:
         raise _unusable(error) from error
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from onnxmodel_runtime import plots
-from onnxmodel_runtime.contract import Candidate, Point, Variant
+from onnxmodel_runtime.contract import BATCH_NONE, Candidate, Point, Variant
 from onnxmodel_runtime.errors import clip, size
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.report import PERCENTS, Report, Spread
@@ -46,6 +46,7 @@ def render(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         result=report.result,
+        unit=_unit(report),
         model=report.model,
         tensors=_TENSORS,
         highlights=_highlights(report),
@@ -99,6 +100,11 @@ def _where(point: Point) -> str:
 # ---- what is at the top ----------------------------------------------------------------------------------------------
 
 
+def _unit(report: Report) -> str:
+    """What throughput counts."""
+    return "inferences" if report.result.batch == BATCH_NONE else "rows"
+
+
 def _highlights(report: Report) -> list[tuple[str, str, str]]:
     """What it is, the number, whose it is and what that means."""
     points = report.result.points
@@ -110,7 +116,7 @@ def _highlights(report: Report) -> list[tuple[str, str, str]]:
     more = f"{busiest.throughput / most[baseline].throughput:.2f} × as much as"
     found = [
         ("Lowest p50", f"{number(fastest.p50)} ms", _gain(fastest, baseline, sooner)),
-        ("Highest throughput", f"{number(busiest.throughput)} rows/s", _gain(busiest, baseline, more)),
+        ("Highest throughput", f"{number(busiest.throughput)} {_unit(report)}/s", _gain(busiest, baseline, more)),
     ]
     made = [row for row in _rows(report) if row["saved"] is not None and not row["fate"]]
     if made:
@@ -204,7 +210,7 @@ def _scatter(report: Report, styles: dict[str, int], rank: str) -> Markup:
     for point in report.result.points:
         label = (
             f"{_name(point.variant)}, {_where(point)}: {rank} {number(getattr(point, rank))} ms, "
-            f"{number(point.throughput)} rows/s{', noisy' if point.noisy else ''}"
+            f"{number(point.throughput)} {_unit(report)}/s{', noisy' if point.noisy else ''}"
         )
         dot = plots.Dot(point.throughput, getattr(point, rank), label, point.noisy)
         lines.setdefault((point.variant, point.batch_size), []).append(dot)
@@ -214,7 +220,7 @@ def _scatter(report: Report, styles: dict[str, int], rank: str) -> Markup:
             plots.Line(styles[variant], tuple(dots), f"batch {batch}" if variant == baseline else "")
             for (variant, batch), dots in lines.items()
         ],
-        "throughput, rows per second",
+        f"throughput, {_unit(report)} per second",
         f"{rank}, milliseconds",
     )
 

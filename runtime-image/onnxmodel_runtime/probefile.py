@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[Arrays, Arrays]:
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind not in "OU":
-        return np.ascontiguousarray(array)
+        return np.ascontiguousarray(array).reshape(array.shape)  # it makes [1] of a scalar
     encoded = [str(item).encode() for item in array.ravel()]
     return np.array(encoded or [b""], dtype="S")[: len(encoded)].reshape(array.shape)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from onnxmodel_runtime.contract import (
+    BATCH_NONE,
     BenchmarkResult,
     Finding,
     LoadTestResult,
@@ -121,6 +122,7 @@ def _optimize(result: OptimizeResult) -> str:
                 )
             )
     lines = [line for variant in result.variants for line in _told(variant)]
+    lines += [f"no batch axis: {result.unbatched}"] if result.unbatched else []
     return "\n".join((table(rows), "", *lines, _provider(result.provider), f"probe: {result.probe}"))
 
 
@@ -137,7 +139,7 @@ def _told(variant: Variant) -> list[str]:
 
 
 def _benchmark(result: BenchmarkResult) -> str:
-    head = ("VARIANT", "BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", "ROWS/S", "SAMPLES", "STABLE")
+    head = ("VARIANT", "BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", _unit(result), "SAMPLES", "STABLE")
     rows: list[Sequence[object]] = [head]
     for p in result.points:
         rows.append((p.variant, p.batch_size, p.concurrency, *_figures(p)))
@@ -153,8 +155,12 @@ def _benchmark(result: BenchmarkResult) -> str:
 
 
 def _loadtest(result: LoadTestResult) -> str:
-    head = ("BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", "ROWS/S", "SAMPLES", "STABLE")
+    head = ("BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", _unit(result), "SAMPLES", "STABLE")
     return table([head, *((p.batch_size, p.concurrency, *_figures(p)) for p in result.points)])
+
+
+def _unit(result: BenchmarkResult | LoadTestResult) -> str:
+    return "INFERENCES/S" if result.batch == BATCH_NONE else "ROWS/S"
 
 
 def _figures(p: Point) -> tuple[object, ...]:

@@ -33,10 +33,11 @@ from onnxmodel_runtime.checks import (
     tensors,
     weights,
 )
-from onnxmodel_runtime.contract import Finding, ModelFacts, Parity, ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract import BATCH_NONE, Finding, ModelFacts, Parity, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import check_pin, data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, words
 from onnxmodel_runtime.fetch import read_source
+from onnxmodel_runtime.inputs import assumed, signature
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.tables import SEVERITIES
 
@@ -209,13 +210,18 @@ def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
 
 
 def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings) -> bool:
-    """Inputs, and outputs' datatypes. Whether requests can be batched, as far as the signature says."""
+    """Inputs, and outputs' datatypes. Whether several rows must work, as far as the signature says."""
     step("comparing inputs and outputs")
     findings.note(interface.datatypes(facts.inputs, facts.outputs))
-    batched = request.dynamic_batch == "Required" and findings.note(interface.batch_axes("input", facts.inputs))
+    batched = _batched(request) and findings.note(interface.batch_axes("input", facts.inputs))
     optional = tuple(graph.describe(value) for value in graph.overridable(model))
     findings.note(interface.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs, optional=optional))
     return batched
+
+
+def _batched(request: ValidateRequest) -> bool:
+    """Whether the model must have a batch axis."""
+    return request.dynamic_batch == "Required" and request.batch != BATCH_NONE
 
 
 def _load(path: Path, model: Any, findings: _Findings) -> Any:
@@ -240,14 +246,17 @@ def _run(
     largest = (request.max_batch_size,) if request.max_batch_size > 1 else ()
     batches = tuple(sorted({1, _MANY_ROWS, *largest})) if batched else (1,)
     masks = any(found.severity == "info" and found.id in (checks.NAN.id, checks.INFINITE.id) for found in findings)
-    tried = partial(run.run, session, model, facts.outputs, seen=seen, footprint=footprint, masks=masks)
+    tried = partial(
+        run.run, session, model, facts.outputs, known=request.batch, seen=seen, footprint=footprint, masks=masks
+    )
     if request.golden is None:
         findings.note(tried(batches))
         return None
     parity, found = golden.judge(session, request, facts.inputs, facts.outputs)
     findings.note(found)
     with suppress(golden.GoldenError):  # which is a finding already
-        sample = golden.sample(golden.place(request), facts.inputs, facts.outputs)
+        whole = request.batch == BATCH_NONE or bool(assumed(signature(model)).unbatched)
+        sample = golden.sample(golden.place(request), facts.inputs, facts.outputs, batched=not whole)
         if not any(finding.id == checks.GOLDEN_DATA.id for finding in found):
             findings.note(tried(batches if sample.shared else (1,), sample.rows))
     return parity
@@ -260,7 +269,7 @@ def _outputs(
     unknown = outputs.undeclared(model)
     served = outputs.corrected(facts.outputs, unknown, seen)
     findings.note(outputs.differences(facts.outputs, served, unknown))
-    if request.dynamic_batch == "Required" and not any(len(shapes) > 1 for shapes in seen.values()):
+    if _batched(request) and not any(len(shapes) > 1 for shapes in seen.values()):
         findings.note(interface.batch_axes("output", tuple(each for each in facts.outputs if each.name not in unknown)))
     findings.note(interface.contract(checks.CONTRACT_OUTPUT, request.outputs, served, in_file=facts.outputs))
     return replace(facts, outputs=served)

@@ -72,6 +72,10 @@ SIGNATURE = {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "iden
             "benchmark.batchSizes must not exceed serving.batching.maxBatchSize",
         ),
         ({"serving": {"batching": {"maxBatchSize": 4}}}, "benchmark.batchSizes must not exceed"),
+        (
+            {"validation": {"batch": "None"}, "serving": {"batching": {"maxQueueDelayMicroseconds": 9}}},
+            "serving.batching.maxQueueDelayMicroseconds must be 0",
+        ),
         ({"validation": {"inputs": [{"name": "x", "datatype": "FLOAT", "shape": [1]}]}}, "datatype: Unsupported value"),
         ({"benchmark": {"batchSizes": [1, 2, 3, 4, 5]}}, "must have at most 4 items"),
         (

@@ -92,6 +92,8 @@ def _fill(schema, value):
         ({"serving": {"batching": {"maxQueueSize": 0, "defaultTimeoutMicroseconds": -1}}},
          ["spec.serving.batching.defaultTimeoutMicroseconds", "spec.serving.batching.maxQueueSize"]),
         ({"wrong": 1}, ["spec.wrong"]),
+        ({"validation": {"batch": "Second"}}, ["spec.validation.batch"]),
+        ({"validation": {"batch": "None"}, "serving": {"batching": {"maxQueueDelayMicroseconds": 9}}}, ["spec"]),
         ({"benchmark": {"baseline": {"framework": "pytorch", "batchSize": 3, "p50Milliseconds": 5}}}, ["spec.benchmark"]),
         ({"validation": {"opset": {"min": 0}}, "benchmark": {"batchSizes": []}},
          ["spec.validation.opset.min", "spec.benchmark.batchSizes"]),

@@ -153,7 +153,15 @@ class Validation(_Model):
     )
     opset: Opset = Opset()
     dynamic_batch: Literal["Required", "Allowed"] = Field(
-        default="Required", description="Required: the first axis of every input and output must be dynamic."
+        default="Required",
+        description="Required: the first axis of every input and output must be dynamic, unless batch is None. Allowed: it may "
+        "be fixed.",
+    )
+    batch: Literal["Auto", "None"] = Field(
+        default="Auto",
+        description="Auto: whether the first axis of every input and output is a batch is found from the graph and by running "
+        "the model. None: it is not, as in a model of scalars, of several lengths, or with a state: it serves each request as it "
+        "is, nothing is joined or limited, and one request counts as one inference.",
     )
     inputs: Annotated[list[TensorContract], Field(max_length=64)] | None = Field(
         default=None, description="The contract. Any difference from the model is an error."
@@ -202,7 +210,9 @@ class Constraints(_Model):
         default=None, description="Upper bound of p99 at the smallest batch size and the lowest concurrency."
     )
     throughput_per_second: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
-        default=None, description="Lower bound of the best throughput of the grid, in rows per second."
+        default=None,
+        description="Lower bound of the best throughput of the grid, in rows per second; in inferences per second "
+        "where the model has no batch axis.",
     )
     max_regression_percent: Annotated[float, Field(ge=0, le=1000)] | None = Field(
         default=None,
@@ -374,12 +384,21 @@ class Serving(_Model):
 
 _BATCH_RULE = "self.benchmark.batchSizes.all(size, size <= self.serving.batching.maxBatchSize)"
 _BATCH_MESSAGE = "benchmark.batchSizes must not exceed serving.batching.maxBatchSize"
+_UNBATCHED_RULE = "self.validation.batch != 'None' || self.serving.batching.maxQueueDelayMicroseconds == 0"
+_UNBATCHED_MESSAGE = (
+    "validation.batch is None: nothing is joined, so serving.batching.maxQueueDelayMicroseconds must be 0"
+)
 
 
 class OnnxModelSpec(_Model):
     """A bare ONNX file, and what must be true of it before it serves."""
 
-    model_config = ConfigDict(json_schema_extra=cel((_BATCH_RULE, _BATCH_MESSAGE, ".benchmark.batchSizes")))
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (_BATCH_RULE, _BATCH_MESSAGE, ".benchmark.batchSizes"),
+            (_UNBATCHED_RULE, _UNBATCHED_MESSAGE, ".validation.batch"),
+        )
+    )
     source: Source
     validation: Validation = Validation()
     optimization: Optimization = Optimization()
@@ -404,6 +423,8 @@ class OnnxModelSpec(_Model):
     def _batch_sizes_fit(self) -> "OnnxModelSpec":
         if max(self.benchmark.batch_sizes) > self.serving.batching.max_batch_size:
             raise ValueError(_BATCH_MESSAGE)
+        if self.validation.batch == "None" and self.serving.batching.max_queue_delay_microseconds:
+            raise ValueError(_UNBATCHED_MESSAGE)
         return self
 
 

@@ -39,7 +39,11 @@ class TensorStatus(_Model):
 
 
 class ModelStatus(_Model):
-    """What was fetched and validated. uri: a tag or a branch as the digest or the commit that it was then."""
+    """What was fetched and validated. uri: a tag or a branch as the digest or the commit that it was then.
+
+    batch: First, axis 0 of every input and output is a batch, so that throughput counts rows; None: there is no batch axis
+    (unbatched says why), so that throughput counts inferences.
+    """
 
     sha256: Annotated[str, StringConstraints(max_length=64)]
     bytes: int
@@ -52,6 +56,8 @@ class ModelStatus(_Model):
     outputs: Annotated[list[TensorStatus], Field(max_length=64)]
     uri: Text
     signer: Short | None = None
+    batch: Literal["First", "None"] | None = None
+    unbatched: Text | None = None
 
 
 class FindingStatus(_Model):
@@ -79,8 +85,8 @@ class ParityStatus(_Model):
 class Measured(_Model):
     """What was measured of one variant. p50 to p99: at the smallest batch size and the lowest concurrency.
 
-    throughput_per_second: the best of the grid, in rows; batch_size and concurrency say where that was. noisy: one of these
-    was not stable when its time was over.
+    throughput_per_second: the best of the grid, in rows (in inferences where status.model.batch is None); batch_size and
+    concurrency say where that was. noisy: one of these was not stable when its time was over.
     """
 
     p50_milliseconds: Number

@@ -267,7 +267,7 @@ BATCH = Check(
     "spec.validation.dynamicBatch",
     meaning="The first axis of an input or output is fixed, or the model fails with several rows, so that requests "
     "cannot be batched.",
-    fix="Export with a dynamic first axis, or set spec.validation.dynamicBatch: Allowed.",
+    fix="Export with a dynamic first axis, or set spec.validation.batch: None for a model without a batch axis.",
 )
 CONTRACT_INPUT = Check(
     "ONNX-CONTRACT-INPUT",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from onnxmodel_runtime import graph
+from onnxmodel_runtime import batch_axis, graph
 from onnxmodel_runtime.checks import BATCH, CONTRACT_INPUT, DATATYPE, IR_HIGH, OPSET_HIGH, OPSET_LOW, Check
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest
 from onnxmodel_runtime.datatypes import BY_NAME
@@ -14,7 +14,8 @@ _USUAL_OPSET = 13  # the default of spec.validation.opset.min, which is about gr
 _REEXPORT_BATCH = (
     "Export with a dynamic first axis: torch.onnx.export(…, dynamic_shapes={{'{0}': {{0: 'batch'}}}}) or "
     "dynamic_axes={{'{0}': {{0: 'batch'}}}}; skl2onnx: [None, …] as the shape; tf2onnx: an input signature that starts "
-    "with None. For a model without a batch axis set spec.validation.dynamicBatch: Allowed."
+    "with None. If the model has no batch axis by nature (scalars, several lengths, a state), set spec.validation.batch: "
+    "None; to accept a fixed one, spec.validation.dynamicBatch: Allowed."
 )
 
 
@@ -73,15 +74,14 @@ def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Iterat
 
 def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
     """Every input or output (`kind`) needs a dynamic first axis, as far as its declaration says."""
-    for tensor in tensors:
-        if tensor.datatype not in BY_NAME or (tensor.shape and tensor.shape[0] < 0):
+    for _, tensor, what in batch_axis.obstacles(tensors, ()):
+        if tensor.datatype not in BY_NAME:
             continue
-        what = (
-            f"has the shape {list(tensor.shape)}: its first axis is fixed to {tensor.shape[0]}" if tensor.shape else ""
-        )
+        if not tensor.shape:
+            what = "has no axis at all, or declares no shape"
         yield BATCH.error(
             tensor.name,
-            f"{kind} {tensor.name!r} {what or 'has no axis at all, or declares no shape'}, so requests cannot be batched",
+            f"{kind} {tensor.name!r} {what}, so requests cannot be batched",
             _REEXPORT_BATCH.format(tensor.name),
         )
 

@@ -11,9 +11,9 @@ import onnxruntime as ort
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import BATCH, OPERATOR, RUN, SESSION
 from onnxmodel_runtime.checks.memory import Footprint
-from onnxmodel_runtime.contract import Finding, Providers, Tensor
+from onnxmodel_runtime.contract import BATCH_UNKNOWN, Finding, Providers, Tensor
 from onnxmodel_runtime.errors import StageError, ran_out_of_memory, runtime_message
-from onnxmodel_runtime.inputs import Arrays, generate, signature
+from onnxmodel_runtime.inputs import Arrays, assumed, generate, signature
 from onnxmodel_runtime.progress import step
 from onnxmodel_runtime.session import open_session
 
@@ -38,18 +38,22 @@ def run(
     batches: tuple[int, ...],
     rows: Callable[[int], Arrays] | None = None,
     *,
+    known: str = BATCH_UNKNOWN,
     seen: dict[str, list[tuple[int, ...]]] | None = None,
     footprint: Footprint | None = None,
     masks: bool = False,
 ) -> Iterator[Finding]:
     """Inferences at each batch size: several sizes only where the batch axis is dynamic.
 
-    rows: gives inputs of so many rows; without it they are made from the signature. seen: takes the outputs' shapes.
-    footprint: watches the memory. masks: whether the model holds NaN or infinity on purpose.
+    rows: gives inputs of so many rows; without it they are made from the signature. known: of the batch axis. seen: takes the
+    outputs' shapes. footprint: watches the memory. masks: whether the model holds NaN or infinity on purpose.
     """
-    several = len(batches) > 1
-    signed = signature(model)
-    for batch in signed.batch_sizes(batches):
+    signed = signature(model, known)
+    if len(batches) > 1:
+        signed = assumed(signed)  # what outputs declare is what these runs are about
+    sizes = signed.batch_sizes(batches)
+    several = len(sizes) > 1
+    for batch in sizes:
         step(f"running the model at batch size {batch}")
         try:
             given = rows(batch) if rows else generate(signed, batch)
@@ -128,7 +132,7 @@ def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks:
                 output.name,
                 f"output {output.name!r} has the shape {list(answer.shape)} for {rows} rows of input",
                 "Every output needs one row per row of input: check what reduces or reshapes the first axis. For a model whose "
-                "first axis is no batch set spec.validation.dynamicBatch: Allowed.",
+                "first axis is no batch set spec.validation.batch: None.",
             )
         if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not (finite := np.isfinite(answer)).all():
             message = f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature"

@@ -8,8 +8,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime import tensorrt
-from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime import batch_axis, tensorrt
+from onnxmodel_runtime.contract import BATCH_UNKNOWN, GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.server import bound
@@ -99,7 +99,7 @@ def load(request: ServeRequest) -> Model:
                 f"ONNX Runtime cannot load {path}: {error}",
                 "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
             ) from error
-    spec = describe(request.name, opened[0].session, request.max_batch_size)
+    spec = describe(request.name, opened[0].session, request.max_batch_size, request.batch)
     tensors = (*spec.inputs, *spec.outputs)
     bf16 = frozenset(tensor.name for tensor in tensors if tensor.datatype == bound.BF16)
     texts = [tensor.name for tensor in tensors if tensor.datatype == "BYTES"]
@@ -114,15 +114,14 @@ def load(request: ServeRequest) -> Model:
     return Model(spec, instances, opened[0].use)
 
 
-def describe(name: str, session: Any, max_batch_size: int) -> ModelSpec:
-    """What the session takes and gives. The first axis is a batch when it is dynamic for every input."""
+def describe(name: str, session: Any, max_batch_size: int, batch: str = BATCH_UNKNOWN) -> ModelSpec:
+    """What the session takes and gives. batch: what is known of its batch axis."""
     inputs = tuple(_tensor(value, "input") for value in session.get_inputs())
     outputs = tuple(_tensor(value, "output") for value in session.get_outputs())
-    batched = bool(inputs) and all(tensor.shape[:1] == (-1,) for tensor in inputs)
     # Initializers that are graph inputs, too. Those that no request can carry keep their values.
     own = [value for value in session.get_overridable_initializers() if ONNX_RUNTIME.get(value.type) in _PLAIN]
     optional = tuple(_tensor(value, "input") for value in own)
-    most = max(0, max_batch_size) if batched else 0
+    most = 0 if batch_axis.of_session(session, batch) else max(0, max_batch_size)
     return ModelSpec(name, inputs, outputs, most, optional, _labels(session.get_modelmeta().custom_metadata_map))
 
 

@@ -81,9 +81,7 @@ class Scheduler:
         self._recorder = recorder
         self._policy = policy
         self._most = spec.max_batch_size
-        # An output with another first axis cannot be taken apart again.
-        separable = all(out.shape[:1] == (-1,) for out in spec.outputs)
-        self._join = policy.join and policy.delay > 0 and self._most > 1 and separable
+        self._join = policy.join and policy.delay > 0 and self._most > 1
         self._preferred = frozenset(size for size in policy.preferred if size <= self._most)
         self._full = max(self._preferred, default=self._most)
         self._open: dict[Any, _Group] = {}

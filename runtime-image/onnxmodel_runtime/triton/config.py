@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2 as pb
 
+from onnxmodel_runtime import batch_axis
 from onnxmodel_runtime.contract import ServeRequest, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.errors import StageError
@@ -47,7 +48,7 @@ def model_config(
     what it compiled, "" for nowhere. samples: of every input; without them there is no warm-up.
     """
     found = accelerators(request.providers)
-    rows = batch_axis(inputs, outputs)
+    rows = batched_rows(request, inputs, outputs)
     batched = rows and (joins(request, inputs, outputs) or all(len(tensor.shape) > 1 for tensor in (*inputs, *outputs)))
     config = pb.ModelConfig(
         name=request.name,
@@ -74,14 +75,15 @@ def text(config: Any) -> str:
     return str(text_format.MessageToString(config))
 
 
-def batch_axis(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-    """The backend's rule: the first axis of every input and of every output is dynamic."""
-    return bool(inputs) and all(tensor.shape[:1] == (_DYNAMIC,) for tensor in (*inputs, *outputs))
+def batched_rows(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Whether axis 0 is a batch, by the rule of both servers and by the backend's own: every output must declare it too."""
+    return batch_axis.present(inputs, outputs, request.batch) and not any(batch_axis.obstacles((), outputs))
 
 
 def joins(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
     """Whether requests are joined to batches: they may wait for each other, and there is an axis along which to."""
-    return request.max_queue_delay_microseconds > 0 and request.max_batch_size > 1 and batch_axis(inputs, outputs)
+    wanted = request.max_queue_delay_microseconds > 0 and request.max_batch_size > 1
+    return wanted and batched_rows(request, inputs, outputs)
 
 
 def engine_key(request: ServeRequest, inputs: Sequence[Tensor], image: str, gpu: str) -> str:

@@ -16,8 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime import batch_rows, machine, probefile
-from onnxmodel_runtime.contract import GPU_PROVIDERS, Providers, RepositoryRequest, RepositoryResult, Tensor, Tolerance
+from onnxmodel_runtime import batch_axis, batch_rows, machine, probefile
+from onnxmodel_runtime.contract import (
+    BATCH_NONE,
+    GPU_PROVIDERS,
+    Providers,
+    RepositoryRequest,
+    RepositoryResult,
+    Tensor,
+    Tolerance,
+)
 from onnxmodel_runtime.datatypes import BY_RUNTIME
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
@@ -39,6 +47,9 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     session = open_model(Path(serve.model), serve.providers)
     serve = dataclasses.replace(serve, providers=_loadable(serve.providers, session))
     inputs, outputs = signature(session)
+    if why := batch_axis.of_session(session, serve.batch):
+        log(f"there is no batch axis: {why}")
+        serve = dataclasses.replace(serve, batch=BATCH_NONE)
     given, expected = probefile.read(Path(serve.probe)) if serve.probe else ({}, {})
     if configs.joins(serve, inputs, outputs) and expected:
         step("asking whether rows of one batch influence each other")

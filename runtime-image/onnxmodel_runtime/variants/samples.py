@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxmodel_runtime import golden, graph
 from onnxmodel_runtime.contract import (
+    BATCH_NONE,
     CALIBRATION_FILE,
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
@@ -36,7 +37,10 @@ def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
     left = request.calibration.samples
     try:
         for data in golden.load(place, inputs, outputs, answers=False):
-            for batch, rows in _pieces(data, left, {tensor.shape[:1] for tensor in inputs}):
+            axes = {tensor.shape[:1] for tensor in inputs}
+            if request.batch == BATCH_NONE and axes == {(-1,)}:
+                axes = {()}  # a first axis of any length, and no batch: nothing is cut
+            for batch, rows in _pieces(data, left, axes):
                 yield batch
                 left -= rows
             if left <= 0:

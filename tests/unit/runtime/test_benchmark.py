@@ -71,9 +71,10 @@ def test_every_candidate_at_every_point(tmp_path: Path) -> None:
     assert decode(encode(Outcome("benchmark", 1.0, result))).result == result
 
 
-def test_a_model_of_one_batch_size_is_measured_at_that(tmp_path: Path) -> None:
+def test_a_model_of_one_size_is_measured_as_it_is(tmp_path: Path) -> None:
     request = BenchmarkRequest((candidate("a", models.mlp(batch=2), tmp_path),), "", concurrency=(1,), seconds=0.01)
-    assert {point.batch_size for point in benchmark(request).points} == {2}
+    result = benchmark(request)
+    assert ({point.batch_size for point in result.points}, result.batch) == ({1}, "None"), "inferences, and no rows"
 
 
 def test_the_length_of_a_vector_is_no_batch_size(tmp_path: Path) -> None:
@@ -253,7 +254,8 @@ def test_a_later_group_is_told_as_if_it_had_been_in_the_first() -> None:
 
 
 def test_a_candidate_that_fails_is_named(tmp_path: Path) -> None:
-    request = BenchmarkRequest((candidate("int8", models.hidden_batch(), tmp_path),), "", batch_sizes=(3,))
+    named = candidate("int8", models.hidden_batch(), tmp_path)
+    request = BenchmarkRequest((named,), "", batch_sizes=(3,), batch="First")
     with pytest.raises(StageError, match="int8 cannot run with 3 rows"):
         benchmark(request)
 

@@ -249,9 +249,15 @@ def test_levels_that_change_the_outputs_are_not_used(
 
 
 def test_a_model_of_one_batch_size(tmp_path: Path) -> None:
-    _, fp32 = optimized(models.mlp(batch=2), tmp_path).variants
-    assert fp32.parity is not None
-    assert fp32.parity.batch_sizes == (2,)
+    result = optimized(models.mlp(batch=2), tmp_path)
+    parity = result.variants[1].parity
+    assert parity is not None
+    assert parity.batch_sizes == (1,), "inferences"
+    assert probefile.read(Path(result.probe))[0]["x"].shape == (2, 4)
+    assert (result.batch, result.unbatched) == (
+        "None",
+        "input 'x' has the shape [2, 4]: its first axis is fixed to 2",
+    )
 
 
 # ---- inputs ----------------------------------------------------------------------------------------------------------

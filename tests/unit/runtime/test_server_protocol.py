@@ -477,7 +477,7 @@ def test_encodings() -> None:
 
 
 def test_config_has_no_batch_axis_where_outputs_have_none() -> None:
-    spec = ModelSpec("m", (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "BYTES", (2,)),), 4)
+    spec = ModelSpec("m", (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "BYTES", (2,)),), 0)
     asked = ServeRequest("m", "", "", max_queue_delay_microseconds=100, instances=2)
     config = describe.config(spec, ProviderUse("CUDA", 87.5), asked)
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (0, [-1, 3])

@@ -40,7 +40,7 @@ def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest) -> dict[str
         "platform": PLATFORM,
         "backend": "onnxruntime",
         "version_policy": {"latest": {"num_versions": 1}},
-        "max_batch_size": spec.max_batch_size if batched else 0,
+        "max_batch_size": spec.max_batch_size,
         "input": [
             *(_config(tensor, batched) for tensor in spec.inputs),
             *({**_config(tensor, False), "optional": True} for tensor in spec.optional),

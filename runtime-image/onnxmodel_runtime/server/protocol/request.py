@@ -39,11 +39,8 @@ class ModelSpec:
 
     @property
     def batched(self) -> bool:
-        """Whether the first axis of all tensors is the batch, as Triton's clients understand it.
-
-        A model whose outputs have another first axis has no batch to its clients.
-        """
-        return self.max_batch_size > 0 and all(tensor.shape[:1] == (-1,) for tensor in self.outputs)
+        """Whether the first axis of all tensors is the batch."""
+        return self.max_batch_size > 0
 
 
 @dataclass(slots=True)  # one for each request: frozen, it would take three times as long to make

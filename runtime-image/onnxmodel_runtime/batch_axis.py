@@ -1,0 +1,101 @@
+"""The one rule of the batch axis: whether axis 0 of every input and output counts the rows of a request. Pure.
+
+Validation, made inputs, both servers, the benchmark and the load test ask here, so that a model has one answer everywhere.
+A model without a batch axis is served as it is (`max_batch_size: 0`): a request is one inference, whatever its lengths.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, BATCH_UNKNOWN, Tensor
+
+DYNAMIC = -1
+Symbols = Mapping[str, Sequence[str]]
+"""Tensor -> the name of each of its axes, "" where an axis has none."""
+
+
+class Obstacle(NamedTuple):
+    """A tensor whose first axis cannot be a batch. kind: input or output; what: the rest of the sentence."""
+
+    kind: str
+    tensor: Tensor
+    what: str
+
+
+def absent(
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    known: str = BATCH_UNKNOWN,
+    *,
+    symbols: Symbols | None = None,
+    unranked: Collection[str] = (),
+) -> str:
+    """Why there is no batch axis; "" where there is one.
+
+    known: what the author says, or running the model has shown ("Auto": neither). "First" outweighs what the outputs
+    declare: they were seen to have a row for each row of input. symbols: an axis other than the first that is named the batch
+    is the batch. unranked: tensors of unknown rank, which decide nothing.
+    """
+    if known == BATCH_NONE:
+        return "the model has no batch axis"
+    if not inputs:
+        return "the model has no input"
+    seen = () if known == BATCH_FIRST else outputs
+    for obstacle in obstacles(inputs, seen, unranked):
+        return f"{obstacle.kind} {obstacle.tensor.name!r} {obstacle.what}"
+    return "" if known == BATCH_FIRST else _elsewhere(symbols or {})
+
+
+def present(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BATCH_UNKNOWN) -> bool:
+    """The same as a yes or no, for tensors whose axes have no names."""
+    return not absent(inputs, outputs, known)
+
+
+def obstacles(
+    inputs: Iterable[Tensor], outputs: Iterable[Tensor], unranked: Collection[str] = ()
+) -> Iterator[Obstacle]:
+    """Every tensor without a dynamic first axis."""
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        for tensor in tensors:
+            if tensor.name in unranked:
+                continue
+            if not tensor.shape:
+                yield Obstacle(kind, tensor, "has no axis at all")
+            elif tensor.shape[0] != DYNAMIC:
+                first = tensor.shape[0]
+                what = f"has the shape {list(tensor.shape)}: its first axis is fixed to {first}"
+                yield Obstacle(kind, tensor, what)
+
+
+def of_session(session: Any, known: str = BATCH_UNKNOWN) -> str:
+    """`absent` for a model as ONNX Runtime describes it."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return absent(_tensors(inputs), _tensors(outputs), known, symbols=named((*inputs, *outputs)))
+
+
+def named(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
+    """The names of axes that ONNX Runtime gives: a string is a name, None an axis without one."""
+    return {value.name: tuple(dim if isinstance(dim, str) else "" for dim in value.shape or ()) for value in values}
+
+
+def is_batch(symbol: str) -> bool:
+    """Whether an axis of this name is a batch, as every exporter calls it."""
+    return "batch" in symbol.lower()
+
+
+def _tensors(values: Iterable[Any]) -> tuple[Tensor, ...]:
+    """Datatypes play no part in the rule."""
+    shapes = ((value.name, value.shape or ()) for value in values)
+    return tuple(
+        Tensor(name, "", tuple(dim if isinstance(dim, int) and dim >= 0 else DYNAMIC for dim in shape))
+        for name, shape in shapes
+    )
+
+
+def _elsewhere(symbols: Symbols) -> str:
+    for name, axes in symbols.items():
+        if axes and not is_batch(axes[0]):
+            for axis, symbol in enumerate(axes[1:], 1):
+                if is_batch(symbol):
+                    return f"axis {axis} of {name!r} is its batch ({symbol!r}), not axis 0"
+    return ""
