@@ -89,6 +89,9 @@ class Session:
     def get_outputs(self) -> list[Value]:
         return self._gives
 
+    def get_overridable_initializers(self) -> list[Value]:
+        return []
+
 
 def graph(given: list[Any], gives: list[Any]) -> Any:
     described = [
