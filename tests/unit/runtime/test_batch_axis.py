@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,9 @@ class Session:
 
     def get_overridable_initializers(self) -> list[Value]:
         return []
+
+    def get_modelmeta(self) -> Any:
+        return SimpleNamespace(custom_metadata_map={})
 
 
 def graph(given: list[Any], gives: list[Any]) -> Any:
