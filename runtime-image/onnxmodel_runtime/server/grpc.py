@@ -31,18 +31,6 @@ _STATUS = {
 }  # gRPC's numbers
 _TRACE_HEADER = tracing.REQUEST_HEADER.encode()
 _STREAM = 32  # requests of one stream that are under way at a time
-_UNSUPPORTED = (
-    "RepositoryModelLoad",
-    "RepositoryModelUnload",
-    "SystemSharedMemoryStatus",
-    "SystemSharedMemoryRegister",
-    "SystemSharedMemoryUnregister",
-    "CudaSharedMemoryStatus",
-    "CudaSharedMemoryRegister",
-    "CudaSharedMemoryUnregister",
-    "TraceSetting",
-    "LogSettings",
-)
 
 
 class _Servicer:
@@ -50,8 +38,8 @@ class _Servicer:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        for name in _UNSUPPORTED:
-            setattr(self, name, partial(_refuse, name))
+        for name, what in describe.UNSUPPORTED_METHODS.items():
+            setattr(self, name, partial(_refuse, what))
 
     async def ServerLive(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
         """Whether the process answers."""
@@ -242,5 +230,5 @@ def _decode(message: Any, spec: ModelSpec) -> tuple[InferRequest, Encode[Any]]:
     return request, partial(protocol.encode, spec, request)
 
 
-async def _refuse(name: str, message: Any, context: rpc.Call) -> NoReturn:
-    raise ServerError(f"this server does not support {name}", Code.UNSUPPORTED)
+async def _refuse(what: str, message: Any, context: rpc.Call) -> NoReturn:
+    raise ServerError(f"this server does not support {what}", Code.UNSUPPORTED)

@@ -117,10 +117,15 @@ class Protocol:
                 if method != "POST":
                     return _not_allowed("POST")
                 return await self._index(scope, receive)
-            case ["v2", ("repository" | "systemsharedmemory" | "cudasharedmemory" | "trace" | "logging") as what, *_]:
-                raise ServerError(f"this server does not support {what} requests", Code.UNSUPPORTED)
+            case ["v2", what, *_] if what in describe.UNSUPPORTED:
+                raise _unsupported(what)
             case _:
-                raise ServerError("there is nothing at this path", Code.NOT_FOUND)
+                raise self._nothing()
+
+    def _nothing(self) -> ServerError:
+        return ServerError(
+            f"there is nothing at this path: the model is at /v2/models/{self._service.name}", Code.NOT_FOUND
+        )
 
     async def _model(self, method: str, name: str, path: list[str], scope: Scope, receive: Receive) -> Reply:
         version = ""
@@ -140,9 +145,9 @@ class Protocol:
             case ["stats"]:
                 return _get(method, lambda: {"model_stats": self._service.statistics(name, version)})
             case [("generate" | "generate_stream" | "trace") as what, *_]:
-                raise ServerError(f"this server does not support {what} requests", Code.UNSUPPORTED)
+                raise _unsupported(what)
             case _:
-                raise ServerError("there is nothing at this path", Code.NOT_FOUND)
+                raise self._nothing()
 
     async def _index(self, scope: Scope, receive: Receive) -> Reply:
         async with self._bodies.read(receive, "", limits.OFF_LOOP) as body:
@@ -254,6 +259,10 @@ async def _encoded(body: bytes, json_length: int | None, encoding: str) -> Reply
 
 def _text(headers: Mapping[bytes, bytes], name: str) -> str:
     return headers.get(name.lower().encode(), b"").decode("latin-1")
+
+
+def _unsupported(what: str) -> ServerError:
+    return ServerError(f"this server does not support {describe.UNSUPPORTED[what]}", Code.UNSUPPORTED)
 
 
 def _get(method: str, answer: Callable[[], Any]) -> Reply:

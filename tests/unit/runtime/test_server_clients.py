@@ -376,8 +376,14 @@ def test_unsupported_extensions(http: Any, grpc: Any) -> None:
         ):
             with pytest.raises(InferenceServerException) as caught:
                 ask()
-            assert "does not support" in caught.value.message()
+            assert "this server does not support " in caught.value.message()
+            assert ": " in caught.value.message()  # and what to do
             assert caught.value.status() == status
+    for client, module in ((http, triton_http), (grpc, triton_grpc)):
+        given = inputs(module)  # an input in shared memory has no raw contents
+        given[1].set_shared_memory("region", X.nbytes)
+        with pytest.raises(InferenceServerException, match=r"shared memory is not supported .*input 'x'"):
+            client.infer("pair", given)
 
 
 def test_bfloat16_is_refused_in_words(http: Any) -> None:

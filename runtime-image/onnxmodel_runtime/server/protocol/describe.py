@@ -12,6 +12,30 @@ PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 
 
+_SHARED = "shared memory: send tensors in the request"
+# What clients of other servers may ask for, by the part of the path and by gRPC's methods, and what to do instead.
+UNSUPPORTED = {
+    "repository": "loading and unloading of models: it has the one model that its OnnxModel names",
+    "systemsharedmemory": _SHARED,
+    "cudasharedmemory": _SHARED,
+    "trace": "trace settings: a request's traceparent makes it a part of that trace",
+    "logging": "log settings: spec.serving.accessLog is set in the OnnxModel",
+    "generate": "generate: use infer",
+    "generate_stream": "generate_stream: use infer, or ModelStreamInfer over gRPC",
+}
+UNSUPPORTED_METHODS = {
+    "RepositoryModelLoad": UNSUPPORTED["repository"],
+    "RepositoryModelUnload": UNSUPPORTED["repository"],
+    **{
+        f"{kind}SharedMemory{what}": _SHARED
+        for kind in ("System", "Cuda")
+        for what in ("Status", "Register", "Unregister")
+    },
+    "TraceSetting": UNSUPPORTED["trace"],
+    "LogSettings": UNSUPPORTED["logging"],
+}
+
+
 def server() -> dict[str, Any]:
     """Server metadata."""
     try:

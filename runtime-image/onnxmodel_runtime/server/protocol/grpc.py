@@ -46,6 +46,9 @@ _CONTENTS = {
 def decode(spec: ModelSpec, message: Any) -> InferRequest:
     """A request from a ModelInferRequest."""
     raws = message.raw_input_contents
+    for item in message.inputs:
+        if item.parameters:
+            unsupported(_parameters(item.parameters), f"input '{item.name}'")
     if raws and len(raws) != len(message.inputs):
         raise ServerError(
             f"expected {len(message.inputs)} raw_input_contents but got {len(raws)} for model '{spec.name}'"
@@ -53,8 +56,6 @@ def decode(spec: ModelSpec, message: Any) -> InferRequest:
     patience = timeout(_parameters(message.parameters)) if message.parameters else 0
     inputs: list[RawInput] = []
     for at, item in enumerate(message.inputs):
-        if item.parameters:
-            unsupported(_parameters(item.parameters), f"input '{item.name}'")
         if raws and item.HasField("contents"):
             raise ServerError(
                 "contents field must not be specified when using raw_input_contents for "
