@@ -69,6 +69,12 @@ def _validation(qa: Path, into: Path) -> dict[str, Model]:
     return models
 
 
+def _strings(qa: Path, into: Path) -> dict[str, Model]:
+    models = _identity(qa, into / "identity")
+    models["string_identity"] = stand_in(into, "string_identity", {"INPUT0": (STRING, [8])}, (STRING, [8]))
+    return models
+
+
 def _scalar(qa: Path, into: Path) -> dict[str, Model]:
     return generated(qa, "gen_qa_ort_scalar_models.py", into)
 
@@ -124,6 +130,7 @@ SUITES = (
             },
         },
     ),
+    Suite("L0_string_io", "string_client_test.py", _strings),
     Suite("L0_scalar_io", "scalar_test.py", _scalar),
     Suite("L0_initializer_as_input", "test.py", _initializer),
 )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,10 @@ def load(request: ServeRequest) -> Model:
                 "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
             ) from error
     spec = describe(request.name, opened[0].session, request.max_batch_size, request.batch)
+    if all(any(tensor.datatype == "BYTES" for tensor in side) for side in (spec.inputs, spec.outputs)):
+        from onnxmodel_runtime.server import strings  # which loads onnx: tens of megabytes that few servers need
+
+        spec = replace(spec, hands_on=strings.handed_on(path))
     tensors = (*spec.inputs, *spec.outputs)
     bf16 = frozenset(tensor.name for tensor in tensors if tensor.datatype == bound.BF16)
     texts = [tensor.name for tensor in tensors if tensor.datatype == "BYTES"]

@@ -364,6 +364,19 @@ def test_an_input_that_the_model_has_a_value_for(tmp_path: Any) -> None:
                 http.infer("biased", wrong)
 
 
+BYTES = np.array([[b"\xff\xfe\x00"], [b"caf\xc3\xa9"]], np.object_)
+
+
+def test_bytes_that_are_no_text_are_handed_on(http: Any, grpc: Any) -> None:
+    """Where the model does no more with strings, as `pair` does not."""
+    for client, module in ((http, triton_http), (grpc, triton_grpc)):
+        assert client.infer("pair", inputs(module, t=BYTES)).as_numpy("u").tolist() == BYTES.tolist()
+    wanted = [triton_http.InferRequestedOutput(name, binary_data=False) for name in ("u", "y")]
+    with pytest.raises(InferenceServerException, match="element 0 of output 'u' is not UTF-8, which JSON cannot carry"):
+        http.infer("pair", inputs(triton_http, t=BYTES), outputs=wanted)
+    check(http.infer("pair", inputs(triton_http), outputs=wanted))
+
+
 def test_unsupported_extensions(http: Any, grpc: Any) -> None:
     for client, status in ((http, "501"), (grpc, "StatusCode.UNIMPLEMENTED")):
         for ask in (

@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import zlib
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -287,9 +288,17 @@ def test_bytes_that_are_no_text_are_named(blob: bytes, at: int) -> None:
     raw = RawInput("x", "BYTES", (2,), partial(from_buffer, memoryview(blob)))
     with pytest.raises(ServerError, match=f"element {at} of input 'x' is not UTF-8"):
         build(spec, "", [raw], [])
+    handing = replace(spec, hands_on=True)
+    request = build(handing, "", [raw], [])
+    message = grpc.encode(handing, request, {"y": request.inputs["x"]})
+    assert message.raw_output_contents[0] == blob
+    as_json = rest.Decoded(request, frozenset())
+    with pytest.raises(ServerError, match=f"element {at} of output 'y' is not UTF-8, which JSON cannot carry"):
+        rest.encode(handing, as_json, {"y": request.inputs["x"]})
     document = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "\ud800"]}]}
-    with pytest.raises(ServerError, match="element 1 of input 'x' is not UTF-8"):
-        rest.decode(spec, json.dumps(document).encode(), None)
+    for each in (spec, handing):
+        with pytest.raises(ServerError, match="element 1 of input 'x' is not UTF-8"):
+            rest.decode(each, json.dumps(document).encode(), None)
 
 
 def test_deep_data_is_refused() -> None:

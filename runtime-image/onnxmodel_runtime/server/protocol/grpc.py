@@ -130,7 +130,7 @@ def _from_contents(contents: Any, raw: RawInput, spec: ModelSpec) -> Array:
     if len(values) != expected:
         raise size_mismatch(raw, spec, expected * dtype.itemsize, len(values) * dtype.itemsize)
     if raw.datatype == "BYTES":
-        return texts(values, raw)
+        return texts(values, raw, spec)
     try:
         return np.array(values, dtype).reshape(raw.shape)
     except OverflowError as error:

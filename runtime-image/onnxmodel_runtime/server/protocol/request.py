@@ -19,6 +19,7 @@ from onnxmodel_runtime.server.protocol import classification
 MAX_ELEMENTS = (1 << 63) - 1
 MAX_RANK = 64  # numpy's; and the product of a million dimensions would take minutes
 MAX_TIMEOUT = 3_600_000_000  # an hour; event loops know no timers of years
+BYTEWISE = "latin-1"  # in which any byte is a character
 VERSION = "1"  # a revision is a Deployment of its own: the server has one version
 
 
@@ -27,7 +28,8 @@ class ModelSpec:
     """What clients may ask of the model. max_batch_size 0: the first axis is not a batch, nothing is limited.
 
     optional: inputs for which the model has a value of its own. They have no batch axis. labels: what the numbers of an
-    output stand for, by its name.
+    output stand for, by its name. hands_on: strings come out of the model as they were given, or not at all. encoding: of
+    their bytes as text.
     """
 
     name: str
@@ -36,6 +38,8 @@ class ModelSpec:
     max_batch_size: int = 0
     optional: tuple[Tensor, ...] = ()
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    hands_on: bool = False
+    encoding: str = "utf-8"
 
     @property
     def batched(self) -> bool:
@@ -49,6 +53,7 @@ class InferRequest:
 
     timeout: microseconds that it may wait for its turn; 0: as long as the server lets it. classes: outputs that the client
     wants as so many classes. alone: it gives an optional input, which holds for a whole run, so that it shares none.
+    encoding: of the strings' bytes as text.
     """
 
     id: str
@@ -58,6 +63,11 @@ class InferRequest:
     timeout: int = 0
     classes: Mapping[str, int] = field(default_factory=dict)
     alone: bool = False
+    encoding: str = "utf-8"
+
+
+class NotText(ServerError):
+    """Bytes that are no text."""
 
 
 Outputs = Mapping[str, Array]
@@ -91,10 +101,21 @@ def build(
         rows = _rows(spec, by_name)
         given = [tensor for tensor in spec.optional if tensor.name in by_name]
         matched = {tensor.name: _match(spec, tensor, by_name[tensor.name]) for tensor in (*spec.inputs, *given)}
-        arrays = {name: raw.convert(raw, spec) for name, raw in matched.items()}
+        arrays, encoding = _converted(spec, matched)
     except ServerError as error:
         raise ServerError(told(request_id) + error.message, error.code, error.reason) from error
-    return InferRequest(request_id, arrays, wanted, rows, timeout, classes, bool(given))
+    return InferRequest(request_id, arrays, wanted, rows, timeout, classes, bool(given), encoding)
+
+
+def _converted(spec: ModelSpec, inputs: Mapping[str, RawInput]) -> tuple[dict[str, Array], str]:
+    """The arrays, and the encoding of their strings."""
+    try:
+        return {name: raw.convert(raw, spec) for name, raw in inputs.items()}, spec.encoding
+    except NotText:
+        if not spec.hands_on:
+            raise
+    disguised = replace(spec, encoding=BYTEWISE)
+    return {name: raw.convert(raw, disguised) for name, raw in inputs.items()}, BYTEWISE
 
 
 def told(request_id: str) -> str:
@@ -149,6 +170,10 @@ def presented(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Itera
         if count:
             labels = spec.labels.get(name, ())
             yield name, "BYTES", classification.top(outputs[name], count, spec.batched, labels)
+        elif datatypes[name] == "BYTES" and request.encoding == BYTEWISE:
+            array = np.empty(outputs[name].size, np.object_)
+            array[:] = [text.encode(BYTEWISE) for text in outputs[name].flat]
+            yield name, "BYTES", array.reshape(outputs[name].shape)
         else:
             yield name, datatypes[name], outputs[name]
 
@@ -160,16 +185,20 @@ def size_mismatch(raw: RawInput, spec: ModelSpec, expected: int, got: int) -> Se
     )
 
 
-def texts(elements: Sequence[Any], raw: RawInput) -> Array:
-    """An array of strings. ONNX Runtime's Python API carries strings as text, so that other bytes cannot pass."""
+def texts(elements: Sequence[Any], raw: RawInput, spec: ModelSpec) -> Array:
+    """An array of strings, as text: ONNX Runtime's Python API carries nothing else. Raises NotText."""
     array = np.empty(len(elements), np.object_)
     try:
-        array[:] = [str(element, "utf-8") if not isinstance(element, str) else element for element in elements]
-        "".join(array).encode()  # JSON can name halves of a character
+        if spec.encoding == "utf-8":
+            array[:] = [str(element, "utf-8") if not isinstance(element, str) else element for element in elements]
+            "".join(array).encode()  # JSON can name halves of a character
+        else:
+            whole = [element.encode() if isinstance(element, str) else bytes(element) for element in elements]
+            array[:] = [element.decode(spec.encoding) for element in whole]
     except UnicodeError as error:
         at = next(at for at, element in enumerate(elements) if not _is_text(element))
-        raise ServerError(
-            f"element {at} of input '{raw.name}' is not UTF-8, and ONNX Runtime's Python API carries strings as text: "
+        raise NotText(
+            f"element {at} of input '{raw.name}' is not UTF-8, and the model does more with strings than hand them on: "
             "encode bytes as text (Base64), or let the model take UINT8"
         ) from error
     return array.reshape(raw.shape)
@@ -198,7 +227,7 @@ def _strings(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
         raise ServerError(f"incomplete string data for {where}, {error}") from error
     if len(elements) != count:
         raise ServerError(f"expected {count} string elements for {where}, got {len(elements)}")
-    return texts(elements, raw)
+    return texts(elements, raw, spec)
 
 
 def _outputs(spec: ModelSpec, outputs: Sequence[str]) -> tuple[str, ...]:

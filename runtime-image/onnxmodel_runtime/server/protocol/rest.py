@@ -111,7 +111,7 @@ def encode(spec: ModelSpec, decoded: Decoded, outputs: Outputs) -> tuple[bytes, 
                 f"sending {datatype} data via JSON is not supported. Please use the binary data format for output '{name}'"
             )
         else:
-            entry["data"] = array.ravel().tolist()
+            entry["data"] = _texts(name, array) if datatype == "BYTES" else array.ravel().tolist()
         described.append(entry)
     answer: dict[str, Any] = {"model_name": spec.name, "model_version": VERSION, "outputs": described}
     if decoded.request.id:
@@ -195,12 +195,25 @@ def _from_json(data: Any, raw: RawInput, spec: ModelSpec) -> Array:
     if len(flat) != expected:
         raise size_mismatch(raw, spec, expected * dtype.itemsize, len(flat) * dtype.itemsize)
     if raw.datatype == "BYTES":
-        return texts(flat, raw)
+        return texts(flat, raw, spec)
     try:
         with np.errstate(over="ignore"):  # 1e300 as FP32 is infinite, as it is for Triton
             return np.array(flat, dtype).reshape(raw.shape)
     except OverflowError as error:
         raise ServerError(f"{where}: {error}") from error
+
+
+def _texts(name: str, array: Array) -> list[str]:
+    """Strings, of which those that may be no text come as bytes."""
+    found: list[str] = []
+    for at, element in enumerate(array.flat):
+        try:
+            found.append(element.decode() if isinstance(element, bytes) else element)
+        except UnicodeDecodeError as error:
+            raise ServerError(
+                f"element {at} of output '{name}' is not UTF-8, which JSON cannot carry. Please use the binary data format"
+            ) from error
+    return found
 
 
 def _flatten(data: list[Any]) -> list[Any]:
