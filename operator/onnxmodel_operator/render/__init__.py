@@ -7,14 +7,20 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel, Resource
 from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
-from onnxmodel_operator.render.templates import render_template
+from onnxmodel_operator.render.templates import read_script, render_template
 from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime import contract
 
 Manifest = dict[str, Any]
 
-_GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, and room
+_GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, 2 to tell the rest, and room
 _EXIT_SECONDS = 20
+# Triton cannot ask its clients to leave. Those of gRPC connect anew when their connection has this age; HTTP has no such
+# thing. So the pod stays until nobody has asked for a while.
+_GRPC_AGE_SECONDS = 15
+_LEAST_SECONDS = 22  # 5 for endpoints, the age, and a tenth more: gRPC spreads it by so much
+_QUIET_SECONDS = 5
+_MOST_SECONDS = 600
 _MODELS = "/models"
 # A proxy that a service mesh injects outlives the stage, and its Job would not end. Each mesh reads a word of its own.
 _NO_MESH = {
@@ -137,7 +143,7 @@ def _deployment(model: OnnxModel, revision: Revision, settings: Settings) -> Man
         selector=selector,
         ports=revision.request,
         claim=claim_name(model.name),
-        grace=_GRACE_SECONDS,
+        grace=_MOST_SECONDS + _GRACE_SECONDS if revision.triton else _GRACE_SECONDS,
         scratch="16Gi" if revision.request.engine_cache else "1Gi",  # engines are as large as the model, or larger
         startup=revision.startup_seconds,
         deadline=_deadline(revision, settings),
@@ -179,10 +185,15 @@ def _triton(revision: Revision) -> dict[str, Any]:
             "--exit-on-error=true",
             "--log-info=false",
             f"--exit-timeout-secs={_EXIT_SECONDS}",
+            f"--grpc-max-connection-age={_GRPC_AGE_SECONDS * 1000}",
             *(f"--{name}-port={getattr(revision.request, f'{name}_port')}" for name in ("http", "grpc", "metrics")),
             # Clients need none of these, and some of them change the server. The key is told to nobody.
             f"--http-restricted-api={_RESTRICTED}:admin={revision.digest}",
             f"--grpc-restricted-protocol={_RESTRICTED}:admin={revision.digest}",
+        ],
+        "drain": [
+            *("bash", "-c", read_script("drain.sh"), "drain"),
+            *map(str, (revision.request.metrics_port, _LEAST_SECONDS, _QUIET_SECONDS, _MOST_SECONDS)),
         ],
         "triton": revision.triton,
         "gpus": gpus,

@@ -20,6 +20,13 @@ def render_template(template: str, **values: Any) -> dict[str, Any]:
     return manifest
 
 
+@functools.cache
+def read_script(script: str) -> str:
+    """A shell script of `templates/`. For hooks alone: the kubelet would replace $(NAME) in a container's arguments."""
+    source, _, _ = jinja2.PackageLoader("onnxmodel_operator.render").get_source(_environment(), script)
+    return source
+
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -18,9 +18,10 @@ OFF_LOOP = 1 << 20
 INLINE_NS = 200_000
 """Executions that typically take less run on the event loop: handing them to another thread would cost more."""
 DRAIN_SECONDS = 20.0
-"""How long requests in flight may take after SIGTERM."""
-LAME_DUCK_SECONDS = 1.0
-"""How long connections are still accepted after SIGTERM, so that "not ready" is seen before "connection refused"."""
+"""How long requests may take, and clients may go on asking, after SIGTERM."""
+LAME_DUCK_SECONDS = 3.0
+"""How long connections are still accepted after SIGTERM, though nobody has one, and how long one may have been idle before
+it is closed: a client that asks more often is told with an answer that it should leave."""
 REQUEST_SECONDS = float(os.environ.get("ONNXMODEL_MAX_REQUEST_SECONDS", 3600))
 """How long a request may take from its acceptance to its answer, and a run of the model; 0: without end."""
 WATCH_SECONDS = 1.0
@@ -28,4 +29,4 @@ WATCH_SECONDS = 1.0
 STUCK_SECONDS = 60.0
 """How long an interrupted run may go on before the process counts as dead."""
 STOP_SECONDS = 2.0
-"""How long the clients of requests that did not end while draining have to read that."""
+"""How long those who are told UNAVAILABLE at the end have to read that."""

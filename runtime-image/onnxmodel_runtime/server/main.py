@@ -142,16 +142,14 @@ class Server:
         return True
 
     async def _drain(self, listeners: list[Listener]) -> None:
-        """Not ready at once; connections are accepted a little longer, then requests in flight finish."""
-        deadline = time.monotonic() + limits.DRAIN_SECONDS
-        if self._service.ready:
+        """Not ready at once; clients are answered until they have left, and those that have not are told UNAVAILABLE."""
+        served = self.ready.is_set()
+        if served:
             log.info("draining")
             self._service.draining = True
-            await asyncio.sleep(limits.LAME_DUCK_SECONDS)
-        left = max(0.0, deadline - time.monotonic())
-        grace = left if self.ready.is_set() else 0.0
-        await asyncio.gather(*(listener.stop(grace) for listener in listeners))
+            await asyncio.gather(*(listener.drain(limits.DRAIN_SECONDS) for listener in listeners))
         self.idle = self._service.close() and self.idle
+        await asyncio.gather(*(listener.stop(limits.STOP_SECONDS if served else 0.0) for listener in listeners))
 
 
 def _in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":

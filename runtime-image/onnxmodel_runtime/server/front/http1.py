@@ -351,10 +351,11 @@ class Http1(asyncio.Protocol):
         if now - self._since > most:
             self._transport.abort()
 
-    def drain(self) -> None:
-        """Take no further request."""
+    def drain(self, now: float) -> None:
+        """Ask to close with the next answer; close what was idle for long, so that hardly a request is on its way."""
         self._draining = True
-        if self._running is None and self._incoming is None and not self._behind:
+        idle = self._running is None and self._incoming is None and not self._behind
+        if idle and now - self._since >= limits.LAME_DUCK_SECONDS:
             self._transport.close()
 
     def abort(self) -> None:
@@ -449,10 +450,13 @@ class Http1(asyncio.Protocol):
                     self._next()
 
     def _going_on(self, request: _Request, headers: Headers) -> Headers:
-        """The headers without a wish to close, while requests that have arrived wait behind this one."""
-        if not self._behind or not request.keep_alive or not request.complete:
-            return headers
-        return [field for field in headers if field != (b"connection", b"close")]
+        """The headers, with a wish to close where this is the last answer: while requests that have arrived wait behind this
+        one, it is not.
+        """
+        close = (b"connection", b"close")
+        if self._behind and request.keep_alive and request.complete:
+            return [field for field in headers if field != close]
+        return [*headers, close] if self._draining and close not in headers else headers
 
     def _finish(self, request: _Request, headers: Headers) -> None:
         """After the answer: the connection goes on, or ends."""

@@ -1,9 +1,12 @@
 """A port: its connections, and how they end."""
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from onnxmodel_runtime.server import limits
 
 KEEP_ALIVE_SECONDS = 620  # longer than load balancers keep idle connections, so that they, not we, close them
 SWEEP_SECONDS = 5.0
@@ -15,8 +18,8 @@ class Connection(Protocol):
     def sweep(self, now: float) -> None:
         """End what has waited too long."""
 
-    def drain(self) -> None:
-        """Take no further request; close once those in flight are answered."""
+    def drain(self, now: float) -> None:
+        """Ask the client to leave, and close once it has no request under way. Called again and again."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -40,18 +43,35 @@ class Listener:
         self._server = await loop.create_server(lambda: self._make(self._connections), sock=self._socket)
         self._sweep(loop)
 
+    async def drain(self, grace: float) -> None:
+        """Ask clients to leave, and answer them until they have: for LAME_DUCK_SECONDS at least, for `grace` at most.
+
+        Connections are accepted meanwhile: a client that has yet to hear of the end comes back once more.
+        """
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while self._server is not None:
+            for connection in list(self._connections):
+                connection.drain(loop.time())
+            waited = loop.time() - begun
+            if waited >= grace or (waited >= limits.LAME_DUCK_SECONDS and not self._connections):
+                return
+            await asyncio.sleep(0.01)
+
     async def stop(self, grace: float) -> None:
-        """Close the socket and idle connections, let requests finish for so many seconds."""
+        """Accept no more, and end every connection: those with a request under way have so many seconds to be told."""
         if self._server is None:
             self._socket.close()
             return
         assert self._sweeper is not None
         self._sweeper.cancel()
         self._server.close()
-        for connection in list(self._connections):
-            connection.drain()
         end = asyncio.get_running_loop().time() + grace
-        while self._connections and asyncio.get_running_loop().time() < end:
+        while self._connections:
+            for connection in list(self._connections):
+                connection.drain(math.inf)
+            if asyncio.get_running_loop().time() >= end:
+                break
             await asyncio.sleep(0.005)
         for connection in list(self._connections):
             connection.abort()
