@@ -30,7 +30,7 @@ $(READY): locks/dev.txt pyproject.toml | $(BIN)/python
 	@echo "setup: installing locks/dev.txt into $(VENV) ..."
 	@$(BIN)/python $(FROM_LOCK) locks/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python $(CHECK)
+	@$(BIN)/python $(CHECK) || { echo "setup: if $(VENV) has packages of an older lock, remove it and run make setup again"; exit 1; }
 	@touch $@
 	@echo "setup: done"
 

@@ -151,7 +151,7 @@ def test_a_stopped_container_stops_its_child_and_runs_again(tmp_path: Path) -> N
             break
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert process.returncode == ExitCode.RETRY
     outcome = decode(log.read_text())
     assert outcome.failure is not None
@@ -167,12 +167,12 @@ def test_a_stopped_fetch_leaves_nothing_and_runs_again(tmp_path: Path) -> None:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}/m.onnx"
         request = FetchRequest(uri, str(tmp_path / "model"), policy=HERE)
         process = job("fetch", request, tmp_path / "termination")
-        silent.settimeout(20)
+        silent.settimeout(120)
         connection, _ = silent.accept()
         with connection:
             connection.recv(1)
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            process.communicate(timeout=120)
     assert process.returncode == ExitCode.RETRY
     assert [path.name for path in tmp_path.iterdir()] == ["termination"]
 
@@ -187,7 +187,7 @@ def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
             break
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     for _ in range(100):
         if not _alive(child):
             return

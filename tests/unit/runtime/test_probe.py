@@ -56,7 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProbeRequest]:
             yield ProbeRequest("words", "127.0.0.1", result.probe, http_port=http, grpc_port=grpc)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def test_the_right_answer_over_both_protocols(served: ProbeRequest) -> None:

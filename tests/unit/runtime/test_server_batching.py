@@ -308,7 +308,7 @@ async def test_instances_run_side_by_side(
     tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     benches.append(bench := Bench(support.double(tmp_path), delay=0.0, instances=3))
-    meet = threading.Barrier(3, timeout=5)
+    meet = threading.Barrier(3, timeout=60)
     run = Instance.run
 
     def together(self: Instance, *arguments: Any) -> Any:

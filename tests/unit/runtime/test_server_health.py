@@ -41,17 +41,17 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
 @pytest.mark.parametrize("name", [b"", b"double", SERVICE])
 def test_check(channel: grpc.Channel, name: bytes) -> None:
     asked = text(1, name) if name else b""
-    assert channel.unary_unary(CHECK)(asked, timeout=5) == SERVING
-    watch = channel.unary_stream(WATCH)(asked, timeout=5)
+    assert channel.unary_unary(CHECK)(asked, timeout=60) == SERVING
+    watch = channel.unary_stream(WATCH)(asked, timeout=60)
     assert next(watch) == SERVING
     watch.cancel()
 
 
 def test_names_that_nothing_here_has(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(CHECK)(text(1, b"other"), timeout=5)
+        channel.unary_unary(CHECK)(text(1, b"other"), timeout=60)
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "unknown service other")
-    watch = channel.unary_stream(WATCH)(text(1, b"other"), timeout=5)
+    watch = channel.unary_stream(WATCH)(text(1, b"other"), timeout=60)
     assert next(watch) == SERVICE_UNKNOWN  # and the call goes on: it may come
     watch.cancel()
 
@@ -78,7 +78,7 @@ def test_a_watch_sees_a_whole_life(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def watch() -> None:
         with grpc.insecure_channel(f"{support.HOST}:{created[0].ports[1]}") as channel:
-            seen.append(channel.unary_unary(CHECK)(b"", timeout=5))
+            seen.append(channel.unary_unary(CHECK)(b"", timeout=60))
             try:
                 for answer in channel.unary_stream(WATCH)(text(1, b"double"), timeout=10):
                     seen.append(answer)

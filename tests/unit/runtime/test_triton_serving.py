@@ -287,19 +287,19 @@ def test_the_deployments_own_arguments_start_it_and_lock_what_clients_must_not_c
     lay_out(RepositoryRequest(requests_["digits-alone"], str(tmp_path / "repository")))
     # The last word counts: the fixture's own ports come after.
     with serving(tmp_path / "repository", *words) as server:
-        with urllib.request.urlopen(f"http://{server.http}/v2/models/digits-alone/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{server.http}/v2/models/digits-alone/ready", timeout=60) as answer:
             assert answer.status == 200
         index = urllib.request.Request(f"http://{server.http}/v2/repository/index", method="POST")
-        with urllib.request.urlopen(index, timeout=5) as answer:
+        with urllib.request.urlopen(index, timeout=60) as answer:
             assert json.load(answer) == [{"name": "digits-alone", "version": "1", "state": "READY"}]
         for path in ("trace/setting", "logging", "systemsharedmemory/status"):
             with pytest.raises(urllib.error.HTTPError, match="HTTP Error 403"):
-                urllib.request.urlopen(f"http://{server.http}/v2/{path}", timeout=5)
+                urllib.request.urlopen(f"http://{server.http}/v2/{path}", timeout=60)
         load = urllib.request.Request(
             f"http://{server.http}/v2/repository/models/digits-alone/unload", b"{}", method="POST"
         )
         with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(load, timeout=5)
+            urllib.request.urlopen(load, timeout=60)
 
 
 def _unreadable(folder: Path, config: Any) -> None:
