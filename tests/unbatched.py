@@ -127,18 +127,22 @@ CASES = {
     "two-lengths": Case(two_lengths, {"a": _floats(3), "b": _floats(5)}, "different first sizes", golden=True),
     "two-made-lengths": Case(two_lengths, {"a": _floats(3), "b": _floats(5)}, "a value's answer depends on the others"),
     "waveform": Case(waveform, {"audio": _floats(700)}, "a value's answer depends on the others"),
-    "words": Case(words, {"text": np.array(["b", "a", "b", "ü"], object)}, "has no batch axis", said=True, golden=True),
+    "words": Case(
+        words, {"text": np.array(["b", "a", "b", "ü"], object)}, "validation.batch is None", said=True, golden=True
+    ),
     "scalars": Case(
-        scalars, {"x": np.array(3, np.float32), "rate": np.array(2, np.float32)}, "has no batch axis", said=True
+        scalars, {"x": np.array(3, np.float32), "rate": np.array(2, np.float32)}, "validation.batch is None", said=True
     ),
     "threshold": Case(
-        threshold, {"x": _floats(3, 4), "least": np.array(0.1, np.float32)}, "has no batch axis", said=True
+        threshold, {"x": _floats(3, 4), "least": np.array(0.1, np.float32)}, "validation.batch is None", said=True
     ),
-    "state": Case(state, {"x": _floats(2, 6, 4), "h0": _floats(2, 2, 5)}, "has no batch axis", said=True, golden=True),
+    "state": Case(
+        state, {"x": _floats(2, 6, 4), "h0": _floats(2, 2, 5)}, "validation.batch is None", said=True, golden=True
+    ),
     "voice": Case(
         voice,
         {"audio": _floats(1, 16), "state": _floats(1, 1, 5), "rate": np.array(8000, np.int64)},
-        "has no batch axis",
+        "validation.batch is None",
         said=True,
         golden=True,
     ),

@@ -129,9 +129,10 @@ def _stage_message(step: Step, plan: Plan) -> str:
             counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning")}
             said = " and ".join(_count(counts[kind], kind) for kind in counts)
             return said if any(counts.values()) else "no findings"
-        case OptimizeResult(variants=variants, lowered=lowered):
+        case OptimizeResult(variants=variants, lowered=lowered, unbatched=unbatched):
             told = f"{_count(sum(bool(v.path) for v in variants), 'candidate')}, the original included"
-            return f"{told}; {lowered}" if lowered else told
+            axis = f"no batch axis: {unbatched}" if unbatched else ""
+            return "; ".join(part for part in (told, lowered, axis) if part)
         case BenchmarkResult():
             return plan.choice.sentence if plan.choice else ""
         case _:

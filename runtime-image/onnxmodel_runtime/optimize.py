@@ -132,7 +132,9 @@ def _tried(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, .
     Where only the outputs declare something else, they may still have a row for each row of input: exporters get that wrong.
     """
     batched = assumed(signed)
-    if request.batch == BATCH_NONE or batched.unbatched:
+    if request.batch == BATCH_NONE:
+        return dataclasses.replace(signed, unbatched="validation.batch is None")
+    if batched.unbatched:
         return signed
     sample = _sample(request, signed, outputs)
     if sample and not sample.shared:

@@ -1,6 +1,6 @@
 """Runs in a pod: asks every model of /files over HTTP and gRPC, alone and several clients at once; prints what it was told.
 
-A file of /files is MODEL.npz with at least eight rows of every input.
+A file of /files is MODEL.npz with at least eight rows of every input, or MODEL.whole.npz with what is sent as it is.
 """
 
 import json
@@ -70,5 +70,23 @@ def questions(name, rows):
     }  # fmt: skip
 
 
+def whole(name, arrays):
+    """Once by each protocol. A scalar is sent as the server's metadata have it."""
+    host = f"{name}.{domain}"
+    with tritonclient.http.InferenceServerClient(f"{host}:8000") as client:
+        metadata = client.get_model_metadata(name)
+        size = client.get_model_config(name)["max_batch_size"]
+    shaped = {
+        told["name"]: arrays[told["name"]].reshape(1) if told["shape"] == [1] else arrays[told["name"]]
+        for told in metadata["inputs"]
+    }
+    return {"max_batch_size": size, **{by: ask(by, host, name, metadata, shaped) for by in PROTOCOLS}}
+
+
+def answered(stem, arrays):
+    name, _, kind = stem.partition(".")
+    return whole(name, arrays) if kind else questions(name, arrays)
+
+
 files = {path.stem: dict(np.load(path)) for path in sorted(Path("/files").glob("*.npz"))}
-print(json.dumps({name: questions(name, rows) for name, rows in files.items()}))
+print(json.dumps({name: answered(name, rows) for name, rows in files.items()}))

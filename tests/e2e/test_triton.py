@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from onnxmodel_operator import names
-from tests import models
+from tests import models, unbatched
 from tests.e2e.support import QUICK, RUNTIMES, model
 from tests.kube import found, is_true, until
 
@@ -27,6 +27,7 @@ BATCHING = {
     "alone": {"maxBatchSize": 8, "maxQueueDelayMicroseconds": 0},
     "joined": {"maxBatchSize": 8, "maxQueueDelayMicroseconds": 200_000},
 }
+UNBATCHED = ("state", "voice")
 SERVED = [(runtime, kind) for runtime in RUNTIMES for kind in BATCHING]
 
 
@@ -56,8 +57,30 @@ def refused(kube, platform):
     kube.apply(*(model(name, f"s3://models/{name}/model.onnx", serving={"runtime": "triton"}) for name in made))
 
 
+def without_batch(platform, folder):
+    """Models that have no batch axis, with golden data, and what is asked of them."""
+    manifests = {}
+    files = {}
+    for name in UNBATCHED:
+        case = unbatched.CASES[name]
+        path = models.save(case.make(), folder / name)
+        golden, asked = io.BytesIO(), io.BytesIO()
+        expected = unbatched.answers(path, case.inputs)
+        np.savez(golden, **{f"input:{key}": array for key, array in case.inputs.items()},
+                 **{f"output:{key}": array for key, array in expected.items()})  # fmt: skip
+        np.savez(asked, **case.inputs)
+        platform.upload({f"{name}/1/model.onnx": path.read_bytes(), f"{name}/1/golden.npz": golden.getvalue()})
+        files[f"{name}.whole.npz"] = asked.getvalue()
+        manifests[name] = model(
+            name,
+            f"s3://models/{name}/1/model.onnx",
+            validation={"batch": "None", "golden": {"uri": f"s3://models/{name}/1/golden.npz"}},
+        )
+    return manifests, files
+
+
 @pytest.fixture(scope="module")
-def served(kube, platform, refused):
+def served(kube, platform, refused, tmp_path_factory):
     """By each runtime, without and with requests that wait for others: the status of each model, and what clients were told.
 
     The same resources, changed: what was measured and chosen stays, so that both serve the very same file.
@@ -65,7 +88,7 @@ def served(kube, platform, refused):
     manifests, rows = examples()
     platform.upload({f"{name}/1/{file}": (EXAMPLES / name / file).read_bytes()
                      for name in ("toy", "digits") for file in ("model.onnx", "golden.npz")})  # fmt: skip
-    files = {}
+    whole, files = without_batch(platform, tmp_path_factory.mktemp("unbatched"))
     for name, arrays in rows.items():
         content = io.BytesIO()
         np.savez(content, **arrays)
@@ -74,12 +97,14 @@ def served(kube, platform, refused):
     for runtime, kind in SERVED:
         for manifest in manifests.values():
             manifest["spec"]["serving"] = {"runtime": runtime, "batching": BATCHING[kind]}
-        kube.apply(*manifests.values())
+        for manifest in whole.values():  # nothing of them is joined, ever
+            manifest["spec"]["serving"] = {"runtime": runtime, "batching": BATCHING["alone"]}
+        kube.apply(*manifests.values(), *whole.values())
         statuses = {
             name: until(f"{name} is Ready by {runtime}, {kind}", found(kube, name, true="Ready"), seconds=SECONDS)[
                 "status"
             ]
-            for name in manifests
+            for name in (*manifests, *whole)
         }
         told = json.loads(platform.client(kube, f"ask-{runtime}-{kind}", SCRIPT, files, f"{kube.namespace}.svc"))
         seen[runtime, kind] = statuses, told
@@ -98,6 +123,22 @@ def test_both_runtimes_give_the_same_tensors_over_http_and_grpc_alone_and_joined
                 where = f"{runtime} {kind}, {protocol} {asked}"
                 for answer, other in zip(answers, wanted, strict=True):
                     compare(answer, other, where, exact, apart=(runtime, kind) == ("triton", "joined"))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", UNBATCHED)
+def test_a_model_without_a_batch_axis_is_served_as_it_is(served, name, runtime, tmp_path):
+    statuses, told = served[runtime, "alone"]
+    case, answer = unbatched.CASES[name], told[f"{name}.whole"]
+    expected = unbatched.answers(models.save(case.make(), tmp_path), case.inputs)
+    assert answer["max_batch_size"] == 0
+    for protocol in ("http", "grpc"):
+        compare(answer[protocol], expected, f"{runtime} {protocol}", exact=False, apart=False)
+    status = statuses[name]
+    assert (status["model"]["batch"], status["active"]["measured"]["batchSize"]) == ("None", 1), (
+        "inferences are counted"
+    )
+    assert status["active"]["served"]["batchSize"] == 1
 
 
 def compare(answer, wanted, where, exact, apart):

@@ -1,5 +1,6 @@
 """The one rule of the batch axis, and every model without one on both servers."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from onnxmodel_runtime import batch_axis, batch_trial, inputs, probefile
 from onnxmodel_runtime.benchmark import benchmark
 from onnxmodel_runtime.checks import interface
+from onnxmodel_runtime.client import over_grpc, over_http
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     Candidate,
@@ -287,6 +289,32 @@ def asked(name: str, result: OptimizeResult, ports: tuple[int, int]) -> None:
     assert answer.max_absolute < 1e-3
 
 
+def same(array: Any, wanted: Any) -> None:
+    if wanted.dtype.kind == "f":
+        np.testing.assert_allclose(array, wanted, rtol=1e-4, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(array, wanted)
+
+
+def test_a_scalar_in_json_has_no_axis(tmp_path: Path) -> None:
+    path = models.save(unbatched.scalars(), tmp_path)
+    given = [{"name": name, "datatype": "FP32", "shape": [], "data": [3.0]} for name in ("x", "rate")]
+    with support.in_thread(support.request(path)) as server:
+
+        def ask(inputs: list[Any]) -> tuple[int, Any]:
+            body = json.dumps({"inputs": inputs}).encode()
+            status, answer = support.call(server.ports[0], "POST", "/v2/models/model/infer", body)
+            return status, json.loads(answer)
+
+        status, answer = ask(given)
+        assert (status, answer["outputs"]) == (200, [{"name": "y", "datatype": "FP32", "shape": [], "data": [9.0]}])
+        status, answer = ask([{**one, "shape": [1]} for one in given])
+        assert (status, answer["outputs"][0]["shape"]) == (200, []), "as Triton's clients send it"
+        status, answer = ask([{**one, "shape": [2], "data": [1.0, 2.0]} for one in given])
+        assert status == 400
+        assert "Expected [], got [2]" in answer["error"]
+
+
 @pytest.mark.parametrize("name", unbatched.CASES)
 def test_a_model_without_a_batch_goes_all_the_way(name: str, tmp_path: Path) -> None:
     case, result = optimized(name, tmp_path)
@@ -298,10 +326,7 @@ def test_a_model_without_a_batch_goes_all_the_way(name: str, tmp_path: Path) -> 
             assert given[key].shape == array.shape, "golden data are used as they are, a scalar stays one"
             np.testing.assert_array_equal(given[key], array)
     for key, array in unbatched.answers(tmp_path / "model.onnx", given).items():
-        if array.dtype.kind == "f":
-            np.testing.assert_allclose(expected[key], array, rtol=1e-4, atol=1e-6)
-        else:
-            np.testing.assert_array_equal(expected[key], array)
+        same(expected[key], array)
     variants = [v for v in result.variants if v.path]
     candidates = tuple(Candidate(v.name, v.path, v.sha256, v.graph_level) for v in variants)
     measured = benchmark(BenchmarkRequest(candidates, result.probe, (1, 8), (1,), 0.01, windows=3, batch=result.batch))
@@ -310,6 +335,12 @@ def test_a_model_without_a_batch_goes_all_the_way(name: str, tmp_path: Path) -> 
         asked(name, result, (server.ports[0], server.ports[1]))
         _, body = support.call(server.ports[0], "GET", f"/v2/models/{name}/config")
         assert b'"max_batch_size":0' in body.replace(b" ", b"")
+        right = unbatched.answers(tmp_path / "model.onnx", case.inputs)
+        for client in (over_http(HOST, server.ports[0]), over_grpc(HOST, server.ports[1])):
+            answer, _ = client.infer(name, case.inputs, tuple(right))
+            for key, array in right.items():
+                assert answer[key].shape == array.shape, "more than 32 of whatever axis 0 is, and scalars"
+                same(answer[key], array)
 
 
 @pytest.fixture(scope="module")
