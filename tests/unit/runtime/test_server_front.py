@@ -869,6 +869,33 @@ def test_heads_that_change(server: Server) -> None:
             assert client.status(number)[0] == ("12" if method == "Nothing" else "0")
 
 
+def test_streams_beyond_the_most_are_refused_and_the_others_answered(server: Server) -> None:
+    """A client that has yet to read how many it may open; it sends all heads, and then all bodies."""
+    more = 700
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        numbers = range(1, 2 * (http2.MAX_STREAMS + more), 2)
+        sending = Thread(
+            target=sock.sendall,
+            args=(b"".join([*(client.head(n) for n in numbers), *(client.data(n) for n in numbers)]),),
+        )
+        sending.start()
+        ended: dict[int, bytes] = {}
+        while len(ended) < len(numbers):
+            kind, flags, number, payload = client.frame()
+            if kind == http2.RST_STREAM:
+                ended[number] = payload
+            elif kind == http2.HEADERS:
+                client.decoder.decode(payload)
+                if flags & http2.END_STREAM:
+                    ended[number] = b"answered"
+        sending.join()
+        refused = struct.pack(">I", http2.REFUSED_STREAM)
+        assert [ended[number] for number in numbers] == [b"answered"] * http2.MAX_STREAMS + [refused] * more
+        sock.sendall(client.head(numbers[-1] + 2) + client.data(numbers[-1] + 2))
+        assert client.status(numbers[-1] + 2)[0] == "0"
+
+
 def test_floods(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http2, "MAX_RESETS", 10)
     reset = struct.pack(">I", http2.CANCEL)

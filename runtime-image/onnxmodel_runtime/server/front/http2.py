@@ -29,6 +29,9 @@ STREAM_WINDOW = 1 << 20
 WINDOW = 4 << 20
 """The same for the connection."""
 MAX_STREAMS = 1024
+MAX_DROPPED = 2 * MAX_STREAMS
+"""Streams that we ended, and on which a client may still send. One that has yet to read how many it may open can open
+many more at once: they are refused, and the others answered."""
 MAX_RESETS = 1000
 """Requests that a client may take back, or make us end by what it does wrong, beyond those that were answered
 (CVE-2023-44487, CVE-2025-8671)."""
@@ -141,7 +144,7 @@ class Http2(asyncio.Protocol):
         self._plain: dict[bytes, tuple[Head, Any]] = {}
         self._block: tuple[int, int, bytearray] | None = None  # of a head that goes on in the next frame
         self._last = 0
-        self._dropped: deque[int] = deque(maxlen=256)  # streams that we ended before the client did
+        self._dropped: dict[int, None] = {}  # streams that we ended before the client did, in their order
         self._resets = self._answered = 0
         self._granted = WINDOW
         self._window = self._initial = 65535
@@ -273,7 +276,7 @@ class Http2(asyncio.Protocol):
         self._answered += 1
         self.streams.pop(stream.id, None)
         if not stream.remote_ended:  # the rest of the request is of no interest
-            self._dropped.append(stream.id)
+            self._drop(stream.id)
             self.write(frame(RST_STREAM, 0, stream.id, _WORD.pack(NO_ERROR)))
         self._close_if_done()
 
@@ -309,9 +312,15 @@ class Http2(asyncio.Protocol):
             self._count_reset()
 
     def _end(self, stream: Stream, code: int) -> None:
-        self._dropped.append(stream.id)
+        self._drop(stream.id)
         self.write(frame(RST_STREAM, 0, stream.id, _WORD.pack(code)))
         self._leave(stream)
+
+    def _drop(self, number: int) -> None:
+        """What the client still sends on this stream is of no interest."""
+        self._dropped[number] = None
+        if len(self._dropped) > MAX_DROPPED:
+            del self._dropped[next(iter(self._dropped))]
 
     def _leave(self, stream: Stream) -> None:
         """Nobody waits for the stream's answer, or the rest of it."""
@@ -431,7 +440,7 @@ class Http2(asyncio.Protocol):
             stream = self._make(self, number, head, self._initial)
             stream.remote_ended = ended
             if len(self.streams) >= MAX_STREAMS:
-                self._dropped.append(number)
+                self._drop(number)
                 self.write(frame(RST_STREAM, 0, number, _WORD.pack(REFUSED_STREAM)))
                 return
             self.streams[number] = stream
