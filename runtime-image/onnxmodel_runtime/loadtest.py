@@ -160,9 +160,10 @@ def _message(request: LoadTestRequest, tensors: list[Any], outputs: tuple[str, .
 
     wanted = [InferRequestedOutput(name) for name in outputs]
     body, head = InferenceServerClient.generate_request_body(tensors, outputs=wanted)
+    host = f"[{request.host}]" if ":" in request.host else request.host
     lines = (
         f"POST /v2/models/{request.name}/infer HTTP/1.1",
-        f"Host: {request.host}:{request.http_port}",
+        f"Host: {host}:{request.http_port}",
         "Content-Type: application/octet-stream",
         f"Inference-Header-Content-Length: {head}",
         f"Content-Length: {len(body)}",

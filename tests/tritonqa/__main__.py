@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.tritonqa.servers import GrpcProxy, HttpProxy, Servers
@@ -56,17 +57,17 @@ def _copied(qa: Path, suite: Suite, scratch: Path, http: int, grpc: int) -> Path
     return scratch / "qa" / suite.name
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, suites: Sequence[Suite] = SUITES) -> int:
     """0 where every test passes but for those that are known to be out of scope, and why."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkout", type=Path, help="a checkout of github.com/triton-inference-server/server")
     parser.add_argument("suites", nargs="*", help="names of suites; all without any")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     qa = asked.checkout / "qa"
     if not (qa / "common" / "infer_util.py").is_file():
         parser.error(f"{asked.checkout} is no checkout of Triton's server: it has no qa/common/infer_util.py")
     bad = 0
-    for suite in SUITES:
+    for suite in suites:
         if asked.suites and suite.name not in asked.suites:
             continue
         with tempfile.TemporaryDirectory(prefix="triton-qa-") as folder:
@@ -85,4 +86,5 @@ def main() -> int:
     return 1 if bad else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
