@@ -41,14 +41,25 @@ def disproved(run: Run, rows: Arrays, first_axes: Sequence[str], bound: Toleranc
             if array.shape[:1] != (count,):
                 return f"output {name!r} has the shape {list(array.shape)} for {count} rows of input"
     vectors = all(array.ndim == 1 for array in rows.values())
-    if vectors and (difference := _difference(alone, _taken(answers, (0,)), bound)):
-        return f"the inputs are vectors, and a value's answer depends on the others: {difference}"
-    moved = run(_taken(rows, _ORDER))
-    if (difference := _difference(moved, _taken(answers, _ORDER), bound)) and not _difference(
-        run(rows), answers, bound
-    ):
-        return f"a row's answer depends on its place among the rows: {difference}"
+    influenced = _difference(alone, _taken(answers, (0,)), bound) if vectors else ""
+    moved = _moved(run, rows, answers, bound)
+    if (influenced or moved) and _difference(run(rows), answers, bound):
+        return ""  # it draws random numbers: no difference tells anything
+    if influenced:
+        return f"the inputs are vectors, and a value's answer depends on the others: {influenced}"
+    if moved:
+        return f"a row's answer depends on its place among the rows: {moved}"
     return next(_lengths(run, rows, answers, first_axes), "")
+
+
+def _moved(run: Run, rows: Arrays, answers: Arrays, bound: Tolerance) -> str:
+    """How the answers to rows in another order differ from the answers in that order."""
+    try:
+        return _difference(run(_taken(rows, _ORDER)), _taken(answers, _ORDER), bound)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        return f"the model fails with them in another order: {runtime_message(error)}"
 
 
 def _lengths(run: Run, rows: Arrays, answers: Arrays, first_axes: Sequence[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from onnxmodel_runtime import batch_axis, batch_trial, inputs, probefile
+from onnxmodel_runtime import batch_axis, batch_trial, inputs, probefile, tables
 from onnxmodel_runtime.benchmark import benchmark
 from onnxmodel_runtime.checks import interface
 from onnxmodel_runtime.client import over_grpc, over_http
@@ -175,6 +175,12 @@ def declared_one() -> Any:
     return made
 
 
+def noise() -> Any:
+    """Another answer each time, of vectors."""
+    nodes = [unbatched.node("RandomNormalLike", ["x"], ["n"]), unbatched.node("Add", ["x", "n"], ["y"])]
+    return models.model(nodes, [("x", 1, ["n"])], [("y", 1, ["n"])])
+
+
 def scaled() -> Any:
     """Divided by the largest of the batch: rows influence each other, and are rows."""
     nodes = [unbatched.node("ReduceMax", ["x"], ["most"], keepdims=1), unbatched.node("Div", ["x", "most"], ["y"])]
@@ -195,6 +201,7 @@ def numbered() -> Any:
         (models.strings(), ""),
         (models.transformer(), ""),
         (models.random_noise(), ""),
+        (noise(), ""),
         (scaled(), ""),
         (columns(), ""),
         (columns(unused=True), ""),
@@ -329,7 +336,12 @@ def test_a_model_without_a_batch_goes_all_the_way(name: str, tmp_path: Path) -> 
         same(expected[key], array)
     variants = [v for v in result.variants if v.path]
     candidates = tuple(Candidate(v.name, v.path, v.sha256, v.graph_level) for v in variants)
-    measured = benchmark(BenchmarkRequest(candidates, result.probe, (1, 8), (1,), 0.01, windows=3, batch=result.batch))
+    page = tmp_path / "page" if name == "scalars" else None  # with one profile
+    grid = BenchmarkRequest(candidates, result.probe, (1, 8), (1,), 0.01, windows=3, batch=result.batch)
+    measured = benchmark(replace(grid, directory=str(page or "")))
+    if page:
+        assert "Most inferences/s" in (page / "report.html").read_text()
+    assert "INFERENCES/S" in tables.text(measured)
     assert (measured.batch, {point.batch_size for point in measured.points}) == ("None", {1})
     with support.in_thread(serve_request(name, result)) as server:
         asked(name, result, (server.ports[0], server.ports[1]))
@@ -351,6 +363,23 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
         _, results[name] = optimized(name, folder / name)
         lay_out(RepositoryRequest(serve_request(name, results[name]), str(folder / "repository")))
     return folder / "repository", results
+
+
+def test_triton_takes_rows_where_an_output_declares_one(tmp_path: Path) -> None:
+    """Its batch axis is a matter of declarations: nothing is joined or counted there, and every row is answered."""
+    path = models.save(declared_one(), tmp_path / "model")
+    result = optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), variants=()))
+    request = serve_request("declared-one", result)
+    lay_out(RepositoryRequest(request, str(tmp_path / "repository")))
+    assert "max_batch_size" not in (tmp_path / "repository" / "declared-one" / "config.pbtxt").read_text()
+    loads = (Load(1, 1), Load(8, 2))
+    with serving(tmp_path / "repository") as triton, support.in_thread(request) as server:
+        for port in (triton.http_port, server.ports[0]):
+            asked = LoadTestRequest(
+                "declared-one", HOST, result.probe, loads, batch=result.batch, http_port=port, seconds=0.02, windows=3
+            )
+            found = loadtest(replace(asked, max_batch_size=32))
+            assert (found.batch, [point.batch_size for point in found.points]) == ("First", [1, 8])
 
 
 def test_triton_serves_them_all(repository: tuple[Path, dict[str, OptimizeResult]]) -> None:
