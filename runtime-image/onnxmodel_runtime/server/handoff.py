@@ -69,11 +69,10 @@ class Line:
                 self.batches.remove(batch)
             return True
 
-    def holds(self, batch: Batch) -> bool:
-        """Whether the batch is in the line, or with a worker that has not finished it."""
+    def waiting(self) -> frozenset[Batch]:
+        """The batches that no worker has taken yet."""
         with self.lock:
-            worker = batch.worker
-            return batch in self.batches if worker is None else worker.batch is batch
+            return frozenset(self.batches)
 
     def interrupt(self, batch: Batch) -> None:
         """Make the batch's run fail at the model's next node, if it still runs."""

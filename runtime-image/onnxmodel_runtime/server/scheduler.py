@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter_ns
 from typing import Any
@@ -91,7 +92,7 @@ class Scheduler:
         self._workers = [Worker(instance, self._line, self._done) for instance in model.instances]
         self._idle = list(self._workers)
         self._interrupted: dict[Worker, tuple[Batch, float]] = {}  # what they ran, and when that was interrupted
-        self._watchdog = Watchdog(self._place, recorder.ended, self._repair)
+        self._watchdog = Watchdog(self._survey, recorder.ended, self._repair)
         self._closed = False
         self._inline = model.use.name == "CPU" and not self._join  # elsewhere, a thread's own time says little
         recorder.waiting = self._waiting
@@ -309,17 +310,23 @@ class Scheduler:
 
     # The watchdog calls these.
 
-    def _place(self, job: Job) -> Place:
-        assert isinstance(job, _Queued)
-        group, batch = job.group, job.batch
-        if group is not None:
-            return Place.WAITING if group in self._ready or self._open.get(group.key) is group else Place.NOWHERE
-        if batch is None or not self._line.holds(batch):
-            return Place.NOWHERE
-        worker = batch.worker
-        if worker is None:
-            return Place.WAITING
-        return Place.RUNNING if worker.is_alive() else Place.DEAD
+    def _survey(self) -> Callable[[Job], Place]:
+        """Where everything is now: looked up once, so that a long queue does not cost the square of its length."""
+        batches, groups = self._line.waiting(), {*self._ready, *self._open.values()}
+
+        def place(job: Job) -> Place:
+            assert isinstance(job, _Queued)
+            if job.group is not None:
+                return Place.WAITING if job.group in groups else Place.NOWHERE
+            batch = job.batch
+            if batch is None or batch in batches:
+                return Place.NOWHERE if batch is None else Place.WAITING
+            worker = batch.worker
+            if worker is None or worker.batch is not batch:
+                return Place.NOWHERE
+            return Place.RUNNING if worker.is_alive() else Place.DEAD
+
+        return place
 
     def _repair(self) -> bool:
         """Replace workers whose thread has ended, interrupt runs that take too long. Returns whether any worker is busy."""

@@ -28,14 +28,14 @@ class Place(StrEnum):
 class Watchdog:
     """Looks after accepted requests, from the event loop.
 
-    place: tells where a request is. count: counts a request that the watchdog ended. repair: puts right what is wrong with
-    the instances, and tells whether any of them is busy.
+    survey: looks where all requests are, and returns what tells it of each. count: counts a request that the watchdog
+    ended. repair: replaces and interrupts instances where needed, and tells whether any of them is busy.
     """
 
     def __init__(
-        self, place: Callable[[Job], Place], count: Callable[[Ended], None], repair: Callable[[], bool]
+        self, survey: Callable[[], Callable[[Job], Place]], count: Callable[[Ended], None], repair: Callable[[], bool]
     ) -> None:
-        self._place = place
+        self._survey = survey
         self._count = count
         self._repair = repair
         self.jobs: set[Job] = set()  # from their acceptance to their end
@@ -56,8 +56,9 @@ class Watchdog:
         """End the requests that would not end by themselves."""
         now = perf_counter_ns()
         before, self._suspects = self._suspects, set()
+        place_of = self._survey()
         for job in [job for job in self.jobs if not job.future.done()]:
-            place = self._place(job)
+            place = place_of(job)
             if place is Place.DEAD:
                 self._end(job, Ended.THREAD_DIED, "the thread that ran the model died")
             elif place is Place.NOWHERE:
