@@ -224,19 +224,19 @@ def trees(*, zipmap: bool = False, ml: int = 1) -> Any:
     onnx infers no type behind TreeEnsembleClassifier, so that Identity and Cast behind it have none. zipmap: a sequence of
     maps for the probabilities.
     """
-    # One split on feature 0 at 0: class 0 below it, class 1 above.
+    # One split on feature 0 at 0: class 0 below it, class 2 above. Of two classes ONNX Runtime makes a case of its own.
     tree = helper.make_node(
         *("TreeEnsembleClassifier", ["X"], ["label_tensor", "probability_tensor"], "trees"), domain="ai.onnx.ml",
-        class_ids=[0, 1], class_nodeids=[1, 2], class_treeids=[0, 0], class_weights=[1.0, 1.0],
-        classlabels_int64s=[0, 1], nodes_falsenodeids=[2, 0, 0], nodes_featureids=[0, 0, 0],
+        class_ids=[0, 2], class_nodeids=[1, 2], class_treeids=[0, 0], class_weights=[1.0, 1.0],
+        classlabels_int64s=[0, 1, 2], nodes_falsenodeids=[2, 0, 0], nodes_featureids=[0, 0, 0],
         nodes_hitrates=[1.0, 1.0, 1.0], nodes_missing_value_tracks_true=[0, 0, 0],
         nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_nodeids=[0, 1, 2], nodes_treeids=[0, 0, 0],
         nodes_truenodeids=[1, 0, 0], nodes_values=[0.0, 0.0, 0.0], post_transform="NONE",
     )  # fmt: skip
     nodes = [tree, helper.make_node("Cast", ["label_tensor"], ["label"], "cast", to=TensorProto.INT64)]
-    outputs: list[Any] = [("label", TensorProto.INT64, [1]), ("probabilities", TensorProto.FLOAT, ["N", 2])]
+    outputs: list[Any] = [("label", TensorProto.INT64, [1]), ("probabilities", TensorProto.FLOAT, ["N", 3])]
     if zipmap:
-        maps = {"domain": "ai.onnx.ml", "classlabels_int64s": [0, 1]}
+        maps = {"domain": "ai.onnx.ml", "classlabels_int64s": [0, 1, 2]}
         nodes.append(helper.make_node("ZipMap", ["probability_tensor"], ["probabilities"], "zipmap", **maps))
     else:
         nodes.append(helper.make_node("Identity", ["probability_tensor"], ["probabilities"], "identity"))

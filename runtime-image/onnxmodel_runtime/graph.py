@@ -70,6 +70,15 @@ def overridable(model: Any) -> list[Any]:
     return [value for value in model.graph.input if value.name in given]
 
 
+def unranked(values: Any) -> frozenset[str]:
+    """Those of the tensors that declare no shape at all."""
+    return frozenset(
+        value.name
+        for value in values
+        if value.type.WhichOneof("value") in (None, "tensor_type") and not value.type.tensor_type.HasField("shape")
+    )
+
+
 def describe(value: Any) -> Tensor:
     """An input or output. The datatype of what is no tensor is its kind, such as SEQUENCE."""
     kind = value.type.WhichOneof("value") or "unknown"

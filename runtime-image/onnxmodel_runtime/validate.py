@@ -213,9 +213,13 @@ def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings
     """Inputs, and outputs' datatypes. Whether several rows must work, as far as the signature says."""
     step("comparing inputs and outputs")
     findings.note(interface.datatypes(facts.inputs, facts.outputs))
-    batched = _batched(request) and findings.note(interface.batch_axes("input", facts.inputs))
+    unranked = graph.unranked(graph.inputs(model))
+    findings.note(interface.unranked(unranked))
+    batched = _batched(request) and not unranked and findings.note(interface.batch_axes("input", facts.inputs))
     optional = tuple(graph.describe(value) for value in graph.overridable(model))
-    findings.note(interface.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs, optional=optional))
+    findings.note(
+        interface.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs, optional=optional, unranked=unranked)
+    )
     return batched
 
 
@@ -266,10 +270,15 @@ def _outputs(
     model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings, seen: outputs.Seen
 ) -> ModelFacts:
     """Judge the outputs by what runs showed, and by what the file declares where nothing ran with several rows."""
-    unknown = outputs.undeclared(model)
-    served = outputs.corrected(facts.outputs, unknown, seen)
+    unknown = graph.unranked(model.graph.output)
+    # What has the rank of an input that takes any has any.
+    served = facts.outputs if graph.unranked(graph.inputs(model)) else outputs.corrected(facts.outputs, unknown, seen)
     findings.note(outputs.differences(facts.outputs, served, unknown))
-    if _batched(request) and not any(len(shapes) > 1 for shapes in seen.values()):
+    if (
+        _batched(request)
+        and not graph.unranked(graph.inputs(model))
+        and not any(len(shapes) > 1 for shapes in seen.values())
+    ):
         findings.note(interface.batch_axes("output", tuple(each for each in facts.outputs if each.name not in unknown)))
     findings.note(interface.contract(checks.CONTRACT_OUTPUT, request.outputs, served, in_file=facts.outputs))
     return replace(facts, outputs=served)

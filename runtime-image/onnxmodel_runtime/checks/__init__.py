@@ -172,6 +172,13 @@ DECLARED = Check(
     "computed; status and contracts speak of that. A warning where the rank or another axis than the first differs.",
     fix="Export again with the right output shapes, for clients that read them from the file; what is served is right.",
 )
+UNRANKED = Check(
+    "ONNX-INPUT-SHAPE",
+    "InputShapeUnknown",
+    severity="info",
+    meaning="An input declares no shape, not even its rank. The ONNX Runtime server passes any shape on, and joins no requests.",
+    fix="Export with the input's shape, for batching, for Triton, and so that wrong requests are refused before they run.",
+)
 REPAIRED = Check(
     "ONNX-REPAIRED",
     "GraphRepaired",
@@ -364,7 +371,7 @@ CHECKS = {
     for check in (
         *(FILE, FILE_SIZE, CORRUPT, EXTERNAL, PIN),
         *(NODES, DEPTH, COUNT, ATTRIBUTE, TENSOR, MEMORY),
-        *(DUPLICATE, CYCLE, RECURSION, REPAIRED, CHECKER, SHAPES, UNTYPED, DECLARED, DIMENSION),
+        *(DUPLICATE, CYCLE, RECURSION, REPAIRED, CHECKER, SHAPES, UNTYPED, DECLARED, UNRANKED, DIMENSION),
         *(OPSET_LOW, OPSET_HIGH, IR_HIGH, DOMAIN, PRECOMPILED, OPERATOR, PROVIDER, RANDOM),
         *(DATATYPE, BATCH, CONTRACT_INPUT, CONTRACT_OUTPUT),
         *(NAN, INFINITE, RANGE, UNUSED, REPEATED),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from onnxmodel_runtime import batch_axis, graph
-from onnxmodel_runtime.checks import BATCH, CONTRACT_INPUT, DATATYPE, IR_HIGH, OPSET_HIGH, OPSET_LOW, Check
+from onnxmodel_runtime.checks import BATCH, CONTRACT_INPUT, DATATYPE, IR_HIGH, OPSET_HIGH, OPSET_LOW, UNRANKED, Check
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 
@@ -86,6 +86,12 @@ def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
         )
 
 
+def unranked(names: frozenset[str]) -> Iterator[Finding]:
+    """Inputs that declare no shape: what is passed on, and what that costs."""
+    for name in sorted(names):
+        yield UNRANKED.info(name, f"input {name!r} declares no shape: any is passed on, and requests are not joined")
+
+
 def contract(
     check: Check,
     declared: tuple[Tensor, ...],
@@ -93,11 +99,12 @@ def contract(
     *,
     in_file: tuple[Tensor, ...] = (),
     optional: tuple[Tensor, ...] = (),
+    unranked: frozenset[str] = frozenset(),
 ) -> Iterator[Finding]:
     """Every difference from what the author declared, by name. Nothing declared: nothing to compare.
 
     in_file: the same tensors with the shapes that the file declares, which an author may have copied. optional: inputs that
-    may be declared and need not be.
+    may be declared and need not be. unranked: those that take any shape.
     """
     if not declared:
         return
@@ -114,7 +121,7 @@ def contract(
         if found.datatype != want.datatype:
             message = f"{kind} {want.name!r} is declared as {want.datatype}; in the model it is {found.datatype}"
             yield check.error(want.name, message, fix)
-        if want.shape not in (found.shape, shapes.get(want.name)):
+        if want.shape not in (found.shape, shapes.get(want.name)) and want.name not in unranked:
             message = (
                 f"{kind} {want.name!r} is declared with shape {list(want.shape)}; in the model {list(found.shape)}"
             )

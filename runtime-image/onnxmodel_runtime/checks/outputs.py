@@ -17,12 +17,6 @@ Seen = Mapping[str, list[tuple[int, ...]]]
 """Output -> the shapes that it had, one for each run."""
 
 
-def undeclared(model: Any) -> frozenset[str]:
-    """Outputs whose rank the file does not say, or onnx does not infer."""
-    outputs = model.graph.output
-    return frozenset(value.name for value in outputs if not value.type.tensor_type.HasField("shape"))
-
-
 def typed(outputs: tuple[Tensor, ...], session: Any) -> tuple[Tensor, ...]:
     """The outputs, with ONNX Runtime's datatypes where the file has none."""
     known = {value.name: value.type for value in session.get_outputs()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime import batch_axis, tensorrt
+from onnxmodel_runtime import batch_axis, ranks, tensorrt
 from onnxmodel_runtime.contract import BATCH_UNKNOWN, GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
@@ -104,6 +104,8 @@ def load(request: ServeRequest) -> Model:
         from onnxmodel_runtime.server import strings  # which loads onnx: tens of megabytes that few servers need
 
         spec = replace(spec, hands_on=strings.handed_on(path))
+    if any(not tensor.shape for tensor in spec.inputs):
+        spec = replace(spec, unranked=_unranked(path, spec.inputs))
     tensors = (*spec.inputs, *spec.outputs)
     bf16 = frozenset(tensor.name for tensor in tensors if tensor.datatype == bound.BF16)
     texts = [tensor.name for tensor in tensors if tensor.datatype == "BYTES"]
@@ -126,7 +128,19 @@ def describe(name: str, session: Any, max_batch_size: int, batch: str = BATCH_UN
     own = [value for value in session.get_overridable_initializers() if ONNX_RUNTIME.get(value.type) in _PLAIN]
     optional = tuple(_tensor(value, "input") for value in own)
     most = 0 if batch_axis.of_session(session, batch) else max(0, max_batch_size)
+    if most:  # LightGBM's converter declares [1] for labels that have a row for each row of input
+        outputs = tuple(_with_rows(tensor) for tensor in outputs)
     return ModelSpec(name, inputs, outputs, most, optional, _labels(session.get_modelmeta().custom_metadata_map))
+
+
+def _with_rows(output: Tensor) -> Tensor:
+    return replace(output, shape=(batch_axis.DYNAMIC, *output.shape[1:])) if output.shape else output
+
+
+def _unranked(path: Path, inputs: tuple[Tensor, ...]) -> frozenset[str]:
+    """Inputs that ONNX Runtime describes as it does scalars, because the file says nothing of their shape."""
+    known = ranks.unranked(path)
+    return frozenset(tensor.name for tensor in inputs if tensor.name in known)
 
 
 def _labels(properties: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

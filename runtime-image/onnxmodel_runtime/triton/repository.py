@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime import batch_axis, batch_rows, machine, probefile
+from onnxmodel_runtime import batch_axis, batch_rows, machine, probefile, ranks
 from onnxmodel_runtime.contract import (
     BATCH_NONE,
     GPU_PROVIDERS,
@@ -47,6 +47,7 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     session = open_model(Path(serve.model), serve.providers)
     serve = dataclasses.replace(serve, providers=_loadable(serve.providers, session))
     inputs, outputs = signature(session)
+    _ranked(Path(serve.model), inputs)
     if why := batch_axis.of_session(session, serve.batch):
         log(f"there is no batch axis: {why}")
         serve = dataclasses.replace(serve, batch=BATCH_NONE)
@@ -66,6 +67,16 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     path = folder / CONFIG
     path.write_text(configs.text(message), encoding="utf-8")
     return RepositoryResult(str(path), configs.joins(serve, inputs, outputs), engines)
+
+
+def _ranked(path: Path, inputs: tuple[Tensor, ...]) -> None:
+    """Raise StageError for an input of any rank: Triton's configuration says how many axes each has."""
+    if unknown := sorted(ranks.unranked(path) & {tensor.name for tensor in inputs}):
+        raise StageError(
+            "UnsupportedShape",
+            f"input {unknown[0]!r} declares no shape, and Triton must know how many axes it has",
+            "Export the model with the input's shape, or use the runtime onnxruntime, which passes any on.",
+        )
 
 
 def open_model(path: Path, providers: Providers) -> Any:

@@ -1,5 +1,6 @@
 """What ONNX Runtime serves well is not refused, and is reported as what it is (docs/what-is-served.md)."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,13 +13,16 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from onnxmodel_runtime.contract import OptimizeRequest, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime import ranks
+from onnxmodel_runtime.contract import OptimizeRequest, RepositoryRequest, Tensor, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize
 from onnxmodel_runtime.repair import repair
+from onnxmodel_runtime.triton.repository import lay_out
 from onnxmodel_runtime.validate import validate
 from tests import models
+from tests.unit.runtime import server_support as support
 
 FLOAT = TensorProto.FLOAT
 X, Y = [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["n", 4])]
@@ -54,7 +58,7 @@ def test_trees_of_an_old_opset_with_a_label_declared_as_one_element(tmp_path: Pa
     assert "TreeEnsembleClassifier of ai.onnx.ml" in types.message
     assert "nodes behind (1)" in types.message
     assert "'label' is declared with shape [1]" in shape.message
-    assert result.model.outputs == (Tensor("label", "INT64", (-1,)), Tensor("probabilities", "FP32", (-1, 2)))
+    assert result.model.outputs == (Tensor("label", "INT64", (-1,)), Tensor("probabilities", "FP32", (-1, 3)))
 
 
 def test_a_column_pipeline(tmp_path: Path) -> None:
@@ -74,7 +78,7 @@ def test_a_classical_model_becomes_variants(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("declared", [(1,), (-1,)])
 def test_a_contract_may_name_a_shape_as_declared_or_as_served(tmp_path: Path, declared: tuple[int, ...]) -> None:
-    outputs = (Tensor("label", "INT64", declared), Tensor("probabilities", "FP32", (-1, 2)))
+    outputs = (Tensor("label", "INT64", declared), Tensor("probabilities", "FP32", (-1, 3)))
     assert "ONNX-CONTRACT-OUTPUT" not in severities(judged(models.trees(), tmp_path, outputs=outputs).findings)
 
 
@@ -281,6 +285,74 @@ def test_a_weight_that_callers_may_override_is_neither_refused_nor_required(tmp_
         assert judged(made, tmp_path, inputs=declared).findings == ()
     wrong = (both[0], Tensor("bias", "FP32", (5,)))
     assert refused(made, tmp_path, inputs=wrong).failure.reason == "ContractMismatch"
+
+
+# ---- no shape at all, and what the servers make of all that ----------------------------------------------------------
+
+
+def without_a_rank() -> Any:
+    """y = x * 2, of whatever shape."""
+    made = models.model([helper.make_node("Add", ["x", "x"], ["y"])], X, Y)
+    for value in (*made.graph.input, *made.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    return made
+
+
+def asked(port: int, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The answer's outputs over HTTP; of a refusal, the error."""
+    given = [
+        {"name": key, "datatype": "FP32", "shape": list(value.shape), "data": value.ravel().tolist()}
+        for key, value in inputs.items()
+    ]
+    _, body = support.call(port, "POST", f"/v2/models/{name}/infer", json.dumps({"inputs": given}))
+    answer = json.loads(body)
+    if "error" in answer:
+        return dict(answer)
+    return {out["name"]: np.array(out["data"]).reshape(out["shape"]) for out in answer["outputs"]}
+
+
+def test_an_input_of_any_rank(tmp_path: Path) -> None:
+    path = models.save(without_a_rank(), tmp_path)
+    result = validate(ValidateRequest(str(tmp_path), inputs=(Tensor("x", "FP32", (-1, 4)),)))
+    assert severities(result.findings) == {"ONNX-INPUT-SHAPE": "info"}
+    assert ranks.unranked(path) == {"x", "y"}
+    with support.in_thread(support.request(path, max_batch_size=8)) as server:
+        for shape in ((2, 4), (1, 1), (1,), (), (1, 2, 3)):
+            given = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+            answer = asked(server.ports[0], path.stem, {"x": given})
+            np.testing.assert_array_equal(answer["y"], given * 2)
+
+
+def test_triton_says_that_it_needs_the_rank(tmp_path: Path) -> None:
+    path = models.save(without_a_rank(), tmp_path / "model")
+    with pytest.raises(StageError, match="input 'x' declares no shape, and Triton must know") as caught:
+        lay_out(RepositoryRequest(support.request(path), str(tmp_path / "repository")))
+    assert caught.value.failure.reason == "UnsupportedShape"
+
+
+def test_scalars_are_no_inputs_of_any_rank(tmp_path: Path) -> None:
+    made = models.model([helper.make_node("Add", ["x", "x"], ["y"])], [("x", FLOAT, [])], [("y", FLOAT, [])])
+    path = models.save(made, tmp_path)
+    assert ranks.unranked(path) == frozenset()
+    with support.in_thread(support.request(path)) as server:
+        assert "Expected []" in asked(server.ports[0], path.stem, {"x": np.zeros((2, 2), np.float32)})["error"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"\x3a\xff\xff\xff\xff\x0f", b"ORTM" * 100, bytes(100)])
+def test_files_that_are_no_models_have_no_unranked_inputs(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model").write_bytes(content)
+    assert ranks.unranked(tmp_path / "model") == frozenset()
+
+
+def test_labels_that_are_declared_as_one_element_are_served_for_each_row(tmp_path: Path) -> None:
+    path = models.save(models.trees(), tmp_path)
+    rows = np.array([[-1, 0, 0, 0], [1, 0, 0, 0], [-2, 0, 0, 0]], np.float32)
+    with support.in_thread(support.request(path, max_batch_size=8, batch="First")) as server:
+        _, body = support.call(server.ports[0], "GET", f"/v2/models/{path.stem}")
+        assert [out["shape"] for out in json.loads(body)["outputs"]] == [[-1], [-1, 3]]
+        answer = asked(server.ports[0], path.stem, {"X": rows})
+    assert answer["label"].tolist() == [0, 2, 0]
+    assert answer["probabilities"].shape == (3, 3)
 
 
 # ---- dimensions and memory -------------------------------------------------------------------------------------------

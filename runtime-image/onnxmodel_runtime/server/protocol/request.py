@@ -29,7 +29,7 @@ class ModelSpec:
 
     optional: inputs for which the model has a value of its own. They have no batch axis. labels: what the numbers of an
     output stand for, by its name. hands_on: strings come out of the model as they were given, or not at all. encoding: of
-    their bytes as text.
+    their bytes as text. unranked: inputs that take any shape, for the model declares none.
     """
 
     name: str
@@ -40,6 +40,7 @@ class ModelSpec:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     hands_on: bool = False
     encoding: str = "utf-8"
+    unranked: frozenset[str] = frozenset()
 
     @property
     def batched(self) -> bool:
@@ -306,6 +307,8 @@ def _match(spec: ModelSpec, tensor: Tensor, raw: RawInput) -> RawInput:
         raise ServerError(
             f"byte size overflow for input '{raw.name}': {size} bytes exceed the maximum allowed size ({MAX_ELEMENTS})"
         )
+    if tensor.name in spec.unranked:
+        return raw
     if not tensor.shape and all(dim == 1 for dim in raw.shape):
         return replace(raw, shape=())  # Triton, and so its clients, have no scalars but [1]
     fits = len(raw.shape) == len(tensor.shape)
