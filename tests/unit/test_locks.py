@@ -216,3 +216,20 @@ def test_what_the_image_of_triton_takes_of_the_runtimes_lock_is_whole():
     for python in PYTHONS:
         for environment in environments(python, "x86_64"):
             assert problems(locked, ["onnxruntime", "numpy"], RELEASES, environment, 36) == []
+
+
+def test_what_a_dockerfile_copies_reaches_the_builder():
+    """The .dockerignore files name what may, and everything else is left out."""
+    for dockerfile, context in (
+        *((path, path.parent) for path in ROOT.glob("examples/*/Dockerfile")),
+        *((ROOT / path / "Dockerfile", ROOT) for path in ("operator", "runtime-image")),
+    ):
+        allowed = [line[1:] for line in (context / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+        copied = [
+            word
+            for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile.read_text(), re.MULTILINE)
+            for word in line.split()[:-1]
+        ]
+        assert copied
+        for word in copied:
+            assert any(word == name or (name.endswith("/") and f"{word}/".startswith(name)) for name in allowed), word
