@@ -130,11 +130,10 @@ async def _carry_out(
                 await _check_name(model, writer, "Service", model.name)
             WRITES.labels("apply", child[0]).inc()
             answer = await writer.apply(manifest)
-            if path := difference(manifest, answer):
+            if needs_apply(manifest, answer):
                 cache.admitted[answer["metadata"]["uid"]] = fingerprint(manifest, answer)
-                log.warning(
-                    "%s/%s: an admission webhook changes %s of %s %s", model.namespace, model.name, path, *child
-                )
+                where = (difference(manifest, answer), *child)
+                log.warning("%s/%s: an admission webhook changes %s of %s %s", model.namespace, model.name, *where)
     for kind, name in decided.prune:
         if "deletionTimestamp" not in live[kind, name]["metadata"]:
             WRITES.labels("delete", kind).inc()
