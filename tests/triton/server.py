@@ -28,6 +28,7 @@ ARGUMENTS = (
 )
 SHARED_MEMORY = Path("/dev/shm")
 MARK = "onnxmodel_tests"
+PROGRAMS = ("tritonserver", "triton_python_backend_stub")
 _INTERPROCESS = re.compile(r"boost::interprocess|boost interprocess", re.IGNORECASE)
 _STARTS = 3
 _START_SECONDS = 120.0
@@ -136,10 +137,21 @@ def _process(
 
 
 def sweep() -> None:
-    """Remove regions of shared memory whose test run was killed before it could."""
+    """End servers, and remove regions of shared memory, whose test run was killed before it could."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile, or is another user's
+            program, *words = command.read_bytes().decode(errors="replace").split("\0")
+            if Path(program).name in PROGRAMS and any(map(_orphaned, words)):
+                os.kill(int(command.parent.name), signal.SIGKILL)
     for region in SHARED_MEMORY.glob(f"{MARK}_*"):
-        if not Path("/proc", region.name.removeprefix(f"{MARK}_").partition("_")[0]).exists():
+        if _orphaned(region.name):
             region.unlink(missing_ok=True)
+
+
+def _orphaned(words: str) -> bool:
+    """Whether a server's mark is in these words, and whoever started it is gone."""
+    owner = re.search(rf"{MARK}_(\d+)_", words)
+    return owner is not None and not Path("/proc", owner[1]).exists()
 
 
 def _unlucky(code: int, log: str) -> bool:

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -130,11 +132,18 @@ def test_what_a_killed_test_run_left_is_removed_by_the_next() -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     old, other = SHARED_MEMORY / f"{fixture.MARK}_{pid}_0123_4567", SHARED_MEMORY / f"{fixture.MARK}_{os.getpid()}_x"
+    sleep = [fixture.PROGRAMS[1], "-c", "import time; time.sleep(600)"]
+    stubs = [subprocess.Popen([*sleep, path.name], executable=sys.executable) for path in (old, other)]
     try:
         old.touch()
         other.touch()
         fixture.sweep()
         assert (old.exists(), other.exists()) == (False, True)
+        assert stubs[0].wait(60) == -signal.SIGKILL
+        assert stubs[1].poll() is None
     finally:
+        for stub in stubs:
+            stub.kill()
+            stub.wait()
         old.unlink(missing_ok=True)
         other.unlink(missing_ok=True)
