@@ -108,9 +108,9 @@ class Protocol:
             case ["v2"] | ["v2", ""]:
                 return _get(method, describe.server)
             case ["v2", "health", "live"]:
-                return _state(method, service.live)
+                return _state(method, "live", service.live)
             case ["v2", "health", "ready"]:
-                return _state(method, service.ready)
+                return _state(method, "ready", service.ready)
             case ["v2", "models", "stats"]:
                 return _get(method, lambda: {"model_stats": service.statistics("", "")})
             case ["v2", "repository", "index"]:
@@ -269,8 +269,9 @@ def _get(method: str, answer: Callable[[], Any]) -> Reply:
     return _json(answer()) if method == "GET" else _not_allowed("GET")
 
 
-def _state(method: str, good: bool) -> Reply:
-    return Reply(200 if good else 400) if method == "GET" else _not_allowed("GET")
+def _state(method: str, name: str, good: bool) -> Reply:
+    """The status says it, as Triton has it; KServe's clients read the body."""
+    return _json({name: good}, 200 if good else 400) if method == "GET" else _not_allowed("GET")
 
 
 def _not_allowed(allowed: str) -> Reply:

@@ -301,6 +301,7 @@ def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.M
             )
         )
         seen.append(json.loads(support.call(port, "POST", "/v2/repository/index")[1])[0]["reason"])
+        seen.extend(json.loads(support.call(port, "GET", f"/v2/health/{name}")[1]) for name in ("live", "ready"))
         release.set()
 
     seen: list[Any] = []
@@ -316,7 +317,7 @@ def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.M
     with support.in_thread(asked) as server:
         watcher.join()
         assert support.call(server.ports[0], "GET", "/v2/health/ready")[0] == 200
-    assert seen == [200, 400, 400, 503, 503, 200, "loading"]
+    assert seen == [200, 400, 400, 503, 503, 200, "loading", {"live": True}, {"ready": False}]
 
 
 def test_stopped_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
