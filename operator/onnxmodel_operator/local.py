@@ -27,7 +27,7 @@ import yaml
 from onnxmodel_operator import names, settings
 from onnxmodel_operator.api.spec import OnnxModel, SpecError, parse
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
-from onnxmodel_operator.plan import AGAIN, Plan, Revision, State, Step, plan
+from onnxmodel_operator.plan import COMMANDS, Plan, Revision, State, Step, plan
 from onnxmodel_operator.settings import Settings, SettingsError
 from onnxmodel_operator.status import summarize
 from onnxmodel_runtime import contract
@@ -131,7 +131,7 @@ class Road:
         ended = None
         if code != ExitCode.OK:
             failure = outcome.failure or Failure(
-                "InternalError", f"{stage} ended with exit code {code}", "Read its output."
+                "InternalError", f"{stage} ended with exit code {code}", "Its output is above."
             )
             ended = Ended(failure, code, _time(datetime.now(UTC)), terminal=True, findings=outcome.findings)
         self.jobs[step.stage, step.digest] = JobSeen(
@@ -205,7 +205,7 @@ class Road:
         ready, ended = self._wait_ready(), None
         if not ready:
             code = self.server.poll()
-            failure = Failure("InternalError", f"the server ended with exit code {code}", "Read its output.")
+            failure = Failure("InternalError", f"the server ended with exit code {code}", "Its output is above.")
             with suppress(ContractError):
                 failure = contract.decode(message.read_text()).failure or failure
             ended = Ended(failure, code, _time(datetime.now(UTC)), terminal=True)
@@ -219,7 +219,7 @@ class Road:
         code, outcome = self._container(contract.REPOSITORY, request)
         if code == ExitCode.OK:
             return None
-        defect = Failure("InternalError", f"{contract.REPOSITORY} ended with exit code {code}", "Read its output.")
+        defect = Failure("InternalError", f"{contract.REPOSITORY} ended with exit code {code}", "Its output is above.")
         return Ended(outcome.failure or defect, code, _time(datetime.now(UTC)), terminal=True)
 
     def _served(self, revision: Revision, ended: Ended | None) -> None:
@@ -368,7 +368,7 @@ def _report(road: Road, options: argparse.Namespace, decided: Plan) -> int:
         print(f"\n{road.model.name}: {done or decided.progress.message}")
         if failure:
             print(f"{failure['reason']} [{failure.get('field') or failure['stage']}]")
-            print(f"hint: {failure['hint'].partition(AGAIN)[0]}")
+            print(f"hint: {failure['hint'].partition(COMMANDS)[0]}")
         if options.out:
             print(f"artifacts, reports and {_STATUS_FILE}: {road.folder}")
     if failure:

@@ -19,6 +19,7 @@ MEASURING = (Stage.BENCHMARK, Stage.LOADTEST)
 WORKING = (Stage.VALIDATE, Stage.OPTIMIZE, *MEASURING)
 """Stages that use a node's cores for longer than a moment."""
 _NAMED = 3
+_SETTINGS = "under settings in the chart's values"
 _SIGNALS = {132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
 
 
@@ -209,7 +210,6 @@ def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: dat
 
 _RECENT = timedelta(minutes=5)
 """What a kubelet warned of and warns of no more is over."""
-_SETTINGS = "in the operator's settings"
 _HINTS = (
     ("exceeded quota", "Raise the ResourceQuota that the message names, free some of it, or lower serving.resources (fetch, "
      f"validate, loadtest and probe: jobs.resources {_SETTINGS}). It goes on by itself then."),
@@ -261,7 +261,7 @@ def _job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
     ends = [end for pod in pods if (end := _pod_end(pod))]
     ended = max(ends, key=lambda end: end.time, default=None)
     if state == "Failed" and (ended is None or conditions["Failed"].get("reason") == "BackoffLimitExceeded"):
-        ended = _job_failure(conditions["Failed"], ended)
+        ended = _job_failure(job, conditions["Failed"], ended)
     return JobSeen(
         name=job["metadata"]["name"],
         stage=stage,
@@ -358,13 +358,13 @@ def _pod_end(pod: Object) -> Ended | None:
             continue
         end = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
         if end and end.get("exitCode") != contract.ExitCode.OK:
-            ended = _ended(end, container["name"], _memory_limit(pod, container["name"]))
+            ended = _ended(end, container["name"], pod)
             return replace(ended, terminal=False) if _disrupted(pod) else ended
     if status.get("phase") == "Failed":
         reason, message = status.get("reason") or "PodFailed", status.get("message") or "the pod failed"
-        hint = "Nothing needs doing: it is tried again."
+        hint = "No action needed: it is retried."
         if reason == "DeadlineExceeded":
-            hint = "Give the stage more time (jobs.attemptSeconds in the operator's settings) or more CPU."
+            hint = f"Raise jobs.attemptSeconds {_SETTINGS}, or give the stage more CPU (spec.serving.resources)."
         return Ended(Failure(reason, message, hint), None, _pod_time(pod), terminal=False)
     return None
 
@@ -375,8 +375,9 @@ def _disrupted(pod: Object) -> bool:
     return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
 
 
-def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:
+def _ended(end: Object, container: str, pod: Object) -> Ended:
     code, time = end.get("exitCode"), end.get("finishedAt") or ""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     try:
         outcome = contract.decode(end.get("message") or "")
         if outcome.failure:
@@ -388,42 +389,46 @@ def _ended(end: Object, container: str, memory_limit: str | None) -> Ended:
         failure = Failure(
             "Killed",
             f"container {container} was killed (SIGKILL) from outside: by the node, or because it did not start or answer",
-            "Read the pod's events: kubectl describe pod.",
+            f"The pod's events say who killed it: kubectl -n {namespace} describe pod {name}",
         )
         return Ended(failure, code, time, terminal=False)
     if end.get("reason") == "OOMKilled":
+        memory_limit = _memory_limit(pod, container)
         limit = f" (limit {memory_limit})" if memory_limit else ""
         failure = Failure(
             "OutOfMemory",
             f"container {container} was killed because it needed more memory than it may use{limit}",
-            "Raise serving.resources.limits.memory (optimize, benchmark, serve) or jobs.resources in the operator's "
-            "settings (fetch, validate), lower serving.batching.maxBatchSize (a server runs so many rows at its start), or "
-            "make the model smaller.",
+            f"Raise spec.serving.resources.limits.memory (optimize, benchmark, server) or jobs.resources {_SETTINGS} (fetch, "
+            "validate, loadtest, probe), lower spec.serving.batching.maxBatchSize (a server runs that many rows when it "
+            "starts), or use a smaller or quantized model.",
         )
         return Ended(failure, code, time, terminal=True)
     if code in _SIGNALS:
         failure = Failure(
             "NativeCrash",
             f"container {container} died with {_SIGNALS[code]}: the model crashes the native runtime",
-            "Export the model again with a current exporter; if it still crashes, report it to ONNX Runtime.",
+            "Export the model with a current exporter. If it still crashes, report the model to ONNX Runtime.",
         )
         return Ended(failure, code, time, terminal=True)
     if said := tritonlog.failure(end.get("message") or ""):
         return Ended(said[0], code, time, terminal=said[1])
     log = (end.get("message") or "").strip().splitlines()
     message = f"container {container} ended with exit code {code}" + (f": {log[-1]}" if log else "")
-    return Ended(Failure("UnexpectedExit", message[:1024], "Read the log of the pod."), code, time, terminal=False)
+    hint = f"Read the container's log: kubectl -n {namespace} logs {name} -c {container}"
+    return Ended(Failure("UnexpectedExit", message[:1024], hint), code, time, terminal=False)
 
 
-def _job_failure(condition: Object, last: Ended | None) -> Ended:
+def _job_failure(job: Object, condition: Object, last: Ended | None) -> Ended:
     """A Job that gave up. With a last attempt, its words; its message says that there will be no other."""
     time = condition.get("lastTransitionTime") or ""
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     if last is None:
         reason, message = condition.get("reason") or "JobFailed", condition.get("message") or "the Job failed"
-        return Ended(Failure(reason, message, "Read the Job's events."), None, time, terminal=True)
+        hint = f"Read the Job's events: kubectl -n {namespace} describe job {name}"
+        return Ended(Failure(reason, message, hint), None, time, terminal=True)
     failure = Failure(
         last.failure.reason,
-        f"{last.failure.message} (every attempt failed, there will be no other)",
+        f"{last.failure.message} (every attempt failed; there will be no more)",
         last.failure.hint,
         last.failure.field,
     )
@@ -443,8 +448,8 @@ def _waiting(pod: Object, claims: Iterable[Object], busy: Iterable[Object] = ())
             failure = Failure(
                 reason,
                 f"pod {pod['metadata']['name']} has no node: {condition.get('message', '')}",
-                "Free or add a node of the pool with what the pod asks for, or choose another serving.nodePool, fewer "
-                "serving.gpus or smaller serving.resources.",
+                "Add a node to the pool, or free one, so that it has what the pod requests; or change spec.serving.nodePool, "
+                "gpus or resources.",
             )
             # Whoever set the gate will lift it. A volume that cannot be made is a pod without node, and its claim says why.
             unbound = next((c["metadata"]["uid"] for c in claims if c.get("status", {}).get("phase") == "Pending"), "")
@@ -454,7 +459,7 @@ def _waiting(pod: Object, claims: Iterable[Object], busy: Iterable[Object] = ())
         if waiting and waiting.get("reason") and waiting["reason"] not in _WAITING_FOR_OTHERS:
             if waiting["reason"] == "CrashLoopBackOff":
                 continue  # how it ended says more
-            failure = Failure(*_explain_waiting(waiting, container))
+            failure = Failure(*_explain_waiting(waiting, container, pod))
             return Waiting(failure, parse_time(status.get("startTime") or pod["metadata"].get("creationTimestamp")))
     return _not_begun(pod)
 
@@ -491,12 +496,12 @@ def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None
         return Failure(
             "WaitingForQuietNode",
             f"pod {name} waits to measure until no other stage runs on its node: {shown}"[:1024],
-            "Nothing needs doing: it starts by itself. If a pod that the message names hangs, delete its Job.",
+            "No action needed: it starts by itself. If a pod that the message names hangs, delete its Job.",
         )
     return Failure(
         "WaitingForMeasurement",
         f"pod {name} waits until a measurement on the node that it needs is over: {shown}"[:1024],
-        "Nothing needs doing: it starts by itself. More nodes in the pool shorten the wait.",
+        "No action needed: it starts by itself. More nodes in the pool shorten the wait.",
     )
 
 
@@ -515,17 +520,25 @@ def _not_started(pod: Object) -> bool:
     return any(reason and reason not in _WAITING_FOR_OTHERS for reason in reasons)
 
 
-def _explain_waiting(waiting: Object, container: Object) -> tuple[str, str, str]:
+def _explain_waiting(waiting: Object, container: Object, pod: Object) -> tuple[str, str, str]:
     reason, message = waiting["reason"], waiting.get("message") or ""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
         text = f"image {container.get('image')} cannot be pulled: {message}"
-        hint = "Check images.* in the operator's settings, that the image is there, and images.pullSecrets."
+        hint = (
+            "Check that the registry has this image and lets the nodes pull it: runtimeImages in the chart's values. The Secrets "
+            f"of runtimeImages.pullSecrets must exist in namespace {namespace}. It goes on by itself then."
+        )
         return "ImagePullFailed", text[:1024], hint
     if reason in ("CreateContainerConfigError", "CreateContainerError"):
         text = f"container {container['name']} cannot be created: {message}"
-        hint = "Create what is missing in the model's namespace (the Secret of source.secretRef, for example)."
+        hint = (
+            f"Create what the message names in namespace {namespace}, for example the Secret of spec.source.secretRef. The pod "
+            "starts by itself then."
+        )
         return reason, text[:1024], hint
-    return reason, f"container {container['name']} waits: {message}"[:1024], "Read the pod's events."
+    hint = f"Read the pod's events: kubectl -n {namespace} describe pod {name}"
+    return reason, f"container {container['name']} waits: {message}"[:1024], hint
 
 
 def _memory_limit(pod: Object, container: str) -> str | None:

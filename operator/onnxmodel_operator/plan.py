@@ -179,8 +179,8 @@ class Plan:
         return next((s.outcome.result for s in self.steps if s.stage is stage and s.outcome), None)
 
 
-AGAIN = " To run the stage again: "
-"""What a failed Job's hint ends with: the command follows."""
+COMMANDS = " Log: "
+"""Where the commands begin with which a failed Job's hint ends."""
 
 
 @dataclass(slots=True)
@@ -336,7 +336,7 @@ def _claim(draft: _Draft) -> Progress | None:
         name = draft.model.name
         message = "the model's volume is being deleted, and waits for the pods that use it"
         command = f"kubectl -n {draft.model.namespace} delete deployment -l {names.LABEL_MODEL}={name}"
-        hint = f"If that was meant, let them go, and everything is made anew: {command}"
+        hint = f"If the deletion was intended, delete the Deployment too, and everything is made again: {command}"
         return Progress(
             State.STALLED,
             "Failed",
@@ -497,7 +497,7 @@ def _choose(draft: _Draft) -> Progress | None:
     measured = _result(draft, Stage.BENCHMARK, BenchmarkResult)
     draft.choice = choice = choose.choose(spec, optimized, measured, _serving(draft))
     return _constrained(
-        draft, Stage.BENCHMARK, f"no variant holds the constraints; the best, {choice.winner.variant.name}"
+        draft, Stage.BENCHMARK, f"no variant meets the constraints; the best, {choice.winner.variant.name}"
     )
 
 
@@ -509,8 +509,9 @@ def _constrained(draft: _Draft, stage: Stage, what: str) -> Progress | None:
         return None
     message = f"{what}: {'; '.join(missed)}"
     hint = (
-        "Relax benchmark.constraints, give serving.resources more CPU or a faster nodePool, or set benchmark.gate to "
-        "Warn. Numbers that were taken on a busy node are taken again with a higher benchmark.attempt."
+        "Relax spec.benchmark.constraints, raise the CPU of spec.serving.resources, choose a faster spec.serving.nodePool, or "
+        "set spec.benchmark.gate: Warn to serve it all the same. If the node was busy, raise spec.benchmark.attempt: that "
+        "measures again."
     )
     trouble = Trouble(stage, Failure("ConstraintsNotMet", message, hint, "spec.benchmark.constraints"))
     return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)
@@ -631,7 +632,7 @@ def _loadtest(draft: _Draft) -> Progress | None:
         return _rollout(draft, seen)
     if stop:
         return stop
-    return _constrained(draft, Stage.LOADTEST, f"revision {revision.short} does not hold the constraints")
+    return _constrained(draft, Stage.LOADTEST, f"revision {revision.short} does not meet the constraints")
 
 
 def _light(draft: _Draft) -> Placement:
@@ -669,9 +670,9 @@ _ROAD: tuple[Callable[[_Draft], Progress | None], ...] = (
     _validate,  # the model was fetched, its digest is right and nothing is wrong with it
     _optimize,  # the variants are made, and each is known to answer as the original or not to
     _benchmark,  # each that does was measured where it will serve
-    _choose,  # the winner holds the constraints
+    _choose,  # the winner meets the constraints
     _deploy,  # there is a Deployment of exactly this revision
-    _loadtest,  # it runs on all replicas, and one holds the constraints as clients will see it
+    _loadtest,  # it runs on all replicas, and one meets the constraints as clients will see it
     _probe,  # the Service points to it, and a real inference through the Service gave the expected answer
 )
 
@@ -738,7 +739,7 @@ def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
     wrong = results.problem(stage, step.request, seen.outcome) if seen.outcome else None
     if seen.state == "Succeeded" and (wrong or seen.pods):
         message = f"Job {name} succeeded with a result that cannot be used: {wrong or 'its termination message cannot be read'}"
-        hint = "Use a runtime image of the operator's own version (runtimeImages in the chart's values)." + _again(
+        hint = "Use runtime images of the operator's release (runtimeImages in the chart's values)." + _commands(
             draft, name
         )
         failure = Failure("ResultInvalid", message, hint)
@@ -759,8 +760,10 @@ def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
         last = draft.model.status.get("lastFailure", {})
         if not seen.pods and last.get("job") == seen.name:
             # The pod is gone, and with it why it failed: status remembers.
-            failure = Failure(last["reason"], last["message"], last["hint"].partition(AGAIN)[0], last.get("field", ""))
-        failure = dataclasses.replace(failure, hint=failure.hint + _again(draft, seen.name))
+            failure = Failure(
+                last["reason"], last["message"], last["hint"].partition(COMMANDS)[0], last.get("field", "")
+            )
+        failure = dataclasses.replace(failure, hint=failure.hint + _commands(draft, seen.name))
         trouble = Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts)
         return Progress(State.STALLED, "Failed", failure.reason, failure.message, trouble)
     if seen.waiting:
@@ -777,8 +780,13 @@ def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
     return _going(phase, phase, f"Job {seen.name} runs")
 
 
-def _again(draft: _Draft, job: str) -> str:
-    return f"{AGAIN}kubectl -n {draft.model.namespace} delete job {job}"
+def _commands(draft: _Draft, job: str) -> str:
+    """How to read the stage's log, the server's where it is asked, and how to run the stage again."""
+    kubectl = f"kubectl -n {draft.model.namespace}"
+    logs = f"{kubectl} logs job/{job} --all-containers"
+    if draft.revision:  # only a load test and a probe come after it
+        logs += f"; the server's: {kubectl} logs deployment/{draft.revision.name} --all-containers"
+    return f"{COMMANDS}{logs}. To run the stage again: {kubectl} delete job {job}"
 
 
 def _failed(seen: JobSeen | None) -> bool:
@@ -791,7 +799,9 @@ def _rollout(draft: _Draft, seen: RevisionSeen) -> Progress:
     assert draft.revision is not None
     message = f"{seen.available} of {draft.revision.replicas} replicas of revision {seen.revision} are available"
     if seen.ended:
-        trouble = Trouble("serve", seen.ended.failure, seen.ended.exit_code)
+        log = f"{COMMANDS}kubectl -n {draft.model.namespace} logs deployment/{seen.name} --all-containers"
+        failure = dataclasses.replace(seen.ended.failure, hint=seen.ended.failure.hint + log)
+        trouble = Trouble("serve", failure, seen.ended.exit_code)
         if (seen.ended.terminal and not seen.available) or seen.overdue:
             return Progress(State.STALLED, "Failed", seen.ended.failure.reason, seen.ended.failure.message, trouble)
         return Progress(
@@ -800,9 +810,8 @@ def _rollout(draft: _Draft, seen: RevisionSeen) -> Progress:
     if seen.waiting:
         return _waiting(draft, seen.waiting, phase, "serve", None)
     if seen.overdue:
-        failure = Failure(
-            "ProgressDeadlineExceeded", message, f"Read the pods: kubectl -n {draft.model.namespace} get pods"
-        )
+        pods = f"kubectl -n {draft.model.namespace} describe pods -l {names.LABEL_REVISION}={seen.revision}"
+        failure = Failure("ProgressDeadlineExceeded", message, f"The pods' events say what they wait for: {pods}")
         return Progress(State.STALLED, "Failed", failure.reason, message, Trouble("serve", failure))
     return _going(phase, "RollingOut", message)
 

@@ -17,22 +17,24 @@ def not_applied(decided: Plan, error: ApiError) -> Plan:
         case NameTakenError(leaving=True):
             stalled = False
             failure = Failure(
-                "EarlierModelLeaves", message, "Nothing needs doing: it is tried again until that is gone."
+                "EarlierModelLeaves", message, "No action needed: it is retried until that object is gone."
             )
         case NameTakenError():
             failure = Failure(
-                "NameTaken", message, "Give the model another name, or delete that object if nobody needs it."
+                "NameTaken", message, "Give the model another name, or delete that object if it is not needed."
             )
         case ApiError(status=422):
             failure = Failure(
                 "ApplyFailed",
                 message,
-                "Correct the field of the spec that it speaks of (serving.resources, for example).",
+                "Correct the field that the message names, for example in spec.serving.resources.",
             )
         case _:
             stalled = False
             failure = Failure(
-                "ApplyFailed", message, "Raise the quota, or change the admission rule. It is tried again every minute."
+                "ApplyFailed",
+                message,
+                "Raise the quota or change the admission rule that the message names. It is retried every minute.",
             )
     phase = "Failed" if stalled else decided.progress.phase
     state = State.STALLED if stalled else State.RECONCILING
@@ -45,7 +47,7 @@ def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
     failure = Failure(
         "InternalError",
         f"a defect of the operator: {type(error).__name__}: {error}"[:1024],
-        "Please report it with the operator's log. It is tried again, at most a minute apart.",
+        "Report it with the log of Deployment onnxmodel-operator. It is retried, at most a minute apart.",
     )
     progress = Progress(State.RECONCILING, "Pending", failure.reason, failure.message, Trouble("operator", failure))
     active = active_revision(resource, seen)

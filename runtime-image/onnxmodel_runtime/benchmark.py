@@ -316,7 +316,8 @@ def _failed(candidate: Candidate, what: str, error: Exception) -> StageError:
     return StageError(
         "BenchmarkFailed",
         f"{candidate.name} cannot {what}: {runtime_message(error)}",
-        "It ran where it was optimized, at batch sizes of its own: use smaller benchmark.batchSizes, or set "
-        "spec.validation.batch to None if the model has no batch axis. Else compare that machine with this one.",
+        "The message has ONNX Runtime's reason. The optimize stage ran this file at batch sizes of its own: lower "
+        "spec.benchmark.batchSizes, or set spec.validation.batch: None if the model has no batch axis. If memory ran out, "
+        "raise spec.serving.resources.limits.memory.",
         "spec.benchmark",
     )

@@ -13,6 +13,7 @@ from onnxmodel_runtime.progress import log
 
 WAIT_SECONDS = 30.0
 """How long a Service may need to find its pods."""
+_BROKE_OFF = "The server may have ended or run out of memory: look at its pods' restarts and at its log. It is retried."
 _PAUSE_SECONDS = 0.5
 _HTTP_TIMEOUTS = {"connection_timeout": 5.0, "network_timeout": 30.0}
 _GRPC_TIMEOUT = {"client_timeout": 30.0}
@@ -77,7 +78,8 @@ class Client:
                 raise StageError(
                     "RevisionMismatch" if other else "ServiceUnreachable",
                     f"{name} at {self.address} is not ready over {self.protocol}: {problem}",
-                    "Check the server's pods and the network policies between this namespace's pods. It is tried again.",
+                    "Check that the server's pods are ready, and that network policies let pods of this namespace reach each "
+                    "other. It is retried.",
                     retry=True,
                 )
             time.sleep(_PAUSE_SECONDS)
@@ -122,12 +124,14 @@ class Client:
             raise StageError(
                 "ServiceUnreachable" if passing else "ProbeRefused",
                 f"{name} at {self.address} does not answer the probe over {self.protocol}: {error}",
-                "Look at the server's log.",
+                "The server's log has the reason. It is retried."
+                if passing
+                else "The server takes no such request: the message has its reason, and its log may say more.",
                 retry=passing,
             ) from error
         except OSError as error:
             raise StageError(
-                "ServiceUnreachable", f"{self.address} broke off: {error}", "It is tried again.", retry=True
+                "ServiceUnreachable", f"{self.address} broke off: {error}", _BROKE_OFF, retry=True
             ) from error
         milliseconds = (time.perf_counter() - started) * 1000
         return {key: _decoded(result.as_numpy(key)) for key in outputs}, round(milliseconds, 3)

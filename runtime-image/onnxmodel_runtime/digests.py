@@ -52,7 +52,8 @@ def _check(path: Path, expected: str, read: Callable[[Path], str], what: str = "
         raise StageError(
             "DigestMismatch",
             f"{path} {what}has the sha256 {actual or 'none'}, and {expected or 'none'} was proven",
-            "The artifact was changed or damaged after it was proven: run the pipeline again.",
+            "The artifact was changed or damaged after it was proven. In a cluster, delete the OnnxModel and apply it again, so "
+            "that its volume is made anew; elsewhere, make the variants again.",
             "sha256",
         )
 

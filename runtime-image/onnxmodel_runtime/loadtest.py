@@ -79,7 +79,7 @@ def _address(request: LoadTestRequest, deadline: float) -> str:
                 raise StageError(
                     "ServiceUnreachable",
                     f"{request.host} has no address: {error.strerror or error}",
-                    "Check the cluster's DNS, and whether the server's pods are ready. It is tried again.",
+                    "Check that the server's pods are ready, and the cluster's DNS. It is retried.",
                     retry=True,
                 ) from error
         time.sleep(_PAUSE_SECONDS)
@@ -149,8 +149,10 @@ def _compare(request: LoadTestRequest, answers: Arrays, wanted: Arrays, what: st
         raise StageError(
             "LoadTestMismatch",
             f"{request.name} answers {what} otherwise than the original model: {parity.explain(measured, request.tolerance)}",
-            "This server computes differently, or mixes up what it computes together: lower serving.batching.maxBatchSize, set "
-            "maxQueueDelayMicroseconds to 0, and compare its provider and versions with where the model was optimized.",
+            "If several rows differ and one does not, the rows of a batch influence each other: set "
+            "spec.serving.batching.maxBatchSize: 1. If one row differs too, nodes of several kinds in a pool, or Triton's own "
+            "ONNX Runtime, compute differently: give each kind of node a pool of its own, or use serving.runtime: onnxruntime. "
+            "If the difference is small, loosen spec.optimization.parity.",
         )
 
 
@@ -196,7 +198,8 @@ class _Caller(threading.Thread):
             self.failure = StageError(
                 "ServiceUnreachable",
                 f"{self._request.host} broke off under load: {error or type(error).__name__}",
-                "Look at the server's log. It is tried again.",
+                "The server may have ended or run out of memory under this load: look at its pods' restarts and at its log. It "
+                "is retried.",
                 retry=True,
             )
 
@@ -237,9 +240,9 @@ class _Caller(threading.Thread):
 
 
 def _refused(request: LoadTestRequest, status: int, body: bytes) -> StageError:
-    hint = "The server's log says more."
+    hint = "The message has the server's reason, and its log may say more."
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        hint = "Raise serving.batching.maxQueueSize or defaultTimeoutMicroseconds, or lower benchmark.concurrency."
+        hint = "Raise spec.serving.batching.maxQueueSize or defaultTimeoutMicroseconds, or lower spec.benchmark.concurrency."
     return StageError(
         "LoadRefused",
         f"{request.name} refuses a request under load with status {status}: {clip(body.decode(errors='replace'), 300)}",

@@ -41,8 +41,9 @@ def _ask(
             "ProbeMismatch",
             f"{request.name} at {client.address} answers otherwise than the original model over {client.protocol}: "
             f"{parity.explain(measured, request.tolerance)}",
-            "Another model may be behind this Service, or its provider computes differently: the older revision "
-            "goes on serving.",
+            "Traffic goes back to the older revision, if there is one. Check whether other pods carry this model's labels "
+            f"(kubectl get pods -l onnx-operator.dev/model={request.name}), and whether the pool has nodes of several kinds, "
+            "which compute differently.",
         )
     log(f"{client.protocol}: the expected answer in {milliseconds:.1f} ms")
     return milliseconds, measured.max_absolute

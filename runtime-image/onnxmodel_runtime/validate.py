@@ -142,7 +142,8 @@ def validate(request: ValidateRequest) -> ValidateResult:
         raise StageError(
             "OpsetTooLow",
             f"the model uses opset {facts.opset}, and this platform accepts {request.opset_floor} and newer, in any mode",
-            "Export with a newer opset_version, or ask the platform team (settings.policy.minOpset).",
+            f"Export with opset_version={request.opset_floor} or newer. The bound is the platform team's "
+            "(settings.policy.minOpset in the chart's values): spec.validation.opset.min cannot lower it.",
             "spec.source.uri",
             findings=findings.ordered(),
         )

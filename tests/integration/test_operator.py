@@ -196,7 +196,7 @@ def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, operator,
     kubelet.waits("magika", "validate", "ImagePullBackOff", 'Back-off pulling image "runtime:cpu"')
     shown = until("ImagePullFailed", found(kube, "magika", reason="ImagePullFailed"))
     assert is_true(shown, "Reconciling")
-    assert "images.*" in shown["status"]["lastFailure"]["hint"]
+    assert "runtimeImages in the chart's values" in shown["status"]["lastFailure"]["hint"]
 
 
 def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(kube, start, kubelet):

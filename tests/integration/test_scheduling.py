@@ -86,7 +86,7 @@ def test_measurements_take_turns_on_a_node_and_keep_other_stages_away(kube, neig
     first.available("first")
     shown = until("it waits to measure", found(kube, "first", reason="WaitingForQuietNode"))
     assert f"{neighbour.namespace}/second-validate-" in shown["status"]["message"]
-    assert "Nothing needs doing" in shown["status"]["lastFailure"]["hint"]
+    assert "No action needed" in shown["status"]["lastFailure"]["hint"]
     neighbour.patch("onnxmodel", "second", {"spec": {"suspend": True}})  # no next stage that might come first
     until("it is suspended", found(neighbour, "second", reason="Suspended"))
     second.succeed("second", "validate")

@@ -134,7 +134,7 @@ CYCLE = Check(
     "ONNX-CYCLE",
     "GraphInvalid",
     meaning="Nodes wait for each other's outputs in a circle.",
-    fix="Break the circle: a recurrent step belongs into Loop or Scan.",
+    fix="Break the cycle: a recurrent step belongs in a Loop or Scan.",
 )
 RECURSION = Check(
     "ONNX-RECURSION",

@@ -16,7 +16,13 @@ from onnxmodel_runtime.server.model import Instance, Model
 
 log = logging.getLogger("onnxmodel.server")
 _HINT = (
-    "This machine, provider or driver computes differently: compare spec.serving with where the model was optimized."
+    "The optimize stage ran the same file and got other outputs. If the pool has nodes of several kinds, give each kind a pool "
+    "of its own (spec.serving.nodePool). If the difference is small, loosen spec.optimization.parity. If the model draws random "
+    "numbers, export it in evaluation mode."
+)
+_NOT_RUN = (
+    "The message has ONNX Runtime's reason. The optimize stage ran the same input, so something is missing here: compare "
+    "spec.serving.resources.limits.memory with what the model needs, and look at the GPU and its driver where it has one."
 )
 
 
@@ -34,12 +40,14 @@ def run(model: Model, request: ServeRequest) -> bool:
         return not request.max_queue_delay_microseconds or _made_rows_are_independent(model, request.tolerance)
     inputs, expected = probefile.read(Path(request.probe))
     if not expected:
-        raise StageError("ProbeUnreadable", f"the probe file {request.probe} holds no output", "Optimize again.")
+        raise StageError(
+            "ProbeUnreadable", f"the probe file {request.probe} holds no output", "Delete the model and apply it again."
+        )
     for number, instance in enumerate(model.instances):
         try:
             answers = instance.run(list(expected), inputs)
         except ServerError as error:
-            raise StageError("SelfTestFailed", f"the probe cannot be run: {error}", _HINT) from error
+            raise StageError("SelfTestFailed", f"the probe cannot be run: {error}", _NOT_RUN) from error
         if difference := _difference(answers, expected, request.tolerance):
             raise StageError("SelfTestFailed", f"instance {number} answers the probe differently: {difference}", _HINT)
     independent = _rows_are_independent(model, inputs, expected, request.tolerance)
@@ -115,7 +123,7 @@ def _warm_up(
             raise StageError(
                 "SelfTestFailed",
                 f"instance {number} answers a batch of {rows} rows differently: {difference}",
-                f"Lower spec.serving.batching.maxBatchSize. {_HINT}",
+                f"Lower spec.serving.batching.maxBatchSize, to 1 if the rows of a batch influence each other. {_HINT}",
                 "spec.serving.batching.maxBatchSize",
             )
 

@@ -1,0 +1,117 @@
+"""What messages and hints tell people to do can be done: the fields that they name exist, and none sends them nowhere."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from onnxmodel_operator.api.crd import crd
+from onnxmodel_operator.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path
+    for folder in ("operator/onnxmodel_operator", "runtime-image/onnxmodel_runtime")
+    for path in (ROOT / folder).rglob("*.py")
+)
+NOWHERE = (
+    "compare that machine",
+    "where the model was optimized",
+    "Look at the server's log",
+    "Read its output",
+    "Nothing needs doing",
+    "belongs into",
+)
+
+
+def sentences(path: Path) -> Iterator[tuple[int, str]]:
+    """Strings that are not docstrings; what is filled in is {}."""
+    tree = ast.parse(path.read_text())
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield node.lineno, "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not {id(node)} & (documents | parts):
+            yield node.lineno, node.value
+
+
+def spec_field(path: str) -> bool:
+    """Whether the CRD has it."""
+    (version,) = crd()["spec"]["versions"]
+    here: Any = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for part in path.split("."):
+        here = here.get("items", here)
+        if isinstance(here.get("additionalProperties"), dict):
+            return True  # a map: any key
+        here = here.get("properties", {}).get(part)
+        if here is None:
+            return False
+    return True
+
+
+def setting(path: str) -> bool:
+    """Whether the operator's settings have it."""
+    definitions = Settings.model_json_schema(by_alias=True)
+    here: Any = definitions
+    for part in path.split("."):
+        here = here.get("properties", {}).get(part)
+        if here is None:
+            return False
+        reference = here.get("$ref") or next((o["$ref"] for o in here.get("allOf", ()) if "$ref" in o), None)
+        here = definitions["$defs"][reference.rsplit("/", 1)[1]] if reference else here
+    return True
+
+
+def value(path: str) -> bool:
+    """Whether the chart's values have it."""
+    here: Any = yaml.safe_load((ROOT / "charts/onnxmodel-operator/values.yaml").read_text())
+    for part in path.split("."):
+        if not isinstance(here, dict) or part not in here:
+            return False
+        here = here[part]
+    return True
+
+
+NAMED = (
+    (re.compile(r"(?<![\w./-])spec\.([a-z]\w*(?:\.[a-z]\w*)*)"), spec_field),
+    (re.compile(r"(?<![\w./-])settings\.([a-z]\w*(?:\.[a-z]\w*)*)"), setting),
+    (re.compile(r"(?<![\w./-])(runtimeImages(?:\.[a-z]\w*)*)"), value),
+)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_fields_that_are_named_exist(path):
+    wrong = [
+        f"{path.name}:{line}: {found[0]}"
+        for line, text in sentences(path)
+        for pattern, known in NAMED
+        for found in pattern.finditer(text)
+        if " " in text and not known(found[1])
+    ]
+    assert wrong == []
+
+
+def test_the_questions_can_be_answered_with_no():
+    assert spec_field("serving.resources.limits.memory")
+    assert not spec_field("serving.memory")
+    assert setting("jobs.attemptSeconds")
+    assert not setting("jobs.seconds")
+    assert value("runtimeImages.pullSecrets")
+    assert not value("runtimeImages.none")
+
+
+@pytest.mark.parametrize("phrase", NOWHERE)
+def test_no_hint_sends_anybody_nowhere(phrase):
+    found = [f"{path.name}:{line}" for path in SOURCES for line, text in sentences(path) if phrase in text]
+    assert found == []
