@@ -50,8 +50,11 @@ class _Servicer:
         return service_pb2.ServerReadyResponse(ready=self._service.ready)
 
     async def ModelReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Whether this model answers."""
-        ready = self._service.is_ready(message.name, message.version)
+        """Whether this model answers. One that is not here does not, which is no error of the client that asks."""
+        try:
+            ready = self._service.is_ready(message.name, message.version)
+        except ServerError:
+            ready = False
         return service_pb2.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
