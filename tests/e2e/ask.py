@@ -9,6 +9,7 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
+from grpc import insecure_channel
 
 host, name, runtime = sys.argv[1:]
 batch = np.random.default_rng(7).integers(0, 256, (3, 2048), dtype=np.int32)
@@ -39,6 +40,14 @@ with http.InferenceServerClient(f"{host}:8000") as client:
 with grpc.InferenceServerClient(f"{host}:8001") as client:
     assert client.is_model_ready(name)
     answers["grpc"] = client.infer(name, inputs(grpc))
+    if runtime != "triton":
+        best = client.infer(name, inputs(grpc), outputs=[grpc.InferRequestedOutput("target_label", class_count=1)])
+        indices = [int(text.decode().split(":")[1]) for text in best.as_numpy("target_label")[:, 0]]
+        assert indices == answers["grpc"].as_numpy("target_label").argmax(1).tolist(), indices
+if runtime != "triton":
+    with insecure_channel(f"{host}:8001") as channel:  # as Kubernetes' gRPC probes ask
+        asked = bytes((10, len(name))) + name.encode()
+        assert channel.unary_unary("/grpc.health.v1.Health/Check")(asked, timeout=5) == b"\x08\x01"
 
 
 async def both():
