@@ -408,8 +408,8 @@ def test_no_request_of_a_busy_server_is_lost(tmp_path: Path) -> None:
 
 def test_clients_are_answered_until_they_leave_and_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over connections that they had, and over new ones; what does not end in time is UNAVAILABLE, and nothing breaks."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.4)
-    monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.8)
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 2.0)
+    monkeypatch.setattr(limits, "DRAIN_SECONDS", 2.0)
     monkeypatch.setattr(limits, "STOP_SECONDS", 5.0)
     release = threading.Event()
     body = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
