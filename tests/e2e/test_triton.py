@@ -198,14 +198,14 @@ def test_a_switch_from_triton_loses_no_request(served, kube, platform):
     """Clients with a connection for each request, and with one for all, over HTTP and gRPC; it leaves the model with ours."""
     script = (Path(__file__).parent / "load.py").read_text()
     printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "90")
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "75")
     asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "switch", script, {}, *arguments)))
     asking.start()
     until("the load runs", lambda: kube.get("job", "switch")["status"].get("ready"), seconds=60)
     time.sleep(1)
     kube.patch("onnxmodel", "magika", {"spec": {"serving": {"runtime": "onnxruntime"}}})
     until("not Ready", found(kube, "magika", untrue="Ready"))
-    status = until("Ready", found(kube, "magika", true="Ready"), seconds=60)["status"]
+    status = until("Ready", found(kube, "magika", true="Ready"), seconds=90)["status"]
     assert status["serving"]["runtime"] == "onnxruntime"
     asking.join()
     answered, failed = (int(word) for word in printed[0].split()[:3:2])
