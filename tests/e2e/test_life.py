@@ -161,6 +161,9 @@ def test_a_restart_of_the_pods_is_seen_and_mended(served, kube):
     kube.run("delete", "pod", "--force", "--grace-period=0", *(pod["metadata"]["name"] for pod in pods))
     gone = until("Ready is False", found(kube, "magika", untrue="Ready"))
     assert is_true(gone, "Reconciling")
+    told = ("revision", "variant", "provider", "p99", "throughput")
+    before, now = served["status"]["serving"], gone["status"]["serving"]
+    assert [now[key] for key in told] == [before[key] for key in told], "a pod that is away changes no figure"
     until("Ready again", found(kube, "magika", true="Ready"), seconds=60)
 
 
@@ -174,7 +177,7 @@ def test_scaling_is_one_command_and_runs_no_stage_again(served, kube):
     assert {job["metadata"]["uid"] for job in kube.list("jobs", names.SELECTOR)} == before
 
 
-def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform):
+def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform, recorded):
     until("Ready", found(kube, "magika", true="Ready"), seconds=60)
     before = kube.get("onnxmodel", "magika")["status"]["active"]["revision"]
     script = (Path(__file__).parent / "load.py").read_text()
@@ -192,6 +195,15 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     asking.join()
     assert now["status"]["active"]["revision"] != before
     assert now["status"]["history"][0]["revision"] == before
+    states = [
+        state["status"]["serving"]
+        for state in recorded.states(kube.namespace, "magika")
+        if "serving" in state["status"]
+    ]
+    figures = {(state["revision"], state["p99"], state["throughput"]) for state in states}
+    assert len(figures) == len({state["revision"] for state in states}), (
+        "each revision has its figures, at every moment"
+    )
     answered, failed = (int(word) for word in printed[0].split()[:3:2])
     assert answered > 20
     assert failed == 0, printed[0]
