@@ -554,10 +554,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         providers=draft.providers,
         tolerance=_tolerance(model),
         max_batch_size=spec.batching.max_batch_size,
-        # Its ranges are of the whole batch: what one caller sends would change another caller's answer.
-        max_queue_delay_microseconds=0
-        if variant.name == "int8-dynamic"
-        else spec.batching.max_queue_delay_microseconds,
+        max_queue_delay_microseconds=spec.batching.max_queue_delay_microseconds,
         preferred_batch_sizes=tuple(sorted(set(spec.batching.preferred_batch_sizes))),
         default_timeout_microseconds=spec.batching.default_timeout_microseconds,
         # Triton bounds its queue by its batcher alone, which has a price: not unless it was asked for.
@@ -566,6 +563,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         engine_cache=_ENGINES if "TensorRT" in draft.providers.names and not triton else "",
         access_log=spec.access_log,
         batch=_result(draft, Stage.OPTIMIZE, OptimizeResult).batch,
+        unjoined=variant.unjoined,
     )
     made_from = {
         "request": dataclasses.asdict(request),
@@ -616,6 +614,7 @@ def _loadtest(draft: _Draft) -> Progress | None:
         revision=revision.short,
         attempt=model.spec.benchmark.attempt,
         batch=revision.request.batch,
+        unjoined=revision.request.unjoined,
     )
     seen = draft.seen.revisions[revision.short]
     complete = seen.complete and seen.wanted == revision.replicas

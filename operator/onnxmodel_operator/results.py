@@ -35,6 +35,7 @@ _KINDS = {
     Stage.PROBE: ProbeResult,
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LONGEST = 1024  # what a pod's own arguments take of a variant's words
 _LARGEST = 2**63 - 1  # what the API server can store
 
 
@@ -89,6 +90,8 @@ def _variant(variant: Variant) -> str | None:
         return f"variant {variant.name} has neither a file nor a reason"
     if variant.path and variant.name != ORIGINAL and variant.parity is None:
         return f"variant {variant.name} was not compared with the original"
+    if variant.unjoined and len(variant.unjoined) > _LONGEST:
+        return f"variant {variant.name} says too much of why it is not joined"
     parity = variant.parity
     if parity and not all(map(math.isfinite, (parity.max_absolute, parity.max_relative, parity.cosine))):
         return f"the parity of variant {variant.name} is no number"

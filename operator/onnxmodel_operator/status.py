@@ -12,6 +12,7 @@ from onnxmodel_operator import figures, names
 from onnxmodel_operator.api.spec import Resource
 from onnxmodel_operator.api.status import (
     AgainstStatus,
+    BatchingStatus,
     BenchmarkStatus,
     Condition,
     FailureStatus,
@@ -310,6 +311,7 @@ def _serving(
         source_sha256=record.source_sha256 if record else None,
         p99=figures.milliseconds(record.served.p99_milliseconds) if record and record.served else None,
         throughput=figures.rate(record.served.throughput_per_second) if record and record.served else None,
+        batching=record.batching if record else None,
         replicas=served.wanted,
         ready_replicas=served.ready,
         ready=f"{served.ready}/{served.wanted}",
@@ -359,6 +361,7 @@ def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> 
         "runtime": "triton" if plan.revision.triton else "onnxruntime",
         "provider": use.name if use else before.provider if before else None,
         "provider_share_percent": round(use.share_percent, 1) if use else before and before.provider_share_percent,
+        "batching": _batching(probe) or (before.batching if before else None),
         "served": _measured(plan.choice.served) if plan.choice.served else same and same.served,
         "missed": _missed(plan.choice),
     }
@@ -378,6 +381,12 @@ def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> 
         measured_on=where(result) if result else None,
         **found,
     )
+
+
+def _batching(probe: ProbeResult | None) -> BatchingStatus | None:
+    if probe is None or probe.unjoined is None:
+        return None
+    return BatchingStatus(joined=not probe.unjoined, reason=probe.unjoined[:2048] or None)
 
 
 def _missed(choice: Choice) -> str | None:

@@ -2,7 +2,7 @@
 
 Axis 0 is a batch when as many rows come out as go in, and other places of the rows only move their answers. That holds
 for models whose rows influence each other's values too (a maximum over the batch): those have a batch, whose requests must
-not be joined (batch_rows). It does not hold for time, for samples of a waveform, or for positions.
+not be joined (rows/). It does not hold for time, for samples of a waveform, or for positions.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -10,6 +10,7 @@ from onnxmodel_runtime.contract import ProviderUse, Tensor
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log
+from onnxmodel_runtime.rows import joining
 
 WAIT_SECONDS = 30.0
 """How long a Service may need to find its pods."""
@@ -147,6 +148,15 @@ class Client:
             log(f"the server does not name its execution provider ({type(error).__name__})")
             return None
         return ProviderUse(clip(str(used), 100), share)
+
+    def unjoined(self, name: str) -> str | None:
+        """Why the server joins no requests, as it says; "" where it does, None where it does not say."""
+        try:
+            config = self._call(lambda client: client.get_model_config(name))
+            return joining.heard(str(config["parameters"]["batching"]["string_value"]))
+        except Exception as error:
+            log(f"the server does not say whether it joins requests ({type(error).__name__})")
+            return None
 
     def _revision(self, client: Any, name: str) -> str:
         options = {"as_json": True} if self.protocol == "gRPC" else {}

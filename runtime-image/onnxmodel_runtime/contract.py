@@ -365,6 +365,8 @@ class Variant:
     data_sha256: of weights in files beside it (digests.data_digest); "" where there are none.
     graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
     passes: in the order in which they ran, on the original or on what the pass before left. note: what to know of it.
+    unjoined: why requests to it must not be joined to batches, as its graph tells; "" where they may be, None where nobody
+    looked.
     """
 
     name: str
@@ -378,6 +380,7 @@ class Variant:
     passes: tuple[Pass, ...] = ()
     note: str = ""
     data_sha256: str = ""
+    unjoined: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,6 +517,7 @@ class ServeRequest:
     access_log: a line of JSON for each inference.
     engine_cache: a folder for what TensorRT builds; "" for none. batch: as OptimizeResult's.
     revision: told to clients as a parameter of the model's configuration.
+    unjoined: as in Variant; None: the server looks at its file itself.
     """
 
     name: str
@@ -538,6 +542,7 @@ class ServeRequest:
     revision: str = ""
     data_sha256: str = ""
     batch: str = BATCH_UNKNOWN
+    unjoined: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -577,7 +582,8 @@ class LoadTestRequest:
     """Ask one server of this revision for the probe's rows over HTTP, under each of the loads, and prove its answers.
 
     host: its address, or a name of which the first address is taken. max_batch_size: the rows of which the answers are
-    proven too. variant: what serves, for the result alone.
+    proven too. variant: what serves, for the result alone. unjoined: as in Variant; where rows influence each other, or may,
+    answers to several are compared with each other alone.
     seconds, stable_percent, windows and attempt: as in BenchmarkRequest, but all windows count, and there are five at least
     if `windows` allows: a client gets the bad moments too, and a p99 needs its answers. batch: as OptimizeResult's.
     """
@@ -596,6 +602,7 @@ class LoadTestRequest:
     windows: int = 10
     attempt: int = 1
     batch: str = BATCH_UNKNOWN
+    unjoined: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -627,12 +634,16 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a client saw. Milliseconds are of one call; provider: what the server says it runs on."""
+    """What a client saw. Milliseconds are of one call; provider: what the server says it runs on.
+
+    unjoined: why the server joins no requests, as it says; "" where it does, None where it does not say.
+    """
 
     http_milliseconds: float
     grpc_milliseconds: float
     max_absolute: float
     provider: ProviderUse | None = None
+    unjoined: str | None = None
 
 
 # ---- outcome ---------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from onnxmodel_runtime.inputs import Arrays, Signature, assumed, generate, signa
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.repair import repair
+from onnxmodel_runtime.rows.judge import judge
 from onnxmodel_runtime.session import Loaded, open_session
 from onnxmodel_runtime.variants import RECIPES, apart
 from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path
@@ -74,7 +75,8 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     total = path.stat().st_size + sum(file.stat().st_size for file in data)
     signed, outputs = signature(model, request.batch), tuple(graph.describe(value) for value in model.graph.output)
     original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
-    original = dataclasses.replace(original, data_sha256=request.data_sha256 or data_digest(path, data))
+    data_sha256, unjoined = request.data_sha256 or data_digest(path, data), judge(model).unjoined
+    original = dataclasses.replace(original, data_sha256=data_sha256, unjoined=unjoined)
     del model  # with its weights: from here on ONNX Runtime has them
     directory.mkdir(parents=True, exist_ok=True)
     others = [directory / name for name in RECIPES if name not in request.variants]  # of an earlier recipe

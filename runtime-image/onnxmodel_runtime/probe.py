@@ -25,6 +25,7 @@ def probe(request: ProbeRequest, *, wait: float = WAIT_SECONDS) -> ProbeResult:
             seen["gRPC"][0],
             max(difference for _, difference in seen.values()),
             http.provider(request.name),
+            http.unjoined(request.name),
         )
 
 

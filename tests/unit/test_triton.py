@@ -1,6 +1,7 @@
 """serving.runtime triton: the pod that the operator makes, and what a Triton that does not start is to the model."""
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from onnxmodel_operator import names, settings
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import Failure, Outcome, RepositoryRequest
-from tests.builders import SETTINGS, Cluster, benchmarked, body, optimized
+from tests.builders import SETTINGS, Cluster, benchmarked, body, optimized, probed
 
 TRITON = {"runtime": "triton"}
 
@@ -199,28 +200,46 @@ def test_what_the_layout_refuses_is_stalled_with_its_own_words():
     assert cluster.condition("Stalled")["status"] == "True"
 
 
-def test_int8_with_ranges_of_the_whole_batch_is_never_joined():
+WHY = "rows of one batch influence each other: the node 'q' (DynamicQuantizeLinear) quantizes by the range of the whole batch"
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
+def test_what_is_known_of_the_variants_rows_reaches_its_server_and_status(runtime):
     found = optimized()
-    variants = tuple(
-        dataclasses.replace(variant, name="int8-dynamic") if variant.name == "fp32" else variant
-        for variant in found.variants
-    )
-    cluster = Cluster(
-        body(
-            serving={**TRITON, "batching": {"maxQueueDelayMicroseconds": 500}},
-            optimization={"variants": ["int8-dynamic"]},
-        )
-    )
+    variants = tuple(dataclasses.replace(v, unjoined=WHY if v.name == "fp32" else "") for v in found.variants)
+    cluster = Cluster(body(serving={"runtime": runtime, "batching": {"maxQueueDelayMicroseconds": 500}}))
+    for stage, result in (
+        ("validate", None),
+        ("optimize", dataclasses.replace(found, variants=variants)),
+        ("benchmark", None),
+    ):
+        cluster.settle()
+        cluster.succeed(stage, result)
     cluster.settle()
-    cluster.succeed("validate")
+    assert cluster.status()["target"]["variant"] == "fp32"
+    if runtime == "triton":
+        assert request(cluster).serve.unjoined == WHY
+    cluster.available()
     cluster.settle()
-    cluster.succeed("optimize", dataclasses.replace(found, variants=variants))
+    asked = json.loads(cluster.jobs()["loadtest"]["spec"]["template"]["spec"]["containers"][0]["args"][2])
+    assert asked["unjoined"] == WHY
+    cluster.succeed("loadtest")
     cluster.settle()
-    measured = benchmarked()
-    points = tuple(
-        dataclasses.replace(point, variant="int8-dynamic") if point.variant == "fp32" else point
-        for point in measured.points
-    )
-    cluster.succeed("benchmark", dataclasses.replace(measured, points=points))
+    cluster.succeed("probe", dataclasses.replace(probed(), unjoined=WHY))
     cluster.settle()
-    assert request(cluster).serve.max_queue_delay_microseconds == 0
+    assert cluster.status()["serving"]["batching"] == {"joined": False, "reason": WHY}
+    # The revision is the same: what the server said stays.
+    cluster.available(replicas=0)
+    cluster.settle()
+    assert cluster.status()["serving"]["batching"]["reason"] == WHY
+
+
+@pytest.mark.parametrize(("told", "shown"), [("", {"joined": True}), (None, None)])
+def test_a_server_that_joins_says_so_in_status(told, shown):
+    cluster = Cluster(body())
+    cluster.prove()
+    cluster.deploy()
+    cluster.settle()
+    cluster.succeed("probe", dataclasses.replace(probed(), unjoined=told))
+    cluster.settle()
+    assert cluster.status()["serving"].get("batching") == shown

@@ -142,6 +142,13 @@ class BenchmarkStatus(_Model):
     versions: Annotated[dict[str, Short], Field(max_length=16)]
 
 
+class BatchingStatus(_Model):
+    """Whether the server joins requests of different clients to batches, as it says itself; else why not."""
+
+    joined: bool
+    reason: Text | None = None
+
+
 class ServingStatus(_Model):
     """The revision that the Service selects, whatever is being proven beside it.
 
@@ -161,6 +168,7 @@ class ServingStatus(_Model):
     source_sha256: Annotated[str, StringConstraints(max_length=64)] | None = None
     p99: Short | None = None
     throughput: Short | None = None
+    batching: BatchingStatus | None = None
     replicas: int
     ready_replicas: int
     ready: Short
@@ -179,9 +187,9 @@ class RevisionStatus(_Model):
     """A Deployment of one variant with one serving configuration.
 
     sha256: of the variant; source_sha256 and opset: of the model that was fetched. served: what a client of one replica saw in
-    the load test, before the revision took traffic. provider: what the server itself reported to the probe. measured: of the
-    sessions alone, in the benchmark; measured_on: where; benchmark: by which run, shortened; against: what it was compared
-    with. missed: which constraints it did not meet then, with gate Warn.
+    the load test, before the revision took traffic. provider and batching: what the server itself reported to the probe.
+    measured: of the sessions alone, in the benchmark; measured_on: where; benchmark: by which run, shortened; against: what it
+    was compared with. missed: which constraints it did not meet then, with gate Warn.
     """
 
     revision: Short
@@ -192,6 +200,7 @@ class RevisionStatus(_Model):
     runtime: Short | None = None
     provider: Short | None = None
     provider_share_percent: Number | None = None
+    batching: BatchingStatus | None = None
     time: Time
     served: Measured | None = None
     measured: Measured | None = None

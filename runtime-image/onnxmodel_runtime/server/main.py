@@ -113,7 +113,7 @@ class Server:
     async def _load(self) -> bool:
         """Load and prove the model. False when the server was stopped meanwhile."""
 
-        def load() -> tuple[models.Model, bool]:
+        def load() -> tuple[models.Model, str]:
             model = models.load(self._request)
             return model, selftest.run(model, self._request)
 
@@ -129,16 +129,17 @@ class Server:
         if not loading.done():
             return False  # and not idle: building an engine may take minutes
         self.idle = True
-        model, join = loading.result()
+        model, unjoined = loading.result()
         gc.collect()
         gc.freeze()  # what is there now stays: collections in the middle of requests need not look at it again
         seconds = time.monotonic() - began
-        self._service.open(model, join, seconds)
+        self._service.open(model, unjoined, seconds)
         log.info(
             "%s is ready after %.1f s on %s (%s %% of its nodes): HTTP %d, gRPC %d, metrics %d",
             *(self._request.name, seconds, model.use.name, model.use.share_percent),
             *self.ports,
         )
+        log.info("requests are %s", f"not joined: {unjoined}" if unjoined else "joined to batches")
         return True
 
     async def _drain(self, listeners: list[Listener]) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxmodel_runtime import batch_rows, parity, probefile
+from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.contract import ServeRequest, Tensor, Tolerance
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
+from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.model import Instance, Model
@@ -26,18 +27,17 @@ _NOT_RUN = (
 )
 
 
-def run(model: Model, request: ServeRequest) -> bool:
+def run(model: Model, request: ServeRequest) -> str:
     """Probe and warm up. Raises StageError when an answer differs.
 
     Every instance has then run at batch 1 and at the largest batch, and answered as the original did: some defects show at
     one size only, and what is allocated or compiled at the first run of a size is not the first client's to wait for.
 
-    Returns whether rows of different requests may be computed together: the probe is given in one batch with other rows,
-    and must answer as it did alone.
+    Returns why requests are never joined, "" where they are.
     """
     if not request.probe:
         _warm_up_on_zeros(model)
-        return not request.max_queue_delay_microseconds or _made_rows_are_independent(model, request.tolerance)
+        return _unjoined(model, request, {})
     inputs, expected = probefile.read(Path(request.probe))
     if not expected:
         raise StageError(
@@ -50,46 +50,29 @@ def run(model: Model, request: ServeRequest) -> bool:
             raise StageError("SelfTestFailed", f"the probe cannot be run: {error}", _NOT_RUN) from error
         if difference := _difference(answers, expected, request.tolerance):
             raise StageError("SelfTestFailed", f"instance {number} answers the probe differently: {difference}", _HINT)
-    independent = _rows_are_independent(model, inputs, expected, request.tolerance)
+    unjoined = _unjoined(model, request, inputs)
     for number, instance in enumerate(model.instances):
         # Where rows influence each other, what the original would answer to a batch of them is not known.
-        _warm_up(number, instance, model, inputs, expected if independent else {}, request.tolerance)
-    return not request.max_queue_delay_microseconds or independent
+        alike = {} if joining.influenced(unjoined) else expected
+        _warm_up(number, instance, model, inputs, alike, request.tolerance)
+    return unjoined
+
+
+def _unjoined(model: Model, request: ServeRequest, given: Mapping[str, Array]) -> str:
+    """Why requests are not joined. The trial is made without a delay too: it says whether a batch has a known answer."""
+    spec = model.spec
+    judged = joining.unjoined(request, spec.max_batch_size)
+    if joining.influenced(judged) or spec.max_batch_size < 2:
+        return judged
+    if not given and judged:
+        return judged
+    run = partial(model.instances[0].run, [tensor.name for tensor in spec.outputs])
+    return joining.tried(request, run, spec.inputs, given, spec.max_batch_size) or judged
 
 
 def _difference(answers: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> str:
     found = parity.compare(answers, expected, bound)
     return "" if found.passed else parity.explain(found, bound)
-
-
-def _rows_are_independent(
-    model: Model, inputs: Mapping[str, Array], expected: Mapping[str, Array], tolerance: Tolerance
-) -> bool:
-    if model.spec.max_batch_size < 2 or 2 * len(next(iter(inputs.values()))) > model.spec.max_batch_size:
-        return False
-    run = partial(model.instances[0].run, list(expected))
-    try:
-        difference = batch_rows.dependence(run, inputs, expected, tolerance)
-    except ServerError as error:
-        difference = error.message
-    if difference:
-        log.warning("rows of one batch influence each other, so that requests are never joined: %s", difference)
-    return not difference
-
-
-def _made_rows_are_independent(model: Model, tolerance: Tolerance) -> bool:
-    """The same without a probe, on one row that is made up: a row that the model does not take proves nothing for it."""
-    if model.spec.max_batch_size < 2:
-        return False
-    inputs = {tensor.name: _made(tensor.datatype, _shape(tensor, 1)) for tensor in model.spec.inputs}
-    try:
-        expected = model.instances[0].run([tensor.name for tensor in model.spec.outputs], inputs)
-    except ServerError as error:
-        log.warning(
-            "whether rows of one batch influence each other is not known, so that requests are never joined: %s", error
-        )
-        return False
-    return _rows_are_independent(model, inputs, expected, tolerance)
 
 
 def _sizes(model: Model) -> tuple[int, ...]:
@@ -151,13 +134,6 @@ def _shape(tensor: Tensor, rows: int) -> list[int]:
     """A shape that the model allows. rows: of the batch axis, 0 where there is none."""
     shape = [1 if dim < 0 else dim for dim in tensor.shape]
     return [rows, *shape[1:]] if rows else shape
-
-
-def _made(datatype: str, shape: list[int]) -> Array:
-    if datatype == "BYTES":
-        return np.full(shape, "a", np.object_)
-    dtype = NUMPY[datatype]
-    return np.random.default_rng(0).standard_normal(shape).astype(dtype) if dtype.kind == "f" else np.ones(shape, dtype)
 
 
 def _zeros(datatype: str, shape: list[int]) -> Array:

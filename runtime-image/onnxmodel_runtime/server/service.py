@@ -30,6 +30,7 @@ class Service:
     def __init__(self, request: ServeRequest) -> None:
         self._request = request
         self._model: Model | None = None
+        self._unjoined = ""
         self._scheduler: Scheduler | None = None
         self.recorder = Recorder(request.name)
         self.changed = asyncio.Event()
@@ -66,19 +67,22 @@ class Service:
         """Whether this process can go on; a new one must take its place otherwise."""
         return self._scheduler is None or not self._scheduler.stuck
 
-    def open(self, model: Model, join: bool, seconds: float) -> None:
-        """The model is loaded and proven, which took so long: answer from now on."""
+    def open(self, model: Model, unjoined: str, seconds: float) -> None:
+        """The model is loaded and proven, which took so long: answer from now on.
+
+        unjoined: why requests are not joined to batches, "" where they are.
+        """
         self.recorder.loaded(model.use, seconds)
         request = self._request
         policy = Policy(
             request.max_queue_size,
             request.max_queue_delay_microseconds / 1e6,
-            join,
+            not unjoined,
             request.preferred_batch_sizes,
             request.default_timeout_microseconds / 1e6,
         )
         self._scheduler = Scheduler(model, self.recorder, policy)
-        self._model = model
+        self._model, self._unjoined = model, unjoined
         self._tell()
 
     def _tell(self) -> None:
@@ -101,7 +105,7 @@ class Service:
     def config(self, name: str, version: str) -> dict[str, Any]:
         """Model configuration."""
         model = self._get(name, version)
-        return describe.config(model.spec, model.use, self._request)
+        return describe.config(model.spec, model.use, self._request, self._unjoined)
 
     def statistics(self, name: str, version: str) -> list[dict[str, Any]]:
         """Statistics of the model; of all models when no name is given."""

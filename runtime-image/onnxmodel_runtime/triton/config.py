@@ -7,7 +7,7 @@ and takes any dynamic first axis for a batch.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
@@ -17,6 +17,7 @@ from onnxmodel_runtime import batch_axis
 from onnxmodel_runtime.contract import ServeRequest, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.triton.accelerators import PROFILES, Accelerators, accelerators
 
 VERSION = "1"
@@ -66,7 +67,7 @@ def model_config(
     _optimization(config, request, found, engines, inputs if rows else ())
     if samples is not None:
         _warm_up(config, inputs, samples)
-    _parameters(config, request, found)
+    _parameters(config, request, found, _unjoined(request, inputs, outputs))
     return config
 
 
@@ -81,9 +82,13 @@ def batched_rows(request: ServeRequest, inputs: Sequence[Tensor], outputs: Seque
 
 
 def joins(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-    """Whether requests are joined to batches: they may wait for each other, and there is an axis along which to."""
-    wanted = request.max_queue_delay_microseconds > 0 and request.max_batch_size > 1
-    return wanted and batched_rows(request, inputs, outputs)
+    """Whether requests are joined to batches. request: unjoined is what repository.py found."""
+    return not _unjoined(request, inputs, outputs)
+
+
+def _unjoined(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
+    most = request.max_batch_size if batched_rows(request, inputs, outputs) else 0
+    return joining.unjoined(replace(request, unjoined=request.unjoined or ""), most)
 
 
 def engine_key(request: ServeRequest, inputs: Sequence[Tensor], image: str, gpu: str) -> str:
@@ -198,7 +203,7 @@ def _profiles(request: ServeRequest, inputs: Sequence[Tensor]) -> dict[str, str]
         return {}
     if any(set(tensor.name) & set(",:") for tensor in inputs):
         return {}  # a name would end where TensorRT reads a separator
-    joined = request.max_queue_delay_microseconds > 0
+    joined = request.max_queue_delay_microseconds > 0 and not request.unjoined
     usual = max(request.preferred_batch_sizes, default=request.max_batch_size) if joined else 1
     sizes = dict(zip(PROFILES, (1, usual, request.max_batch_size), strict=True))
     return {
@@ -220,9 +225,9 @@ def _warm_up(config: Any, inputs: Sequence[Tensor], samples: Mapping[str, Sample
             given.input_data_file = sample.file
 
 
-def _parameters(config: Any, request: ServeRequest, found: Accelerators) -> None:
-    """revision: which one answers, as the ONNX Runtime server tells it too."""
-    given = dict(found.parameters)
+def _parameters(config: Any, request: ServeRequest, found: Accelerators, unjoined: str) -> None:
+    """revision and batching: which one answers and whether it joins requests, as the ONNX Runtime server tells it too."""
+    given = {**found.parameters, "batching": joining.told(unjoined)}
     if request.providers.threads > 0:
         given["intra_op_thread_count"] = str(request.providers.threads)
     if request.revision:

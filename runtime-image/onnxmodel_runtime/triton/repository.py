@@ -16,21 +16,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime import batch_axis, batch_rows, machine, probefile, ranks
+from onnxmodel_runtime import batch_axis, machine, probefile, ranks
 from onnxmodel_runtime.contract import (
     BATCH_NONE,
     GPU_PROVIDERS,
     Providers,
     RepositoryRequest,
     RepositoryResult,
+    ServeRequest,
     Tensor,
-    Tolerance,
 )
 from onnxmodel_runtime.datatypes import BY_RUNTIME
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.session import PROVIDERS, open_session
 from onnxmodel_runtime.triton import config as configs
 from onnxmodel_runtime.triton.config import Sample
@@ -51,12 +52,9 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     if why := batch_axis.of_session(session, serve.batch):
         log(f"there is no batch axis: {why}")
         serve = dataclasses.replace(serve, batch=BATCH_NONE)
-    given, expected = probefile.read(Path(serve.probe)) if serve.probe else ({}, {})
-    if configs.joins(serve, inputs, outputs) and expected:
-        step("asking whether rows of one batch influence each other")
-        if difference := _dependence(session, given, expected, serve.tolerance):
-            log(f"requests are not joined, rows of one batch influence each other: {difference}")
-            serve = dataclasses.replace(serve, max_queue_delay_microseconds=0)
+    given = probefile.read(Path(serve.probe))[0] if serve.probe else {}
+    serve = dataclasses.replace(serve, unjoined=_unjoined(session, serve, inputs, outputs, given))
+    log(f"requests are {'not joined: ' if serve.unjoined else 'joined to batches'}{serve.unjoined}")
     folder = Path(request.directory) / serve.name
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "warmup").mkdir(parents=True)
@@ -66,7 +64,7 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     message = configs.model_config(serve, inputs, outputs, gpus=request.gpus, engines=engines, samples=samples)
     path = folder / CONFIG
     path.write_text(configs.text(message), encoding="utf-8")
-    return RepositoryResult(str(path), configs.joins(serve, inputs, outputs), engines)
+    return RepositoryResult(str(path), not serve.unjoined, engines)
 
 
 def _ranked(path: Path, inputs: tuple[Tensor, ...]) -> None:
@@ -115,16 +113,18 @@ def signature(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     return tuple(map(_tensor, session.get_inputs())), tuple(map(_tensor, session.get_outputs()))
 
 
-def _dependence(session: Any, given: Arrays, expected: Arrays, tolerance: Tolerance) -> str:
-    """How the probe's answer differs when other rows are computed with it; "" when it does not, as it should be."""
+def _unjoined(
+    session: Any, serve: ServeRequest, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], given: Arrays
+) -> str:
+    """Why Triton does not join requests: as the ONNX Runtime server decides it."""
+    step("asking whether rows of one batch influence each other")
+    most = serve.max_batch_size if configs.batched_rows(serve, inputs, outputs) else 0
+    names = [tensor.name for tensor in outputs]
 
     def run(joined: Arrays) -> Arrays:
-        return dict(zip(expected, session.run(list(expected), joined), strict=True))
+        return dict(zip(names, session.run(names, joined), strict=True))
 
-    try:
-        return batch_rows.dependence(run, given, expected, tolerance)
-    except Exception as error:
-        return runtime_message(error)
+    return joining.unjoined(serve, most) or joining.tried(serve, run, inputs, given, most)
 
 
 def _tensor(value: Any) -> Tensor:

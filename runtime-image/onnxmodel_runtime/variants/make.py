@@ -20,6 +20,7 @@ from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.rows.judge import judge_file
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import (
     DYNAMIC,
@@ -70,7 +71,8 @@ def make(request: VariantRequest) -> Variant:
         if all(one.note for one in told) or (request.name != "fp32" and told[-1].note):
             return replace(variant, skipped=_why(request.name, told))
         cases += Path.cwd().glob("largest-*.npz")
-        return _prove(request, replace(variant, graph_level=_level(request, told)), chain[-1], cases)
+        variant = replace(variant, graph_level=_level(request, told), unjoined=_unjoined(chain))
+        return _prove(request, variant, chain[-1], cases)
 
 
 def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
@@ -156,6 +158,12 @@ def _objection(task: Task, cases: list[Path]) -> str:
     if layout.likeness(before) == layout.likeness(after):
         return "it changes nothing"
     return _others(task.target, task.request, cases)
+
+
+def _unjoined(chain: list[_Done]) -> str:
+    """What the graph of the file that serves says of its rows; of the ORT format, the graph that it is made of."""
+    files = [Path(done.file) for done in chain]
+    return judge_file(next(file for file in reversed(files) if file.suffix != ".ort")).unjoined
 
 
 def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[Path]) -> Variant:

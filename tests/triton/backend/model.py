@@ -46,7 +46,7 @@ _INTEGERS = {
     *("cudnn_conv_algo_search", "arena_extend_strategy", "gpu_mem_limit"),
 }
 _BOOLEANS = {"enable_mem_arena", "enable_mem_pattern", "do_copy_in_default_stream"}
-_FOR_CLIENTS = {"revision"}  # read by nobody here
+_FOR_CLIENTS = {"batching", "revision"}  # read by nobody here
 _TYPES = {
     "tensor(float)": "TYPE_FP32",
     "tensor(float16)": "TYPE_FP16",

@@ -19,6 +19,7 @@ from tritonclient.grpc import InferResult, service_pb2
 
 from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.errors import MAX_MESSAGE, Code, ServerError
 from onnxmodel_runtime.server.protocol import classification, compression, describe, grpc, rest
@@ -488,7 +489,9 @@ def test_encodings() -> None:
 def test_config_has_no_batch_axis_where_outputs_have_none() -> None:
     spec = ModelSpec("m", (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "BYTES", (2,)),), 0)
     asked = ServeRequest("m", "", "", max_queue_delay_microseconds=100, instances=2)
-    config = describe.config(spec, ProviderUse("CUDA", 87.5), asked)
+    config = describe.config(spec, ProviderUse("CUDA", 87.5), asked, joining.NO_BATCH)
+    assert "dynamic_batching" not in config
+    assert config["parameters"]["batching"] == {"string_value": "not joined: the model has no batch axis"}
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (0, [-1, 3])
     assert config["output"] == [{"name": "y", "data_type": "TYPE_STRING", "dims": [2]}]
     assert config["parameters"]["execution_provider_share"] == {"string_value": "87.5"}

@@ -4,6 +4,7 @@ from importlib import metadata
 from typing import Any
 
 from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.server.datatypes import triton
 from onnxmodel_runtime.server.protocol.request import VERSION, ModelSpec
 
@@ -56,8 +57,11 @@ def model(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest) -> dict[str, Any]:
-    """Model configuration in Triton's shape, with the provider that serves and the revision in `parameters`."""
+def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest, unjoined: str) -> dict[str, Any]:
+    """Model configuration in Triton's shape. parameters: the provider that serves, the revision, and whether requests are joined.
+
+    unjoined: why they are not; "" where they are.
+    """
     batched = spec.batched
     answer: dict[str, Any] = {
         "name": spec.name,
@@ -77,11 +81,12 @@ def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest) -> dict[str
         "parameters": {
             "execution_provider": {"string_value": use.name},
             "execution_provider_share": {"string_value": str(float(use.share_percent))},
+            "batching": {"string_value": joining.told(unjoined)},
         },
     }
     if request.revision:
         answer["parameters"]["revision"] = {"string_value": request.revision}
-    if batched and request.max_queue_delay_microseconds:
+    if not unjoined:
         answer["dynamic_batching"] = _batching(request)
     return answer
 

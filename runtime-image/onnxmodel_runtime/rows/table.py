@@ -1,0 +1,49 @@
+"""The table of operators: each entry says what becomes of the batch in one of them.
+
+A rule takes a node and gives what is known of its outputs, one Value if they are all alike. It raises Mixed or Unknown.
+What a rule does not say of an input (a size, a place, a parameter) it must hold fixed: see Node.fixed and Node.numbers.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from onnxmodel_runtime.rows.nodes import Node
+from onnxmodel_runtime.rows.values import Mixed, Unknown, Value
+
+Rule = Callable[[Node], Value | Sequence[Value]]
+
+R = TypeVar("R", bound=Rule)
+STANDARD = ""
+CLASSICAL = "ai.onnx.ml"
+FUSED = "com.microsoft"
+
+TABLE: dict[tuple[str, str], Rule] = {}
+
+
+def rule(*kinds: str, domain: str = STANDARD) -> Callable[[R], R]:
+    """Enter a rule for these operators."""
+
+    def enter(function: R) -> R:
+        for kind in kinds:
+            TABLE[domain, kind] = function
+        return function
+
+    return enter
+
+
+def mixes(why: str, *kinds: str, domain: str = STANDARD) -> None:
+    """Enter operators that always bring rows together."""
+
+    def refuse(node: Node) -> Value:
+        raise Mixed(why)
+
+    rule(*kinds, domain=domain)(refuse)
+
+
+def varies(why: str, *kinds: str, domain: str = STANDARD) -> None:
+    """Enter operators of which nothing can be told."""
+
+    def refuse(node: Node) -> Value:
+        raise Unknown(why)
+
+    rule(*kinds, domain=domain)(refuse)

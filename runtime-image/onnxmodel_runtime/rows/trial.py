@@ -1,0 +1,110 @@
+"""What a session says of its rows: whether they get the answers together that they get alone.
+
+The graph comes first (judge.py): a trial shows what it happens upon, never that there is nothing. It is for what no graph
+tells: a provider, a kernel, a fusion that brings rows together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmodel_runtime import parity
+from onnxmodel_runtime.contract import Tensor, Tolerance
+from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.errors import runtime_message
+from onnxmodel_runtime.parity import Arrays
+
+_MUCH = 8.0
+# Every row at the front, in the middle and at the end, beside larger and smaller ones.
+_ORDERS = (("given", "larger", "smaller"), ("permuted", "given", "larger"), ("smaller", "permuted", "given"))
+
+Run = Callable[[dict[str, NDArray[Any]]], Arrays]
+
+
+def dependence(run: Run, given: Arrays, bound: Tolerance, most: int) -> str:
+    """How an answer differs when other rows are computed with it; "" when none does.
+
+    given: rows that the model takes, as they came or made up; with them go larger, smaller and permuted ones that are made of
+    them. Those that the model refuses when they are alone are left out. Batches have `most` rows, if that is two times the
+    given ones or more. run: raises when the model fails.
+    """
+    count = len(next(iter(given.values())))
+    made = {name: variation(given, name) for name in ("given", "larger", "smaller", "permuted")}
+    alone: dict[str, Arrays] = {}
+    for name, inputs in made.items():
+        try:
+            alone[name] = run(inputs)
+        except Exception as error:
+            if name == "given":
+                return f"the rows cannot be run: {runtime_message(error)}"
+    for order in _ORDERS:
+        names = _fitting([name for name in order if name in alone], most // count)
+        if found := _together(run, [(made[name], alone[name]) for name in names], count, bound):
+            return found
+    return ""
+
+
+def made_up(inputs: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
+    """One row of inputs whose first axis is the batch."""
+    return {tensor.name: _made_up(tensor) for tensor in inputs}
+
+
+def _made_up(tensor: Tensor) -> NDArray[Any]:
+    shape = [1, *(max(1, size) for size in tensor.shape[1:])]
+    known = BY_NAME.get(tensor.datatype)
+    dtype = np.dtype(known.numpy or "uint16" if known else "float32")  # numpy has no BF16: its bits are given
+    if dtype.kind == "O":
+        return np.full(shape, "a", dtype)
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype) if dtype.kind == "f" else np.ones(shape, dtype)
+
+
+def variation(given: Arrays, name: str) -> dict[str, NDArray[Any]]:
+    """The rows with other values: `larger`, `smaller` or `permuted`. Integers and strings stay among those that are there."""
+    return {key: _varied(array, name) for key, array in given.items()}
+
+
+def _varied(array: NDArray[Any], name: str) -> NDArray[Any]:
+    if name == "given" or not array.size:
+        return array
+    if name == "permuted":
+        return np.ascontiguousarray(array.reshape(len(array), -1)[:, ::-1].reshape(array.shape))
+    large = name == "larger"
+    if array.dtype.kind == "f":
+        return np.asarray(array * array.dtype.type(_MUCH if large else 1 / _MUCH), array.dtype)
+    if array.dtype.kind in "OUS":
+        best = (max if large else min)(array.ravel(), key=lambda item: len(str(item)))
+    else:
+        best = array.max() if large else array.min()
+    return np.full_like(array, best)
+
+
+def _fitting(names: list[str], most: int) -> list[str]:
+    """So many of the names that `given` is among them, at an end."""
+    if len(names) <= most:
+        return names
+    return [name for name in names if name == "given"] if most < 2 else _beside(names)
+
+
+def _beside(names: list[str]) -> list[str]:
+    at = names.index("given") if "given" in names else 0
+    return names[:2] if at == 0 else names[at - 1 : at + 1]
+
+
+def _together(run: Run, parts: list[tuple[Mapping[str, Any], Arrays]], count: int, bound: Tolerance) -> str:
+    if len(parts) < 2:
+        return ""
+    rows = len(parts) * count
+    try:
+        answers = run({name: np.concatenate([inputs[name] for inputs, _ in parts]) for name in parts[0][0]})
+    except Exception as error:
+        return f"a batch of {rows} rows cannot be run: {runtime_message(error)}"
+    if whole := next((name for name, array in answers.items() if array.shape[:1] != (rows,)), ""):
+        return f"output {whole!r} has no row for each of {rows}"
+    for index, (_, expected) in enumerate(parts):
+        own = {name: array[index * count : (index + 1) * count] for name, array in answers.items()}
+        found = parity.compare(own, expected, bound)
+        if not found.passed:
+            return parity.explain(found, bound)
+    return ""
