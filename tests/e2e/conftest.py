@@ -29,6 +29,7 @@ BAD = {
     "sigfpe": models.divides_by_zero().SerializeToString(),
     "memory": models.eats_memory().SerializeToString(),
 }
+ODD = {"trees": models.trees(), "texts": models.lower_case()}  # and served: docs/what-is-served.md
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,6 +45,7 @@ def platform() -> Platform:
     made.install_operator()
     made.install_s3()
     objects = {f"bad/{name}.onnx": content for name, content in BAD.items()}
+    objects |= {f"odd/{name}.onnx": made.SerializeToString() for name, made in ODD.items()}
     objects["magika/1/model.onnx"] = models.magika().read_bytes()
     objects["mlp/model.onnx"] = models.mlp().SerializeToString()
     made.upload(objects)

@@ -9,6 +9,7 @@ from tests.kube import condition, found, is_true, until
 NOBODY = {"secretRef": None}
 NO_SECRET = {"secretRef": {"name": "not-there"}}
 SMALL = {"resources": {"limits": {"cpu": "1", "memory": "400Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}}}
+ODD = ("trees", "texts")
 CONTRACT = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [-1, 4]}]}
 WRONG_SHA = "0" * 64
 STALLED, RECONCILING = "Stalled", "Reconciling"
@@ -50,7 +51,7 @@ def applied(kube, platform):
     kube.apply(*neighbours)
     for name in (item["metadata"]["name"] for item in neighbours):
         until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=120)
-    kube.apply(*(case[0] for case in CASES))
+    kube.apply(*(case[0] for case in CASES), *(model(name, f"s3://models/odd/{name}.onnx") for name in ODD))
     return kube
 
 
@@ -81,6 +82,13 @@ def test_what_ends_the_same_way_was_tried_once(applied):
         if state == STALLED and stage == "validate":
             pods = kube.list("pods", f"{names.LABEL_MODEL}={manifest['metadata']['name']},{names.LABEL_STAGE}={stage}")
             assert len(pods) == 1, [pod["metadata"]["name"] for pod in pods]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_odd_and_runs_is_served(applied, name):
+    """A label that is declared [1], and texts in a locale that slim images lack: Ready is a real inference."""
+    shown = until(f"{name} is Ready", found(applied, name, true="Ready"), seconds=180)
+    assert all(finding["severity"] == "info" for finding in shown["status"].get("findings", []))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
