@@ -651,6 +651,22 @@ def test_what_was_proven_is_what_is_measured_and_served():
     assert asked(deployment)["data_sha256"] == "fp32"
 
 
+@pytest.mark.parametrize(
+    ("serving", "memory"),
+    [
+        ({}, 2 << 30),
+        ({"resources": {"limits": {"memory": "768Mi"}}}, 768 << 20),
+        ({"nodePool": "a100", "gpus": 1, "executionProviders": ["CUDA", "CPU"]}, 0),
+    ],
+)
+def test_validation_knows_the_memory_of_the_server(serving, memory):
+    """None where a GPU has it."""
+    cluster = Cluster(body(serving=serving))
+    cluster.settle()
+    job = cluster.jobs()["validate"]
+    assert json.loads(job["spec"]["template"]["spec"]["containers"][0]["args"][2])["serving_memory"] == memory
+
+
 def test_what_was_decided_stays_decided_when_it_serves():
     """The new revision's own figures are no reason to choose anew from the same results."""
     cluster = Cluster(body(benchmark={"constraints": {"maxRegressionPercent": 5}}))
