@@ -155,6 +155,14 @@ def tensors(model: Any) -> Iterator[Any]:
             yield from _attribute_tensors(attribute)
 
 
+def values(model: Any) -> Iterator[Any]:
+    """Every declaration of a tensor: of inputs, outputs and what lies between, at any depth."""
+    for graph, _ in graphs(model):
+        for value in (*graph.input, *graph.output, *getattr(graph, "value_info", ())):
+            if not isinstance(value, str):  # a function's inputs and outputs are names alone
+                yield value
+
+
 def attributes(graph: Any) -> Iterator[Any]:
     """Attributes of a graph's own nodes, and the defaults of a function's."""
     for node in graph.node:

@@ -19,7 +19,7 @@ _IMPORTS = {"ai.onnx.ml": 3, "com.microsoft": 1}  # domains that ONNX Runtime kn
 
 def repair(model: Any) -> list[tuple[str, str]]:
     """Repair the model in place. Returns each repair as its target and a sentence; nothing for a model that is sound."""
-    return [*_name(model), *_sort(model), *_imports(model), *_version(model)]
+    return [*_name(model), *_sort(model), *_imports(model), *_version(model), *_dynamic(model)]
 
 
 def checkable(model: Any) -> Any | None:
@@ -111,3 +111,15 @@ def _version(model: Any) -> Iterator[tuple[str, str]]:
             left,
             f"weight {left!r} is not among the inputs, as IR version {old} requires: read as IR version {_CONSTANTS}",
         )
+
+
+def _dynamic(model: Any) -> Iterator[tuple[str, str]]:
+    changed = []
+    for value in graph.values(model):
+        negative = [dim for dim in value.type.tensor_type.shape.dim if dim.dim_value == -1]
+        for dim in negative:
+            dim.ClearField("dim_value")
+        if negative:
+            changed.append(value.name)
+    if changed:
+        yield changed[0], f"tensors declare axes of size -1 ({len(changed)}): dynamic ones have a name, or nothing"

@@ -184,15 +184,14 @@ REPAIRED = Check(
     "GraphRepaired",
     severity="info",
     meaning="The file breaks a rule of ONNX that ONNX Runtime does not insist on: nodes out of order, a graph without a name, "
-    "a domain that is used and not imported, a weight that an old IR version wants among the inputs, an output without a "
-    "type. The file serves as it is; the checker and all variants work on the repaired graph.",
+    "a domain that is used and not imported, a weight that an old IR version wants among the inputs, -1 for a dynamic axis. "
+    "The file serves as it is; the checker and all variants work on the repaired graph.",
     fix="Nothing. Save it again with a current exporter for tools that are stricter.",
 )
 DIMENSION = Check(
     "ONNX-DIMENSION",
     "GraphInvalid",
-    severity="error or info",
-    meaning="A tensor is declared with a negative dimension. An info for -1, which some exporters write for a dynamic axis.",
+    meaning="A tensor is declared with a dimension below -1. (-1, which some exporters write for a dynamic axis, is repaired.)",
     fix="Export again: a dynamic axis is a name (dim_param) or nothing, a fixed one is its size.",
 )
 

@@ -113,21 +113,12 @@ def _circle(waiting: set[int], waits: list[set[int]]) -> list[int]:
 
 
 def dimensions(model: Any) -> Iterator[Finding]:
-    """Negative dimensions of inputs, outputs and what lies between: native code takes any of them for dynamic."""
+    """Dimensions below -1, which repair.py takes for dynamic: native code takes any negative one for that."""
     found = 0
-    for body, _ in graph.graphs(model):
-        for value in (*body.input, *body.output, *getattr(body, "value_info", ())):
-            if isinstance(value, str):
-                continue  # a function's inputs and outputs are names alone
-            dims = value.type.tensor_type.shape.dim
-            worst = min((dim.dim_value for dim in dims), default=0)
-            if worst >= 0 or (found := found + 1) > _MOST:
-                continue
+    for value in graph.values(model):
+        dims = value.type.tensor_type.shape.dim
+        worst = min((dim.dim_value for dim in dims), default=0)
+        if worst < -1 and (found := found + 1) <= _MOST:
             shape = [dim.dim_param or dim.dim_value for dim in dims[: graph.MAX_RANK]]
-            if worst == -1:
-                message = f"tensor {value.name!r} is declared with shape {shape}: -1 is read as a dynamic axis"
-                yield DIMENSION.info(value.name, message)
-            else:
-                yield DIMENSION.error(
-                    value.name, f"tensor {value.name!r} is declared with shape {shape}: {worst} is no size"
-                )
+            message = f"tensor {value.name!r} is declared with shape {shape}: {worst} is no size"
+            yield DIMENSION.error(value.name, message)
