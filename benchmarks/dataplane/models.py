@@ -13,7 +13,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 
 TARGETS = {"overhead": 0.0, "middle": 3.5e-3, "slow": 33e-3}
 """Seconds of a run."""
-_ROWS, _WIDTH = 64, 512  # of the tensor that goes through the layers: 128 KiB
+ROWS, WIDTH = 64, 512  # of the tensor that goes through the layers: 128 KiB
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def case(name: str, directory: Path) -> Case:
     target = TARGETS[name]
     if target:
         layers = _layers(directory, target)
-        _chain(path, layers)
-        what = f"{layers} times MatMul ({_WIDTH}x{_WIDTH}) and Relu on {_ROWS}x{_WIDTH}"
-        x = np.random.default_rng(1).standard_normal((1, _ROWS, _WIDTH), np.float32)
+        chain(path, layers)
+        what = f"{layers} times MatMul ({WIDTH}x{WIDTH}) and Relu on {ROWS}x{WIDTH}"
+        x = np.random.default_rng(1).standard_normal((1, ROWS, WIDTH), np.float32)
     else:
         node = helper.make_node("Add", ["x", "x"], ["y"])
         _save(path, [node], [1, 16], [])
@@ -93,8 +93,8 @@ def session(path: Path) -> ort.InferenceSession:
 def _layers(directory: Path, target: float) -> int:
     """How many layers take so long here."""
     path = directory / "probe.onnx"
-    _chain(path, 10)
-    measured, x = session(path), {"x": np.ones((1, _ROWS, _WIDTH), np.float32)}
+    chain(path, 10)
+    measured, x = session(path), {"x": np.ones((1, ROWS, WIDTH), np.float32)}
     times = []
     for _ in range(50):
         began = time.perf_counter()
@@ -103,17 +103,18 @@ def _layers(directory: Path, target: float) -> int:
     return max(1, round(target / (sorted(times)[len(times) // 2] / 10)))
 
 
-def _chain(path: Path, layers: int) -> None:
+def chain(path: Path, layers: int) -> None:
+    """Save a model of so many layers."""
     random = np.random.default_rng(0)
     nodes, weights = [], []
     for number in range(layers):
-        weight = random.standard_normal((_WIDTH, _WIDTH), np.float32) * np.float32(np.sqrt(2 / _WIDTH))
+        weight = random.standard_normal((WIDTH, WIDTH), np.float32) * np.float32(np.sqrt(2 / WIDTH))
         weights.append(numpy_helper.from_array(weight, f"w{number}"))
         source = "x" if number == 0 else f"h{number - 1}"
         target = "y" if number == layers - 1 else f"h{number}"
         nodes.append(helper.make_node("MatMul", [source, f"w{number}"], [f"m{number}"]))
         nodes.append(helper.make_node("Relu", [f"m{number}"], [target]))
-    _save(path, nodes, [1, _ROWS, _WIDTH], weights)
+    _save(path, nodes, [1, ROWS, WIDTH], weights)
 
 
 def _save(path: Path, nodes: list[onnx.NodeProto], shape: list[int], weights: list[onnx.TensorProto]) -> None:
