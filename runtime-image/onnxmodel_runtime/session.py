@@ -108,6 +108,8 @@ def _options(providers: Providers, graph_level: str) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # After a run its threads would spin: they burn CPU that the container is limited in and others need (docs/serving.md).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 

@@ -130,3 +130,10 @@ def test_a_provider_that_is_dropped_silently(path: Path, monkeypatch: pytest.Mon
     assert failure.reason == "ProviderUnavailable"
     assert "dropped it" in failure.message
     assert "kept CPU" in failure.message
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_threads_sleep_when_a_run_is_over(path: Path, threads: int) -> None:
+    opened = session.open_session(path, Providers(threads=threads), "All").session.get_session_options()
+    assert opened.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert opened.intra_op_num_threads == threads
