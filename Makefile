@@ -13,7 +13,7 @@ FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes
 CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-truth triton-qa unit integration e2e test lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-threads bench-truth triton-qa unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ build/fronts: benchmarks/fronts/peers.txt
 
 bench-fronts: setup build/fronts ## the server's front next to uvicorn, granian, pyvoy and grpcio
 	@$(BIN)/python -m benchmarks.fronts
+
+bench-threads: setup ## what ONNX Runtime's spinning threads cost under CPU limits, for docs/serving.md
+	@$(BIN)/python -m benchmarks.threads
 
 bench-truth: ready ## status.benchmark next to what a client measures through the Service, for both runtimes
 	@$(BIN)/python -m benchmarks.truth

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from onnxmodel_operator.plan import AGAIN
+from onnxmodel_operator.plan import COMMANDS
 from tests import models
 from tests.e2e.conftest import BAD
 from tests.e2e.support import MLP, RUNTIMES, model
@@ -51,6 +51,6 @@ def verdict(status):
         "findings": status.get("findings", []),
         "variants": [(item["name"], item.get("sha256"), item.get("parity")) for item in status.get("variants", [])],
         "failure": [failure.get(key) for key in ("stage", "reason", "message", "field")],
-        "hint": failure.get("hint", "").partition(AGAIN)[0],
+        "hint": failure.get("hint", "").partition(COMMANDS)[0],
         "stages": [item["name"] for item in status.get("stages", [])],
     }
