@@ -132,7 +132,7 @@ def benchmarked(
     measured = points("original", original, 500.0, grid)
     measured += points("fp32", fp32, 900.0, grid) if fp32 is not None else ()
     where = Environment("a processor", 2.0, "", {"onnxruntime": "1.31.1"})
-    return BenchmarkResult(measured, ProviderUse("CPU", 100.0, {"CPU": 7}), where)
+    return BenchmarkResult(measured, ProviderUse("CPU", 100.0, {"CPU": 7}), where, sizes={"length": 16})
 
 
 def loaded(asked: Mapping[str, Any], p50: float = 2.5, throughput: float = 800.0) -> LoadTestResult:

@@ -83,6 +83,92 @@ def quantized() -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 8, 8])], [("y", TensorProto.FLOAT, ["n", 8, 1, 1])], weights)
 
 
+def recognizer() -> Any:
+    """An image in, a column of features for each eight pixels out: its strides and kernels leave one row of 48 pixels."""
+    random = np.random.default_rng(2)
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], "stem", kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w2"], ["c"], "columns", kernel_shape=[12, 2], strides=[1, 2]),
+        helper.make_node("Squeeze", ["c", "height"], ["d"], "one_row"),
+        helper.make_node("ReduceMean", ["d"], ["y"], axes=[2], keepdims=0),
+    ]
+    weights = {
+        "w1": random.standard_normal((4, 3, 4, 4)).astype(np.float32),
+        "w2": random.standard_normal((2, 4, 12, 2)).astype(np.float32),
+        "height": np.array([2]),
+    }
+    inputs = [("x", TensorProto.FLOAT, ["n", 3, "height", "width"])]
+    return model(nodes, inputs, [("y", TensorProto.FLOAT, ["n", 2])], weights)
+
+
+def convolution() -> Any:
+    """An image of any size in, as many features out."""
+    weight = np.random.default_rng(6).standard_normal((2, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("ReduceMean", ["c"], ["y"], "pool", axes=[2, 3], keepdims=0),
+    ]
+    inputs = [("x", TensorProto.FLOAT, ["n", 3, "height", "width"])]
+    return model(nodes, inputs, [("y", TensorProto.FLOAT, ["n", 2])], {"w": weight})
+
+
+def audio(kernel: int = 512) -> Any:
+    """A window of samples that must be as long as the kernel, at least."""
+    window = np.random.default_rng(3).standard_normal((2, 1, kernel)).astype(np.float32)
+    nodes = [
+        helper.make_node("Unsqueeze", ["samples", "axis"], ["x"]),
+        helper.make_node("Conv", ["x", "w"], ["c"], "filter", kernel_shape=[kernel], strides=[kernel // 2]),
+        helper.make_node("ReduceMean", ["c"], ["y"], axes=[2], keepdims=0),
+    ]
+    inputs = [("samples", TensorProto.FLOAT, ["n", "length"])]
+    return model(nodes, inputs, [("y", TensorProto.FLOAT, ["n", 2])], {"w": window, "axis": np.array([1])})
+
+
+def anchors(side: int = 320) -> Any:
+    """A detector: its anchors are constants of one image size."""
+    random = np.random.default_rng(4)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "backbone", kernel_shape=[32, 32], strides=[32, 32]),
+        helper.make_node("Reshape", ["a", "rows"], ["b"]),
+        helper.make_node("Add", ["b", "anchors"], ["y"], "decode"),
+    ]
+    weights = {
+        "w": random.standard_normal((4, 3, 32, 32)).astype(np.float32),
+        "rows": np.array([0, 4, -1]),
+        "anchors": random.standard_normal((1, 4, (side // 32) ** 2)).astype(np.float32),
+    }
+    inputs = [("x", TensorProto.FLOAT, ["n", 3, "height", "width"])]
+    return model(nodes, inputs, [("y", TensorProto.FLOAT, ["n", 4, "boxes"])], weights)
+
+
+def two_lengths() -> Any:
+    """Two inputs, of which each has a length of its own; one axis has no symbol."""
+    random = np.random.default_rng(5)
+    nodes = [
+        helper.make_node("MatMul", ["a", "wa"], ["pa"], "left"),
+        helper.make_node("MatMul", ["b", "wb"], ["pb"], "right"),
+        helper.make_node("Add", ["pa", "pb"], ["y"]),
+    ]
+    weights = {"wa": random.standard_normal((40, 2)), "wb": random.standard_normal((77, 2))}
+    return model(
+        nodes,
+        [("a", TensorProto.FLOAT, ["n", "left"]), ("b", TensorProto.FLOAT, ["n", None])],
+        [("y", TensorProto.FLOAT, ["n", 2])],
+        {name: weight.astype(np.float32) for name, weight in weights.items()},
+    )
+
+
+def computed_length(rows: int = 320) -> Any:
+    """A length that shows when the model runs alone: shape inference does not follow a Cast from floats."""
+    nodes = [
+        helper.make_node("Cast", ["shape"], ["wanted"], "computed", to=TensorProto.INT64),
+        helper.make_node("Reshape", ["x", "wanted"], ["y"], "fold"),
+    ]
+    shape = {"shape": np.array([-1, 8, rows / 8], np.float32)}
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", "length"])], [("y", TensorProto.FLOAT, ["n", 8, "k"])], shape)
+
+
 def embedding(rows: int = 10) -> Any:
     """Token ids that look up a table: an id that is out of range is an error at run time."""
     table = np.random.default_rng(1).standard_normal((rows, 4)).astype(np.float32)
@@ -167,7 +253,7 @@ def mismatched_shapes() -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 2])], weights)
 
 
-def cache() -> Any:
+def cache(whole: str = "past_seq + seq") -> Any:
     """As decoders with a cache are exported: three inputs whose lengths must fit each other."""
     return model(
         [
@@ -178,14 +264,14 @@ def cache() -> Any:
         [
             ("past", TensorProto.FLOAT, ["batch", "past_seq", 4]),
             ("x", TensorProto.FLOAT, ["batch", "seq", 4]),
-            ("mask", TensorProto.FLOAT, ["batch", "past_seq + seq"]),
+            ("mask", TensorProto.FLOAT, ["batch", whole]),
         ],
-        [("y", TensorProto.FLOAT, ["batch", "past_seq + seq", 4])],
+        [("y", TensorProto.FLOAT, ["batch", whole, 4])],
         {"axes": np.array([2], np.int64)},
     )
 
 
-def endless() -> Any:
+def endless(columns: int | str = 4) -> Any:
     """A Loop that counts to 2**62."""
     value = helper.make_tensor_value_info
     body = helper.make_graph(
@@ -194,14 +280,14 @@ def endless() -> Any:
         [
             value("i", TensorProto.INT64, []),
             value("going", TensorProto.BOOL, []),
-            value("a", TensorProto.FLOAT, [None, 4]),
+            value("a", TensorProto.FLOAT, [None, columns]),
         ],
-        [value("on", TensorProto.BOOL, []), value("b", TensorProto.FLOAT, [None, 4])],
+        [value("on", TensorProto.BOOL, []), value("b", TensorProto.FLOAT, [None, columns])],
     )
     return model(
         [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
-        [("x", TensorProto.FLOAT, ["batch", 4])],
-        [("y", TensorProto.FLOAT, ["batch", 4])],
+        [("x", TensorProto.FLOAT, ["batch", columns])],
+        [("y", TensorProto.FLOAT, ["batch", columns])],
         {"trips": np.array(2**62, np.int64)},
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from onnxmodel_operator.api.spec import Benchmark
 from onnxmodel_operator.figures import plain
-from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant
+from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant, in_words
 
 TIE_PERCENT = 2.0
 """A smaller difference does not count, nor does one that is smaller than what the figures vary by."""
@@ -52,12 +52,13 @@ class Serving:
 
 
 def where(measured: BenchmarkResult) -> str:
-    """The grid and the hardware, in one line that is equal for figures that may be compared."""
+    """The grid, the sizes of dynamic axes and the hardware, in one line that is equal for figures that may be compared."""
     batches = sorted({point.batch_size for point in measured.points})
     callers = sorted({point.concurrency for point in measured.points})
     machine = measured.environment
+    sizes = f"{in_words(measured.sizes)[:100]}; " if measured.sizes else ""
     hardware = f"{machine.accelerator or machine.processor}, {machine.cores:g} cores"
-    return f"batch {','.join(map(str, batches))}; concurrency {','.join(map(str, callers))}; {hardware}"[:253]
+    return f"batch {','.join(map(str, batches))}; concurrency {','.join(map(str, callers))}; {sizes}{hardware}"[:253]
 
 
 @dataclass(frozen=True, slots=True)

@@ -376,6 +376,7 @@ def _validate(draft: _Draft) -> Progress | None:
         batch=spec.validation.batch,
         inputs=_tensors(spec.validation.inputs),
         outputs=_tensors(spec.validation.outputs),
+        sizes=dict(spec.validation.sizes),
         mode=spec.validation.mode,
         serving_memory=_serving_memory(draft),
     )
@@ -452,6 +453,7 @@ def _optimize(draft: _Draft) -> Progress | None:
         golden=validated.golden is not None,  # which mode Warn may have found unusable
         signer=validated.signer,
         batch=spec.validation.batch,
+        sizes=validated.sizes,
     )
     step = _step(draft, Stage.OPTIMIZE, request, draft.server, fetch)
     # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. The load

@@ -40,6 +40,7 @@ from onnxmodel_runtime.contract import (
     Stage,
     Tensor,
     ValidateResult,
+    in_words,
 )
 
 _RECORDS = 3  # successes kept of each stage: this one, and those to go back to
@@ -273,6 +274,7 @@ def _benchmark(plan: Plan) -> BenchmarkStatus | None:
         report=f"{step.request.directory}/{REPORT_PAGE}"[:253] if step.request.directory else None,
         winner=_measured(choice.winner.numbers),
         baseline=_measured(choice.baseline),
+        sizes={name[:253]: size for name, size in list(result.sizes.items())[:64]} or None,
         processor=machine.processor[:253],
         accelerator=machine.accelerator[:253],
         cores=machine.cores,
@@ -312,6 +314,7 @@ def _serving(
         p99=figures.milliseconds(record.served.p99_milliseconds) if record and record.served else None,
         throughput=figures.rate(record.served.throughput_per_second) if record and record.served else None,
         batching=record.batching if record else None,
+        sizes=record.sizes if record else None,
         replicas=served.wanted,
         ready_replicas=served.ready,
         ready=f"{served.ready}/{served.wanted}",
@@ -379,6 +382,7 @@ def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> 
         else None,
         measured=_measured(plan.choice.winner.numbers) if plan.choice.winner.numbers else None,
         measured_on=where(result) if result else None,
+        sizes=(in_words(result.sizes)[:253] or None) if result else None,
         **found,
     )
 

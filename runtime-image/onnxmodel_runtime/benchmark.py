@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import batch_axis, groups, probefile, report, tensorrt
+from onnxmodel_runtime import batch_axis, groups, probefile, report, sizes, tensorrt
 from onnxmodel_runtime.contract import (
     BATCH_FIRST,
     BATCH_NONE,
@@ -109,6 +110,7 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         {item.candidate.name: item.use for item in loaded},
         left_out,
         BATCH_FIRST if original.batched else BATCH_NONE,
+        sizes.measured(original.sessions[0].get_inputs(), inputs, batched=original.batched),
     )
     if request.directory:
         rows = _rows(inputs, min(batch_sizes), original)
@@ -139,8 +141,10 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
         return probefile.read(Path(request.probe))[0]
     import onnx
 
-    signed = signature(onnx.load_model(request.candidates[0].path, load_external_data=False), request.batch)
-    return generate(signed, 1)
+    path = Path(request.candidates[0].path)
+    load = partial(onnx.load_model, path, load_external_data=False)
+    session = open_session(path, request.providers).session
+    return generate(sizes.settle(session, signature(load(), request.batch), load).signed, 1)
 
 
 def _beside(

@@ -70,6 +70,11 @@ def misplaced(providers: Sequence[str]) -> str:
     return CPU_NOT_LAST if "CPU" in providers[:-1] else ""
 
 
+def in_words(sizes: Mapping[str, int]) -> str:
+    """Sizes of axes for people: "height 320, width 320"."""
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+
+
 class Stage(StrEnum):
     """The stages, in the order in which they run. Each is one Job."""
 
@@ -209,7 +214,7 @@ class ValidateRequest:
     golden: the tolerance of golden data in `directory`; None when there is none. golden_path: where they are on a person's
     machine; "" for where fetch puts them. providers: those that will serve, in order.
     max_batch_size: the largest that will be served. serving_memory: bytes that the server may use; 0 where that is not known.
-    domains: further operator domains that are allowed.
+    domains: further operator domains that are allowed. sizes: of dynamic axes, by symbol or INPUT[AXIS], where inputs are made.
     batch: "None" for a model without a batch axis, as its author says; dynamic_batch then asks for nothing.
     max_nodes, max_depth: bounds of the graph, and of subgraphs within each other. timeout_seconds: what takes longer is
     refused: a model can loop without end.
@@ -233,6 +238,7 @@ class ValidateRequest:
     providers: tuple[str, ...] = ("CPU",)
     max_batch_size: int = 0
     domains: tuple[str, ...] = ()
+    sizes: dict[str, int] = field(default_factory=dict)
     max_nodes: int = 200_000
     max_depth: int = 32
     timeout_seconds: float = 1800.0
@@ -290,7 +296,7 @@ class ValidateResult:
 
     uri: what was fetched, resolved (an OCI tag to its digest, a branch to its commit). signer: who signed it, "" for nobody
     that was asked for. golden: how far the answers are from the golden data, None when there are none. data_sha256: of
-    weights beside the model.
+    weights beside the model. sizes: of all dynamic axes besides the batch, at which made inputs run; empty with golden data.
     """
 
     model: ModelFacts
@@ -299,6 +305,7 @@ class ValidateResult:
     signer: str = ""
     golden: Parity | None = None
     data_sha256: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 # ---- optimize --------------------------------------------------------------------------------------------------------
@@ -321,6 +328,7 @@ class OptimizeRequest:
     batch_sizes: where parity is measured, and at max_batch_size, which decides nothing that is written into a variant.
     golden: on the golden data beside the model, as they are and cut to these sizes, and not on made inputs. data_sha256: of
     weights beside the model (digests.data_digest), "" where there are none.
+    sizes: of dynamic axes, as validate found them; what is missing is looked for.
     variants: fp32 fused fp16 int8-dynamic int8-static ort.
     calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
     batch: "None" for a model without a batch axis, as its author says; "Auto": it is found out.
@@ -343,6 +351,7 @@ class OptimizeRequest:
     data_sha256: str = ""
     max_batch_size: int = 0
     batch: str = BATCH_UNKNOWN
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +407,7 @@ class OptimizeResult:
 
     lowered: why sessions ask for a lower graph level than the request's; "" where they do not.
     batch: "First", axis 0 of every input and output is a batch, or "None", and unbatched says why it is not.
+    made_inputs: whether variants were proven on made inputs alone.
     """
 
     variants: tuple[Variant, ...]
@@ -406,6 +416,7 @@ class OptimizeResult:
     lowered: str = ""
     batch: str = BATCH_UNKNOWN
     unbatched: str = ""
+    made_inputs: bool = False
 
 
 # ---- benchmark -------------------------------------------------------------------------------------------------------
@@ -490,6 +501,7 @@ class BenchmarkResult:
 
     provider: the least that is true of all of them. left_out: why a candidate has no point, by its name.
     batch: "First": throughput counts rows; "None": it counts inferences, of which each is the probe as it is.
+    sizes: of dynamic axes besides the batch, as measured.
     """
 
     points: tuple[Point, ...]
@@ -500,6 +512,7 @@ class BenchmarkResult:
     uses: dict[str, ProviderUse] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     batch: str = BATCH_UNKNOWN
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 # ---- serve, load test and probe --------------------------------------------------------------------------------------

@@ -1,7 +1,11 @@
 """Inputs for a model, made from its own signature with a fixed seed: equal models get equal inputs, on every machine."""
 
+import ast
+import operator
+import re
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +20,18 @@ SEED = 20_240_229
 BYTE_VALUES = 256  # an integer input of which nothing is known: fits bytes, pixels and the vocabulary of any model
 IMAGE_SIDE = 224
 SEQUENCE = 16
+_LARGEST_SIDE = 4096
 # What indices pass through unchanged on their way to the table that they look up.
 _KEYS = ("keys_strings", "keys_int64s", "cats_strings", "cats_int64s", "pool_strings", "pool_int64s")
 _MOST_KEYS = 1000
 _PASS_THROUGH = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Concat"}
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+}
+_EXPRESSION = 200  # characters of a symbol that may be one
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -29,7 +41,8 @@ class Signature:
     """A model's inputs as a generator needs them. limits: input -> the first integer that is out of range.
 
     words, numbers: what the graph itself compares strings and integers with; others all mean the same to it. unbatched: why
-    the model has no batch axis; "" where it has one.
+    the model has no batch axis; "" where it has one. sizes: of dynamic axes, by the names in `axes`; those that are not there
+    get usual ones. image: height and width that the exporter wrote into the model's metadata.
     """
 
     inputs: tuple[Tensor, ...]
@@ -38,14 +51,37 @@ class Signature:
     words: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     unbatched: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)
+    image: tuple[int, ...] = ()
+
+    @property
+    def axes(self) -> dict[str, int]:
+        """The dynamic axes besides the batch, each with its usual size: by symbol, or as NAME[AXIS] where it has none.
+
+        An axis that is the sum, difference or product of others, such as "past + sequence", follows from them.
+        """
+        found: dict[str, int] = {}
+        for tensor, symbols in zip(self.inputs, self.symbols, strict=True):
+            for axis, (count, symbol) in enumerate(zip(tensor.shape, symbols, strict=True)):
+                if count < 0 and symbol not in self.batch_symbols and (axis > 0 or self.unbatched):
+                    found.setdefault(axis_name(tensor.name, axis, symbol), _usual(tensor, axis, self.image))
+        known = {**found, **dict.fromkeys(self.batch_symbols, 1)}
+        return {name: size for name, size in found.items() if name.isidentifier() or _computed(name, known) is None}
+
+    @property
+    def batch_symbols(self) -> set[str]:
+        """The names of the batch. Where axis 0 is none, an axis elsewhere may be: of that one, inputs have one row."""
+        names = {name for symbols in self.symbols for name in symbols} if self.unbatched else set()
+        first = {symbols[0] for symbols in self.symbols if symbols and symbols[0]}
+        return {name for name in names if batch_axis.is_batch(name)} if self.unbatched else first
 
     def batch_sizes(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
         """Those of the wanted sizes that the model can run; 1, its inputs as they are, where it has no batch axis."""
         return (1,) if self.unbatched else wanted
 
 
-def signature(model: Any, batch: str = BATCH_UNKNOWN) -> Signature:
-    """Read a ModelProto; its external data need not be loaded. batch: what is known of its batch axis."""
+def signature(model: Any, batch: str = BATCH_UNKNOWN, sizes: dict[str, int] | None = None) -> Signature:
+    """Read a ModelProto; its external data need not be loaded. batch: what is known of its batch axis; sizes: of others."""
     from onnxmodel_runtime import graph
 
     values, results = graph.inputs(model), list(model.graph.output)
@@ -54,7 +90,8 @@ def signature(model: Any, batch: str = BATCH_UNKNOWN) -> Signature:
     unranked = {value.name for value in results if not value.type.tensor_type.HasField("shape")}
     unbatched = batch_axis.absent(inputs, outputs, batch, symbols=symbols, unranked=unranked)
     axes = tuple(symbols[value.name] for value in values)
-    return Signature(inputs, axes, index_limits(model), *keys(model), unbatched=unbatched)
+    known = (*keys(model), unbatched, sizes or {}, _image(model))
+    return Signature(inputs, axes, index_limits(model), *known)
 
 
 def assumed(signed: Signature) -> Signature:
@@ -67,13 +104,25 @@ def _symbols(value: Any) -> tuple[str, ...]:
     return tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim)
 
 
+def _image(model: Any) -> tuple[int, ...]:
+    """Height and width by the metadata of Ultralytics' exporter (imgsz); a detector is fast at others, and finds little."""
+    told = next((entry.value for entry in model.metadata_props if entry.key == "imgsz"), "")
+    sides = tuple(int(side) for side in re.findall(r"\d{1,5}", told[:100]))
+    return sides if len(sides) == 2 and min(sides) > 0 and max(sides) <= _LARGEST_SIDE else ()
+
+
+def axis_name(tensor: str, axis: int, symbol: str) -> str:
+    """What an axis is called in spec.validation.sizes and in status."""
+    return symbol or f"{tensor}[{axis}]"
+
+
 def generate(signed: Signature, batch: int) -> Arrays:
     """Inputs of `batch` rows; of no batch where the model has none. Raises StageError for a datatype that has no inputs."""
-    axis = {symbols[0] for symbols in signed.symbols if symbols and symbols[0]}
-    sizes = dict.fromkeys(axis, batch)
-    if signed.unbatched:
-        batch = SEQUENCE
-        sizes = dict.fromkeys((name for symbols in signed.symbols for name in symbols if batch_axis.is_batch(name)), 1)
+    rows = 1 if signed.unbatched else batch
+    sizes = {**signed.axes, **signed.sizes, **dict.fromkeys(signed.batch_symbols, rows)}
+    for name in {name for symbols in signed.symbols for name in symbols} - {*sizes, ""}:
+        size = _computed(name, sizes)
+        sizes |= {} if size is None else {name: max(size, 0)}
     return {
         tensor.name: _values(tensor, _shape(tensor, symbols, batch, sizes), signed)
         for tensor, symbols in zip(signed.inputs, signed.symbols, strict=True)
@@ -124,16 +173,40 @@ def _is_text(word: bytes) -> bool:
 
 
 def _shape(tensor: Tensor, symbols: tuple[str, ...], batch: int, sizes: dict[str, int]) -> tuple[int, ...]:
-    """Dynamic axes get sizes: the first is the batch, equal symbols get equal sizes, images look like images."""
-    image = len(tensor.shape) == 4 and tensor.datatype in ("FP32", "FP16", "FP64", "UINT8")
-    shape = []
-    for axis, (count, symbol) in enumerate(zip(tensor.shape, symbols, strict=True)):
-        if count >= 0:
-            shape.append(count)
-            continue
-        usual = batch if axis == 0 else (3 if axis == 1 else IMAGE_SIDE) if image else SEQUENCE
-        shape.append(sizes.setdefault(symbol, usual) if symbol else usual)
-    return tuple(shape)
+    """Dynamic axes get sizes: the first is the batch, equal symbols get equal sizes."""
+    return tuple(
+        count if count >= 0 else sizes.get(axis_name(tensor.name, axis, symbol), batch)
+        for axis, (count, symbol) in enumerate(zip(tensor.shape, symbols, strict=True))
+    )
+
+
+def _computed(symbol: str, sizes: dict[str, int]) -> int | None:
+    """The value of a symbol that is an expression of other symbols, as exporters write it; None of any other."""
+    if len(symbol) > _EXPRESSION:
+        return None
+    try:
+        return _value(ast.parse(symbol, mode="eval").body, sizes)
+    except (SyntaxError, ValueError, KeyError, RecursionError, MemoryError):
+        return None
+
+
+def _value(node: ast.expr, sizes: dict[str, int]) -> int:
+    match node:
+        case ast.Name(id=name):
+            return sizes[name]
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+            return _ARITHMETIC[type(op)](_value(left, sizes), _value(right, sizes))
+        case _:
+            raise ValueError(f"{ast.dump(node)[:50]} is no arithmetic")
+
+
+def _usual(tensor: Tensor, axis: int, image: tuple[int, ...]) -> int:
+    """Images look like images."""
+    if axis == 0 or len(tensor.shape) != 4 or tensor.datatype not in ("FP32", "FP16", "FP64", "UINT8"):
+        return SEQUENCE
+    return 3 if axis == 1 else image[axis - 2] if image else IMAGE_SIDE
 
 
 def _values(tensor: Tensor, shape: tuple[int, ...], signed: Signature) -> NDArray[Any]:

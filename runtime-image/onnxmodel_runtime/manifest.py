@@ -52,6 +52,7 @@ def write(request: OptimizeRequest, result: OptimizeResult) -> None:
         "unbatched": result.unbatched,
         "variants": [_variant(variant, directory) for variant in result.variants],
         "lowered": result.lowered,
+        "made_inputs": result.made_inputs,
     }
     partial = directory / f"{MANIFEST_FILE}.tmp-{socket.gethostname()}-{os.getpid()}"  # two pods have equal pids
     partial.write_text(json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -73,7 +74,8 @@ def made(request: OptimizeRequest) -> OptimizeResult | None:
         return None
     paths = {item.name: request.model if item.name == ORIGINAL else str(directory / item.path) for item in variants}
     placed = tuple(dataclasses.replace(v, path="" if v.skipped else paths[v.name]) for v in variants)
-    return OptimizeResult(placed, str(directory / PROBE_FILE), use, str(told.get("lowered", "")), **batch)
+    lowered, made_inputs = str(told.get("lowered", "")), bool(told.get("made_inputs", False))
+    return OptimizeResult(placed, str(directory / PROBE_FILE), use, lowered, made_inputs=made_inputs, **batch)
 
 
 def _made_of(request: OptimizeRequest) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile
+from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile, sizes
 from onnxmodel_runtime.contract import (
     BATCH_FIRST,
     BATCH_NONE,
@@ -73,7 +73,8 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     repair(model)  # what is read of it below; the file serves as it is
     data = graph.external_files(model, path.parent)
     total = path.stat().st_size + sum(file.stat().st_size for file in data)
-    signed, outputs = signature(model, request.batch), tuple(graph.describe(value) for value in model.graph.output)
+    outputs = tuple(graph.describe(value) for value in model.graph.output)
+    signed = signature(model, request.batch, request.sizes)
     original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
     data_sha256, unjoined = request.data_sha256 or data_digest(path, data), judge(model).unjoined
     original = dataclasses.replace(original, data_sha256=data_sha256, unjoined=unjoined)
@@ -94,9 +95,14 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
         if signed.inputs and not request.golden and not tells(cases):
             variants = [_unproven(variant) for variant in variants]
     original = dataclasses.replace(original, parity=proof.parity, graph_level=proof.level, note=proof.lowered)
-    place = str(directory / PROBE_FILE)
     result = OptimizeResult(
-        (original, *variants), place, proof.use, proof.lowered, batch=batch, unbatched=clip(signed.unbatched)
+        (original, *variants),
+        str(directory / PROBE_FILE),
+        proof.use,
+        proof.lowered,
+        made_inputs=bool(signed.inputs) and not request.golden,
+        batch=batch,
+        unbatched=clip(signed.unbatched),
     )
     manifest.write(request, result)
     return result
@@ -112,7 +118,12 @@ def references(
     # Random operators of two sessions in one process draw equal numbers, and other ones in the server's process.
     ort.set_seed(1)
     session = _reference(Path(request.model), request.providers).session
+    load = partial(onnx.load_model, request.model, load_external_data=False)
+    if not request.golden:  # validate found the sizes that are missing here, where it ran
+        signed = sizes.settle(session, signed, load).signed
     signed = _tried(request, signed, outputs, session)
+    if not request.golden:  # an axis 0 that is no batch is one more
+        signed = sizes.settle(session, signed, load).signed
     sample, one = _sample(request, signed, outputs, batched=not signed.unbatched), signed.batch_sizes((1,))[0]
     first = sample.rows(one) if sample else generate(signed, one)
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
@@ -176,7 +187,7 @@ def _cases(
     request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], sample: golden.Sample | None
 ) -> Iterator[tuple[int, Arrays]]:
     """Inputs at every batch size: the golden data as they are and then rows of them, or made ones where there are none."""
-    sizes = signed.batch_sizes(request.batch_sizes)
+    batches = signed.batch_sizes(request.batch_sizes)
     if request.golden:
         place = golden.beside(Path(request.model).parent, GOLDEN_FOLDER, GOLDEN_FILE)
         try:
@@ -184,7 +195,7 @@ def _cases(
                 yield 1 if signed.unbatched else golden.rows(data), data.inputs
         except golden.GoldenError as error:
             raise _unusable(error) from error
-    for size in sizes if sample is None or sample.shared else ():
+    for size in batches if sample is None or sample.shared else ():
         yield size, generate(signed, size) if sample is None else sample.rows(size)
 
 
@@ -319,6 +330,7 @@ def _run(session: Any, inputs: Arrays, batch: int = 1) -> Arrays:
         raise StageError(
             "InferenceFailed",
             f"the model fails at batch size {batch}: {runtime_message(error)}",
-            "The message names the node. If only some batch sizes fail, the batch axis is fixed inside of the model.",
+            "Give golden data (spec.validation.golden), inputs that the model takes; or name the sizes of its dynamic axes in "
+            "spec.validation.sizes. If only some batch sizes fail, the batch axis is fixed inside of the model.",
         ) from error
     return dict(zip((value.name for value in session.get_outputs()), answers, strict=True))

@@ -151,6 +151,7 @@ def _fewer_tensors(result: ValidateResult, keep: int, limit: int) -> ValidateRes
         ),
         findings=(*(_shorter_finding(finding, min(limit, 150)) for finding in result.findings[:2]), note),
         uri=clip(result.uri, 10 * limit),
+        sizes=result.sizes if keep > 5 else {},
         signer=clip(result.signer, limit),
         golden=result.golden
         and replace(result.golden, output=clip(result.golden.output, limit), note=clip(result.golden.note, limit)),
@@ -221,7 +222,8 @@ def _shorter_words(result: BenchmarkResult, limit: int) -> BenchmarkResult:
         found, processor=clip(found.processor, limit), accelerator=clip(found.accelerator, limit), versions={}
     )
     left_out = {name: clip(why, limit) for name, why in result.left_out.items()}
-    return replace(result, environment=environment, left_out=left_out)
+    sizes = {clip(name, limit): size for name, size in result.sizes.items()}
+    return replace(result, environment=environment, left_out=left_out, sizes=sizes)
 
 
 def print_failure(failure: Failure) -> None:

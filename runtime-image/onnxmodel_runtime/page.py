@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from onnxmodel_runtime import plots
-from onnxmodel_runtime.contract import BATCH_NONE, Candidate, Point, Variant
+from onnxmodel_runtime.contract import BATCH_NONE, Candidate, Point, Variant, in_words
 from onnxmodel_runtime.errors import clip, size
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.report import PERCENTS, Report, Spread
@@ -41,6 +41,7 @@ def render(report: Report) -> str:
         "name": _name,
         "sentence": _sentence,
         "shape": _shape,
+        "sizes": in_words,
     }
     styles = {candidate.name: index % plots.STYLES for index, candidate in enumerate(report.request.candidates)}
     return environment.get_template("report.html.j2").render(
@@ -48,6 +49,7 @@ def render(report: Report) -> str:
         result=report.result,
         unit=_unit(report),
         model=report.model,
+        made=report.optimized is not None and report.optimized.made_inputs,
         tensors=_TENSORS,
         highlights=_highlights(report),
         noisy=sum(point.noisy for point in report.result.points),

@@ -18,6 +18,7 @@ from onnxmodel_runtime.contract import (
     Tensor,
     ValidateResult,
     Variant,
+    in_words,
 )
 from onnxmodel_runtime.errors import size
 from onnxmodel_runtime.stats import plain
@@ -151,7 +152,8 @@ def _benchmark(result: BenchmarkResult) -> str:
     machine = result.environment
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     on = f"{machine.processor}, {machine.cores:g} cores{', ' + machine.accelerator if machine.accelerator else ''}"
-    return "\n".join((table(rows), "", *loads, _provider(result.provider), on, versions))
+    at = [f"sizes: {in_words(result.sizes)}"] if result.sizes else []
+    return "\n".join((table(rows), "", *loads, *at, _provider(result.provider), on, versions))
 
 
 def _loadtest(result: LoadTestResult) -> str:

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
-from onnxmodel_runtime import checks, golden, graph, repair
+from onnxmodel_runtime import checks, golden, graph, repair, sizes
 from onnxmodel_runtime.checks import (
     bounds,
     external,
@@ -133,7 +133,10 @@ def validate(request: ValidateRequest) -> ValidateResult:
         findings.note(weights.weights(model, directory))
         findings.note(weights.repeated(model, directory))
     seen: dict[str, list[tuple[int, ...]]] = {}
-    parity = _run(session, model, facts, request, findings, servable, seen, footprint) if session is not None else None
+    made: dict[str, int] = {}
+    parity = None
+    if session is not None:
+        parity = _run(session, model, facts, request, findings, servable, seen, footprint, made)
     facts = _outputs(model, facts, request, findings, seen)
     if request.mode == "Enforce":
         findings.refuse()
@@ -149,7 +152,8 @@ def validate(request: ValidateRequest) -> ValidateResult:
         )
     source = read_source(directory)
     uri = str(source.get("resolved") or source.get("uri") or "")
-    return ValidateResult(facts, findings.ordered(), uri, signed.by if signed else "", parity, data_digest(path, files))
+    by = signed.by if signed else ""
+    return ValidateResult(facts, findings.ordered(), uri, by, parity, data_digest(path, files), sizes.kept(made))
 
 
 def _trusted(request: ValidateRequest, path: Path) -> "Signed | None":
@@ -246,16 +250,25 @@ def _run(
     batched: bool,
     seen: dict[str, list[tuple[int, ...]]],
     footprint: memory.Footprint,
+    made: dict[str, int],
 ) -> Parity | None:
-    """Run it, compare it with the golden data. seen: takes the outputs' shapes."""
+    """Run it, compare it with the golden data. seen: takes the outputs' shapes; made: the sizes of made inputs' axes."""
     largest = (request.max_batch_size,) if request.max_batch_size > 1 else ()
     batches = tuple(sorted({1, _MANY_ROWS, *largest})) if batched else (1,)
     masks = any(found.severity == "info" and found.id in (checks.NAN.id, checks.INFINITE.id) for found in findings)
     tried = partial(
         run.run, session, model, facts.outputs, known=request.batch, seen=seen, footprint=footprint, masks=masks
     )
+    unsized = signature(model, request.batch, request.sizes)
+    unsized = assumed(unsized) if len(batches) > 1 else unsized
+    findings.note(interface.sizes(request.sizes, unsized))
     if request.golden is None:
-        findings.note(tried(batches))
+        settled = sizes.settle(session, unsized, lambda: model)
+        if settled.error is not None and settled.signed.axes:
+            findings.note([run.no_sizes(settled, settled.error)])
+            return None
+        made.update(settled.signed.sizes)
+        findings.note(tried(batches, sizes=made))
         return None
     parity, found = golden.judge(session, request, facts.inputs, facts.outputs)
     findings.note(found)

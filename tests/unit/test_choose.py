@@ -37,6 +37,12 @@ def test_winner(spec, original, fp32, winner, reason):
     assert all(v.reason for v in choice.verdicts)
 
 
+def test_figures_of_other_sizes_are_not_compared():
+    small, large = (dataclasses.replace(benchmarked(), sizes={"height": side}) for side in (224, 320))
+    assert "height 320; a processor" in where(large)
+    assert where(small) != where(large) != where(benchmarked())
+
+
 def test_a_lowered_graph_level_is_in_the_sentence():
     lowered = "graph level Basic is used instead of All: on CPU, All changes the model's outputs (output 'y' …)"
     choice = choose(Benchmark(), dataclasses.replace(optimized(), lowered=lowered), benchmarked())

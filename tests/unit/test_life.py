@@ -65,6 +65,7 @@ def test_road_from_nothing_to_ready():
     assert (status["serving"]["p99"], status["serving"]["throughput"]) == ("5ms", "800/s"), "what a client gets"
     assert status["serving"]["provider"] == "CPU"
     assert status["serving"]["ready"] == "1/1"
+    assert (status["serving"]["sizes"], status["benchmark"]["sizes"]) == ("length 16", {"length": 16})
     assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "loadtest", "probe"]
     assert all(stage["seconds"] == 1.5 for stage in status["stages"])
     assert "lastFailure" not in status
@@ -633,12 +634,16 @@ def test_what_was_proven_is_what_is_measured_and_served():
     def asked(item):
         return json.loads(item["spec"]["template"]["spec"]["containers"][0]["args"][2])
 
-    cluster = Cluster(body(serving={"batching": {"maxBatchSize": 64}}))
+    cluster = Cluster(body(serving={"batching": {"maxBatchSize": 64}}, validation={"sizes": {"length": 64}}))
     cluster.settle()
-    cluster.succeed("validate", dataclasses.replace(validated(), data_sha256="d" * 64))
+    assert asked(cluster.jobs()["validate"])["sizes"] == {"length": 64}
+    cluster.succeed(
+        "validate", dataclasses.replace(validated(), data_sha256="d" * 64, sizes={"length": 64, "x[2]": 16})
+    )
     cluster.settle()
     request = asked(cluster.jobs()["optimize"])
     assert (request["data_sha256"], request["batch_sizes"], request["max_batch_size"]) == ("d" * 64, [1, 3], 64)
+    assert request["sizes"] == {"length": 64, "x[2]": 16}
     result = optimized(request["directory"])
     variants = tuple(dataclasses.replace(variant, data_sha256=variant.name) for variant in result.variants)
     cluster.succeed("optimize", dataclasses.replace(result, variants=variants))

@@ -31,6 +31,7 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("VARIANT", "string", ".status.serving.variant", 0),
     ("P99", "string", ".status.serving.p99", 0),
     ("THROUGHPUT", "string", ".status.serving.throughput", 0),
+    ("SIZES", "string", ".status.serving.sizes", 1),
     ("REPLICAS", "string", ".status.serving.ready", 0),
     ("AGE", "date", ".metadata.creationTimestamp", 0),
     ("REASON", "string", ".status.reason", 1),

@@ -168,6 +168,11 @@ class Validation(_Model):
     )
     outputs: Annotated[list[TensorContract], Field(max_length=64)] | None = None
     golden: Golden | None = None
+    sizes: Annotated[dict[Name, Annotated[int, Field(ge=1, le=2**20)]], Field(max_length=64)] = Field(
+        default={},
+        description="Sizes of dynamic axes, where inputs are made because there are no golden data: by the axis's symbol in the "
+        "model, or INPUT[AXIS] where it has none. Every figure is of these sizes. What is not here is found by trying.",
+    )
 
 
 class ParityTolerance(_Model):

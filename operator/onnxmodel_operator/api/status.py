@@ -125,7 +125,7 @@ class BenchmarkStatus(_Model):
     winner and baseline are of the sessions alone, in one process; what clients get of a revision is in active and target.
     speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
     framework_speedup: the spec's own baseline / the winner's p50 at that batch size, where the grid has it. report: where its
-    page is on the model's volume.
+    page is on the model's volume. sizes: of dynamic axes besides the batch, as measured.
     """
 
     variant: Short
@@ -136,6 +136,7 @@ class BenchmarkStatus(_Model):
     report: Short | None = None
     winner: Measured
     baseline: Measured
+    sizes: Annotated[dict[Short, int], Field(max_length=64)] | None = None
     processor: Short
     accelerator: Short
     cores: Number
@@ -152,8 +153,8 @@ class BatchingStatus(_Model):
 class ServingStatus(_Model):
     """The revision that the Service selects, whatever is being proven beside it.
 
-    variant to throughput: as active, target or history have them; p99 and throughput are rounded, with their units, and of the
-    load test. selector: of the pods, for the scale subresource; ready: "ready/wanted" for people.
+    variant to sizes: as active, target or history have them; p99 and throughput are rounded, with their units, and of the load
+    test. selector: of the pods, for the scale subresource; ready: "ready/wanted" for people.
     """
 
     url: Text
@@ -169,6 +170,7 @@ class ServingStatus(_Model):
     p99: Short | None = None
     throughput: Short | None = None
     batching: BatchingStatus | None = None
+    sizes: Short | None = None
     replicas: int
     ready_replicas: int
     ready: Short
@@ -188,8 +190,9 @@ class RevisionStatus(_Model):
 
     sha256: of the variant; source_sha256 and opset: of the model that was fetched. served: what a client of one replica saw in
     the load test, before the revision took traffic. provider and batching: what the server itself reported to the probe.
-    measured: of the sessions alone, in the benchmark; measured_on: where; benchmark: by which run, shortened; against: what it
-    was compared with. missed: which constraints it did not meet then, with gate Warn.
+    measured: of the sessions alone, in the benchmark; measured_on: where; sizes: of dynamic axes besides the batch, in every
+    figure; benchmark: by which run, shortened; against: what it was compared with. missed: which constraints it did not meet
+    then, with gate Warn.
     """
 
     revision: Short
@@ -205,6 +208,7 @@ class RevisionStatus(_Model):
     served: Measured | None = None
     measured: Measured | None = None
     measured_on: Short | None = None
+    sizes: Short | None = None
     benchmark: Short | None = None
     against: AgainstStatus | None = None
     missed: Text | None = None

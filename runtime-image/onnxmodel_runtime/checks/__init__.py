@@ -289,6 +289,14 @@ CONTRACT_OUTPUT = Check(
     meaning="An output differs from what the author declared.",
     fix="Export the model that the contract describes, or correct spec.validation.outputs.",
 )
+SIZES = Check(
+    "ONNX-SIZES",
+    "SizesWrong",
+    "spec.validation.sizes",
+    meaning="A size is given for an axis that is not dynamic, or that the model does not have.",
+    fix="Use the names that the message lists: an axis's symbol, or INPUT[AXIS] for an axis without one. The batch has no size "
+    "here.",
+)
 
 # ---- weights ---------------------------------------------------------------------------------------------------------
 
@@ -345,7 +353,8 @@ RUN = Check(
     severity="error, warning or info",
     meaning="It loads and fails with inputs made from its signature; or (a warning) it answers with NaN or infinity. An info "
     "where some of the numbers are finite and a constant of the model holds NaN or infinity on purpose.",
-    fix="Run it with ONNX Runtime at home; the message names the node. Dynamic axes may hide a size that must hold.",
+    fix="Give golden data (spec.validation.golden): inputs that the model takes. Where only the sizes of dynamic axes are wrong, "
+    "name them in spec.validation.sizes. The message names the node.",
 )
 GOLDEN_DATA = Check(
     "ONNX-GOLDEN-DATA",
@@ -372,7 +381,7 @@ CHECKS = {
         *(NODES, DEPTH, COUNT, ATTRIBUTE, TENSOR, MEMORY),
         *(DUPLICATE, CYCLE, RECURSION, REPAIRED, CHECKER, SHAPES, UNTYPED, DECLARED, UNRANKED, DIMENSION),
         *(OPSET_LOW, OPSET_HIGH, IR_HIGH, DOMAIN, PRECOMPILED, OPERATOR, PROVIDER, RANDOM),
-        *(DATATYPE, BATCH, CONTRACT_INPUT, CONTRACT_OUTPUT),
+        *(DATATYPE, BATCH, CONTRACT_INPUT, CONTRACT_OUTPUT, SIZES),
         *(NAN, INFINITE, RANGE, UNUSED, REPEATED),
         *(SESSION, RUN, GOLDEN_DATA, GOLDEN),
     )

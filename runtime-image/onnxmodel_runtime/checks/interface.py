@@ -4,9 +4,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from onnxmodel_runtime import batch_axis, graph
-from onnxmodel_runtime.checks import BATCH, CONTRACT_INPUT, DATATYPE, IR_HIGH, OPSET_HIGH, OPSET_LOW, UNRANKED, Check
+from onnxmodel_runtime.checks import (
+    BATCH,
+    CONTRACT_INPUT,
+    DATATYPE,
+    IR_HIGH,
+    OPSET_HIGH,
+    OPSET_LOW,
+    SIZES,
+    UNRANKED,
+    Check,
+)
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest
 from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.inputs import Signature
 
 SERVABLE = {name for name, datatype in BY_NAME.items() if datatype.numpy}
 ML = ("ai.onnx.ml",)
@@ -90,6 +101,14 @@ def unranked(names: frozenset[str]) -> Iterator[Finding]:
     """Inputs that declare no shape: what is passed on, and what that costs."""
     for name in sorted(names):
         yield UNRANKED.info(name, f"input {name!r} declares no shape: any is passed on, and requests are not joined")
+
+
+def sizes(asked: dict[str, int], signed: Signature) -> Iterator[Finding]:
+    """Sizes that the spec gives to axes which are not dynamic, or not there."""
+    for name in asked:
+        if name not in signed.axes:
+            axes = ", ".join(signed.axes) or "none besides the batch"
+            yield SIZES.error(name, f"spec.validation.sizes names {name!r}; the model's dynamic axes are: {axes}")
 
 
 def contract(

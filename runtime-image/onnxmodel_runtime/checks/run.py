@@ -11,11 +11,12 @@ import onnxruntime as ort
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import BATCH, OPERATOR, RUN, SESSION
 from onnxmodel_runtime.checks.memory import Footprint
-from onnxmodel_runtime.contract import BATCH_UNKNOWN, Finding, Providers, Tensor
+from onnxmodel_runtime.contract import BATCH_UNKNOWN, Finding, Providers, Tensor, in_words
 from onnxmodel_runtime.errors import StageError, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays, assumed, generate, signature
 from onnxmodel_runtime.progress import step
 from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.sizes import Settled
 
 _FEW_ROWS = 3  # what needs more memory than there is for as few rows can serve nobody
 
@@ -39,21 +40,23 @@ def run(
     rows: Callable[[int], Arrays] | None = None,
     *,
     known: str = BATCH_UNKNOWN,
+    sizes: dict[str, int] | None = None,
     seen: dict[str, list[tuple[int, ...]]] | None = None,
     footprint: Footprint | None = None,
     masks: bool = False,
 ) -> Iterator[Finding]:
     """Inferences at each batch size: several sizes only where the batch axis is dynamic.
 
-    rows: gives inputs of so many rows; without it they are made from the signature. known: of the batch axis. seen: takes the
-    outputs' shapes. footprint: watches the memory. masks: whether the model holds NaN or infinity on purpose.
+    rows: gives inputs of so many rows; without it they are made from the signature. known: of the batch axis; sizes: of the
+    other dynamic ones. seen: takes the outputs' shapes. footprint: watches the memory. masks: whether the model holds NaN or
+    infinity on purpose.
     """
-    signed = signature(model, known)
+    signed = signature(model, known, sizes)
     if len(batches) > 1:
         signed = assumed(signed)  # what outputs declare is what these runs are about
-    sizes = signed.batch_sizes(batches)
-    several = len(sizes) > 1
-    for batch in sizes:
+    counts = signed.batch_sizes(batches)
+    several = len(counts) > 1
+    for batch in counts:
         step(f"running the model at batch size {batch}")
         try:
             given = rows(batch) if rows else generate(signed, batch)
@@ -70,7 +73,8 @@ def run(
                     "Where it serves there may be more. If not, lower spec.serving.batching.maxBatchSize, or give more memory.",
                 )
                 return
-            yield _run_finding(batch, runtime_message(error), several and batch > 1, rows is not None)
+            at = "" if rows else in_words(signed.sizes)
+            yield _run_finding(batch, runtime_message(error), several and batch > 1, rows is not None, at)
             return
         found = [*footprint.judge(batch, alone=batch == signed.batch_sizes(batches)[0])] if footprint else []
         for output, answer in zip(outputs, answers, strict=True):
@@ -113,16 +117,31 @@ def _session_finding(model: Any, message: str) -> Finding:
     return SESSION.error("session", f"ONNX Runtime {ort.__version__} cannot load the model: {message}")
 
 
-def _run_finding(batch: int, message: str, ran_with_less: bool, given: bool) -> Finding:
+def no_sizes(settled: Settled, error: Exception) -> Finding:
+    """The model runs at none of the sizes that were tried for its dynamic axes; error: at the usual ones."""
+    axes = ", ".join(settled.signed.axes)
+    return RUN.error(
+        "run",
+        f"the model fails with inputs made from its signature, with {in_words(settled.signed.sizes)}"
+        f"{' and at every other size that was tried' if settled.searched else ''}: {runtime_message(error)}",
+        f"Give golden data (spec.validation.golden): inputs that the model takes. If only the sizes are wrong, name them in "
+        f"spec.validation.sizes; the dynamic axes are {axes}.",
+    )
+
+
+def _run_finding(batch: int, message: str, ran_with_less: bool, given: bool, sizes: str) -> Finding:
     if ran_with_less:
         return BATCH.error(
             "graph",
             f"the model runs with one row and fails with {batch}, although its batch axis is dynamic: {message}",
             "A Reshape or constant in the model holds the batch size of the export: use -1 or the input's shape there.",
         )
-    return RUN.error(
-        "run", f"the model fails with {'golden inputs' if given else 'inputs made from its signature'}: {message}"
-    )
+    if given:
+        return RUN.error(
+            "run", f"the model fails with golden inputs: {message}", "Give golden inputs that the model takes."
+        )
+    at = f", with {sizes}" if sizes else ""
+    return RUN.error("run", f"the model fails with inputs made from its signature{at}: {message}")
 
 
 def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks: bool) -> Iterator[Finding]:

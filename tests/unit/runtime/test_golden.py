@@ -170,16 +170,15 @@ def test_tensors_that_lie(tmp_path: Path, tensor: bytes) -> None:
     assert refused(tmp_path).failure.reason == "GoldenInvalid"
 
 
-def test_inputs_that_must_fit_each_other_come_from_the_golden_data(tmp_path: Path) -> None:
-    made = models.cache()
+def test_inputs_that_must_fit_each_other(tmp_path: Path) -> None:
+    made = models.cache("whole")  # a name that does not say of which others it is the sum
     shapes = {"past": (2, 5, 4), "x": (2, 3, 4), "mask": (2, 8)}
     inputs = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     content = npz(**inputs, y=models.answers(made, inputs)[0])
     assert judged(tmp_path / "with", content, made).findings == ()
     models.save(made, tmp_path / "without")
-    with pytest.raises(StageError) as caught:
-        validate(ValidateRequest(str(tmp_path / "without")))
-    assert caught.value.failure.reason == "InferenceFailed"
+    sizes = validate(ValidateRequest(str(tmp_path / "without"))).sizes
+    assert sizes["past_seq"] + sizes["seq"] == sizes["whole"]
     path = tmp_path / "with" / "model.onnx"
     request = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), batch_sizes=(1, 3), golden=True)
     assert optimize(request).variants[0].name == "original"

@@ -1,0 +1,249 @@
+"""Find sizes for a model's dynamic axes with which it runs.
+
+The usual ones (inputs.py) fit most models. Where they do not, the graph says more: a reshape to constant dimensions, a
+matrix of so many rows, a kernel and its strides allow some sizes and exclude others. ONNX's shape inference knows that
+for every operator, so sizes are tried out on it, which takes milliseconds, and only those that pass are run.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice, product
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+from onnxmodel_runtime import batch_axis, graph
+from onnxmodel_runtime.contract import in_words
+from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, ran_out_of_memory
+from onnxmodel_runtime.inputs import Signature, axis_name, generate
+from onnxmodel_runtime.progress import log, step
+
+LADDER = (
+    4,
+    8,
+    16,
+    32,
+    48,
+    64,
+    96,
+    128,
+    160,
+    192,
+    224,
+    256,
+    320,
+    384,
+    448,
+    512,
+    640,
+    768,
+    1024,
+    2048,
+    4096,
+    8192,
+    16000,
+)
+_MOST, _EVERY = 16_384, 1024  # the largest size that is tried; up to the other, all are
+_CONSTANTS = 48  # of the graph, as sizes
+_EACH = 16  # sizes of one axis, where axes have different ones
+_INFER_SECONDS, _RUN_SECONDS, _ONE_RUN_SECONDS = 15.0, 40.0, 10.0
+_RUNS = 24
+_MOST_AXES = 32  # in a result
+_SMALL = 1024  # bytes of a constant that can be a shape
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The signature with a size for each dynamic axis; or `error`, with which the model failed at the usual sizes.
+
+    searched: whether other sizes than the usual ones were tried.
+    """
+
+    signed: Signature
+    error: Exception | None = None
+    searched: bool = False
+
+
+def settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
+    """Find sizes at which the model runs with one row. load: returns the ModelProto, which is read where needed.
+
+    Sizes that are given stay. Raises an exception that says that memory ran out.
+    """
+    missing = {name: usual for name, usual in signed.axes.items() if name not in signed.sizes}
+    usual = replace(signed, sizes={**missing, **signed.sizes})
+    if not missing:
+        return Settled(usual)
+    error = _fails(session, usual)
+    if error is None:
+        return Settled(usual)
+    if isinstance(error, StageError) or ran_out_of_memory(error):
+        return Settled(usual, error)
+    step("looking for sizes of the dynamic axes")
+    deadline = time.monotonic() + _RUN_SECONDS
+    for sizes in islice(_candidates(load(), signed, missing), _RUNS):
+        tried = replace(signed, sizes={**sizes, **signed.sizes})
+        if _fails(session, tried) is None:
+            log(f"made inputs have the sizes {in_words(tried.sizes)}: the usual ones do not run")
+            return Settled(tried, searched=True)
+        if time.monotonic() > deadline:
+            break
+    return Settled(usual, error, searched=True)
+
+
+def kept(sizes: dict[str, int]) -> dict[str, int]:
+    """As many as a result carries; the names are the model's. Those that are left out are looked for again."""
+    short = {name: size for name, size in sizes.items() if len(name) <= NAME_CHARACTERS}
+    return dict(list(short.items())[:_MOST_AXES])
+
+
+def measured(values: list[Any], given: dict[str, Any], *, batched: bool) -> dict[str, int]:
+    """The sizes of dynamic axes that inputs have. values: a session's inputs; batched: whether axis 0 is a batch."""
+    found: dict[str, int] = {}
+    first = {value.shape[0] for value in values if batched and value.shape}
+    for value in values:
+        for axis, (dim, size) in enumerate(zip(value.shape or (), np.shape(given[value.name]), strict=False)):
+            symbol = dim if isinstance(dim, str) else ""
+            of_batch = (axis == 0 or symbol in first) if batched else batch_axis.is_batch(symbol)
+            if not isinstance(dim, int) and not of_batch:
+                found.setdefault(axis_name(value.name, axis, symbol), int(size))
+    return kept(found)
+
+
+def _fails(session: Any, signed: Signature) -> Exception | None:
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # failures are answers here
+    try:
+        with _at_most(_ONE_RUN_SECONDS, options):
+            session.run(None, generate(signed, signed.batch_sizes((1,))[0]), options)
+    except Exception as error:
+        return error
+    return None
+
+
+@contextmanager
+def _at_most(seconds: float, options: Any) -> Iterator[None]:
+    def stop() -> None:
+        options.terminate = True
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+# ---- what the graph allows -------------------------------------------------------------------------------------------
+
+
+def _candidates(model: Any, signed: Signature, missing: dict[str, int]) -> Iterator[dict[str, int]]:
+    """Sizes for the axes, the likeliest first: those that shape inference accepts, or a few where it accepts none."""
+    ordered = list(_likely(model, next(iter(missing.values()))))
+    one = (dict.fromkeys(missing, size) for size in ordered)
+    each = product(ordered[:_EACH], repeat=len(missing)) if 1 < len(missing) <= 4 else ()
+    different = (dict(zip(missing, sizes, strict=True)) for sizes in each if len(set(sizes)) > 1)
+    bare = _bare(model)
+    found = False
+    for sizes in _until(time.monotonic() + _INFER_SECONDS, chain(one, different)):
+        if _consistent(bare, replace(signed, sizes={**sizes, **signed.sizes})):
+            found = True
+            yield sizes
+    if not found:  # the model's own shapes may be wrong, and ONNX Runtime indifferent to them
+        yield from (dict.fromkeys(missing, size) for size in ordered)
+
+
+def _until(deadline: float, items: Iterable[dict[str, int]]) -> Iterator[dict[str, int]]:
+    for item in items:
+        if time.monotonic() > deadline:
+            return
+        yield item
+
+
+def _likely(model: Any, usual: int) -> Iterator[int]:
+    """Sizes of one axis: what the graph's constants name, what models often have, and then every one; near ones first.
+
+    Not 1, which fits nearly everywhere, for it is repeated to any size, and measures nothing.
+    """
+
+    def near(size: int) -> float:
+        return abs(math.log(size / usual))
+
+    named = sorted(_named(model), key=near)[:_CONSTANTS]
+    often = sorted({*LADDER, *named}, key=near)
+    return iter(dict.fromkeys((*often, *sorted(range(2, _EVERY + 1), key=near))))
+
+
+def _named(model: Any) -> set[int]:
+    """Dimensions of weights, and elements of constants that can be a shape, an axis's end, or the parts of a split."""
+    found: set[int] = set()
+    for tensor in graph.tensors(model):
+        found.update(tensor.dims)
+        if tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) and _size(tensor) <= 8 * _SMALL:
+            try:
+                found.update(int(value) for value in numpy_helper.to_array(tensor).ravel()[:64])
+            except Exception:  # of a weight in another file, or damaged
+                continue
+    return {size for size in found if 1 < size <= _MOST}
+
+
+def _size(tensor: Any) -> int:
+    return int(tensor.ByteSize())
+
+
+def _bare(model: Any) -> Any:
+    """The graph without weights: shape inference needs their types and shapes alone, and runs a thousand times."""
+    bare = onnx.ModelProto(ir_version=model.ir_version)
+    bare.opset_import.extend(model.opset_import)
+    bare.functions.extend(model.functions)
+    bare.graph.name = model.graph.name or "graph"
+    bare.graph.node.extend(model.graph.node)
+    bare.graph.input.extend(graph.inputs(model))
+    bare.graph.output.extend(model.graph.output)
+    for tensor in model.graph.initializer:
+        if _size(tensor) <= _SMALL:
+            bare.graph.initializer.append(tensor)
+        else:
+            bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    return bare
+
+
+def _consistent(bare: Any, signed: Signature) -> bool:
+    """Whether the shapes of all tensors fit together at these sizes, as far as they are known without running."""
+    made = generate(signed, signed.batch_sizes((1,))[0])
+    for value in bare.graph.input:
+        shape = value.type.tensor_type.shape
+        if value.name in made and len(shape.dim) == made[value.name].ndim:
+            for dim, size in zip(shape.dim, made[value.name].shape, strict=True):
+                dim.dim_value = size
+    try:
+        inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
+    except Exception:
+        return False
+    values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+    shapes = {value.name: _known(value) for value in values}
+    # Where a kernel is larger than its input, inference subtracts and goes on.
+    if any(shape and min(shape) <= 0 for shape in shapes.values()):
+        return False
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in bare.graph.initializer}
+    return all(_same_count(node, shapes) for node in bare.graph.node if node.op_type == "Reshape")
+
+
+def _known(value: Any) -> tuple[int, ...] | None:
+    """The shape; None unless every dimension is known."""
+    dims = value.type.tensor_type.shape.dim
+    known = value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
+    return tuple(dim.dim_value for dim in dims) if known else None
+
+
+def _same_count(node: Any, shapes: dict[str, tuple[int, ...] | None]) -> bool:
+    """Inference takes the dimensions of a Reshape as they are, without counting."""
+    before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
+    return before is None or after is None or math.prod(before) == math.prod(after)
