@@ -91,19 +91,24 @@ class Choice:
 
 
 def choose(
-    spec: Benchmark, optimized: OptimizeResult, measured: BenchmarkResult, serving: Serving | None = None
+    spec: Benchmark,
+    optimized: OptimizeResult,
+    measured: BenchmarkResult,
+    serving: Serving | None = None,
+    *,
+    joining: bool = False,
 ) -> Choice:
     """The best candidate that passed parity. Constraints come first: one that meets them beats one that does not.
 
     A candidate is out when another is clearly better. Of those that are left, noise would choose; so a fixed order does: the
     most exact, and of equally exact ones the first in the list of variants, which begins with the original.
 
-    serving: None when nothing serves, or nothing that can be compared with.
+    serving: None when nothing serves, or nothing that can be compared with. joining: whether requests may wait for each other;
+    a candidate whose requests must not be joined then counts with its smallest batch alone.
     """
     there = {point.variant for point in measured.points}
-    numbers = {
-        v.name: _numbers(measured.points, v.name) for v in optimized.variants if candidate(v) and v.name in there
-    }
+    points = _attained(measured.points, optimized) if joining else measured.points
+    numbers = {v.name: _numbers(points, v.name) for v in optimized.variants if candidate(v) and v.name in there}
     comparable = serving if serving and serving.where == where(measured) else None
     missed = {
         name: (*_missed(spec, value).values(), *_regressed(spec, value, comparable)) for name, value in numbers.items()
@@ -133,12 +138,21 @@ def choose(
         sentence += f"; not compared with revision {serving.revision}, which was measured elsewhere ({serving.where})"
     if optimized.lowered:
         sentence += f"; {optimized.lowered}"
+    if joining and variants[winner].unjoined:
+        sentence += f"; requests to it are not joined: {variants[winner].unjoined}"
     if any(numbers[name].noisy for name in numbers):
         sentence += "; some figures are noisy"
     framework = spec.baseline.framework if spec.baseline else None
     return Choice(
         chosen, baseline, verdicts, speedup, sentence, framework, _framework_speedup(spec, measured, winner), serving
     )
+
+
+def _attained(points: tuple[Point, ...], optimized: OptimizeResult) -> tuple[Point, ...]:
+    """Without the larger batches of candidates whose requests are never joined: no client that sends one row gets them."""
+    alone = {variant.name for variant in optimized.variants if variant.unjoined}
+    least = {name: min((p.batch_size for p in points if p.variant == name), default=1) for name in alone}
+    return tuple(p for p in points if p.variant not in alone or p.batch_size == least[p.variant])
 
 
 def _framework_speedup(spec: Benchmark, measured: BenchmarkResult, winner: str) -> float | None:

@@ -497,7 +497,8 @@ def _choose(draft: _Draft) -> Progress | None:
     spec = draft.model.spec.benchmark
     optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
     measured = _result(draft, Stage.BENCHMARK, BenchmarkResult)
-    draft.choice = choice = choose.choose(spec, optimized, measured, _serving(draft))
+    joining = draft.model.spec.serving.batching.max_queue_delay_microseconds > 0
+    draft.choice = choice = choose.choose(spec, optimized, measured, _serving(draft), joining=joining)
     return _constrained(
         draft, Stage.BENCHMARK, f"no variant meets the constraints; the best, {choice.winner.variant.name}"
     )

@@ -213,3 +213,18 @@ def test_one_that_varies_wildly_does_not_bring_back_what_a_steady_one_beats():
     assert choice.winner.variant.name == "fp32", "twice as fast as the original, and more exact than fused"
     assert choice.verdicts[0].reason == "its p50 is 100 percent higher than fp32"
     assert "too little to tell" in choice.verdicts[2].reason
+
+
+@pytest.mark.parametrize(
+    ("joining", "unjoined", "batch"), [(True, "rows influence each other", 1), (True, "", 8), (False, "rows", 8)]
+)
+def test_larger_batches_of_what_is_not_joined_do_not_count_where_requests_would_be(joining, unjoined, batch):
+    made = optimized()
+    variants = tuple(dataclasses.replace(v, unjoined=unjoined if v.name == "fp32" else "") for v in made.variants)
+    throughput = Benchmark.model_validate({"objective": "Throughput"})
+    choice = choose(throughput, dataclasses.replace(made, variants=variants), benchmarked(), joining=joining)
+    numbers = {verdict.variant.name: verdict.numbers for verdict in choice.verdicts}
+    assert numbers["fp32"].batch_size == batch
+    assert numbers["original"].batch_size == 8
+    alone = dataclasses.replace(made, variants=tuple(dataclasses.replace(v, unjoined="why") for v in made.variants))
+    assert ("not joined: why" in choose(Benchmark(), alone, benchmarked(), joining=joining).sentence) == joining
