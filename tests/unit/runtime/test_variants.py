@@ -66,6 +66,8 @@ def test_a_transformer(tmp_path: Path, name: str, passes: list[str], has: set[st
     assert found.parity is not None
     assert found.parity.cosine > 0.999
     assert found.parity.passed or name == "int8-dynamic"
+    assert ("range of the whole batch" in (found.unjoined or "")) == (name == "int8-dynamic")
+    assert bool(found.unjoined) == (name == "int8-dynamic")
     assert found.nodes == found.passes[-1].nodes == len(onnx.load(found.path).graph.node)
     assert found.bytes == Path(found.path).stat().st_size
     assert layout.interface(onnx.load(found.path)) == layout.interface(made)
@@ -238,6 +240,7 @@ def test_no_more_rows_than_asked_for(tmp_path: Path) -> None:
 
 def test_the_ort_format_comes_with_its_operators(tmp_path: Path) -> None:
     found = variant(models.mlp(), tmp_path, "ort")
+    assert found.unjoined == ""  # by the graph that it is made of
     path = Path(found.path)
     assert sorted(file.name for file in path.parent.iterdir()) == ["model.ort", "required_operators.config"]
     assert path.read_bytes()[4:8] == b"ORTM"
@@ -268,6 +271,7 @@ def test_a_large_model_has_its_weights_beside_it(tmp_path: Path, monkeypatch: py
     if name == "ort":
         assert "2 GiB" in found.skipped
         return
+    assert bool(found.unjoined) == (name == "int8-dynamic")
     data = Path(found.path).with_name("model.onnx.data")
     assert found.bytes == Path(found.path).stat().st_size + data.stat().st_size
     assert found.parity is not None
