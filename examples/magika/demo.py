@@ -56,7 +56,7 @@ def main() -> None:
     with step("magika: validate, optimize, benchmark, deploy, probe"):
         kube.apply(yaml.safe_load((HERE / "onnxmodel.yaml").read_text()))
         watched = Watcher()
-        until("magika is Ready", lambda: watched.ready(kube.get("onnxmodel", "magika")), seconds=300, pause=0.5)
+        until("magika is Ready", lambda: watched.ready(kube.get("onnxmodel", "magika")), seconds=900, pause=0.5)
     print(f"\n$ kubectl -n {NAMESPACE} get onnxmodels\n{kube.run('get', 'onnxmodels')}")
     contents = {path.name: path.read_bytes() for path in CLASSIFIED}
     script = contents.pop("classify.py").decode()
