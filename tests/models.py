@@ -169,6 +169,81 @@ def computed_length(rows: int = 320) -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", "length"])], [("y", TensorProto.FLOAT, ["n", 8, "k"])], shape)
 
 
+def branches(columns: int = 64) -> Any:
+    """An If whose branches have weights of their own and read one of the graph around them; a Loop reads it, too."""
+    random = np.random.default_rng(8)
+
+    def weight(*shape: int) -> Any:
+        return (random.standard_normal(shape) / 8).astype(np.float32)
+
+    value = helper.make_tensor_value_info
+    then = helper.make_graph(
+        [helper.make_node("MatMul", ["h", "inner"], ["t"])],
+        "then",
+        [],
+        [value("t", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight(columns, columns), "inner")],
+    )
+    other = helper.make_graph(
+        [helper.make_node("MatMul", ["h", "w"], ["m"]), helper.make_node("Add", ["m", "bias"], ["e"])],
+        "else",
+        [],
+        [value("e", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight(columns), "bias")],
+    )
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["on"]),
+            helper.make_node("MatMul", ["a", "w"], ["m"]),
+            helper.make_node("Tanh", ["m"], ["b"]),
+        ],
+        "body",
+        [
+            value("i", TensorProto.INT64, []),
+            value("going", TensorProto.BOOL, []),
+            value("a", TensorProto.FLOAT, [None, columns]),
+        ],
+        [value("on", TensorProto.BOOL, []), value("b", TensorProto.FLOAT, [None, columns])],
+    )
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], "first"),
+        helper.make_node("ReduceMax", ["h"], ["top"], "top", keepdims=0),
+        helper.make_node("Greater", ["top", "limit"], ["high"]),
+        helper.make_node("If", ["high"], ["z"], "choose", then_branch=then, else_branch=other),
+        helper.make_node("Loop", ["trips", "", "z"], ["l"], "repeat", body=body),
+        helper.make_node("MatMul", ["l", "out"], ["y"], "last"),
+    ]
+    weights = {
+        "w": weight(columns, columns),
+        "out": weight(columns, 4),
+        "limit": np.asarray(0.7, np.float32),
+        "trips": np.asarray(2, np.int64),
+    }
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", columns])], [("y", TensorProto.FLOAT, ["n", 4])], weights)
+
+
+def unquantizable(*, alone: bool = False) -> Any:
+    """Operators that ONNX Runtime's quantizer spoils, and a convolution that it does not."""
+    random = np.random.default_rng(9)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("ConvTranspose", ["x" if alone else "c", "v", "bias"], ["u"], "grouped", group=2),
+        helper.make_node("MatMul", ["u", "deep"], ["y"], "deep"),
+    ]
+    weights = {
+        "w": random.standard_normal((4, 4, 3, 3)),
+        "v": random.standard_normal((4, 3, 1, 1)),
+        "bias": random.standard_normal(6),
+        "deep": random.standard_normal((6, 8, 5)),
+    }
+    return model(
+        nodes[alone:],
+        [("x", TensorProto.FLOAT, ["n", 4, 8, 8])],
+        [("y", TensorProto.FLOAT, ["n", 6, 8, 5])],
+        {name: weight.astype(np.float32) for name, weight in weights.items() if not alone or name != "w"},
+    )
+
+
 def embedding(rows: int = 10) -> Any:
     """Token ids that look up a table: an id that is out of range is an error at run time."""
     table = np.random.default_rng(1).standard_normal((rows, 4)).astype(np.float32)

@@ -155,6 +155,15 @@ def tensors(model: Any) -> Iterator[Any]:
             yield from _attribute_tensors(attribute)
 
 
+def inner_tensors(model: Any) -> Iterator[Any]:
+    """Every constant tensor but the initializers of the main graph."""
+    for index, (graph, _) in enumerate(graphs(model)):
+        if index:
+            yield from getattr(graph, "initializer", ())
+        for attribute in attributes(graph):
+            yield from _attribute_tensors(attribute)
+
+
 def values(model: Any) -> Iterator[Any]:
     """Every declaration of a tensor: of inputs, outputs and what lies between, at any depth."""
     for graph, _ in graphs(model):

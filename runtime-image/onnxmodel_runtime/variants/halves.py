@@ -18,9 +18,21 @@ from onnxmodel_runtime.contract import Providers
 from onnxmodel_runtime.errors import runtime_message
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.session import open_session
-from onnxmodel_runtime.variants import layout
+from onnxmodel_runtime.variants import layout, subgraphs
 from onnxmodel_runtime.variants.task import Skip, Task
 
+# Operators of a model that its author quantized: their scales are FP32 up to opset 18, and what they read stays so.
+_QUANTIZED = (
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "QLinearConv", "MatMulInteger"),
+    *(
+        "ConvInteger",
+        "DynamicQuantizeMatMul",
+        "DynamicQuantizeLSTM",
+        "QAttention",
+        "MatMulNBits",
+        "MatMulIntegerToFloat",
+    ),
+)
 _LARGEST = 65_504.0
 _SEEN = _LARGEST / 2  # on the samples: other inputs may reach twice as far
 
@@ -29,10 +41,16 @@ def convert(task: Task) -> str:
     """Convert the model, and say what that means. Raises Skip where there is nothing in FP32."""
     inferred = layout.inferred(layout.load(task.source))
     if not any(tensor.data_type == TensorProto.FLOAT for tensor in inferred.graph.initializer):
-        raise Skip("the model has no FP32 weights")
-    _name_all(inferred)
+        inner = any(tensor.data_type == TensorProto.FLOAT for tensor in graph.inner_tensors(inferred))
+        raise Skip(
+            "all FP32 weights are inside of If, Loop or Scan, which stay in FP32: serve fp32"
+            if inner
+            else "the model has no FP32 weights"
+        )
+    layout.name_nodes(inferred)
     large = _large_weights(inferred, task.source.parent) | _large_activations(inferred, task)
     islands = [node.name for node in inferred.graph.node if large.intersection([*node.input, *node.output])]
+    bodies = subgraphs.keep(inferred)
     if islands:
         log(f"{len(islands)} nodes stay in FP32: {', '.join(islands[:5])}")
     onnx.load_external_data_for_model(inferred, str(task.source.parent))
@@ -40,27 +58,23 @@ def convert(task: Task) -> str:
         inferred,
         keep_io_types=True,
         disable_shape_infer=True,
-        op_block_list=DEFAULT_OP_BLOCK_LIST,
-        node_block_list=islands,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_QUANTIZED],
+        node_block_list=[*islands, *bodies],
     )
     _join_islands(made)
-    OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)
+    if bodies:
+        subgraphs.sort(made.graph)
+    else:
+        OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)
     layout.save(made, task.target)
     remarks = [f"{len(islands)} nodes stay in FP32, where FP16 overflows"] if islands else []
+    if bodies:
+        remarks.append("what is inside of If, Loop and Scan stays in FP32")
     if task.request.providers.names[0] == "CPU":
         remarks.append(
             "the CPU computes most operators in FP32 and converts around them: half the bytes, not half the time"
         )
     return "; ".join(remarks)
-
-
-def _name_all(model: Any) -> None:
-    """Islands are given by name: every node has one, and its own."""
-    taken: set[str] = set()
-    for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_unnamed_{index}"
-        taken.add(node.name)
 
 
 def _large_weights(model: Any, folder: Path) -> set[str]:
@@ -121,7 +135,10 @@ def _join_islands(model: Any) -> None:
             node.input[index] = wide.get(name, name)
     del model.graph.node[:]
     model.graph.node.extend(kept)
-    OnnxModel(model).prune_graph(allow_remove_graph_inputs=False)
+    if any(True for node in kept for _ in graph.subgraphs(node)):
+        subgraphs.prune(model.graph)  # ONNX Runtime's does not see what subgraphs read
+    else:
+        OnnxModel(model).prune_graph(allow_remove_graph_inputs=False)
 
 
 def _is_island(cast: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import onnx
 from onnx import TensorProto
+from onnx.inliner import inline_local_functions
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.contract import MODEL_FILE
@@ -33,8 +34,11 @@ def load(path: Path) -> Any:
 
 def lay_out(source: Path, target: Path) -> None:
     """The first model of all: the original, with the repairs that ONNX Runtime makes and the passes' tools do not."""
-    model = onnx.load_model(source)
+    model = load(source)
     repair(model)
+    if model.functions:  # as ONNX Runtime does: tools look into the main graph alone
+        model = inline_local_functions(model)
+    onnx.load_external_data_for_model(model, str(source.parent))
     if model.ir_version < _CONSTANTS:
         # Then every weight is an input too, by rule: what changes the graph later does not keep to that.
         model.ir_version = _CONSTANTS
@@ -42,6 +46,15 @@ def lay_out(source: Path, target: Path) -> None:
         del model.graph.input[:]
         model.graph.input.extend(inputs)
     save(model, target)
+
+
+def name_nodes(model: Any) -> None:
+    """Tools are told of nodes by name: give every node of the main graph one, and its own."""
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_unnamed_{index}"
+        taken.add(node.name)
 
 
 def inferred(model: Any) -> Any:
@@ -86,6 +99,11 @@ def publish(source: Path, folder: Path, *, external: bool) -> Path:
         return target
     model, target = load(source), folder / MODEL_FILE
     del model.graph.value_info[:]
+    for tensor in graph.inner_tensors(model):  # tools write those of subgraphs beside the model too
+        if tensor.data_location == TensorProto.EXTERNAL:
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(source.parent))
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
     if external:
         _gather(model, source.parent, target)
     else:

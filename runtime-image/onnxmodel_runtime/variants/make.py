@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -48,6 +49,19 @@ _TOOLS = {
     STATIC: ("quantize", "static"),
     ORT: ("runtime", "edge"),
 }
+_MAKERS = {
+    SLIM: "onnxslim",
+    RUNTIME: "ONNX Runtime's optimizer",
+    FUSION: "ONNX Runtime's optimizer for transformers",
+    HALVES: "ONNX Runtime's converter to float16",
+    DYNAMIC: "ONNX Runtime's quantizer",
+    STATIC: "ONNX Runtime's quantizer",
+    ORT: "ONNX Runtime's converter to its own format",
+}
+# Where the work folder is, and in which C++ function something was found: nothing to a reader.
+_PLACES = re.compile(
+    r"Load model from \S{1,500} failed: ?|(virtual )?onnxruntime::common::Status onnxruntime::[^)]{1,1000}\)( const)? ?"
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ def _checked(request: VariantRequest, before: _Done, done: _Done, cases: list[Pa
     try:
         why = _others(Path(done.file), request.optimize, cases)
     except Exception as error:
-        why = clip(f"it failed: {_words(error)}", 400)
+        why = _failed(done.told.name, error)
     return _Done(before.file, replace(before.told, name=done.told.name, note=why)) if why else done
 
 
@@ -145,7 +159,7 @@ def _attempt(name: str, task: Task, cases: list[Path]) -> _Done | str:
     except Exception as error:
         if isinstance(error, OSError) and (full := storage_error(error, Path.cwd())):
             raise full from error
-        return clip(f"it failed: {_words(error)}", 400)
+        return _failed(name, error)
 
 
 def _objection(task: Task, cases: list[Path]) -> str:
@@ -180,7 +194,8 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
         return replace(variant, skipped=clip(f"{error.failure.message}: {error.failure.hint}", 400))
     except Exception as error:
         return replace(
-            variant, skipped=clip(f"ONNX Runtime cannot run it: {_words(error)}; serve another variant", 400)
+            variant,
+            skipped=clip(f"ONNX Runtime cannot run it, so serve another variant; it says: {_words(error)}", 400),
         )
     if not found.passed:
         log(f"{request.name}: {parity.explain(found, request.optimize.tolerance)}")
@@ -251,11 +266,20 @@ def _measure(path: Path) -> tuple[int, int]:
     return len(model.graph.node), layout.size(model)
 
 
+def _failed(name: str, error: Exception) -> str:
+    """One sentence: what a tool raises is for its developers."""
+    if ran_out_of_memory(error):
+        return clip(_words(error), 400)
+    said = _words(error)
+    kind = type(error).__name__
+    return clip(f"{_MAKERS[name]} cannot process this model, so serve another variant; it says: {kind}: {said}", 400)
+
+
 def _words(error: Exception) -> str:
     if ran_out_of_memory(error):
         lack = out_of_memory("it ran", clip(str(error) or "an allocation was refused", 100), memory_limit()).failure
         return f"{lack.message}: give the stage more memory (spec.serving.resources)"
-    return runtime_message(error) or type(error).__name__
+    return _PLACES.sub("", runtime_message(error)) or "nothing more"
 
 
 @contextlib.contextmanager

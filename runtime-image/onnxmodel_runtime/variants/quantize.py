@@ -28,6 +28,7 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
+from onnxmodel_runtime import graph
 from onnxmodel_runtime.contract import Calibration, Providers
 from onnxmodel_runtime.errors import ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays
@@ -36,7 +37,11 @@ from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import layout, samples
 from onnxmodel_runtime.variants.task import Skip, Task
 
-_NOTHING = "no operator of the graph was quantized: it has no matrix multiplication or convolution with FP32 weights"
+_NOTHING = (
+    "no operator of the main graph was quantized: none is a matrix multiplication or convolution with FP32 weights of a kind "
+    "that ONNX Runtime can quantize; serve fp32"
+)
+_ALREADY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulNBits")
 _QUANTIZED = {
     "MatMulInteger",
     "ConvInteger",
@@ -50,6 +55,7 @@ _QUANTIZED = {
 def dynamic(task: Task) -> str:
     """Quantize the weights, and leave the activations to the moment."""
     prepared = _prepared(task)
+    excluded = _excluded(prepared, static=False)
     onnx_quantizer.save_and_reload_model_with_shape_infer = _reloaded
     quantize_dynamic(
         prepared,
@@ -58,8 +64,9 @@ def dynamic(task: Task) -> str:
         reduce_range=True,
         weight_type=QuantType.QInt8,
         use_external_data_format=True,
+        nodes_to_exclude=excluded,
     )
-    return _checked(task.target)
+    return _checked(task.target, excluded)
 
 
 def _reloaded(model: Any) -> Any:
@@ -77,6 +84,7 @@ def static(task: Task) -> str:
     if first is None:
         raise Skip("the calibration data have no rows: give some hundred inputs as the model will get them")
     prepared = _prepared(task)
+    excluded = _excluded(prepared, static=True)
     ranges = task.target.with_suffix(".ranges")
     calibration, tensorrt = task.request.calibration, "TensorRT" in task.request.providers.names
     calibrater = _Ranges(prepared, calibration, task.request.providers.threads)
@@ -106,8 +114,9 @@ def static(task: Task) -> str:
         use_external_data_format=True,
         calibration_cache_path=ranges,
         extra_options={"ActivationSymmetric": tensorrt, "WeightSymmetric": True},
+        nodes_to_exclude=excluded,
     )
-    return _checked(task.target)
+    return _checked(task.target, excluded)
 
 
 class _Ranges:
@@ -152,14 +161,43 @@ class _Once:
 
 def _prepared(task: Task) -> Path:
     """The model with types and shapes: a tensor of which they are unknown is not quantized."""
-    if not any(tensor.data_type == TensorProto.FLOAT for tensor in layout.load(task.source).graph.initializer):
+    model = layout.load(task.source)
+    if already := next((node for node in model.graph.node if node.op_type in _ALREADY), None):
+        raise Skip(
+            f"the model is quantized already: node {graph.node_name(already)!r} is {already.op_type}; serve fp32, or give the "
+            "model as it was before"
+        )
+    if not any(tensor.data_type == TensorProto.FLOAT for tensor in model.graph.initializer):
         raise Skip(_NOTHING)
     path = task.target.with_suffix(".prepared")
-    layout.save(layout.inferred(layout.load(task.source)), path, shapes=True)
+    layout.name_nodes(model)
+    layout.save(layout.inferred(model), path, shapes=True)
     return path
 
 
-def _checked(path: Path) -> str:
+def _excluded(prepared: Path, *, static: bool) -> list[str]:
+    """Nodes that ONNX Runtime's quantizer takes, and then makes something of that cannot run.
+
+    Its scales are of the second axis of a weight, which has to be the last one; and where a ConvTranspose has groups and a
+    bias, it takes as many scales as one group has channels.
+    """
+    main = layout.load(prepared).graph
+    rank = {tensor.name: len(tensor.dims) for tensor in main.initializer}
+    found = []
+    for node in main.node:
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        deep = node.op_type == "MatMul" and any(rank.get(name, 0) > 2 for name in node.input)
+        grouped = static and node.op_type == "ConvTranspose" and groups > 1 and len(node.input) == 3
+        if deep or grouped:
+            found.append(str(node.name))
+    return found
+
+
+def _checked(path: Path, excluded: list[str]) -> str:
+    left = (
+        f"in FP32 stay those nodes that ONNX Runtime cannot quantize (weights of three or more axes, ConvTranspose with groups "
+        f"and a bias): {', '.join(excluded[:3])}{f' and {len(excluded) - 3} more' if len(excluded) > 3 else ''}"
+    )
     if not any(node.op_type in _QUANTIZED for node in layout.load(path).graph.node):
-        raise Skip(_NOTHING)
-    return ""
+        raise Skip(f"nothing is left to quantize; {left}; serve fp32" if excluded else _NOTHING)
+    return left if excluded else ""

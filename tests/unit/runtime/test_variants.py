@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxmodel_runtime import graph, inputs, optimize, variants
-from onnxmodel_runtime.contract import Calibration, OptimizeRequest, Providers, Variant
+from onnxmodel_runtime.contract import Calibration, OptimizeRequest, Providers, Tolerance, Variant
 from onnxmodel_runtime.digests import check_digest, digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.session import open_session
@@ -218,7 +218,70 @@ def test_a_pass_that_another_variant_left_and_that_cannot_be_loaded_is_left_out(
     left.write_bytes(broken.SerializeToString())
     found = make.make(VariantRequest("fp16", str(work), asked))
     assert found.skipped == ""
-    assert "it failed: " in next(one.note for one in found.passes if one.name == "transformer-fusion")
+    assert "cannot process this model" in next(one.note for one in found.passes if one.name == "transformer-fusion")
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16", "int8-dynamic", "int8-static"])
+def test_weights_of_subgraphs(tmp_path: Path, name: str) -> None:
+    """They are in the file that serves, and what is inside of If and Loop stays in FP32."""
+    made = models.branches()
+    rows = inputs.generate(inputs.signature(made), 4)
+    tmp_path.mkdir(exist_ok=True)
+    np.savez(tmp_path / ".golden.npz", **{f"input:{key}": array for key, array in rows.items()})
+    found = variant(made, tmp_path, name, golden=True, tolerance=Tolerance(0.5, 0.5, 0.9))
+    assert found.skipped == ""
+    assert found.parity is not None
+    assert found.parity.passed
+    (tmp_path / "alone").mkdir()
+    served = Path(found.path).rename(tmp_path / "alone" / "model.onnx")
+    open_session(served, Providers())
+    if name == "fp16":
+        assert "what is inside of If, Loop and Scan stays in FP32" in found.note
+        assert found.parity.max_absolute < 0.05
+
+
+@pytest.mark.parametrize(("name", "kept"), [("int8-dynamic", ["deep"]), ("int8-static", ["grouped", "deep"])])
+def test_nodes_that_the_quantizer_would_spoil_stay_in_fp32(tmp_path: Path, name: str, kept: list[str]) -> None:
+    made = models.unquantizable()
+    rows = inputs.generate(inputs.signature(made), 4)
+    np.savez(tmp_path / ".golden.npz", **{f"input:{key}": array for key, array in rows.items()})
+    found = variant(made, tmp_path, name, golden=True)
+    assert found.skipped == ""
+    assert (
+        f"cannot quantize (weights of three or more axes, ConvTranspose with groups and a bias): {', '.join(kept)}"
+        in (found.note)
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "words"),
+    [
+        (
+            models.quantized(),
+            "int8-dynamic",
+            "the model is quantized already: node 'x_q' is QuantizeLinear; serve fp32",
+        ),
+        (models.unquantizable(alone=True), "int8-dynamic", "nothing is left to quantize; in FP32 stay"),
+    ],
+)
+def test_what_cannot_be_quantized_says_why(tmp_path: Path, made: Any, name: str, words: str) -> None:
+    assert words in variant(made, tmp_path, name).skipped
+
+
+def test_a_quantized_upload_in_fp16(tmp_path: Path) -> None:
+    """Scales of DequantizeLinear stay in FP32."""
+    found = variant(models.quantized(), tmp_path, "fp16", graph_level="Basic")
+    assert (found.skipped, {"QuantizeLinear", "DequantizeLinear"} - operators(found)) == ("", set())
+
+
+def test_functions_are_inlined(tmp_path: Path) -> None:
+    """Passes look into the main graph alone: what they say of it is then said of the whole model."""
+    asked, work = request(models.with_function(), tmp_path), tmp_path / "work"
+    work.mkdir()
+    layout.lay_out(Path(asked.model), work / "original.onnx")
+    made = layout.load(work / "original.onnx")
+    assert len(made.functions) == 0
+    assert {node.domain for node in made.graph.node} == {""}
 
 
 def test_golden_data_calibrate_too(tmp_path: Path) -> None:
@@ -327,7 +390,10 @@ def _nothing(task: Task) -> str:
 @pytest.mark.parametrize(
     ("broken", "note"),
     [
-        (_raises, "it failed: no such kernel"),
+        (
+            _raises,
+            "onnxslim cannot process this model, so serve another variant; it says: RuntimeError: no such kernel",
+        ),
         (_other_answers, "the answers are others after it: output 'scores' differs"),
         (_other_interface, "it changes the model's inputs or outputs"),
         (_nothing, "it changes nothing"),
