@@ -152,7 +152,7 @@ def tensors(model: Any) -> Iterator[Any]:
             yield sparse.values
             yield sparse.indices
         for attribute in attributes(graph):
-            yield from _attribute_tensors(attribute)
+            yield from attribute_tensors(attribute)
 
 
 def inner_tensors(model: Any) -> Iterator[Any]:
@@ -177,6 +177,17 @@ def attributes(graph: Any) -> Iterator[Any]:
     for node in graph.node:
         yield from node.attribute
     yield from _defaults(graph)
+
+
+def attribute_tensors(attribute: Any) -> Iterator[Any]:
+    """Every constant tensor that an attribute holds itself, not in a graph."""
+    if attribute.HasField("t"):
+        yield attribute.t
+    yield from attribute.tensors
+    sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+    for tensor in (*sparse, *attribute.sparse_tensors):
+        yield tensor.values
+        yield tensor.indices
 
 
 def subgraphs(node: Any) -> Iterator[Any]:
@@ -216,16 +227,6 @@ def external_files(model: Any, directory: Path) -> set[Path]:
 
 def _defaults(graph: Any) -> Any:
     return getattr(graph, "attribute_proto", ())
-
-
-def _attribute_tensors(attribute: Any) -> Iterator[Any]:
-    if attribute.HasField("t"):
-        yield attribute.t
-    yield from attribute.tensors
-    sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-    for tensor in (*sparse, *attribute.sparse_tensors):
-        yield tensor.values
-        yield tensor.indices
 
 
 def _of_attribute(attribute: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ _PASS_ON = {"Constant", "ConstantOfShape", "Identity", "Cast", "CastLike", "Resh
 _PASS_ON |= {"Flatten", "Transpose", "Tile", "Slice", "Split", "Concat"}
 _SELECT = {"Where", "Pad", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Compress", "OneHot"}
 _SELECT |= {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size"}
+_SELECTING = {"membership_values"}  # attributes: TreeEnsemble separates sets by NaN
 _SELECT |= {"Imputer", "LabelEncoder", "DictVectorizer", "ArrayFeatureExtractor"}  # of ai.onnx.ml
 
 
@@ -19,19 +20,21 @@ class Readers:
     """Who reads a model's constants."""
 
     def __init__(self, model: Any) -> None:
-        self._readers: dict[str, list[Any]] = defaultdict(list)
-        self._owners: dict[int, Any] = {}
+        self._readers: dict[str | None, list[Any]] = defaultdict(list)
+        # By identity: these have no names. The tensor is kept, for protobuf makes another object of it when none is left.
+        self._owners: dict[int, tuple[Any, Any]] = {}
         for node in graph.nodes(model):
             for name in node.input:
                 self._readers[name].append(node)
             for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    self._owners[id(attribute.t)] = node
+                for tensor in graph.attribute_tensors(attribute):
+                    selects = attribute.name in _SELECTING
+                    self._owners[id(tensor)] = (tensor, None if selects else node)
 
     def computing(self, tensor: Any) -> str:
         """The name of a node that computes with this constant, directly or once it is cast or reshaped; "" for none."""
-        owner = self._owners.get(id(tensor))
-        waiting, seen = [owner] if owner is not None else [*self._readers[tensor.name]], set()
+        _, owner = self._owners.get(id(tensor), (None, None))
+        waiting, seen = [owner] if owner is not None else [*self._readers.get(tensor.name or None, ())], set()
         while waiting:
             node = waiting.pop()
             if id(node) in seen or node.op_type in _SELECT:

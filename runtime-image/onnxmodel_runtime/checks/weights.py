@@ -54,7 +54,7 @@ class _Values:
 def weights(model: Any, directory: Path) -> Iterator[Finding]:
     """NaN, infinity, and what FP16 does not hold. Only after the checks of sizes and external data."""
     beyond: list[str] = []
-    told = 0
+    found: list[Finding] = []
     readers: Readers | None = None
     for tensor in graph.tensors(model):
         if tensor.data_type not in _FLOATS and tensor.data_type != _BF16:
@@ -63,19 +63,27 @@ def weights(model: Any, directory: Path) -> Iterator[Finding]:
         for piece in _pieces(tensor, directory):
             values.add(piece)
         name = tensor.name or "(unnamed)"
-        if values.nan and (told := told + 1) <= _MOST:
+        if values.nan:
             readers = readers or Readers(model)
-            yield _nan(tensor, values, count, readers)
-        if values.infinite and (told := told + 1) <= _MOST:
+            found.append(_nan(tensor, values, count, readers))
+        if values.infinite:
             message = f"constant {name!r} holds infinity in {values.infinite} of {count} elements"
             weight = count > _SMALL and values.largest > 0
-            yield (
+            found.append(
                 INFINITE.error(name, message) if weight else INFINITE.info(name, f"{message}, as masks do", "Nothing.")
             )
+        found = _fewest(found)
         if tensor.data_type in _WIDER_THAN_FP16 and values.largest > _FP16_MAX:
             beyond.append(f"{clip(name, 60)} ({values.largest:.3g})")
+    yield from found
     if beyond:
         yield RANGE.info(beyond[0].rpartition(" (")[0], f"{len(beyond)} constants are beyond FP16: {_some(beyond)}")
+
+
+def _fewest(found: list[Finding]) -> list[Finding]:
+    """Some of each severity: however many constants are as they should be, what is wrong with others is told."""
+    errors = [finding for finding in found if finding.severity == "error"]
+    return [*errors[:_MOST], *(finding for finding in found if finding.severity != "error")][: 2 * _MOST]
 
 
 def _nan(tensor: Any, values: _Values, count: int, readers: Readers) -> Finding:

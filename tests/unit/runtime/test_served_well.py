@@ -140,6 +140,24 @@ def test_nan_that_is_computed_with_is_one(tmp_path: Path, values: list[float]) -
     assert "node 'add' computes with it" in failure.message
 
 
+def test_nan_in_attributes_is_followed_to_the_node_that_holds_it(tmp_path: Path) -> None:
+    """The same tensors again and again: which of them is whose must not depend on what is in memory."""
+    nan = helper.make_tensor("", FLOAT, [1], [float("nan")])
+    nodes = []
+    for index in range(40):
+        before, after = f"x{index}" if index else "x", f"x{index + 1}" if index < 39 else "y"
+        nodes += [
+            helper.make_node("Constant", [], [f"nan{index}"], f"constant{index}", value=nan),
+            helper.make_node("IsNaN", [before], [f"hole{index}"]),
+            helper.make_node("Where", [f"hole{index}", f"nan{index}", before], [after]),
+        ]
+    found = judged(models.model(nodes, X, Y), tmp_path).findings
+    assert {(finding.id, finding.severity) for finding in found} == {("ONNX-WEIGHTS-NAN", "info")}
+    nodes[-1] = helper.make_node("Add", ["nan39", "x39"], ["y"], "sum")
+    failure = refused(models.model(nodes, X, Y), tmp_path).failure
+    assert "node 'sum' computes with it" in failure.message
+
+
 def test_an_infinite_mask_alarms_nobody(tmp_path: Path) -> None:
     nodes = [helper.make_node("Add", ["x", "mask"], ["masked"]), helper.make_node("Softmax", ["masked"], ["y"])]
     mask = {"mask": np.array([0, 0, -np.inf, -np.inf], np.float32)}
