@@ -12,7 +12,10 @@ _PASS_ON = {"Constant", "ConstantOfShape", "Identity", "Cast", "CastLike", "Resh
 _PASS_ON |= {"Flatten", "Transpose", "Tile", "Slice", "Split", "Concat"}
 _SELECT = {"Where", "Pad", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Compress", "OneHot"}
 _SELECT |= {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size"}
-_SELECTING = {"membership_values"}  # attributes: TreeEnsemble separates sets by NaN
+_SELECTING = {
+    "membership_values",
+    "nodes_splits",
+}  # attributes: TreeEnsemble compares with them, and separates sets by NaN
 _SELECT |= {"Imputer", "LabelEncoder", "DictVectorizer", "ArrayFeatureExtractor"}  # of ai.onnx.ml
 
 
