@@ -7,6 +7,9 @@ from onnxmodel_operator.api.spec import Benchmark
 from onnxmodel_operator.figures import plain
 from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant, in_words
 
+INEXACT = ("fp16", "int8-dynamic", "int8-static")
+"""Variants that compute with fewer bits: how they differ from the original depends on the inputs."""
+_MADE = "; proven on made inputs only: give spec.validation.golden"
 TIE_PERCENT = 2.0
 """A smaller difference does not count, nor does one that is smaller than what the figures vary by."""
 
@@ -124,9 +127,8 @@ def choose(
             numbers.get(v.name),
             missed.get(v.name, ()),
             v.name == winner,
-            _reason(
-                spec, v, variants, winner, numbers, missed, measured.left_out.get(v.name, "the Job's log says why")
-            ),
+            _reason(spec, v, variants, winner, numbers, missed, measured.left_out.get(v.name, "the Job's log says why"))
+            + (_MADE if optimized.made_inputs and v.name in INEXACT and candidate(v) else ""),
         )
         for v in optimized.variants
     )

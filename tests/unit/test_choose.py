@@ -37,6 +37,21 @@ def test_winner(spec, original, fp32, winner, reason):
     assert all(v.reason for v in choice.verdicts)
 
 
+def test_what_was_proven_on_made_inputs_only_says_so():
+    """Of variants that compute with fewer bits: the others differ in the order of operations alone."""
+    made = dataclasses.replace(optimized(), made_inputs=True)
+    assert "made inputs" not in choose(Benchmark(), made, benchmarked()).sentence
+    half = dataclasses.replace(made.variants[1], name="fp16")
+    measured = benchmarked()
+    renamed = tuple(dataclasses.replace(p, variant="fp16") if p.variant == "fp32" else p for p in measured.points)
+    measured = dataclasses.replace(measured, points=renamed)
+    for made_inputs in (True, False):
+        told = dataclasses.replace(made, variants=(made.variants[0], half), made_inputs=made_inputs)
+        choice = choose(Benchmark(), told, measured)
+        assert choice.winner.variant.name == "fp16"
+        assert ("proven on made inputs only: give spec.validation.golden" in choice.sentence) == made_inputs
+
+
 def test_figures_of_other_sizes_are_not_compared():
     small, large = (dataclasses.replace(benchmarked(), sizes={"height": side}) for side in (224, 320))
     assert "height 320; a processor" in where(large)
