@@ -161,7 +161,7 @@ def inner_tensors(model: Any) -> Iterator[Any]:
         if index:
             yield from getattr(graph, "initializer", ())
         for attribute in attributes(graph):
-            yield from _attribute_tensors(attribute)
+            yield from attribute_tensors(attribute)
 
 
 def values(model: Any) -> Iterator[Any]:
