@@ -19,6 +19,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )
 NOWHERE = (
+    "at home",
     "compare that machine",
     "where the model was optimized",
     "Look at the server's log",
