@@ -111,6 +111,18 @@ def served(kube, platform, refused, tmp_path_factory):
     return seen
 
 
+@pytest.mark.parametrize(("runtime", "kind"), SERVED)
+def test_status_says_whether_requests_are_joined_and_why_not(served, runtime, kind):
+    statuses, _ = served[runtime, kind]
+    for name, status in statuses.items():
+        batching = status["serving"]["batching"]
+        assert batching["joined"] == (kind == "joined" and name not in UNBATCHED), (name, batching)
+        if name in UNBATCHED:
+            assert batching["reason"] == "the model has no batch axis"
+        elif kind == "alone":
+            assert batching["reason"].startswith("serving.batching.maxQueueDelayMicroseconds is 0")
+
+
 @pytest.mark.parametrize("name", examples()[0])
 def test_both_runtimes_give_the_same_tensors_over_http_and_grpc_alone_and_joined(served, name):
     _, told = served["onnxruntime", "alone"]
