@@ -38,8 +38,8 @@ from onnxmodel_runtime.variants import layout, samples
 from onnxmodel_runtime.variants.task import Skip, Task
 
 _NOTHING = (
-    "no operator of the main graph was quantized: none is a matrix multiplication or convolution with FP32 weights of a kind "
-    "that ONNX Runtime can quantize; serve fp32"
+    "no operator of the main graph was quantized: it has no matrix multiplication or convolution with FP32 weights that ONNX "
+    "Runtime can quantize; serve fp32"
 )
 _ALREADY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulNBits")
 _QUANTIZED = {
