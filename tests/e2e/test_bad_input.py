@@ -50,7 +50,7 @@ def applied(kube, platform):
     neighbours = [model(f"neighbour-{runtime}", MLP, serving={"runtime": runtime}) for runtime in RUNTIMES]
     kube.apply(*neighbours)
     for name in (item["metadata"]["name"] for item in neighbours):
-        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=120)
+        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=360)
     kube.apply(*(case[0] for case in CASES), *(model(name, f"s3://models/odd/{name}.onnx") for name in ODD))
     return kube
 
@@ -65,7 +65,7 @@ def test_is_said(applied, manifest, state, stage, reason, words):
         shown = kube.get("onnxmodel", name)
         return shown if shown["status"].get("lastFailure") and is_true(shown, state) else None
 
-    shown = until(f"{name} is {state} with a failure", failed, seconds=180)
+    shown = until(f"{name} is {state} with a failure", failed, seconds=540)
     last = shown["status"]["lastFailure"]
     assert (last["stage"], last["reason"]) == (stage, reason), last
     assert words in last["message"], last
@@ -87,7 +87,7 @@ def test_what_ends_the_same_way_was_tried_once(applied):
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_odd_and_runs_is_served(applied, name):
     """A label that is declared [1], and texts in a locale that slim images lack: Ready is a real inference."""
-    shown = until(f"{name} is Ready", found(applied, name, true="Ready"), seconds=180)
+    shown = until(f"{name} is Ready", found(applied, name, true="Ready"), seconds=540)
     assert all(finding["severity"] == "info" for finding in shown["status"].get("findings", []))
 
 
@@ -107,4 +107,4 @@ def test_a_repaired_secret_and_the_command_of_the_hint_are_enough(applied, platf
     for each in shown:
         kube.run(*each["status"]["lastFailure"]["hint"].rsplit("kubectl ", 1)[1].split()[2:])
     for name in mended:
-        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=180)
+        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=540)

@@ -17,13 +17,13 @@ from examples.magika.demo import magika
 from onnxmodel_operator import names
 from tests import models
 from tests.e2e.conftest import namespace
-from tests.e2e.support import MLP, RUNTIMES, model
+from tests.e2e.support import MLP, QUICK, RUNTIMES, model
 from tests.kube import condition, found, is_true, until
 from tests.platform import SECURE_CONTAINER, SECURE_POD
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
 ASK = (Path(__file__).parent / "ask.py").read_text()
-SECONDS = 400  # twelve models on two cores
+SECONDS = 800  # measurements take turns on a node, and the machine does much else
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -39,6 +39,8 @@ def applied(platform):
         for runtime, within in kubes.items():
             example = yaml.safe_load((EXAMPLE / "onnxmodel.yaml").read_text())
             example["spec"]["serving"] = {"runtime": runtime}
+            if runtime == "triton":  # once as it is: measurements take turns
+                example["spec"]["benchmark"] = QUICK
             on_gpus = {"runtime": runtime, "nodePool": "gpu"}
             cuda = {**on_gpus, "executionProviders": ["CUDA", "CPU"]}
             within.apply(
@@ -164,21 +166,21 @@ def test_a_restart_of_the_pods_is_seen_and_mended(served, kube):
     told = ("revision", "variant", "provider", "p99", "throughput")
     before, now = served["status"]["serving"], gone["status"]["serving"]
     assert [now[key] for key in told] == [before[key] for key in told], "a pod that is away changes no figure"
-    until("Ready again", found(kube, "magika", true="Ready"), seconds=60)
+    until("Ready again", found(kube, "magika", true="Ready"), seconds=180)
 
 
 def test_scaling_is_one_command_and_runs_no_stage_again(served, kube):
     before = {job["metadata"]["uid"] for job in kube.list("jobs", names.SELECTOR)}
     kube.run("scale", "onnxmodel/magika", "--replicas=2")
-    until("2/2", lambda: kube.get("onnxmodel", "magika")["status"]["serving"]["ready"] == "2/2", seconds=60)
+    until("2/2", lambda: kube.get("onnxmodel", "magika")["status"]["serving"]["ready"] == "2/2", seconds=180)
     until("Ready", found(kube, "magika", true="Ready"))
     kube.run("scale", "onnxmodel/magika", "--replicas=1")
-    until("1/1", lambda: kube.get("onnxmodel", "magika")["status"]["serving"]["ready"] == "1/1", seconds=60)
+    until("1/1", lambda: kube.get("onnxmodel", "magika")["status"]["serving"]["ready"] == "1/1", seconds=180)
     assert {job["metadata"]["uid"] for job in kube.list("jobs", names.SELECTOR)} == before
 
 
 def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform, recorded):
-    until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    until("Ready", found(kube, "magika", true="Ready"), seconds=180)
     before = kube.get("onnxmodel", "magika")["status"]["active"]["revision"]
     script = (Path(__file__).parent / "load.py").read_text()
     kube.delete("job", "load")
@@ -187,11 +189,11 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     arguments = (f"magika.{kube.namespace}.svc", "magika", "45")
     asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments)))
     asking.start()
-    until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=60)
+    until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=180)
     time.sleep(1)
     kube.patch("onnxmodel", "magika", {"spec": {"serving": {"batching": {"maxQueueDelayMicroseconds": 200}}}})
     until("not Ready", found(kube, "magika", untrue="Ready"))
-    now = until("Ready", found(kube, "magika", true="Ready"), seconds=120)
+    now = until("Ready", found(kube, "magika", true="Ready"), seconds=360)
     asking.join()
     assert now["status"]["active"]["revision"] != before
     assert now["status"]["history"][0]["revision"] == before
@@ -245,11 +247,11 @@ def test_a_deleted_model_leaves_nothing(kube, runtime):
     until("Ready", found(kube, name, true="Ready"), seconds=SECONDS)
     kube.delete("onnxmodel", name)
     kinds = "jobs,pods,deployments,services,persistentvolumeclaims,controllerrevisions"
-    until("nothing is left", lambda: not kube.list(kinds, f"{names.LABEL_MODEL}={name}"), seconds=90)
+    until("nothing is left", lambda: not kube.list(kinds, f"{names.LABEL_MODEL}={name}"), seconds=240)
 
 
 def test_kubectl_shows_it(served, kube, runtime):
-    until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    until("Ready", found(kube, "magika", true="Ready"), seconds=180)
     row = kube.run("get", "onnx", "magika").splitlines()[1].split()
     assert row[1:5] == ["True", "Ready", runtime, "CPU"]
     assert row[6].endswith("ms")

@@ -36,7 +36,7 @@ def quiet(kube):
     """By each runtime a model that is Ready, and that nobody disturbed."""
     kube.apply(*(model(f"quiet-{runtime}", serving={"runtime": runtime}) for runtime in RUNTIMES))
     return {
-        runtime: until("Ready", found(kube, f"quiet-{runtime}", true="Ready"), seconds=180)["status"]
+        runtime: until("Ready", found(kube, f"quiet-{runtime}", true="Ready"), seconds=540)["status"]
         for runtime in RUNTIMES
     }
 
@@ -75,7 +75,7 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
             time.sleep(chance.uniform(0, 6))
             kill(platform)
         ends = {
-            runtime: until("Ready", found(kube, f"hurt-{runtime}", true="Ready"), seconds=180)["status"]
+            runtime: until("Ready", found(kube, f"hurt-{runtime}", true="Ready"), seconds=540)["status"]
             for runtime in RUNTIMES
         }
     finally:
@@ -156,11 +156,11 @@ def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, platform)
     platform.install_operator('runtimeImages.cpu="localhost/nowhere:1"')
     try:
         kube.apply(model("no-image"))
-        shown = until("ImagePullFailed", found(kube, "no-image", reason="ImagePullFailed"), seconds=60)
+        shown = until("ImagePullFailed", found(kube, "no-image", reason="ImagePullFailed"), seconds=180)
         assert shown["status"]["lastFailure"]["stage"] == "validate"
         assert "localhost/nowhere:1" in shown["status"]["lastFailure"]["message"]
         assert "images" in shown["status"]["lastFailure"]["hint"]
         until("Reconciling", found(kube, "no-image", true="Reconciling"))
     finally:
         platform.install_operator()
-    until("Ready with the right image", found(kube, "no-image", true="Ready"), seconds=120)
+    until("Ready with the right image", found(kube, "no-image", true="Ready"), seconds=360)

@@ -51,7 +51,7 @@ def applied(kube, platform):
 def twins(kube, applied):
     """The example by each runtime, each with Jobs and a volume of its own."""
     return {
-        runtime: until(f"{runtime} is Ready", found(kube, runtime, true="Ready"), seconds=400)["status"]
+        runtime: until(f"{runtime} is Ready", found(kube, runtime, true="Ready"), seconds=800)["status"]
         for runtime in RUNTIMES
     }
 
@@ -59,7 +59,7 @@ def twins(kube, applied):
 @pytest.fixture(scope="module")
 def quantized(kube, applied):
     """Made with one variant, under a bound that nothing holds: it never served. The artifacts' pod mounts its volume."""
-    return until("tight is Stalled", found(kube, "tight", true="Stalled"), seconds=400)["status"]
+    return until("tight is Stalled", found(kube, "tight", true="Stalled"), seconds=800)["status"]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_what_misses_its_constraints_takes_no_traffic_and_its_report_is_there(ku
 def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized, runtime):
     jobs = {job["metadata"]["uid"] for job in kube.list("jobs", f"{names.LABEL_MODEL}=tight")}
     kube.patch("onnxmodel", "tight", {"spec": {"benchmark": {"gate": "Warn"}, "serving": {"runtime": runtime}}})
-    status = until("tight is Ready", found(kube, "tight", true="Ready"), seconds=200)["status"]
+    status = until("tight is Ready", found(kube, "tight", true="Ready"), seconds=600)["status"]
     assert status["serving"]["runtime"] == runtime
     after = kube.list("jobs", f"{names.LABEL_MODEL}=tight")
     assert {job["metadata"]["labels"][names.LABEL_STAGE] for job in after if job["metadata"]["uid"] not in jobs} == {
@@ -139,7 +139,7 @@ def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized, ru
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_variant_that_is_clearly_faster_serves(kube, gelus, runtime):
     name = f"gelus-{runtime}"
-    status = until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=300)["status"]
+    status = until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=800)["status"]
     assert status["serving"]["runtime"] == runtime
     assert status["active"]["variant"] == "fused"
     assert status["benchmark"]["speedup"] > 1.1

@@ -8,7 +8,7 @@ from tests.unit.test_gitops import check_health, check_status, kstatus
 def test_every_recorded_state_keeps_the_contract(kube, recorded):
     if len(recorded.states()) < 50:  # this test alone was asked for
         kube.apply(model("seen"))
-        until("Ready", found(kube, "seen", true="Ready"), seconds=120)
+        until("Ready", found(kube, "seen", true="Ready"), seconds=360)
     states = recorded.states()
     assert len(states) >= 8
     for state in states:

@@ -20,7 +20,7 @@ from tests.kube import found, is_true, until
 
 SCRIPT = (Path(__file__).parent / "answers.py").read_text()
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SECONDS = 300
+SECONDS = 800  # measurements take turns on a node, and the machine does much else
 pytestmark = pytest.mark.timeout(1200)  # what is served here is set up four times
 # Far longer than eight clients of one process need to send: joined is then no matter of luck.
 BATCHING = {
@@ -213,11 +213,11 @@ def test_a_switch_from_triton_loses_no_request(served, kube, platform):
     arguments = (f"magika.{kube.namespace}.svc", "magika", "75")
     asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "switch", script, {}, *arguments)))
     asking.start()
-    until("the load runs", lambda: kube.get("job", "switch")["status"].get("ready"), seconds=60)
+    until("the load runs", lambda: kube.get("job", "switch")["status"].get("ready"), seconds=180)
     time.sleep(1)
     kube.patch("onnxmodel", "magika", {"spec": {"serving": {"runtime": "onnxruntime"}}})
     until("not Ready", found(kube, "magika", untrue="Ready"))
-    status = until("Ready", found(kube, "magika", true="Ready"), seconds=90)["status"]
+    status = until("Ready", found(kube, "magika", true="Ready"), seconds=240)["status"]
     assert status["serving"]["runtime"] == "onnxruntime"
     asking.join()
     answered, failed = (int(word) for word in printed[0].split()[:3:2])

@@ -81,7 +81,7 @@ TRUSTED = [signed(f"trusted-{runtime}", spec={**GOLDEN, "serving": {"runtime": r
 )
 def test_is_refused(trusted, manifest, reason, words):
     kube, name = trusted, manifest["metadata"]["name"]
-    shown = until(f"{name} is Stalled", found(kube, name, true="Stalled"), seconds=180)
+    shown = until(f"{name} is Stalled", found(kube, name, true="Stalled"), seconds=540)
     last = shown["status"]["lastFailure"]
     assert (last["stage"], last["reason"]) == ("validate", reason), last
     assert words in last["message"]
@@ -91,14 +91,14 @@ def test_is_refused(trusted, manifest, reason, words):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_signed_model_with_golden_data_is_served_and_its_signer_shown(trusted, runtime):
-    shown = until("it is Ready", found(trusted, f"trusted-{runtime}", true="Ready"), seconds=180)
+    shown = until("it is Ready", found(trusted, f"trusted-{runtime}", true="Ready"), seconds=540)
     assert shown["status"]["serving"]["runtime"] == runtime
     assert shown["status"]["model"]["signer"].startswith("key SHA256:")
     assert shown["status"]["model"]["uri"] == FOLDER
 
 
 def test_the_findings_of_a_refused_model_are_in_status(trusted):
-    shown = until("it is Stalled", found(trusted, "fixed", true="Stalled"), seconds=120)
+    shown = until("it is Stalled", found(trusted, "fixed", true="Stalled"), seconds=360)
     assert "ONNX-BATCH" in {finding["id"] for finding in shown["status"]["findings"]}
     assert all(finding["fix"] for finding in shown["status"]["findings"])
 
@@ -106,7 +106,7 @@ def test_the_findings_of_a_refused_model_are_in_status(trusted):
 def test_the_platform_can_demand_a_signature_of_a_namespace(platform):
     kube = platform.namespace("signed-only")
     kube.apply(model("anyone"))
-    shown = until("it is Stalled", found(kube, "anyone", true="Stalled"), seconds=60)
+    shown = until("it is Stalled", found(kube, "anyone", true="Stalled"), seconds=180)
     assert condition(shown, "Stalled")["reason"] == "PolicyViolation"
     assert shown["status"]["lastFailure"]["field"] == "spec.source.signature"
     assert not kube.list("jobs")
