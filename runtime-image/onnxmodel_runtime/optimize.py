@@ -7,6 +7,7 @@ hide in it. Everything else runs on the first provider that was asked for.
 import dataclasses
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile, sizes
+from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile, sizes, wide
 from onnxmodel_runtime.contract import (
     BATCH_FIRST,
     BATCH_NONE,
@@ -41,11 +42,12 @@ from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.repair import repair
 from onnxmodel_runtime.rows.judge import judge
 from onnxmodel_runtime.session import Loaded, open_session
-from onnxmodel_runtime.variants import RECIPES, apart
-from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path
+from onnxmodel_runtime.variants import RECIPES, WIDE, apart
+from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path, wide_path
 
 _WORK = ".work-"  # where variants are made, below the request's directory
 LEVELS = ("All", "Extended", "Basic", "None")  # of graph optimization, in the order in which they are tried
+_WIDE_SECONDS = 60.0  # for the rows of wide.py, of which a large model answers few
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,30 @@ def references(
         inputs = sample.rows(rows) if sample else generate(signed, rows)
         cases.append(largest_path(work, rows))
         probefile.write(cases[-1], inputs, _run(session, inputs, rows))
+    if signed.inputs and not request.golden and set(WIDE).intersection(request.variants):
+        _write_wide(request, signed, load(), session, work)
     return signed, cases
+
+
+def _write_wide(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> None:
+    """Cases for variants that compute with fewer bits. No pass sees them: they change no byte of a variant."""
+    step("running the original on numbers of other ranges")
+    run = _quietly(session)
+    sizes = signed.batch_sizes(request.batch_sizes)
+    deadline = time.monotonic() + _WIDE_SECONDS
+    for index, (what, rows, inputs, answers) in enumerate(wide.cases(signed, model, sizes, request.tolerance, run)):
+        probefile.write(wide_path(work, index, what, rows), inputs, answers)
+        if time.monotonic() > deadline:
+            log(f"numbers of other ranges: {index + 1} cases, for the model is slow")
+            break
+
+
+def _quietly(session: Any) -> batch_trial.Run:
+    """Run the model where failures are answers."""
+    quiet = ort.RunOptions()
+    quiet.log_severity_level = 4
+    names = [value.name for value in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, dict(inputs), quiet), strict=True))
 
 
 def _tried(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], session: Any) -> Signature:
@@ -154,13 +179,7 @@ def _tried(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, .
         return dataclasses.replace(signed, unbatched="the inputs of the golden data have different first sizes")
     step("looking for the batch axis")
     rows = sample.rows(batch_trial.ROWS) if sample else generate(batched, batch_trial.ROWS)
-    quiet = ort.RunOptions()
-    quiet.log_severity_level = 4  # failures are answers here
-    names = [value.name for value in session.get_outputs()]
-
-    def run(inputs: batch_trial.Arrays) -> batch_trial.Arrays:
-        return dict(zip(names, session.run(names, dict(inputs), quiet), strict=True))
-
+    run = _quietly(session)
     first_axes = tuple(axes[0] for axes in signed.symbols)
     why = batch_trial.disproved(run, rows, first_axes, request.tolerance)
     signed = dataclasses.replace(signed, unbatched=why)

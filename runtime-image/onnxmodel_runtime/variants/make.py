@@ -14,7 +14,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime import parity, probefile
+from onnxmodel_runtime import parity, probefile, wide
 from onnxmodel_runtime.contract import OptimizeRequest, Parity, Pass, Providers, Variant, load
 from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_message, storage_error
@@ -31,6 +31,7 @@ from onnxmodel_runtime.variants import (
     RUNTIME,
     SLIM,
     STATIC,
+    WIDE,
     VariantRequest,
     layout,
     passes,
@@ -39,6 +40,7 @@ from onnxmodel_runtime.variants.task import Skip, Task
 
 ORIGINAL_FILE = "original.onnx"
 MADE = "made"
+_GIVE_GOLDEN = ": if your inputs are others, give them as golden data (spec.validation.golden)"
 # Imported when they run: each brings a library that the others do not need.
 _TOOLS = {
     SLIM: ("slim", "slim"),
@@ -197,6 +199,8 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
             variant,
             skipped=clip(f"ONNX Runtime cannot run it, so serve another variant; it says: {_words(error)}", 400),
         )
+    if found.passed and request.name in WIDE and (why := _fails_wide(path, request, variant.graph_level)):
+        found = replace(found, passed=False, note=why)
     if not found.passed:
         log(f"{request.name}: {parity.explain(found, request.optimize.tolerance)}")
     return replace(
@@ -209,6 +213,27 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
         parity=found,
         note=done.remark,
     )
+
+
+def _fails_wide(path: Path, request: VariantRequest, level: str) -> str:
+    """How the variant differs where numbers are of other ranges than those of the cases; "" where it does not."""
+    bound = request.optimize.tolerance
+    session = open_session(path, request.providers, level).session
+    for case in sorted(Path.cwd().glob("wide-*.npz")):
+        what = wide_name(case)
+        try:
+            found = wide.judge(_answered(session, [case]), bound)
+        except Exception as error:
+            if ran_out_of_memory(error):
+                return clip(_words(error), 400)
+            return clip(f"it fails on made inputs that are {what}: {_words(error)}{_GIVE_GOLDEN}", 400)
+        if not found.passed:
+            differs = found.note or (
+                f"output {found.output!r} differs by up to {found.max_absolute:g} absolute and {found.max_relative:g} "
+                f"relative, cosine {found.cosine:g}"
+            )
+            return clip(f"on made inputs that are {what}, {differs}{_GIVE_GOLDEN}", 400)
+    return ""
 
 
 def _compare(path: Path, providers: Providers, level: str, request: OptimizeRequest, cases: list[Path]) -> Parity:
@@ -231,6 +256,16 @@ def case_path(work: Path, index: int, rows: int) -> Path:
 def largest_path(work: Path, rows: int) -> Path:
     """Where it leaves the case of the largest batch, which comes last."""
     return work / f"largest-{rows}.npz"
+
+
+def wide_path(work: Path, index: int, what: str, rows: int) -> Path:
+    """Where it leaves a case of wide.py."""
+    return work / f"wide-{index:03}-{what.replace(' ', '_')}-{rows}.npz"
+
+
+def wide_name(case: Path) -> str:
+    """What such a case is, in words."""
+    return case.stem.split("-", 2)[2].rpartition("-")[0].replace("_", " ")
 
 
 def case_rows(case: Path) -> int:
