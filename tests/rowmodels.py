@@ -227,6 +227,108 @@ def heads_of_shape() -> Any:
     return model(nodes, [("x", FLOAT, ["n", "s", 8])], [("y", FLOAT, ["n", 8])], weights)
 
 
+def _misleading(nodes: list[Any], *more: tuple[str, int, list[Any]], last: tuple[Any, ...] = ("n", 2)) -> Any:
+    """x [n, 2] and a few constants; t1 numbers the rows."""
+    weights = {
+        **{"zero": np.array(0, np.int64), "one": np.array(1, np.int64), "rate": np.array(0.5, np.float32)},
+        **{f"i{value}": np.array([value], np.int64) for value in (-1, 0, 1, 2)},
+        **{"row": np.zeros((1, 2), np.float32), "on": np.array(True), "cells": _random(4, 4)},
+        "off": np.array(False),
+        "narrow": _random(4, 2),
+        "mask": np.array([True, False, True, True]),
+    }
+    number = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["count"]),
+        node("Range", ["zero", "count", "one"], ["numbers"]),
+        node("Unsqueeze", ["numbers", "i1"], ["t1"]),
+    ]
+    return model([*number, *nodes], [("x", FLOAT, ["n", 2]), *more], [("y", FLOAT, list(last))], weights)
+
+
+def _with_size(*nodes: Any) -> Any:
+    """k is the second size of another input; w is a third one, of any length."""
+    size = [node("Shape", ["z"], ["sizes"]), node("Gather", ["sizes", "i1"], ["k"])]
+    return _misleading([*size, *nodes], ("z", FLOAT, ["n", "k"]), ("w", FLOAT, ["n", "l"]))
+
+
+def _branches() -> Any:
+    """In the branch that is taken t has three rows, in the other one."""
+
+    def branch(make: Any, into: str) -> Any:
+        value = helper.make_tensor_value_info(into, FLOAT, ["r", 2])
+        return helper.make_graph([make, node("Relu", ["t"], [into])], into, [], [value])
+
+    taken = branch(node("Compress", ["narrow", "mask"], ["t"], axis=0), "a")
+    other = branch(node("Identity", ["row"], ["t"]), "b")
+    return _misleading(
+        [node("If", ["off"], ["p"], then_branch=other, else_branch=taken), node("Add", ["x", "p"], ["y"])]
+    )
+
+
+MISLEADING: dict[str, Callable[[], Any]] = {
+    "the diagonal": lambda: _misleading(
+        [node("Concat", ["t1", "t1"], ["at"], axis=1), node("GatherND", ["x", "at"], ["y"])], last=("n",)
+    ),
+    "a write to the diagonal": lambda: _misleading(
+        [
+            node("Concat", ["t1", "t1"], ["at"], axis=1),
+            node("ReduceSum", ["x", "i1"], ["new"], keepdims=0),
+            node("ScatterND", ["x", "at", "new"], ["y"]),
+        ]
+    ),
+    "an index as a number": lambda: _misleading(
+        [
+            node("ArgMax", ["x"], ["best"], axis=1, keepdims=1),
+            node("Concat", ["t1", "best"], ["at"], axis=1),
+            node("Cast", ["at"], ["f"], to=FLOAT),
+            node("Add", ["x", "f"], ["y"]),
+        ]
+    ),
+    "an index into a constant": lambda: _misleading(
+        [
+            node("ArgMax", ["x"], ["best"], axis=1, keepdims=1),
+            node("Concat", ["t1", "best"], ["at"], axis=1),
+            node("GatherND", ["cells", "at"], ["y"]),
+        ],
+        last=("n",),
+    ),
+    "an index of batch_dims": lambda: _misleading(
+        [
+            node("Concat", ["t1", "t1"], ["at"], axis=1),
+            node("Unsqueeze", ["x", "i1"], ["wide"]),
+            node("GatherND", ["wide", "t1"], ["y"], batch_dims=1),
+        ]
+    ),
+    "a foreign size": lambda: _with_size(
+        node("Concat", ["k", "i2"], ["wanted"], axis=0), node("Expand", ["x", "wanted"], ["y"])
+    ),
+    "a slice that ends early": lambda: _with_size(
+        node("ReduceSum", ["z", "i1"], ["sum"], keepdims=1),
+        node("Slice", ["w", "i0", "k", "i1"], ["cut"]),
+        node("Concat", ["i-1", "k"], ["wanted"], axis=0),
+        node("Reshape", ["cut", "wanted"], ["folded"]),
+        node("ReduceSum", ["folded", "i1"], ["total"], keepdims=1),
+        node("Add", ["total", "sum"], ["y"]),
+    ),
+    "as many columns as rows": lambda: _misleading(
+        [
+            node("Gather", ["shape", "i0"], ["n"]),
+            node("Concat", ["n", "n"], ["square"], axis=0),
+            node("ConstantOfShape", ["square"], ["y"]),
+        ],
+        last=("n", "n"),
+    ),
+    "noise like a constant": lambda: _misleading(
+        [node("RandomNormalLike", ["row"], ["r"]), node("Add", ["x", "r"], ["y"])]
+    ),
+    "noise of a constant": lambda: _misleading(
+        [node("Dropout", ["row", "rate", "on"], ["r"]), node("Add", ["x", "r"], ["y"])]
+    ),
+    "one name in two branches": _branches,
+}
+"""Where what one rule says of a tensor would mislead the next one."""
+
 MIXED: dict[str, tuple[Callable[[], Any], str]] = {
     "sequence first": (sequence_first, "'lstm' (LSTM) is recurrent along the batch axis"),
     "dynamic quantization": (quantized_upload, "'quantize' (DynamicQuantizeLinear) quantizes by the range"),

@@ -4,8 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onnxmodel_runtime.rows.nodes import Node, apart, axis, rank, shape
-from onnxmodel_runtime.rows.table import FUSED, rule, varies
-from onnxmodel_runtime.rows.values import Kind, Mixed, Unknown, Value, batch_axis, constant, even, moved, together
+from onnxmodel_runtime.rows.table import FUSED, draws, rule
+from onnxmodel_runtime.rows.values import (
+    Drawn,
+    Kind,
+    Mixed,
+    Unknown,
+    Value,
+    batch_axis,
+    constant,
+    even,
+    moved,
+    together,
+)
 
 _UNARY = (
     *(
@@ -77,11 +88,16 @@ def clip(node: Node) -> Value:
     return together(node.every()[:1])
 
 
+def _idle(node: Node, mode: int) -> None:
+    """Raises Drawn unless the input that tells training from serving is left out or known to be false."""
+    if node.has(mode) and ((data := node.raw(mode).data) is None or data.ravel()[0]):
+        raise Drawn
+
+
 @rule("Dropout")
 def dropout(node: Node) -> Sequence[Value]:
     """Does nothing where a model is served."""
-    if node.has(2) and bool(node.numbers(2).ravel()[0]):
-        raise Unknown("draws random numbers")
+    _idle(node, 2)
     value = together(node.every()[:1])
     return [value] * node.outputs
 
@@ -89,8 +105,7 @@ def dropout(node: Node) -> Sequence[Value]:
 @rule("BiasDropout", domain=FUSED)
 def bias_dropout(node: Node) -> Sequence[Value]:
     """The same, with a bias and what is added."""
-    if node.has(4) and bool(node.numbers(4).ravel()[0]):
-        raise Unknown("draws random numbers")
+    _idle(node, 4)
     operands = [node.batch(index) for index in range(3) if node.has(index)]
     return [together(operands)] * node.outputs
 
@@ -142,7 +157,5 @@ def one_hot(node: Node) -> Value:
     return moved(indices, whole, batch_axis(indices) + (at <= batch_axis(indices)))
 
 
-varies(
-    "draws random numbers",
-    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"),
-)
+draws("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+draws("BitmaskDropout", "BitmaskBiasDropout", "Sampling", domain=FUSED)

@@ -207,7 +207,7 @@ def packed_table(node: Node) -> Value:
 
 
 varies(
-    "searches, or draws random numbers",
-    *("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch", "NGramRepeatBlock", "CropAndResize"),
+    "searches",
+    *("BeamSearch", "GreedySearch", "WhisperBeamSearch", "NGramRepeatBlock", "CropAndResize"),
     domain=FUSED,
 )

@@ -1,5 +1,6 @@
 """What the graph says of its rows."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +74,11 @@ def _of_output(name: str, value: Value) -> Verdict:
             return Verdict(False, clip(value.why, REASON_CHARACTERS))
         case Kind.UNKNOWN:
             return Verdict(None, clip(value.why, REASON_CHARACTERS))
-        case Kind.NUMBER:
+        case Kind.NUMBER | Kind.ROWS if value.kind is Kind.NUMBER or value.indexed:
             return Verdict(False, f"the output {name!r} numbers the rows of the batch")
-        case Kind.EVEN if value.shape and value.shape[0] == sizes.ROWS:
+        case Kind.EVEN if (
+            value.shape and value.shape[0] == sizes.ROWS and not any(map(sizes.of_batch, value.shape[1:]))
+        ):
             return Verdict(True)
         case Kind.ROWS if value.place is not None and value.place.axis == 0 and value.place.outer == 1:
             # Where the size is not known, the server sees whether there is one row for each.
@@ -138,11 +141,15 @@ def _emptied(tensor: Any) -> None:
 
 
 def _inferred(model: Any) -> dict[str, Shape]:
-    """Numbers that ONNX's own inference finds, and symbols where it finds none."""
+    """Numbers that ONNX's own inference finds, and symbols where it finds none.
+
+    Two branches may use one name for two tensors: such a name says nothing of either.
+    """
     try:
         found = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # it knows no operators of other domains, and refuses some graphs that run
         return {}
+    made = Counter(name for node in graphs.nodes(found) for name in node.output)
     return {
         value.name: tuple(
             int(dim.dim_value) if dim.WhichOneof("value") == "dim_value" else sizes.symbol(f"{value.name}.{axis}")
@@ -151,5 +158,5 @@ def _inferred(model: Any) -> dict[str, Shape]:
         for graph, _ in graphs.graphs(found)
         if hasattr(graph, "value_info")
         for value in graph.value_info
-        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")
+        if made[value.name] == 1 and value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")
     }

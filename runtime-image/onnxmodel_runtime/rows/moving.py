@@ -149,11 +149,15 @@ def expand(node: Node) -> Value:
     value, before, target = _raw(node), shape(_raw(node)), tuple(node.numbers(1).ravel())
     count = max(len(before), len(target))
     old, new = (1,) * (count - len(before)) + before, (1,) * (count - len(target)) + target
+    if any(
+        sizes.of_batch(a) and not sizes.of_batch(b) and not isinstance(b, int) for a, b in zip(old, new, strict=True)
+    ):
+        raise Unknown("repeats a single row, and not several, up to a size that has nothing to do with the batch")
     if value.kind is Kind.EVEN or (value.kind is Kind.CONSTANT and all(size == 1 for size in before)):
         return even(tuple(a if b == 1 else b for a, b in zip(old, new, strict=True)))
     if value.kind is Kind.CONSTANT:
         # Equal rows: whatever the order in which they are.
-        whole = tuple(b if a == 1 else a for a, b in zip(old, new, strict=True))
+        whole = sizes.broadcast(old, new)
         if any(sizes.of_batch(b) and a != 1 for a, b in zip(old, new, strict=True)):
             raise Mixed("combines the batch with a tensor of another number of rows")
         return replace(settled(even(whole)), shape=whole)
@@ -162,7 +166,7 @@ def expand(node: Node) -> Value:
         raise Mixed("repeats rows as often as there are rows")
     if isinstance(new[at], int) and new[at] != 1:
         raise Mixed("has a fixed number of rows in its shape")
-    whole = tuple(old[index] if index == at or old[index] != 1 else b for index, b in enumerate(new))
+    whole = tuple(old[at] if index == at else size for index, size in enumerate(sizes.broadcast(old, new)))
     return _same_kind(value, moved(value, whole, at))
 
 
@@ -195,8 +199,8 @@ def concat(node: Node) -> Value:
     if any(rank(value) != rank(values[0]) for value in values):
         raise Unknown("joins tensors of different ranks")
     indexed = values[0].kind is Kind.NUMBER and at == rank(values[0]) - 1 and shape(values[0])[at] == 1
-    if indexed:
-        values = [replace(value, kind=Kind.ROWS) if value.kind is Kind.NUMBER else value for value in values]
+    if indexed:  # the first place of an index is the row itself; a number in any other picks elements by it
+        values = [replace(values[0], kind=Kind.ROWS), *values[1:]]
     for value in values:
         apart(settled(value), at)
     # Beside the axis along which they are joined, they are as operands of one sum.
@@ -239,7 +243,7 @@ def cut(node: Node) -> Value:
             raise Mixed("picks rows of the batch by their number")
         if sizes.of_batch(start) or sizes.of_batch(end):
             raise Mixed("computes with the number of rows")
-        target[at] = _length(before[at], start, end, step) or node.fresh(at)
+        target[at] = _length(before[at], start, end, step)
     return even(tuple(target)) if value.kind is Kind.EVEN else moved(value, target, batch_axis(value))
 
 
@@ -260,12 +264,10 @@ def _bounds(node: Node, index: int, count: int) -> list[Size]:
     return list(node.numbers(index).ravel())
 
 
-def _length(size: Size, start: Size, end: Size, step: Size) -> Size | None:
+def _length(size: Size, start: Size, end: Size, step: Size) -> Size:
     if all(isinstance(item, int) for item in (size, start, end, step)):
         return len(range(*slice(start, end, step).indices(size)))  # type: ignore[arg-type]
-    if start == 0 and step == 1 and isinstance(end, sizes.Symbols):
-        return end
-    return None
+    return sizes.opaque("slice", size, start, end, step)  # not `end`, which may lie behind the last element
 
 
 @rule("Split")
@@ -361,6 +363,8 @@ def gather_nd(node: Node) -> Value:
     if not isinstance(width, int):
         raise Unknown("takes a place whose number of axes is not known")
     whole = (*shape(indices)[:-1], *shape(value)[shared + width :])
+    if indices.indexed and (shared or value.kind is Kind.CONSTANT):
+        raise Mixed("looks up the number that a row has in the batch")
     if value.kind is Kind.CONSTANT and indices.kind is Kind.ROWS:
         apart(indices, count - 1)
         if batch_axis(indices) < shared:

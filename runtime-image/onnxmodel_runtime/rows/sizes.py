@@ -6,7 +6,7 @@ rows is in them. Equal expressions are equal symbols.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _ROWS = "N"
@@ -84,6 +84,19 @@ def plus(one: Size, other: Size) -> Size:
 def minus(one: Size, other: Size) -> Size:
     """The difference."""
     return plus(one, times(-1, other))
+
+
+def broadcast(one: Sequence[Size], other: Sequence[Size]) -> tuple[Size, ...]:
+    """The common shape of two of the same rank. A number says more than a symbol, and of two symbols either may be 1."""
+    return tuple(map(_common, one, other))
+
+
+def _common(one: Size, other: Size) -> Size:
+    if one == other or other == 1:
+        return one
+    if one == 1 or (isinstance(other, int) and isinstance(one, Symbols)):
+        return other
+    return one if isinstance(one, int) else opaque("max", one, other)
 
 
 def opaque(what: str, *operands: object) -> Symbols:

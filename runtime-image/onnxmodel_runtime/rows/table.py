@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from onnxmodel_runtime.rows.nodes import Node
-from onnxmodel_runtime.rows.values import Mixed, Unknown, Value
+from onnxmodel_runtime.rows.values import Drawn, Mixed, Unknown, Value
 
 Rule = Callable[[Node], Value | Sequence[Value]]
 
@@ -45,5 +45,14 @@ def varies(why: str, *kinds: str, domain: str = STANDARD) -> None:
 
     def refuse(node: Node) -> Value:
         raise Unknown(why)
+
+    rule(*kinds, domain=domain)(refuse)
+
+
+def draws(*kinds: str, domain: str = STANDARD) -> None:
+    """Enter operators that draw random numbers, of constants too."""
+
+    def refuse(node: Node) -> Value:
+        raise Drawn
 
     rule(*kinds, domain=domain)(refuse)

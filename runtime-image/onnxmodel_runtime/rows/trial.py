@@ -27,8 +27,8 @@ def dependence(run: Run, given: Arrays, bound: Tolerance, most: int) -> str:
     """How an answer differs when other rows are computed with it; "" when none does.
 
     given: rows that the model takes, as they came or made up; with them go larger, smaller and permuted ones that are made of
-    them. Those that the model refuses when they are alone are left out. Batches have `most` rows, if that is two times the
-    given ones or more. run: raises when the model fails.
+    them. Those that the model refuses when they are alone are left out. A batch has three times the given rows, two times
+    where `most` allows no more, and is not tried where `most` allows less. run: raises when the model fails.
     """
     count = len(next(iter(given.values())))
     made = {name: variation(given, name) for name in ("given", "larger", "smaller", "permuted")}

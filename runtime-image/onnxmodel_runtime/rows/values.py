@@ -44,6 +44,13 @@ class Unknown(Exception):
     """Whether they do cannot be told; the message completes "the node …"."""
 
 
+class Drawn(Unknown):
+    """The node draws random numbers: two runs differ, whatever its inputs are."""
+
+    def __init__(self) -> None:
+        super().__init__("draws random numbers")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the batch is: on this axis, whose size is outer * rows * inner, in this order."""
@@ -169,11 +176,9 @@ def _meets(value: Value, shape: Shape, place: Place, from_right: int) -> None:
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
-    """The common shape: a number says more than a symbol."""
+    """The common shape."""
     rank = max(map(len, shapes), default=0)
-    whole: list[Size] = [1] * rank
+    whole: Shape = (1,) * rank
     for shape in shapes:
-        for axis, size in enumerate(shape, rank - len(shape)):
-            if whole[axis] == 1 or (isinstance(size, int) and size != 1):
-                whole[axis] = size
-    return tuple(whole)
+        whole = sizes.broadcast(whole, (1,) * (rank - len(shape)) + shape)
+    return whole

@@ -12,6 +12,7 @@ from onnxmodel_runtime.rows.nodes import FEW, Node
 from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.table import CLASSICAL, FUSED, STANDARD, TABLE
 from onnxmodel_runtime.rows.values import (
+    Drawn,
     Kind,
     Mixed,
     Shape,
@@ -26,7 +27,7 @@ from onnxmodel_runtime.rows.values import (
 
 RULES = (classical, computing, elementwise, fused, moving, sequences)  # that enter themselves into the table
 _DOMAINS = frozenset({STANDARD, CLASSICAL, FUSED, "com.microsoft.nchwc"})  # deterministic, but for what has a rule
-_DRAWING = frozenset({"RandomNormal", "RandomUniform", "Multinomial", "Bernoulli"})
+_INDEXES = {("GatherND", 1), ("ScatterND", 1), ("Identity", 0), ("Cast", 0)}  # inputs that may hold numbers of rows
 _TURNS = 8  # of a loop, after which its state must have settled
 
 Values = dict[str, Value]
@@ -62,6 +63,8 @@ class Walk:
         ):
             return [lost] * len(proto.output)
         try:
+            if any(v and v.indexed and (node.kind, at) not in _INDEXES for at, v in enumerate(given)):
+                raise Mixed("computes with the number that a row has in the batch")
             found = self._known(node, domain, values)
             made = [found] * len(proto.output) if isinstance(found, Value) else list(found)
             self._understood(node)
@@ -88,7 +91,7 @@ class Walk:
             node.every()
             return known(found)
         enter = TABLE.get((domain, kind))
-        if all(value.kind is Kind.CONSTANT for value in node.every()) and domain in _DOMAINS and kind not in _DRAWING:
+        if all(value.kind is Kind.CONSTANT for value in node.every()) and domain in _DOMAINS:
             return self._constants(node, enter)
         node.seen.clear()
         if enter is None:
@@ -100,6 +103,8 @@ class Walk:
         try:
             found = enter(node)
             made = [found] * node.outputs if isinstance(found, Value) else list(found)
+        except Drawn:
+            raise
         except Exception:
             made = []
         shapes = [value.shape for value in made] + [None] * (node.outputs - len(made))
@@ -202,7 +207,7 @@ def merged(found: list[Value], name: str) -> Value:
         found = [settled(value) for value in found]
         kinds = {Kind.ROWS}
     first = found[0]
-    if len(kinds) > 1 or any(value.place != first.place for value in found):
+    if len(kinds) > 1 or any((value.place, value.indexed) != (first.place, first.indexed) for value in found):
         raise Unknown("gives another kind of tensor by another way")
     if all(value == first for value in found if value.data is None) and first.data is None:
         return first
@@ -223,7 +228,7 @@ def _stacked(value: Value, count: Size, at: int = 0) -> Value:
     value = settled(value)
     if value.shape is None or value.kind in (Kind.MIXED, Kind.UNKNOWN):
         return value
-    if value.kind not in (Kind.CONSTANT, Kind.ROWS):
+    if value.kind not in (Kind.CONSTANT, Kind.ROWS) or value.indexed:
         raise Mixed("computes with the number of rows, or with the number that a row has")
     where = at + len(value.shape) + 1 if at < 0 else at
     whole = (*value.shape[:where], count, *value.shape[where:])
