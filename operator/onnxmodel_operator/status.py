@@ -37,6 +37,7 @@ from onnxmodel_runtime.contract import (
     BenchmarkResult,
     OptimizeResult,
     ProbeResult,
+    ProviderUse,
     Stage,
     Tensor,
     ValidateResult,
@@ -342,6 +343,13 @@ def _active(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus
     return RevisionStatus.model_validate(recorded) if recorded and recorded["revision"] == plan.active else None
 
 
+def _as_measured(plan: Plan) -> ProviderUse | None:
+    """Triton does not tell its provider: what ran the variant in the benchmark, with the same providers on the same pool."""
+    result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
+    assert plan.choice is not None
+    return result.uses.get(plan.choice.winner.variant.name, result.provider) if result else None
+
+
 def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> RevisionStatus | None:
     """The revision that the spec asks for, as the block of status tells it.
 
@@ -356,7 +364,7 @@ def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> 
     same = before if before and before.benchmark == names.short(step.digest) else None
     validated: ValidateResult | None = plan.result(Stage.VALIDATE)
     probe: ProbeResult | None = plan.result(Stage.PROBE)
-    use = probe.provider if probe else None
+    use = (probe.provider or _as_measured(plan)) if probe else None
     found = {
         "time": before.time if before and old.get(block, {}).get("revision") == before.revision else _time(now),
         "source_sha256": validated.model.sha256 if validated else None,

@@ -159,7 +159,7 @@ def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, platform)
         shown = until("ImagePullFailed", found(kube, "no-image", reason="ImagePullFailed"), seconds=180)
         assert shown["status"]["lastFailure"]["stage"] == "validate"
         assert "localhost/nowhere:1" in shown["status"]["lastFailure"]["message"]
-        assert "images" in shown["status"]["lastFailure"]["hint"]
+        assert "runtimeImages" in shown["status"]["lastFailure"]["hint"]
         until("Reconciling", found(kube, "no-image", true="Reconciling"))
     finally:
         platform.install_operator()

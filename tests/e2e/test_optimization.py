@@ -115,7 +115,7 @@ def test_the_choice_is_explained(twins):
 
 def test_what_misses_its_constraints_takes_no_traffic_and_its_report_is_there(kube, platform, quantized):
     assert quantized["lastFailure"]["reason"] == "ConstraintsNotMet"
-    assert "1e+09" in quantized["lastFailure"]["message"]
+    assert "asks for 1,000,000,000" in quantized["lastFailure"]["message"]
     assert kube.list("deployments", f"{names.LABEL_MODEL}=tight") == []
     with artifacts(kube, platform, "tight") as pod:
         assert "int8-dynamic" in kube.run("exec", pod, "--", "cat", quantized["benchmark"]["report"])

@@ -7,7 +7,7 @@ import pytest
 
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.figures import milliseconds, plain, rate
-from onnxmodel_runtime.contract import ExitCode, Failure
+from onnxmodel_runtime.contract import ExitCode, Failure, ProbeResult
 from tests.builders import Cluster, body, loaded, optimized, validated
 
 SERVES = ("RUNTIME", "PROVIDER", "VARIANT", "P99", "THROUGHPUT", "REPLICAS", "OPSET", "SHA256")
@@ -171,3 +171,14 @@ def test_rates_and_plain_numbers_have_no_exponent():
     assert [rate(value) for value in (0.0123, 90.64, 1234.5, 2.5e6)] == ["0.0123/s", "90.6/s", "1,230/s", "2,500,000/s"]
     assert plain(1e6, 6) == "1,000,000"
     assert plain(0.0) == "0"
+
+
+def test_of_triton_which_tells_no_provider_the_columns_say_what_ran_in_the_benchmark():
+    cluster = Cluster(body(serving={"runtime": "triton"}))
+    cluster.prove()
+    cluster.deploy()
+    cluster.settle()
+    cluster.succeed("probe", ProbeResult(3.0, 2.0, 0.0, provider=None))
+    cluster.settle()
+    assert cluster.condition("Ready")["status"] == "True"
+    assert cluster.status()["serving"]["provider"] == "CPU"
