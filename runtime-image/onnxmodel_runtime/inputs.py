@@ -69,6 +69,12 @@ class Signature:
         return {name: size for name, size in found.items() if name.isidentifier() or _computed(name, known) is None}
 
     @property
+    def first_axes(self) -> set[str]:
+        """The dynamic first axes, named as in `axes`: the batch, unless there is none."""
+        given = zip(self.inputs, self.symbols, strict=True)
+        return {axis_name(each.name, 0, symbols[0]) for each, symbols in given if each.shape and each.shape[0] < 0}
+
+    @property
     def batch_symbols(self) -> set[str]:
         """The names of the batch. Where axis 0 is none, an axis elsewhere may be: of that one, inputs have one row."""
         names = {name for symbols in self.symbols for name in symbols} if self.unbatched else set()
@@ -119,7 +125,10 @@ def axis_name(tensor: str, axis: int, symbol: str) -> str:
 def generate(signed: Signature, batch: int) -> Arrays:
     """Inputs of `batch` rows; of no batch where the model has none. Raises StageError for a datatype that has no inputs."""
     rows = 1 if signed.unbatched else batch
-    sizes = {**signed.axes, **signed.sizes, **dict.fromkeys(signed.batch_symbols, rows)}
+    # A size of a first axis is from when it counted as no batch.
+    rowwise = set() if signed.unbatched else signed.first_axes
+    known = {name: size for name, size in signed.sizes.items() if name not in rowwise}
+    sizes = {**signed.axes, **known, **dict.fromkeys(signed.batch_symbols, rows)}
     for name in {name for symbols in signed.symbols for name in symbols} - {*sizes, ""}:
         size = _computed(name, sizes)
         sizes |= {} if size is None else {name: max(size, 0)}

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice, product
 from typing import Any
@@ -80,7 +80,7 @@ def settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
     usual = replace(signed, sizes={**missing, **signed.sizes})
     if not missing:
         return Settled(usual)
-    error = _fails(session, usual)
+    error = _fails(session, usual)  # for as long as it takes: the stage has a deadline of its own
     if error is None:
         return Settled(usual)
     if isinstance(error, StageError) or ran_out_of_memory(error):
@@ -89,7 +89,7 @@ def settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
     deadline = time.monotonic() + _RUN_SECONDS
     for sizes in islice(_candidates(load(), signed, missing), _RUNS):
         tried = replace(signed, sizes={**sizes, **signed.sizes})
-        if _fails(session, tried) is None:
+        if _fails(session, tried, _ONE_RUN_SECONDS) is None:
             log(f"made inputs have the sizes {in_words(tried.sizes)}: the usual ones do not run")
             return Settled(tried, searched=True)
         if time.monotonic() > deadline:
@@ -116,11 +116,12 @@ def measured(values: list[Any], given: dict[str, Any], *, batched: bool) -> dict
     return kept(found)
 
 
-def _fails(session: Any, signed: Signature) -> Exception | None:
+def _fails(session: Any, signed: Signature, seconds: float = 0.0) -> Exception | None:
+    """What the model raises at these sizes. seconds: how long it may run, which only a search bounds; 0: without end."""
     options = ort.RunOptions()
     options.log_severity_level = 4  # failures are answers here
     try:
-        with _at_most(_ONE_RUN_SECONDS, options):
+        with _at_most(seconds, options) if seconds else nullcontext():
             session.run(None, generate(signed, signed.batch_sizes((1,))[0]), options)
     except Exception as error:
         return error

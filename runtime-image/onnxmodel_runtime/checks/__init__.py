@@ -162,7 +162,7 @@ UNTYPED = Check(
     severity="info",
     meaning="onnx itself cannot infer what some operators make (Scaler, Imputer, Normalizer and others of ai.onnx.ml). "
     "ONNX Runtime can, and judges the nodes behind them when it loads and runs the model.",
-    fix="Nothing. Exporters that write value_info for every tensor let onnx judge these nodes too.",
+    fix="No action needed. Exporters that write value_info for every tensor let onnx judge these nodes too.",
 )
 DECLARED = Check(
     "ONNX-OUTPUT-SHAPE",
@@ -186,7 +186,7 @@ REPAIRED = Check(
     meaning="The file breaks a rule of ONNX that ONNX Runtime does not insist on: nodes out of order, a graph without a name, "
     "a domain that is used and not imported, a weight that an old IR version wants among the inputs, -1 for a dynamic axis. "
     "The file serves as it is; the checker and all variants work on the repaired graph.",
-    fix="Nothing. Save it again with a current exporter for tools that are stricter.",
+    fix="No action needed. Save it again with a current exporter for tools that are stricter.",
 )
 DIMENSION = Check(
     "ONNX-DIMENSION",
@@ -293,9 +293,9 @@ SIZES = Check(
     "ONNX-SIZES",
     "SizesWrong",
     "spec.validation.sizes",
-    meaning="A size is given for an axis that is not dynamic, or that the model does not have.",
+    meaning="A size is given for an axis that is not dynamic, that the model does not have, or that counts as the batch.",
     fix="Use the names that the message lists: an axis's symbol, or INPUT[AXIS] for an axis without one. The batch has no size "
-    "here.",
+    "here; if a first axis is not a batch, set spec.validation.batch: None.",
 )
 
 # ---- weights ---------------------------------------------------------------------------------------------------------

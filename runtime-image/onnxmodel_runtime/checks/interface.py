@@ -36,13 +36,13 @@ def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) 
     # A model of ai.onnx.ml operators alone has no version of the standard ones.
     only_others = opset == 0 and len(model.opset_import) > 0
     if not only_others and opset < request.opset_min:
-        message = f"the model uses opset {opset} of ai.onnx, at least {request.opset_min} is asked for"
+        message = f"the model uses opset {opset} of ai.onnx, at least {request.opset_min} is required"
         if request.opset_min <= _USUAL_OPSET and (classical := graph.classical(model)):
             yield OPSET_LOW.info(
                 "ai.onnx",
                 f"{message}; accepted, because it is a model of ai.onnx.ml {graph.opset(model, ML)} operators "
                 f"({', '.join(classical[:5])}), whose exporters take the oldest opset that serves",
-                f"Nothing. To refuse it all the same, set spec.validation.opset.min to more than {_USUAL_OPSET}.",
+                f"No action needed. To refuse it anyway, set spec.validation.opset.min to more than {_USUAL_OPSET}.",
             )
         else:
             yield OPSET_LOW.error(
@@ -100,15 +100,27 @@ def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
 def unranked(names: frozenset[str]) -> Iterator[Finding]:
     """Inputs that declare no shape: what is passed on, and what that costs."""
     for name in sorted(names):
-        yield UNRANKED.info(name, f"input {name!r} declares no shape: any is passed on, and requests are not joined")
+        yield UNRANKED.info(
+            name, f"input {name!r} declares no shape: any shape is passed on, and requests are not joined"
+        )
 
 
 def sizes(asked: dict[str, int], signed: Signature) -> Iterator[Finding]:
-    """Sizes that the spec gives to axes which are not dynamic, or not there."""
+    """Sizes that the spec gives to axes which are not dynamic, not there, or the batch."""
     for name in asked:
-        if name not in signed.axes:
-            axes = ", ".join(signed.axes) or "none besides the batch"
-            yield SIZES.error(name, f"spec.validation.sizes names {name!r}; the model's dynamic axes are: {axes}")
+        if name in signed.axes:
+            continue
+        axes = ", ".join(signed.axes) or "none besides the batch"
+        message = f"spec.validation.sizes names {name!r}; the model's dynamic axes are: {axes}"
+        if name in signed.first_axes:
+            yield SIZES.error(
+                name,
+                f"{message}; {name!r} is a first axis, which counts as the batch",
+                "Remove it from spec.validation.sizes. If that axis is not a batch (time, samples, positions), set "
+                "spec.validation.batch: None, and the size is used.",
+            )
+        else:
+            yield SIZES.error(name, message)
 
 
 def contract(

@@ -156,7 +156,9 @@ def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks:
         if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not (finite := np.isfinite(answer)).all():
             message = f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature"
             if masks and finite.any():
-                yield RUN.info(output.name, f"{message}, as a constant of the model does", "Nothing, if that is meant.")
+                yield RUN.info(
+                    output.name, f"{message}, as a constant of the model does", "No action needed, if that is meant."
+                )
             else:
                 yield RUN.warning(
                     output.name,

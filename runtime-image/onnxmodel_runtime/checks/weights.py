@@ -70,7 +70,9 @@ def weights(model: Any, directory: Path) -> Iterator[Finding]:
             message = f"constant {name!r} holds infinity in {values.infinite} of {count} elements"
             weight = count > _SMALL and values.largest > 0
             found.append(
-                INFINITE.error(name, message) if weight else INFINITE.info(name, f"{message}, as masks do", "Nothing.")
+                INFINITE.error(name, message)
+                if weight
+                else INFINITE.info(name, f"{message}, as masks do", "No action needed.")
             )
         found = _fewest(found)
         if tensor.data_type in _WIDER_THAN_FP16 and values.largest > _FP16_MAX:
@@ -93,7 +95,9 @@ def _nan(tensor: Any, values: _Values, count: int, readers: Readers) -> Finding:
         return NAN.error(name, message)
     if node := readers.computing(tensor):
         return NAN.error(name, f"{message}, and node {node!r} computes with it")
-    return NAN.info(name, f"{message}: nodes select from it or compare with it, and none computes with it", "Nothing.")
+    return NAN.info(
+        name, f"{message}: nodes select from it or compare with it, and none computes with it", "No action needed."
+    )
 
 
 def unused(model: Any) -> Iterator[Finding]:

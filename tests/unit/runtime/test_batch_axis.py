@@ -167,10 +167,10 @@ def columns(*, unused: bool = False) -> Any:
     return models.model(nodes, given, [("y", 1, [None, 2 if unused else 3])])
 
 
-def declared_one() -> Any:
+def declared_one(rows: str | None = "N") -> Any:
     """A regressor whose exporter declares [1] for what is [N]."""
     nodes = [unbatched.node("ReduceSum", ["x", "axis"], ["y"], keepdims=0)]
-    made = models.model(nodes, [("x", 1, ["N", 4])], [("y", 1, ["N"])], {"axis": np.array([1], np.int64)})
+    made = models.model(nodes, [("x", 1, [rows, 4])], [("y", 1, [rows])], {"axis": np.array([1], np.int64)})
     made.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
     return made
 
@@ -219,10 +219,12 @@ def test_running_shows_what_axis_0_is(made: Any, why: str, tmp_path: Path) -> No
     assert bool(found) is bool(why)
 
 
-def test_an_output_that_declares_one_and_has_rows_has_a_batch(tmp_path: Path) -> None:
-    path = models.save(declared_one(), tmp_path)
+@pytest.mark.parametrize("rows", ["N", None])
+def test_an_output_that_declares_one_and_has_rows_has_a_batch(rows: str | None, tmp_path: Path) -> None:
+    path = models.save(declared_one(rows), tmp_path)
     result = optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), variants=()))
     assert (result.batch, result.unbatched) == ("First", "")
+    assert probefile.read(Path(result.probe))[0]["x"].shape == (1, 4)
 
 
 # ---- from validation to an answer ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import inputs, outcome, probefile, report, sizes
 from onnxmodel_runtime.benchmark import benchmark
@@ -28,7 +28,7 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.validate import validate
-from tests import models
+from tests import models, unbatched
 
 
 def validated(made: Any, directory: Path, **options: Any) -> ValidateResult:
@@ -112,8 +112,21 @@ def test_a_size_of_no_dynamic_axis_is_refused(tmp_path: Path) -> None:
     for name in ("heigth", "n"):  # a slip, and the batch
         with pytest.raises(StageError, match="SizesWrong") as caught:
             validated(models.convolution(), tmp_path, sizes={name: 64})
-        assert caught.value.failure.message.endswith("dynamic axes are: height, width")
+        assert "dynamic axes are: height, width" in caught.value.failure.message
         assert caught.value.failure.field == "spec.validation.sizes"
+
+
+def test_a_size_of_a_first_axis_is_used_where_that_is_no_batch(tmp_path: Path) -> None:
+    wanted = {"samples": 512}
+    with pytest.raises(StageError, match="SizesWrong") as caught:
+        validated(unbatched.waveform(), tmp_path, sizes=wanted)
+    assert "'samples' is a first axis, which counts as the batch" in caught.value.failure.message
+    assert "spec.validation.batch: None" in caught.value.failure.hint
+    path = tmp_path / "model.onnx"
+    found = validate(ValidateRequest(str(tmp_path), sizes=wanted, batch="None"))
+    assert (found.findings, found.sizes) == ((), wanted)
+    asked = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), variants=(), sizes=wanted, batch="None")
+    assert probefile.read(Path(optimize(asked).probe))[0]["audio"].shape == (512,)
 
 
 def test_the_image_size_of_the_exporter_is_the_usual_one() -> None:
@@ -145,13 +158,34 @@ def test_axes_that_follow_from_others(symbol: str, size: int) -> None:
     assert inputs.generate(signed, 2)["z"].shape == (2, size)
 
 
-def test_a_run_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "_ONE_RUN_SECONDS", 0.05)
-    monkeypatch.setattr(sizes, "_RUNS", 1)
-    path = models.save(models.endless("length"), tmp_path)
+def counted(trips: int) -> Any:
+    """It counts for a while."""
+    made = models.endless("length")
+    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(trips, np.int64), "trips"))
+    return made
+
+
+def test_the_usual_sizes_run_for_as_long_as_they_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "_ONE_RUN_SECONDS", 1e-6)  # less than any run
+    path = models.save(counted(100_000), tmp_path)
     signed = inputs.signature(onnx.load(path))
     found = sizes.settle(open_session(path, Providers()).session, signed, lambda: onnx.load(path))
-    assert "terminate" in str(found.error)
+    assert (found.error, found.searched, found.signed.sizes) == (None, False, {"length": 16})
+
+
+def test_a_run_of_the_search_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "_ONE_RUN_SECONDS", 0.05)
+    monkeypatch.setattr(sizes, "_RUNS", 1)
+    made = models.endless("length")  # and before that, a reshape that the usual size does not fit
+    made.graph.node.insert(0, helper.make_node("Reshape", ["x", "rows"], ["wide"]))
+    made.graph.node[1].input[2] = "wide"
+    made.graph.initializer.append(numpy_helper.from_array(np.array([-1, 24], np.int64), "rows"))
+    made.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "wide"
+    path = models.save(made, tmp_path)
+    signed = inputs.signature(onnx.load(path))
+    found = sizes.settle(open_session(path, Providers()).session, signed, lambda: onnx.load(path))
+    assert found.searched
+    assert "cannot be reshaped" in str(found.error), "what the usual sizes said, not that another run was stopped"
 
 
 def test_a_result_carries_as_many_names_as_fit() -> None:
