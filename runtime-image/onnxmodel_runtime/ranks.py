@@ -1,27 +1,65 @@
-"""Which inputs and outputs of a model file have no shape at all: ONNX Runtime describes them as it does scalars.
+"""What the server asks of a model file, and ONNX Runtime does not say: which tensors have no shape, and whether it branches.
 
-The server asks, which has no onnx package in memory: the file is mapped, and all but a few bytes of it are skipped.
+The server has no onnx package in memory: the file is mapped, and all but a few bytes of it are skipped.
 """
 
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-_GRAPH, _INPUT, _OUTPUT = 7, 11, 12  # fields of ModelProto and GraphProto
+_GRAPH, _FUNCTION = 7, 25  # fields of ModelProto
+_NODE, _INPUT, _OUTPUT = 1, 11, 12  # of GraphProto
+_FUNCTION_NODE = 7  # of FunctionProto
+_ATTRIBUTE, _SUBGRAPH, _SUBGRAPHS = 5, 6, 11  # of NodeProto, and of its attribute
 _NAME, _TYPE = 1, 2  # of ValueInfoProto
 _TENSOR, _SHAPE = 1, 2  # of TypeProto, and of its tensor type
 _LENGTH, _EIGHT, _FOUR = 2, 1, 5  # wire types of protobuf; 0 is a number
 
 
+_ORT_FORMAT = b"ORTM"  # a flatbuffer's identifier, behind four bytes
+_BRANCHING = ("If", "Loop", "Scan", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
+
+
 def unranked(path: Path) -> frozenset[str]:
     """Tensors among the graph's inputs and outputs without a shape. Nothing of a file that is no ONNX model."""
     try:
-        with path.open("rb") as file:
-            # Not closed here: what was cut of it is still referred to when something raises.
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return frozenset(_unranked(memoryview(content)))
+        return frozenset(_unranked(memoryview(_mapped(path))))
     except (IndexError, ValueError):  # cut short, or empty
         return frozenset()
+
+
+def branches(path: Path) -> bool:
+    """Whether a node holds a graph of its own, as If, Loop and Scan do: then values decide how long a run takes.
+
+    True of a file that cannot be followed.
+    """
+    try:
+        content = _mapped(path)
+        if content[4:8] == _ORT_FORMAT:  # strings stand there behind their length
+            return any(content.find(b"%c\0\0\0%b\0" % (len(name), name.encode())) >= 0 for name in _BRANCHING)
+        return any(
+            kind in (_SUBGRAPH, _SUBGRAPHS)
+            for node in _nodes(memoryview(content))
+            for field, attribute in _messages(node)
+            if field == _ATTRIBUTE
+            for kind, _ in _messages(attribute)
+        )
+    except (IndexError, ValueError):
+        return True
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """Not closed by its readers: what was cut of it is still referred to when something raises."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _nodes(model: memoryview) -> Iterator[memoryview]:
+    """Those of the graph and of functions; not those of subgraphs."""
+    for number, part in _messages(model):
+        if number in (_GRAPH, _FUNCTION):
+            wanted = _NODE if number == _GRAPH else _FUNCTION_NODE
+            yield from (node for kind, node in _messages(part) if kind == wanted)
 
 
 def _unranked(model: memoryview) -> Iterator[str]:

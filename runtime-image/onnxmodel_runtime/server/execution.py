@@ -75,12 +75,12 @@ def _joined(instance: Instance, jobs: Sequence[Job]) -> Execution | None:
     """None when the model refuses the batch, or an output has no row for each of its rows: then nothing is lost."""
     started = perf_counter_ns()
     first = jobs[0].request
-    inputs = {name: np.concatenate([job.request.inputs[name] for job in jobs]) for name in first.inputs}
-    joined = perf_counter_ns()
     try:
+        inputs = {name: np.concatenate([job.request.inputs[name] for job in jobs]) for name in first.inputs}
+        joined = perf_counter_ns()
         outputs = instance.run(first.outputs, inputs)
-    except ServerError:
-        return None  # one bad request must not fail the others
+    except (ServerError, MemoryError):
+        return None  # one bad request must not fail the others; and each alone needs less memory
     ran = perf_counter_ns()
     ends = np.cumsum([job.request.rows for job in jobs])
     if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):

@@ -66,11 +66,12 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model. use: the provider that runs it."""
+    """A loaded model. use: the provider that runs it; branches: whether values decide how long a run takes."""
 
     spec: ModelSpec
     instances: tuple[Instance, ...]
     use: ProviderUse
+    branches: bool = False
 
 
 def load(request: ServeRequest) -> Model:
@@ -117,7 +118,7 @@ def load(request: ServeRequest) -> Model:
         )
     bind = bool(bf16) or (opened[0].use.name in GPU_PROVIDERS and not texts)
     instances = tuple(Instance(loaded.session, bound=bind, bf16=bf16) for loaded in opened)
-    return Model(spec, instances, opened[0].use)
+    return Model(spec, instances, opened[0].use, ranks.branches(path))
 
 
 def describe(name: str, session: Any, max_batch_size: int, batch: str = BATCH_UNKNOWN) -> ModelSpec:

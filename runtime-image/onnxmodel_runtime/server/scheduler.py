@@ -94,7 +94,9 @@ class Scheduler:
         self._interrupted: dict[Worker, tuple[Batch, float]] = {}  # what they ran, and when that was interrupted
         self._watchdog = Watchdog(self._survey, recorder.ended, self._repair)
         self._closed = False
-        self._inline = model.use.name == "CPU" and not self._join  # elsewhere, a thread's own time says little
+        # Elsewhere, a thread's own time says little. Where values decide, the last runs say nothing of the next, which
+        # nobody could interrupt on the event loop.
+        self._inline = model.use.name == "CPU" and not self._join and not model.branches
         recorder.waiting = self._waiting
         for worker in self._workers:
             worker.start()

@@ -341,6 +341,19 @@ def asked(port: int, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     return {out["name"]: np.array(out["data"]).reshape(out["shape"]) for out in answer["outputs"]}
 
 
+def within_a_function(made: Any) -> Any:
+    """The same, with its nodes in a function."""
+    graph, opsets = made.graph, [helper.make_opsetid("", 17)]
+    ends = [value.name for value in graph.input if value.name == "x"], [value.name for value in graph.output]
+    constants = [helper.make_node("Constant", [], [each.name], value=each) for each in graph.initializer]
+    function = helper.make_function("own", "body", *ends, [*constants, *graph.node], opsets)
+    del graph.node[:], graph.initializer[:]
+    graph.node.append(helper.make_node("body", *ends, domain="own"))
+    made.functions.append(function)
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    return made
+
+
 def test_an_input_of_any_rank(tmp_path: Path) -> None:
     path = models.save(without_a_rank(), tmp_path)
     result = validate(ValidateRequest(str(tmp_path), inputs=(Tensor("x", "FP32", (-1, 4)),)))
@@ -372,6 +385,32 @@ def test_scalars_are_no_inputs_of_any_rank(tmp_path: Path) -> None:
 def test_files_that_are_no_models_have_no_unranked_inputs(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model").write_bytes(content)
     assert ranks.unranked(tmp_path / "model") == frozenset()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"\x3a\xff\xff\xff\xff\x0f"])
+def test_a_file_that_cannot_be_followed_counts_as_one_that_branches(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model").write_bytes(content)
+    assert ranks.branches(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (models.mlp(), False),
+        (models.with_function(), False),
+        (models.endless(), True),
+        (within_a_function(models.endless()), True),
+    ],
+    ids=["plain", "function", "loop", "loop-in-a-function"],
+)
+def test_whether_a_file_branches(made: Any, expected: bool, tmp_path: Path) -> None:
+    path, ort_path = models.save(made, tmp_path), tmp_path / "model.ort"
+    assert ranks.branches(path) is expected
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(ort_path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert ranks.branches(ort_path) is expected
 
 
 def test_labels_that_are_declared_as_one_element_are_served_for_each_row(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from onnxmodel_runtime.rows import joining
+from onnxmodel_runtime.server import limits, selftest
 from onnxmodel_runtime.server import model as models
-from onnxmodel_runtime.server import selftest
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.execution import Answer
 from onnxmodel_runtime.server.model import Instance, Model
@@ -130,6 +130,54 @@ async def test_one_bad_request_fails_alone(tmp_path: Path, benches: list[Bench])
     assert isinstance(bad, ServerError)
     assert bad.code == Code.INTERNAL
     assert "onnx runtime error" in bad.message
+
+
+async def test_a_batch_that_memory_does_not_hold_runs_one_by_one(
+    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(support.double(tmp_path))
+    benches.append(bench)
+    run = Instance.run
+
+    def scarce(self: Instance, outputs: Any, inputs: Any) -> Any:
+        if len(inputs["x"]) > 1:
+            raise MemoryError
+        return run(self, outputs, inputs)
+
+    monkeypatch.setattr(Instance, "run", scarce)
+    answers = await asyncio.gather(bench.ask([1, 2, 3]), bench.ask([4, 5, 6]))
+    assert [answer.outputs["y"].tolist() for answer in answers] == [[[2, 4, 6]], [[8, 10, 12]]]
+
+
+def counting(directory: Path) -> Path:
+    """y = how often the Loop ran: as often as n says."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["on"]), helper.make_node("Add", ["a", "one"], ["b"])],
+        "body",
+        [support.tensor("i", "INT64", []), support.tensor("going", "BOOL", []), support.tensor("a", "FP32", [1])],
+        [support.tensor("on", "BOOL", []), support.tensor("b", "FP32", [1])],
+    )
+    return support.save(
+        directory / "counting.onnx",
+        [
+            helper.make_node("ReduceMax", ["n"], ["trips"], keepdims=0),
+            helper.make_node("Loop", ["trips", "", "zero"], ["y"], body=body),
+        ],
+        [support.tensor("n", "INT64", ["k"])],
+        [support.tensor("y", "FP32", [1])],
+        [helper.make_tensor(name, 1, [1], [value]) for name, value in (("zero", 0), ("one", 1))],
+    )
+
+
+@pytest.mark.parametrize("loops", [False, True])
+async def test_only_a_model_of_a_known_time_runs_on_the_event_loop(
+    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch, loops: bool
+) -> None:
+    monkeypatch.setattr(limits, "INLINE_NS", 1 << 60)
+    bench = Bench(counting(tmp_path) if loops else support.double(tmp_path), delay=0.0)
+    benches.append(bench)
+    await (bench.ask(3, dtype=np.int64) if loops else bench.ask([1, 2, 3]))
+    assert bench.scheduler.quick is not loops
 
 
 async def test_batches_grow_while_instances_are_busy(
