@@ -6,6 +6,11 @@ from pathlib import Path
 
 from onnxmodel_runtime.errors import StageError
 
+ANEW = (
+    "In a cluster, apply the OnnxModel under another name, move the clients, and delete this one. If an outage is acceptable, "
+    "delete it and apply it again: that makes its volume anew, and ends the revision that serves."
+)
+
 
 def digest(path: Path) -> str:
     """sha256 of a file, read in pieces."""
@@ -52,8 +57,7 @@ def _check(path: Path, expected: str, read: Callable[[Path], str], what: str = "
         raise StageError(
             "DigestMismatch",
             f"{path} {what}has the sha256 {actual or 'none'}, and {expected or 'none'} was proven",
-            "The artifact was changed or damaged after it was proven. In a cluster, delete the OnnxModel and apply it again, so "
-            "that its volume is made anew; elsewhere, make the variants again.",
+            f"The artifact was changed or damaged after it was proven. {ANEW} Outside of a cluster, make the variants again.",
             "sha256",
         )
 

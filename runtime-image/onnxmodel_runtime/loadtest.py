@@ -152,7 +152,7 @@ def _compare(request: LoadTestRequest, answers: Arrays, wanted: Arrays, what: st
     if not measured.passed:
         raise StageError(
             "LoadTestMismatch",
-            f"{request.name} answers {what} otherwise than the original model: {parity.explain(measured, request.tolerance)}",
+            f"{request.name} answers {what} differently from the original model: {parity.explain(measured, request.tolerance)}",
             "If several rows differ and one does not, the rows of a batch influence each other: set "
             "spec.serving.batching.maxBatchSize: 1. If one row differs too, nodes of several kinds in a pool, or Triton's own "
             "ONNX Runtime, compute differently: give each kind of node a pool of its own, or use serving.runtime: onnxruntime. "

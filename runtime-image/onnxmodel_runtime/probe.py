@@ -40,7 +40,7 @@ def _ask(
     if not measured.passed:
         raise StageError(
             "ProbeMismatch",
-            f"{request.name} at {client.address} answers otherwise than the original model over {client.protocol}: "
+            f"{request.name} at {client.address} answers differently from the original model over {client.protocol}: "
             f"{parity.explain(measured, request.tolerance)}",
             "Traffic goes back to the older revision, if there is one. Check whether other pods carry this model's labels "
             f"(kubectl get pods -l onnx-operator.dev/model={request.name}), and whether the pool has nodes of several kinds, "

@@ -26,6 +26,8 @@ NOWHERE = (
     "Read its output",
     "Nothing needs doing",
     "belongs into",
+    "Nothing.",
+    "otherwise than",
 )
 
 
@@ -110,6 +112,14 @@ def test_the_questions_can_be_answered_with_no():
     assert not setting("jobs.seconds")
     assert value("runtimeImages.pullSecrets")
     assert not value("runtimeImages.none")
+
+
+def test_a_hint_that_ends_what_serves_says_so():
+    """Until something is served, deleting the model costs nothing: a StorageClass that is not there."""
+    again = re.compile(r"[Dd]elete (the (OnnxModel|model)|it) and apply")
+    found = [text for path in SOURCES for _, text in sentences(path) if again.search(text)]
+    assert found
+    assert [text for text in found if "ends the revision that serves" not in text and "StorageClass" not in text] == []
 
 
 @pytest.mark.parametrize("phrase", NOWHERE)

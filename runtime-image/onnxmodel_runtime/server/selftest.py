@@ -9,6 +9,7 @@ import numpy as np
 
 from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.contract import ServeRequest, Tensor, Tolerance
+from onnxmodel_runtime.digests import ANEW
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
@@ -40,9 +41,7 @@ def run(model: Model, request: ServeRequest) -> str:
         return _unjoined(model, request, {})
     inputs, expected = probefile.read(Path(request.probe))
     if not expected:
-        raise StageError(
-            "ProbeUnreadable", f"the probe file {request.probe} holds no output", "Delete the model and apply it again."
-        )
+        raise StageError("ProbeUnreadable", f"the probe file {request.probe} holds no output", ANEW)
     for number, instance in enumerate(model.instances):
         try:
             answers = instance.run(list(expected), inputs)

@@ -98,7 +98,7 @@ def test_an_answer_that_is_not_the_originals_is_said(served, tmp_path):
     probefile.write(tmp_path / "other.npz", {"x": given}, {"y": given})
     with pytest.raises(StageError, match="LoadTestMismatch") as caught:
         loadtest(replace(request, probe=str(tmp_path / "other.npz")))
-    assert "answers 1 row otherwise than the original model: output 'y'" in caught.value.failure.message
+    assert "answers 1 row differently from the original model: output 'y'" in caught.value.failure.message
 
 
 def test_rows_that_influence_each_other_are_compared_with_each_other(tmp_path, asked):
