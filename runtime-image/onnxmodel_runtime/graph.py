@@ -4,6 +4,7 @@ The walks keep their own stack: how deep a model nests is the model's choice, an
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,21 @@ MAX_RANK = 64  # no operator knows tensors of as many dimensions
 _BEYOND = 2**70
 _NEURAL = {"Conv", "ConvInteger", "ConvTranspose", "QLinearConv", "LSTM", "GRU", "RNN"}
 _NEURAL |= {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "Attention"}
+_DENSE = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
+_ACTIVATIONS = {
+    "Relu",
+    "LeakyRelu",
+    "PRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+}
+_ACTIVATIONS |= {"Softplus", "Softsign", "ThresholdedRelu", "Mish"}
 _INT64_MAX = 2**63 - 1  # Kubernetes stores no larger integer, and a file can claim any
 _NAMES = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
@@ -48,13 +64,17 @@ def opset(model: Any, domains: tuple[str, ...] = STANDARD) -> int:
 def classical(model: Any) -> list[str]:
     """The operators of ai.onnx.ml in a model of classical machine learning; none in any other.
 
-    A neural network is not classical because an operator of ai.onnx.ml prepares its inputs or maps its labels.
+    A neural network is not classical because an operator of ai.onnx.ml prepares its inputs or maps its labels. It convolves,
+    recurs or normalizes, or has two dense layers and an activation: one layer alone is a linear model.
     """
-    found, neural = set(), False
+    found, standard = set(), Counter[str]()
     for node in nodes(model):
         if node.domain == "ai.onnx.ml":
             found.add(node.op_type)
-        neural |= node.domain in STANDARD and node.op_type in _NEURAL
+        elif node.domain in STANDARD:
+            standard[node.op_type] += 1
+    layers = sum(standard[kind] for kind in _DENSE)
+    neural = bool(_NEURAL & standard.keys()) or (layers > 1 and bool(_ACTIVATIONS & standard.keys()))
     return [] if neural else sorted(found)
 
 

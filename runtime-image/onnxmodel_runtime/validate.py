@@ -255,7 +255,7 @@ def _run(
     """Run it, compare it with the golden data. seen: takes the outputs' shapes; made: the sizes of made inputs' axes."""
     largest = (request.max_batch_size,) if request.max_batch_size > 1 else ()
     batches = tuple(sorted({1, _MANY_ROWS, *largest})) if batched else (1,)
-    masks = any(found.severity == "info" and found.id in (checks.NAN.id, checks.INFINITE.id) for found in findings)
+    masks = run.masks(model, [*findings])
     tried = partial(
         run.run, session, model, facts.outputs, known=request.batch, seen=seen, footprint=footprint, masks=masks
     )

@@ -1,9 +1,10 @@
-"""Which nodes compute with a constant, and which only select from it or compare with it.
+"""Which nodes compute with a constant, which only select from it or compare with it, and which outputs it may reach.
 
 torch.where(mask, nan, y) holds NaN on purpose; a weight that is multiplied holds it because the training diverged.
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from onnxmodel_runtime import graph
@@ -11,7 +12,8 @@ from onnxmodel_runtime import graph
 _PASS_ON = {"Constant", "ConstantOfShape", "Identity", "Cast", "CastLike", "Reshape", "Expand", "Unsqueeze", "Squeeze"}
 _PASS_ON |= {"Flatten", "Transpose", "Tile", "Slice", "Split", "Concat"}
 _SELECT = {"Where", "Pad", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Compress", "OneHot"}
-_SELECT |= {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size"}
+_COMPARE = {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf", "Shape", "Size"}
+_SELECT |= _COMPARE
 _SELECTING = {
     "membership_values",
     "nodes_splits",
@@ -26,9 +28,16 @@ class Readers:
         self._readers: dict[str | None, list[Any]] = defaultdict(list)
         # By identity: these have no names. The tensor is kept, for protobuf makes another object of it when none is left.
         self._owners: dict[int, tuple[Any, Any]] = {}
+        self._same: dict[str, list[str]] = defaultdict(list)  # names of the same tensor on both sides of a subgraph
+        self._outputs = [value.name for value in model.graph.output]
         for node in graph.nodes(model):
+            pairs = [*_through(node)]
+            for one, other in pairs:
+                self._same[one].append(other)
+            passed = {one for one, _ in pairs}
             for name in node.input:
-                self._readers[name].append(node)
+                if name not in passed:
+                    self._readers[name].append(node)
             for attribute in node.attribute:
                 for tensor in graph.attribute_tensors(attribute):
                     selects = attribute.name in _SELECTING
@@ -36,15 +45,57 @@ class Readers:
 
     def computing(self, tensor: Any) -> str:
         """The name of a node that computes with this constant, directly or once it is cast or reshaped; "" for none."""
+        for node in self._behind(tensor, lambda node: node.op_type in _PASS_ON):
+            if node.op_type not in _PASS_ON and node.op_type not in _SELECT:
+                return graph.node_name(node)
+        return ""
+
+    def reached(self, tensor: Any) -> set[str]:
+        """The model's outputs that may hold what this constant holds, or what is computed with it."""
+        names: set[str] = set()
+        for _ in self._behind(tensor, lambda node: node.op_type not in _COMPARE, names):
+            pass
+        return names.intersection(self._outputs)
+
+    def _behind(self, tensor: Any, passes: Callable[[Any], bool], names: set[str] | None = None) -> Iterator[Any]:
+        """The nodes that read the constant, and those behind nodes that pass it on. names: takes those of the tensors."""
+        names = set() if names is None else names
         _, owner = self._owners.get(id(tensor), (None, None))
-        waiting, seen = [owner] if owner is not None else [*self._readers.get(tensor.name or None, ())], set()
-        while waiting:
-            node = waiting.pop()
-            if id(node) in seen or node.op_type in _SELECT:
+        nodes, waiting, seen = [owner] if owner is not None else [], [tensor.name] if owner is None else [], set()
+        while nodes or waiting:
+            while waiting:
+                if (name := waiting.pop()) and name not in names:
+                    names.add(name)
+                    waiting.extend(self._same[name])
+                    nodes.extend(self._readers[name])
+            if not nodes:
+                return
+            node = nodes.pop()
+            if id(node) in seen:
                 continue
             seen.add(id(node))
-            if node.op_type not in _PASS_ON:
-                return graph.node_name(node)
-            for name in node.output:
-                waiting.extend(self._readers[name])
-        return ""
+            yield node
+            if passes(node):
+                waiting.extend(node.output)
+
+
+def _through(node: Any) -> Iterator[tuple[str, str]]:
+    """Pairs of names, of which the second takes what the first one has: into a body, round a loop, and out of it."""
+    for body in graph.subgraphs(node):
+        ends = [value.name for value in body.output]
+        starts = [value.name for value in body.input]
+        match node.op_type:
+            case "Loop":  # trips and condition first
+                yield from zip(node.input[2:], starts[2:], strict=False)
+                yield from zip(ends[1:], starts[2:], strict=False)
+                yield from zip(ends[1:], node.output, strict=False)
+            case "Scan":
+                yield from zip(node.input, starts, strict=False)
+                yield from zip(ends, starts[: len(node.input) - _scanned(node)], strict=False)
+                yield from zip(ends, node.output, strict=False)
+            case _:
+                yield from zip(ends, node.output, strict=False)
+
+
+def _scanned(node: Any) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "num_scan_inputs"), 0)

@@ -1,7 +1,8 @@
 """A session and a run: the only proof that this ONNX Runtime has a kernel for each node."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,43 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxmodel_runtime import graph
-from onnxmodel_runtime.checks import BATCH, OPERATOR, RUN, SESSION
+from onnxmodel_runtime.checks import BATCH, INFINITE, NAN, OPERATOR, RUN, SESSION
+from onnxmodel_runtime.checks.arithmetic import Readers
 from onnxmodel_runtime.checks.memory import Footprint
 from onnxmodel_runtime.contract import BATCH_UNKNOWN, Finding, Providers, Tensor, in_words
-from onnxmodel_runtime.errors import StageError, ran_out_of_memory, runtime_message
+from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays, assumed, generate, signature
 from onnxmodel_runtime.progress import step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.sizes import Settled
 
 _FEW_ROWS = 3  # what needs more memory than there is for as few rows can serve nobody
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """The outputs that a constant of NaN, or of infinity, reaches which is meant."""
+
+    nan: frozenset[str] = frozenset()
+    infinite: frozenset[str] = frozenset()
+
+
+NO_MASKS = Masks()
+
+
+def masks(model: Any, found: Iterable[Finding]) -> Masks:
+    """By the findings about the constants: those that refuse nothing are meant."""
+    reached: list[frozenset[str]] = []
+    for check in (NAN, INFINITE):
+        meant = {each.target for each in found if each.id == check.id and each.severity == "info"}
+        tensors = (
+            [each for each in graph.tensors(model) if clip(each.name or "(unnamed)", 200) in meant] if meant else []
+        )
+        readers = Readers(model) if tensors else None
+        reached.append(
+            frozenset(output for each in tensors for output in readers.reached(each)) if readers else frozenset()
+        )
+    return Masks(*reached)
 
 
 def load(path: Path, model: Any) -> ort.InferenceSession | Finding:
@@ -43,13 +71,12 @@ def run(
     sizes: dict[str, int] | None = None,
     seen: dict[str, list[tuple[int, ...]]] | None = None,
     footprint: Footprint | None = None,
-    masks: bool = False,
+    masks: Masks = NO_MASKS,
 ) -> Iterator[Finding]:
     """Inferences at each batch size: several sizes only where the batch axis is dynamic.
 
     rows: gives inputs of so many rows; without it they are made from the signature. known: of the batch axis; sizes: of the
-    other dynamic ones. seen: takes the outputs' shapes. footprint: watches the memory. masks: whether the model holds NaN or
-    infinity on purpose.
+    other dynamic ones. seen: takes the outputs' shapes. footprint: watches the memory. masks: what the model holds on purpose.
     """
     signed = signature(model, known, sizes)
     if len(batches) > 1:
@@ -144,7 +171,7 @@ def _run_finding(batch: int, message: str, ran_with_less: bool, given: bool, siz
     return RUN.error("run", f"the model fails with inputs made from its signature{at}: {message}")
 
 
-def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks: bool) -> Iterator[Finding]:
+def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks: Masks) -> Iterator[Finding]:
     for output, answer in zip(outputs, answers, strict=True):
         if rows and isinstance(answer, np.ndarray) and (answer.ndim == 0 or answer.shape[0] != rows):
             yield BATCH.error(
@@ -155,7 +182,10 @@ def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks:
             )
         if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not (finite := np.isfinite(answer)).all():
             message = f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature"
-            if masks and finite.any():
+            meant = (not np.isnan(answer).any() or output.name in masks.nan) and (
+                not np.isinf(answer).any() or output.name in masks.infinite
+            )
+            if meant and finite.any():
                 yield RUN.info(
                     output.name, f"{message}, as a constant of the model does", "No action needed, if that is meant."
                 )

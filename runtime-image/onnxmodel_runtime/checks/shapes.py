@@ -31,6 +31,8 @@ def infer(model: Any) -> tuple[Any, list[Finding]]:
         if ran_out_of_memory(error):
             raise
         message = str(error)[:_MOST]
+    if _named_apart(model):
+        message = _failure(model) or message
     findings: list[Finding] = []
     if _DECLARED in message:
         declared = _drop_shapes(model)
@@ -83,6 +85,35 @@ def _lenient(model: Any) -> Any:
         if ran_out_of_memory(error):
             raise
         return model
+
+
+def _failure(model: Any) -> str:
+    """What strict inference says; "" for nothing."""
+    try:
+        _strict(model)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        return str(error)[:_MOST]
+    return ""
+
+
+def _named_apart(model: Any) -> bool:
+    """Give each node a name of its own, by which messages tell it from others; whether one had none.
+
+    Nodes without a name are named as people find them anyway, by their first output.
+    """
+    names: set[str] = set()
+    changed = False
+    for node in graph.nodes(model):
+        name = own = graph.node_name(node)
+        number = 2
+        while own in names:
+            own, number = f"{name}#{number}", number + 1
+        names.add(own)
+        if node.name != own:
+            node.name, changed = own, True
+    return changed
 
 
 def _drop_shapes(model: Any) -> dict[str, list[int]]:

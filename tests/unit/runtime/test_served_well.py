@@ -104,6 +104,23 @@ def test_a_network_is_no_classical_model_and_the_hint_names_the_field(tmp_path: 
     assert "validation.opset.min: 9" in failure.hint
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dense_layers_behind_a_label_encoder_are_a_network(layers: int, tmp_path: Path) -> None:
+    nodes, last = [], "x"
+    for index in range(layers):
+        nodes += [helper.make_node("MatMul", [last, "w"], [f"m{index}"]), relu(f"m{index}", f"r{index}")]
+        last = f"r{index}"
+    nodes += [helper.make_node("ArgMax", [last], ["best"], axis=1, keepdims=0),
+              helper.make_node("LabelEncoder", ["best"], ["y"], domain="ai.onnx.ml", keys_int64s=[0, 1, 2, 3],
+                               values_int64s=[4, 5, 6, 7])]  # fmt: skip
+    made = models.model(nodes, X, [("y", TensorProto.INT64, ["n"])], {"w": np.eye(4, dtype=np.float32)}, opset=9, ir=6)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    if layers == 1:
+        assert severities(judged(made, tmp_path).findings)["ONNX-OPSET-LOW"] == "info"
+    else:
+        assert refused(made, tmp_path).failure.reason == "OpsetTooLow"
+
+
 def test_a_fault_behind_what_onnx_cannot_infer_is_a_fault(tmp_path: Path) -> None:
     nodes = [helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0]),
              helper.make_node("Concat", ["s", "s"], ["c"], axis=1),
@@ -114,6 +131,19 @@ def test_a_fault_behind_what_onnx_cannot_infer_is_a_fault(tmp_path: Path) -> Non
     assert failure.reason == "ShapeInferenceFailed"
     assert "node name: wrong" in failure.message
     assert "Concat" not in failure.message
+
+
+def test_a_fault_is_not_excused_by_another_node_without_a_name(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0]),
+             helper.make_node("MatMul", ["s", "good"], ["t"]),
+             helper.make_node("MatMul", ["x", "bad"], ["u"]),
+             helper.make_node("Add", ["t", "u"], ["y"])]  # fmt: skip
+    weights = {"good": np.zeros((4, 2), np.float32), "bad": np.zeros((5, 2), np.float32)}
+    made = models.model(nodes, X, [("y", FLOAT, ["n", 2])], weights)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    failure = refused(made, tmp_path).failure
+    assert failure.reason == "ShapeInferenceFailed"
+    assert "node name: u" in failure.message
 
 
 def test_a_fault_that_onnx_cannot_see_is_seen_by_onnx_runtime(tmp_path: Path) -> None:
@@ -138,6 +168,68 @@ def test_nan_that_is_computed_with_is_one(tmp_path: Path, values: list[float]) -
     failure = refused(models.model(nodes, X, Y, {"b": np.array(values, np.float64)}), tmp_path).failure
     assert failure.reason == "WeightsInvalid"
     assert "node 'add' computes with it" in failure.message
+
+
+def through(kind: str, *, add: bool) -> Any:
+    """A bias of NaN goes into a branch or a body, and out of it; behind that it is added, or selected."""
+    bias = {"bias": np.array([1, np.nan, 2, 3], np.float32)}
+    value = helper.make_tensor_value_info
+
+    def body(name: str, given: list[Any], read: str, *more: Any) -> Any:
+        made = [
+            helper.make_node("Identity", [read], [name]),
+            *(helper.make_node("Identity", ["go"], ["on"]) for _ in more),
+        ]
+        return helper.make_graph(made, name, given, [*more, value(name, FLOAT, [4])])
+
+    given = [value("turn", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("state", FLOAT, [4])]
+    going = value("on", TensorProto.BOOL, [])
+    if kind == "If":
+        nodes = [
+            helper.make_node(
+                "If", ["true"], ["b"], then_branch=body("t", [], "bias"), else_branch=body("e", [], "bias")
+            )
+        ]
+    elif kind == "Loop":
+        nodes = [helper.make_node("Loop", ["turns", "true", "bias"], ["b"], body=body("s", given, "state", going))]
+    else:
+        scanned = helper.make_graph(
+            [helper.make_node("Identity", ["state"], ["s"]), helper.make_node("Identity", ["part"], ["p"])],
+            "scan", [value("state", FLOAT, [4]), value("part", FLOAT, [4])], [value("s", FLOAT, [4]), value("p", FLOAT, [4])],
+        )  # fmt: skip
+        nodes = [helper.make_node("Scan", ["bias", "x"], ["b", "all"], body=scanned, num_scan_inputs=1)]
+    if add:
+        nodes.append(helper.make_node("Add", ["x", "b"], ["y"], "add"))
+    else:
+        nodes += [
+            helper.make_node("Less", ["x", "zero"], ["hole"]),
+            helper.make_node("Where", ["hole", "b", "x"], ["y"]),
+        ]
+    more = {"true": np.array(True), "turns": np.array(2, np.int64), "zero": np.zeros(1, np.float32)}
+    return models.model(nodes, X, Y, {**bias, **more})
+
+
+@pytest.mark.parametrize("kind", ["If", "Loop", "Scan"])
+def test_nan_is_followed_through_branches_and_loops(kind: str, tmp_path: Path) -> None:
+    failure = refused(through(kind, add=True), tmp_path / "add").failure
+    assert failure.reason == "WeightsInvalid"
+    assert "node 'add' computes with it" in failure.message
+    assert severities(judged(through(kind, add=False), tmp_path / "select").findings)["ONNX-WEIGHTS-NAN"] == "info"
+
+
+@pytest.mark.parametrize("mask", [np.nan, -np.inf])
+def test_a_mask_excuses_only_the_outputs_that_it_reaches(mask: float, tmp_path: Path) -> None:
+    """y is the square root of numbers of both signs; another output holds the mask, or y does, and it is infinity."""
+    nodes = [
+        helper.make_node("Sqrt", ["x"], ["root"]),
+        helper.make_node("Greater", ["x", "limit"], ["far"]),
+        helper.make_node("Where", ["far", "mask", "x"], ["z"]),
+        helper.make_node("Where", ["far", "mask", "root"] if np.isinf(mask) else ["far", "x", "root"], ["y"]),
+    ]
+    constants = {"mask": np.array([mask], np.float32), "limit": np.array([1e9], np.float32)}
+    made = models.model(nodes, X, [*Y, ("z", FLOAT, ["n", 4])], constants)
+    found = [each for each in judged(made, tmp_path).findings if each.id == "ONNX-RUN"]
+    assert [(each.target, each.severity) for each in found] == [("y", "warning")]
 
 
 def test_nan_in_attributes_is_followed_to_the_node_that_holds_it(tmp_path: Path) -> None:
