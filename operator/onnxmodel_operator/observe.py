@@ -130,7 +130,9 @@ class Observed:
     live: Mapping[tuple[str, str], Object]
     """Children as they are, by (kind, name)."""
     stuck: bool = False
-    """A pod of a stage, whosever, has a node and cannot start there: nobody knows for how long."""
+    """A pod of a stage, whosever, has a node and cannot start there, or failed and is kept from ending by a sidecar: nobody
+    knows for how long.
+    """
     records: Mapping[str, Object] = field(default_factory=dict)
     """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision. Of this volume alone."""
 
@@ -176,7 +178,7 @@ def observe(snapshot: Snapshot) -> Observed:
         },
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
-        stuck=any(_label(pod, names.LABEL_STAGE) not in MEASURING and _not_started(pod) for pod in snapshot.busy),
+        stuck=any(_label(pod, names.LABEL_STAGE) not in MEASURING and _idle(pod) for pod in snapshot.busy),
     )
 
 
@@ -510,6 +512,11 @@ def _has_other_rules(pod: Object) -> bool:
     rules = pod.get("spec", {}).get("affinity", {}).get("podAntiAffinity", {})
     terms = rules.get("requiredDuringSchedulingIgnoredDuringExecution", ())
     return any(names.LABEL_STAGE not in str(term.get("labelSelector")) for term in terms)
+
+
+def _idle(pod: Object) -> bool:
+    """Whether it uses none of its node's cores, for nobody knows how long. After a success it goes at once."""
+    return _not_started(pod) or bool(_sidecar(pod, _label(pod, names.LABEL_STAGE)) and _success([pod])[0] is None)
 
 
 def _not_started(pod: Object) -> bool:

@@ -4,9 +4,10 @@ It comes from a pod that parses untrusted models, perhaps from an image of anoth
 written to status must not be surprised by it.
 """
 
+import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from onnxmodel_runtime.contract import (
@@ -37,6 +38,7 @@ _KINDS = {
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 1024  # what a pod's own arguments take of a variant's words
 _LARGEST = 2**63 - 1  # what the API server can store
+_SIZES, _SIZE = 64, 2**20  # as spec.validation.sizes has them
 
 
 def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
@@ -46,6 +48,8 @@ def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
         return f"it is of {outcome.command!r}"
     if not 0 <= outcome.seconds < math.inf:
         return "its duration is no number"
+    if isinstance(result, ValidateResult | BenchmarkResult) and not _sizes(result.sizes):
+        return f"its sizes are more than {_SIZES}, or not from 1 to {_SIZE}"
     match result:
         case ValidateResult():
             return _validated(request, result)
@@ -55,7 +59,32 @@ def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
             return _measured(request, result)
         case LoadTestResult():
             return _tested(request, result)
+        case ProbeResult():
+            return _stored(result)
     return None
+
+
+def _sizes(sizes: Mapping[str, int]) -> bool:
+    return len(sizes) <= _SIZES and all(1 <= size <= _SIZE for size in sizes.values())
+
+
+def _stored(result: Any) -> str | None:
+    """A number that no status can hold: the API server would refuse every status with it."""
+    fits = all(
+        math.isfinite(n) if isinstance(n, float) else abs(n) <= _LARGEST for n in _every(dataclasses.asdict(result))
+    )
+    return None if fits else "one of its numbers is out of range"
+
+
+def _every(value: Any) -> Iterator[int | float]:
+    """All numbers, however deep."""
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from _every(item)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _validated(request: Any, result: ValidateResult) -> str | None:
@@ -80,7 +109,7 @@ def _optimized(result: OptimizeResult) -> str | None:
     original = next((variant for variant in result.variants if variant.name == ORIGINAL), None)
     if original is None or not original.path:
         return "the original is not among its variants"
-    return next((wrong for variant in result.variants if (wrong := _variant(variant))), None)
+    return next((wrong for variant in result.variants if (wrong := _variant(variant))), None) or _stored(result)
 
 
 def _variant(variant: Variant) -> str | None:
@@ -110,7 +139,7 @@ def _measured(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
             return f"{name} was not measured where the original was"
     if not measured.get(ORIGINAL):
         return "the original was not measured"
-    return _numbers(result.points)
+    return _numbers(result.points) or _stored(result)
 
 
 def _tested(request: LoadTestRequest, result: LoadTestResult) -> str | None:

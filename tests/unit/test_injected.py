@@ -41,6 +41,24 @@ def test_an_attempt_that_a_sidecar_keeps_from_being_tried_again_names_it():
     assert "container istio-proxy, which is not the operator's" in cluster.status()["message"]
 
 
+@pytest.mark.parametrize(("code", "quiet"), [(21, False), (0, True)], ids=["failed", "succeeded"])
+def test_a_failed_attempt_beside_a_sidecar_holds_its_node_against_no_measurement(code, quiet):
+    cluster = Cluster(body(), body(name="other"))
+    cluster.settle("other")
+    other = cluster.jobs()["validate"]
+    failure = Failure("SourceUnreachable", "the store does not answer", "It is tried again.")
+    outcome = Outcome("validate", 1.0, failure=failure, retry=True) if code else Outcome("validate", 1.0, good(other))
+    end = {"terminated": {"exitCode": code, "message": encode(outcome), "finishedAt": "2026-01-01T00:00:01Z"}}
+    own = {"name": "validate", "image": "runtime:cpu", "state": end}
+    cluster.pod(other, spec={"nodeName": "n1"}, containerStatuses=[SIDECAR, own])
+    for stage in ("validate", "optimize"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    annotations = cluster.jobs()["benchmark"]["metadata"]["annotations"]
+    assert (names.ANNOTATION_QUIET in annotations) is quiet
+
+
 def test_jobs_ask_meshes_to_stay_out_and_servers_do_not():
     cluster = Cluster(body())
     cluster.live()

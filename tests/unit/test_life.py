@@ -8,7 +8,7 @@ import pytest
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.settings import Resources
-from onnxmodel_runtime.contract import ExitCode, Failure, Finding, Outcome, encode
+from onnxmodel_runtime.contract import ExitCode, Failure, Finding, Outcome, ProviderUse, encode
 from tests.builders import (
     SETTINGS,
     SHA,
@@ -254,6 +254,8 @@ def test_a_result_that_went_with_its_pod_is_made_again():
     cluster.settle()
     cluster.succeed("validate")
     cluster.objects = {k: v for k, v in cluster.objects.items() if k[0] != "Pod"}
+    cluster.step()
+    assert cluster.status()["message"].endswith("its pod was gone before its result was read: it runs again")
     cluster.settle()
     assert cluster.status()["phase"] == "Validating"
     assert not cluster.jobs()["validate"]["status"], "a new Job"
@@ -265,6 +267,8 @@ WRONG = [
     (encode(Outcome("optimize", 1.0, optimized())), "of 'optimize'"),
     (encode(Outcome("validate", 1.0, validated(sha256="a" * 100))), "digest is none"),
     (encode(Outcome("validate", 1.0, validated(parameters=2**80))), "out of range"),
+    (encode(Outcome("validate", 1.0, dataclasses.replace(validated(), sizes={"x": 10**30}))), "its sizes"),
+    (encode(Outcome("validate", 1.0, dataclasses.replace(validated(), sizes={"y": 0}))), "from 1 to"),
 ]
 
 
@@ -288,6 +292,27 @@ def test_a_benchmark_without_all_of_its_points_is_no_result():
     cluster.succeed("benchmark", dataclasses.replace(whole, points=whole.points[:-1]))
     cluster.settle()
     assert "fp32 was not measured where the original was" in cluster.condition("Stalled")["message"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sizes": {"length": 10**30}}, "its sizes"),
+        ({"sizes": {f"x{n}": 1 for n in range(65)}}, "more than 64"),
+        ({"provider": ProviderUse("CPU", 100.0, {"CPU": 10**30})}, "out of range"),
+    ],
+    ids=["size", "sizes", "nodes"],
+)
+def test_a_benchmark_with_a_number_that_status_cannot_hold_is_no_result(change, words):
+    cluster = Cluster(body())
+    for stage in ("validate", "optimize"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    cluster.succeed("benchmark", dataclasses.replace(benchmarked(), **change))
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ResultInvalid"
+    assert words in cluster.status()["message"]
 
 
 def test_a_model_of_one_batch_size_is_measured_at_that():
