@@ -174,7 +174,7 @@ class Cluster:
     def __init__(self, *models: dict[str, Any], platform: settings.Settings = SETTINGS) -> None:
         self.settings = platform
         self.refuses: dict[str, ApiError] = {}
-        """kind -> what the API server answers to every apply of it."""
+        """kind -> what the API server answers to every apply and deletion of it."""
         self.webhook: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda manifest: manifest
         """A mutating admission webhook: what it makes of each child."""
         self.admitted: dict[str, str] = {}
@@ -249,6 +249,8 @@ class Cluster:
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Remove a child, and the pods that it owns."""
+        if kind in self.refuses:
+            raise self.refuses[kind]
         with self._write("delete", (kind, namespace, name)):
             item = self.objects.pop((kind, namespace, name), None)
             if item:

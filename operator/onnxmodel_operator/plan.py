@@ -211,7 +211,8 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
             State.SUSPENDED,
             "Suspended",
             "Suspended",
-            "spec.suspend is true: no stage and no revision is started; what serves keeps its replicas",
+            "spec.suspend is true: no stage and no revision is started; what serves goes on serving, with the "
+            "replicas of the spec",
         )
         return Plan(progress, route=active, active=active, kept=_kept(model, seen, active))
     try:
@@ -231,7 +232,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
         active=draft.revision.short if settled and draft.revision else active,
         kept=None if draft.revision and (settled or draft.revision.short == active) else _kept(model, seen, active),
         claim=True,
-        prune=_prune(draft, active, settled),
+        prune=_prune(draft, active),
         keep=_needed(draft),
         requeue_seconds=draft.requeue_seconds,
     )
@@ -530,7 +531,7 @@ def _serving(draft: _Draft) -> choose.Serving | None:
         if record.get("benchmark") == digest:
             return _recorded(record.get("against"))
     active = status.get("active", {})
-    if active.get("revision") not in draft.seen.revisions or "measured" not in active:
+    if not _there(draft.seen, active.get("revision")) or "measured" not in active:
         return None
     return _recorded(active)
 
@@ -749,7 +750,7 @@ def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
     if seen.state == "Succeeded":
         draft.lost.append(("Job", name))
         return _going(
-            phase, "ResultLost", f"Job {name} succeeded but its pod is gone before its result was read: it runs again"
+            phase, "ResultLost", f"Job {name} succeeded but its pod was gone before its result was read: it runs again"
         )
     draft.job = step
     return _job_progress(draft, seen, phase)
@@ -842,18 +843,35 @@ def load_tested(job: Step | None, revision: Revision | None) -> Revision | None:
 
 
 def active_revision(model: Resource, seen: Observed) -> str | None:
-    """The revision that was proven last, while it is there or can be restored. With a lost status: what the Service selects."""
-    lost = "stages" not in model.status
-    recorded = model.status.get("active", {}).get("revision") or (seen.routed if lost else None)
-    return recorded if recorded in seen.revisions or recorded in seen.records else None
+    """The revision that was proven last, while it is there or can be restored; else what the Service selects.
+
+    What a model's very first Service selects counts only with a lost status: else it is known to be unproven.
+    """
+    status = model.status
+    recorded: str | None = status.get("active", {}).get("revision")
+    if _there(seen, recorded):
+        return recorded
+    unproven = "stages" in status and "active" not in status and "history" not in status
+    return seen.routed if not unproven and _there(seen, seen.routed) else None
 
 
-def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, str], ...]:
-    """Jobs of other digests than the chain's, Deployments that neither serve nor shall, Services of load tests that are over."""
+def _there(seen: Observed, revision: str | None) -> bool:
+    """Whether the revision has a Deployment, or a record to restore it from."""
+    return revision in seen.revisions or revision in seen.records
+
+
+def _prune(draft: _Draft, active: str | None) -> tuple[tuple[str, str], ...]:
+    """Jobs of other digests than the chain's, Deployments that neither serve nor shall, Services of load tests that are over.
+
+    `active` stays until status names its successor: a turn that is cut short would else leave a status that names a
+    revision without pods, and a newer spec would send traffic back to it.
+    """
     kept_jobs = {step.job for step in draft.steps}
     if draft.seen.claim_uid is None:
         return ()  # nothing is known to be superfluous before everything has its name
-    kept_revisions = {draft.revision.short if draft.revision else None, None if ready else active, draft.route}
+    kept_revisions = {draft.revision.short if draft.revision else None, active, draft.route}
+    # By name, for anybody can remove a label.
+    kept_names = {names.child(draft.model.name, revision) for revision in kept_revisions if revision}
     jobs = [("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs]
     # Its result is in status already, and the Job would never end by itself.
     jobs += [
@@ -861,18 +879,16 @@ def _prune(draft: _Draft, active: str | None, ready: bool) -> tuple[tuple[str, s
         for step in draft.steps
         if step.seen and step.seen.kept_alive_by and _record(draft.model.status, step.stage, step.digest)
     ]
-    deployments = [
-        ("Deployment", item.name) for item in draft.seen.revisions.values() if item.revision not in kept_revisions
-    ]
-    records = [
-        child
-        for child, item in draft.seen.live.items()
-        if child[0] == "ControllerRevision" and item["metadata"]["labels"][names.LABEL_REVISION] not in kept_revisions
+    revisions = [
+        (kind, name)
+        for kind in ("Deployment", "ControllerRevision")
+        for (live, name) in draft.seen.live
+        if live == kind and name not in kept_names
     ]
     tested = load_tested(draft.job, draft.revision)
     kept_services = {draft.model.name, tested.name if tested else None}
     services = [child for child in draft.seen.live if child[0] == "Service" and child[1] not in kept_services]
-    return tuple(child for child in (*jobs, *draft.lost, *deployments, *records, *services) if child in draft.seen.live)
+    return tuple(child for child in (*jobs, *draft.lost, *revisions, *services) if child in draft.seen.live)
 
 
 _FOLDER = re.compile(rf"{contract.ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")

@@ -16,7 +16,7 @@ from onnxmodel_operator.cluster.errors import ApiError, NameTakenError
 from onnxmodel_operator.drift import difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
-from onnxmodel_operator.plan import Plan, invalid, plan
+from onnxmodel_operator.plan import Plan, active_revision, invalid, plan
 from onnxmodel_operator.render import render
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.status import summarize
@@ -74,7 +74,7 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
         if error.status not in _ANSWERS:
             raise
         refused = error
-        decided = not_applied(decided, error)
+        decided = not_applied(decided, active_revision(resource, seen), error)
     except Exception as error:
         log.exception("%s/%s: a defect of the operator", *key)
         refused = error

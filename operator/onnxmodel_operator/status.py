@@ -406,11 +406,14 @@ def _missed(choice: Choice) -> str | None:
 
 
 def _history(old: Mapping[str, Any], active: RevisionStatus | None) -> list[RevisionStatus] | None:
-    """Revisions that were active, newest first. The active one joins when it is replaced."""
+    """Revisions that were active, newest first. The active one joins when it is replaced; one that only went away for a
+    while is not there twice.
+    """
     history = [RevisionStatus.model_validate(item) for item in old.get("history", ())]
     before = old.get("active")
     if before and (active is None or before["revision"] != active.revision):
-        history.insert(0, RevisionStatus.model_validate(before))
+        returned = bool(history) and history[0].revision == before["revision"]
+        history = [RevisionStatus.model_validate(before), *history[returned:]]
     return history[:_HISTORY] or None
 
 

@@ -9,8 +9,11 @@ from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revis
 from onnxmodel_runtime.contract import Failure
 
 
-def not_applied(decided: Plan, error: ApiError) -> Plan:
-    """The API server refused a write. What may mend without anybody's help is Reconciling: quotas change."""
+def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
+    """The API server refused a write. What may mend without anybody's help is Reconciling: quotas change.
+
+    active: the revision that was active before, and still is: a turn that was not carried out replaces nothing.
+    """
     message = f"the API server refuses what the model needs: {error}"
     stalled = True
     match error:
@@ -39,7 +42,7 @@ def not_applied(decided: Plan, error: ApiError) -> Plan:
     phase = "Failed" if stalled else decided.progress.phase
     state = State.STALLED if stalled else State.RECONCILING
     progress = Progress(state, phase, failure.reason, message, Trouble("apply", failure))
-    return dataclasses.replace(decided, progress=progress)
+    return dataclasses.replace(decided, progress=progress, active=active)
 
 
 def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:

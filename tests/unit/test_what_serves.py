@@ -1,12 +1,14 @@
 """What serves is looked after, whatever the newest spec says: it is scaled, restored and routed."""
 
+import copy
 import json
 
 import pytest
 
+from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_runtime.contract import Failure
-from tests.builders import Cluster, body
+from tests.builders import Cluster, Killed, benchmarked, body
 
 NEW = {"optimization": {"graphLevel": "Basic"}}
 
@@ -205,3 +207,152 @@ def test_what_is_needed_changes_no_job_that_runs():
     cluster.step()
     assert cluster.jobs()["optimize"]["metadata"]["uid"] == job["uid"]
     assert cluster.settle() == []
+
+
+def available(cluster: Cluster) -> bool:
+    """Whether the Service selects a Deployment that has pods, before the operator's next turn."""
+    found = [d for d in cluster.deployments() if d["metadata"]["name"].endswith(cluster.routed() or "none")]
+    return bool(found and found[0]["status"].get("availableReplicas"))
+
+
+def switching() -> Cluster:
+    """One revision serves, and the spec asks for another one."""
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(**NEW)
+    return cluster
+
+
+def turns(cluster: Cluster, most: int = 60) -> None:
+    """Reconcile and play until the model is Ready and nothing is left to do. Something serves after each turn."""
+    for _ in range(most):
+        before = len(cluster.writes)
+        cluster.step()
+        assert available(cluster), cluster.status()
+        if len(cluster.writes) == before:
+            if cluster.condition("Ready")["status"] == "True":
+                return
+            cluster.play()
+    raise AssertionError(f"not ready: {cluster.status()}")
+
+
+@pytest.mark.parametrize("lands", [True, False], ids=["after the write", "before the write"])
+def test_killed_at_any_write_of_a_switch_something_serves_whatever_the_next_spec_is(lands):
+    last = {"optimization": {"graphLevel": "Extended"}}
+    start = switching()
+    reference = copy.copy(start)
+    reference.objects, reference.writes = dict(start.objects), []
+    turns(reference)
+    for kill_at in range(len(reference.writes)):
+        cluster = copy.copy(start)
+        cluster.objects, cluster.writes = dict(start.objects), []
+        cluster.kill_at, cluster.write_lands = kill_at, lands
+        with pytest.raises(Killed):
+            turns(cluster)
+        cluster.edit(**last)  # while no operator runs
+        assert available(cluster), kill_at
+        turns(cluster)
+        (deployment,) = cluster.deployments()
+        assert deployment["metadata"]["labels"][names.LABEL_REVISION] == cluster.status()["active"]["revision"]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ControllerRevision", "Service", "Job"])
+def test_a_refused_write_of_the_last_turn_forgets_nothing_that_serves(kind):
+    cluster = switching()
+    for stage in ("optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    cluster.deploy()
+    assert cluster.status()["phase"] == "Probing"
+    cluster.succeed("probe")
+    service = cluster.objects["Service", "team-a", "magika"]
+    cluster._store({**service, "spec": {**service["spec"], "ports": []}})  # so that it is applied in that turn
+    cluster.refuses[kind] = ApiError(403, "denied by policy")
+    for _ in range(3):
+        try:
+            cluster.step()
+        except ApiError:
+            continue
+    assert cluster.status()["active"]["revision"] in json.dumps([d["metadata"] for d in cluster.deployments()])
+    cluster.edit(optimization={"graphLevel": "Extended"})
+    cluster.refuses.clear()
+    turns(cluster)
+
+
+def test_what_the_service_selects_stays_when_the_recorded_revision_is_gone():
+    cluster = switching()
+    old = serving(cluster)["metadata"]["name"]
+    for stage in ("optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    cluster.deploy()
+    assert cluster.status()["phase"] == "Probing"
+    for kind in ("Deployment", "ControllerRevision"):
+        del cluster.objects[kind, "team-a", old]
+    cluster.edit(optimization={"graphLevel": "Extended"})
+    cluster.settle()
+    assert available(cluster)
+
+
+def test_the_regression_gate_holds_while_what_serves_is_being_restored():
+    messages = []
+    for deleted in (False, True):
+        cluster = Cluster(body())
+        cluster.live()
+        cluster.edit(benchmark={"attempt": 2, "constraints": {"maxRegressionPercent": 5}}, **NEW)
+        cluster.settle()
+        cluster.succeed("optimize")
+        cluster.settle()
+        cluster.succeed("benchmark", benchmarked(original=40.0, fp32=20.0))
+        if deleted:
+            del cluster.objects["Deployment", "team-a", serving(cluster)["metadata"]["name"]]
+        cluster.settle()
+        messages.append(cluster.status()["message"])
+        assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ControllerRevision"])
+@pytest.mark.parametrize("later", [lambda cluster: None, proving, stalled, unproven])
+def test_a_label_that_someone_removes_takes_nothing_down(kind, later):
+    cluster = Cluster(body())
+    cluster.live()
+    later(cluster)
+    name = serving(cluster)["metadata"]["name"]
+    item = cluster.objects[kind, "team-a", name]
+    labels = {key: value for key, value in item["metadata"]["labels"].items() if key != names.LABEL_REVISION}
+    cluster._store({**item, "metadata": {**item["metadata"], "labels": labels}})
+    for write in cluster.settle():
+        assert write[:2] != ("delete", "Deployment"), write
+    assert available(cluster)
+    assert cluster.status()["active"]["revision"] == cluster.routed()
+
+
+def test_suspended_says_that_what_serves_is_scaled():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(suspend=True, serving={"replicas": 3})
+    cluster.settle()
+    assert cluster.status()["message"].endswith("what serves goes on serving, with the replicas of the spec")
+    assert serving(cluster)["spec"]["replicas"] == 3
+
+
+def test_a_revision_that_vanishes_and_returns_is_in_the_history_once():
+    cluster = Cluster(body())
+    cluster.live()
+    first = cluster.routed()
+    key = ("PersistentVolumeClaim", "team-a", "magika-artifacts")
+    claim = cluster.objects[key]
+    name = serving(cluster)["metadata"]["name"]
+    for _ in range(3):
+        for kind in ("Deployment", "ControllerRevision"):
+            del cluster.objects[kind, "team-a", name]
+        del cluster.objects[key]
+        cluster.step()
+        assert "active" not in cluster.status()
+        cluster._store(claim)
+        cluster.live()
+        assert cluster.routed() == first
+    assert [item["revision"] for item in cluster.status()["history"]] == [first]
