@@ -84,6 +84,9 @@ def test_http_metadata(http: Any, version: str) -> None:
     assert config["parameters"] == {
         "execution_provider": {"string_value": "CPU"},
         "execution_provider_share": {"string_value": "100.0"},
+        "batching": {
+            "string_value": "not joined: serving.batching.maxQueueDelayMicroseconds is 0: no request waits for another"
+        },
     }
     assert http.get_inference_statistics("pair", version)["model_stats"][0]["version"] == "1"
     assert len(http.get_inference_statistics()["model_stats"]) == 1
