@@ -261,6 +261,7 @@ def main() -> int:
         return 0
     parser = argparse.ArgumentParser(prog="python -m benchmarks.threads", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--limits", type=int, nargs="+", default=LIMITS, metavar="CORES")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
     options = parser.parse_args()
     seen: dict[tuple[int, str], list[Seen]] = {}
@@ -268,7 +269,7 @@ def main() -> int:
         model = _model(Path(scratch))
         print(f"{os.cpu_count()} cores; {model.what}; {options.rounds} rounds of {options.seconds:g} s\n", flush=True)
         for _ in range(options.rounds):
-            for cores in LIMITS:
+            for cores in options.limits:
                 for mode in MODES:
                     seen.setdefault((cores, mode), []).append(measured(model, cores, mode, options.seconds))
     print(f"| {' | '.join(_COLUMNS)} |\n|---:|---|{'---:|' * len(fields(Seen))}")

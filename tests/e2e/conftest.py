@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("e2e")
-            item.add_marker(pytest.mark.timeout(1200))  # what a test waits for has limits of its own
+            item.add_marker(pytest.mark.timeout(2400))  # what a test waits for has limits of its own
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from tests.kube import found, is_true, until
 SCRIPT = (Path(__file__).parent / "answers.py").read_text()
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECONDS = 800  # measurements take turns on a node, and the machine does much else
-pytestmark = pytest.mark.timeout(1200)  # what is served here is set up four times
+POOLS = ({}, {"nodePool": "gpu", "executionProviders": ["CPU"]})  # measurements take turns on a node: here are two
 # Far longer than eight clients of one process need to send: joined is then no matter of luck.
 BATCHING = {
     "alone": {"maxBatchSize": 8, "maxQueueDelayMicroseconds": 0},
@@ -95,10 +95,9 @@ def served(kube, platform, refused, tmp_path_factory):
         files[f"{name}.npz"] = content.getvalue()
     seen = {}
     for runtime, kind in SERVED:
-        for manifest in manifests.values():
-            manifest["spec"]["serving"] = {"runtime": runtime, "batching": BATCHING[kind]}
-        for manifest in whole.values():  # nothing of them is joined, ever
-            manifest["spec"]["serving"] = {"runtime": runtime, "batching": BATCHING["alone"]}
+        for number, (name, manifest) in enumerate((manifests | whole).items()):
+            waits = BATCHING["alone" if name in whole else kind]  # nothing of those is joined, ever
+            manifest["spec"]["serving"] = {"runtime": runtime, "batching": waits, **POOLS[number % 2]}
         kube.apply(*manifests.values(), *whole.values())
         statuses = {
             name: until(f"{name} is Ready by {runtime}, {kind}", found(kube, name, true="Ready"), seconds=SECONDS)[
