@@ -1,6 +1,6 @@
 """Kubernetes objects from a Plan. Pure: the same plan gives the same manifests, in the same order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from onnxmodel_operator import names
@@ -43,14 +43,14 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
         out.append(_service(model, model.name, plan.route))
     if isinstance(model, OnnxModel):  # of a spec that cannot be read nothing is made
         out += _proven(model, plan, settings)
-    return tuple(_collecting(_stamped(manifest), plan.keep) for manifest in out)
+    return tuple(_stamped(manifest, ",".join(plan.keep)) for manifest in out)
 
 
 def _proven(model: OnnxModel, plan: Plan, settings: Settings) -> list[Manifest]:
     """What proves the newest spec, and its revision."""
     out = [_claim(model, settings)] if plan.claim else []
     if plan.job:
-        out.append(_job(model, plan.job, settings))
+        out.append(_job(model, plan.job, settings, ",".join(plan.keep)))
     if plan.revision:
         deployment = _deployment(model, plan.revision, settings)
         # First the record, so that there is one of everything that serves.
@@ -70,7 +70,7 @@ def _claim(model: OnnxModel, settings: Settings) -> Manifest:
     return render_template("claim.yaml.j2", meta=_meta(model, claim_name(model.name)), artifacts=settings.artifacts)
 
 
-def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
+def _job(model: OnnxModel, step: Step, settings: Settings, keep: str) -> Manifest:
     meta = _meta(model, step.job, {names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
     if step.stage in MEASURING and step.quiet:
@@ -83,6 +83,8 @@ def _job(model: OnnxModel, step: Step, settings: Settings) -> Manifest:
         stage=step.stage,
         request=_argument(step.request),
         fetch=_argument(step.fetch) if step.fetch else None,
+        keep=keep,
+        collects=step.stage is contract.Stage.OPTIMIZE,
         secret_prefix=contract.SECRET_PREFIX,
         secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
         source_claim=_source_claim(model) if step.fetch else None,
@@ -262,22 +264,23 @@ def _meta(model: Resource, name: str, labels: dict[str, str] | None = None) -> M
     }
 
 
-def _collecting(manifest: Manifest, keep: Sequence[str]) -> Manifest:
-    """A Job that brings or makes artifacts first removes those that nothing needs. As of when it is made: what is needed changes
-    while it runs, and is no reason to make it again.
+def _stamped(manifest: Manifest, keep: str) -> Manifest:
+    """With a digest of the manifest. `keep`, the folders that a Job leaves on the volume, is not part of it: what is needed
+    changes while the Job runs, and is no reason to make it again.
     """
-    if manifest["kind"] != "Job":
-        return manifest
-    pod = manifest["spec"]["template"]["spec"]
-    for container in (*pod.get("initContainers", ()), *pod["containers"]):
-        if container["args"][0] in ("fetch", contract.Stage.OPTIMIZE):
-            container["args"] += ["--keep", ",".join(keep)]
-    return manifest
-
-
-def _stamped(manifest: Manifest) -> Manifest:
     annotations = {
         **manifest["metadata"].get("annotations", {}),
-        names.ANNOTATION_APPLIED: names.short(names.digest(manifest)),
+        names.ANNOTATION_APPLIED: names.short(names.digest(_without(manifest, keep))),
     }
     return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
+
+
+def _without(value: Any, text: str) -> Any:
+    """The same data, with "" in place of every string that equals `text`."""
+    match value:
+        case dict():
+            return {key: _without(item, text) for key, item in value.items()}
+        case list() | tuple():
+            return [_without(item, text) for item in value]
+        case _:
+            return "" if value == text else value
