@@ -214,12 +214,12 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
             "spec.suspend is true: no stage and no revision is started; what serves goes on serving, with the "
             "replicas of the spec",
         )
-        return Plan(progress, route=active, active=active, kept=_kept(model, seen, active))
+        return Plan(progress, route=route(model, seen, active), active=active, kept=_kept(model, seen, active))
     try:
         draft = _draft(model, seen, settings, now)
     except SpecError as error:
         return invalid(model, seen, error)
-    draft.route = active
+    draft.route = route(model, seen, active)
     progress = next((stop for look in _ROAD if (stop := look(draft))), None) or _ready(draft)
     settled = progress.state is State.READY
     return Plan(
@@ -247,7 +247,7 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
         failure = Failure("PolicyViolation", str(error), hint, path)
     progress = Progress(State.STALLED, "Failed", failure.reason, str(error), Trouble("spec", failure))
     active = active_revision(resource, seen)
-    return Plan(progress, route=active, active=active, kept=_kept(resource, seen, active))
+    return Plan(progress, route=route(resource, seen, active), active=active, kept=_kept(resource, seen, active))
 
 
 def _kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
@@ -855,6 +855,23 @@ def active_revision(model: Resource, seen: Observed) -> str | None:
     return seen.routed if not unproven and _there(seen, seen.routed) else None
 
 
+def route(model: Resource, seen: Observed, active: str | None) -> str | None:
+    """The revision that takes traffic unless the newest spec proves another one.
+
+    That is the active one. But while it lacks pods that it should have, a newer revision that already takes traffic
+    keeps it, unless its probe got a wrong answer.
+    """
+    taking = seen.routed or ""
+    if active is None or model.replicas == 0 or _available(seen, active) or not _available(seen, taking):
+        return active
+    refuted = any(job.stage == Stage.PROBE and _failed(job) for job in seen.jobs.values())
+    return active if refuted else taking
+
+
+def _available(seen: Observed, revision: str) -> bool:
+    return revision in seen.revisions and seen.revisions[revision].available > 0
+
+
 def _there(seen: Observed, revision: str | None) -> bool:
     """Whether the revision has a Deployment, or a record to restore it from."""
     return revision in seen.revisions or revision in seen.records
@@ -864,12 +881,18 @@ def _prune(draft: _Draft, active: str | None) -> tuple[tuple[str, str], ...]:
     """Jobs of other digests than the chain's, Deployments that neither serve nor shall, Services of load tests that are over.
 
     `active` stays until status names its successor: a turn that is cut short would else leave a status that names a
-    revision without pods, and a newer spec would send traffic back to it.
+    revision without pods, and a newer spec would send traffic back to it. While it has no pods, the revision that takes
+    traffic stays as well.
     """
     kept_jobs = {step.job for step in draft.steps}
     if draft.seen.claim_uid is None:
         return ()  # nothing is known to be superfluous before everything has its name
-    kept_revisions = {draft.revision.short if draft.revision else None, active, draft.route}
+    kept_revisions = {
+        draft.revision.short if draft.revision else None,
+        active,
+        draft.route,
+        route(draft.model, draft.seen, active),
+    }
     # By name, for anybody can remove a label.
     kept_names = {names.child(draft.model.name, revision) for revision in kept_revisions if revision}
     jobs = [("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs]

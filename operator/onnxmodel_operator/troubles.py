@@ -5,7 +5,7 @@ import dataclasses
 from onnxmodel_operator.api.spec import Resource
 from onnxmodel_operator.cluster.errors import ApiError, NameTakenError
 from onnxmodel_operator.observe import Observed
-from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revision
+from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revision, route
 from onnxmodel_runtime.contract import Failure
 
 
@@ -54,4 +54,4 @@ def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
     )
     progress = Progress(State.RECONCILING, "Pending", failure.reason, failure.message, Trouble("operator", failure))
     active = active_revision(resource, seen)
-    return Plan(progress, route=active, active=active)
+    return Plan(progress, route=route(resource, seen, active), active=active)

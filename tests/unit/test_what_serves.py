@@ -296,6 +296,38 @@ def test_what_the_service_selects_stays_when_the_recorded_revision_is_gone():
     assert available(cluster)
 
 
+def another(cluster: Cluster) -> None:
+    """A third spec waits for its optimize Job."""
+    cluster.edit(optimization={"graphLevel": "Extended"})
+    cluster.settle()
+
+
+@pytest.mark.parametrize("later", [another, refused, unreadable, suspended])
+@pytest.mark.parametrize("wrong", [False, True], ids=["proven", "wrong answer"])
+def test_a_routed_revision_stays_while_the_recorded_one_has_no_pods(later, wrong):
+    cluster = switching()
+    old = serving(cluster)
+    for stage in ("optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    cluster.deploy()
+    new = serving(cluster)
+    assert new["metadata"]["name"] != old["metadata"]["name"]
+    cluster.available(old, replicas=0)
+    if wrong:
+        cluster.fail("probe", 20, Failure("ProbeRefused", "another answer", "Look at it."))
+    else:
+        cluster.succeed("probe")
+    later(cluster)  # before any turn records the proof
+    assert available(cluster) is not wrong
+    assert (serving(cluster)["metadata"]["name"] == new["metadata"]["name"]) is not wrong
+    cluster.available(old)
+    cluster.settle()
+    assert serving(cluster)["metadata"]["name"] == old["metadata"]["name"]
+    assert len(cluster.deployments()) == 1 + (later is not another), "what a readable spec does not ask for goes"
+
+
 def test_the_regression_gate_holds_while_what_serves_is_being_restored():
     messages = []
     for deleted in (False, True):
