@@ -31,8 +31,8 @@ class Kubelet:
         message = encode(Outcome(stage, 1.0, result or good(job)))
         self._end(pod, stage, 0, message)
         until(
-            f"{stage} is complete",
-            lambda: self.kube.get("job", job["metadata"]["name"])["status"].get("completionTime"),
+            f"{stage} is over",
+            lambda: not (j := self.job(model, stage)) or j["status"].get("completionTime"),
         )
 
     def fail(
@@ -105,9 +105,12 @@ class Kubelet:
             "reason": "Error",
             **end,
         }
-        statuses = [self._container(pod, container, {"terminated": terminated})]
+        sidecars = [item["name"] for item in pod["spec"]["containers"][1:]]  # what a webhook injected runs on
+        statuses = [self._container(pod, name, {"running": {"startedAt": now}}) for name in sidecars]
+        statuses += [self._container(pod, container, {"terminated": terminated})]
         key = "initContainerStatuses" if init else "containerStatuses"
-        self._status(pod, {"phase": "Failed" if code else "Succeeded", key: statuses, "startTime": now})
+        phase = "Running" if sidecars else "Failed" if code else "Succeeded"
+        self._status(pod, {"phase": phase, key: statuses, "startTime": now})
 
     def _container(self, pod: dict[str, Any], name: str, state: dict[str, Any]) -> dict[str, Any]:
         return {"name": name, "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}

@@ -39,16 +39,21 @@ def test_what_serves_is_scaled_and_restored_while_a_new_spec_is_refused(kube, op
 
 @pytest.fixture
 def webhook(kube):
-    """An admission webhook that rewrites images to a mirror, picks a zone, and adds a container: of this namespace alone."""
+    """An admission webhook, of this namespace alone: it rewrites images of Deployments to a mirror and picks a zone for
+    them, and injects a sidecar into them and into every pod.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            pod = review["request"]["object"]["spec"]["template"]["spec"]
+            item, patch = review["request"]["object"], []
+            at = "/spec" if item["kind"] == "Pod" else "/spec/template/spec"
+            pod = item["spec"] if item["kind"] == "Pod" else item["spec"]["template"]["spec"]
             image = pod["containers"][0]["image"]
-            at = "/spec/template/spec"
-            patch = [{"op": "add", "path": f"{at}/nodeSelector", "value": {**pod.get("nodeSelector", {}), "zone": "a"}}]
-            if not image.startswith("mirror/"):
+            if item["kind"] == "Deployment":
+                selector = {**pod.get("nodeSelector", {}), "zone": "a"}
+                patch.append({"op": "add", "path": f"{at}/nodeSelector", "value": selector})
+            if item["kind"] == "Deployment" and not image.startswith("mirror/"):
                 patch.append({"op": "replace", "path": f"{at}/containers/0/image", "value": f"mirror/{image}"})
             if len(pod["containers"]) == 1:
                 patch.append({"op": "add", "path": f"{at}/containers/-", "value": {"name": "proxy", "image": "proxy"}})
@@ -86,7 +91,8 @@ def webhook(kube):
                 "apiVersions": ["v1"],
                 "operations": ["CREATE", "UPDATE"],
                 "resources": ["deployments"],
-            }
+            },
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
         ],
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": kube.namespace}},
         "sideEffects": "None",
@@ -106,10 +112,12 @@ def webhook(kube):
     served.server_close()
 
 
-def test_a_webhook_that_changes_our_deployments_causes_no_fight(kube, webhook, operator, kubelet):
+def test_a_webhook_that_changes_our_deployments_and_injects_sidecars_causes_no_fight(kube, webhook, operator, kubelet):
     kube.apply(model(GOOD))
-    kubelet.live("magika")
-    until("Ready", found(kube, "magika", true="Ready"))
+    kubelet.live("magika")  # each stage's container ends, and the sidecar beside it runs on
+    shown = until("Ready", found(kube, "magika", true="Ready"))
+    assert [stage["state"] for stage in shown["status"]["stages"]] == ["Succeeded"] * 5
+    until("every Job is ended", lambda: not kube.list("jobs"))
     deployment = server(kube)
     pod = deployment["spec"]["template"]["spec"]
     assert pod["containers"][0]["image"].startswith("mirror/")
