@@ -19,10 +19,6 @@ class Gone(Exception):
     """The client left; nobody reads an answer."""
 
 
-class Unread(ServerError):
-    """The body is still on its way: the connection cannot be used for another request."""
-
-
 class Bodies:
     """All bodies that are in memory."""
 
@@ -30,11 +26,16 @@ class Bodies:
         self.held = 0
 
     @contextlib.asynccontextmanager
-    async def read(self, receive: Receive, encoding: str, limit: int) -> AsyncIterator[bytes]:
-        """One body, without its encoding. Its memory counts until the block ends."""
+    async def read(self, receive: Receive, encoding: str, limit: int, announced: int = 0) -> AsyncIterator[bytes]:
+        """One body, without its encoding. Its memory counts until the block ends. Raises ServerError.
+
+        announced: its Content-Length, which is refused before a byte of it is read. The front lets a client that is refused
+        finish sending.
+        """
         before = _Lease(self)
         after = _Lease(self)
         try:
+            _bound(announced, limit)
             body = await _read(receive, before, limit)
             if compression.is_one(encoding):
                 body = await decompressed(body, encoding, limit, after.take)
@@ -62,51 +63,38 @@ class _Lease:
         self._bodies = bodies
         self._size = 0
 
-    def add(self, size: int) -> None:
+    def take(self, size: int) -> None:
         self._size += size
         self._bodies.held += size
-
-    def take(self, size: int) -> None:
-        self.add(size)
-        if self.exceeded:
+        if self._bodies.held > limits.MAX_BODIES:
             raise ServerError(TOO_MUCH, Code.UNAVAILABLE)
 
     def end(self) -> None:
         self._bodies.held -= self._size
         self._size = 0
 
-    @property
-    def exceeded(self) -> bool:
-        return self._bodies.held > limits.MAX_BODIES
+
+def _bound(size: int, limit: int) -> None:
+    if size > limit:
+        raise ServerError(f"the request exceeds the maximum allowed input size of {limit} bytes", Code.TOO_LARGE)
 
 
 async def _read(receive: Receive, lease: _Lease, limit: int) -> bytes:
-    """All bytes. A body that is refused is read to its end (within reason) and dropped, so that the client, which listens
-    only after it has sent, sees the answer instead of a broken connection."""
+    """All bytes."""
     chunks: list[bytes] = []
     size = 0
-    refused: ServerError | None = None
     more = True
     try:
         async with asyncio.timeout(limits.READ_SECONDS):
-            while more and size <= 4 * limit:
+            while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Gone
                 chunk, more = message.get("body", b""), message.get("more_body", False)
                 size += len(chunk)
-                if size > limit:
-                    refused = Unread(f"the request exceeds the maximum allowed input size of {limit} bytes")
-                elif refused is None:
-                    lease.add(len(chunk))
-                    chunks.append(chunk)
-                    if lease.exceeded:
-                        refused = Unread(TOO_MUCH, Code.UNAVAILABLE)
-                if refused is not None:
-                    lease.end()
-                    chunks.clear()
+                _bound(size, limit)
+                lease.take(len(chunk))
+                chunks.append(chunk)
     except TimeoutError as error:
-        raise Unread(f"the request's body did not arrive within {limits.READ_SECONDS:.0f} s") from error
-    if refused is not None:
-        raise refused
+        raise ServerError(f"the request's body did not arrive within {limits.READ_SECONDS:.0f} s") from error
     return b"".join(chunks)

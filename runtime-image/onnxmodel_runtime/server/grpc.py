@@ -25,6 +25,7 @@ _SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _STATUS = {
     Code.INVALID: 3,
     Code.NOT_FOUND: 5,
+    Code.TOO_LARGE: 8,
     Code.UNSUPPORTED: 12,
     Code.UNAVAILABLE: 14,
     Code.INTERNAL: 13,

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from onnxmodel_runtime.server import limits, tracing
 from onnxmodel_runtime.server.access import Caller
-from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive, Unread
+from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
 from onnxmodel_runtime.server.front import http1
 from onnxmodel_runtime.server.protocol import compression, describe, repeat, rest
@@ -74,14 +74,12 @@ class Protocol:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        close = False
         more: list[tuple[bytes, bytes]] = []
         try:
             reply = await self._route(scope, receive)
         except Gone:
             return
         except ServerError as error:
-            close = isinstance(error, Unread)
             reply = _json({"error": error.message}, HTTP_STATUS[error.code])
         except Exception:
             log.exception("a request failed")
@@ -89,9 +87,7 @@ class Protocol:
         # While draining, clients are asked to come back over a new connection, which leads to another pod.
         if (trace := scope.get(_TRACE)) is not None:
             more.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
-        await _send(
-            send, replace(reply, headers=(*reply.headers, *more)) if more else reply, close or self._service.draining
-        )
+        await _send(send, replace(reply, headers=(*reply.headers, *more)) if more else reply, self._service.draining)
 
     def _decode(self, body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequest, Encode[repeat.Body]]:
         if self._repeated is None:
@@ -102,10 +98,12 @@ class Protocol:
         service = self._service
         method = "GET" if scope["method"] == "HEAD" else scope["method"]  # the front sends no body then
         path = [unquote(part) for part in scope["raw_path"].decode("ascii").split("/")[1:]]
+        if path[-1] == "" and len(path) > 1:  # KServe's server redirects to the path without its last slash
+            path.pop()
         match path:
             case ["v2", "models", name, *rest_] if path != ["v2", "models", "stats"]:
                 return await self._model(method, name, rest_, scope, receive)
-            case ["v2"] | ["v2", ""]:
+            case ["v2"]:
                 return _get(method, describe.server)
             case ["v2", "health", "live"]:
                 return _state(method, "live", service.live)
@@ -115,7 +113,7 @@ class Protocol:
                 return _get(method, lambda: {"model_stats": service.statistics("", "")})
             case ["v2", "repository", "index"]:
                 if method != "POST":
-                    return _not_allowed("POST")
+                    return _not_allowed(method, "POST")
                 return await self._index(scope, receive)
             case ["v2", what, *_] if what in describe.UNSUPPORTED:
                 raise _unsupported(what)
@@ -133,7 +131,9 @@ class Protocol:
             version, path = path[1], path[2:]
         match path:
             case ["infer"]:
-                return await self._infer(name, version, scope, receive) if method == "POST" else _not_allowed("POST")
+                if method != "POST":
+                    return _not_allowed(method, "POST")
+                return await self._infer(name, version, scope, receive)
             case []:
                 return _get(method, lambda: self._service.metadata(name, version))
             case ["ready"]:
@@ -150,13 +150,9 @@ class Protocol:
                 raise self._nothing()
 
     async def _index(self, scope: Scope, receive: Receive) -> Reply:
-        async with self._bodies.read(receive, "", limits.OFF_LOOP) as body:
-            try:
-                asked = json.loads(body or b"{}")
-            except ValueError as error:
-                raise ServerError(f"failed to parse the request JSON: {error}") from error
-            except RecursionError:
-                asked = None
+        length = _length(dict(scope["headers"]))
+        async with self._bodies.read(receive, "", limits.OFF_LOOP, length) as body:
+            asked = rest.parse(body or b"{}")
         ready = asked.get("ready", False) if isinstance(asked, dict) else None
         if not isinstance(ready, bool):
             raise ServerError("Invalid value for 'ready': expected a boolean")
@@ -167,7 +163,7 @@ class Protocol:
         encoding = _text(headers, "content-encoding")
         trace = scope[_TRACE] = tracing.parse(_text(headers, tracing.REQUEST_HEADER))
         caller = Caller("http", (scope.get("client") or ("",))[0], trace)
-        read = self._bodies.read(receive, encoding, limits.MAX_REQUEST)
+        read = self._bodies.read(receive, encoding, limits.MAX_REQUEST, _length(headers))
         async with _refusals(self._service, caller, read) as body:
             header = _text(headers, rest.LENGTH_HEADER) or None
             decode = partial(_decode_headed, body, header)
@@ -208,8 +204,8 @@ class Metrics:
         """Answer one request."""
         if scope["path"] != "/metrics":
             reply = _json({"error": "there is nothing at this path"}, 404)
-        elif scope["method"] != "GET":
-            reply = _not_allowed("GET")
+        elif scope["method"] not in ("GET", "HEAD"):
+            reply = _not_allowed(scope["method"], "GET")
         else:
             text = self._service.recorder.metrics().encode()
             reply = Reply(200, text, content_type=CONTENT_TYPE.encode())
@@ -266,16 +262,23 @@ def _unsupported(what: str) -> ServerError:
 
 
 def _get(method: str, answer: Callable[[], Any]) -> Reply:
-    return _json(answer()) if method == "GET" else _not_allowed("GET")
+    return _json(answer()) if method == "GET" else _not_allowed(method, "GET")
 
 
 def _state(method: str, name: str, good: bool) -> Reply:
     """The status says it, as Triton has it; KServe's clients read the body."""
-    return _json({name: good}, 200 if good else 400) if method == "GET" else _not_allowed("GET")
+    return _json({name: good}, 200 if good else 400) if method == "GET" else _not_allowed(method, "GET")
 
 
-def _not_allowed(allowed: str) -> Reply:
-    return Reply(405, json.dumps({"error": "Method Not Allowed"}).encode(), ((b"allow", allowed.encode()),))
+def _not_allowed(method: str, wanted: str) -> Reply:
+    """wanted: GET, which allows HEAD as well, or POST."""
+    allow = b"GET, HEAD" if wanted == "GET" else wanted.encode()
+    return Reply(405, _body({"error": f"this path does not allow {method}: use {wanted}"}), ((b"allow", allow),))
+
+
+def _length(headers: Mapping[bytes, bytes]) -> int:
+    """The Content-Length, which the front's parser has checked; 0 where there is none."""
+    return int(headers.get(b"content-length", 0))
 
 
 def _body(value: Any) -> bytes:

@@ -174,8 +174,8 @@ class Service:
             return error
         if not isinstance(error, MemoryError):
             log.error("an inference failed", exc_info=error)
-        kind = "memory ran out" if isinstance(error, MemoryError) else f"unexpected {type(error).__name__}"
-        return ServerError(f"the inference failed: {kind}", Code.INTERNAL, Reason.BACKEND)
+        why = "memory ran out" if isinstance(error, MemoryError) else "the server's log says why"
+        return ServerError(f"the inference failed: {why}", Code.INTERNAL, Reason.BACKEND)
 
     def _log(
         self, caller: Caller, request: InferRequest | None, size: int, duration: int, end: Mapping[str, Any]

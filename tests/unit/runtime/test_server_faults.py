@@ -49,6 +49,10 @@ def test_paths_and_methods(server: Server) -> None:
         ("DELETE", "/v2", 405),
         ("GET", "/v2/models/double", 200),
         ("GET", "/v2/models/d%6fuble/versions/1/ready", 200),
+        ("GET", "/v2/models/double/", 200),
+        ("GET", "/v2/models/double/versions/1/ready/", 200),
+        ("POST", INFER + "/", 400),
+        ("GET", "/v2/models/double//", 404),
         ("GET", "/v2/models/double/versions", 404),
         ("GET", "/v2/models/double/nothing", 404),
         ("POST", "/v2/models/double/generate", 501),
@@ -67,6 +71,13 @@ def test_paths_and_methods(server: Server) -> None:
         assert found == status, (method, path)
         if status > 400 and method != "HEAD":
             assert json.loads(body)["error"]
+        if status == 405 and method != "HEAD":
+            wanted = "POST" if path in (INFER, "/v2/repository/index") else "GET"
+            assert json.loads(body)["error"] == f"this path does not allow {method}: use {wanted}"
+    with socket.create_connection((support.HOST, port), timeout=10) as client:
+        for path, allowed in ((INFER, b"POST"), ("/v2", b"GET, HEAD")):
+            client.sendall(b"DELETE %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+            assert b"allow: %s\r\n" % allowed in client.recv(4096)
 
 
 def test_repository_index(server: Server) -> None:
@@ -78,6 +89,7 @@ def test_repository_index(server: Server) -> None:
 
 def test_metrics_port(server: Server) -> None:
     assert support.call(server.ports[2], "GET", "/metrics")[0] == 200
+    assert support.call(server.ports[2], "HEAD", "/metrics") == (200, b"")
     assert support.call(server.ports[2], "POST", "/metrics")[0] == 405
     assert support.call(server.ports[2], "GET", "/v2")[0] == 404
 
@@ -127,12 +139,14 @@ def test_chunked_body(server: Server) -> None:
 def test_large_bodies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     port = server.ports[0]
     monkeypatch.setattr(limits, "MAX_REQUEST", 100_000)
-    status, body = support.call(port, "POST", INFER, b"x" * 300_000)
-    assert status == 400
-    assert "exceeds the maximum allowed input size of 100000 bytes" in json.loads(body)["error"]
-    status, body = support.call(port, "POST", INFER, gzip.compress(bytes(10 << 20)), {"Content-Encoding": "gzip"})
-    assert status == 400
-    assert "exceeds the maximum allowed input size of 100000 bytes" in json.loads(body)["error"]
+    for sent, headers in (
+        (b"x" * 3_000_000, {}),
+        (iter([b"x" * 60_000] * 50), {}),
+        (gzip.compress(bytes(10 << 20)), {"Content-Encoding": "gzip"}),
+    ):
+        status, body = support.call(port, "POST", INFER, sent, headers)
+        assert status == 413
+        assert "exceeds the maximum allowed input size of 100000 bytes" in json.loads(body)["error"]
     monkeypatch.setattr(limits, "MAX_BODIES", 10)
     status, body = support.call(port, "POST", INFER, GOOD)
     assert (status, json.loads(body)) == (503, {"error": "the server holds too many large requests"})
@@ -290,7 +304,7 @@ def test_a_defect_is_not_shown(
 
     monkeypatch.setattr(Instance, "run", broken)
     status, body = support.call(server.ports[0], "POST", INFER, GOOD)
-    assert (status, json.loads(body)) == (500, {"error": "the inference failed: unexpected RuntimeError"})
+    assert (status, json.loads(body)) == (500, {"error": "the inference failed: the server's log says why"})
     monkeypatch.setattr(http.describe, "server", broken)
     status, body = support.call(server.ports[0], "GET", "/v2")
     assert (status, json.loads(body)) == (500, {"error": "internal error"})

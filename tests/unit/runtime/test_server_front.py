@@ -156,7 +156,9 @@ def test_whether_the_connection_goes_on(server: Server, version: bytes, headers:
     with connected(server) as client:
         for _ in range(2):
             client.sendall(b"GET /v2 HTTP/%s\r\nHost: x\r\n%s\r\n" % (version, headers))
-            assert b"200 OK" in read_until(client, b"]}")
+            seen = read_until(client, b"]}")
+            assert b"200 OK" in seen
+            assert (b"connection: close" in seen) is not kept
             if not kept:
                 assert client.recv(100) == b""
                 break
@@ -308,6 +310,28 @@ def test_a_refused_client_that_goes_on_sending(server: Server, monkeypatch: pyte
         with contextlib.suppress(ConnectionError):
             while True:
                 client.sendall(b" ")
+
+
+ANNOUNCED = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{"
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [
+        (b"/v2/models/double/infer", limits.MAX_REQUEST + 1, 413),
+        (b"/v2/models/double/infer", 1 << 60, 413),
+        (b"/v2/repository/index", limits.OFF_LOOP + 1, 413),
+        (b"/v2/health/ready", 1 << 30, 405),
+    ],
+)
+def test_an_answer_before_the_body(server: Server, path: bytes, length: int, status: int) -> None:
+    """A body that is announced too large is refused at once, not when its time is over; and all who send on get the answer."""
+    for more in (b"", b" " * (1 << 20)):
+        with connected(server) as client:
+            client.sendall(ANNOUNCED % (path, length) + more)
+            found, message = refusal(client)
+        assert found == status
+        assert ("exceeds the maximum allowed input size of" in message) == (status == 413)
 
 
 def test_a_broken_body(server: Server) -> None:
@@ -545,6 +569,7 @@ def test_what_is_not_grpc(server: Server) -> None:
         (b"\1\0\0\0\x01x", {"grpc_encoding": "gzip"}, "13"),
         (b"\1\0\0\0\x01x", {"grpc_encoding": "snappy"}, "12"),
         (b"\0\xff\xff\xff\xff", {}, "8"),
+        (b"\0\0\0\0\x03\xff\xff\xff", {}, "13"),
     ],
 )
 def test_broken_messages(server: Server, body: bytes, headers: dict[str, str], status: str) -> None:
@@ -552,7 +577,20 @@ def test_broken_messages(server: Server, body: bytes, headers: dict[str, str], s
         client = Client(sock)
         sock.sendall(client.head(1, "ModelInfer", **headers))
         sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, 1, body))
-        assert client.status(1)[0] == status
+        found, message = client.status(1)
+        assert found == status
+        assert message
+
+
+def test_a_message_that_is_announced_too_large(server: Server) -> None:
+    """It is refused at once, whatever comes of it."""
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        for number, cut in ((1, 5), (3, 2)):
+            prefix = b"\0" + struct.pack(">I", limits.MAX_REQUEST + 1)
+            sock.sendall(client.head(number, "ModelInfer") + http2.frame(http2.DATA, 0, number, prefix[:cut]))
+            sock.sendall(http2.frame(http2.DATA, 0, number, prefix[cut:] + b"x"))
+            assert client.status(number)[0] == "8"
 
 
 def test_messages_in_pieces(server: Server) -> None:

@@ -184,17 +184,32 @@ REFUSED: list[tuple[str, Any, str]] = [
      "input byte size mismatch for input 'a' for model 'pair'. Expected 8, got 4"),
     ("huge shape", [entry(), entry("b", [1, 1 << 40], "INT64", [1])], "input byte size mismatch for input 'b'"),
     ("huge size", [entry(), entry("b", [1, 1 << 61], "INT64", [1])], "byte size overflow for input 'b'"),
-    ("text as number", [entry(data=["1", "2"]), B], "FP32 cannot hold str"),
-    ("fraction as integer", [entry(), entry("b", [1, 1], "INT64", [1.5])], "INT64 cannot hold float"),
-    ("true as number", [entry(data=[True, False]), B], "FP32 cannot hold bool"),
-    ("null", [entry(data=[None, 1]), B], "FP32 cannot hold NoneType"),
-    ("out of range", [entry(), entry("b", [1, 1], "INT64", [1 << 63])], "Unable to parse 'data' of input 'b'"),
+    ("text as number", [entry(data=["1", "2"]), B],
+     "Unable to parse 'data' of input 'a': element 0 is a string, which FP32 cannot hold"),
+    ("fraction as integer", [entry(), entry("b", [1, 1], "INT64", [1.5])],
+     "'b': element 0 is a number with a fraction or an exponent, which INT64 cannot hold"),
+    ("true as number", [entry(data=[True, False]), B], "element 0 is true or false, which FP32 cannot hold"),
+    ("null", [entry(data=[None, 1]), B], "element 0 is null, which FP32 cannot hold"),
+    ("out of range", [entry(), entry("b", [1, 1], "INT64", [1 << 63])],
+     "element 0 of input 'b' is out of range: INT64 goes from -9223372036854775808 to 9223372036854775807"),
+    ("beyond FP32", [entry(data=[1, 1e39]), B],
+     "element 1 of input 'a' is out of range: FP32 goes from -3.4028235e+38 to 3.4028235e+38"),
+    ("beyond any float", [entry(data=[-(10**400), 1]), B], "element 0 of input 'a' is out of range: FP32 goes from"),
+    ("NaN as integer", [entry(), entry("b", [1, 1], "INT64", [math.nan])], "element 0 is NaN or infinite, which INT64"),
+    ("half a character", [entry("a\ud800"), B], "unexpected inference input 'a\ud800' for model 'pair'"),
+    ("one too many", [entry(), B, entry("c")], "unexpected inference input 'c' for model 'pair'"),
+    ("two too few, one too many", [entry("c")], "but got 1 inputs for model 'pair'. Got input(s) ['c'], but missing"),
     ("ragged", [entry(data=[[1.0], 2.0]), B], "lists and values stand side by side"),
-    ("data is no list", [entry(data=1.0), B], "Unable to parse 'data' of input 'a': a list is expected"),
-    ("shape is no list", [entry(shape=3), B], "Unable to parse 'shape'"),
+    ("data is no list", [entry(data=1.0), B], "Unable to parse 'data' of input 'a': a list is expected, but it is a number"),
+    ("shape is no list", [entry(shape=3), B], "Unable to parse 'shape' of input 'a': a list is expected"),
+    ("no shape", [{"name": "a", "datatype": "FP32", "data": [1]}, B],
+     "Unable to parse 'shape' of input 'a': a list is expected, but it is missing or null"),
+    ("no datatype", [B, {"name": "a", "shape": [1, 2], "data": [1]}],
+     "Unable to parse 'datatype' of input 'a': a string is expected, but it is missing or null"),
+    ("no name", [B, {"datatype": "FP32"}], "Unable to parse 'name' of inputs[1]: a string is expected, but it is missing"),
     ("shape of floats", [entry(shape=[1.0, 2.0]), B], "Unable to parse 'shape'"),
-    ("name is no text", [entry(name=3), B], "Unable to parse 'name': a string is expected"),  # type: ignore[arg-type]
-    ("input is no object", [3], "an object is expected"),
+    ("name is no text", [entry(name=3), B], "Unable to parse 'name' of inputs[0]: a string is expected, but it is a number"),  # type: ignore[arg-type]
+    ("input is no object", [3], "Unable to parse inputs[0]: an object is expected"),
     ("binary without header", [entry(parameters={"binary_data_size": 8}), B], "unexpected 'data' for input 'a'"),
     ("shared memory", [entry(parameters={"shared_memory_region": "r"}), B], "shared memory is not supported"),
 ]  # fmt: skip
@@ -214,11 +229,11 @@ def test_refused(inputs: Any, message: str) -> None:
     [
         ("", "failed to parse the request JSON"),
         ("{", "failed to parse the request JSON"),
-        ("[]", "Unable to parse 'the request'"),
+        ("[]", "Unable to parse the request: an object is expected, but it is a list"),
         ("{}", "Unable to parse 'inputs'"),
         ('{"id":1,"inputs":[]}', "Unable to parse 'id'"),
         ("[" * 100_000, "JSON nesting depth exceeds"),
-        ("1" * 5000, "failed to parse the request JSON"),
+        ("1" * 5000, "failed to parse the request JSON: it has a number of too many digits"),
         ('{"parameters":{"triton_x":1},"inputs":[]}', "reserved for Triton usage"),
         ('{"parameters":{"timeout":"1"},"inputs":[]}', "Unable to parse 'timeout'"),
         ('{"parameters":{"timeout":-1},"inputs":[]}', "Unable to parse 'timeout'"),
@@ -233,7 +248,12 @@ def test_refused(inputs: Any, message: str) -> None:
         ('{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":-1}}]}', "Unable to set 'classification'"),
         (
             '{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":true}}]}',
-            "Unable to set 'classification'",
+            "Unable to set 'classification' of output 'y': a number of classes is expected",
+        ),
+        ('{"inputs":[],"outputs":[{}]}', r"Unable to parse 'name' of outputs\[0\]: a string is expected"),
+        (
+            '{"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":1}}]}',
+            "Unable to parse 'binary_data' of output 'y': true or false is expected, but it is a number",
         ),
         (
             '{"inputs":[],"outputs":[{"name":"z","parameters":{"classification":1}}]}',
@@ -298,7 +318,9 @@ def test_bytes_that_are_no_text_are_named(blob: bytes, at: int) -> None:
         rest.encode(handing, as_json, {"y": request.inputs["x"]})
     document = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "\ud800"]}]}
     for each in (spec, handing):
-        with pytest.raises(ServerError, match="element 1 of input 'x' is not UTF-8"):
+        with pytest.raises(
+            ServerError, match="element 1 of input 'x' is not text: it has one half of a surrogate pair"
+        ):
             rest.decode(each, json.dumps(document).encode(), None)
 
 
@@ -397,11 +419,17 @@ def test_raw_body() -> None:
 
 def test_not_a_number_travels_by_json() -> None:
     spec = identity_spec("FP32")
-    values = [float("nan"), float("inf"), -float("inf"), 1e300]
+    values = [float("nan"), float("inf"), -float("inf"), 3.4028235e38]
     decoded = rest.decode(spec, json.dumps({"inputs": [entry("x", [1, 4], data=values)]}).encode(), None)
     answer, _ = rest.encode(spec, decoded, {"y": decoded.request.inputs["x"]})
     result = Client.parse_response_body(answer).as_numpy("y")
-    np.testing.assert_array_equal(result, np.float32([[np.nan, np.inf, -np.inf, np.inf]]))
+    np.testing.assert_array_equal(result, np.float32([values]))
+    too_large = json.dumps({"inputs": [entry("x", [1, 1], "FP64", [7])]}).replace("7", "-1e999").encode()
+    with pytest.raises(ServerError, match="element 0 of input 'x' is out of range: FP64 goes from"):
+        rest.decode(identity_spec("FP64"), too_large, None)
+    request = service_pb2.ModelInferRequest()  # where infinity is one of the numbers
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 1]).contents.fp32_contents.append(math.inf)
+    assert grpc.decode(spec, request).inputs["x"].tolist() == [[math.inf]]
 
 
 def test_a_true_byte_is_one() -> None:
@@ -419,7 +447,10 @@ def test_a_true_byte_is_one() -> None:
         ),
         (lambda m, i: i.contents.int64_contents.extend([1, 2]), "int64_contents where int_contents is expected"),
         (lambda m, i: i.contents.int_contents.extend([1]), "Expected 2, got 1"),
-        (lambda m, i: i.contents.int_contents.extend([1, 300]), "out of bounds"),
+        (
+            lambda m, i: i.contents.int_contents.extend([1, 300]),
+            "element 1 of input 'x' is out of range: INT8 goes from -128 to 127",
+        ),
         (lambda m, i: m.raw_input_contents.extend([b"12", b"34"]), "expected 1 raw_input_contents but got 2"),
         (lambda m, i: None, "unable to find data for input tensor 'x'"),
         (

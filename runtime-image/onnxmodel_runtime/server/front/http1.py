@@ -37,11 +37,13 @@ PIECE = 1 << 14
 """Bytes that are parsed at one time: so many requests can wait beyond MAX_PIPELINED."""
 MAX_SEEN = 4096
 """Bytes of a head that is remembered."""
-LINGER_SECONDS = 5.0
-"""How long what a refused client still sends is read and dropped: closing at once could take the answer from it."""
+LINGER_SECONDS = 30.0
+"""How long what a client sends after the last answer is read and dropped, as by nginx: many a client listens only after it
+has sent, and closing at once could take the answer from it."""
 # uri-host [":" port] of RFC 9110, with the zone of an IPv6 address that some clients leave in.
 _HOST = re.compile(rb"(?:\[[0-9A-Za-z.:%~_-]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
+_CLOSE = (b"connection", b"close")
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -120,7 +122,7 @@ class Http1(asyncio.Protocol):
         self._head = 0  # bytes received since the last complete head, or of what is behind a chunk; -1 within a body
         self._piece = 0  # bytes received at one time
         self._begun_in = 0  # the piece in which the head began
-        self._deaf = False  # what comes behind a refused request is not understood
+        self._deaf = False  # what still comes is dropped
         self._fields: Headers = []  # where headers go
         self._since = self._loop.time()  # when it last became idle, or was able to write
         self._reading = self._writable = True
@@ -155,13 +157,19 @@ class Http1(asyncio.Protocol):
         if self._deaf:
             return
         seen = self._seen
-        if seen is not None and len(data) == self._seen_size and data.startswith(seen[0]) and self._between:
+        if (
+            seen is not None
+            and len(data) == self._seen_size
+            and data.startswith(seen[0])
+            and self._between
+            and not self._draining
+        ):
             # The same head again, and as much behind it: it would be parsed to the same.
             reply = self._application.now(seen[1], data[len(seen[0]) :])
             if reply is not None:
                 self._since = self._loop.time()
                 self._transport.write(_head(seen[1], reply.status, reply.headers) + reply.body)
-                if self._draining or (b"connection", b"close") in reply.headers:
+                if _CLOSE in reply.headers:
                     self._transport.close()
                 return
         begins = self._between
@@ -450,21 +458,36 @@ class Http1(asyncio.Protocol):
                     self._next()
 
     def _going_on(self, request: _Request, headers: Headers) -> Headers:
-        """The headers, with a wish to close where this is the last answer: while requests that have arrived wait behind this
-        one, it is not.
+        """The headers, with `Connection: close` exactly where this is the last answer. While the server drains, that is none
+        behind which further requests have arrived.
         """
-        close = (b"connection", b"close")
-        if self._behind and request.keep_alive and request.complete:
-            return [field for field in headers if field != close]
-        return [*headers, close] if self._draining and close not in headers else headers
+        last = not request.keep_alive or not request.complete
+        if self._behind and not last:
+            return [field for field in headers if field != _CLOSE]
+        return [*headers, _CLOSE] if (last or self._draining) and _CLOSE not in headers else headers
 
     def _finish(self, request: _Request, headers: Headers) -> None:
         """After the answer: the connection goes on, or ends."""
         self._since = self._loop.time()
-        ends = (b"connection", b"close") in headers or (self._draining and not self._behind)
-        if ends or not request.keep_alive or not request.complete:
+        if _CLOSE not in headers:
+            return
+        self._forget()
+        if request.complete:
             self._transport.close()
-            self._forget()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close, but let the client finish sending first."""
+        self._deaf = True
+        self._seen = self._incoming = self._offered = None
+        if self._draining:
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
 
     def _next(self) -> None:
         """Go on with what waits."""
@@ -535,16 +558,10 @@ class Http1(asyncio.Protocol):
     def _refuse(self, refused: _Refused) -> None:
         body = json.dumps({"error": refused.message}, separators=(",", ":")).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        self._transport.write(_head(_Request(), refused.status, [*headers, (b"connection", b"close")]) + body)
+        self._transport.write(_head(_Request(), refused.status, [*headers, _CLOSE]) + body)
         self._forget()
         self._since = self._loop.time()
-        if self._draining:
-            self._transport.close()
-            return
-        self._transport.write_eof()
-        if not self._reading:
-            self._reading = True
-            self._transport.resume_reading()
+        self._linger()
 
 
 def _size(request: Head) -> int:
@@ -584,7 +601,7 @@ def _head(request: _Request, status: int, headers: Headers) -> bytes:
     lines = [_REASONS[status], _date()]
     for name, value in headers:
         lines += (name, b": ", value, b"\r\n")
-    if request.version == "1.0" and request.keep_alive:
+    if request.version == "1.0" and request.keep_alive and _CLOSE not in headers:
         lines.append(b"connection: keep-alive\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)

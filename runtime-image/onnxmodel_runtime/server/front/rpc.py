@@ -29,6 +29,7 @@ from onnxmodel_runtime.server.protocol import compression
 log = logging.getLogger("onnxmodel.server")
 
 DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 4, 8, 12, 13, 14
+_UNPACKING = {Code.TOO_LARGE: RESOURCE_EXHAUSTED, Code.UNSUPPORTED: UNIMPLEMENTED}  # what else is wrong is INTERNAL
 _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "S": 1.0, "M": 60.0, "H": 3600.0}
 _TIMEOUT = re.compile(r"([0-9]{1,8})([numSMH])")
 # :status 200 is entry 8 of HTTP/2's own table.
@@ -196,7 +197,7 @@ class Call(Stream):
             else:
                 if not self.begun:
                     self.begun = self.connection.loop.time()
-                self._check(self.size - 5)
+                self._check(self._announced())
                 self._count(len(data))
         except Status as status:
             self.fail(status)
@@ -386,12 +387,14 @@ class Call(Stream):
             raise Status(INTERNAL, "a message is compressed, and grpc-encoding does not say how")
         try:
             whole = await decompressed(message, encoding, limits.MAX_REQUEST, self._count)
-        except compression.TooLarge as error:
-            raise Status(RESOURCE_EXHAUSTED, error.message) from error
         except ServerError as error:
-            raise Status(UNIMPLEMENTED if error.code is Code.UNSUPPORTED else INTERNAL, error.message) from error
+            raise Status(_UNPACKING.get(error.code, INTERNAL), error.message) from error
         self._count(-len(message))
         return whole
+
+    def _announced(self) -> int:
+        """Bytes that the message of a call will have, as its first five bytes tell; 0 until they are there."""
+        return _PREFIX.unpack_from(b"".join(chunk[:5] for chunk in self.chunks[:5]))[1] if self.size >= 5 else 0
 
     def _check(self, size: int) -> None:
         if size > limits.MAX_REQUEST:
@@ -428,7 +431,7 @@ class Call(Stream):
             return
         self.answered = True
         status = b"405" if head[b":method"] != b"POST" else b"415"
-        block = literal((b":status", status), (b"content-type", b"text/plain"))
+        block = literal((b":status", status), (b"content-type", b"text/plain"), (b"allow", b"POST"))
         self.connection.write(frame(HEADERS, END_HEADERS, self.id, block))
         self.connection.send_data(self, b"this port speaks gRPC\n")
         self.connection.end(self, frame(DATA, END_STREAM, self.id, b""))

@@ -15,10 +15,6 @@ def is_one(encoding: str) -> bool:
     return encoding.strip().lower() not in ("", "identity")
 
 
-class TooLarge(ServerError):
-    """There is more in it than may be."""
-
-
 class Decompression:
     """A body without its encoding, in pieces. They are never more than limit together, whatever it claims to hold."""
 
@@ -49,10 +45,15 @@ class Decompression:
         try:
             piece = inflate.decompress(data, PIECE)
         except zlib.error as error:
-            raise ServerError(f"failed to decompress the request ({self._encoding}): {error}") from error
+            raise ServerError(
+                f"failed to decompress the request ({self._encoding}): it is broken, or not packed"
+            ) from error
         self._left -= len(piece)
         if self._left < 0:
-            raise TooLarge(f"the decompressed request exceeds the maximum allowed input size of {self._limit} bytes")
+            raise ServerError(
+                f"the decompressed request exceeds the maximum allowed input size of {self._limit} bytes",
+                Code.TOO_LARGE,
+            )
         longer = inflate.eof and (inflate.unused_data or self._at < len(self._body))
         shorter = not inflate.eof and not data and not piece
         if longer or shorter:

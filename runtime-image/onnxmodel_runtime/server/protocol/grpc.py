@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 from google.protobuf import json_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2, service_pb2
 
@@ -19,6 +18,7 @@ from onnxmodel_runtime.server.protocol.request import (
     RawInput,
     build,
     from_buffer,
+    numbers,
     presented,
     size_mismatch,
     texts,
@@ -76,7 +76,7 @@ def decode(spec: ModelSpec, message: Any) -> InferRequest:
         if output.parameters:
             unsupported(_parameters(output.parameters), f"output '{output.name}'")
             if "classification" in output.parameters:
-                classes[output.name] = _classes(output.parameters["classification"])
+                classes[output.name] = _classes(output)
         names.append(output.name)
     return build(spec, message.id, inputs, names, patience, classes)
 
@@ -131,17 +131,17 @@ def _from_contents(contents: Any, raw: RawInput, spec: ModelSpec) -> Array:
         raise size_mismatch(raw, spec, expected * dtype.itemsize, len(values) * dtype.itemsize)
     if raw.datatype == "BYTES":
         return texts(values, raw, spec)
-    try:
-        return np.array(values, dtype).reshape(raw.shape)
-    except OverflowError as error:
-        raise ServerError(f"invalid value for input '{raw.name}' for model '{spec.name}': {error}") from error
+    return numbers(values, raw)
 
 
-def _classes(value: Any) -> int:
+def _classes(output: Any) -> int:
+    value = output.parameters["classification"]
     if value.WhichOneof("parameter_choice") != "int64_param":
-        raise ServerError("invalid value type for 'classification' parameter, expected int64_param")
+        raise ServerError(
+            f"invalid value type for 'classification' parameter of output '{output.name}', expected int64_param"
+        )
     if value.int64_param <= 0:
-        raise ServerError("invalid value for 'classification' parameter, expected > 0")
+        raise ServerError(f"invalid value for 'classification' parameter of output '{output.name}', expected > 0")
     return int(value.int64_param)
 
 

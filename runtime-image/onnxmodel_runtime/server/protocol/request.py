@@ -6,6 +6,7 @@ Shape and datatype are judged before a single element is converted, so that a ba
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from sys import float_info
 from types import MappingProxyType
 from typing import Any
 
@@ -186,18 +187,49 @@ def size_mismatch(raw: RawInput, spec: ModelSpec, expected: int, got: int) -> Se
     )
 
 
+class NotFinite(float):
+    """NaN or an infinity that the client wrote as such."""
+
+
+def numbers(values: Sequence[Any], raw: RawInput, infinite: type = float) -> Array:
+    """An array of numbers that came one by one. infinite: the type of those that may be it.
+
+    Raises ServerError for a number that the datatype does not reach: numpy would make infinity of it, or speak of C.
+    """
+    dtype = NUMPY[raw.datatype]
+    limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype) if dtype.kind in "iu" else None
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype)
+    except OverflowError:
+        low, high = (-float_info.max, float_info.max) if dtype.kind == "f" else (limits.min, limits.max)
+        at = next(at for at, value in enumerate(values) if value < low or value > high)
+    else:
+        found = np.flatnonzero(np.isinf(array)).tolist() if dtype.kind == "f" else []
+        at = next((at for at in found if type(values[at]) is not infinite), -1)
+        if at < 0:
+            return array.reshape(raw.shape)
+    raise ServerError(
+        f"element {at} of input '{raw.name}' is out of range: {raw.datatype} goes from {limits.min!s} to {limits.max!s}"
+    )
+
+
 def texts(elements: Sequence[Any], raw: RawInput, spec: ModelSpec) -> Array:
     """An array of strings, as text: ONNX Runtime's Python API carries nothing else. Raises NotText."""
     array = np.empty(len(elements), np.object_)
     try:
         if spec.encoding == "utf-8":
             array[:] = [str(element, "utf-8") if not isinstance(element, str) else element for element in elements]
-            "".join(array).encode()  # JSON can name halves of a character
+            "".join(array).encode()  # JSON can write halves of a character
         else:
             whole = [element.encode() if isinstance(element, str) else bytes(element) for element in elements]
             array[:] = [element.decode(spec.encoding) for element in whole]
     except UnicodeError as error:
         at = next(at for at, element in enumerate(elements) if not _is_text(element))
+        if isinstance(elements[at], str):
+            raise ServerError(
+                f"element {at} of input '{raw.name}' is not text: it has one half of a surrogate pair (\\ud800 to \\udfff)"
+            ) from error
         raise NotText(
             f"element {at} of input '{raw.name}' is not UTF-8, and the model does more with strings than hand them on: "
             "encode bytes as text (Base64), or let the model take UINT8"
@@ -250,17 +282,17 @@ def _by_name(spec: ModelSpec, inputs: Sequence[RawInput]) -> dict[str, RawInput]
             raise ServerError(f"input '{raw.name}' already exists in request")
         by_name[raw.name] = raw
     least, most = len(spec.inputs), len(spec.inputs) + len(spec.optional)
+    known = {tensor.name for tensor in (*spec.inputs, *spec.optional)}
+    unknown = [name for name in by_name if name not in known]
     missing = [tensor.name for tensor in spec.inputs if tensor.name not in by_name]
+    if unknown and (not missing or len(by_name) == least):
+        raise ServerError(f"unexpected inference input '{unknown[0]}' for model '{spec.name}'")
     if not least <= len(by_name) <= most or (missing and spec.optional):
         wanted = f"{least} inputs" if least == most else f"number of inputs between {least} and {most}"
         raise ServerError(
             f"expected {wanted} but got {len(by_name)} inputs for model '{spec.name}'. Got input(s) "
             f"{_names(by_name)}, but missing required input(s) {_names(missing)}. Please provide all required input(s)."
         )
-    known = {tensor.name for tensor in (*spec.inputs, *spec.optional)}
-    for name in by_name:
-        if name not in known:
-            raise ServerError(f"unexpected inference input '{name}' for model '{spec.name}'")
     return by_name
 
 

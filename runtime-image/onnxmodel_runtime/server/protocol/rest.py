@@ -6,21 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from onnxmodel_runtime.server.datatypes import BINARY_ONLY, NUMPY, Array, pack_bytes
-from onnxmodel_runtime.server.errors import ServerError
+from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.limits import MAX_JSON, MAX_JSON_DEPTH
 from onnxmodel_runtime.server.protocol.request import (
     VERSION,
     InferRequest,
     ModelSpec,
+    NotFinite,
     Outputs,
     RawInput,
     build,
     from_buffer,
+    numbers,
     presented,
     size_mismatch,
     texts,
@@ -28,9 +30,25 @@ from onnxmodel_runtime.server.protocol.request import (
     unsupported,
 )
 
+T = TypeVar("T")
 LENGTH_HEADER = "Inference-Header-Content-Length"
 _TOO_DEEP = f"JSON nesting depth exceeds maximum allowed limit ({MAX_JSON_DEPTH})"
-_JSON_TYPES: dict[str, frozenset[type]] = {"b": frozenset({bool}), "f": frozenset({int, float}), "O": frozenset({str})}
+_JSON_TYPES: dict[str, frozenset[type]] = {
+    "b": frozenset({bool}),
+    "f": frozenset({int, float, NotFinite}),
+    "O": frozenset({str}),
+}
+_IN_WORDS: dict[type, str] = {
+    str: "a string",
+    int: "a number",
+    float: "a number with a fraction or an exponent",
+    NotFinite: "NaN or infinite",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+_NONE = "missing or null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +78,18 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
     head, rest = data[:length], data[length:] if length is not None else memoryview(b"")
     if len(head) > MAX_JSON:
         raise ServerError(
-            f"request JSON size of {len(head)} bytes exceeds the maximum allowed input size of {MAX_JSON} bytes"
+            f"request JSON size of {len(head)} bytes exceeds the maximum allowed input size of {MAX_JSON} bytes",
+            Code.TOO_LARGE,
         )
-    document = _object(_parse(head), "the request")
-    request_id = document.get("id", "")
-    if not isinstance(request_id, str):
-        raise ServerError("Unable to parse 'id': a string is expected")
-    asked = _object(document.get("parameters", {}), "parameters")
+    document = _object(parse(head), "the request")
+    request_id = _string(document.get("id", ""), "'id'")
+    asked = _object(document.get("parameters", {}), "'parameters'")
     patience = timeout(asked)
-    default = _flag(asked, "binary_data_output", False)
+    default = _flag(asked.get("binary_data_output", False), "'binary_data_output'")
 
     inputs: list[RawInput] = []
-    for item in _list(document.get("inputs"), "inputs"):
-        raw, rest = _input(spec, item, rest, length is not None)
+    for at, item in enumerate(_list(document.get("inputs"), "'inputs'")):
+        raw, rest = _input(spec, _object(item, f"inputs[{at}]"), at, rest, length is not None)
         inputs.append(raw)
     if len(rest):
         raise ServerError(f"unexpected additional input data for model '{spec.name}'")
@@ -80,17 +97,19 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
     names: list[str] = []
     classes: dict[str, int] = {}
     binary: set[str] = set()
-    for item in _list(document.get("outputs", []), "outputs"):
-        name = _string(item, "name")
-        parameters = _object(_object(item, "outputs").get("parameters", {}), "parameters")
+    for at, item in enumerate(_list(document.get("outputs", []), "'outputs'")):
+        name = _string(_object(item, f"outputs[{at}]").get("name"), f"'name' of outputs[{at}]")
+        parameters = _object(item.get("parameters", {}), f"'parameters' of output '{name}'")
         unsupported(parameters, f"output '{name}'")
         names.append(name)
         count = parameters.get("classification", 0)
         if type(count) is not int or count < 0:
-            raise ServerError("Unable to set 'classification': a number of classes is expected")
+            raise ServerError(
+                f"Unable to set 'classification' of output '{name}': a number of classes is expected, an integer from 0 on"
+            )
         if count:
             classes[name] = count
-        if _flag(parameters, "binary_data", default):
+        if _flag(parameters.get("binary_data", default), f"'binary_data' of output '{name}'"):
             binary.add(name)
     request = build(spec, request_id, inputs, names, patience, classes)
     return Decoded(request, frozenset(binary if names else request.outputs if default else ()))
@@ -150,12 +169,15 @@ def _decode_raw(spec: ModelSpec, body: bytes) -> Decoded:
     return Decoded(request, frozenset(request.outputs))
 
 
-def _input(spec: ModelSpec, item: Any, rest: memoryview, has_binary: bool) -> tuple[RawInput, memoryview]:
-    name, datatype = _string(item, "name"), _string(item, "datatype")
-    shape = _list(item.get("shape"), "shape")
+def _input(
+    spec: ModelSpec, item: Mapping[str, Any], at: int, rest: memoryview, has_binary: bool
+) -> tuple[RawInput, memoryview]:
+    name = _string(item.get("name"), f"'name' of inputs[{at}]")
+    datatype = _string(item.get("datatype"), f"'datatype' of input '{name}'")
+    shape = _list(item.get("shape"), f"'shape' of input '{name}'")
     if any(type(dim) is not int for dim in shape):
         raise ServerError(f"Unable to parse 'shape' of input '{name}': integers are expected")
-    parameters = _object(item.get("parameters", {}), "parameters")
+    parameters = _object(item.get("parameters", {}), f"'parameters' of input '{name}'")
     unsupported(parameters, f"input '{name}'")
     if "binary_data_size" not in parameters:
         if "data" not in item:
@@ -184,23 +206,22 @@ def _from_json(data: Any, raw: RawInput, spec: ModelSpec) -> Array:
             f"receiving {raw.datatype} data via JSON is not supported. Please use the binary data format for input "
             f"'{raw.name}'"
         )
-    where = f"Unable to parse 'data' of input '{raw.name}'"
+    what = f"'data' of input '{raw.name}'"
     dtype = NUMPY[raw.datatype]
-    flat = _flatten(_list(data, f"data' of input '{raw.name}"))
+    flat = _flatten(_list(data, what), what)
     # numpy alone would turn "1" into 1, 1.5 into 1 and true into 1.0 without a word.
     strange = set(map(type, flat)) - _JSON_TYPES.get(dtype.kind, frozenset({int}))
     if strange:
-        raise ServerError(f"{where}: {raw.datatype} cannot hold {min(kind.__name__ for kind in strange)}")
+        at = next(at for at, value in enumerate(flat) if type(value) in strange)
+        raise ServerError(
+            f"Unable to parse {what}: element {at} is {_IN_WORDS[type(flat[at])]}, which {raw.datatype} cannot hold"
+        )
     expected = math.prod(raw.shape)
     if len(flat) != expected:
         raise size_mismatch(raw, spec, expected * dtype.itemsize, len(flat) * dtype.itemsize)
     if raw.datatype == "BYTES":
         return texts(flat, raw, spec)
-    try:
-        with np.errstate(over="ignore"):  # 1e300 as FP32 is infinite, as it is for Triton
-            return np.array(flat, dtype).reshape(raw.shape)
-    except OverflowError as error:
-        raise ServerError(f"{where}: {error}") from error
+    return numbers(flat, raw, NotFinite)
 
 
 def _texts(name: str, array: Array) -> list[str]:
@@ -216,48 +237,52 @@ def _texts(name: str, array: Array) -> list[str]:
     return found
 
 
-def _flatten(data: list[Any]) -> list[Any]:
+def _flatten(data: list[Any], what: str) -> list[Any]:
     depth = 1
     while data and isinstance(data[0], list):
         depth += 1
         if depth > MAX_JSON_DEPTH:
             raise ServerError(_TOO_DEEP)
         if set(map(type, data)) != {list}:
-            raise ServerError("Unable to parse 'data': lists and values stand side by side")
+            raise ServerError(f"Unable to parse {what}: lists and values stand side by side")
         data = list(chain.from_iterable(data))
     return data
 
 
-def _parse(head: memoryview) -> Any:
+def parse(text: memoryview | bytes) -> Any:
+    """JSON, in which NaN and infinities are NotFinite: a number too large for FP64 becomes infinite too. Raises ServerError."""
     try:
-        return json.loads(str(head, "utf-8"))
+        return json.loads(str(text, "utf-8"), parse_constant=NotFinite)
     except RecursionError as error:
         raise ServerError(_TOO_DEEP) from error
-    except ValueError as error:  # not UTF-8, not JSON, or a number with thousands of digits
-        raise ServerError(f"failed to parse the request JSON: {error}") from error
+    except json.JSONDecodeError as error:
+        why = f"{error}"
+    except UnicodeDecodeError as error:
+        why = f"byte {error.start} is not UTF-8"
+    except ValueError:
+        why = "it has a number of too many digits"
+    raise ServerError(f"failed to parse the request JSON: {why}")
 
 
-def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
-    value = parameters.get(key, default)
-    if not isinstance(value, bool):
-        raise ServerError(f"Unable to parse '{key}': true or false is expected")
-    return value
+def _flag(value: Any, what: str) -> bool:
+    return _checked(value, bool, what, "true or false is expected")
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ServerError(f"Unable to parse '{what}': an object is expected")
-    return value
+    return _checked(value, dict, what, "an object is expected")
 
 
 def _list(value: Any, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ServerError(f"Unable to parse '{what}': a list is expected")
-    return value
+    return _checked(value, list, what, "a list is expected")
 
 
-def _string(item: Any, key: str) -> str:
-    value = _object(item, "inputs or outputs").get(key)
-    if not isinstance(value, str):
-        raise ServerError(f"Unable to parse '{key}': a string is expected")
-    return value
+def _string(value: Any, what: str) -> str:
+    return _checked(value, str, what, "a string is expected")
+
+
+def _checked(value: Any, kind: type[T], what: str, wanted: str) -> T:
+    if isinstance(value, kind):
+        return value
+    raise ServerError(
+        f"Unable to parse {what}: {wanted}, but it is {_IN_WORDS[type(value)] if value is not None else _NONE}"
+    )
