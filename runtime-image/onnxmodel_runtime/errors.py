@@ -8,11 +8,14 @@ from pathlib import Path
 from onnxmodel_runtime.contract import ExitCode, Failure, Finding
 
 # What ONNX Runtime, CUDA and numpy say when an allocation fails: they have no exception type for it.
-_MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "alloc_failed")
-# What is of no use to a reader of ONNX Runtime's messages: its status numbers, its source files.
+MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "alloc_failed")
+# What is of no use to a reader of ONNX Runtime's messages: its status numbers, its source files and what stands there.
 _RUNTIME_NOISE = re.compile(
-    r"\[ONNXRuntimeError\] : \d+ : \w+ : |\S{0,200}/onnxruntime/\S{1,200}\.(cc|h):\d+ ?|Fatal error: "
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Fatal error: | ?; (?:hostname|file|line|expr)=[^;]{0,300}"
 )
+_RUNTIME_PLACE = re.compile(r"([\w/.+-]{1,300})\.(?:cc|h|cpp|hpp|cu|cuh):\d+ ?")
+_RUNTIME_NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ")
+_FAILED_CHECK = " was false."
 NAME_CHARACTERS = 200  # names are the model's, and end in a message of 4,096 bytes
 MESSAGE_CHARACTERS = 800  # a termination message holds 4,096 bytes, and a person reads one sentence
 
@@ -83,7 +86,7 @@ def storage_error(error: OSError, directory: Path) -> StageError | None:
 def ran_out_of_memory(error: Exception) -> bool:
     """Whether an allocation that failed is behind this exception."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or any(word in text for word in _MEMORY_WORDS)
+    return isinstance(error, MemoryError) or any(word in text for word in MEMORY_WORDS)
 
 
 def runtime_message(error: Exception) -> str:
@@ -93,7 +96,36 @@ def runtime_message(error: Exception) -> str:
     """
     if ran_out_of_memory(error):
         raise error
-    return clip(_RUNTIME_NOISE.sub("", words(error)), 500)
+    return runtime_words(error)
+
+
+def runtime_words(error: Exception) -> str:
+    """ONNX Runtime's words: the node and what is wrong, without paths of its sources and C++ signatures."""
+    text = _RUNTIME_NOISE.sub("", words(error)).partition("Stacktrace:")[0].replace("std::bad_alloc", "out of memory")
+    text = _RUNTIME_NODE.sub(lambda node: f"{node[1]} node{f' {node[2]!r}' if node[2] else ''}: ", text)
+    said, *pieces = _RUNTIME_PLACE.split(text)
+    for file, piece in zip(pieces[::2], pieces[1::2], strict=True):
+        said += _behind_the_place(piece, whole="/" in file)
+    return clip(said.rstrip(" ;"), 500)
+
+
+def _behind_the_place(text: str, *, whole: bool) -> str:
+    """What follows the name of the function, which has its signature where the path of its file is whole, and a check."""
+    _, check, reason = text.partition(_FAILED_CHECK)
+    if check:
+        return reason.strip() or "a check failed"
+    if not whole:
+        return text.partition(" ")[2]
+    depth, closed = 0, False
+    for at, character in enumerate(text):
+        if character in "([<{":
+            depth += 1
+        elif character in ")]>}":
+            depth -= 1
+            closed = closed or (character == ")" and not depth)
+        elif character == " " and closed and not depth and not text.startswith((" const ", " [with "), at):
+            return text[at + 1 :]
+    return "" if closed else text
 
 
 def words(error: Exception) -> str:

@@ -11,7 +11,14 @@ import onnxruntime as ort
 from onnxmodel_runtime import batch_axis, ranks, tensorrt
 from onnxmodel_runtime.contract import BATCH_UNKNOWN, GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
 from onnxmodel_runtime.digests import check_digest
-from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
+from onnxmodel_runtime.errors import (
+    MEMORY_WORDS,
+    StageError,
+    out_of_memory,
+    ran_out_of_memory,
+    runtime_words,
+    words,
+)
 from onnxmodel_runtime.server import bound
 from onnxmodel_runtime.server.datatypes import NUMPY, ONNX_RUNTIME, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
@@ -21,6 +28,9 @@ from onnxmodel_runtime.session import open_session
 
 log = logging.getLogger("onnxmodel.server")
 _UP = 1.125
+_REFUSALS = (": invalid_argument :", "while running")
+# Of the machine, and of a run that we interrupt.
+_FAULTS = (*MEMORY_WORDS, "terminate flag", ": not_implemented :", "cuda", "cudnn", "cublas", "tensorrt", "openvino")
 _PLAIN = frozenset(NUMPY) - {bound.BF16}
 
 
@@ -37,7 +47,7 @@ class Instance:
         """Nanoseconds that a run takes: about the median of late, which no outlier moves; 0: not known."""
 
     def run(self, outputs: Sequence[str], inputs: Outputs) -> dict[str, Array]:
-        """Run the model. Raises ServerError with ONNX Runtime's own words."""
+        """Run the model. Raises ServerError with ONNX Runtime's own words: INVALID where the inputs do not fit."""
         try:
             if self._bound:
                 arrays = bound.run(self._session, outputs, inputs, self._bf16, self._options)
@@ -46,8 +56,9 @@ class Instance:
         except MemoryError:
             raise
         except Exception as error:  # ONNX Runtime has an exception class for each status, without a common base
-            text = " ".join(str(error).split())
-            raise ServerError(f"onnx runtime error: {text}", Code.INTERNAL, Reason.BACKEND) from error
+            # ONNX Runtime has written all its words to the log.
+            code, reason = (Code.INVALID, Reason.OTHER) if _of_the_inputs(error) else (Code.INTERNAL, Reason.BACKEND)
+            raise ServerError(f"onnx runtime error: {runtime_words(error)}", code, reason) from error
         return dict(zip(outputs, arrays, strict=True))
 
     def took(self, ns: int) -> None:
@@ -62,6 +73,12 @@ class Instance:
     def terminate(self) -> None:
         """Make the run in progress fail at its next node, and every later one at once."""
         self._options.terminate = True
+
+
+def _of_the_inputs(error: Exception) -> bool:
+    """Whether a node refuses what it is given. The model has answered its probe, so that it is the request that is wrong."""
+    text = words(error).lower()
+    return any(word in text for word in _REFUSALS) and not any(word in text for word in _FAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +114,7 @@ def load(request: ServeRequest) -> Model:
                 raise out_of_memory("loading the model", str(error)) from error
             raise StageError(
                 "LoadFailed",
-                f"ONNX Runtime cannot load {path}: {error}",
+                f"ONNX Runtime cannot load {path}: {runtime_words(error)}",
                 "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
             ) from error
     spec = describe(request.name, opened[0].session, request.max_batch_size, request.batch)

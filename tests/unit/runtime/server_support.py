@@ -194,6 +194,22 @@ def gather(directory: Path) -> Path:
     )
 
 
+def picky(directory: Path) -> Path:
+    """y = table[x] + z, and so many zeros as `size` says, if memory has them."""
+    table = helper.make_tensor("table", TensorProto.FLOAT, [4], [0, 10, 20, 30])
+    return save(
+        directory / "picky.onnx",
+        [
+            helper.make_node("Gather", ["table", "x"], ["row"], name="embedding"),
+            helper.make_node("Add", ["row", "z"], ["y"], name="sum"),
+            helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        ],
+        [tensor("x", "INT64", ["n"]), tensor("z", "FP32", ["m"]), tensor("size", "INT64", [1])],
+        [tensor("y", "FP32", ["k"]), tensor("zeros", "FP32", ["l"])],
+        [table],
+    )
+
+
 def slow(directory: Path) -> Path:
     """Counts to n, which takes as long as n is large."""
     one = helper.make_tensor("one", TensorProto.INT64, [1], [1])

@@ -128,7 +128,7 @@ async def test_one_bad_request_fails_alone(tmp_path: Path, benches: list[Bench])
     assert isinstance(other, Answer)
     assert (good.outputs["y"].item(), other.outputs["y"].item()) == (10, 30)
     assert isinstance(bad, ServerError)
-    assert bad.code == Code.INTERNAL
+    assert bad.code == Code.INVALID
     assert "onnx runtime error" in bad.message
 
 

@@ -319,8 +319,10 @@ def test_classification(http: Any, grpc: Any, binary: bool) -> None:
         refused = module.InferRequestedOutput("u", class_count=1)
         with pytest.raises(InferenceServerException, match="output 'u' due to unsupported type 'BYTES'"):
             client.infer("pair", inputs(module), outputs=[refused])
+    for client, module in ((http, triton_http), (grpc, triton_grpc)):  # a parameter of the request means nothing
+        check(client.infer("pair", inputs(module), parameters={"classification": 2}))
     negative = triton_grpc.InferRequestedOutput("y", class_count=-1)
-    with pytest.raises(InferenceServerException, match="invalid value for 'classification' parameter"):
+    with pytest.raises(InferenceServerException, match="invalid value for 'classification' parameter of output 'y'"):
         grpc.infer("pair", inputs(triton_grpc), outputs=[negative])
 
 

@@ -16,7 +16,8 @@ import tritonclient.http as triton_http
 from ml_dtypes import bfloat16 as BFLOAT16  # noqa: N812
 from tritonclient.utils import InferenceServerException
 
-from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.contract import BATCH_NONE, Providers
+from onnxmodel_runtime.errors import runtime_words
 from onnxmodel_runtime.server import http, limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import ServerError
@@ -385,14 +386,81 @@ def test_a_request_that_waits_too_long(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs that a node refuses are the client's, memory is not; and nobody reads C++."""
     monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
-    with support.in_thread(support.request(support.gather(tmp_path))) as server:
-        for value, status in ((3, 200), (7, 500), (1, 200)):
-            body = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "INT64", "data": [value]}]}
-            found, answer = support.call(server.ports[0], "POST", "/v2/models/gather/infer", json.dumps(body).encode())
+    with support.in_thread(support.request(support.picky(tmp_path), batch=BATCH_NONE)) as server:
+        for x, z, size, status, message in (
+            (3, [1.0], 2, 200, ""),
+            (
+                7,
+                [1.0],
+                2,
+                400,
+                "Gather node 'embedding': indices element out of data bounds, idx=7 must be within "
+                "the inclusive range [-4,3]",
+            ),
+            (
+                3,
+                [1.0] * 3,
+                2,
+                400,
+                "Add node 'sum': Attempting to broadcast an axis by a dimension other than 1. 2 by 3",
+            ),
+            (
+                3,
+                [1.0],
+                1 << 50,
+                500,
+                f"ConstantOfShape node: Failed to allocate memory for requested buffer of size {1 << 52}",
+            ),
+            (1, [1.0], 0, 200, ""),
+        ):
+            inputs = [
+                {"name": "x", "shape": [2], "datatype": "INT64", "data": [x, 0]},
+                {"name": "z", "shape": [len(z)], "datatype": "FP32", "data": z},
+                {"name": "size", "shape": [1], "datatype": "INT64", "data": [size]},
+            ]
+            body = json.dumps({"inputs": inputs}).encode()
+            found, answer = support.call(server.ports[0], "POST", "/v2/models/picky/infer", body)
             assert found == status
-        assert 'reason="BACKEND"} 1' in support.call(server.ports[2], "GET", "/metrics")[1].decode()
-        assert b"onnx runtime error" not in answer
+            assert json.loads(answer).get("error", "") == (message and f"onnx runtime error: {message}")
+        page = support.call(server.ports[2], "GET", "/metrics")[1].decode()
+        assert 'reason="OTHER"} 2' in page
+        assert 'reason="BACKEND"} 1' in page
+        with triton_grpc.InferenceServerClient(f"{support.HOST}:{server.ports[1]}") as client:
+            given = [
+                triton_grpc.InferInput(name, [1], datatype).set_data_from_numpy(np.array([9], dtype))
+                for name, datatype, dtype in (("x", "INT64", "i8"), ("z", "FP32", "f4"), ("size", "INT64", "i8"))
+            ]
+            with pytest.raises(
+                InferenceServerException, match="Gather node 'embedding': indices element out"
+            ) as caught:
+                client.infer("picky", given)
+            assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("[ONNXRuntimeError] : 1 : FAIL : Load model from m.onnx failed:/onnxruntime_src/onnxruntime/core/graph/model.cc:180 "
+         "onnxruntime::Model::Model(onnx::ModelProto&&, const onnxruntime::Path&) Unsupported model IR version: 99",
+         "Load model from m.onnx failed:Unsupported model IR version: 99"),
+        ("matmul_helper.h:59 Compute MatMul dimension mismatch", "MatMul dimension mismatch"),
+        ("/onnxruntime_src/onnxruntime/core/a.cc:1 void onnxruntime::f(int) const [with T = float] cannot (really) do",
+         "cannot (really) do"),
+        ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::f(int)::<lambda(int)>::operator()(int) const no a > b",
+         "no a > b"),
+        ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::A(int) a < b was false. ", "a check failed"),
+        ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::A(int) a < b was false. why\nStacktrace:\nhere", "why"),
+        ("/onnxruntime_src/onnxruntime/core/cuda_call.cc:129 std::conditional_t<T, void, S> onnxruntime::Call(int) [with E = "
+         "e; S = std::t<void>] CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; file=/a/b.cc ; line=4 ; expr=f(&a, b); ",
+         "CUDA failure 2: out of memory ; GPU=0"),
+        ("std::bad_alloc", "out of memory"),
+    ],
+)  # fmt: skip
+def test_words_of_onnx_runtime(said: str, kept: str) -> None:
+    """What was seen, and what CUDA says; the stages use the same words."""
+    assert runtime_words(Exception(said)) == kept
 
 
 def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
