@@ -8,17 +8,15 @@ import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import kopf
-
-from onnxmodel_operator import handlers, metrics, names, web
+from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
 from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.lease import lead
-from onnxmodel_operator.cluster.sync import resync, wait_until_known
+from onnxmodel_operator.cluster.reflector import Reflector
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.workqueue import WorkQueue
@@ -26,12 +24,7 @@ from onnxmodel_operator.workqueue import WorkQueue
 log = logging.getLogger("onnxmodel_operator")
 
 WORKERS = 8
-RESYNC_SECONDS = 600.0
 _TRANSIENT = (ApiError, OSError, TimeoutError)
-
-
-class _Told(Exception):
-    """The process was told to end."""
 
 
 class Operator:
@@ -41,35 +34,22 @@ class Operator:
         self.client, self.settings = client, settings
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.health = web.Health(self.queue.__len__)
+        self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
+        self.health = web.Health(self.queue.__len__, {r.kind.name: r.silent_seconds for r in self.reflectors})
         self.phases: dict[Key, str] = {}
         metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
 
     async def run(self) -> None:
         """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
-        registry = kopf.OperatorRegistry()
-        handlers.register(registry, handlers.Informer(self.cache, self.queue))
-        kopf.on.login(registry=registry)(_login)
-        informer_settings = kopf.OperatorSettings()
-        handlers.configure(informer_settings)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._inform(registry, informer_settings))
-            await wait_until_known(self.cache, self.client)
+            for reflector in self.reflectors:
+                metrics.SILENT_SECONDS.labels(reflector.kind.name).set_function(reflector.silent_seconds)
+                group.create_task(reflector.run())
+            for reflector in self.reflectors:
+                await reflector.synced.wait()
             log.info("everything is known: %d models", len(self.cache.keys()))
             self.health.ready = True
             group.create_task(self.queue.run(self._work, WORKERS))
-            group.create_task(self._resync())
-
-    async def _inform(self, registry: kopf.OperatorRegistry, informer_settings: kopf.OperatorSettings) -> None:
-        await kopf.operator(
-            registry=registry,
-            settings=informer_settings,
-            clusterwide=True,
-            standalone=True,
-            # Unused without peering, but kopf would ask for the user's name, and user 10001 of the image has none.
-            identity=names.MANAGER,  # type: ignore[arg-type]
-        )
-        raise _Told  # kopf takes SIGTERM and SIGINT for itself, and ends by returning
 
     async def _work(self, key: Key) -> None:
         with metrics.RECONCILE_SECONDS.time():
@@ -99,19 +79,6 @@ class Operator:
             self.phases[key] = phase
             metrics.MODELS.labels(phase).inc()
 
-    async def _resync(self) -> None:
-        while True:
-            await asyncio.sleep(RESYNC_SECONDS)
-            try:
-                for key in await resync(self.cache, self.client):
-                    self.queue.add(key)
-            except _TRANSIENT as error:
-                log.warning("resync: %s", error)
-
-
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-
 
 async def run(settings: Settings, port: int, lease_namespace: str | None) -> None:
     """Everything, until SIGTERM or SIGINT. Raises what ends it otherwise."""
@@ -129,7 +96,7 @@ async def run(settings: Settings, port: int, lease_namespace: str | None) -> Non
         work.cancel()
         try:
             await work
-        except* (_Told, asyncio.CancelledError):
+        except asyncio.CancelledError:
             log.info("told to end")
         finally:
             await server.cleanup()
@@ -152,7 +119,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for name in ("kopf", "aiohttp", "asyncio"):
+    for name in ("aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(logging.DEBUG if args.verbose else logging.WARNING)
     try:
         settings = settings_module.load(args.settings)

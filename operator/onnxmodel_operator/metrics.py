@@ -16,3 +16,15 @@ WRITES = Counter("onnxmodel_operator_writes", "Writes to the API server.", ["ver
 QUEUE_DEPTH = Gauge("onnxmodel_operator_queue_depth", "Models that wait for a reconcile.", registry=REGISTRY)
 MODELS = Gauge("onnxmodel_operator_models", "Models by phase.", ["phase"], registry=REGISTRY)
 EVENTS = Counter("onnxmodel_operator_events", "Watch events by kind.", ["kind"], registry=REGISTRY)
+REPAIRS = Counter(
+    "onnxmodel_operator_watch_repairs",
+    "Objects that only a list told of, after a watch was lost.",
+    ["kind"],
+    registry=REGISTRY,
+)
+SILENT_SECONDS = Gauge(
+    "onnxmodel_operator_watch_silent_seconds",
+    "Since the API server last proved that the watch is alive.",
+    ["kind"],
+    registry=REGISTRY,
+)

@@ -1,7 +1,7 @@
 """/healthz, /readyz and /metrics of the operator."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 from prometheus_client import generate_latest
@@ -11,35 +11,63 @@ from onnxmodel_operator.metrics import REGISTRY
 
 STUCK_SECONDS = 120.0
 """A queue that holds keys and has finished none for this long is stuck: the process is better restarted."""
+DEAF_SECONDS = 300.0
+"""A watch that has proved nothing for this long, while others did, is deaf: the process is better restarted."""
+SILENT_SECONDS = 120.0
+"""With any watch silent for this long, new models may wait unseen: not ready. A live one proves itself each minute."""
 
 
 class Health:
-    """What the endpoints tell. `beat` is called after each reconcile."""
+    """What the endpoints tell. `beat` is called after each reconcile.
 
-    def __init__(self, depth: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+    watches: by kind, seconds since the API server last proved that the watch is alive.
+    """
+
+    def __init__(
+        self,
+        depth: Callable[[], int],
+        watches: Mapping[str, Callable[[], float]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.ready = False
-        self._depth, self._clock = depth, clock
+        self._depth, self._watches, self._clock = depth, watches, clock
         self._last = clock()
 
     def beat(self) -> None:
         """A reconcile ended."""
         self._last = self._clock()
 
-    def alive(self) -> bool:
-        """False when reconciles are due and none ends. A standby, or an idle operator, is alive."""
+    def sick(self) -> str | None:
+        """Why the process is better restarted; None while it is alive, as a standby and an idle operator are.
+
+        When all watches are silent it is the API server that is away, and a restart mends nothing.
+        """
         if not self.ready or not self._depth():
             self._last = self._clock()
-        return self._clock() - self._last < STUCK_SECONDS
+        if self._clock() - self._last >= STUCK_SECONDS:
+            return "the queue is stuck"
+        silent = {kind: seconds() for kind, seconds in self._watches.items()}
+        deaf = sorted(kind for kind, seconds in silent.items() if seconds >= DEAF_SECONDS)
+        if self.ready and deaf and min(silent.values()) < SILENT_SECONDS:
+            return f"the watch of {', '.join(deaf)} is deaf"
+        return None
+
+    def waits(self) -> str | None:
+        """Why changes may not be seen now; None when all is seen."""
+        if not self.ready:
+            return "not synced"
+        silent = sorted(kind for kind, seconds in self._watches.items() if seconds() >= SILENT_SECONDS)
+        return f"no sign of life from the watch of {', '.join(silent)}" if silent else None
 
 
 async def serve(health: Health, port: int) -> web.AppRunner:
     """Start answering on the port. `cleanup()` of what it returns stops it."""
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if health.alive() else web.Response(status=500, text="the queue is stuck\n")
+        return _answer(health.sick(), 500)
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if health.ready else web.Response(status=503, text="not synced\n")
+        return _answer(health.waits(), 503)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -50,3 +78,7 @@ async def serve(health: Health, port: int) -> web.AppRunner:
     await runner.setup()
     await web.TCPSite(runner, port=port).start()
     return runner
+
+
+def _answer(problem: str | None, status: int) -> web.Response:
+    return web.Response(text=f"{problem}\n", status=status) if problem else web.Response(text="ok\n")

@@ -89,8 +89,8 @@ def start(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
     """Start an operator. Those that a test did not end itself must end well when they are told to."""
     started: list[Operator] = []
 
-    def make(*arguments: str, settings: str = SETTINGS) -> Operator:
-        started.append(Operator(kube, tmp_path_factory.mktemp("operator"), *arguments, settings=settings))
+    def make(*arguments: str, settings: str = SETTINGS, through: Kube | None = None) -> Operator:
+        started.append(Operator(through or kube, tmp_path_factory.mktemp("operator"), *arguments, settings=settings))
         return started[-1]
 
     yield make

@@ -1,1 +1,1 @@
-"""The only part that talks to Kubernetes: reading through a cache that kopf feeds, writing by server-side apply."""
+"""The only part that talks to Kubernetes: reading through a cache that watches feed, writing by server-side apply."""

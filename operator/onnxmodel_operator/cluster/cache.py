@@ -1,9 +1,6 @@
-"""What the watches have told, by model: a dictionary that kopf's event handlers keep and `snapshot` reads.
+"""What the watches have told, by model: a dictionary that the reflectors keep and `snapshot` reads."""
 
-Not kopf's own index: its start is quadratic in the number of objects (docs/decisions/0003).
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from onnxmodel_operator import names
@@ -27,7 +24,6 @@ class Cache:
 
     def __init__(self) -> None:
         self._items: dict[Key, dict[str, dict[str, Object]]] = {}
-        self._dropped: set[str] = set()  # uids, since the last `start_list`
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.admitted: dict[str, str] = {}
         """uid -> fingerprint of a child that an admission webhook made other than it was applied: no reason to apply it again."""
@@ -52,7 +48,6 @@ class Cache:
         key = key_of(kind, item)
         if key is None:
             return None
-        self._dropped.add(item["metadata"]["uid"])
         self._busy.pop(item["metadata"]["uid"], None)
         self.admitted.pop(item["metadata"]["uid"], None)
         bucket = self._items.get(key, {}).get(kind.name, {})
@@ -86,36 +81,16 @@ class Cache:
         """Every model that anything is known of."""
         return list(self._items)
 
-    def missing(self, kind: Kind, listed: Iterable[Object]) -> int:
-        """How many of the listed objects no event has told of yet."""
-        return sum(not self._knows(kind, item) for item in listed)
-
-    def start_list(self, kind: Kind) -> frozenset[str]:
-        """Before a list is asked for: what is known now, for `finish_list`."""
-        self._dropped.clear()
+    def uids(self, kind: Kind) -> set[str]:
+        """Those of all known objects of a kind."""
         items = (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
-        return frozenset(item["metadata"]["uid"] for item in items)
+        return {item["metadata"]["uid"] for item in items}
 
-    def finish_list(self, kind: Kind, listed: Iterable[Object], known_before: frozenset[str]) -> set[Key]:
-        """Learn from a list what no event told. Returns the models whose state that changes.
-
-        What was known before and is not listed is gone: a watch that had to start anew says nothing of what went
-        meanwhile. What is listed but was dropped while the list was on its way, is gone too.
-        """
-        listed = [item for item in listed if item["metadata"]["uid"] not in self._dropped]
-        live = {item["metadata"]["uid"] for item in listed}
-        ghosts = [
-            item
-            for kinds in self._items.values()
-            for item in kinds.get(kind.name, {}).values()
-            if item["metadata"]["uid"] in known_before and item["metadata"]["uid"] not in live
-        ]
-        changed = {key for item in ghosts if (key := self.drop(kind, item))}
-        return changed | {key for item in listed if (key := self.put(kind, item))}
-
-    def _knows(self, kind: Kind, item: Object) -> bool:
-        key = key_of(kind, item)
-        return key is None or item["metadata"]["name"] in self._items.get(key, {}).get(kind.name, {})
+    def forget(self, kind: Kind, uids: Collection[str]) -> set[Key]:
+        """Drop the objects with these uids, which are no more. Returns the models whose state that changes."""
+        items = (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
+        gone = [item for item in items if item["metadata"]["uid"] in uids] if uids else []
+        return {key for item in gone if (key := self.drop(kind, item))}
 
 
 def _version(item: Object) -> int:

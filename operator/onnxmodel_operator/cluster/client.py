@@ -5,12 +5,14 @@ Through the dynamic client of `kubernetes.aio`, but without its discovery: the k
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import client as kube
 from kubernetes.aio import config
 from kubernetes.aio.dynamic import DynamicClient
@@ -22,6 +24,9 @@ from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
 from onnxmodel_operator.observe import Warned, parse_time
 
 _TIMEOUT_SECONDS = 30
+_SILENT_SECONDS = 90
+_WATCH_SECONDS = (300, 600)
+_PAGE = 500
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _APPLY = "application/apply-patch+yaml"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -69,18 +74,51 @@ class Client:
             if error.status != 404:
                 raise
 
-    async def list(self, kind: Kind) -> list[dict[str, Any]]:
-        """All of our objects of a kind, in pages. Consistent: not from a stale cache of the API server."""
-        items: list[dict[str, Any]] = []
+    async def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """All of our objects of a kind, page by page, each with the resource version of the whole list.
+
+        Consistent: not from a stale cache of the API server.
+        """
         token: str | None = None
         while True:
             page = await self._request(
-                "get", kind.path(), label_selector=kind.label_selector or None, limit=500, _continue=token
+                "get", kind.path(), label_selector=kind.label_selector or None, limit=_PAGE, _continue=token
             )
-            items += page["items"]
+            yield page["items"], page["metadata"]["resourceVersion"]
             token = page["metadata"].get("continue")
             if not token:
-                return items
+                return
+
+    async def watch(self, kind: Kind, version: str | None) -> AsyncGenerator[dict[str, Any], None]:
+        """The events since a resource version; for None first all that there is, up to a bookmark that says so.
+
+        Ends when the API server ends it, in minutes. Raises ApiError for an ERROR event, TimeoutError for silence: an
+        API server that has nothing to tell sends a bookmark each minute.
+        """
+        query: list[tuple[str, str]] = [("allowWatchBookmarks", "true")]
+        if version is None:
+            query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
+        answer = await self._ask(
+            "get",
+            kind.path(),
+            label_selector=kind.label_selector or None,
+            watch="true",
+            resource_version=version,
+            timeout_seconds=random.randint(*_WATCH_SECONDS),  # not all streams of all replicas at once
+            query_params=query,
+            _request_timeout=aiohttp.ClientTimeout(sock_connect=_TIMEOUT_SECONDS, sock_read=_SILENT_SECONDS),
+        )
+        try:
+            async for line in answer.content:
+                event: dict[str, Any] = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(status.get("code") or 0, status.get("message") or status.get("reason") or "unknown")
+                yield event
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"the stream broke off: {error}") from error
+        finally:
+            answer.close()
 
     async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
         """The warning events of an object, the newest first."""
@@ -93,20 +131,20 @@ class Client:
     async def _request(self, method: str, path: str, **params: Any) -> dict[str, Any]:
         if method == "patch":
             params |= {"content_type": _APPLY, "force_conflicts": True}
+        answer = await self._ask(method, path, **{"query_params": [], "_request_timeout": _TIMEOUT_SECONDS, **params})
+        data: dict[str, Any] = json.loads(await answer.read())
+        return data
+
+    async def _ask(self, method: str, path: str, **params: Any) -> aiohttp.ClientResponse:
         try:
-            answer = await self._dynamic.request(
-                method,
-                path,
-                serialize=False,
-                _request_timeout=_TIMEOUT_SECONDS,
-                query_params=[],
-                header_params={},
-                **params,
+            answer: aiohttp.ClientResponse = await self._dynamic.request(
+                method, path, serialize=False, header_params={}, **params
             )
         except (DynamicApiError, kube.ApiException) as error:
             raise ApiError(error.status or 0, _words(error)) from error
-        data: dict[str, Any] = json.loads(await answer.read())
-        return data
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"the API server cannot be reached: {error}") from error
+        return answer
 
 
 def _seen(event: dict[str, Any]) -> datetime | None:

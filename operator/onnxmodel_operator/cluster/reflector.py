@@ -1,0 +1,151 @@
+"""Keeps the cache as the API server is: a list and a watch of each kind, begun again wherever they end.
+
+Why not kopf: docs/decisions/0023.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, NoReturn, Protocol
+
+from onnxmodel_operator.cluster.cache import Cache, Key
+from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.kinds import Kind
+from onnxmodel_operator.metrics import EVENTS, REPAIRS
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 600.0
+"""Then everything is listed anew, whatever the watch told: a safety net that `REPAIRS` shows to be needed or not."""
+_TRANSIENT = (ApiError, OSError, TimeoutError)
+_GONE = 410
+_NOT_STREAMED = (400, 422)
+"""What an API server without the feature WatchList answers, which is off by default before Kubernetes 1.32."""
+_SHORT_SECONDS = 10.0  # a watch that ended sooner counts as a failure
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
+_AT_ONCE = 50  # events between two chances for everything else on the event loop
+_END_OF_LIST = "k8s.io/initial-events-end"
+
+
+class Source(Protocol):
+    """What a reflector reads from: `cluster.client.Client`."""
+
+    def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """All of our objects of a kind, page by page, each with the resource version of the whole list."""
+
+    def watch(self, kind: Kind, version: str | None) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The events since a resource version; for None first all that there is, up to a bookmark that says so.
+
+        Ends when the API server ends it. Raises ApiError for an ERROR event, TimeoutError for silence.
+        """
+
+
+class Reflector:
+    """One kind. `synced` is set once all that there is was told to the cache; before, nothing may be decided."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        source: Source,
+        cache: Cache,
+        changed: Callable[[Key], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.kind = kind
+        self.synced = asyncio.Event()
+        self._source, self._cache, self._changed, self._clock = source, cache, changed, clock
+        self._version: str | None = None  # None: list first
+        self._unlisted: set[str] | None = None
+        """While a list runs: the uids of what was known before and is not named yet."""
+        self._streams = True
+        self._listed = self._proved = clock()
+        self._failures = 0
+
+    def silent_seconds(self) -> float:
+        """Since the API server last proved that it tells of this kind: by an event, a bookmark or a list."""
+        return self._clock() - self._proved
+
+    async def run(self) -> NoReturn:
+        """Follow the kind. Raises nothing but what is a defect."""
+        while True:
+            began, problem = self._clock(), "it ended at once"
+            try:
+                await self._follow()
+            except _TRANSIENT as error:
+                problem = str(error) or type(error).__name__
+                status = error.status if isinstance(error, ApiError) else 0
+                self._streams &= not (status in _NOT_STREAMED and self._version is None)
+                if status == _GONE:
+                    self._version = None
+            if self._proved - began >= _SHORT_SECONDS:
+                if self._failures > 1:
+                    log.info("the watch of %ss held again", self.kind.name)
+                self._failures = 0
+            else:
+                await self._pause(problem)
+
+    async def _pause(self, problem: str) -> None:
+        self._failures += 1
+        if self._failures == 2:  # one alone is ordinary: an API server that restarts, a version that is too old
+            log.warning("the watch of %ss is cut: %s; it is begun again until it holds", self.kind.name, problem)
+        seconds = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), _LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(seconds * random.uniform(0.5, 1))
+
+    async def _follow(self) -> None:
+        if self._clock() - self._listed >= RESYNC_SECONDS:
+            self._version = None
+        if self._version is None:
+            self._unlisted = self._cache.uids(self.kind)
+            if not self._streams:
+                await self._list()
+        count = 0
+        async with aclosing(self._source.watch(self.kind, self._version)) as events:
+            async for event in events:
+                self._proved = self._clock()
+                self._take(event["type"], event["object"])
+                count += 1
+                if count % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                if self._version and self._proved - self._listed >= RESYNC_SECONDS:
+                    return
+
+    async def _list(self) -> None:
+        listed = None
+        async for items, version in self._source.pages(self.kind):
+            listed = version
+            self._proved = self._clock()
+            for item in items:
+                self._take("ADDED", item)
+            await asyncio.sleep(0)
+        self._finish_list(listed)
+
+    def _take(self, type_: str, item: Mapping[str, Any]) -> None:
+        metadata = item["metadata"]
+        if type_ == "BOOKMARK":
+            if self._unlisted is None or metadata.get("annotations", {}).get(_END_OF_LIST) == "true":
+                self._finish_list(metadata["resourceVersion"])
+            return
+        EVENTS.labels(self.kind.name).inc()
+        changed = self._cache.drop if type_ == "DELETED" else self._cache.put
+        key = changed(self.kind, item)
+        if self._unlisted is None:
+            self._version = metadata["resourceVersion"]
+        else:
+            self._unlisted.discard(metadata["uid"])
+        if key is not None:
+            if self._unlisted is not None and self.synced.is_set():
+                REPAIRS.labels(self.kind.name).inc()
+            self._changed(key)
+
+    def _finish_list(self, version: str | None) -> None:
+        """Everything up to the version was told. What a list did not name was deleted while nobody looked."""
+        if self._unlisted is not None:
+            for key in self._cache.forget(self.kind, self._unlisted):
+                REPAIRS.labels(self.kind.name).inc()
+                self._changed(key)
+            self._unlisted, self._listed = None, self._clock()
+            self.synced.set()
+        self._version = version

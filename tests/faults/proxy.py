@@ -1,0 +1,220 @@
+"""A forwarding proxy on the loopback address, in a thread: plain HTTP to it, the kubeconfig's TLS and certificate behind it.
+
+Faults are rules that a test puts into `Proxy.faults` and takes out again, while requests run.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import ssl
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+_HOP = {"connection", "transfer-encoding", "content-length", "host", "authorization", "keep-alive"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to the requests that it is for. Empty fields match everything. query: a part of the query string.
+
+    before: the request never reaches the API server. `reset` closes the connection, an int is the status.
+    after: the API server did it, and its answer is lost: `reset` or a status.
+    late: seconds that each event of a watch arrives too late.
+    ends: a watch is cut after so many seconds, by an ERROR event of `code` if there is one.
+    """
+
+    plural: str = ""
+    query: str = ""
+    verbs: tuple[str, ...] = ()
+    before: str | int = ""
+    after: str | int = ""
+    late: float = 0
+    silent: bool = False
+    ends: float = 0
+    code: int = 0
+    repeats: bool = False
+
+    def hits(self, verb: str, plural: str, query: str) -> bool:
+        """Whether it is for this request."""
+        return (
+            (not self.plural or self.plural == plural)
+            and (not self.verbs or verb in self.verbs)
+            and self.query in query
+        )
+
+
+class Proxy:
+    """`url` and `kubeconfig` lead through it. `requests` counts (verb, plural); `made` counts created objects by path."""
+
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+        config = yaml.safe_load(kubeconfig.read_text())
+        self._server = config["clusters"][0]["cluster"]["server"]
+        self._ssl = _context(config, folder)
+        self.faults: list[Fault] = []
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self._folder = folder
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="proxy")
+        self._streams: set[asyncio.Transport] = set()
+
+    def __enter__(self) -> "Proxy":
+        self._thread.start()
+        assert self._ready.wait(30)
+        port = self._port
+        self.kubeconfig = self._folder / "proxied.kubeconfig"
+        cluster = {"name": "proxied", "cluster": {"server": f"http://127.0.0.1:{port}"}}
+        user = {"name": "proxied", "user": {"token": "checked-behind-the-proxy"}}
+        context = {"name": "proxied", "context": {"cluster": "proxied", "user": "proxied"}}
+        whole = {"clusters": [cluster], "users": [user], "contexts": [context], "current-context": "proxied"}
+        self.kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **whole}))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+
+    def cut(self) -> None:
+        """Close every stream that is open now."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        for transport in self._streams:
+            transport.abort()
+
+    async def _serve(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        connector = aiohttp.TCPConnector(ssl=self._ssl, limit=0)
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        async with aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, read_bufsize=2**21
+        ) as self._session:
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self._port = int(runner.addresses[0][1])
+            self._ready.set()
+            await self._stopped.wait()
+            self._cut()
+            await runner.cleanup()
+
+    def _of(self, request: web.Request, verb: str, plural: str) -> list[Fault]:
+        return [fault for fault in self.faults if fault.hits(verb, plural, request.query_string)]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        watch = request.query.get("watch") in ("true", "1", "True")
+        verb, plural = "watch" if watch else request.method.lower(), _plural(request.path)
+        self.requests[verb, plural] += 1
+        for fault in self._of(request, verb, plural):
+            if fault.before:
+                return _refused(request, fault.before)
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
+        timeout = aiohttp.ClientTimeout(total=None)
+        target = f"{self._server}{request.raw_path}"
+        body = await request.read()
+        try:
+            async with self._session.request(
+                request.method, target, data=body, headers=headers, timeout=timeout
+            ) as answer:
+                if watch and answer.status == 200:
+                    return await self._stream(request, answer, plural)
+                content = await answer.read()
+        except aiohttp.ClientError:  # the API server itself is away
+            return _refused(request, "reset")
+        for fault in self._of(request, verb, plural):
+            if fault.after:
+                return _refused(request, fault.after)
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
+        return web.Response(status=answer.status, body=content, headers=kept)
+
+    async def _stream(self, request: web.Request, answer: Any, plural: str) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        began = asyncio.get_running_loop().time()
+        transport = cast(asyncio.Transport, request.transport)
+        self._streams.add(transport)
+        try:
+            async for line in _lines(answer, lambda: self._ends(request, began, plural)):
+                faults = self._of(request, "watch", plural)
+                if any(fault.silent for fault in faults):
+                    continue
+                if late := max((fault.late for fault in faults), default=0):
+                    await asyncio.sleep(late)
+                await response.write(line)
+                if any(fault.repeats for fault in faults):
+                    await response.write(line)
+            code = next((fault.code for fault in self._of(request, "watch", plural) if fault.ends and fault.code), 0)
+            if code:
+                status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
+                event = {"type": "ERROR", "object": {**status, "message": f"injected {code}"}}
+                await response.write(json.dumps(event).encode() + b"\n")
+            await response.write_eof()
+        except (ConnectionError, aiohttp.ClientError):
+            pass
+        finally:
+            self._streams.discard(transport)
+        return response
+
+    def _ends(self, request: web.Request, began: float, plural: str) -> bool:
+        lived = asyncio.get_running_loop().time() - began
+        return any(fault.ends and lived >= fault.ends for fault in self._of(request, "watch", plural))
+
+
+async def _lines(answer: Any, ended: Any) -> AsyncIterator[bytes]:
+    """Whole lines until the answer ends, or `ended` says so; it is asked twice a second."""
+    reading: asyncio.Task[bytes] | None = None
+    try:
+        while not ended():
+            reading = reading or asyncio.create_task(answer.content.readline())
+            done, _ = await asyncio.wait({reading}, timeout=0.5)
+            if done:
+                line, reading = reading.result(), None
+                if not line:
+                    return
+                yield line
+    finally:
+        if reading:
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError):
+                await reading
+
+
+def _refused(request: web.Request, how: str | int) -> web.StreamResponse:
+    if isinstance(how, int):
+        status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": how, "message": f"injected {how}"}
+        return web.json_response(status, status=how)
+    if request.transport:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
+def _plural(path: str) -> str:
+    """onnxmodels of /apis/group/v1/namespaces/n/onnxmodels/name/status, and of the collection."""
+    words = path.strip("/").split("/")[2 if path.startswith("/api/") else 3 :]
+    if len(words) > 2 and words[0] == "namespaces":
+        words = words[2:]
+    return words[0] if words else ""
+
+
+def _context(config: Any, folder: Path) -> ssl.SSLContext:
+    user, cluster = config["users"][0]["user"], config["clusters"][0]["cluster"]
+    files = {}
+    for holder, field in ((cluster, "certificate-authority"), (user, "client-certificate"), (user, "client-key")):
+        if data := holder.get(f"{field}-data"):
+            path = folder / field
+            path.write_bytes(base64.b64decode(data))
+            files[field] = str(path)
+        else:
+            files[field] = holder[field]
+    context = ssl.create_default_context(cafile=files["certificate-authority"])
+    context.load_cert_chain(files["client-certificate"], files["client-key"])
+    return context

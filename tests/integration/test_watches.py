@@ -1,0 +1,83 @@
+"""The operator behind a proxy that cuts and refuses its watches: it hears everything in the end."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from onnxmodel_operator.cluster.kinds import ALL
+from tests.faults.proxy import Fault, Proxy
+from tests.integration.test_crd import GOOD, model
+from tests.kube import Kube, found, until
+from tests.ports import reserved
+
+
+@pytest.fixture
+def proxy(control_plane, tmp_path):
+    with Proxy(control_plane.kubeconfig, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def through(kube, proxy):
+    """The cluster as the operator sees it."""
+    return Kube(kube.kubectl, proxy.kubeconfig, kube.namespace)
+
+
+def answer(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as found:
+            return found.status, found.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+WATCHES = len(ALL)
+FAULTS = (
+    Fault(plural="onnxmodels", verbs=("watch",), ends=2, code=410),
+    Fault(plural="jobs", verbs=("watch",), ends=1, code=410),
+    Fault(plural="pods", verbs=("watch",), ends=1),
+    Fault(plural="deployments", verbs=("watch",), ends=2, code=429),
+    Fault(plural="services", verbs=("watch",), repeats=True),
+    Fault(plural="persistentvolumeclaims", verbs=("watch",), query="sendInitialEvents", before=422),
+    Fault(plural="controllerrevisions", verbs=("watch",), ends=2, code=500),
+)
+
+
+def test_a_model_lives_whatever_becomes_of_the_watches(kube, through, proxy, start, kubelet):
+    proxy.faults += FAULTS
+    operator = start(through=through)
+    kube.apply(model(GOOD))
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"), seconds=60)
+    assert len(kube.list("jobs")) == 5
+    assert not proxy.requests["delete", "jobs"], "no stage ran twice"
+    assert operator.process.poll() is None
+    assert "Traceback" not in operator.text()
+
+
+def test_an_api_server_that_is_away_is_waited_for_and_what_went_meanwhile_is_known(
+    kube, through, proxy, start, kubelet
+):
+    with reserved(1) as (port,):
+        operator = start("--port", str(port), through=through)
+        kube.apply(model(GOOD), model(GOOD, "gone"))
+        kubelet.live("magika")
+        until("Ready", found(kube, "magika", true="Ready"))
+        away = Fault(before="reset")
+        proxy.faults.append(away)
+        proxy.cut()
+        kube.delete("onnxmodel", "gone", wait=False)
+        kube.apply(model(GOOD, "new"))
+        until("it was tried", lambda: "is cut" in operator.text())
+        assert answer(port, "healthz") == (200, "ok\n"), "a restart would mend nothing"
+        proxy.faults.remove(away)
+        until("the new model's Job", lambda: kubelet.job("new", "validate"))
+        until("two models", lambda: models(answer(port, "metrics")[1]) == 2)
+    assert "Traceback" not in operator.text()
+    assert operator.text().count("WARNING") <= WATCHES + 5, "each said once"
+
+
+def models(metrics):
+    lines = [line for line in metrics.splitlines() if line.startswith("onnxmodel_operator_models{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)

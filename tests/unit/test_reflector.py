@@ -1,0 +1,150 @@
+"""A reflector's cache ends as the API server is, wherever its list and its watch are cut."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from onnxmodel_operator.cluster import reflector
+from onnxmodel_operator.cluster.cache import Cache
+from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.kinds import JOB
+from onnxmodel_operator.cluster.reflector import Reflector
+from tests.unit.test_cache import item
+
+
+def event(type_, name, version, **more):
+    return {"type": type_, "object": item(name, version, **more)}
+
+
+def bookmark(version, *, end=False):
+    metadata = {"resourceVersion": str(version)} | (
+        {"annotations": {"k8s.io/initial-events-end": "true"}} if end else {}
+    )
+    return {"type": "BOOKMARK", "object": {"metadata": metadata}}
+
+
+class Scripted:
+    """Plays one script for each call of `watch`: events to send, or an error to raise. Silent after the last."""
+
+    def __init__(self, *scripts, pages=()):
+        self.scripts, self.asked, self._pages = list(scripts), [], pages
+
+    async def pages(self, kind):
+        for page in self._pages:
+            yield page
+
+    async def watch(self, kind, version):
+        self.asked.append(version)
+        if not self.scripts:
+            await asyncio.Event().wait()
+        for step in self.scripts.pop(0):
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+
+class Run:
+    def __init__(self, *scripts, pages=()):
+        self.cache, self.changed, self.source = Cache(), [], Scripted(*scripts, pages=pages)
+        self.reflector = Reflector(JOB, self.source, self.cache, self.changed.append)
+
+    async def to_the_end(self):
+        """Until every script was played and the next watch waits."""
+        task = asyncio.create_task(self.reflector.run())
+        async with asyncio.timeout(20):
+            while self.source.scripts or not self.source.asked:
+                await asyncio.sleep(0)
+                assert not task.done(), task.exception()
+            for _ in range(20):
+                await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return [job["metadata"]["name"] for job in self.cache.snapshot(("n", "m")).jobs]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """No pause between two watches."""
+    monkeypatch.setattr(reflector, "_FIRST_PAUSE_SECONDS", 0)
+
+
+async def test_what_is_there_comes_with_the_watch_and_is_synced_at_its_bookmark():
+    run = Run([event("ADDED", "a", 3), bookmark(4)])
+    assert await run.to_the_end() == ["a"]
+    assert not run.reflector.synced.is_set(), "an ordinary bookmark ends no list"
+    run = Run([event("ADDED", "a", 3), bookmark(5, end=True)])
+    assert await run.to_the_end() == ["a"]
+    assert run.reflector.synced.is_set()
+    assert run.changed == [("n", "m")]
+    assert run.source.asked == [None, "5"]
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [[], [ApiError(500, "etcd")], [ApiError(429, "later")], [TimeoutError()], [ConnectionError("cut")]],
+    ids=["ended", "500", "429", "silent", "cut"],
+)
+async def test_a_watch_that_is_cut_goes_on_where_it_was(cut):
+    run = Run(
+        [event("ADDED", "a", 3), bookmark(5, end=True), event("ADDED", "b", 6), *cut],
+        [event("DELETED", "a", 7), bookmark(9), *cut],
+        [event("ADDED", "c", 10), *cut],
+    )
+    assert await run.to_the_end() == ["b", "c"]
+    assert run.source.asked == [None, "6", "9", "10"]
+
+
+async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts():
+    before = reflector.REPAIRS.labels("Job")._value.get()
+    run = Run(
+        [event("ADDED", "ghost", 3), event("ADDED", "same", 4), bookmark(5, end=True), ApiError(410, "too old")],
+        [event("ADDED", "same", 4), event("ADDED", "new", 20, model="other"), bookmark(21, end=True)],
+    )
+    assert await run.to_the_end() == ["same"]
+    assert run.source.asked == [None, None, "21"]
+    assert run.changed[-2:] == [("n", "other"), ("n", "m")]
+    assert reflector.REPAIRS.labels("Job")._value.get() == before + 2
+
+
+async def test_a_list_that_is_cut_forgets_nothing_and_begins_again():
+    run = Run(
+        [event("ADDED", "a", 3), event("ADDED", "b", 4), bookmark(5, end=True), ApiError(410, "too old")],
+        [event("ADDED", "a", 3), ConnectionError("cut")],
+        [event("ADDED", "b", 4), event("ADDED", "a", 3), bookmark(9, end=True)],
+    )
+    assert await run.to_the_end() == ["a", "b"]
+    assert run.source.asked == [None, None, None, "9"]
+
+
+async def test_what_is_deleted_while_the_list_runs_stays_deleted():
+    run = Run([event("ADDED", "a", 3), event("DELETED", "a", 4), bookmark(5, end=True)])
+    assert await run.to_the_end() == []
+
+
+async def test_an_api_server_that_cannot_stream_a_list_is_asked_in_pages():
+    refused = ApiError(422, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+    pages = [([item("a", 3)], "8"), ([item("b", 4)], "8")]
+    run = Run([refused], [event("DELETED", "a", 9)], pages=pages)
+    assert await run.to_the_end() == ["b"]
+    assert run.source.asked == [None, "8", "9"]
+    assert run.reflector.synced.is_set()
+
+
+async def test_a_defect_ends_it():
+    run = Run([{"type": "ADDED", "object": {}}])
+    with pytest.raises(KeyError):
+        await run.reflector.run()
+
+
+async def test_seconds_since_the_last_proof_of_life():
+    now = [100.0]
+    watched = Reflector(JOB, Scripted(), Cache(), print, clock=lambda: now[0])
+    now[0] += 7
+    assert watched.silent_seconds() == 7
+    watched._source = Scripted([bookmark(5, end=True), TimeoutError()])
+    task = asyncio.create_task(watched.run())
+    await asyncio.wait_for(watched.synced.wait(), 5)
+    assert watched.silent_seconds() == 0
+    task.cancel()
