@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, BATCH_UNKNOWN, Tensor
+from onnxmodel_runtime.datatypes import tensors
 
 DYNAMIC = -1
 Symbols = Mapping[str, Sequence[str]]
@@ -55,8 +56,8 @@ def obstacles(
     inputs: Iterable[Tensor], outputs: Iterable[Tensor], unranked: Collection[str] = ()
 ) -> Iterator[Obstacle]:
     """Every tensor without a dynamic first axis."""
-    for kind, tensors in (("input", inputs), ("output", outputs)):
-        for tensor in tensors:
+    for kind, declared in (("input", inputs), ("output", outputs)):
+        for tensor in declared:
             if tensor.name in unranked:
                 continue
             if not tensor.shape:
@@ -70,7 +71,7 @@ def obstacles(
 def of_session(session: Any, known: str = BATCH_UNKNOWN) -> str:
     """`absent` for a model as ONNX Runtime describes it."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    return absent(_tensors(inputs), _tensors(outputs), known, symbols=named((*inputs, *outputs)))
+    return absent(tensors(inputs), tensors(outputs), known, symbols=named((*inputs, *outputs)))
 
 
 def named(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
@@ -81,15 +82,6 @@ def named(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
 def is_batch(symbol: str) -> bool:
     """Whether an axis of this name is a batch, as every exporter calls it."""
     return "batch" in symbol.lower()
-
-
-def _tensors(values: Iterable[Any]) -> tuple[Tensor, ...]:
-    """Datatypes play no part in the rule."""
-    shapes = ((value.name, value.shape or ()) for value in values)
-    return tuple(
-        Tensor(name, "", tuple(dim if isinstance(dim, int) and dim >= 0 else DYNAMIC for dim in shape))
-        for name, shape in shapes
-    )
 
 
 def _elsewhere(symbols: Symbols) -> str:

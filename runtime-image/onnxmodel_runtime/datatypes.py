@@ -1,6 +1,9 @@
 """One table of tensor datatypes: Open Inference Protocol, ONNX, ONNX Runtime and numpy. No heavy import."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from onnxmodel_runtime.contract import Tensor
 
 
 class Datatype(NamedTuple):
@@ -31,3 +34,18 @@ DATATYPES = (
 BY_NAME = {datatype.name: datatype for datatype in DATATYPES}
 BY_ONNX = {datatype.onnx: datatype for datatype in DATATYPES}
 BY_RUNTIME = {datatype.runtime: datatype for datatype in DATATYPES}
+
+
+def tensors(values: Iterable[Any]) -> tuple[Tensor, ...]:
+    """The inputs or outputs of a session as ONNX Runtime describes them.
+
+    -1 stands for a dynamic axis, which has a name or None there. A type that is none of the table, such as a sequence, keeps
+    ONNX Runtime's name.
+    """
+    return tuple(_tensor(value) for value in values)
+
+
+def _tensor(value: Any) -> Tensor:
+    known = BY_RUNTIME.get(value.type)
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape or ())
+    return Tensor(value.name, known.name if known else value.type, shape)

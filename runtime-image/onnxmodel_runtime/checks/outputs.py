@@ -11,7 +11,7 @@ from typing import Any
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import DECLARED
 from onnxmodel_runtime.contract import Finding, Tensor
-from onnxmodel_runtime.datatypes import BY_RUNTIME
+from onnxmodel_runtime.datatypes import BY_NAME, tensors
 
 Seen = Mapping[str, list[tuple[int, ...]]]
 """Output -> the shapes that it had, one for each run."""
@@ -19,10 +19,10 @@ Seen = Mapping[str, list[tuple[int, ...]]]
 
 def typed(outputs: tuple[Tensor, ...], session: Any) -> tuple[Tensor, ...]:
     """The outputs, with ONNX Runtime's datatypes where the file has none."""
-    known = {value.name: value.type for value in session.get_outputs()}
+    known = {tensor.name: tensor.datatype for tensor in tensors(session.get_outputs())}
     return tuple(
-        replace(output, datatype=BY_RUNTIME[known[output.name]].name)
-        if output.datatype == "UNKNOWN" and known.get(output.name) in BY_RUNTIME
+        replace(output, datatype=known[output.name])
+        if output.datatype == "UNKNOWN" and known.get(output.name) in BY_NAME
         else output
         for output in outputs
     )

@@ -16,7 +16,6 @@ NUMPY: dict[str, np.dtype[Any]] = {
     datatype.name: np.dtype(datatype.numpy or "uint16").newbyteorder("<")
     for datatype in DATATYPES
 }
-ONNX_RUNTIME: dict[str, str] = {datatype.runtime: datatype.name for datatype in DATATYPES}
 BINARY_ONLY = frozenset({"FP16", "BF16"})
 """Datatypes that JSON cannot carry; Triton's own rule."""
 

@@ -1,7 +1,7 @@
 """The model: its sessions, what they take and give, and how one of them runs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import onnxruntime as ort
 
 from onnxmodel_runtime import batch_axis, ranks, tensorrt
 from onnxmodel_runtime.contract import BATCH_UNKNOWN, GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime.datatypes import tensors
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import (
     MEMORY_WORDS,
@@ -20,7 +21,7 @@ from onnxmodel_runtime.errors import (
     words,
 )
 from onnxmodel_runtime.server import bound
-from onnxmodel_runtime.server.datatypes import NUMPY, ONNX_RUNTIME, Array
+from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol import classification
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
@@ -124,9 +125,9 @@ def load(request: ServeRequest) -> Model:
         spec = replace(spec, hands_on=strings.handed_on(path))
     if any(not tensor.shape for tensor in spec.inputs):
         spec = replace(spec, unranked=_unranked(path, spec.inputs))
-    tensors = (*spec.inputs, *spec.outputs)
-    bf16 = frozenset(tensor.name for tensor in tensors if tensor.datatype == bound.BF16)
-    texts = [tensor.name for tensor in tensors if tensor.datatype == "BYTES"]
+    exchanged = (*spec.inputs, *spec.outputs)
+    bf16 = frozenset(tensor.name for tensor in exchanged if tensor.datatype == bound.BF16)
+    texts = [tensor.name for tensor in exchanged if tensor.datatype == "BYTES"]
     if bf16 and texts:
         raise StageError(
             "UnsupportedDatatype",
@@ -140,11 +141,11 @@ def load(request: ServeRequest) -> Model:
 
 def describe(name: str, session: Any, max_batch_size: int, batch: str = BATCH_UNKNOWN) -> ModelSpec:
     """What the session takes and gives. batch: what is known of its batch axis."""
-    inputs = tuple(_tensor(value, "input") for value in session.get_inputs())
-    outputs = tuple(_tensor(value, "output") for value in session.get_outputs())
+    inputs = _exchanged(session.get_inputs(), "input")
+    outputs = _exchanged(session.get_outputs(), "output")
     # Initializers that are graph inputs, too. Those that no request can carry keep their values.
-    own = [value for value in session.get_overridable_initializers() if ONNX_RUNTIME.get(value.type) in _PLAIN]
-    optional = tuple(_tensor(value, "input") for value in own)
+    own = tensors(session.get_overridable_initializers())
+    optional = tuple(tensor for tensor in own if tensor.datatype in _PLAIN)
     most = 0 if batch_axis.of_session(session, batch) else max(0, max_batch_size)
     if most:  # LightGBM's converter declares [1] for labels that have a row for each row of input
         outputs = tuple(_with_rows(tensor) for tensor in outputs)
@@ -169,14 +170,13 @@ def _labels(properties: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
         return {}
 
 
-def _tensor(value: Any, what: str) -> Tensor:
-    datatype = ONNX_RUNTIME.get(value.type)
-    if datatype is None:
+def _exchanged(values: Iterable[Any], what: str) -> tuple[Tensor, ...]:
+    found = tensors(values)
+    if odd := [tensor for tensor in found if tensor.datatype not in NUMPY]:
         raise StageError(
             "UnsupportedDatatype",
-            f"{what} {value.name!r} is a {value.type}, which the ONNX Runtime server cannot exchange with clients",
+            f"{what} {odd[0].name!r} is a {odd[0].datatype}, which the ONNX Runtime server cannot exchange with clients",
             "Cast it inside the model to a datatype of the Open Inference Protocol, or export the model with tensors "
             "where it gives sequences or maps.",
         )
-    # A name or None stands for a dynamic axis.
-    return Tensor(value.name, datatype, tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape))
+    return found

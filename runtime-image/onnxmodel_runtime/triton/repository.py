@@ -26,7 +26,7 @@ from onnxmodel_runtime.contract import (
     ServeRequest,
     Tensor,
 )
-from onnxmodel_runtime.datatypes import BY_RUNTIME
+from onnxmodel_runtime.datatypes import tensors
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.probefile import Arrays
@@ -110,7 +110,7 @@ def signature(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
     The file's own words are not enough: ONNX Runtime infers more of an output's shape than some exporters write down.
     """
-    return tuple(map(_tensor, session.get_inputs())), tuple(map(_tensor, session.get_outputs()))
+    return tensors(session.get_inputs()), tensors(session.get_outputs())
 
 
 def _unjoined(
@@ -125,13 +125,6 @@ def _unjoined(
         return dict(zip(names, session.run(names, joined), strict=True))
 
     return joining.unjoined(serve, most) or joining.tried(serve, run, inputs, given, most)
-
-
-def _tensor(value: Any) -> Tensor:
-    known = BY_RUNTIME.get(value.type)
-    # A name or None stands for a dynamic axis; a datatype that is none is named as it is, and refused later.
-    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape or ())
-    return Tensor(value.name, known.name if known else value.type, shape)
 
 
 def _samples(given: Arrays, inputs: tuple[Tensor, ...], folder: Path) -> dict[str, Sample] | None:
