@@ -1,4 +1,8 @@
-"""Runs in a pod: asks a model again and again for some seconds, over kept connections and new ones; counts what failed."""
+"""Runs in a pod: asks a model again and again, over kept connections and new ones, and counts what failed.
+
+It ends a little after another revision has answered all clients that must come to it, and after so many seconds in any
+case. Triton does not ask those that keep an HTTP connection to leave.
+"""
 
 import sys
 import threading
@@ -9,22 +13,40 @@ import tritonclient.grpc as grpc
 import tritonclient.http as http
 
 host, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-end = time.monotonic() + seconds
-answered, failures = [], []
+AFTER = 3.0
+KINDS, MUST = ("http", "kept http", "kept grpc"), {"http", "kept grpc"}
+begun = time.monotonic()
+answered, failures, moved = [], [], {}
+
+
+def over():
+    now = time.monotonic()
+    return now > begun + seconds or (moved.keys() >= MUST and now > max(list(moved.values())) + AFTER)
+
+
+def revision(module, connection):
+    told = connection.get_model_config(name, **({"as_json": True} if module is grpc else {}))
+    return told.get("config", told)["parameters"]["revision"]["string_value"]
 
 
 def client(kind, module, url, kept):
     tensor = module.InferInput("bytes", (1, 2048), "INT32")
     tensor.set_data_from_numpy(np.zeros((1, 2048), dtype=np.int32))
     options = {"connection_timeout": 5, "network_timeout": 5} if module is http else {}
-    connection = None
-    while time.monotonic() < end:
+    connection, first, rounds = None, "", 0
+    while not over():
         try:
             connection = connection or module.InferenceServerClient(url, **options)
             connection.infer(name, [tensor], **({"client_timeout": 5} if module is grpc else {}))
             answered.append(kind)
+            if rounds % 10 == 0 and kind not in moved:
+                now = revision(module, connection)
+                first = first or now
+                if now != first:
+                    moved[kind] = time.monotonic()
         except Exception as error:
-            failures.append(f"{kind} at {time.monotonic() - end + seconds:.1f} s: {type(error).__name__}: {error}")
+            failures.append(f"{kind} at {time.monotonic() - begun:.1f} s: {type(error).__name__}: {error}")
+        rounds += 1
         if not kept and connection is not None:
             connection.close()
             connection = None
@@ -32,13 +54,12 @@ def client(kind, module, url, kept):
 
 
 clients = [
-    threading.Thread(target=client, args=("http", http, f"{host}:8000", False)),
-    threading.Thread(target=client, args=("kept http", http, f"{host}:8000", True)),
-    threading.Thread(target=client, args=("kept grpc", grpc, f"{host}:8001", True)),
+    threading.Thread(target=client, args=(kind, module, f"{host}:{port}", kind.startswith("kept")))
+    for kind, module, port in zip(KINDS, (http, http, grpc), (8000, 8000, 8001), strict=True)
 ]
 for thread in clients:
     thread.start()
 for thread in clients:
     thread.join()
-least = min(answered.count(kind) for kind in ("http", "kept http", "kept grpc"))
-print(f"{least} answered {len(failures)} failed {failures[:3]}")
+least = min(answered.count(kind) for kind in KINDS)
+print(f"{least} answered {len(failures)} failed {len(moved)} moved {failures[:3]}")

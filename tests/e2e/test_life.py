@@ -186,7 +186,7 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     kube.delete("job", "load")
 
     printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "45")
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "90")
     asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments)))
     asking.start()
     until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=180)
@@ -206,9 +206,10 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     assert len(figures) == len({state["revision"] for state in states}), (
         "each revision has its figures, at every moment"
     )
-    answered, failed = (int(word) for word in printed[0].split()[:3:2])
+    answered, failed, moved = (int(word) for word in printed[0].split()[:5:2])
     assert answered > 20
     assert failed == 0, printed[0]
+    assert moved >= 2, printed[0]
 
 
 def test_a_pool_gets_its_model_and_no_other(served, kube):
