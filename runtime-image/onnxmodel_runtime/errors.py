@@ -16,6 +16,7 @@ _RUNTIME_NOISE = re.compile(
 _RUNTIME_PLACE = re.compile(r"([\w/.+-]{1,300})\.(?:cc|h|cpp|hpp|cu|cuh):\d+ ?")
 _RUNTIME_NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ")
 _FAILED_CHECK = " was false."
+_NO_NUMBER = re.compile(r"\bsto(?:i|u?ll?|f|l?d)$")  # C++'s functions have nothing but their names to say
 NAME_CHARACTERS = 200  # names are the model's, and end in a message of 4,096 bytes
 MESSAGE_CHARACTERS = 800  # a termination message holds 4,096 bytes, and a person reads one sentence
 
@@ -106,7 +107,7 @@ def runtime_words(error: Exception) -> str:
     said, *pieces = _RUNTIME_PLACE.split(text)
     for file, piece in zip(pieces[::2], pieces[1::2], strict=True):
         said += _behind_the_place(piece, whole="/" in file)
-    return clip(said.rstrip(" ;"), 500)
+    return clip(_NO_NUMBER.sub("a string is not a number", said.rstrip(" ;")), 500)
 
 
 def _behind_the_place(text: str, *, whole: bool) -> str:

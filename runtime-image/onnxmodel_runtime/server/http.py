@@ -152,7 +152,10 @@ class Protocol:
     async def _index(self, scope: Scope, receive: Receive) -> Reply:
         length = _length(dict(scope["headers"]))
         async with self._bodies.read(receive, "", limits.OFF_LOOP, length) as body:
-            asked = rest.parse(body or b"{}")
+            try:
+                asked = rest.parse(body or b"{}")
+            except RecursionError:
+                asked = None
         ready = asked.get("ready", False) if isinstance(asked, dict) else None
         if not isinstance(ready, bool):
             raise ServerError("Invalid value for 'ready': expected a boolean")

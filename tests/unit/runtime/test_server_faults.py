@@ -85,7 +85,9 @@ def test_repository_index(server: Server) -> None:
     port, path = server.ports[0], "/v2/repository/index"
     assert json.loads(support.call(port, "POST", path, b'{"ready":true}')[1])[0]["state"] == "READY"
     for body in (b"{", b"[1]", b'{"ready":1}', b"[" * 60_000):
-        assert support.call(port, "POST", path, body)[0] == 400
+        status, answer = support.call(port, "POST", path, body)
+        wanted = "failed to parse the request JSON" if body == b"{" else "Invalid value for 'ready': expected a boolean"
+        assert (status, wanted in json.loads(answer)["error"]) == (400, True)
 
 
 def test_metrics_port(server: Server) -> None:
@@ -456,6 +458,8 @@ def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
          "e; S = std::t<void>] CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; file=/a/b.cc ; line=4 ; expr=f(&a, b); ",
          "CUDA failure 2: out of memory ; GPU=0"),
         ("std::bad_alloc", "out of memory"),
+        ("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Cast node. Name:'' Status "
+         "Message: stoll", "Cast node: a string is not a number"),
     ],
 )  # fmt: skip
 def test_words_of_onnx_runtime(said: str, kept: str) -> None:

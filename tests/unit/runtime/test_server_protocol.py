@@ -206,6 +206,7 @@ REFUSED: list[tuple[str, Any, str]] = [
      "Unable to parse 'shape' of input 'a': a list is expected, but it is missing or null"),
     ("no datatype", [B, {"name": "a", "shape": [1, 2], "data": [1]}],
      "Unable to parse 'datatype' of input 'a': a string is expected, but it is missing or null"),
+    ("no data", [{"name": "a", "datatype": "FP32", "shape": [1, 2]}, B], "'data' of input 'a': it is missing"),
     ("no name", [B, {"datatype": "FP32"}], "Unable to parse 'name' of inputs[1]: a string is expected, but it is missing"),
     ("shape of floats", [entry(shape=[1.0, 2.0]), B], "Unable to parse 'shape'"),
     ("name is no text", [entry(name=3), B], "Unable to parse 'name' of inputs[0]: a string is expected, but it is a number"),  # type: ignore[arg-type]
@@ -231,6 +232,7 @@ def test_refused(inputs: Any, message: str) -> None:
         ("{", "failed to parse the request JSON"),
         ("[]", "Unable to parse the request: an object is expected, but it is a list"),
         ("{}", "Unable to parse 'inputs'"),
+        ("\ufeff{}", "Unable to parse 'inputs'"),
         ('{"id":1,"inputs":[]}', "Unable to parse 'id'"),
         ("[" * 100_000, "JSON nesting depth exceeds"),
         ("1" * 5000, "failed to parse the request JSON: it has a number of too many digits"),

@@ -81,7 +81,10 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
             f"request JSON size of {len(head)} bytes exceeds the maximum allowed input size of {MAX_JSON} bytes",
             Code.TOO_LARGE,
         )
-    document = _object(parse(head), "the request")
+    try:
+        document = _object(parse(head), "the request")
+    except RecursionError as error:
+        raise ServerError(_TOO_DEEP) from error
     request_id = _string(document.get("id", ""), "'id'")
     asked = _object(document.get("parameters", {}), "'parameters'")
     patience = timeout(asked)
@@ -181,7 +184,7 @@ def _input(
     unsupported(parameters, f"input '{name}'")
     if "binary_data_size" not in parameters:
         if "data" not in item:
-            raise ServerError(f"Unable to parse 'data': input '{name}' has none")
+            raise ServerError(f"Unable to parse 'data' of input '{name}': it is missing")
         return RawInput(name, datatype, tuple(shape), partial(_from_json, item["data"])), rest
     size = parameters["binary_data_size"]
     if type(size) is not int or size < 0:
@@ -250,11 +253,12 @@ def _flatten(data: list[Any], what: str) -> list[Any]:
 
 
 def parse(text: memoryview | bytes) -> Any:
-    """JSON, in which NaN and infinities are NotFinite: a number too large for FP64 becomes infinite too. Raises ServerError."""
+    """JSON, in which NaN and infinities are NotFinite: a number too large for FP64 becomes infinite too.
+
+    Raises ServerError, and RecursionError for what is nested too deep.
+    """
     try:
-        return json.loads(str(text, "utf-8"), parse_constant=NotFinite)
-    except RecursionError as error:
-        raise ServerError(_TOO_DEEP) from error
+        return json.loads(str(text, "utf-8-sig"), parse_constant=NotFinite)
     except json.JSONDecodeError as error:
         why = f"{error}"
     except UnicodeDecodeError as error:
