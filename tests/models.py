@@ -83,6 +83,29 @@ def quantized() -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", 3, 8, 8])], [("y", TensorProto.FLOAT, ["n", 8, 1, 1])], weights)
 
 
+def quantized_product(largest: int = 80) -> Any:
+    """A product that its author quantized. x is told apart between -6.4 and 6.35; weights are up to `largest` of 127.
+
+    From about 65 on, the fused operators overflow at the ends of that range, without VNNI, and not in its middle.
+    """
+    weights = {
+        "w": np.random.default_rng(0).integers(-largest, largest + 1, (32, 4)).astype(np.int8),
+        "w_scale": np.float32(0.01),
+        "x_scale": np.float32(0.05),
+        "y_scale": np.float32(1),
+        "zero": np.int8(0),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x_scale", "zero"], ["xq"], "x_q"),
+        helper.make_node("DequantizeLinear", ["xq", "x_scale", "zero"], ["xd"], "x_dq"),
+        helper.make_node("DequantizeLinear", ["w", "w_scale", "zero"], ["wd"], "w_dq"),
+        helper.make_node("MatMul", ["xd", "wd"], ["m"], "product"),
+        helper.make_node("QuantizeLinear", ["m", "y_scale", "zero"], ["mq"], "y_q"),
+        helper.make_node("DequantizeLinear", ["mq", "y_scale", "zero"], ["y"], "y_dq"),
+    ]
+    return model(nodes, [("x", TensorProto.FLOAT, ["n", 32])], [("y", TensorProto.FLOAT, ["n", 4])], weights)
+
+
 def recognizer() -> Any:
     """An image in, a column of features for each eight pixels out: its strides and kernels leave one row of 48 pixels."""
     random = np.random.default_rng(2)

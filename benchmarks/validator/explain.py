@@ -64,16 +64,6 @@ _RULES = (
         "The onnx package's definition of the operator has an attribute that this ONNX Runtime's of the same opset has not.",
     ),
     Rule(
-        "ONNX-SHAPES",
-        "MeanVarianceNormalization",
-        "The onnx package's shape inference fails on its own definition of the operator.",
-    ),
-    Rule(
-        "ONNX-WEIGHTS-NAN",
-        "membership",
-        "A constant holds NaN: this operator separates sets of values by it, so here it is no defect.",
-    ),
-    Rule(
         "ONNX-RUN|ONNX-GOLDEN",
         "training_dropout",
         "In training mode the operator draws random numbers, so its answers are never the test's.",

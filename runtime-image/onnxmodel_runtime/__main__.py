@@ -4,6 +4,7 @@ Nothing here imports a heavy package; each stage's module does, in the process t
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -87,11 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = options.build(options)
     except (OSError, ValueError) as error:
         _parser().error(str(error))
-    if options.command == "serve":
-        return _serve(request)
     if options.command == "verify":
         return _verify(request, options.output)
-    outcome = run(options.command, request, local=True)
+    try:
+        with _proven(request) as proven:
+            if options.command == "serve":
+                return _serve(proven)
+            outcome = run(options.command, proven, local=True)
+    except StageError as error:
+        print_failure(error.failure)
+        return error.exit_code
     if options.command == Stage.OPTIMIZE and outcome.result is not None:
         write_report(outcome, Path(request.directory) / REPORT_FILE)
     if options.output == "json":
@@ -264,6 +270,20 @@ def _report(options: argparse.Namespace) -> int:
         return ExitCode.REFUSED
     print(target)
     return ExitCode.OK
+
+
+@contextlib.contextmanager
+def _proven(request: Any) -> Iterator[Any]:
+    """A request to serve a model that no stage has seen, with what the stages would find; any other as it is."""
+    if not isinstance(request, ServeRequest | RepositoryRequest):
+        yield request
+        return
+    from onnxmodel_runtime import bare
+
+    serve = request if isinstance(request, ServeRequest) else request.serve
+    golden = _beside(Path(serve.model), GOLDEN_FILE, GOLDEN_FOLDER)
+    with bare.proven(serve, golden=golden) as proven:
+        yield proven if isinstance(request, ServeRequest) else replace(request, serve=proven)
 
 
 def _serve(request: ServeRequest) -> int:

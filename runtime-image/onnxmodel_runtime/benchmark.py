@@ -139,10 +139,10 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
     """One row: the probe's, which is known to run; else made from the first candidate."""
     if request.probe:
         return probefile.read(Path(request.probe))[0]
-    import onnx
+    from onnxmodel_runtime import repair
 
     path = Path(request.candidates[0].path)
-    load = partial(onnx.load_model, path, load_external_data=False)
+    load = partial(repair.load, path)
     session = open_session(path, request.providers).session
     return generate(sizes.settle(session, signature(load(), request.batch), load).signed, 1)
 

@@ -216,6 +216,33 @@ def subgraphs(node: Any) -> Iterator[Any]:
         yield from _of_attribute(attribute)
 
 
+def topological(nodes: list[Any]) -> list[int] | None:
+    """Put nodes in topological order, with as few moves as possible: their indices, or None for a circle.
+
+    A node also waits for what its subgraphs read.
+    """
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    order: list[int] = []
+    state = [0] * len(nodes)  # 1: waits for what it reads; 2: in its place
+    for start in range(len(nodes)):
+        stack = [start]
+        while stack:
+            index = stack[-1]
+            if state[index] == 2:
+                stack.pop()
+                continue
+            waits = [maker[name] for name in reads(nodes[index]) if name in maker and state[maker[name]] != 2]
+            if not waits:
+                state[index] = 2
+                order.append(stack.pop())
+            elif state[index] == 1 or index in waits:
+                return None
+            else:
+                state[index] = 1
+                stack.extend(reversed(waits))
+    return order
+
+
 def reads(node: Any) -> Iterator[str]:
     """What a node reads, by itself and through its subgraphs. What a subgraph makes itself is not read from here."""
     yield from node.input

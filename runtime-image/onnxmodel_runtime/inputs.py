@@ -21,6 +21,7 @@ BYTE_VALUES = 256  # an integer input of which nothing is known: fits bytes, pix
 IMAGE_SIDE = 224
 SEQUENCE = 16
 _LARGEST_SIDE = 4096
+_MOST_AXES = 8  # of an input that declares none
 # What indices pass through unchanged on their way to the table that they look up.
 _KEYS = ("keys_strings", "keys_int64s", "cats_strings", "cats_int64s", "pool_strings", "pool_int64s")
 _MOST_KEYS = 1000
@@ -42,7 +43,8 @@ class Signature:
 
     words, numbers: what the graph itself compares strings and integers with; others all mean the same to it. unbatched: why
     the model has no batch axis; "" where it has one. sizes: of dynamic axes, by the names in `axes`; those that are not there
-    get usual ones. image: height and width that the exporter wrote into the model's metadata.
+    get usual ones. image: height and width that the exporter wrote into the model's metadata. unranked: inputs that declare no
+    shape; theirs are () until a rank is tried (`ranked`).
     """
 
     inputs: tuple[Tensor, ...]
@@ -53,6 +55,7 @@ class Signature:
     unbatched: str = ""
     sizes: dict[str, int] = field(default_factory=dict)
     image: tuple[int, ...] = ()
+    unranked: frozenset[str] = frozenset()
 
     @property
     def axes(self) -> dict[str, int]:
@@ -96,12 +99,31 @@ def signature(model: Any, batch: str = BATCH_UNKNOWN, sizes: dict[str, int] | No
     unranked = {value.name for value in results if not value.type.tensor_type.HasField("shape")}
     unbatched = batch_axis.absent(inputs, outputs, batch, symbols=symbols, unranked=unranked)
     axes = tuple(symbols[value.name] for value in values)
-    known = (*keys(model), unbatched, sizes or {}, _image(model))
-    return Signature(inputs, axes, index_limits(model), *known)
+    known = (*keys(model), unbatched, sizes or {}, _image(model), graph.unranked(values))
+    signed = Signature(inputs, axes, index_limits(model), *known)
+    return ranked(signed, {name: _rank(name, signed.sizes) for name in signed.unranked})
+
+
+def ranked(signed: Signature, ranks: dict[str, int]) -> Signature:
+    """Give inputs that declare no shape so many dynamic axes. They still count as without a batch axis."""
+    pairs = [
+        (replace(tensor, shape=(batch_axis.DYNAMIC,) * ranks[tensor.name]), ("",) * ranks[tensor.name])
+        if tensor.name in ranks
+        else (tensor, symbols)
+        for tensor, symbols in zip(signed.inputs, signed.symbols, strict=True)
+    ]
+    return replace(signed, inputs=tuple(pair[0] for pair in pairs), symbols=tuple(pair[1] for pair in pairs))
+
+
+def _rank(name: str, sizes: dict[str, int]) -> int:
+    """The least rank with which the input has all axes that sizes are given for."""
+    return next((rank for rank in range(_MOST_AXES, 0, -1) if axis_name(name, rank - 1, "") in sizes), 0)
 
 
 def assumed(signed: Signature) -> Signature:
     """As if outputs had a row for each row of input: whether inputs alone allow a batch axis. Running shows the rest."""
+    if signed.unranked:
+        return signed
     symbols = dict(zip((tensor.name for tensor in signed.inputs), signed.symbols, strict=True))
     return replace(signed, unbatched=batch_axis.absent(signed.inputs, (), symbols=symbols))
 

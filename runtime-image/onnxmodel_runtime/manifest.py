@@ -78,6 +78,17 @@ def made(request: OptimizeRequest) -> OptimizeResult | None:
     return OptimizeResult(placed, str(directory / PROBE_FILE), use, lowered, made_inputs=made_inputs, **batch)
 
 
+def variant(path: Path, sha256: str) -> tuple[Variant, str] | None:
+    """The variant that a file is, and what is known of its batch axis, by the manifest above its folder; None without one."""
+    try:
+        told = json.loads((path.parent.parent / MANIFEST_FILE).read_text(encoding="utf-8"))
+        found = (load(Variant, item) for item in told["variants"])
+        named = next((each for each in found if each.name == path.parent.name and each.sha256 == sha256), None)
+        return (named, str(told["batch"])) if named else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ContractError):
+        return None
+
+
 def _made_of(request: OptimizeRequest) -> dict[str, Any]:
     """What decides every byte of the variants."""
     recipe = dataclasses.asdict(request)

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
-from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile, sizes, wide
+from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile, repair, sizes, wide
 from onnxmodel_runtime.contract import (
     BATCH_FIRST,
     BATCH_NONE,
@@ -39,11 +38,10 @@ from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtim
 from onnxmodel_runtime.inputs import Arrays, Signature, assumed, generate, signature
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
-from onnxmodel_runtime.repair import repair
 from onnxmodel_runtime.rows.judge import judge
 from onnxmodel_runtime.session import Loaded, open_session
 from onnxmodel_runtime.variants import RECIPES, WIDE, apart
-from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path, wide_path
+from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path, reaching_path, wide_path
 
 _WORK = ".work-"  # where variants are made, below the request's directory
 LEVELS = ("All", "Extended", "Basic", "None")  # of graph optimization, in the order in which they are tried
@@ -71,8 +69,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     if (made := manifest.made(request)) is not None:
         log(f"{directory} holds these variants already")
         return made
-    model = onnx.load_model(path, load_external_data=False)
-    repair(model)  # what is read of it below; the file serves as it is
+    model = repair.load(path)  # what is read of it below; the file serves as it is
     data = graph.external_files(model, path.parent)
     total = path.stat().st_size + sum(file.stat().st_size for file in data)
     outputs = tuple(graph.describe(value) for value in model.graph.output)
@@ -120,7 +117,7 @@ def references(
     # Random operators of two sessions in one process draw equal numbers, and other ones in the server's process.
     ort.set_seed(1)
     session = _reference(Path(request.model), request.providers).session
-    load = partial(onnx.load_model, request.model, load_external_data=False)
+    load = partial(repair.load, Path(request.model))
     if not request.golden:  # validate found the sizes that are missing here, where it ran
         signed = sizes.settle(session, signed, load).signed
     signed = _tried(request, signed, outputs, session)
@@ -138,9 +135,27 @@ def references(
         inputs = sample.rows(rows) if sample else generate(signed, rows)
         cases.append(largest_path(work, rows))
         probefile.write(cases[-1], inputs, _run(session, inputs, rows))
+    if signed.inputs and not request.golden:
+        cases += _reaching(request, signed, load(), session, work)
     if signed.inputs and not request.golden and set(WIDE).intersection(request.variants):
         _write_wide(request, signed, load(), session, work)
     return signed, cases
+
+
+def _reaching(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> Iterator[Path]:
+    """A case at the ends of a quantized model's own scales, where the original runs it."""
+    found = wide.reaching(signed, model, signed.batch_sizes(request.batch_sizes))
+    if found is None:
+        return
+    rows, inputs = found
+    try:
+        answers = _quietly(session)(inputs)
+    except Exception as error:
+        log(f"the original does not run at the ends of its own scales: {runtime_message(error)}")
+        return
+    path = reaching_path(work, rows)
+    probefile.write(path, dict(inputs), dict(answers))
+    yield path
 
 
 def _write_wide(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> None:

@@ -6,6 +6,7 @@ subgraph, is not repaired here.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -20,6 +21,13 @@ _IMPORTS = {"ai.onnx.ml": 3, "com.microsoft": 1}  # domains that ONNX Runtime kn
 def repair(model: Any) -> list[tuple[str, str]]:
     """Repair the model in place. Returns each repair as its target and a sentence; nothing for a model that is sound."""
     return [*_name(model), *_sort(model), *_imports(model), *_version(model), *_dynamic(model)]
+
+
+def load(path: Path) -> Any:
+    """Read a model as ONNX Runtime takes it: repaired, without the weights that lie in other files."""
+    model = onnx.load_model(path, load_external_data=False)
+    repair(model)
+    return model
 
 
 def checkable(model: Any) -> Any | None:
@@ -55,7 +63,7 @@ def _name(model: Any) -> Iterator[tuple[str, str]]:
 
 def _sort(model: Any) -> Iterator[tuple[str, str]]:
     nodes = list(model.graph.node)
-    order = _order(nodes)
+    order = graph.topological(nodes)
     if order is None or order == list(range(len(nodes))):
         return
     first = next(index for index, place in enumerate(order) if place != index)
@@ -63,30 +71,6 @@ def _sort(model: Any) -> Iterator[tuple[str, str]]:
     del model.graph.node[:]
     model.graph.node.extend([nodes[index] for index in order])
     yield name, f"nodes are not in topological order: node {name!r} comes before a node whose output it reads"
-
-
-def _order(nodes: list[Any]) -> list[int] | None:
-    """The nodes in topological order, with as few moves as that takes; None for a circle, which is a finding already."""
-    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    order: list[int] = []
-    state = [0] * len(nodes)  # 1: waits for what it reads; 2: in its place
-    for start in range(len(nodes)):
-        stack = [start]
-        while stack:
-            index = stack[-1]
-            if state[index] == 2:
-                stack.pop()
-                continue
-            waits = [maker[name] for name in graph.reads(nodes[index]) if name in maker and state[maker[name]] != 2]
-            if not waits:
-                state[index] = 2
-                order.append(stack.pop())
-            elif state[index] == 1 or index in waits:
-                return None
-            else:
-                state[index] = 1
-                stack.extend(reversed(waits))
-    return order
 
 
 def _imports(model: Any) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from onnxmodel_runtime import batch_axis, graph
 from onnxmodel_runtime.contract import in_words
 from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, ran_out_of_memory
-from onnxmodel_runtime.inputs import Signature, axis_name, generate
+from onnxmodel_runtime.inputs import Signature, axis_name, generate, ranked
 from onnxmodel_runtime.progress import log, step
 
 LADDER = (
@@ -56,6 +56,7 @@ _EACH = 16  # sizes of one axis, where axes have different ones
 _INFER_SECONDS, _RUN_SECONDS, _ONE_RUN_SECONDS = 15.0, 40.0, 10.0
 _RUNS = 24
 _MOST_AXES = 32  # in a result
+_RANKS = (2, 3, 4, 1)  # of inputs that declare none, the likeliest first
 _SMALL = 1024  # bytes of a constant that can be a shape
 
 
@@ -74,8 +75,33 @@ class Settled:
 def settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
     """Find sizes at which the model runs with one row. load: returns the ModelProto, which is read where needed.
 
-    Sizes that are given stay. Raises an exception that says that memory ran out.
+    Sizes that are given stay. Inputs that declare no shape get a rank too. Raises an exception that says that memory ran out.
     """
+    for name in sorted(signed.unranked):
+        if not next(tensor.shape for tensor in signed.inputs if tensor.name == name):
+            return _settle_ranks(session, signed, load)
+    return _settle(session, signed, load)
+
+
+def _settle_ranks(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
+    """The same where inputs declare no shape: with the usual sizes of each rank, then as scalars, then with other sizes."""
+    step("looking for a rank of the inputs that declare no shape")
+    loose = [tensor.name for tensor in signed.inputs if tensor.name in signed.unranked and not tensor.shape]
+    tries = [ranked(signed, dict.fromkeys(loose, rank)) for rank in _RANKS]
+    for tried in tries:
+        usual = replace(tried, sizes={**tried.axes, **tried.sizes})
+        if _fails(session, usual, _ONE_RUN_SECONDS) is None:
+            return Settled(usual, searched=True)
+    deadline = time.monotonic() + _RUN_SECONDS
+    error = _fails(session, signed, _ONE_RUN_SECONDS)
+    for tried in tries if error is not None else ():
+        settled = _settle(session, tried, load)
+        if settled.error is None or time.monotonic() > deadline:
+            return settled
+    return Settled(signed, error, searched=True)
+
+
+def _settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
     missing = {name: usual for name, usual in signed.axes.items() if name not in signed.sizes}
     usual = replace(signed, sizes={**missing, **signed.sizes})
     if not missing:
@@ -108,7 +134,8 @@ def measured(values: list[Any], given: dict[str, Any], *, batched: bool) -> dict
     found: dict[str, int] = {}
     first = {value.shape[0] for value in values if batched and value.shape}
     for value in values:
-        for axis, (dim, size) in enumerate(zip(value.shape or (), np.shape(given[value.name]), strict=False)):
+        shape = np.shape(given[value.name])
+        for axis, (dim, size) in enumerate(zip(value.shape or (None,) * len(shape), shape, strict=False)):
             symbol = dim if isinstance(dim, str) else ""
             of_batch = (axis == 0 or symbol in first) if batched else batch_axis.is_batch(symbol)
             if not isinstance(dim, int) and not of_batch:
@@ -221,6 +248,8 @@ def _consistent(bare: Any, signed: Signature) -> bool:
     made = generate(signed, signed.batch_sizes((1,))[0])
     for value in bare.graph.input:
         shape = value.type.tensor_type.shape
+        if value.name in signed.unranked and not shape.dim:
+            shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in made[value.name].shape)
         if value.name in made and len(shape.dim) == made[value.name].ndim:
             for dim, size in zip(shape.dim, made[value.name].shape, strict=True):
                 dim.dim_value = size

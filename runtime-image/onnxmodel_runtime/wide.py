@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from onnxmodel_runtime import graph, parity
 from onnxmodel_runtime.contract import Parity, Tensor, Tolerance
@@ -24,6 +24,12 @@ _DEEP = 12  # nodes between an input and a comparison
 _SMALL = 1024  # bytes of a constant that can be a threshold
 _COMPARE = {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Max", "Min"}
 _SAME = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Expand"}
+_INTEGERS = {
+    TensorProto.UINT8: (0, 255),
+    TensorProto.INT8: (-128, 127),
+    TensorProto.UINT16: (0, 65535),
+    TensorProto.INT16: (-32768, 32767),
+}  # what QuantizeLinear makes; of fewer bits, fused operators have no sums that overflow
 _INVERSE: dict[str, tuple[Callable[[float, float], float], Callable[[float, float], float]]] = {
     # value and constant -> the other operand: where the constant comes second, and where it comes first
     "Add": (lambda value, c: value - c, lambda value, c: value - c),
@@ -68,6 +74,58 @@ def cases(signed: Signature, model: Any, rows: tuple[int, ...], bound: Tolerance
                 continue
             yield name, size, inputs, answers
             break
+
+
+def reaching(signed: Signature, model: Any, rows: tuple[int, ...]) -> tuple[int, Arrays] | None:
+    """Rows at both ends of the ranges of a quantized model's own scales, and how many; None where no input has such a scale.
+
+    There the sums of fused integer operators overflow, if they do at all. A normal distribution stays in the middle.
+    """
+    size = max(rows)
+    made = generate(signed, size)
+    found = ranges(model, {name for name, array in made.items() if array.dtype.kind == "f"})
+    if not found:
+        return None
+    ends = {
+        name: _fitting(_random(name).choice([low, high], made[name].shape), made[name].dtype)
+        for name, (low, high) in found.items()
+    }
+    return size, {**made, **ends}
+
+
+def ranges(model: Any, inputs: set[str]) -> dict[str, tuple[float, float]]:
+    """For each of these inputs, the range in which the model's first QuantizeLinear nodes tell numbers apart.
+
+    Followed back from the nodes as thresholds are; the widest of several. An input that reaches none of them is left out.
+    """
+    known = _constants(model)
+    # Behind an earlier quantization, numbers have that one's range.
+    nodes = (node for node in model.graph.node if node.op_type not in ("QuantizeLinear", "DequantizeLinear"))
+    made_by = {name: node for node in nodes for name in node.output if name}
+    kinds = {name: int(tensor.data_type) for name, tensor in _constant_tensors(model).items()}
+    found: dict[str, tuple[float, float]] = {}
+    for node in model.graph.node:
+        if node.op_type != "QuantizeLinear" or len(node.input) < 2:
+            continue
+        subject, scale = node.input[:2]
+        zero = node.input[2] if len(node.input) > 2 else ""
+        bounds = _INTEGERS.get(kinds.get(zero, _output_datatype(node)))
+        if bounds is None or not known.get(scale) or (zero and not known.get(zero)):
+            continue
+        middle = known[zero] if zero else (0.0,)
+        ends = (known[scale][-1] * (bounds[0] - middle[-1]), known[scale][-1] * (bounds[1] - middle[0]))
+        reached = [_origin(subject, end, made_by, known, inputs) for end in ends]
+        values = [each.value for each in reached if each and abs(each.value) <= _LARGEST_THRESHOLD]
+        if len(values) == len(ends) and (name := next(each.input for each in reached if each)):
+            low, high = found.get(name, (0.0, 0.0))
+            found[name] = min(low, *values), max(high, *values)
+    return found
+
+
+def _output_datatype(node: Any) -> int:
+    """Of a QuantizeLinear without a zero point."""
+    asked = next((attribute.i for attribute in node.attribute if attribute.name == "output_dtype"), 0)
+    return int(asked) or int(TensorProto.UINT8)
 
 
 def judge(compared: Iterable[tuple[int, Any, Any]], bound: Tolerance) -> Parity:
@@ -218,13 +276,8 @@ def _origin(
 
 def _constants(model: Any) -> dict[str, tuple[float, ...]]:
     """Small constants of numbers: their smallest and largest value, and the one between."""
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        for attribute in node.attribute if node.op_type == "Constant" else ():
-            if attribute.name == "value":
-                tensors[node.output[0]] = attribute.t
     known: dict[str, tuple[float, ...]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in _constant_tensors(model).items():
         if tensor.data_location == graph.EXTERNAL or not 0 < graph.elements(tensor.dims) <= _SMALL // 8:
             continue
         array = numpy_helper.to_array(tensor)
@@ -233,3 +286,12 @@ def _constants(model: Any) -> dict[str, tuple[float, ...]]:
             picked = {float(ordered[index]) for index in (0, len(ordered) // 2, -1)}
             known[name] = tuple(sorted(picked))
     return known
+
+
+def _constant_tensors(model: Any) -> dict[str, Any]:
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                tensors[node.output[0]] = attribute.t
+    return tensors

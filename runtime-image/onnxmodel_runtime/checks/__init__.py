@@ -160,7 +160,8 @@ UNTYPED = Check(
     "ONNX-TYPES",
     "TypesNotInferred",
     severity="info",
-    meaning="onnx itself cannot infer what some operators make (Scaler, Imputer, Normalizer and others of ai.onnx.ml). "
+    meaning="onnx itself cannot infer what some operators make (Scaler, Imputer, Normalizer and others of ai.onnx.ml, and "
+    "operators whose definition as a function it cannot follow). "
     "ONNX Runtime can, and judges the nodes behind them when it loads and runs the model.",
     fix="No action needed. Exporters that write value_info for every tensor let onnx judge these nodes too.",
 )

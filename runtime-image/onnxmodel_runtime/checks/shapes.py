@@ -49,8 +49,11 @@ def infer(model: Any) -> tuple[Any, list[Finding]]:
         return inferred, findings
     inferred = _lenient(model)
     parts = _parts(message)
-    blind, makers = _untyped(inferred, {(operator, name) for operator, name, _ in parts})
-    faults = [text for operator, name, text in parts if (operator, name) not in blind]
+    defective = _defective(model, parts)
+    failed = {(operator, name) for operator, name, _ in parts} - defective.keys()
+    blind, makers = _untyped(inferred, failed)
+    makers += [node for node in defective.values() if node is not None and not _holds(makers, node)]
+    faults = [text for operator, name, text in parts if (operator, name) not in blind.keys() | defective.keys()]
     if faults or not makers:
         detail = clip(" ".join(faults) or message, 4000)
         findings.append(SHAPES.error(node_name(detail), f"shapes do not fit together: {detail}"))
@@ -161,6 +164,26 @@ def _untyped(model: Any, failed: set[tuple[str, str]]) -> tuple[Counter[tuple[st
             makers.append(node)
         unknown.update(left)
     return blind, makers
+
+
+def _defective(model: Any, parts: list[tuple[str, str, str]]) -> dict[tuple[str, str], Any]:
+    """Failures within onnx's own definition of an operator as a function, as keys of `parts`.
+
+    Nodes of such a definition are not the model's: None. The model's node whose definition it is stands before them.
+    """
+    own = {(node.op_type, node.name): node for node in graph.nodes(model)}
+    found: dict[tuple[str, str], Any] = {}
+    caller: tuple[str, str] | None = None
+    for operator, name, _ in parts:
+        if (operator, name) in own:
+            caller = operator, name
+        elif caller is not None:
+            found[operator, name], found[caller] = None, own[caller]
+    return found
+
+
+def _holds(nodes: list[Any], node: Any) -> bool:
+    return any((each.op_type, each.name) == (node.op_type, node.name) for each in nodes)
 
 
 def _parts(message: str) -> list[tuple[str, str, str]]:

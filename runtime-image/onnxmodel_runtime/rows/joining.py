@@ -1,9 +1,8 @@
 """Whether a server joins requests to batches: one rule for this project's server and for Triton."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from onnxmodel_runtime.contract import ServeRequest, Tensor
+from onnxmodel_runtime.contract import ServeRequest
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.parity import Arrays
 from onnxmodel_runtime.rows import trial
@@ -47,12 +46,12 @@ def influence(what: str) -> str:
     return clip(f"{INFLUENCED}: {what}", REASON_CHARACTERS)
 
 
-def tried(request: ServeRequest, run: Run, inputs: Sequence[Tensor], given: Arrays, most: int) -> str:
+def tried(request: ServeRequest, run: Run, given: Arrays, most: int) -> str:
     """Why requests are not joined, by a trial on the session that serves, or one like it; "" when it shows no reason.
 
-    given: the probe's rows; made up where there are none. run: all outputs of a batch.
+    given: the probe's rows; without them nothing is tried. run: all outputs of a batch.
     """
-    found = trial.dependence(run, given or trial.made_up(inputs), request.tolerance, most)
+    found = trial.dependence(run, given, request.tolerance, most) if given else ""
     return influence(f"tried in this session, {found}") if found else ""
 
 

@@ -10,6 +10,7 @@ import onnx
 
 from onnxmodel_runtime import graph as graphs
 from onnxmodel_runtime.errors import clip, runtime_message
+from onnxmodel_runtime.repair import load
 from onnxmodel_runtime.rows import sizes
 from onnxmodel_runtime.rows.joining import INFLUENCED, REASON_CHARACTERS
 from onnxmodel_runtime.rows.nodes import FEW
@@ -41,7 +42,7 @@ def judge_file(path: Path) -> Verdict:
     if path.suffix == ".ort":
         return Verdict(None, "a graph in the ORT format cannot be followed")
     try:
-        return judge(onnx.load_model(path, load_external_data=False))
+        return judge(load(path))
     except Exception as error:
         return Verdict(None, clip(f"the model cannot be read: {runtime_message(error)}", REASON_CHARACTERS))
 

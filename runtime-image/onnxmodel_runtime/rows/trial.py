@@ -4,15 +4,14 @@ The graph comes first (judge.py): a trial shows what it happens upon, never that
 tells: a provider, a kernel, a fusion that brings rows together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxmodel_runtime import parity
-from onnxmodel_runtime.contract import Tensor, Tolerance
-from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.contract import Tolerance
 from onnxmodel_runtime.errors import runtime_message
 from onnxmodel_runtime.parity import Arrays
 
@@ -26,7 +25,7 @@ Run = Callable[[dict[str, NDArray[Any]]], Arrays]
 def dependence(run: Run, given: Arrays, bound: Tolerance, most: int) -> str:
     """How an answer differs when other rows are computed with it; "" when none does.
 
-    given: rows that the model takes, as they came or made up; with them go larger, smaller and permuted ones that are made of
+    given: rows that the model takes; with them go larger, smaller and permuted ones that are made of
     them. Those that the model refuses when they are alone are left out. A batch has three times the given rows, two times
     where `most` allows no more, and is not tried where `most` allows less. run: raises when the model fails.
     """
@@ -44,20 +43,6 @@ def dependence(run: Run, given: Arrays, bound: Tolerance, most: int) -> str:
         if found := _together(run, [(made[name], alone[name]) for name in names], count, bound):
             return found
     return ""
-
-
-def made_up(inputs: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
-    """One row of inputs whose first axis is the batch."""
-    return {tensor.name: _made_up(tensor) for tensor in inputs}
-
-
-def _made_up(tensor: Tensor) -> NDArray[Any]:
-    shape = [1, *(max(1, size) for size in tensor.shape[1:])]
-    known = BY_NAME.get(tensor.datatype)
-    dtype = np.dtype(known.numpy or "uint16" if known else "float32")  # numpy has no BF16: its bits are given
-    if dtype.kind == "O":
-        return np.full(shape, "a", dtype)
-    return np.random.default_rng(0).standard_normal(shape).astype(dtype) if dtype.kind == "f" else np.ones(shape, dtype)
 
 
 def variation(given: Arrays, name: str) -> dict[str, NDArray[Any]]:

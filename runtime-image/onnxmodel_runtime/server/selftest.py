@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from onnxmodel_runtime import parity, probefile
-from onnxmodel_runtime.contract import ServeRequest, Tensor, Tolerance
+from onnxmodel_runtime.contract import ServeRequest, Tolerance
 from onnxmodel_runtime.digests import ANEW
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.rows import joining
-from onnxmodel_runtime.server.datatypes import NUMPY, Array
+from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.model import Instance, Model
 
@@ -34,10 +34,10 @@ def run(model: Model, request: ServeRequest) -> str:
     Every instance has then run at batch 1 and at the largest batch, and answered as the original did: some defects show at
     one size only, and what is allocated or compiled at the first run of a size is not the first client's to wait for.
 
-    Returns why requests are never joined, "" where they are.
+    Without a probe nothing is run: inputs that the model takes are not known. Returns why requests are never joined, ""
+    where they are.
     """
     if not request.probe:
-        _warm_up_on_zeros(model)
         return _unjoined(model, request, {})
     inputs, expected = probefile.read(Path(request.probe))
     if not expected:
@@ -63,10 +63,8 @@ def _unjoined(model: Model, request: ServeRequest, given: Mapping[str, Array]) -
     judged = joining.unjoined(request, spec.max_batch_size)
     if joining.influenced(judged) or spec.max_batch_size < 2:
         return judged
-    if not given and judged:
-        return judged
     run = partial(model.instances[0].run, [tensor.name for tensor in spec.outputs])
-    return joining.tried(request, run, spec.inputs, given, spec.max_batch_size) or judged
+    return joining.tried(request, run, given, spec.max_batch_size) or judged
 
 
 def _difference(answers: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> str:
@@ -113,27 +111,3 @@ def _warm_up(
 def _repeated(arrays: Mapping[str, Array], rows: int) -> dict[str, Array]:
     """The probe's rows, over and over."""
     return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in arrays.items()}
-
-
-def _warm_up_on_zeros(model: Model) -> None:
-    for rows in _sizes(model) or (1,):
-        inputs = {
-            tensor.name: _zeros(tensor.datatype, _shape(tensor, rows if model.spec.max_batch_size else 0))
-            for tensor in model.spec.inputs
-        }
-        for instance in model.instances:
-            try:
-                instance.run([tensor.name for tensor in model.spec.outputs], inputs)
-            except ServerError as error:
-                # The inputs are made up and need not be right for this model: that proves nothing against it.
-                log.warning("the warm-up with generated inputs failed: %s", error)
-
-
-def _shape(tensor: Tensor, rows: int) -> list[int]:
-    """A shape that the model allows. rows: of the batch axis, 0 where there is none."""
-    shape = [1 if dim < 0 else dim for dim in tensor.shape]
-    return [rows, *shape[1:]] if rows else shape
-
-
-def _zeros(datatype: str, shape: list[int]) -> Array:
-    return np.full(shape, "", np.object_) if datatype == "BYTES" else np.zeros(shape, NUMPY[datatype])

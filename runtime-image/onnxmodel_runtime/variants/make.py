@@ -86,7 +86,7 @@ def make(request: VariantRequest) -> Variant:
         variant = Variant(request.name, passes=told)
         if all(one.note for one in told) or (request.name != "fp32" and told[-1].note):
             return replace(variant, skipped=_why(request.name, told))
-        cases += Path.cwd().glob("largest-*.npz")
+        cases += [*Path.cwd().glob("largest-*.npz"), *Path.cwd().glob("reaching-*.npz")]
         variant = replace(variant, graph_level=_level(request, told), unjoined=_unjoined(chain))
         return _prove(request, variant, chain[-1], cases)
 
@@ -256,6 +256,11 @@ def case_path(work: Path, index: int, rows: int) -> Path:
 def largest_path(work: Path, rows: int) -> Path:
     """Where it leaves the case of the largest batch, which comes last."""
     return work / f"largest-{rows}.npz"
+
+
+def reaching_path(work: Path, rows: int) -> Path:
+    """Where it leaves the case at the ends of the model's own scales."""
+    return work / f"reaching-{rows}.npz"
 
 
 def wide_path(work: Path, index: int, what: str, rows: int) -> Path:

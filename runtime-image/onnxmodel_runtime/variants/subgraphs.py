@@ -3,7 +3,6 @@
 A body reads tensors of the graphs around it by name, which converters of ONNX Runtime do not follow.
 """
 
-import heapq
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,26 +47,13 @@ def keep(model: Any) -> list[str]:
 
 
 def sort(main: Any) -> None:
-    """Put each node behind those whose outputs it reads, itself or in a body; otherwise as they were."""
+    """Sort the nodes topologically. Raises ValueError for a circle."""
     nodes = list(main.node)
-    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    needs = [{maker[name] for name in _read(node) if name in maker} - {index} for index, node in enumerate(nodes)]
-    readers: dict[int, list[int]] = {}
-    for index, needed in enumerate(needs):
-        for one in needed:
-            readers.setdefault(one, []).append(index)
-    ready = [index for index, needed in enumerate(needs) if not needed]
-    heapq.heapify(ready)
-    order = []
-    while ready:
-        index = heapq.heappop(ready)
-        order.append(nodes[index])
-        for reader in readers.get(index, ()):
-            needs[reader].discard(index)
-            if not needs[reader]:
-                heapq.heappush(ready, reader)
+    order = graph.topological(nodes)
+    if order is None:
+        raise ValueError("its nodes wait for each other in a circle")
     del main.node[:]
-    main.node.extend(order)
+    main.node.extend(nodes[index] for index in order)
 
 
 def prune(main: Any) -> None:

@@ -218,7 +218,10 @@ def test_a_trial_leaves_out_rows_that_the_model_does_not_take() -> None:
 
 def test_a_session_that_mixes_what_the_graph_does_not_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect of a provider, which no graph tells."""
-    asked = support.request(support.double(tmp_path), max_queue_delay_microseconds=DELAY, max_batch_size=8)
+    row = np.ones((1, 3), np.float32)
+    probe = support.probe(tmp_path / "probe.npz", {"x": row}, {"y": 2 * row})
+    path = support.double(tmp_path)
+    asked = support.request(path, probe=probe, max_queue_delay_microseconds=DELAY, max_batch_size=8)
     run = Instance.run
 
     def mixing(self: Instance, outputs: Any, inputs: Any) -> Any:

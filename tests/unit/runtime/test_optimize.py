@@ -203,11 +203,21 @@ def test_a_model_that_draws_random_numbers_cannot_be_proven(tmp_path: Path) -> N
     assert "graph level All and every lower one" in caught.value.failure.message
 
 
-def test_a_quantized_upload_is_served_at_the_highest_level_that_agrees(tmp_path: Path) -> None:
+ENDS = np.where(np.random.default_rng(4).random((9, 32)) < 0.5, -6.4, 6.35).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("made", "row"),
+    [
+        (models.quantized(), inputs.generate(inputs.signature(models.quantized()), 3)),
+        (models.quantized_product(), {"x": ENDS}),
+    ],
+    ids=["overflows anywhere", "overflows at the ends of its scale"],
+)
+def test_a_quantized_upload_is_served_at_the_highest_level_that_agrees(tmp_path: Path, made: Any, row: Any) -> None:
     """Which one that is depends on the processor: with VNNI, the fused operators do not overflow."""
-    path = models.save(models.quantized(), tmp_path)
+    path = models.save(made, tmp_path)
     reference = open_session(path, Providers(), "None").session
-    row = inputs.generate(inputs.signature(models.quantized()), 3)
     agreeing = next(
         level
         for level in optimize.LEVELS
@@ -217,7 +227,7 @@ def test_a_quantized_upload_is_served_at_the_highest_level_that_agrees(tmp_path:
             TOLERANCE,
         ).passed
     )
-    found = optimized(models.quantized(), tmp_path, variants=("fp32", "ort"))
+    found = optimized(made, tmp_path, variants=("fp32", "ort"))
     original, fp32, ort = found.variants
     assert original.graph_level == agreeing
     assert original.parity is not None

@@ -235,3 +235,36 @@ def test_clip_and_many_thresholds() -> None:
     assert [found.value for found in wide.thresholds(many, {"x"})] == [0, 6, 11, 17, 22, 28, 33, 39]
     endless = models.model([helper.make_node("Max", ["x", "c"], ["y"])], *ENDS, {"c": np.float32("inf")})
     assert wide.thresholds(endless, {"x"}) == []
+
+
+# ---- a quantized model's own scales ----------------------------------------------------------------------------------
+
+
+def scaled(zero: Any = 0, before: str = "", **attributes: Any) -> Any:
+    """x, perhaps halved, quantized with a scale of 0.5."""
+    nodes = [helper.make_node("Mul", ["x", "half"], ["c"])] if before else []
+    quantize = ["c" if before else "x", "scale", *([] if zero is None else ["zero"])]
+    nodes += [
+        helper.make_node("QuantizeLinear", quantize, ["q"], **attributes),
+        helper.make_node("DequantizeLinear", ["q", *quantize[1:]], ["d"]),
+        helper.make_node("QuantizeLinear", ["d", "large"], ["again"]),
+        helper.make_node("DequantizeLinear", ["again", "large"], ["y"]),
+    ]
+    weights = {"scale": np.float32(0.5), "half": np.float32(0.5), "large": np.float32(9)}
+    return models.model(nodes, *ENDS, {**weights, **({} if zero is None else {"zero": zero})}, opset=21)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (scaled(np.int8(0)), {"x": (-64.0, 63.5)}),
+        (scaled(np.uint8(128)), {"x": (-64.0, 63.5)}),
+        (scaled(None), {"x": (0.0, 127.5)}),
+        (scaled(None, output_dtype=TensorProto.INT16), {"x": (-16384.0, 16383.5)}),
+        (scaled(np.int8(0), "Mul"), {"x": (-128.0, 127.0)}),
+        (models.quantized_product(), {"x": (pytest.approx(-6.4), pytest.approx(6.35))}),
+        (models.mlp(), {}),
+    ],
+)
+def test_the_range_of_a_scale_is_followed_back_to_the_input(made: Any, found: Any) -> None:
+    assert wide.ranges(made, {"x"}) == found

@@ -1,0 +1,88 @@
+"""Serve a model from the command line by the rules of the stages, whether or not a stage has seen it.
+
+The manifest beside a variant says what the optimize stage found. Any other file goes through that stage first, without
+variants: it finds the sizes, the batch axis and the graph level at which the model answers as it does unoptimized, and
+writes a probe.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from onnxmodel_runtime import isolate, manifest
+from onnxmodel_runtime.contract import BATCH_NONE, OptimizeRequest, OptimizeResult, ServeRequest, Stage, Variant
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.progress import log
+
+_BATCH_SIZES = (1, 3, 8)  # as OptimizeRequest has them
+
+
+@contextmanager
+def proven(request: ServeRequest, *, golden: bool = False) -> Iterator[ServeRequest]:
+    """Complete a request. The probe that is made for it exists as long as the context.
+
+    golden: whether golden data lie beside the model. A model that fails on made inputs is served all the same, with a warning:
+    they prove nothing against it. Raises StageError when the stage is asked to stop.
+    """
+    known = manifest.variant(Path(request.model), request.sha256)
+    if known is not None:
+        yield _completed(request, *known)
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxmodel-") as folder:
+        yield _proven(request, Path(folder), golden)
+
+
+def _completed(request: ServeRequest, variant: Variant, batch: str, probe: str = "") -> ServeRequest:
+    return replace(
+        request,
+        probe=request.probe or probe,
+        # What the author asks for is the highest level that may be used.
+        graph_level=variant.graph_level if request.graph_level == "All" else request.graph_level,
+        unjoined=variant.unjoined,
+        batch=batch if request.batch != BATCH_NONE else BATCH_NONE,
+        data_sha256=variant.data_sha256,
+    )
+
+
+def _proven(request: ServeRequest, folder: Path, golden: bool) -> ServeRequest:
+    names = tuple(dict.fromkeys((*request.providers.names, "CPU")))
+    asked = OptimizeRequest(
+        request.model,
+        request.sha256,
+        str(folder),
+        (),
+        request.graph_level,
+        tuple(size for size in _BATCH_SIZES if size <= max(request.max_batch_size, 1)),
+        request.tolerance,
+        # A provider that is not here is for the server to refuse, or for Triton to have.
+        replace(request.providers, names=names, fallback="Allow"),
+        golden=golden,
+        max_batch_size=request.max_batch_size,
+        batch=request.batch,
+    )
+    try:
+        result = isolate.run(Stage.OPTIMIZE, asked)
+    except StageError as error:
+        if error.retry:
+            raise
+        why = error.failure.message
+    except isolate.InternalError as error:
+        why = str(error)
+    else:
+        assert isinstance(result, OptimizeResult)
+        original = result.variants[0]
+        if result.lowered:
+            log(result.lowered)
+        return _completed(replace(request, graph_level="All"), original, result.batch, result.probe)
+    level = f"It is served at graph level {request.graph_level}, each request alone"
+    if request.probe:
+        log(f"warning: only the probe proves this model, for {why}. {level}")
+    else:
+        log(
+            f"warning: nothing proves that this model answers as it does unoptimized, for {why}. {level}. Give inputs that it "
+            "takes (--probe, which onnxmodel optimize writes from golden data), or choose a lower --graph-level if its "
+            "answers are wrong"
+        )
+    return replace(request, batch=BATCH_NONE)

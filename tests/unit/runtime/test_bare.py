@@ -1,0 +1,135 @@
+"""`onnxmodel serve` and `onnxmodel repository` of a file that no stage has seen follow the rules of the stages."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from onnxmodel_runtime import bare, isolate, manifest, probefile
+from onnxmodel_runtime.__main__ import main
+from onnxmodel_runtime.contract import BATCH_NONE, OptimizeRequest, OptimizeResult, ProviderUse, Variant
+from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.optimize import optimize
+from onnxmodel_runtime.server import model as served
+from onnxmodel_runtime.triton.repository import lay_out
+from tests import models, unbatched
+from tests.unit.runtime import server_support as support
+from tests.unit.runtime.test_batch_axis import declared_one
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages themselves; test_probe.py starts the command, with a process for the stage."""
+    commands: dict[str, Any] = {"optimize": optimize, "repository": lay_out}
+    monkeypatch.setattr(isolate, "run", lambda command, request: commands[command](request))
+
+
+def concatenated() -> Any:
+    """Rows of one input behind those of the other."""
+    nodes = [helper.make_node("Concat", ["a", "b"], ["y"], axis=0)]
+    given = [(name, TensorProto.FLOAT, [rows, 4]) for name, rows in (("a", "n"), ("b", "m"))]
+    return models.model(nodes, given, [("y", TensorProto.FLOAT, ["k", 4])])
+
+
+def unsorted() -> Any:
+    made = models.mlp()
+    nodes = list(made.graph.node)
+    del made.graph.node[:]
+    made.graph.node.extend(reversed(nodes))
+    return made
+
+
+def unranked() -> Any:
+    """An input of any shape, as far as it declares; the weight says that its last axis is 4."""
+    made = models.mlp()
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    return made
+
+
+def reshaped() -> Any:
+    """Its second input is the shape of the first: nobody can make that up."""
+    given = [("x", TensorProto.FLOAT, ["n", 4]), ("shape", TensorProto.INT64, [2])]
+    return models.model(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])], given, [("y", TensorProto.FLOAT, ["a", "b"])]
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "batch", "unjoined", "shape"),
+    [
+        (models.mlp(), "First", "", (1, 4)),
+        (unsorted(), "First", "", (1, 4)),
+        (declared_one(), "First", "", (1, 4)),
+        (unbatched.waveform(), "None", "works along the batch axis", (16,)),
+        (unbatched.two_lengths(), "None", "pairs rows of the batch", (16,)),
+        (concatenated(), "None", "works along the batch axis", (16, 4)),
+        (models.audio(64), "First", "", (1, 64)),
+        (unranked(), "None", "has no shape", (4, 4)),
+    ],
+)
+def test_a_file_that_no_stage_has_seen(
+    made: Any, batch: str, unjoined: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    with bare.proven(support.request(models.save(made, tmp_path))) as found:
+        assert found.batch == batch
+        assert unjoined in (found.unjoined or "")
+        assert bool(unjoined) is bool(found.unjoined)
+        assert next(iter(probefile.read(Path(found.probe))[0].values())).shape == shape
+    assert not Path(found.probe).exists()
+
+
+def test_a_quantized_upload_is_served_at_the_level_that_agrees(tmp_path: Path) -> None:
+    path = models.save(models.quantized(), tmp_path)
+    expected = optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), ()))
+    with bare.proven(support.request(path)) as found:
+        assert found.graph_level == expected.variants[0].graph_level
+        assert (found.graph_level == "All") == (expected.lowered == "")
+
+
+def test_an_output_that_declares_one_has_a_row_for_each_row_of_input(tmp_path: Path) -> None:
+    with bare.proven(support.request(models.save(declared_one(), tmp_path))) as asked:
+        model = served.load(asked)
+    assert [(tensor.name, tensor.shape) for tensor in model.spec.outputs] == [("y", (-1,))]
+    assert model.instances[0].run(["y"], {"x": np.ones((3, 4), np.float32)})["y"].shape == (3,)
+
+
+@pytest.mark.parametrize("probe", ["", "probe.npz"])
+def test_a_model_that_fails_on_made_inputs_is_served_with_a_warning(
+    probe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with bare.proven(support.request(models.save(reshaped(), tmp_path), probe=probe)) as found:
+        assert (found.batch, found.probe, found.graph_level) == (BATCH_NONE, probe, "All")
+    said = capsys.readouterr().err
+    assert "warning: only the probe proves" in said if probe else "--probe" in said and "--graph-level" in said
+
+
+def test_a_stage_that_is_asked_to_stop_starts_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> Any:
+        raise StageError("Interrupted", "the container was asked to stop", "It runs again.", retry=True)
+
+    monkeypatch.setattr(isolate, "run", stopped)
+    assert main(["serve", str(models.save(models.mlp(), tmp_path))]) == 11
+
+
+def test_a_variant_brings_what_the_stage_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = models.save(models.mlp(), tmp_path / "fp32")
+    found = Variant("fp32", str(path), digest(path), graph_level="Basic", unjoined="said so")
+    asked = OptimizeRequest(str(path), digest(path), str(tmp_path))
+    (tmp_path / "probe.npz").touch()
+    result = OptimizeResult((found, found), str(tmp_path / "probe.npz"), ProviderUse("CPU", 100.0), batch="None")
+    manifest.write(asked, result)
+    monkeypatch.setattr(isolate, "run", lambda *_: pytest.fail("the stage ran already"))
+    with bare.proven(support.request(path)) as request:
+        assert (request.batch, request.graph_level, request.unjoined) == ("None", "Basic", "said so")
+    with bare.proven(support.request(path, graph_level="None")) as request:
+        assert request.graph_level == "None"
+
+
+def test_triton_is_told_the_same(tmp_path: Path) -> None:
+    path = models.save(unbatched.waveform(), tmp_path)
+    assert main(["repository", str(path), f"--out={tmp_path / 'models'}", "--output=json"]) == 0
+    assert "max_batch_size" not in (tmp_path / "models" / "model" / "config.pbtxt").read_text()
