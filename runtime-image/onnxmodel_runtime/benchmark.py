@@ -31,7 +31,7 @@ from onnxmodel_runtime.contract import (
 )
 from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing
 from onnxmodel_runtime.digests import check_digest
-from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, words
+from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, runtime_words, words
 from onnxmodel_runtime.inputs import Arrays, generate, signature
 from onnxmodel_runtime.machine import Peak, available_bytes, environment, free, resident_bytes
 from onnxmodel_runtime.profiler import Operator, profile
@@ -175,7 +175,7 @@ def _beside(
                 break  # it may have enough when these are gone
             if not short and not isinstance(error, StageError):
                 raise
-            why = error.failure.message if isinstance(error, StageError) else f"memory ran out: {words(error)}"
+            why = error.failure.message if isinstance(error, StageError) else f"memory ran out: {runtime_words(error)}"
             left_out[candidate.name] = clip(why, REASON_CHARACTERS)
             log(f"{candidate.name} is left out: {why}")
         waiting.popleft()

@@ -17,7 +17,7 @@ from typing import Any
 
 from onnxmodel_runtime import progress
 from onnxmodel_runtime.contract import REPOSITORY, REQUESTS, Result, Stage, Variant, dumps, loads
-from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, storage_error
+from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_words, storage_error
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.sandbox import without_network
 from onnxmodel_runtime.variants import VARIANT, VariantRequest
@@ -67,7 +67,7 @@ def main() -> None:
 def classify(error: Exception, step: str) -> StageError | None:
     """What any step can raise because of the model; None for a defect of ours."""
     if ran_out_of_memory(error):
-        return out_of_memory(step, clip(str(error) or "an allocation was refused", 200), memory_limit())
+        return out_of_memory(step, clip(runtime_words(error) or "an allocation was refused", 200), memory_limit())
     if isinstance(error, OSError):
         return storage_error(error, Path(error.filename or "/artifacts").parent)
     # By name: protobuf is not imported here. Names that are no text come up wherever native code tells one to Python.

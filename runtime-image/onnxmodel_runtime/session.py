@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime as ort
 
 from onnxmodel_runtime.contract import GPU_PROVIDERS, Providers, ProviderUse
-from onnxmodel_runtime.errors import StageError, clip, words
+from onnxmodel_runtime.errors import StageError, clip, runtime_words
 
 PROVIDERS = {
     "TensorRT": "TensorrtExecutionProvider",
@@ -81,7 +81,7 @@ def open_session(
             if left == names:
                 raise
             if not left or (providers.fallback == "Forbid" and left[0] != providers.names[0]):
-                raise _unavailable(providers, f"ONNX Runtime says: {clip(words(error), 300)}") from error
+                raise _unavailable(providers, f"ONNX Runtime says: {clip(runtime_words(error), 300)}") from error
             names = left
             continue
         return Loaded(session, _use(session, providers, names))

@@ -112,7 +112,7 @@ def load(request: ServeRequest) -> Model:
             raise
         except Exception as error:
             if ran_out_of_memory(error):
-                raise out_of_memory("loading the model", str(error)) from error
+                raise out_of_memory("loading the model", runtime_words(error)) from error
             raise StageError(
                 "LoadFailed",
                 f"ONNX Runtime cannot load {path}: {runtime_words(error)}",

@@ -17,7 +17,15 @@ import onnxruntime as ort
 from onnxmodel_runtime import parity, probefile, wide
 from onnxmodel_runtime.contract import OptimizeRequest, Parity, Pass, Providers, Variant, load
 from onnxmodel_runtime.digests import data_digest, digest
-from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_message, storage_error
+from onnxmodel_runtime.errors import (
+    StageError,
+    clip,
+    out_of_memory,
+    ran_out_of_memory,
+    runtime_message,
+    runtime_words,
+    storage_error,
+)
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
@@ -317,7 +325,9 @@ def _failed(name: str, error: Exception) -> str:
 
 def _words(error: Exception) -> str:
     if ran_out_of_memory(error):
-        lack = out_of_memory("it ran", clip(str(error) or "an allocation was refused", 100), memory_limit()).failure
+        lack = out_of_memory(
+            "it ran", clip(runtime_words(error) or "an allocation was refused", 100), memory_limit()
+        ).failure
         return f"{lack.message}: give the stage more memory (spec.serving.resources)"
     return _PLACES.sub("", runtime_message(error)) or "nothing more"
 
