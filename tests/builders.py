@@ -14,7 +14,7 @@ from typing import Any
 
 from onnxmodel_operator import names, settings
 from onnxmodel_operator.cluster.cache import Cache
-from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.observe import Warned
@@ -239,21 +239,30 @@ class Cluster:
         """Events that `warn` made."""
         return tuple(event for where, event in reversed(self.events) if where == uid)
 
-    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
-        """Store the model's status."""
+    async def pods(self, namespace: str, job: str) -> list[Mapping[str, Any]]:
+        """The pods of a Job."""
+        at = "batch.kubernetes.io/job-name"
+        return [v for k, v in self.objects.items() if k[0] == "Pod" and v["metadata"]["labels"].get(at) == job]
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store the model's status. Returns the model."""
         key = ("OnnxModel", namespace, name)
         assert self.objects[key]["metadata"]["uid"] == uid
         assert self.objects[key]["status"] != status, "an equal status was written"
         with self._write("status", key):
             self._store({**self.objects[key], "status": dict(status)})
+        return self.objects[key]
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Remove a child, and the pods that it owns."""
+    async def delete(self, kind: str, item: Mapping[str, Any]) -> None:
+        """Remove a child that is as the operator knows it, and the pods that it owns."""
         if kind in self.refuses:
             raise self.refuses[kind]
-        with self._write("delete", (kind, namespace, name)):
-            item = self.objects.pop((kind, namespace, name), None)
-            if item:
+        key = (kind, item["metadata"]["namespace"], item["metadata"]["name"])
+        live = self.objects.get(key, item)
+        if live["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
+            raise StaleError(409, "the resourceVersion in the precondition is an older one")
+        with self._write("delete", key):
+            if self.objects.pop(key, None):
                 owned = [k for k, v in self.objects.items() if k[0] == "Pod" and v["owner"] == item["metadata"]["uid"]]
                 for key in owned:
                     del self.objects[key]

@@ -66,6 +66,8 @@ class Operator:
             else:
                 metrics.RECONCILES.labels("ok").inc()
                 self.queue.forget(key)
+                if outcome.wrote:
+                    self.queue.add(key)
                 if outcome.requeue_seconds is not None:
                     self.queue.add_after(key, outcome.requeue_seconds)
                 self._count(key, outcome.phase)

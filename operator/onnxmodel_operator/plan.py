@@ -157,6 +157,8 @@ class Plan:
 
     kept: what serves and is not `revision`: it has the replicas of the newest spec, and comes back when it was deleted.
 
+    doubts: Jobs of which the API server must be asked before any of this holds: something follows from what is not known
+    of them, and that may only be late.
     prune: (kind, name) of children that nothing needs. keep: folders of the model's volume that something needs.
     requeue_seconds: look again then, though nothing changed.
     """
@@ -170,6 +172,7 @@ class Plan:
     active: str | None = None
     kept: Kept | None = None
     claim: bool = False
+    doubts: frozenset[str] = frozenset()
     prune: tuple[tuple[str, str], ...] = ()
     keep: tuple[str, ...] = ()
     requeue_seconds: float | None = None
@@ -200,6 +203,7 @@ class _Draft:
     revision: Revision | None = None
     route: str | None = None
     lost: list[tuple[str, str]] = field(default_factory=list)
+    doubts: set[str] = field(default_factory=set)
     requeue_seconds: float | None = None
 
 
@@ -232,6 +236,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
         active=draft.revision.short if settled and draft.revision else active,
         kept=None if draft.revision and (settled or draft.revision.short == active) else _kept(model, seen, active),
         claim=True,
+        doubts=frozenset(draft.doubts),
         prune=_prune(draft, active),
         keep=_needed(draft),
         requeue_seconds=draft.requeue_seconds,
@@ -739,6 +744,9 @@ def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
     if seen is None:
         draft.job = step
         return _going(phase, phase, f"Job {name} is being created")
+    said = draft.model.status.get("phase") == "Failed" and draft.model.status.get("lastFailure", {}).get("job") == name
+    if (seen.state == "Succeeded" and not seen.outcome) or (seen.state == "Failed" and not said):
+        draft.doubts.add(name)  # its pod has the result, or the reason why there is none
     wrong = results.problem(stage, step.request, seen.outcome) if seen.outcome else None
     if seen.state == "Succeeded" and (wrong or seen.pods):
         message = f"Job {name} succeeded with a result that cannot be used: {wrong or 'its termination message cannot be read'}"

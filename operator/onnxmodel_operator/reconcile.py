@@ -4,7 +4,7 @@ Level-triggered: it looks at what is, never at what just happened, so it may be 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -12,20 +12,26 @@ from typing import Any, Protocol
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.errors import ApiError, NameTakenError
+from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError
+from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
+from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.drift import difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
 from onnxmodel_operator.plan import Plan, active_revision, invalid, plan
-from onnxmodel_operator.render import render
+from onnxmodel_operator.render import Manifest, render
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.status import summarize
 from onnxmodel_operator.troubles import defect, not_applied
 
 log = logging.getLogger(__name__)
 
-_ANSWERS = (400, 403, 409, 422)
+_ANSWERS = (400, 403, 422)
 """The API server understood and refuses: quota, admission, a rule. Worth saying in status; anything else just passes."""
+
+
+def _refusal(error: ApiError) -> bool:
+    return error.status in _ANSWERS or isinstance(error, NameTakenError)
 
 
 class Writer(Protocol):
@@ -37,44 +43,67 @@ class Writer(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """Any object, ours or not; None where there is none."""
 
+    async def pods(self, namespace: str, job: str) -> Sequence[Mapping[str, Any]]:
+        """The pods of a Job."""
+
     async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
         """The warning events of an object, the newest first."""
 
-    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
-        """Make the status exactly this."""
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make the status exactly this. Returns the resource."""
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete a child; one that is not there is fine."""
+    async def delete(self, kind: str, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Delete a child, if it still is what `item` says; one that is not there is fine. Returns it while it is on its
+        way out. Raises StaleError where it has changed.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a reconcile ended: the phase for metrics, and when to look again though nothing changes."""
+    """How a reconcile ended: the phase for metrics, and when to look again though nothing changes.
+
+    wrote: something was written, and the cache knows it. So its event is no news, and the next step is due at once.
+    """
 
     phase: str | None = None
     requeue_seconds: float | None = None
+    wrote: bool = False
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One look at one model, and what it leads to."""
+
+    resource: Resource
+    seen: Observed
+    decided: Plan
+    manifests: tuple[Manifest, ...] = ()
+    error: Exception | None = None
+    """A defect of the operator."""
 
 
 async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Outcome:
     """Bring one model one step on. Raises what the writer raises; then it must be called again."""
-    snapshot = cache.snapshot(key)
-    if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
+    turn = await _look(key, cache, settings, writer, now)
+    asked: set[str] = set()
+    while turn and (doubts := _doubts(turn) - asked):
+        for job in sorted(doubts):
+            await look_up(cache, writer, key, job)
+        asked |= doubts
+        turn = await _look(key, cache, settings, writer, now)
+    if turn is None:
         return Outcome()  # its children go by their owner references
-    seen = await _explained(observe(snapshot), key[0], writer, now)
-    resource = identify(snapshot.model)
-    refused: Exception | None = None
+    resource, seen, decided = turn.resource, turn.seen, turn.decided
+    refused, wrote = turn.error, False
     try:
-        try:
-            resource = model = parse(snapshot.model)
-            decided = plan(model, seen, settings, now)
-        except SpecError as error:
-            decided = invalid(resource, seen, error)
-        await _carry_out(resource, decided, cache, seen.live, settings, writer)
+        wrote = await _carry_out(resource, turn, cache, writer)
     except ApiError as error:
-        if error.status not in _ANSWERS:
+        if not _refusal(error):
             raise
         refused = error
         decided = not_applied(decided, active_revision(resource, seen), error)
+    except (OSError, TimeoutError):
+        raise
     except Exception as error:
         log.exception("%s/%s: a defect of the operator", *key)
         refused = error
@@ -83,11 +112,47 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
     same = refused and _without_messages(status) == _without_messages(resource.status)
     if status != resource.status and not same:
         WRITES.labels("apply", "OnnxModel/status").inc()
-        await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
+        cache.learn(MODEL, await writer.apply_status(resource.namespace, resource.name, resource.uid, status))
+        wrote = True
         log.info("%s/%s: %s: %s", *key, status["phase"], status["message"])
     if refused:
         raise refused  # said in status, and tried again by the caller
-    return Outcome(decided.progress.phase, decided.requeue_seconds)
+    return Outcome(decided.progress.phase, decided.requeue_seconds, wrote)
+
+
+async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> _Turn | None:
+    """What is known, and what follows from it. None: there is no such model, or it is being deleted."""
+    snapshot = cache.snapshot(key)
+    if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
+        return None
+    seen = await _explained(observe(snapshot), key[0], writer, now)
+    resource = identify(snapshot.model)
+    try:
+        try:
+            resource = model = parse(snapshot.model)
+            decided = plan(model, seen, settings, now)
+        except SpecError as error:
+            decided = invalid(resource, seen, error)
+        return _Turn(resource, seen, decided, render(resource, decided, settings))
+    except Exception as error:
+        log.exception("%s/%s: a defect of the operator", *key)
+        return _Turn(resource, seen, defect(resource, seen, error), error=error)
+
+
+def _doubts(turn: _Turn) -> frozenset[str]:
+    """Jobs of which the API server must be asked: the plan draws a conclusion from what the cache lacks, or a Job would be
+    made again because of a pod that may have moved on.
+    """
+    replaced = {
+        manifest["metadata"]["name"]
+        for manifest in turn.manifests
+        if manifest["kind"] == "Job" and needs_replacement(manifest, turn.seen.live.get(_child(manifest)))
+    }
+    return turn.decided.doubts | replaced
+
+
+def _child(manifest: Manifest) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
 
 
 async def _explained(seen: Observed, namespace: str, writer: Writer, now: datetime) -> Observed:
@@ -97,7 +162,7 @@ async def _explained(seen: Observed, namespace: str, writer: Writer, now: dateti
         try:
             told[uid] = await writer.warnings(namespace, uid)
         except ApiError as error:
-            if error.status not in _ANSWERS:
+            if not _refusal(error):
                 raise
             log.warning("events of %s in %s cannot be read: %s", uid, namespace, error)
     return explained(seen, told, now)
@@ -110,34 +175,51 @@ def _without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
     return status.get("phase"), status.get("reason"), status.get("observedGeneration"), status.get("stages")
 
 
-async def _carry_out(
-    model: Resource,
-    decided: Plan,
-    cache: Cache,
-    live: Mapping[tuple[str, str], Any],
-    settings: Settings,
-    writer: Writer,
-) -> None:
-    for manifest in render(model, decided, settings):
-        child = (manifest["kind"], manifest["metadata"]["name"])
+async def _carry_out(model: Resource, turn: _Turn, cache: Cache, writer: Writer) -> bool:
+    """Apply and delete what the plan says. Returns whether anything was written."""
+    live, wrote = turn.seen.live, False
+    for manifest in turn.manifests:
+        child = kind, name = _child(manifest)
         if needs_replacement(manifest, live.get(child)):
-            WRITES.labels("delete", child[0]).inc()
-            await writer.delete(child[0], model.namespace, child[1])
+            await _delete(kind, live[child], cache, writer)
+            wrote = True
         elif needs_apply(manifest, live.get(child)) and not _admitted(cache, manifest, live.get(child)):
-            if child not in live:
-                await _check_name(model, writer, *child)
-            if child[0] == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
+            if child not in live and (found := await _check_name(model, writer, kind, name)):
+                cache.learn(BY_NAME[kind], found)  # ours, and the watch has yet to tell: the next turn compares it
+                wrote = True
+                continue
+            if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
-            WRITES.labels("apply", child[0]).inc()
+            WRITES.labels("apply", kind).inc()
             answer = await writer.apply(manifest)
+            cache.learn(BY_NAME[kind], answer)
+            wrote = True
             if needs_apply(manifest, answer):
                 cache.admitted[answer["metadata"]["uid"]] = fingerprint(manifest, answer)
                 where = (difference(manifest, answer), *child)
                 log.warning("%s/%s: an admission webhook changes %s of %s %s", model.namespace, model.name, *where)
-    for kind, name in decided.prune:
-        if "deletionTimestamp" not in live[kind, name]["metadata"]:
-            WRITES.labels("delete", kind).inc()
-            await writer.delete(kind, model.namespace, name)
+    for child in turn.decided.prune:
+        if "deletionTimestamp" not in live[child]["metadata"]:
+            await _delete(child[0], live[child], cache, writer)
+            wrote = True
+    return wrote
+
+
+async def _delete(kind: str, item: Mapping[str, Any], cache: Cache, writer: Writer) -> None:
+    """Delete a child that is as the cache has it. Raises StaleError where it is not, after the cache has learnt what it is."""
+    WRITES.labels("delete", kind).inc()
+    try:
+        left = await writer.delete(kind, item)
+    except StaleError:
+        metadata = item["metadata"]
+        left = await writer.get(kind, metadata["namespace"], metadata["name"])
+        if left:
+            cache.learn(BY_NAME[kind], left)
+        raise
+    if left:
+        cache.learn(BY_NAME[kind], left)
+    else:
+        cache.drop(BY_NAME[kind], item)
 
 
 def _admitted(cache: Cache, manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
@@ -145,12 +227,14 @@ def _admitted(cache: Cache, manifest: Mapping[str, Any], live: Mapping[str, Any]
     return live is not None and cache.admitted.get(live["metadata"]["uid"]) == fingerprint(manifest, live)
 
 
-async def _check_name(model: Resource, writer: Writer, kind: str, name: str) -> None:
-    """The cache knows our objects only, and an apply would take over whatever has the name. Raises NameTakenError."""
+async def _check_name(model: Resource, writer: Writer, kind: str, name: str) -> Mapping[str, Any] | None:
+    """The child, if there is one of this model. The cache knows our objects only, and an apply would take over whatever has
+    the name. Raises NameTakenError.
+    """
     found = await writer.get(kind, model.namespace, name)
     if found is None:
-        return
+        return None
     owners = found["metadata"].get("ownerReferences", ())
     if any(owner["uid"] == model.uid for owner in owners):
-        return  # ours, and the watch has yet to tell
+        return found
     raise NameTakenError(kind, name, leaving=any(owner["kind"] == names.KIND for owner in owners))

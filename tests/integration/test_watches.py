@@ -36,9 +36,9 @@ WATCHES = len(ALL)
 FAULTS = (
     Fault(plural="onnxmodels", verbs=("watch",), ends=2, code=410),
     Fault(plural="jobs", verbs=("watch",), ends=1, code=410),
-    Fault(plural="pods", verbs=("watch",), ends=1),
+    Fault(plural="pods", verbs=("watch",), late=3),
     Fault(plural="deployments", verbs=("watch",), ends=2, code=429),
-    Fault(plural="services", verbs=("watch",), repeats=True),
+    Fault(plural="services", verbs=("watch",), ends=1, repeats=True),
     Fault(plural="persistentvolumeclaims", verbs=("watch",), query="sendInitialEvents", before=422),
     Fault(plural="controllerrevisions", verbs=("watch",), ends=2, code=500),
 )
@@ -52,6 +52,7 @@ def test_a_model_lives_whatever_becomes_of_the_watches(kube, through, proxy, sta
     until("Ready", found(kube, "magika", true="Ready"), seconds=60)
     assert len(kube.list("jobs")) == 5
     assert not proxy.requests["delete", "jobs"], "no stage ran twice"
+    assert "ResultLost" not in operator.text()
     assert operator.process.poll() is None
     assert "Traceback" not in operator.text()
 

@@ -10,6 +10,7 @@ from onnxmodel_operator.observe import Snapshot, works_on_a_node
 Key = tuple[str, str]
 """Namespace and name of a model."""
 Object = Mapping[str, Any]
+_GONE = 10_000
 
 
 def key_of(kind: Kind, item: Object) -> Key | None:
@@ -24,6 +25,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._items: dict[Key, dict[str, dict[str, Object]]] = {}
+        self._gone: dict[str, None] = {}  # uids that were dropped last, the oldest first
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.admitted: dict[str, str] = {}
         """uid -> fingerprint of a child that an admission webhook made other than it was applied: no reason to apply it again."""
@@ -43,11 +45,19 @@ class Cache:
             self._busy[item["metadata"]["uid"]] = kept
         return key
 
+    def learn(self, kind: Kind, item: Object) -> None:
+        """Remember what the API server answered: it may be ahead of the watch, and must not outlive a deletion."""
+        if item["metadata"]["uid"] not in self._gone:
+            self.put(kind, item)
+
     def drop(self, kind: Kind, item: Object) -> Key | None:
         """Forget the object. Returns its model. A newer object of the same name (another uid) stays."""
         key = key_of(kind, item)
         if key is None:
             return None
+        self._gone[item["metadata"]["uid"]] = None
+        if len(self._gone) > _GONE:
+            del self._gone[next(iter(self._gone))]
         self._busy.pop(item["metadata"]["uid"], None)
         self.admitted.pop(item["metadata"]["uid"], None)
         bucket = self._items.get(key, {}).get(kind.name, {})

@@ -19,8 +19,8 @@ from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.errors import ApiError
-from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
+from onnxmodel_operator.cluster.errors import ApiError, StaleError
+from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, POD, Kind
 from onnxmodel_operator.observe import Warned, parse_time
 
 _TIMEOUT_SECONDS = 30
@@ -45,15 +45,15 @@ class Client:
         path = BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
         return await self._request("patch", path, body=manifest, field_manager=names.MANAGER)
 
-    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> None:
-        """Make the status exactly this. The uid keeps it off a new resource of the same name."""
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make the status exactly this. The uid keeps it off a new resource of the same name. Returns the resource."""
         body = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
             "metadata": {"name": name, "namespace": namespace, "uid": uid},
             "status": status,
         }
-        await self._request(
+        return await self._request(
             "patch", f"{MODEL.path(namespace, name)}/status", body=body, field_manager=names.STATUS_MANAGER
         )
 
@@ -66,13 +66,31 @@ class Client:
                 return None
             raise
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete a child and, in the background, what it owns. One that is not there is fine."""
+    async def pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
+        """The pods of a Job. Consistent: not from a stale cache of the API server."""
+        selector = f"{names.SELECTOR},batch.kubernetes.io/job-name={job}"
+        answer = await self._request("get", POD.path(namespace), label_selector=selector)
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    async def delete(self, kind: str, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Delete a child, if it still is what `item` says, and in the background what it owns. One that is not there is fine.
+
+        Returns it where it is still on its way out, else None. Raises StaleError where it has changed.
+        """
+        metadata = item["metadata"]
+        body = {
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
+        }
         try:
-            await self._request("delete", BY_NAME[kind].path(namespace, name), propagation_policy="Background")
+            path = BY_NAME[kind].path(metadata["namespace"], metadata["name"])
+            answer = await self._request("delete", path, body=body)
         except ApiError as error:
-            if error.status != 404:
-                raise
+            if error.status == 404:
+                return None
+            raise StaleError(409, str(error)) if error.status == 409 else error from error
+        return None if answer.get("kind") == "Status" else answer
 
     async def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         """All of our objects of a kind, page by page, each with the resource version of the whole list.

@@ -9,6 +9,10 @@ class ApiError(Exception):
         super().__init__(message)
 
 
+class StaleError(ApiError):
+    """A precondition failed: the object is not what the cache says any more, so nothing that was decided from it holds."""
+
+
 class NameTakenError(ApiError):
     """An object that the model needs exists and is not the model's. leaving: it is an earlier model's, about to be removed."""
 

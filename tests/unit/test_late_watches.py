@@ -1,0 +1,122 @@
+"""Watches that are late, each kind by itself: nothing is deleted, run again or called lost for it."""
+
+import asyncio
+from collections import Counter, deque
+
+import pytest
+
+from onnxmodel_operator.cluster.cache import Cache
+from onnxmodel_operator.cluster.errors import StaleError
+from onnxmodel_operator.cluster.kinds import ALL, BY_NAME
+from onnxmodel_operator.reconcile import Outcome as Reconciled
+from onnxmodel_operator.reconcile import reconcile
+from onnxmodel_runtime.contract import ExitCode, Failure
+from tests.builders import Cluster, body
+
+
+class Late(Cluster):
+    """A cluster whose watches of some kinds tell of everything some turns later. The operator keeps its cache."""
+
+    def __init__(self, *late: str, turns: int = 4) -> None:
+        super().__init__(body())
+        self.cache, self.late = Cache(), late
+        self.told = {}
+        self.under_way = deque([[]] * turns)
+        self.reasons = set()
+
+    def step(self, name: str = "magika", namespace: str = "team-a") -> Reconciled:
+        gone = [("DELETED", item) for key, item in self.told.items() if key not in self.objects]
+        news = [("MODIFIED", item) for key, item in self.objects.items() if self.told.get(key) is not item]
+        self.told = dict(self.objects)
+        self.under_way.append([event for event in gone + news if event[1]["kind"] in self.late])
+        in_time = [event for event in gone + news if event[1]["kind"] not in self.late]
+        for kind, item in (*in_time, *self.under_way.popleft()):
+            learn = self.cache.drop if kind == "DELETED" else self.cache.put
+            learn(BY_NAME[item["kind"]], item)
+        try:
+            return asyncio.run(reconcile((namespace, name), self.cache, self.settings, self, self.now))
+        except StaleError:
+            return Reconciled()
+        finally:
+            self.reasons.add(self.status().get("reason"))
+
+    def turns(self, condition: str, most: int = 150) -> None:
+        """Reconcile, and play after every third turn, until the condition is True."""
+        for turn in range(most):
+            self.step()
+            if (found := self.condition(condition)) and found["status"] == "True":
+                return
+            if turn % 3 == 2:
+                self.play()
+        raise AssertionError(f"not {condition}: {self.status()}")
+
+
+KINDS = [kind.name for kind in ALL]
+
+
+@pytest.mark.parametrize("late", [["Pod"], ["Job"], ["OnnxModel"], KINDS], ids=lambda late: "+".join(late[:2]))
+def test_late_watches_run_nothing_twice_and_lose_nothing(late):
+    cluster = Late(*late)
+    cluster.turns("Ready")
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.turns("Reconciling")
+    cluster.turns("Ready")
+    made = Counter(name for verb, kind, name in cluster.writes if (verb, kind) == ("apply", "Job"))
+    assert set(made.values()) == {1}, made
+    assert not cluster.reasons & {"ResultLost", "ResultInvalid", "InternalError", "ApplyFailed"}
+
+
+def test_a_late_pod_hides_no_reason_of_a_failure():
+    cluster = Late("Pod")
+    cluster.turns("Reconciling")
+    for _ in range(6):
+        cluster.step()
+    cluster.fail("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export it again."))
+    cluster.step()
+    assert cluster.status()["lastFailure"]["reason"] == "OpsetTooLow"
+
+
+def test_a_measurement_that_has_just_begun_is_not_made_again():
+    """Its pod is known to wait, and somebody else's pod to be stuck: but the wait may be over."""
+    cluster = Late("Pod", turns=0)
+    for stage in ("validate", "optimize"):
+        cluster.turns("Reconciling")
+        while stage not in cluster.jobs():
+            cluster.step()
+        cluster.succeed(stage)
+    while "benchmark" not in cluster.jobs():
+        cluster.step()
+    benchmark = cluster.jobs()["benchmark"]
+    message = "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules."
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    pod = cluster.pod(benchmark, phase="Pending", conditions=[waits], containerStatuses=[])
+    cluster.step()
+    stuck = cluster.pod(
+        benchmark, spec={"nodeName": "n"}, state={"waiting": {"reason": "ErrImagePull"}}, phase="Pending"
+    )  # of another model's validate stage
+    stuck["metadata"]["labels"]["onnx-operator.dev/model"] = "other"
+    stuck["metadata"]["labels"]["onnx-operator.dev/stage"] = "validate"
+    stuck["metadata"]["labels"].pop("batch.kubernetes.io/job-name")
+    stuck["metadata"]["ownerReferences"] = []
+    cluster._store(stuck)
+    # The scheduler has found a node meanwhile, and the watch has yet to tell.
+    running = {"phase": "Running", "containerStatuses": [{"name": "benchmark", "state": {"running": {}}}]}
+    cluster._store({**pod, "status": running})
+    cluster.told["Pod", "team-a", pod["metadata"]["name"]] = cluster.objects["Pod", "team-a", pod["metadata"]["name"]]
+    cluster.step()
+    assert ("delete", "Job", benchmark["metadata"]["name"]) not in cluster.writes
+
+
+def test_a_deletion_waits_until_the_cache_knows_what_it_deletes():
+    cluster = Late("Job")
+    cluster.turns("Ready")
+    for _ in range(6):
+        cluster.step()
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    probe = cluster.jobs()["probe"]
+    cluster._store(probe)  # something changed, and the watch has yet to tell
+    before = len(cluster.writes)
+    cluster.step()
+    assert ("delete", "Job", probe["metadata"]["name"]) not in cluster.writes[before:]
+    cluster.step()
+    assert ("delete", "Job", probe["metadata"]["name"]) in cluster.writes[before:]
