@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
-from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.errors import ApiError, NotLeadingError, StaleError
 from onnxmodel_operator.cluster.kinds import ALL
-from onnxmodel_operator.cluster.lease import lead
+from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
 from onnxmodel_operator.cluster.reflector import Reflector
+from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.workqueue import WorkQueue
@@ -37,6 +39,7 @@ class Operator:
         self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
         self.health = web.Health(self.queue.__len__, {r.kind.name: r.silent_seconds for r in self.reflectors})
         self.phases: dict[Key, str] = {}
+        self.outage = Outage()
         metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
 
     async def run(self) -> None:
@@ -58,7 +61,7 @@ class Operator:
             except _TRANSIENT as error:
                 metrics.RECONCILES.labels("retry").inc()
                 seconds = self.queue.retry(key)
-                log.warning("%s/%s: %s; again in %.1f s", *key, error or type(error).__name__, seconds)
+                self._say(key, error, seconds)
             except Exception:
                 metrics.RECONCILES.labels("retry").inc()
                 seconds = self.queue.retry(key)
@@ -67,11 +70,21 @@ class Operator:
                 metrics.RECONCILES.labels("ok").inc()
                 self.queue.forget(key)
                 if outcome.wrote:
+                    self.outage.answered()
                     self.queue.add(key)
                 if outcome.requeue_seconds is not None:
                     self.queue.add_after(key, outcome.requeue_seconds)
                 self._count(key, outcome.phase)
         self.health.beat()
+
+    def _say(self, key: Key, error: Exception, seconds: float) -> None:
+        match error:
+            case StaleError() | NotLeadingError():
+                log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
+            case ApiError(status=status) if 0 < status < 500 and status != 429:
+                log.warning("%s/%s: %s; again in %.1f s", *key, error, seconds)
+            case _:
+                self.outage.failed(error)
 
     def _count(self, key: Key, phase: str | None) -> None:
         before = self.phases.pop(key, None)
@@ -105,9 +118,11 @@ async def run(settings: Settings, port: int, lease_namespace: str | None) -> Non
 
 
 async def _lead(operator: Operator, namespace: str) -> None:
-    identity = os.environ.get("POD_NAME") or f"{os.uname().nodename}-{os.getpid()}"
+    identity = f"{os.environ.get('POD_NAME') or os.uname().nodename}_{uuid.uuid4()}"
     log.info("waiting for the Lease in %s as %s", namespace, identity)
-    await lead(operator.client, namespace, identity, operator.run)
+    lease = Lease(operator.client, namespace, identity)
+    operator.client.fence = lease.fence
+    await lead(lease, operator.run)
 
 
 def main() -> int:
@@ -128,8 +143,13 @@ def main() -> int:
     except settings_module.SettingsError as error:
         print(f"the settings cannot be used: {error}", file=sys.stderr)
         return 2
-    asyncio.run(run(settings, args.port, args.lease_namespace))
-    return 0
+    code = 0
+    try:
+        asyncio.run(run(settings, args.port, args.lease_namespace))
+    except* LeaseLost as lost:
+        log.error("%s: this replica ends, and begins anew as a standby", *lost.exceptions)
+        code = 1
+    return code
 
 
 if __name__ == "__main__":

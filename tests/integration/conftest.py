@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.proxy import Proxy
 from tests.integration.kubelet import Kubelet
 from tests.kube import Kube, until
 
@@ -56,6 +57,19 @@ def kube(control_plane: Kube) -> Iterator[Kube]:
     until("the namespace's ServiceAccount", lambda: control_plane.within(name).get("serviceaccount", "default"))
     yield control_plane.within(name)
     control_plane.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def proxy(control_plane: Kube, tmp_path: Path) -> Iterator[Proxy]:
+    """A proxy before the API server, for faults."""
+    with Proxy(control_plane.kubeconfig, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def through(kube: Kube, proxy: Proxy) -> Kube:
+    """The cluster as the operator sees it."""
+    return Kube(kube.kubectl, proxy.kubeconfig, kube.namespace)
 
 
 class Operator:

@@ -1,6 +1,7 @@
 """The operator as a process on a real API server: what it makes, says, survives and leaves alone."""
 
 import random
+import signal
 import subprocess
 import time
 import urllib.request
@@ -9,6 +10,7 @@ import pytest
 
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract import ExitCode, Failure
+from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
 from tests.kube import condition, found, is_true, until
 from tests.ports import reserved
@@ -269,18 +271,38 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
         assert "onnxmodel_operator_writes_total{" not in answer("metrics")
 
 
-def test_two_with_a_lease_and_the_standby_takes_over(kube, start, kubelet):
+def test_two_with_a_lease_and_a_paused_leader_writes_nothing_more(kube, start, kubelet, proxy, through):
     kube.apply(model(GOOD))
-    first = start("--lease-namespace", kube.namespace)
+    first = start("--lease-namespace", kube.namespace, "--verbose", through=through)
     until("the Lease", lambda: kube.get("lease", names.MANAGER))
     second = start("--lease-namespace", kube.namespace)
     kubelet.succeed("magika", "validate")
     until("optimize", lambda: kubelet.job("magika", "optimize"))
     assert "everything is known" not in second.text()
-    first.kill()
+    first.process.send_signal(signal.SIGSTOP)
+    late, cut_off = Fault(verbs=("watch",), late=1), Fault(plural="leases", before="reset")
+    proxy.faults += late, cut_off  # when it goes on, it hears of the past, and not that another one leads
     kubelet.succeed("magika", "optimize")
     until("the standby leads", lambda: kubelet.job("magika", "benchmark"), seconds=60)
+    assert not [key for key in proxy.requests if key[0] == "delete"]
+
+    def written():
+        leases = ("put", "leases")
+        return {key: n for key, n in proxy.requests.items() if key[0] in ("patch", "delete", "put") and key != leases}
+
+    before = written()
+    kubelet.succeed("magika", "benchmark")  # the first one hears of all this when it goes on
+    kube.patch("onnxmodel", "magika", {"spec": {"optimization": {"graphLevel": "Basic"}}})
+    until("the second one acts on it", lambda: kube.get("onnxmodel", "magika")["status"]["observedGeneration"] == 2)
+    first.process.send_signal(signal.SIGCONT)
+    until("it has something to write", lambda: "another replica may lead" in first.text())
+    proxy.faults.remove(cut_off)
+    assert first.process.wait(30) == 1
+    assert written() == before
+    assert "holds the Lease: this replica ends" in first.text()
+    assert "Traceback" not in first.text()
     assert second.stop() == 0
+    assert kube.get("lease", names.MANAGER)["spec"]["holderIdentity"] == "", "whoever comes next need not wait"
 
 
 def test_unusable_settings_stop_the_operator_with_the_field(tmp_path):

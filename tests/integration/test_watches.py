@@ -3,25 +3,11 @@
 import urllib.error
 import urllib.request
 
-import pytest
-
 from onnxmodel_operator.cluster.kinds import ALL
-from tests.faults.proxy import Fault, Proxy
+from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
-from tests.kube import Kube, found, until
+from tests.kube import found, until
 from tests.ports import reserved
-
-
-@pytest.fixture
-def proxy(control_plane, tmp_path):
-    with Proxy(control_plane.kubeconfig, tmp_path) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def through(kube, proxy):
-    """The cluster as the operator sees it."""
-    return Kube(kube.kubectl, proxy.kubeconfig, kube.namespace)
 
 
 def answer(port, path):

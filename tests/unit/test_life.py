@@ -607,15 +607,26 @@ def test_what_the_api_server_refuses_is_said_and_tried_again(status, kind):
     cluster.live()
 
 
-def test_an_api_server_that_does_not_answer_is_no_news_to_users():
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiError(503, "etcd is away"),
+        ApiError(409, "the object has been modified"),
+        ConnectionError("refused"),
+        TimeoutError(),
+    ],
+    ids=["503", "409", "refused", "late"],
+)
+def test_an_api_server_that_does_not_answer_is_no_news_to_users(error, caplog):
     cluster = Cluster(body())
     cluster.settle()
     cluster.succeed("validate")
-    cluster.refuses["Job"] = ApiError(503, "etcd is away")
+    cluster.refuses["Job"] = error
     before = cluster.status()
-    with pytest.raises(ApiError):
+    with pytest.raises(type(error)):
         cluster.step()
     assert cluster.status() == before
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 def test_children_of_an_earlier_model_of_the_name_are_not_taken_over():

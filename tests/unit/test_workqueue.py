@@ -2,6 +2,7 @@
 
 import asyncio
 
+from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.workqueue import WorkQueue
 
 
@@ -77,3 +78,23 @@ async def test_a_worker_survives_what_its_work_raises():
     queue.add("a")
     await run_for(queue, work, workers=1)
     assert seen == ["a"] * 3
+
+
+def test_an_outage_is_said_once_and_its_end_once(caplog):
+    caplog.set_level("INFO")
+    now = 0.0
+    outage = Outage(lambda: now)
+    for _ in range(100):
+        outage.failed(ConnectionError("refused"))
+    now = 30.0
+    outage.answered()
+    for _ in range(10):  # it flaps
+        outage.failed(TimeoutError())
+        outage.answered()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the API server does not answer: refused; it is asked again until it does",
+        "the API server answers again, after 30 s",
+    ]
+    now = 90.0
+    outage.failed(TimeoutError())
+    assert caplog.records[-1].getMessage().startswith("the API server does not answer: TimeoutError;")

@@ -6,7 +6,7 @@ Through the dynamic client of `kubernetes.aio`, but without its discovery: the k
 import json
 import os
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,17 +33,20 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
 class Client:
-    """One connection pool. Every method raises ApiError, or OSError and TimeoutError where nobody answered."""
+    """One connection pool. Every method raises ApiError, or OSError and TimeoutError where nobody answered.
 
-    def __init__(self, api: kube.ApiClient) -> None:
-        self.api = api
+    fence: asked before each write for the seconds that it may take. Raises NotLeadingError where it must not begin.
+    """
+
+    def __init__(self, api: kube.ApiClient, fence: Callable[[], float] = lambda: _TIMEOUT_SECONDS) -> None:
+        self.api, self.fence = api, fence
         self._dynamic = DynamicClient(api)
 
     async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make the child what the manifest says, fields of other managers aside. Returns what became of it."""
         metadata = manifest["metadata"]
         path = BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        return await self._request("patch", path, body=manifest, field_manager=names.MANAGER)
+        return await self._write("patch", path, body=manifest, field_manager=names.MANAGER)
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make the status exactly this. The uid keeps it off a new resource of the same name. Returns the resource."""
@@ -53,7 +56,7 @@ class Client:
             "metadata": {"name": name, "namespace": namespace, "uid": uid},
             "status": status,
         }
-        return await self._request(
+        return await self._write(
             "patch", f"{MODEL.path(namespace, name)}/status", body=body, field_manager=names.STATUS_MANAGER
         )
 
@@ -85,7 +88,7 @@ class Client:
         }
         try:
             path = BY_NAME[kind].path(metadata["namespace"], metadata["name"])
-            answer = await self._request("delete", path, body=body)
+            answer = await self._write("delete", path, body=body)
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -146,11 +149,38 @@ class Client:
         found = [Warned(item.get("reason") or "", item.get("message") or "", _seen(item)) for item in items]
         return tuple(sorted(found, key=lambda event: event.time or _NEVER, reverse=True))
 
-    async def _request(self, method: str, path: str, **params: Any) -> dict[str, Any]:
+    async def read_lease(self, namespace: str, name: str, timeout: float) -> dict[str, Any] | None:
+        """A Lease; None where there is none. timeout: in seconds."""
+        try:
+            return await self._request("get", f"{_leases(namespace)}/{name}", _request_timeout=timeout)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def write_lease(self, lease: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """Create a Lease, or replace the one of its resourceVersion. Returns it. No fence: it is what the fence is made of.
+
+        timeout: in seconds. Raises ApiError 409 where another was faster.
+        """
+        metadata = lease["metadata"]
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **lease}
+        path = _leases(metadata["namespace"])
+        if "resourceVersion" in metadata:
+            return await self._request("put", f"{path}/{metadata['name']}", body=body, _request_timeout=timeout)
+        return await self._request("post", path, body=body, _request_timeout=timeout)
+
+    async def _write(self, method: str, path: str, **params: Any) -> dict[str, Any]:
         if method == "patch":
             params |= {"content_type": _APPLY, "force_conflicts": True}
+        return await self._request(method, path, _request_timeout=min(_TIMEOUT_SECONDS, self.fence()), **params)
+
+    async def _request(self, method: str, path: str, **params: Any) -> dict[str, Any]:
         answer = await self._ask(method, path, **{"query_params": [], "_request_timeout": _TIMEOUT_SECONDS, **params})
-        data: dict[str, Any] = json.loads(await answer.read())
+        try:
+            data: dict[str, Any] = json.loads(await answer.read())
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ConnectionError(f"the API server's answer broke off: {error}") from error
         return data
 
     async def _ask(self, method: str, path: str, **params: Any) -> aiohttp.ClientResponse:
@@ -163,6 +193,10 @@ class Client:
         except aiohttp.ClientError as error:
             raise ConnectionError(f"the API server cannot be reached: {error}") from error
         return answer
+
+
+def _leases(namespace: str) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
 
 def _seen(event: dict[str, Any]) -> datetime | None:

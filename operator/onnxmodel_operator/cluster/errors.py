@@ -9,6 +9,10 @@ class ApiError(Exception):
         super().__init__(message)
 
 
+class NotLeadingError(ApiError):
+    """Another replica may lead, so nothing was written."""
+
+
 class StaleError(ApiError):
     """A precondition failed: the object is not what the cache says any more, so nothing that was decided from it holds."""
 

@@ -1,61 +1,172 @@
-"""Leadership by a Lease: of several replicas one works, and another takes over when it is gone."""
+"""Leadership by a Lease, after client-go's leader election: one of several replicas works, and a standby takes over from it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn, Protocol
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.errors import ApiError, NotLeadingError
 
-_LEASE_SECONDS = 15  # how long a dead leader holds up the others
-_RENEW_DEADLINE_SECONDS = 10  # a leader that could not renew for this long stops, before the Lease ends for the others
-_RETRY_SECONDS = 2
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 15.0
+"""How long a leader that is gone holds up the others."""
+RENEW_SECONDS = 10.0
+"""A leader that could not renew for this long writes nothing: what it began before ends before the Lease does."""
+_RETRY_SECONDS = 2.0
+_REQUEST_SECONDS = 5.0
+_TRANSIENT = (ApiError, OSError, TimeoutError)
 
 
 class LeaseLost(Exception):
-    """Another may lead now: this process must not write once more."""
+    """Another replica leads: this process must not write once more."""
 
 
-class _Lock(LeaseLock):  # type: ignore[misc]  # the library has no types
-    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        """As the library's own, which in 37.0.1 passes a bool where its client wants a string and so never succeeds."""
-        metadata = {"name": name, "namespace": namespace}
+class Store(Protocol):
+    """Reads and writes the Lease: `cluster.client.Client`."""
+
+    async def read_lease(self, namespace: str, name: str, timeout: float) -> Mapping[str, Any] | None:
+        """The Lease; None where there is none."""
+
+    async def write_lease(self, lease: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
+        """Create it, or replace the one of its resourceVersion. Returns it. Raises ApiError 409 where another was faster."""
+
+
+class Lease:
+    """This process's part in the election. Time is the monotonic clock's; the times in the Lease are for people."""
+
+    def __init__(
+        self, store: Store, namespace: str, identity: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """identity: unique for each process, restarted ones included."""
+        self._store, self._namespace, self._identity, self._clock = store, namespace, identity, clock
+        self._held: Mapping[str, Any] | None = None  # as this process wrote it last
+        self._sent = 0.0  # when that was asked for
+        self._watched: tuple[str, float] | None = None  # the resourceVersion of another's, and since when it is that
+        self._silent = False
+
+    def fence(self) -> float:
+        """How many seconds a write may take. Raises NotLeadingError where another replica may lead."""
+        age = self._clock() - self._sent
+        if self._held is None or age >= RENEW_SECONDS:
+            raise NotLeadingError(0, "the Lease was not renewed in time, and another replica may lead")
+        return LEASE_SECONDS - age
+
+    async def acquire(self) -> None:
+        """Wait until this process leads."""
+        while not await self.try_acquire():
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def try_acquire(self) -> bool:
+        """Take the Lease if it is free, or was not renewed for as long as it lasts.
+
+        While the API server does not answer, its holder cannot renew it: that time does not count.
+        """
+        sent = self._clock()
         try:
-            await self.api_instance.create_namespaced_lease(
-                namespace, {"metadata": metadata, "spec": self.update_lease(election_record)}
-            )
-        except ApiException:
-            return False  # another replica was faster
+            found = await self._store.read_lease(self._namespace, names.MANAGER, _REQUEST_SECONDS)
+            if found and not self._free(found):
+                return False
+            self._held = await self._store.write_lease(self._taken(found), _REQUEST_SECONDS)
+        except _TRANSIENT as error:
+            self._watched = None
+            if not (isinstance(error, ApiError) and error.status == 409):  # 409: another was faster
+                self._say(error)
+            return False
+        self._sent = sent
+        self._say(None)
         return True
 
+    async def hold(self) -> NoReturn:
+        """Renew the Lease. Raises LeaseLost when another has it. While the API server does not answer, nobody can take it."""
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            await self.renew()
 
-async def lead(client: Client, namespace: str, identity: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Wait for the Lease, then run `work` until it ends. Raises LeaseLost, or what `work` raises, in an ExceptionGroup."""
-    leading = asyncio.Event()
+    async def renew(self) -> None:
+        """Renew the Lease once, if the API server answers. Raises LeaseLost."""
+        assert self._held is not None
+        sent = self._clock()
+        try:
+            try:
+                self._held = await self._store.write_lease(self._renewed(self._held), _REQUEST_SECONDS)
+            except ApiError as error:
+                if error.status not in (404, 409):
+                    raise
+                # Another has it, someone edited or deleted it, or the answer to this process's own write was lost.
+                found = await self._store.read_lease(self._namespace, names.MANAGER, _REQUEST_SECONDS)
+                if found and found["spec"].get("holderIdentity") != self._identity:
+                    self._held = None
+                    raise LeaseLost(f"{found['spec'].get('holderIdentity') or 'nobody'} holds the Lease") from error
+                self._held = await self._store.write_lease(
+                    self._renewed(found) if found else self._taken(None), _REQUEST_SECONDS
+                )
+        except _TRANSIENT as error:
+            self._say(error)
+            return
+        self._sent = sent
+        self._say(None)
 
-    async def start() -> None:
-        leading.set()
+    async def release(self) -> None:
+        """Let a standby take over at once. Nothing may be written afterwards."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        spec = {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+        try:
+            await self._store.write_lease({**held, "spec": spec}, _REQUEST_SECONDS)
+        except _TRANSIENT as error:
+            log.warning("the Lease cannot be released, and ends by itself: %s", error or type(error).__name__)
 
-    config = Config(
-        _Lock(names.MANAGER, namespace, identity, client.api),
-        lease_duration=_LEASE_SECONDS,
-        renew_deadline=_RENEW_DEADLINE_SECONDS,
-        retry_period=_RETRY_SECONDS,
-        onstarted_leading=start,
-        onstopped_leading=None,
-    )
+    def _free(self, found: Mapping[str, Any]) -> bool:
+        if not found["spec"].get("holderIdentity"):
+            return True
+        version, now = found["metadata"]["resourceVersion"], self._clock()
+        if self._watched is None or self._watched[0] != version:
+            self._watched = version, now
+        return now - self._watched[1] >= LEASE_SECONDS
 
-    async def hold() -> None:
-        await LeaderElection(config).run()
-        raise LeaseLost("the Lease could not be renewed")
+    def _taken(self, found: Mapping[str, Any] | None) -> dict[str, Any]:
+        metadata = found["metadata"] if found else {"name": names.MANAGER, "namespace": self._namespace}
+        transitions = found["spec"].get("leaseTransitions", 0) + 1 if found else 0
+        spec = {"acquireTime": _now(), "leaseTransitions": transitions}
+        return self._renewed({"metadata": metadata, "spec": spec})
 
-    async with asyncio.TaskGroup() as group:
-        # Not the library's own task for the work: what the work raises would be seen by nobody.
-        group.create_task(hold())
-        await leading.wait()
-        await work()
+    def _renewed(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        spec = {
+            **lease["spec"],
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": int(LEASE_SECONDS),
+            "renewTime": _now(),
+        }
+        return {"metadata": lease["metadata"], "spec": spec}
+
+    def _say(self, error: Exception | None) -> None:
+        """Once when it goes wrong, and once when it goes well again."""
+        if error and not self._silent:
+            log.warning("the Lease cannot be read or renewed: %s", str(error) or type(error).__name__)
+        elif self._silent and not error:
+            log.info("the Lease is renewed again")
+        self._silent = error is not None
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+async def lead(lease: Lease, work: Callable[[], Awaitable[None]]) -> None:
+    """Wait for the Lease, then run `work` until it ends, and release the Lease.
+
+    Raises LeaseLost, or what `work` raises, in an ExceptionGroup.
+    """
+    await lease.acquire()
+    log.info("leading")
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lease.hold())
+            await work()
+    finally:
+        await lease.release()
