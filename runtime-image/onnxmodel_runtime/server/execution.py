@@ -67,7 +67,7 @@ def _alone(instance: Instance, job: Job) -> Execution:
         outputs = instance.run(job.request.outputs, job.request.inputs)
     except Exception as error:
         return Execution([job], [], started, Compute(0, 0, 0), error)
-    instance.took(thread_time_ns() - busy)
+    instance.took(thread_time_ns() - busy, job.request.inputs)
     return Execution([job], [outputs], started, Compute(0, perf_counter_ns() - started, 0))
 
 

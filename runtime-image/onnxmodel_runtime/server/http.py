@@ -57,7 +57,10 @@ class Protocol:
             return None
         name, version, length, parent = prepared
         try:
-            answer, json_length = service.infer_now(name, version, partial(self._decode, body, length))
+            answered = service.infer_now(name, version, partial(self._decode, body, length))
+            if answered is None:
+                return None
+            answer, json_length = answered
         except ServerError as error:
             status, kind, json_length = HTTP_STATUS[error.code], b"application/json", None
             answer = _body({"error": error.message})

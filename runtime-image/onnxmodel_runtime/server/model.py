@@ -20,7 +20,7 @@ from onnxmodel_runtime.errors import (
     runtime_words,
     words,
 )
-from onnxmodel_runtime.server import bound
+from onnxmodel_runtime.server import bound, limits
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol import classification
@@ -29,6 +29,8 @@ from onnxmodel_runtime.session import open_session
 
 log = logging.getLogger("onnxmodel.server")
 _UP = 1.125
+_FAR = 100  # times INLINE_NS: what takes so long must not happen often where it blocks all others
+_LARGER = 2  # times the largest inputs that were quick; what is larger is tried in another thread first
 _REFUSALS = (": invalid_argument :", "while running")
 # Of the machine, and of a run that we interrupt.
 _FAULTS = (*MEMORY_WORDS, "terminate flag", ": not_implemented :", "cuda", "cudnn", "cublas", "tensorrt", "openvino")
@@ -45,7 +47,9 @@ class Instance:
         self._bf16 = bf16
         self._options = ort.RunOptions()
         self.typical = 0.0
-        """Nanoseconds that a run takes: about the median of late, which no outlier moves; 0: not known."""
+        """Nanoseconds that a run takes: a running median, which no outlier moves but one far beyond INLINE_NS; 0: not known."""
+        self.quick_bytes = 0
+        """Bytes of the largest inputs whose run took less than INLINE_NS."""
 
     def run(self, outputs: Sequence[str], inputs: Outputs) -> dict[str, Array]:
         """Run the model. Raises ServerError with ONNX Runtime's own words: INVALID where the inputs do not fit."""
@@ -62,9 +66,18 @@ class Instance:
             raise ServerError(f"onnx runtime error: {runtime_words(error)}", code, reason) from error
         return dict(zip(outputs, arrays, strict=True))
 
-    def took(self, ns: int) -> None:
-        """Learn what a run takes."""
+    def took(self, ns: int, inputs: Outputs) -> None:
+        """Learn what a run of these inputs takes."""
+        if ns > _FAR * limits.INLINE_NS > 0:
+            self.typical = float(ns)  # and dozens of quick runs before it is quick again
+            return
         self.typical = self.typical * (_UP if ns > self.typical else 1 / _UP) or float(ns)
+        if ns < limits.INLINE_NS:
+            self.quick_bytes = max(self.quick_bytes, _bytes(inputs))
+
+    def fits(self, inputs: Outputs) -> bool:
+        """Whether inputs are not much larger than those of a run that was quick."""
+        return _bytes(inputs) <= _LARGER * self.quick_bytes
 
     def interrupt(self) -> None:
         """Make the run in progress fail at its next node, and no later one."""
@@ -80,6 +93,10 @@ def _of_the_inputs(error: Exception) -> bool:
     """Whether a node refuses what it is given. The model has answered its probe, so that it is the request that is wrong."""
     text = words(error).lower()
     return any(word in text for word in _REFUSALS) and not any(word in text for word in _FAULTS)
+
+
+def _bytes(inputs: Outputs) -> int:
+    return sum(array.nbytes for array in inputs.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,13 +137,15 @@ class Scheduler:
             and 0 < self._idle[-1].instance.typical < limits.INLINE_NS
         )
 
-    def infer_now(self, request: InferRequest) -> Answer:
-        """Run a request in the caller's thread, while quick. Raises what the model raises."""
+    def infer_now(self, request: InferRequest) -> Answer | None:
+        """Run a request in the caller's thread, while quick; None where it may take longer. Raises what the model raises."""
         instance = self._idle[-1].instance
+        if not instance.fits(request.inputs):
+            return None
         started = perf_counter_ns()
         outputs = instance.run(request.outputs, request.inputs)
         took = perf_counter_ns() - started
-        instance.took(took)
+        instance.took(took, request.inputs)
         compute = Compute(0, took, 0)
         self._recorder.execution(request.rows, compute)
         return Answer(outputs, 0, compute)

@@ -153,14 +153,16 @@ class Service:
         """Whether infer_now may be called."""
         return self._scheduler is not None and self._scheduler.quick and not self._request.access_log
 
-    def infer_now(self, name: str, version: str, decode: Decode[T]) -> T:
-        """The same as infer, in the caller's thread, of a small request. Raises ServerError."""
+    def infer_now(self, name: str, version: str, decode: Decode[T]) -> T | None:
+        """The same as infer, in the caller's thread; None for a request that is too large for that. Raises ServerError."""
         started = perf_counter_ns()
         spec = self._get(name, version).spec
         assert self._scheduler is not None
         try:
             request, encode = decode(spec)
             answer = self._scheduler.infer_now(request)
+            if answer is None:
+                return None
             result = encode(answer.outputs)
         except BaseException as error:
             raise self._failure(error, perf_counter_ns() - started) from error

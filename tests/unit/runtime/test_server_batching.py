@@ -180,6 +180,32 @@ async def test_only_a_model_of_a_known_time_runs_on_the_event_loop(
     assert bench.scheduler.quick is not loops
 
 
+async def test_larger_inputs_and_slow_runs_leave_the_event_loop(
+    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A length that was never met, or a value that decides the length, must not hold up every other client."""
+    monkeypatch.setattr(limits, "INLINE_NS", 1_000_000_000)
+    bench = Bench(support.double(tmp_path, "n"), delay=0.0)
+    benches.append(bench)
+    await bench.ask([1, 2, 3])
+
+    def now(size: int) -> Any:
+        x = np.zeros((1, size), np.float32)
+        return bench.scheduler.infer_now(InferRequest("", {"x": x}, ("y",), 1))
+
+    assert now(3) is not None
+    assert now(6) is not None
+    assert now(13) is None, "more than twice what was quick"
+    await bench.ask([0] * 13)
+    assert now(13) is not None
+    instance = bench.model.instances[0]
+    instance.took(101_000_000_000, {})
+    assert not bench.scheduler.quick
+    for _ in range(60):
+        instance.took(1000, {})
+    assert bench.scheduler.quick
+
+
 async def test_batches_grow_while_instances_are_busy(
     tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
