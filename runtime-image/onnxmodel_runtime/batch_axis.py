@@ -5,6 +5,7 @@ A model without a batch axis is served as it is (`max_batch_size: 0`): a request
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, BATCH_UNKNOWN, Tensor
@@ -50,6 +51,19 @@ def absent(
 def present(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BATCH_UNKNOWN) -> bool:
     """The same as a yes or no, for tensors whose axes have no names."""
     return not absent(inputs, outputs, known)
+
+
+def declared(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BATCH_UNKNOWN) -> bool:
+    """Whether there is a batch axis that every output declares, too, as Triton's backend demands."""
+    return present(inputs, outputs, known) and not any(obstacles((), outputs))
+
+
+def with_rows(outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs of a model that has a batch axis: a row for each row of input, whatever they declare.
+
+    LightGBM's converter declares [1] for labels that are [N].
+    """
+    return tuple(replace(each, shape=(DYNAMIC, *each.shape[1:])) if each.shape else each for each in outputs)
 
 
 def obstacles(

@@ -164,13 +164,9 @@ def describe(name: str, session: Any, max_batch_size: int, batch: str = BATCH_UN
     own = tensors(session.get_overridable_initializers())
     optional = tuple(tensor for tensor in own if tensor.datatype in _PLAIN)
     most = 0 if batch_axis.of_session(session, batch) else max(0, max_batch_size)
-    if most:  # LightGBM's converter declares [1] for labels that have a row for each row of input
-        outputs = tuple(_with_rows(tensor) for tensor in outputs)
+    if most:
+        outputs = batch_axis.with_rows(outputs)
     return ModelSpec(name, inputs, outputs, most, optional, _labels(session.get_modelmeta().custom_metadata_map))
-
-
-def _with_rows(output: Tensor) -> Tensor:
-    return replace(output, shape=(batch_axis.DYNAMIC, *output.shape[1:])) if output.shape else output
 
 
 def _unranked(path: Path, inputs: tuple[Tensor, ...]) -> frozenset[str]:

@@ -49,7 +49,7 @@ def model_config(
     what it compiled, "" for nowhere. samples: of every input; without them there is no warm-up.
     """
     found = accelerators(request.providers)
-    rows = batched_rows(request, inputs, outputs)
+    rows = batch_axis.declared(inputs, outputs, request.batch)
     batched = rows and (joins(request, inputs, outputs) or all(len(tensor.shape) > 1 for tensor in (*inputs, *outputs)))
     config = pb.ModelConfig(
         name=request.name,
@@ -76,18 +76,13 @@ def text(config: Any) -> str:
     return str(text_format.MessageToString(config))
 
 
-def batched_rows(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-    """Whether axis 0 is a batch, by the rule of both servers and by the backend's own: every output must declare it too."""
-    return batch_axis.present(inputs, outputs, request.batch) and not any(batch_axis.obstacles((), outputs))
-
-
 def joins(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
     """Whether requests are joined to batches. request: unjoined is what repository.py found."""
     return not _unjoined(request, inputs, outputs)
 
 
 def _unjoined(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
-    most = request.max_batch_size if batched_rows(request, inputs, outputs) else 0
+    most = request.max_batch_size if batch_axis.declared(inputs, outputs, request.batch) else 0
     return joining.unjoined(replace(request, unjoined=request.unjoined or ""), most)
 
 

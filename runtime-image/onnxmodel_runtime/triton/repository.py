@@ -118,7 +118,7 @@ def _unjoined(
 ) -> str:
     """Why Triton does not join requests: as the ONNX Runtime server decides it."""
     step("asking whether rows of one batch influence each other")
-    most = serve.max_batch_size if configs.batched_rows(serve, inputs, outputs) else 0
+    most = serve.max_batch_size if batch_axis.declared(inputs, outputs, serve.batch) else 0
     names = [tensor.name for tensor in outputs]
 
     def run(joined: Arrays) -> Arrays:

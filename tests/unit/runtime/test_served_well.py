@@ -146,6 +146,24 @@ def test_a_fault_is_not_excused_by_another_node_without_a_name(tmp_path: Path) -
     assert "node name: u" in failure.message
 
 
+@pytest.mark.parametrize(("columns", "fault"), [(4, ""), (5, "wrong")])
+def test_a_fault_in_onnx_s_own_definition_excuses_no_other(columns: int, fault: str, tmp_path: Path) -> None:
+    """Its inference cannot follow the function that it defines MeanVarianceNormalization by."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axes"], ["wide"]),
+        helper.make_node("MeanVarianceNormalization", ["wide"], ["even"], "normalize"),
+        helper.make_node("MatMul", ["x", "w"], ["y"], "wrong"),
+    ]
+    weights = {"w": np.zeros((columns, 4), np.float32), "axes": np.array([2, 3])}
+    made = models.model(nodes, X, [("y", FLOAT, ["n", 4]), ("even", FLOAT, ["n", 4, 1, 1])], weights)
+    if fault:
+        failure = refused(made, tmp_path).failure
+        assert (failure.reason, f"node name: {fault}" in failure.message) == ("ShapeInferenceFailed", True)
+    else:
+        (found,) = (each for each in judged(made, tmp_path).findings if each.id == "ONNX-TYPES")
+        assert (found.severity, found.target) == ("info", "normalize")
+
+
 def test_a_fault_that_onnx_cannot_see_is_seen_by_onnx_runtime(tmp_path: Path) -> None:
     nodes = [helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0]),
              helper.make_node("MatMul", ["s", "w"], ["y"], "wrong")]  # fmt: skip

@@ -14,7 +14,7 @@ from onnxmodel_runtime.contract import Calibration, OptimizeRequest, Providers, 
 from onnxmodel_runtime.digests import check_digest, digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.session import open_session
-from onnxmodel_runtime.variants import RECIPES, VariantRequest, halves, layout, make, runtime, slim
+from onnxmodel_runtime.variants import RECIPES, VariantRequest, halves, layout, make, runtime, slim, subgraphs
 from onnxmodel_runtime.variants.task import Task
 from tests import models
 
@@ -432,3 +432,11 @@ def test_a_tool_that_kills_its_process_costs_one_pass(tmp_path: Path, monkeypatc
     assert "SIGABRT" in int8.passes[0].note
     assert int8.path
     assert (tmp_path / "tries").read_text() == "x"
+
+
+def test_nodes_in_a_circle_are_not_dropped() -> None:
+    nodes = [helper.make_node("Relu", ["b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
+    made = models.model(nodes, [("x", TensorProto.FLOAT, ["n"])], [("a", TensorProto.FLOAT, ["n"])])
+    with pytest.raises(ValueError, match="in a circle"):
+        subgraphs.sort(made.graph)
+    assert len(made.graph.node) == 2
