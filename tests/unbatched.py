@@ -130,20 +130,13 @@ CASES = {
     "words": Case(
         words, {"text": np.array(["b", "a", "b", "ü"], object)}, "validation.batch is None", said=True, golden=True
     ),
-    "scalars": Case(
-        scalars, {"x": np.array(3, np.float32), "rate": np.array(2, np.float32)}, "validation.batch is None", said=True
-    ),
-    "threshold": Case(
-        threshold, {"x": _floats(3, 4), "least": np.array(0.1, np.float32)}, "validation.batch is None", said=True
-    ),
-    "state": Case(
-        state, {"x": _floats(2, 6, 4), "h0": _floats(2, 2, 5)}, "validation.batch is None", said=True, golden=True
-    ),
+    "scalars": Case(scalars, {"x": np.array(3, np.float32), "rate": np.array(2, np.float32)}, "no axis at all"),
+    "threshold": Case(threshold, {"x": _floats(3, 4), "least": np.array(0.1, np.float32)}, "no axis at all"),
+    "state": Case(state, {"x": _floats(2, 6, 4), "h0": _floats(2, 2, 5)}, "its first axis is fixed to 2", golden=True),
     "voice": Case(
         voice,
         {"audio": _floats(1, 16), "state": _floats(1, 1, 5), "rate": np.array(8000, np.int64)},
-        "validation.batch is None",
-        said=True,
+        "its first axis is fixed to 1",
         golden=True,
     ),
     "time-first": Case(time_first, {"x": _floats(40, 2, 4)}, "depends on its place", golden=True),

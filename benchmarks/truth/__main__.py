@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.dataplane.models import case
 from examples.magika.demo import magika
-from onnxmodel_runtime.stats import plain
+from onnxmodel_runtime.contract import plain
 from tests.cluster import builder
 from tests.cluster.artifacts import artifact, digest
 from tests.cluster.steps import step

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onnxmodel_operator.api.spec import Benchmark
-from onnxmodel_operator.figures import plain
-from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant, in_words
+from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant, in_words, plain
 
 INEXACT = ("fp16", "int8-dynamic", "int8-static")
 """Variants that compute with fewer bits: how they differ from the original depends on the inputs."""

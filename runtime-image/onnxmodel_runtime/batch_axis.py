@@ -48,6 +48,25 @@ def absent(
     return "" if known == BATCH_FIRST else _elsewhere(symbols or {})
 
 
+def by_nature(inputs: Sequence[Tensor], symbols: Symbols | None = None) -> str:
+    """Why no export of the model could have a batch axis, as its inputs tell; "" where one could.
+
+    One fixed first axis tells nothing: the model may have been exported for that batch size.
+    """
+    if not inputs:
+        return "the model has no input"
+    fixed: dict[int, str] = {}
+    for tensor in inputs:
+        if not tensor.shape:
+            return f"input {tensor.name!r} has no axis at all"
+        if tensor.shape[0] != DYNAMIC:
+            fixed.setdefault(tensor.shape[0], tensor.name)
+    if len(fixed) > 1:
+        (one, first), (other, second) = [*fixed.items()][:2]
+        return f"the first axes of inputs {first!r} and {second!r} are fixed to {one} and {other}"
+    return _elsewhere(symbols or {})
+
+
 def present(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BATCH_UNKNOWN) -> bool:
     """The same as a yes or no, for tensors whose axes have no names."""
     return not absent(inputs, outputs, known)

@@ -6,17 +6,21 @@ as one JSON argument (`onnxmodel STAGE --request JSON`), an outcome as the conta
 The exit code alone decides what happens next: Kubernetes' podFailurePolicy sees nothing else.
 """
 
+import argparse
 import base64
 import binascii
 import dataclasses
+import difflib
 import json
+import os
 import types
 import typing
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_BYTES = 4096  # what the kubelet keeps of a termination message
@@ -52,6 +56,7 @@ CREDENTIALS = (
     *("HF_TOKEN", "HF_ENDPOINT", "CA_CERTIFICATES"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
+PROVIDERS = ("TensorRT", "CUDA", "OpenVINO", "CPU")
 GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 MAX_QUEUE_SIZE = 512  # of the ONNX Runtime server where nothing was said
 # Whether axis 0 of every input and output is a batch: found from the graph and by running; it is; it is not.
@@ -73,6 +78,52 @@ def misplaced(providers: Sequence[str]) -> str:
 def in_words(sizes: Mapping[str, int]) -> str:
     """Sizes of axes for people: "height 320, width 320"."""
     return ", ".join(f"{name} {size}" for name, size in sizes.items())
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A figure for people: significant digits, thousands separated, never an exponent. 45738.2 is "45,740"."""
+    return f"{Decimal(f'{value:.{digits}g}'):,f}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an error about a word: what was probably meant, of what is known; "" for nothing like it."""
+    by_lower = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, 1)
+    return f"; did you mean {by_lower[found[0]]}?" if found else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line for people: each error is one sentence, which suggests the nearest option or value."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(2, f"error: {message} ({self.prog} --help)\n")
+
+    def options(self) -> list[str]:
+        """Every option, as it is written."""
+        return [*self._option_string_actions]
+
+    def needs(self, *places: str) -> None:
+        """End with an error for the first local file or folder that does not exist. A URI is none."""
+        for place in places:
+            if place and "://" not in place and not os.path.exists(place):
+                self.error(f"there is no file or folder {place!r}; check the path")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse's. A command names its own parser by set_defaults(parser=…)."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            parser: Parser = getattr(found, "parser", self)
+            word = rest[0].partition("=")[0]
+            what = "there is no option" if word.startswith("-") else "unexpected argument"
+            parser.error(f"{what} {word!r}{nearest(word, parser.options())}")
+        return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            message = f"{value!r} is none of {', '.join(known)}{nearest(str(value), known)}"
+            raise argparse.ArgumentError(action, message)
 
 
 class Stage(StrEnum):
@@ -259,7 +310,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a model is, at a glance. sha256 is of the model file; bytes include external data; parameters: weights' elements."""
+    """What a model is, at a glance. sha256 is of the model file; bytes include external data; parameters: weights' elements.
+
+    unranked: the inputs and outputs of any rank, whose shape () says nothing.
+    """
 
     sha256: str
     bytes: int
@@ -270,6 +324,7 @@ class ModelFacts:
     parameters: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    unranked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +352,7 @@ class ValidateResult:
     uri: what was fetched, resolved (an OCI tag to its digest, a branch to its commit). signer: who signed it, "" for nobody
     that was asked for. golden: how far the answers are from the golden data, None when there are none. data_sha256: of
     weights beside the model. sizes: of all dynamic axes besides the batch, at which made inputs run; empty with golden data.
+    unbatched: why axis 0 is no batch, as far as the signature and golden data tell; "" where it is one. unjoined: as in Variant.
     """
 
     model: ModelFacts
@@ -306,6 +362,8 @@ class ValidateResult:
     golden: Parity | None = None
     data_sha256: str = ""
     sizes: dict[str, int] = field(default_factory=dict)
+    unbatched: str = ""
+    unjoined: str | None = None
 
 
 # ---- optimize --------------------------------------------------------------------------------------------------------

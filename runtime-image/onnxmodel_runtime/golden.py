@@ -98,6 +98,10 @@ def rows(data: GoldenSet) -> int:
     return max((int(array.shape[0]) for array in data.inputs.values() if array.ndim), default=1)
 
 
+DIFFERENT_ROWS = "the inputs of the golden data have different first sizes"
+"""Why axis 0 is no batch, where a sample is not shared."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Inputs that belong together. shared: every one has as many rows, so that any number of rows can be made of them."""

@@ -4,7 +4,7 @@ import ast
 import operator
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,10 +95,10 @@ def signature(model: Any, batch: str = BATCH_UNKNOWN, sizes: dict[str, int] | No
 
     values, results = graph.inputs(model), list(model.graph.output)
     inputs, outputs = (tuple(map(graph.describe, found)) for found in (values, results))
-    symbols = {value.name: _symbols(value) for value in (*values, *results)}
+    named = symbols((*values, *results))
     unranked = {value.name for value in results if not value.type.tensor_type.HasField("shape")}
-    unbatched = batch_axis.absent(inputs, outputs, batch, symbols=symbols, unranked=unranked)
-    axes = tuple(symbols[value.name] for value in values)
+    unbatched = batch_axis.absent(inputs, outputs, batch, symbols=named, unranked=unranked)
+    axes = tuple(named[value.name] for value in values)
     known = (*keys(model), unbatched, sizes or {}, _image(model), graph.unranked(values))
     signed = Signature(inputs, axes, index_limits(model), *known)
     return ranked(signed, {name: _rank(name, signed.sizes) for name in signed.unranked})
@@ -109,8 +109,8 @@ def ranked(signed: Signature, ranks: dict[str, int]) -> Signature:
     pairs = [
         (replace(tensor, shape=(batch_axis.DYNAMIC,) * ranks[tensor.name]), ("",) * ranks[tensor.name])
         if tensor.name in ranks
-        else (tensor, symbols)
-        for tensor, symbols in zip(signed.inputs, signed.symbols, strict=True)
+        else (tensor, axes)
+        for tensor, axes in zip(signed.inputs, signed.symbols, strict=True)
     ]
     return replace(signed, inputs=tuple(pair[0] for pair in pairs), symbols=tuple(pair[1] for pair in pairs))
 
@@ -128,8 +128,9 @@ def assumed(signed: Signature) -> Signature:
     return replace(signed, unbatched=batch_axis.absent(signed.inputs, (), symbols=symbols))
 
 
-def _symbols(value: Any) -> tuple[str, ...]:
-    return tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim)
+def symbols(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
+    """The names of the axes of inputs or outputs, by tensor; "" for an axis without one."""
+    return {value.name: tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim) for value in values}
 
 
 def _image(model: Any) -> tuple[int, ...]:

@@ -19,11 +19,10 @@ import numpy as np
 
 from onnxmodel_runtime import batch_axis, parity, probefile
 from onnxmodel_runtime.client import WAIT_SECONDS, Client, as_sent, as_taken, decoded, over_http
-from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, Load, LoadTestRequest, LoadTestResult, Parity
+from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, Load, LoadTestRequest, LoadTestResult, Parity, plain
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
-from onnxmodel_runtime.stats import plain
 from onnxmodel_runtime.windows import Window, latencies, point, stable
 
 _WARM_UP_SECONDS = 2.0  # kubelet and container runtime use the CPU for a moment after a pod has started

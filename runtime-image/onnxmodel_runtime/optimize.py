@@ -191,7 +191,7 @@ def _tried(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, .
         return signed
     sample = _sample(request, signed, outputs)
     if sample and not sample.shared:
-        return dataclasses.replace(signed, unbatched="the inputs of the golden data have different first sizes")
+        return dataclasses.replace(signed, unbatched=golden.DIFFERENT_ROWS)
     step("looking for the batch axis")
     rows = sample.rows(batch_trial.ROWS) if sample else generate(batched, batch_trial.ROWS)
     run = _quietly(session)

@@ -148,11 +148,13 @@ def _fewer_tensors(result: ValidateResult, keep: int, limit: int) -> ValidateRes
             producer=clip(model.producer, limit),
             inputs=tuple(_shorter_tensor(tensor, limit) for tensor in model.inputs[:keep]),
             outputs=tuple(_shorter_tensor(tensor, limit) for tensor in model.outputs[:keep]),
+            unranked=tuple(clip(name, limit) for name in model.unranked[:keep]),
         ),
         findings=(*(_shorter_finding(finding, min(limit, 150)) for finding in result.findings[:2]), note),
         uri=clip(result.uri, 10 * limit),
         sizes=result.sizes if keep > 5 else {},
         signer=clip(result.signer, limit),
+        unbatched=clip(result.unbatched, limit),
         golden=result.golden
         and replace(result.golden, output=clip(result.golden.output, limit), note=clip(result.golden.note, limit)),
     )

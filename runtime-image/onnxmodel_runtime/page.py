@@ -13,11 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from onnxmodel_runtime import plots
-from onnxmodel_runtime.contract import BATCH_NONE, Candidate, Point, Variant, in_words
+from onnxmodel_runtime.contract import BATCH_NONE, Candidate, Point, Variant, in_words, plain
 from onnxmodel_runtime.errors import clip, size
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.report import PERCENTS, Report, Spread
-from onnxmodel_runtime.stats import plain
 
 _TENSORS = 20  # inputs and outputs that are listed, of each
 _OPERATORS = 12  # rows of a variant's table

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from decimal import Decimal
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -13,8 +12,3 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 def significant(value: float, digits: int = 4) -> float:
     """Rounded to significant digits: noise does not compress, and a termination message is small."""
     return float(f"{value:.{digits}g}")
-
-
-def plain(value: float, digits: int = 4) -> str:
-    """For people: significant digits, thousands separated, never an exponent. 45738.2 is "45,740"."""
-    return f"{Decimal(f'{value:.{digits}g}'):,f}"

@@ -19,9 +19,9 @@ from onnxmodel_runtime.contract import (
     ValidateResult,
     Variant,
     in_words,
+    plain,
 )
 from onnxmodel_runtime.errors import size
-from onnxmodel_runtime.stats import plain
 
 SEVERITIES = ("error", "warning", "info")
 
@@ -60,8 +60,9 @@ def _validate(result: ValidateResult) -> str:
         ("opset", str(model.opset)),
         ("nodes", f"{model.nodes:,}"),
         ("parameters", f"{model.parameters:,}"),
-        *(("input", _tensor(tensor)) for tensor in model.inputs),
-        *(("output", _tensor(tensor)) for tensor in model.outputs),
+        *(("input", _tensor(tensor, model.unranked)) for tensor in model.inputs),
+        *(("output", _tensor(tensor, model.unranked)) for tensor in model.outputs),
+        ("batch", _batch(result)),
     ]
     if result.uri:
         facts.insert(0, ("source", result.uri))
@@ -79,12 +80,27 @@ def findings(found: Sequence[Finding]) -> str:
     if not found:
         return "no findings"
     counts = Counter(finding.severity for finding in found)
-    total = ", ".join(f"{counts[name]} {name if name == 'info' else f'{name}s'}" for name in SEVERITIES if counts[name])
+    total = ", ".join(
+        f"{counts[name]} {name if name == 'info' or counts[name] == 1 else f'{name}s'}"
+        for name in SEVERITIES
+        if counts[name]
+    )
     return "\n\n".join([*(_finding(finding) for finding in found), total])
 
 
-def _tensor(tensor: Tensor) -> str:
-    return f"{tensor.name}  {tensor.datatype}  {list(tensor.shape)}"
+def _tensor(tensor: Tensor, unranked: Sequence[str]) -> str:
+    shape = "any shape" if tensor.name in unranked else str(list(tensor.shape))
+    return f"{tensor.name}  {tensor.datatype}  {shape}"
+
+
+def _batch(result: ValidateResult) -> str:
+    """Whether there is a batch axis, and whether a server may join requests to batches."""
+    if result.unbatched:
+        return f"none, each request is one inference: {result.unbatched}"
+    if result.unjoined is None:
+        return "axis 0"
+    joined = f"requests are not joined: {result.unjoined}" if result.unjoined else "requests may be joined"
+    return f"axis 0, as far as the graph tells; {joined}"
 
 
 def _finding(finding: Finding) -> str:

@@ -18,8 +18,9 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
-from onnxmodel_runtime import checks, golden, graph, repair, sizes
+from onnxmodel_runtime import batch_axis, checks, golden, graph, repair, sizes
 from onnxmodel_runtime.checks import (
+    allocation,
     bounds,
     external,
     file,
@@ -37,8 +38,9 @@ from onnxmodel_runtime.contract import BATCH_NONE, Finding, ModelFacts, Parity, 
 from onnxmodel_runtime.digests import check_pin, data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, words
 from onnxmodel_runtime.fetch import read_source
-from onnxmodel_runtime.inputs import assumed, signature
+from onnxmodel_runtime.inputs import assumed, signature, symbols
 from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.rows.judge import judge
 from onnxmodel_runtime.tables import SEVERITIES
 
 if TYPE_CHECKING:
@@ -127,17 +129,17 @@ def validate(request: ValidateRequest) -> ValidateResult:
     findings.note(footprint.loaded())
     if session is not None:
         facts = replace(facts, outputs=outputs.typed(facts.outputs, session))
-    servable = _interface(model, facts, request, findings)
+    required, several = _interface(model, facts, request, findings)
     if not any(finding.id == checks.TENSOR.id for finding in findings):
         step("reading the weights")
         findings.note(weights.weights(model, directory))
         findings.note(weights.repeated(model, directory))
     seen: dict[str, list[tuple[int, ...]]] = {}
     made: dict[str, int] = {}
-    parity = None
+    parity, why = None, ""
     if session is not None:
-        parity = _run(session, model, facts, request, findings, servable, seen, footprint, made)
-    facts = _outputs(model, facts, request, findings, seen)
+        parity, why = _run(session, model, facts, request, findings, several, seen, footprint, made)
+    facts = _outputs(model, facts, request, findings, required, seen)
     if request.mode == "Enforce":
         findings.refuse()
     findings.refuse(_IN_ANY_MODE)
@@ -153,7 +155,11 @@ def validate(request: ValidateRequest) -> ValidateResult:
     source = read_source(directory)
     uri = str(source.get("resolved") or source.get("uri") or "")
     by = signed.by if signed else ""
-    return ValidateResult(facts, findings.ordered(), uri, by, parity, data_digest(path, files), sizes.kept(made))
+    why = why or _unbatched(model, facts, request)
+    step("following the rows of a batch through the graph")
+    unjoined = judge(model).unjoined if session is not None and not why else None
+    data, kept = data_digest(path, files), sizes.kept(made)
+    return ValidateResult(facts, findings.ordered(), uri, by, parity, data, kept, clip(why), unjoined)
 
 
 def _trusted(request: ValidateRequest, path: Path) -> "Signed | None":
@@ -210,27 +216,41 @@ def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
     sound = findings.note(operators.precompiled(model)) and sound
     findings.note(operators.providers(model, request))
     findings.note(operators.reproducible(model))
+    findings.note(allocation.by_values(model))
     findings.note(weights.unused(model))
     return sound
 
 
-def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings) -> bool:
-    """Inputs, and outputs' datatypes. Whether several rows must work, as far as the signature says."""
+def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings) -> tuple[bool, bool]:
+    """Inputs, and outputs' datatypes. Whether a batch axis is required, and whether the inputs have one, too."""
     step("comparing inputs and outputs")
     findings.note(interface.datatypes(facts.inputs, facts.outputs))
-    unranked = graph.unranked(graph.inputs(model))
+    values = graph.inputs(model)
+    unranked = graph.unranked(values)
     findings.note(interface.unranked(unranked))
-    batched = _batched(request) and not unranked and findings.note(interface.batch_axes("input", facts.inputs))
+    asked = request.dynamic_batch == "Required" and request.batch != BATCH_NONE and not unranked
+    why = batch_axis.by_nature(facts.inputs, symbols(values)) if asked else ""
+    findings.note(interface.no_batch(why))
+    required = asked and not why
+    several = required and findings.note(interface.batch_axes("input", facts.inputs))
     optional = tuple(graph.describe(value) for value in graph.overridable(model))
     findings.note(
         interface.contract(checks.CONTRACT_INPUT, request.inputs, facts.inputs, optional=optional, unranked=unranked)
     )
-    return batched
+    return required, several
 
 
-def _batched(request: ValidateRequest) -> bool:
-    """Whether the model must have a batch axis."""
-    return request.dynamic_batch == "Required" and request.batch != BATCH_NONE
+def _unbatched(model: Any, facts: ModelFacts, request: ValidateRequest) -> str:
+    """Why there is no batch axis, as the signature tells by what runs showed of outputs; "" where there is one."""
+    if request.batch == BATCH_NONE:
+        return "validation.batch is None"
+    values = graph.inputs(model)
+    for name in sorted(graph.unranked(values)):
+        return f"input {name!r} declares no shape"
+    if why := batch_axis.by_nature(facts.inputs, symbols(values)):
+        return why
+    named = symbols((*values, *model.graph.output))
+    return batch_axis.absent(facts.inputs, facts.outputs, symbols=named, unranked=facts.unranked)
 
 
 def _load(path: Path, model: Any, findings: _Findings) -> Any:
@@ -251,8 +271,11 @@ def _run(
     seen: dict[str, list[tuple[int, ...]]],
     footprint: memory.Footprint,
     made: dict[str, int],
-) -> Parity | None:
-    """Run it, compare it with the golden data. seen: takes the outputs' shapes; made: the sizes of made inputs' axes."""
+) -> tuple[Parity | None, str]:
+    """Run it, compare it with the golden data; and why there is no batch, as golden data tell.
+
+    seen: takes the outputs' shapes; made: the sizes of made inputs' axes.
+    """
     largest = (request.max_batch_size,) if request.max_batch_size > 1 else ()
     batches = tuple(sorted({1, _MANY_ROWS, *largest})) if batched else (1,)
     masks = run.masks(model, [*findings])
@@ -266,36 +289,43 @@ def _run(
         settled = sizes.settle(session, unsized, lambda: model)
         if settled.error is not None and settled.signed.axes:
             findings.note([run.no_sizes(settled, settled.error)])
-            return None
+            return None, ""
         made.update(settled.signed.sizes)
         findings.note(tried(batches, sizes=made))
-        return None
+        return None, ""
     parity, found = golden.judge(session, request, facts.inputs, facts.outputs)
     findings.note(found)
+    why = ""
     with suppress(golden.GoldenError):  # which is a finding already
         whole = request.batch == BATCH_NONE or bool(assumed(signature(model)).unbatched)
         sample = golden.sample(golden.place(request), facts.inputs, facts.outputs, batched=not whole)
         if not any(finding.id == checks.GOLDEN_DATA.id for finding in found):
             findings.note(tried(batches if sample.shared else (1,), sample.rows))
-    return parity
+            why = "" if whole or sample.shared else golden.DIFFERENT_ROWS
+    return parity, why
 
 
 def _outputs(
-    model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings, seen: outputs.Seen
+    model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings, required: bool, seen: outputs.Seen
 ) -> ModelFacts:
-    """Judge the outputs by what runs showed, and by what the file declares where nothing ran with several rows."""
-    unknown = graph.unranked(model.graph.output)
+    """Judge the outputs by what runs showed, and by what the file declares where nothing ran with several rows.
+
+    required: whether a batch axis is.
+    """
+    unknown, any_rank = graph.unranked(model.graph.output), graph.unranked(graph.inputs(model))
     # What has the rank of an input that takes any has any.
-    served = facts.outputs if graph.unranked(graph.inputs(model)) else outputs.corrected(facts.outputs, unknown, seen)
-    findings.note(outputs.differences(facts.outputs, served, unknown))
-    if (
-        _batched(request)
-        and not graph.unranked(graph.inputs(model))
-        and not any(len(shapes) > 1 for shapes in seen.values())
-    ):
-        findings.note(interface.batch_axes("output", tuple(each for each in facts.outputs if each.name not in unknown)))
+    served = facts.outputs if any_rank else outputs.corrected(facts.outputs, unknown, seen)
+    # What a run showed of an output says more than its declaration.
+    shown = {finding.target for finding in findings if finding.id == checks.BATCH.id}
+    findings.note(outputs.differences(facts.outputs, served, unknown, outputs.by_row(seen) - shown))
+    if required and not any(len(shapes) > 1 for shapes in seen.values()):
+        left = tuple(each for each in facts.outputs if each.name not in unknown | shown)
+        findings.note(interface.batch_axes("output", left))
+    findings.note(interface.empty_axes(facts.inputs, served))
+    findings.note(interface.labels(model, served))
     findings.note(interface.contract(checks.CONTRACT_OUTPUT, request.outputs, served, in_file=facts.outputs))
-    return replace(facts, outputs=served)
+    unranked = any_rank | (unknown if any_rank else unknown - seen.keys())
+    return replace(facts, outputs=served, unranked=tuple(sorted(unranked)))
 
 
 def _repair(model: Any, findings: _Findings) -> bool:

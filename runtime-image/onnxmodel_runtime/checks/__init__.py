@@ -118,8 +118,9 @@ MEMORY = Check(
     "OutOfMemory",
     severity="error or warning",
     meaning="A node makes a tensor of constant size that does not fit the memory, or a run with one row was measured to need "
-    "more than the server may use (spec.serving.resources.limits.memory). A warning where only a larger batch does.",
-    fix="Look at the constant shape, repeats or range that the node is given; or give the server and the stage more memory.",
+    "more than the server may use (spec.serving.resources.limits.memory). A warning where only a larger batch does, or where the "
+    "values of a request decide the size of a tensor.",
+    fix="Raise spec.serving.resources.limits.memory, or look at the constant shape, repeats or range that the node is given.",
 )
 
 # ---- structure -------------------------------------------------------------------------------------------------------
@@ -188,6 +189,14 @@ REPAIRED = Check(
     "a domain that is used and not imported, a weight that an old IR version wants among the inputs, -1 for a dynamic axis. "
     "The file serves as it is; the checker and all variants work on the repaired graph.",
     fix="No action needed. Save it again with a current exporter for tools that are stricter.",
+)
+EMPTY = Check(
+    "ONNX-EMPTY-AXIS",
+    "AxisEmpty",
+    severity="warning",
+    meaning="An axis of an input or output has the size 0: the tensor never holds a value, and what is computed with it proves "
+    "nothing. Some exporters write 0 where they mean a dynamic axis. Triton cannot serve it.",
+    fix="If the axis is dynamic, export it as a name (dim_param) or as nothing. If the tensor is not needed, export without it.",
 )
 DIMENSION = Check(
     "ONNX-DIMENSION",
@@ -271,10 +280,20 @@ DATATYPE = Check(
 BATCH = Check(
     "ONNX-BATCH",
     "NoDynamicBatch",
-    "spec.validation.dynamicBatch",
+    "spec.validation.batch",
+    "error or info",
     meaning="The first axis of an input or output is fixed, or the model fails with several rows, so that requests "
-    "cannot be batched.",
-    fix="Export with a dynamic first axis, or set spec.validation.batch: None for a model without a batch axis.",
+    "cannot be batched. An info where the inputs have no batch axis by nature: a scalar, first axes of different fixed sizes, "
+    "or a batch that is another axis by its name. Such a model is served as it is.",
+    fix="Set spec.validation.batch: None for a model without a batch axis. Else export with a dynamic first axis.",
+)
+LABELS = Check(
+    "ONNX-LABELS",
+    "LabelsInvalid",
+    severity="warning",
+    meaning="The metadata property `labels` cannot be read, or does not fit the outputs: classification answers without these "
+    "labels, or with wrong ones.",
+    fix='Write it as JSON with a list of strings for each output: {"scores": ["cat", "dog"]}.',
 )
 CONTRACT_INPUT = Check(
     "ONNX-CONTRACT-INPUT",
@@ -380,9 +399,9 @@ CHECKS = {
     for check in (
         *(FILE, FILE_SIZE, CORRUPT, EXTERNAL, PIN),
         *(NODES, DEPTH, COUNT, ATTRIBUTE, TENSOR, MEMORY),
-        *(DUPLICATE, CYCLE, RECURSION, REPAIRED, CHECKER, SHAPES, UNTYPED, DECLARED, UNRANKED, DIMENSION),
+        *(DUPLICATE, CYCLE, RECURSION, REPAIRED, CHECKER, SHAPES, UNTYPED, DECLARED, UNRANKED, EMPTY, DIMENSION),
         *(OPSET_LOW, OPSET_HIGH, IR_HIGH, DOMAIN, PRECOMPILED, OPERATOR, PROVIDER, RANDOM),
-        *(DATATYPE, BATCH, CONTRACT_INPUT, CONTRACT_OUTPUT, SIZES),
+        *(DATATYPE, BATCH, LABELS, CONTRACT_INPUT, CONTRACT_OUTPUT, SIZES),
         *(NAN, INFINITE, RANGE, UNUSED, REPEATED),
         *(SESSION, RUN, GOLDEN_DATA, GOLDEN),
     )

@@ -1,5 +1,6 @@
 """What callers and authors see of a model: versions, inputs and outputs."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,9 @@ from onnxmodel_runtime.checks import (
     BATCH,
     CONTRACT_INPUT,
     DATATYPE,
+    EMPTY,
     IR_HIGH,
+    LABELS,
     OPSET_HIGH,
     OPSET_LOW,
     SIZES,
@@ -18,15 +21,17 @@ from onnxmodel_runtime.checks import (
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.inputs import Signature
+from onnxmodel_runtime.server.errors import ServerError
+from onnxmodel_runtime.server.protocol import classification
 
 SERVABLE = {name for name, datatype in BY_NAME.items() if datatype.numpy}
 ML = ("ai.onnx.ml",)
 _USUAL_OPSET = 13  # the default of spec.validation.opset.min, which is about graphs of ai.onnx: decision 0019
 _REEXPORT_BATCH = (
-    "Export with a dynamic first axis: torch.onnx.export(…, dynamic_shapes={{'{0}': {{0: 'batch'}}}}) or "
+    "If the model has no batch axis by nature (scalars, several lengths, a state), set spec.validation.batch: None. Else "
+    "export with a dynamic first axis: torch.onnx.export(…, dynamic_shapes={{'{0}': {{0: 'batch'}}}}) or "
     "dynamic_axes={{'{0}': {{0: 'batch'}}}}; skl2onnx: [None, …] as the shape; tf2onnx: an input signature that starts "
-    "with None. If the model has no batch axis by nature (scalars, several lengths, a state), set spec.validation.batch: "
-    "None; to accept a fixed one, spec.validation.dynamicBatch: Allowed."
+    "with None. To accept a batch size that the export fixed, set spec.validation.dynamicBatch: Allowed."
 )
 
 
@@ -49,8 +54,7 @@ def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) 
                 "ai.onnx",
                 message,
                 f"Export with opset_version={max(request.opset_min, 17)}, or convert: onnx.version_converter."
-                f"convert_version(model, {request.opset_min}). To accept it as it is, set spec.validation.opset.min: {opset} "
-                f"(onnxmodel validate --opset-min {opset}).",
+                f"convert_version(model, {request.opset_min}). To accept it as it is, set spec.validation.opset.min: {opset}.",
             )
     bound = min(request.opset_max or opset_max, opset_max)
     if opset > bound:
@@ -88,13 +92,56 @@ def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
     for _, tensor, what in batch_axis.obstacles(tensors, ()):
         if tensor.datatype not in BY_NAME:
             continue
-        if not tensor.shape:
-            what = "has no axis at all, or declares no shape"
         yield BATCH.error(
             tensor.name,
             f"{kind} {tensor.name!r} {what}, so requests cannot be batched",
             _REEXPORT_BATCH.format(tensor.name),
         )
+
+
+def no_batch(why: str) -> Iterator[Finding]:
+    """What spec.validation.dynamicBatch does not ask of a model whose inputs have no batch axis by nature; why: "" for none."""
+    if why:
+        yield BATCH.info(
+            "graph",
+            f"{why}: the model has no batch axis, and each request is one inference",
+            "No action needed. Set spec.validation.batch: None to say so yourself.",
+        )
+
+
+def empty_axes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
+    """Tensors that never hold a value."""
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        for tensor in tensors:
+            if 0 in tensor.shape:
+                message = f"{kind} {tensor.name!r} has the shape {list(tensor.shape)}: with an axis of size 0 it is always empty"
+                yield EMPTY.warning(tensor.name, message)
+
+
+def labels(model: Any, outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
+    """What the servers cannot use of the metadata property "labels", or would use wrongly."""
+    told = next((entry.value for entry in model.metadata_props if entry.key == "labels"), "{}")
+    try:
+        found = classification.labels(told)
+    except (ValueError, RecursionError) as error:
+        yield LABELS.warning("labels", f"the metadata property 'labels' is not used: {error}")
+        return
+    known = {output.name: output for output in outputs}
+    for name, each in found.items():
+        if name not in known:
+            yield LABELS.warning(name, f"there are labels for {name!r}; the model has the outputs {', '.join(known)}")
+            continue
+        try:
+            classification.check(known[name])
+        except ServerError as error:
+            yield LABELS.warning(name, f"the labels of output {name!r} are not used: {error}")
+            continue
+        row = known[name].shape[1:]
+        if row and min(row) > 0 and math.prod(row) != len(each):
+            yield LABELS.warning(
+                name,
+                f"a row of output {name!r} has {math.prod(row)} numbers, and there are {len(each)} labels for them",
+            )
 
 
 def unranked(names: frozenset[str]) -> Iterator[Finding]:

@@ -11,9 +11,7 @@ from onnxmodel_runtime.errors import size
 from onnxmodel_runtime.machine import Peak, available_bytes, free, resident_bytes
 
 _MOST = 20
-_FIX = (
-    "Raise spec.serving.resources.limits.memory (--memory of onnxmodel validate), or look at what the model allocates"
-)
+_FIX = "Raise spec.serving.resources.limits.memory, or look at what the model allocates"
 
 
 def static_outputs(model: Any, serving: int = 0) -> Iterator[Finding]:

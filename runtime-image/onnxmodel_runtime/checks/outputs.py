@@ -33,15 +33,22 @@ def corrected(outputs: tuple[Tensor, ...], unknown: frozenset[str], seen: Seen) 
     return tuple(_corrected(output, output.name in unknown, seen.get(output.name, ())) for output in outputs)
 
 
-def differences(declared: tuple[Tensor, ...], served: tuple[Tensor, ...], unknown: frozenset[str]) -> Iterator[Finding]:
-    """Every output whose declaration is not what runs showed."""
+def by_row(seen: Seen) -> frozenset[str]:
+    """The outputs whose first size differs from run to run, as far as they have one."""
+    return frozenset(name for name, shapes in seen.items() if len({shape[:1] for shape in shapes}) > 1)
+
+
+def differences(
+    declared: tuple[Tensor, ...], served: tuple[Tensor, ...], unknown: frozenset[str], rows: frozenset[str]
+) -> Iterator[Finding]:
+    """Every output whose declaration is not what runs showed. rows: those that have one for each row of input."""
     for before, after in zip(declared, served, strict=True):
         if before.shape == after.shape:
             continue
         name, shape = after.name, list(after.shape)
         if before.name in unknown:
             yield DECLARED.info(name, f"output {name!r} declares no shape; it has the shape {shape}, which is served")
-        elif len(before.shape) == len(after.shape) and before.shape[1:] == after.shape[1:]:
+        elif name in rows and len(before.shape) == len(after.shape) and before.shape[1:] == after.shape[1:]:
             message = (
                 f"output {name!r} is declared with shape {list(before.shape)} and has one row for each row of input"
             )

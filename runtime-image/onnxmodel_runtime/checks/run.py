@@ -176,7 +176,7 @@ def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks:
         if rows and isinstance(answer, np.ndarray) and (answer.ndim == 0 or answer.shape[0] != rows):
             yield BATCH.error(
                 output.name,
-                f"output {output.name!r} has the shape {list(answer.shape)} for {rows} rows of input",
+                f"output {output.name!r} has the shape {list(answer.shape)} for {rows} row{'s' if rows > 1 else ''} of input",
                 "Every output needs one row per row of input: check what reduces or reshapes the first axis. For a model whose "
                 "first axis is no batch set spec.validation.batch: None.",
             )

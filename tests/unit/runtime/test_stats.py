@@ -2,8 +2,8 @@
 
 import pytest
 
-from onnxmodel_runtime.contract import LoadTestResult, Point
-from onnxmodel_runtime.stats import percentile, plain, significant
+from onnxmodel_runtime.contract import LoadTestResult, Point, plain
+from onnxmodel_runtime.stats import percentile, significant
 from onnxmodel_runtime.tables import text
 
 

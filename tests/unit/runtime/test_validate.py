@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from onnxmodel_runtime import tables
 from onnxmodel_runtime.checks import CHECKS
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
@@ -326,3 +328,80 @@ def test_a_type_that_native_code_stumbles_over(tmp_path: Path) -> None:
     made.graph.initializer.append(helper.make_tensor("cond", TensorProto.BOOL, [], [True]))
     made.graph.node.append(helper.make_node("If", ["cond"], ["unused"], then_branch=body, else_branch=body))
     assert refused(made, tmp_path).failure.reason in ("CheckerFailed", "ShapeInferenceFailed")
+
+
+# ---- what is told of a model that is not refused for it --------------------------------------------------------------
+
+
+def passed_on(*outputs: tuple[str, str, list[Any]], batch: str = "batch") -> Any:
+    """A row for each row, and outputs by other operators: name, operator, declared shape."""
+    nodes = [helper.make_node("Relu", ["x"], ["rows"])]
+    for name, operator, _ in outputs:
+        given = ["three"] if operator == "Identity" else ["x"]
+        attributes = {"keepdims": 0} if operator == "ReduceSum" else {}
+        nodes.append(helper.make_node(operator, given, [name], **attributes))
+    kinds = {"NonZero": TensorProto.INT64}
+    values = [(name, kinds.get(operator, TensorProto.FLOAT), shape) for name, operator, shape in outputs]
+    rows = ("rows", TensorProto.FLOAT, [batch, 4])
+    constant = {"three": np.ones(3, np.float32)} if any(kind == "Identity" for _, kind, _ in outputs) else {}
+    return models.model(nodes, [("x", TensorProto.FLOAT, [batch, 4])], [*values, rows], constant)
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape"),
+    [("NonZero", [2, "n"]), ("NonZero", [1, "n"]), ("Identity", [3]), ("Identity", [1]), ("ReduceSum", [])],
+)
+def test_an_output_has_one_finding_about_its_rows(operator: str, shape: list[Any], tmp_path: Path) -> None:
+    found = refused(passed_on(("y", operator, shape)), tmp_path).findings
+    (error,) = [finding for finding in found if finding.id == "ONNX-BATCH"]
+    assert (error.target, "for 1 row of input" in error.message) == ("y", True)
+    assert not [finding for finding in found if "one row for each row" in finding.message]
+
+
+def with_labels(text: str) -> Any:
+    made = models.mlp()
+    made.metadata_props.add(key="labels", value=text)
+    return made
+
+
+def sized_by_values(*, most: int = 0) -> Any:
+    """Zeros in a shape that a request gives."""
+    bound = [helper.make_node("Min", ["shape", "most"], ["sizes"])] if most else []
+    nodes = [*bound, helper.make_node("ConstantOfShape", ["sizes" if most else "shape"], ["y"])]
+    weights = {"most": np.array([most], np.int64)} if most else {}
+    given, gives = [("shape", TensorProto.INT64, [2])], [("y", TensorProto.FLOAT, ["a", "b"])]
+    return models.model(nodes, given, gives, weights)
+
+
+@pytest.mark.parametrize(
+    ("made", "ids_", "says"),
+    [
+        (models.empty_axis, ["ONNX-EMPTY-AXIS"], "input 'nothing' has the shape [-1, 0]"),
+        (
+            sized_by_values,
+            ["ONNX-MEMORY"],
+            "values of input 'shape' decide how large a tensor node 'y' (ConstantOfShape)",
+        ),
+        (lambda: sized_by_values(most=64), [], ""),
+        (lambda: with_labels('["cat", "dog"]'), ["ONNX-LABELS"], "'labels' is not used"),
+        (lambda: with_labels("cat, dog"), ["ONNX-LABELS"], "'labels' is not used"),
+        (lambda: with_labels('{"classes": ["cat"]}'), ["ONNX-LABELS"], "the model has the outputs scores"),
+        (lambda: with_labels('{"scores": ["cat", "dog"]}'), ["ONNX-LABELS"], "has 3 numbers, and there are 2 labels"),
+        (lambda: with_labels('{"scores": ["cat", "dog", "owl"]}'), [], ""),
+    ],
+)
+def test_warnings(made: Callable[[], Any], ids_: list[str], says: str, tmp_path: Path) -> None:
+    result = judged(made(), tmp_path, dynamic_batch="Allowed")
+    assert [(finding.id, finding.severity) for finding in result.findings] == [(each, "warning") for each in ids_]
+    assert not ids_ or says in result.findings[0].message
+
+
+def test_whether_rows_may_be_joined_is_told(tmp_path: Path) -> None:
+    joined = judged(models.mlp(), tmp_path)
+    assert (joined.unbatched, joined.unjoined) == ("", "")
+    assert "axis 0, as far as the graph tells; requests may be joined" in tables.text(joined)
+    made = passed_on(("y", "CumSum", ["batch", 4]))
+    made.graph.node[1].input.append("axis")
+    made.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int64), "axis"))
+    summed = judged(made, tmp_path)
+    assert "requests are not joined: rows of one batch influence each other" in tables.text(summed)
