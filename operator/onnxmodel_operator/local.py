@@ -27,7 +27,7 @@ import yaml
 from onnxmodel_operator import names, settings
 from onnxmodel_operator.api.spec import OnnxModel, SpecError, parse
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
-from onnxmodel_operator.plan import COMMANDS, Plan, Revision, State, Step, plan
+from onnxmodel_operator.plan import COMMANDS, Plan, Progress, Revision, State, Step, plan
 from onnxmodel_operator.settings import Settings, SettingsError
 from onnxmodel_operator.status import summarize
 from onnxmodel_runtime import contract
@@ -41,12 +41,17 @@ _STATUS_FILE = "status.yaml"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the road, and return the exit code: 0 Ready, 10 refused, 11 something outside was not there, 1 a defect."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    named = (options.manifest, options.settings, options.model, options.golden, options.calibration, options.signature)
+    parser.needs(*(str(place) for place in named if place and str(place) != "-"))
     try:
         model = _model(options.manifest, options.name)
         platform = _settings(options.settings) if options.settings else _platform(model)
         key = _key(options)
-    except (OSError, SpecError, SettingsError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        parser.error(f"{str(error.filename)!r} cannot be read: {error.strerror}")
+    except (SpecError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return _USAGE
     with _folder(options.out) as folder:
@@ -93,7 +98,7 @@ class Road:
                 elif decided.progress.reason != "Switching":  # which is done: routed is what was decided
                     return decided
                 if step and step.stage is until:
-                    return self._decide()
+                    return self._decide(until)
         finally:
             self._stop()
 
@@ -101,9 +106,13 @@ class Road:
         """What a cluster would hold now."""
         return Observed("local", False, self.jobs, self.revisions, self.routed, {})
 
-    def _decide(self) -> Plan:
+    def _decide(self, done: Stage | None = None) -> Plan:
+        """What comes next, and the status. done: after which stage nothing does, unless it failed."""
         now = datetime.now(UTC)
         decided = plan(self.model, self.observed(), self.settings, now)
+        if done and decided.progress.state is State.RECONCILING and not decided.progress.trouble:
+            message = f"{done} is done, and nothing was refused; --until {done} starts no later stage"
+            decided = dataclasses.replace(decided, progress=Progress(State.SUSPENDED, *2 * ("Suspended",), message))
         status = summarize(self.model, self.observed(), decided, now)
         self.model = dataclasses.replace(self.model, status=status)
         return decided
@@ -255,25 +264,38 @@ class Road:
 
 def _model(manifest: Path, name: str) -> OnnxModel:
     """The OnnxModel of a manifest, which may hold other objects too. Raises ValueError, SpecError."""
-    text = sys.stdin.read() if str(manifest) == "-" else manifest.read_text()
-    found = [item for item in yaml.safe_load_all(text) if isinstance(item, dict) and item.get("kind") == names.KIND]
-    if name:
-        found = [item for item in found if item["metadata"]["name"] == name]
+    items = [item for item in _documents(manifest) if isinstance(item, dict) and item.get("kind") == names.KIND]
+    for item in items:
+        metadata = item.get("metadata")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+            raise ValueError(f"{manifest}: an {names.KIND} has no metadata.name; give it a name")
+    found = [item for item in items if name in ("", item["metadata"]["name"])]
     if len(found) != 1:
-        known = ", ".join(item["metadata"]["name"] for item in found) or "none"
-        raise ValueError(
-            f"{manifest} must hold one {names.KIND}{' ' + name if name else ' (or say --name)'}; it has {known}"
-        )
+        known = ", ".join(item["metadata"]["name"] for item in items) or "none"
+        wanted = f"{names.KIND} {name!r}" if name else f"{names.KIND}{' (choose one with --name)' if items else ''}"
+        raise ValueError(f"{manifest} must hold one {wanted}; it has {known}")
     metadata = {"namespace": "default", **found[0]["metadata"], "uid": "local", "generation": 1}
     return parse({**found[0], "metadata": metadata, "status": {}})
 
 
+def _documents(path: Path) -> list[Any]:
+    """The documents of a YAML file; "-": of standard input. Raises ValueError that names the line."""
+    where = "standard input" if str(path) == "-" else str(path)
+    try:
+        return list(yaml.safe_load_all(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is no text in UTF-8; is it a YAML file?") from error
+    except yaml.MarkedYAMLError as error:
+        mark, what = error.problem_mark or error.context_mark, " ".join((error.problem or error.context or "").split())
+        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{where}{at} is no YAML: {what}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+
+
 def _settings(path: Path) -> Settings:
     """The platform's settings, or the chart's values with them. Which images a cluster runs does not matter here."""
-    try:
-        data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: {error}") from error
+    data = next(iter(_documents(path)), None)
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: a mapping is expected")
     return settings.parse({**data.get("settings", data), "images": _IMAGES})
@@ -362,10 +384,7 @@ def _report(road: Road, options: argparse.Namespace, decided: Plan) -> int:
     elif options.output == "sarif":
         print(_sarif(road.last, road.places.get("uri") or road.model.spec.source.uri))
     else:
-        done = (
-            f"{options.until} is done, and nothing was refused" if options.until != Stage.PROBE and not failure else ""
-        )
-        print(f"\n{road.model.name}: {done or decided.progress.message}")
+        print(f"\n{road.model.name}: {decided.progress.message}")
         if failure:
             print(f"{failure['reason']} [{failure.get('field') or failure['stage']}]")
             print(f"hint: {failure['hint'].partition(COMMANDS)[0]}")
@@ -387,11 +406,12 @@ def _sarif(outcome: Outcome | None, uri: str) -> str:
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.rstrip("\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> contract.Parser:
+    parser = contract.Parser(
         prog="onnxmodel run",
         description="Run every stage of an OnnxModel here, without a cluster, with the verdict that a cluster would give.",
-        epilog="Exit codes: 0 Ready (or --until's stage is done); 10 refused; 11 something outside was not there, try "
+        epilog="Exit codes: 0 Ready (or --until's stage is done); 2 the command line, the manifest or the settings are wrong, or "
+        "a file is not there; 10 refused; 11 something outside was not there, try "
         "again; 1 a defect. Credentials come from the environment, as in the model's Secret.",
     )
     parser.add_argument("manifest", type=Path, help="a YAML file with an OnnxModel; - for standard input")

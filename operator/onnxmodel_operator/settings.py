@@ -178,4 +178,6 @@ def parse(data: Any) -> Settings:
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
-        raise SettingsError("; ".join(f"{field}: {message}" for field, message in field_errors(error))) from error
+        raise SettingsError(
+            "; ".join(f"{field}: {message}" for field, message in field_errors(error, Settings))
+        ) from error

@@ -9,14 +9,16 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -58,6 +60,7 @@ from onnxmodel_runtime.contract import (
 )
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.locally import worded
 from onnxmodel_runtime.outcome import (
     accept,
     exit_code,
@@ -70,6 +73,7 @@ from onnxmodel_runtime.variants import RECIPES
 
 _PORTS = {field.name: field.default for field in dataclasses.fields(ServeRequest) if field.name.endswith("_port")}
 _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
+_INTERRUPTED = 130  # as shells have it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
         return _job(arguments)
     options = _parser().parse_args(arguments)
+    parser: contract.Parser = options.parser
+    parser.needs(*_places(options))
     if options.command == "report":
         return _report(options)
     if options.command == Stage.VALIDATE and options.manifest:
@@ -87,16 +93,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         request = options.build(options)
     except (OSError, ValueError) as error:
-        _parser().error(str(error))
+        parser.error(_sentence(error))
     if options.command == "verify":
         return _verify(request, options.output)
     try:
         with _proven(request) as proven:
             if options.command == "serve":
-                return _serve(proven)
-            outcome = run(options.command, proven, local=True)
+                return _serve(proven, parser.options())
+            outcome = run(options.command, proven, local=True, options=parser.options())
     except StageError as error:
-        print_failure(error.failure)
+        left = worded(Outcome(options.command, 0.0, failure=error.failure), parser.options())
+        print_failure(left.failure or error.failure)
         return error.exit_code
     if options.command == Stage.OPTIMIZE and outcome.result is not None:
         write_report(outcome, Path(request.directory) / REPORT_FILE)
@@ -111,6 +118,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if outcome.failure and outcome.command == Stage.VALIDATE:
         print_failure(outcome.failure)
     return exit_code(outcome)
+
+
+def _places(options: argparse.Namespace) -> list[str]:
+    """The local files and folders that the command line names, and that must be there."""
+    names = {*("model", "benchmark", "probe", "golden", "manifest", "signature")}
+    names |= {"uri"} if options.command == "fetch" else {"directory"} if options.command == "verify" else set()
+    given = [getattr(options, name, "") for name in sorted(names)]
+    return [*getattr(options, "models", ()), *given]
+
+
+def _sentence(error: Exception) -> str:
+    """What is wrong with an argument."""
+    if isinstance(error, IsADirectoryError):
+        return f"{str(error.filename)!r} is a folder; name the .onnx file in it"
+    if isinstance(error, OSError) and error.filename:
+        return f"{str(error.filename)!r} cannot be read: {error.strerror}"
+    return str(error)
 
 
 def _print(outcome: Outcome) -> None:
@@ -128,7 +152,7 @@ def _as_run(options: argparse.Namespace) -> list[str]:
     said = (options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance, options.memory)
     if options.batch != BATCH_UNKNOWN or any(option is not None for option in said):
         flags = "--opset-min, --dynamic-batch, --batch, --mode, --golden-tolerance and --memory"
-        _parser().error(f"{flags} are the manifest's to say")
+        options.parser.error(f"{flags} are the manifest's to say; leave them out, or leave out --manifest")
     given = [("--public-key", options.public_key), ("--golden", options.golden), ("--signature", options.signature)]
     arguments = [options.manifest, f"--model={options.model}", "--until=validate", f"--output={options.output}"]
     return [*arguments, *(f"{name}={value}" for name, value in given if value)]
@@ -139,7 +163,10 @@ def _by_manifest(arguments: list[str]) -> int:
     if importlib.util.find_spec("onnxmodel_operator") is None:
         print("error: the operator is not installed here: pip install onnxmodel-operator[operator]", file=sys.stderr)
         return ExitCode.REFUSED
-    return subprocess.call([sys.executable, "-m", "onnxmodel_operator.local", *arguments])
+    try:
+        return subprocess.call([sys.executable, "-m", "onnxmodel_operator.local", *arguments])
+    except KeyboardInterrupt:  # which the other process has got too
+        return _INTERRUPTED
 
 
 def _job(arguments: list[str]) -> int:
@@ -160,7 +187,7 @@ def _job(arguments: list[str]) -> int:
         print_failure(failure)
     else:
         if options.command == "serve":
-            return _serve(request)
+            return _serve(request, local=options.local)
         if options.keep:
             from onnxmodel_runtime.collect import collect
 
@@ -176,8 +203,11 @@ def _job(arguments: list[str]) -> int:
     return exit_code(write_termination_message(outcome))
 
 
-def run(command: str, request: Any, *, local: bool = False) -> Outcome:
-    """Run a command to its outcome, whatever happens. local: on a person's machine, where local files may be read."""
+def run(command: str, request: Any, *, local: bool = False, options: Collection[str] = ()) -> Outcome:
+    """Run a command to its outcome, whatever happens.
+
+    local: on a person's machine, where local files may be read; options: of the person's command.
+    """
     started = time.monotonic()
     result: Result | None = None
     failure: Failure | None = None
@@ -216,9 +246,11 @@ def run(command: str, request: Any, *, local: bool = False) -> Outcome:
         failure = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    if failure is not None and command != Stage.VALIDATE:
-        print_failure(failure)
-    return Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
+    outcome = Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
+    outcome = worded(outcome, options) if local else outcome
+    if outcome.failure is not None and command != Stage.VALIDATE:
+        print_failure(outcome.failure)
+    return outcome
 
 
 def take_credentials() -> None:
@@ -286,10 +318,10 @@ def _proven(request: Any) -> Iterator[Any]:
         yield proven if isinstance(request, ServeRequest) else replace(request, serve=proven)
 
 
-def _serve(request: ServeRequest) -> int:
+def _serve(request: ServeRequest, options: Collection[str] = (), *, local: bool = True) -> int:
     from onnxmodel_runtime.server.main import serve
 
-    return serve(request)
+    return serve(request, partial(worded, options=options) if local else None)
 
 
 def _verify(directory: Path, output: str) -> int:
@@ -306,12 +338,13 @@ def _verify(directory: Path, output: str) -> int:
 # ---- arguments for people --------------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> contract.Parser:
+    parser = contract.Parser(
         prog="onnxmodel",
         description="Fetch, validate, optimize, verify, benchmark, serve, load and probe ONNX models; lay them out for Triton.",
-        epilog="Exit codes: 0 done; 10 refused, the same input gives the same answer; 11 something outside was not "
-        "there, try again; 1 a defect of onnxmodel. A Job passes its whole request as --request JSON.",
+        epilog="Exit codes: 0 done; 2 the command line is wrong, or names a file that is not there; 10 refused, the same "
+        "input gives the same answer; 11 something outside was not there, try again; 1 a defect of onnxmodel. A Job passes "
+        "its whole request as --request JSON.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("run", help="run all stages of an OnnxModel manifest here, without a cluster")
@@ -323,12 +356,12 @@ def _parser() -> argparse.ArgumentParser:
 
     validate = _command(commands, "validate", "judge a model", _validate_request)
     validate.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
-    validate.add_argument("--opset-min", type=int, metavar="N", help="oldest opset to accept (13)")
+    validate.add_argument("--opset-min", type=_from(1), metavar="N", help="oldest opset to accept (13)")
     validate.add_argument("--dynamic-batch", choices=("Required", "Allowed"), help="(Required)")
     _batch_argument(validate)
     validate.add_argument("--mode", choices=("Enforce", "Warn"), help="(Enforce)")
     validate.add_argument("--golden", default="", metavar="PATH", help="golden data: an .npz file, or a folder")
-    validate.add_argument("--golden-tolerance", type=float, metavar="N", help="relative and absolute (0.001)")
+    validate.add_argument("--golden-tolerance", type=_amount(), metavar="N", help="relative and absolute (0.001)")
     validate.add_argument(
         "--manifest", default="", metavar="YAML", help="an OnnxModel: its rules, golden data and signature hold"
     )
@@ -338,9 +371,14 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument(
         "--signature", default="", metavar="FILE", help="instead of the manifest's source.signature.uri"
     )
-    validate.add_argument("--timeout", type=float, metavar="SECONDS", default=1800.0, help="(1800)")
     validate.add_argument(
-        "--memory", type=float, metavar="GIB", help="memory that the server may use, as the chart's default (2); 0: any"
+        "--timeout", type=_amount(), metavar="SECONDS", default=1800.0, help="refuse what takes longer (1800); 0: any"
+    )
+    validate.add_argument(
+        "--memory",
+        type=_amount(),
+        metavar="GIB",
+        help="memory that the server may use, as the chart's default (2); 0: any",
     )
 
     optimize = _command(commands, "optimize", "make variants and prove each against the original", _optimize_request)
@@ -350,9 +388,11 @@ def _parser() -> argparse.ArgumentParser:
     optimize.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
     _batch_argument(optimize)
     optimize.add_argument("--batch-sizes", type=_numbers, default=(1, 3, 8), help="where parity is measured (1,3,8)")
-    optimize.add_argument("--relative", type=float, default=_TOLERANCE.relative, help="tolerance")
-    optimize.add_argument("--absolute", type=float, default=_TOLERANCE.absolute, help="tolerance")
-    optimize.add_argument("--cosine", type=float, default=_TOLERANCE.cosine, help="smallest cosine of an output")
+    optimize.add_argument("--relative", type=_amount(), default=_TOLERANCE.relative, help="tolerance")
+    optimize.add_argument("--absolute", type=_amount(), default=_TOLERANCE.absolute, help="tolerance")
+    optimize.add_argument(
+        "--cosine", type=_amount(most=1), default=_TOLERANCE.cosine, help="smallest cosine of an output"
+    )
     _provider_arguments(optimize)
 
     optimize.add_argument(
@@ -372,17 +412,20 @@ def _parser() -> argparse.ArgumentParser:
     _batch_argument(benchmark)
     benchmark.add_argument("--batch-sizes", type=_numbers, default=(1, 8), help="comma-separated (1,8)")
     benchmark.add_argument("--concurrency", type=_numbers, default=(1, 4), help="callers at a time (1,4)")
-    benchmark.add_argument("--seconds", type=float, default=0.3, help="length of a window (0.3)")
-    benchmark.add_argument("--stable-percent", type=float, default=5.0, help="how far three windows may differ (5)")
-    benchmark.add_argument("--windows", type=int, default=10, help="at most, of each measurement (10)")
+    benchmark.add_argument("--seconds", type=_amount(above=True), default=0.3, help="length of a window (0.3)")
+    benchmark.add_argument(
+        "--stable-percent", type=_amount(above=True), default=5.0, help="how far three windows may differ (5)"
+    )
+    benchmark.add_argument("--windows", type=_from(1), default=10, help="at most, of each measurement (10)")
     benchmark.add_argument("--out", default="", metavar="DIR", help="where benchmark.json and report.html go")
-    benchmark.add_argument("--instances", type=int, default=1, help="sessions that share the load (1)")
+    benchmark.add_argument("--instances", type=_from(1), default=1, help="sessions that share the load (1)")
     benchmark.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
     _provider_arguments(benchmark)
 
     report = commands.add_parser(
         "report", help="make the page of a benchmark", description="Make the page of a benchmark."
     )
+    report.set_defaults(parser=report)
     report.add_argument("benchmark", metavar="DIR|JSON", help="benchmark.json that benchmark left, or its directory")
     report.add_argument("-o", "--out", default="", metavar="FILE", help=f"the page ({REPORT_PAGE} beside it)")
 
@@ -399,14 +442,14 @@ def _parser() -> argparse.ArgumentParser:
     repository.add_argument("model", help="the .onnx file")
     repository.add_argument("--out", required=True, metavar="DIR", help="what --model-repository of tritonserver names")
     _serving_arguments(repository)
-    repository.add_argument("--gpus", type=int, default=1, help="that Triton has, where the providers use any (1)")
+    repository.add_argument("--gpus", type=_from(0), default=1, help="that Triton has, where the providers use any (1)")
     repository.add_argument("--engines", default="", metavar="DIR", help="where TensorRT's engines are kept")
     _provider_arguments(repository)
 
     load = _command(
         commands, "loadtest", "measure a running server as its clients ask it, over HTTP", _loadtest_request
     )
-    load.add_argument("host", help="of the server, which has 30 s to be ready")
+    load.add_argument("host", type=_host, help="of the server, which has 30 s to be ready")
     load.add_argument("--name", required=True, help="the model's name")
     load.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
     _batch_argument(load)
@@ -415,20 +458,18 @@ def _parser() -> argparse.ArgumentParser:
     _port_arguments(load, ["http_port"])
 
     probe = _command(commands, "probe", "ask a running server for the probe's answer", _probe_request)
-    probe.add_argument("host", help="of the server, which has 30 s to be ready")
+    probe.add_argument("host", type=_host, help="of the server, which has 30 s to be ready")
     probe.add_argument("--name", required=True, help="the model's name")
     probe.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
     _port_arguments(probe, ["http_port", "grpc_port"])
     return parser
 
 
-def _command(commands: Any, name: str, summary: str, build: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:]
-    )
+def _command(commands: Any, name: str, summary: str, build: Any) -> contract.Parser:
+    parser: contract.Parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
     formats = ("text", "json", "sarif") if name == "validate" else ("text", "json")
     parser.add_argument("--output", choices=formats, default="text")
-    parser.set_defaults(build=build)
+    parser.set_defaults(build=build, parser=parser)
     return parser
 
 
@@ -468,24 +509,54 @@ def _provider_arguments(parser: argparse.ArgumentParser) -> None:
         "--providers", type=_provider_names, default=("CPU",), help="TensorRT,CUDA,OpenVINO,CPU in your order (CPU)"
     )
     parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
-    parser.add_argument("--threads", type=int, default=1, help="of one session (1); 0: all cores")
+    parser.add_argument("--threads", type=_from(0), default=1, help="of one session (1); 0: all cores")
 
 
 def _names(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _host(value: str) -> str:
+    if "://" in value or value.count(":") == 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is more than a host; give the port by its own option")
+    return value
+
+
 def _provider_names(value: str) -> tuple[str, ...]:
+    _known("execution provider", _names(value), contract.PROVIDERS)
     if wrong := contract.misplaced(names := _names(value)):
         raise argparse.ArgumentTypeError(wrong)
     return names
 
 
+def _known(what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            there_are = f"there is no {what} {name!r}; there are {', '.join(known)}"
+            raise argparse.ArgumentTypeError(f"{there_are}{contract.nearest(name, known)}")
+
+
 def _numbers(value: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in _names(value))
-    if not numbers or min(numbers) < 1:
+    parts = _names(value)
+    if not parts or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"{value!r} is no list of whole numbers from 1 on, such as 1,8")
-    return numbers
+    return tuple(map(int, parts))
+
+
+def _amount(*, above: bool = False, most: float = math.inf) -> Callable[[str], float]:
+    """A number from 0 on, or above it, and up to that one."""
+    bounds = ("above 0" if above else "from 0 on") if most == math.inf else f"from 0 to {most:g}"
+
+    def number(value: str) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found) or found > most or found < 0 or (above and not found):
+            raise argparse.ArgumentTypeError(f"{value!r} is no number {bounds}")
+        return found
+
+    return number
 
 
 def _from(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -501,8 +572,7 @@ def _from(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def _variants(value: str) -> tuple[str, ...]:
-    if unknown := [name for name in _names(value) if name not in RECIPES]:
-        raise argparse.ArgumentTypeError(f"there is no variant {unknown[0]!r}; there are {', '.join(RECIPES)}")
+    _known("variant", _names(value), tuple(RECIPES))
     return _names(value)
 
 
@@ -519,6 +589,8 @@ def _validate_request(options: argparse.Namespace) -> ValidateRequest:
     directory, file = (path, MODEL_FILE) if path.is_dir() else (path.parent, path.name)
     if options.public_key or options.signature:
         raise ValueError("--public-key and --signature are for the signature of a --manifest")
+    if path.is_dir() and not (path / MODEL_FILE).exists():
+        raise ValueError(f"{options.model!r} is a folder without {MODEL_FILE}; name the .onnx file in it")
     bound = 0.001 if options.golden_tolerance is None else options.golden_tolerance
     return ValidateRequest(
         str(directory),

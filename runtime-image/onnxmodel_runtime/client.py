@@ -15,6 +15,7 @@ from onnxmodel_runtime.rows import joining
 WAIT_SECONDS = 30.0
 """How long a Service may need to find its pods."""
 _BROKE_OFF = "The server may have ended or run out of memory: look at its pods' restarts and at its log. It is retried."
+_NOT_READY = "it answers, and the model is not ready"
 _PAUSE_SECONDS = 0.5
 _HTTP_TIMEOUTS = {"connection_timeout": 5.0, "network_timeout": 30.0}
 _GRPC_TIMEOUT = {"client_timeout": 30.0}
@@ -57,12 +58,12 @@ class Client:
         A revision is wanted: the connection that found it is kept, so that the same pod answers what is asked next.
         """
         while True:
-            other, client = False, None
+            other, others, client = False, "", None
             try:
                 client = self._open()
-                problem = (
-                    "" if client.is_model_ready(name, **self._calling) else "it answers, and the model is not ready"
-                )
+                problem = "" if client.is_model_ready(name, **self._calling) else _NOT_READY
+                others = self._others(client, name) if problem else ""
+                problem = f"the server has no such model; it has {others}" if others else problem
                 if revision and not problem and (found := self._revision(client, name)) != revision:
                     other = True
                     problem = f"revision {clip(found, 100) or '(unknown)'} answers instead of {revision}"
@@ -75,6 +76,12 @@ class Client:
                     client.close()
             if not problem:
                 return
+            if others and not revision:  # in a cluster, addresses and routes may be of before
+                raise StageError(
+                    "NotServed",
+                    f"the server at {self.address} has no model {name!r}; it has {others}",
+                    f"Ask for {others}.",
+                )
             if time.monotonic() > deadline:
                 raise StageError(
                     "RevisionMismatch" if other else "ServiceUnreachable",
@@ -84,6 +91,18 @@ class Client:
                     retry=True,
                 )
             time.sleep(_PAUSE_SECONDS)
+
+    def _others(self, client: Any, name: str) -> str:
+        """The names of the server's models, where this one is none of them; "" where it does not tell."""
+        options = {"as_json": True} if self.protocol == "gRPC" else {}
+        try:
+            found = client.get_model_repository_index(**options, **self._calling)
+        except Exception as error:
+            log(f"the server does not list its models ({type(error).__name__})")
+            return ""
+        listed = found.get("models", ()) if isinstance(found, dict) else found
+        names = [str(model["name"]) for model in listed]
+        return "" if name in names else clip(", ".join(names), 200)
 
     def close(self) -> None:
         """Let go of the connection that was kept."""

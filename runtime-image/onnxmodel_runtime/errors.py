@@ -60,8 +60,8 @@ def out_of_memory(step: str, detail: str, limit_bytes: int = 0) -> StageError:
     return StageError(
         "OutOfMemory",
         f"memory ran out while {step}{limit}: {detail}",
-        "Give the stage more memory (spec.serving.resources; for validate settings.jobs.resources in the chart's values), use "
-        "a smaller batch, or a smaller or quantized model.",
+        "Raise spec.serving.resources.limits.memory (for validate: settings.jobs.resources in the chart's values), or use a "
+        "smaller batch, or a smaller or quantized model.",
     )
 
 

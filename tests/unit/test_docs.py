@@ -19,6 +19,7 @@ from onnxmodel_runtime import checks
 from onnxmodel_runtime.contract import CREDENTIALS
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import authorities, open_source
+from tests import models
 from tests.builders import SETTINGS, START, body
 from tests.cluster.node import NODES
 from tests.platform import VALUES, Platform
@@ -80,6 +81,14 @@ def test_the_first_manifest_works_after_the_demo():
     for command in asked:
         assert command.startswith(f"kubectl -n {demo.NAMESPACE} "), command
         assert not re.search(r"(onnxmodel|service)/", command) or f"/{name}" in command, command
+
+
+def test_what_works_without_a_cluster_names_files_that_are_there():
+    (block,) = re.findall(r"^## Without a cluster$.*?```sh\n(.*?)```", README, flags=re.MULTILINE | re.DOTALL)
+    assert "print(models.magika())" in block
+    assert models.magika().is_file()
+    (manifest,) = re.findall(r"onnxmodel run (\S+) --model /tmp/model.onnx", block)
+    assert (ROOT / manifest).is_file()
 
 
 def test_commands_on_the_demos_model_name_its_namespace():

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
+from onnxmodel_operator import local
 from tests import models, signatures
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 EXAMPLES = re.findall(r"^\$ (onnxmodel .+)$", DOCS.read_text(), re.MULTILINE)
+SPEC = b"kind: OnnxModel\nmetadata: {name: a}\nspec: {source: {uri: 's3://models/a.onnx'}, "
 MANIFEST = {
     "apiVersion": "onnx-operator.dev/v1alpha1",
     "kind": "OnnxModel",
@@ -144,19 +146,52 @@ def test_validate_alone_gives_sarif_too(mlp, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it has none"),
-        ("kind: OnnxModel\nmetadata: {name: a}\nspec: {source: {uri: nowhere}}", "spec.source.uri"),
-        ("kind: OnnxModel\nmetadata: {name: a}\n---\nkind: OnnxModel\nmetadata: {name: b}", "it has a, b"),
-        ("a: [", "error:"),
+        (b"", "it has none"),
+        (b"kind: OnnxModel\nmetadata: {name: a}\nspec: {source: {uri: nowhere}}", "spec.source.uri"),
+        (b"kind: OnnxModel\nmetadata: {name: a}\n---\nkind: OnnxModel\nmetadata: {name: b}", "it has a, b"),
+        (b"kind: OnnxModel\nspec: {}", "has no metadata.name"),
+        (b"a:\n- [b", "m.yaml, line 2, column 5 is no YAML: expected ',' or ']'"),
+        (b"\xff\xfe", "m.yaml is no text in UTF-8"),
+        (SPEC + b"validaton: {}}", "spec.validaton: there is no such field; did you mean validation?"),
+        (
+            SPEC + b"validation: {opset: {mim: 9}}}",
+            "spec.validation.opset.mim: there is no such field; did you mean min?",
+        ),
+        (
+            SPEC + b"validation: {batch: none}}",
+            "spec.validation.batch: Input should be 'Auto' or 'None'; did you mean None?",
+        ),
     ],
 )
-def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words):
+def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words, capsys):
     path = tmp_path / "m.yaml"
-    path.write_text(text)
-    done = onnxmodel("run", path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    path.write_bytes(text)
+    assert local.main([str(path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert words in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["none"], "there is no file or folder 'none'"),
+        (["{manifest}", "--model=none"], "there is no file or folder 'none'"),
+        (["{manifest}", "--settings=none"], "there is no file or folder 'none'"),
+        (["{manifest}", "--public-key=none"], "'none' cannot be read: No such file"),
+        (["{manifest}", "--modle=none"], "there is no option '--modle'; did you mean --model?"),
+        (["{manifest}", "--until=Validate"], "did you mean validate?"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_and_2(manifest, words, says, capsys):
+    path = manifest()
+    with pytest.raises(SystemExit) as caught:
+        local.main([word.format(manifest=path) for word in words])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("line", EXAMPLES)
@@ -177,6 +212,11 @@ def test_a_file_that_was_exported_again_is_judged_again(manifest, tmp_path):
     path.write_bytes(models.mlp().SerializeToString())
     words = ["run", manifest(), "--model", path, "--out", tmp_path / "out", "--until", "validate"]
     assert onnxmodel(*words).returncode == 0
+    status = yaml.safe_load((tmp_path / "out" / "status.yaml").read_text())
+    assert (status["phase"], status["reason"]) == ("Suspended", "Suspended")
+    assert status["message"] == "validate is done, and nothing was refused; --until validate starts no later stage"
+    assert {c["type"]: c["status"] for c in status["conditions"]}["Validated"] == "True"
+    assert "Reconciling" not in {c["type"] for c in status["conditions"]}
     path.write_bytes(models.fixed_batch().SerializeToString())
     assert onnxmodel(*words).returncode == 10
 

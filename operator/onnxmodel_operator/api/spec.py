@@ -154,14 +154,15 @@ class Validation(_Model):
     opset: Opset = Opset()
     dynamic_batch: Literal["Required", "Allowed"] = Field(
         default="Required",
-        description="Required: the first axis of every input and output must be dynamic, unless batch is None. Allowed: it may "
-        "be fixed.",
+        description="Required: the first axis of every input and output must be dynamic, unless batch is None, or the inputs "
+        "show that there is no batch axis: a scalar, first axes of different fixed sizes, or another axis that is named the "
+        "batch. Allowed: it may be fixed.",
     )
     batch: Literal["Auto", "None"] = Field(
         default="Auto",
         description="Auto: whether the first axis of every input and output is a batch is found from the graph and by running "
-        "the model. None: it is not, as in a model of scalars, of several lengths, or with a state: it serves each request as it "
-        "is, nothing is joined or limited, and one request counts as one inference.",
+        "the model. None: it is not, where that cannot be found, as in a model whose first axes all have one fixed size by "
+        "nature: each request is served as it is, nothing is joined or limited, and one request counts as one inference.",
     )
     inputs: Annotated[list[TensorContract], Field(max_length=64)] | None = Field(
         default=None, description="The contract. Any difference from the model is an error."
@@ -490,5 +491,7 @@ def parse(body: Mapping[str, Any]) -> OnnxModel:
     try:
         spec = OnnxModelSpec.model_validate(body.get("spec") or {})
     except ValidationError as error:
-        raise SpecError([(f"spec.{path}" if path else "spec", text) for path, text in field_errors(error)]) from error
+        raise SpecError(
+            [(f"spec.{path}" if path else "spec", text) for path, text in field_errors(error, OnnxModelSpec)]
+        ) from error
     return OnnxModel(**{field.name: getattr(resource, field.name) for field in fields(resource)}, spec=spec)

@@ -33,8 +33,11 @@ log = logging.getLogger("onnxmodel.server")
 T = TypeVar("T")
 
 
-def serve(request: ServeRequest) -> int:
-    """Serve until SIGTERM. Returns the exit code; a start that fails also leaves its reason for the operator."""
+def serve(request: ServeRequest, worded: Callable[[Outcome], Outcome] | None = None) -> int:
+    """Serve until SIGTERM. Returns the exit code; a start that fails also leaves its reason for the operator.
+
+    worded: how a failure is worded for a person who runs this.
+    """
     # Does nothing where logging is set up already.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     began = time.monotonic()
@@ -44,7 +47,7 @@ def serve(request: ServeRequest) -> int:
             runner.run(server.run())
             code: int = ExitCode.OK
         except Exception as error:
-            code = _leave(error, time.monotonic() - began)
+            code = _leave(error, time.monotonic() - began, worded)
     if not server.idle:
         # Threads are still inside ONNX Runtime. Waiting for them could take for ever, and unloading the library under
         # them ends in a segmentation fault, so that nothing is unloaded.
@@ -179,7 +182,7 @@ def _in_daemon_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
     return future
 
 
-def _leave(error: Exception, seconds: float) -> int:
+def _leave(error: Exception, seconds: float, worded: Callable[[Outcome], Outcome] | None) -> int:
     """Leave the reason where the operator reads it, and in the log. Returns the exit code."""
     if isinstance(error, StageError):
         failure, retry = error.failure, error.retry
@@ -188,5 +191,6 @@ def _leave(error: Exception, seconds: float) -> int:
         hint = "This is a defect of onnxmodel: please report it with the log."
         failure, retry = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint), False
     left = Outcome("serve", round(seconds, 3), failure=failure, retry=retry)
-    outcome.print_failure(failure)
+    left = worded(left) if worded else left
+    outcome.print_failure(left.failure or failure)
     return outcome.exit_code(outcome.write_termination_message(left))

@@ -1,9 +1,11 @@
 """The command line as people and Jobs use it, and what it leaves behind."""
 
 import dataclasses
+import errno
 import json
 import os
 import random
+import re
 import string
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 from onnxmodel_runtime import contract, isolate
 from onnxmodel_runtime.__main__ import main, report_path, run
+from onnxmodel_runtime.checks import CHECKS, Check
 from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     BenchmarkResult,
@@ -39,6 +42,8 @@ from onnxmodel_runtime.contract import (
     dumps,
 )
 from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.errors import out_of_memory, storage_error
+from onnxmodel_runtime.locally import in_options, worded
 from onnxmodel_runtime.outcome import INTERNAL, exit_code, fit
 from tests import models
 
@@ -99,8 +104,8 @@ def test_a_refusal_is_said_and_left(tmp_path: Path, log: Path, capsys: pytest.Ca
     assert outcome.failure.reason == "NoDynamicBatch"
     assert not (tmp_path / "model.accepted").exists()
     captured = capsys.readouterr().err
-    assert "NoDynamicBatch [spec.validation.dynamicBatch]: input 'x'" in captured
-    assert "hint: Export with a dynamic first axis" in captured
+    assert "NoDynamicBatch [spec.validation.batch]: input 'x'" in captured
+    assert "set spec.validation.batch: None. Else export with a dynamic first axis" in captured
 
 
 def test_local_files_are_not_for_jobs(tmp_path: Path, log: Path) -> None:
@@ -171,14 +176,91 @@ def test_fetch_optimize_and_benchmark_by_hand(tmp_path: Path, capsys: pytest.Cap
         assert text in output
 
 
+MISSING = "there is no file or folder 'none'; check the path"
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [["validate"], ["optimize", "none.onnx", "--out", "x"], ["benchmark", "none.onnx"], ["optimise"], []],
+    ("line", "says"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("optimise", "did you mean optimize?"),
+        ("validate", "the following arguments are required: model"),
+        ("validate none", MISSING),
+        ("validate {model} --golden none", MISSING),
+        ("validate {model} --manifest none", MISSING),
+        ("validate {folder}", "is a folder without model.onnx; name the .onnx file in it"),
+        ("fetch none copy", MISSING),
+        ("optimize none --out x", MISSING),
+        ("optimize {folder} --out x", "is a folder; name the .onnx file in it"),
+        ("verify none", MISSING),
+        ("benchmark {model} none", MISSING),
+        ("report none", MISSING),
+        ("serve none", MISSING),
+        ("serve {model} --probe none", MISSING),
+        ("repository none --out x", MISSING),
+        ("loadtest localhost --name a --probe none", MISSING),
+        ("probe localhost --name a --probe none", MISSING),
+        ("probe localhost:8000 --name a --probe {model}", "give the port by its own option"),
+        ("validate {model} --memroy 8", "there is no option '--memroy'; did you mean --memory?"),
+        ("validate {model} more", "unexpected argument 'more'"),
+        ("validate {model} --batch none", "'none' is none of Auto, None; did you mean None?"),
+        ("validate {model} --memory -1", "'-1' is no number from 0 on"),
+        ("validate {model} --timeout nan", "'nan' is no number from 0 on"),
+        ("validate {model} --public-key k", "--public-key and --signature are for the signature of a --manifest"),
+        ("optimize {model} --out x --variants FP16", "did you mean fp16?"),
+        ("optimize {model} --out x --cosine 2", "'2' is no number from 0 to 1"),
+        ("benchmark {model} --providers cuda", "did you mean CUDA?"),
+        ("benchmark {model} --seconds 0", "'0' is no number above 0"),
+        ("benchmark {model} --batch-sizes 1,a", "'1,a' is no list of whole numbers from 1 on"),
+    ],
 )
-def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_is_one_sentence_and_2(
+    line: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models.save(models.mlp(), tmp_path, "mlp.onnx")
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(line.format(model=model, folder=tmp_path).split())
     assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert says in told
+    assert told.count("\n") == 1
+
+
+def test_hints_of_a_command_name_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.fixed_batch(), tmp_path)
+    assert main(["validate", str(path)]) == ExitCode.REFUSED
+    captured = capsys.readouterr()
+    assert "NoDynamicBatch [--batch]" in captured.err
+    for told in (captured.out, captured.err):
+        assert 0 < told.index("set --batch None") < told.index("set --dynamic-batch Allowed")
+        assert "spec." not in told
+    assert main(["validate", str(models.save(models.eats_memory(), tmp_path))]) == ExitCode.REFUSED
+    assert "hint: Raise --memory, or" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [(), ("--memory",)])
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (out_of_memory("running", "no more"), "Run it with more memory"),
+        (storage_error(OSError(errno.ENOSPC, "full"), Path("/tmp")), "Free space there"),
+        (storage_error(OSError(errno.EACCES, "no", "/tmp"), Path("/tmp")), "Make the folder writable"),
+        (isolate.died(-15, "optimize", "running"), "Run it again."),
+    ],
+)
+def test_hints_on_a_laptop_speak_of_no_cluster(error: Any, hint: str, options: tuple[str, ...]) -> None:
+    told = worded(Outcome("optimize", 0.0, failure=error.failure), options).failure
+    assert told is not None
+    assert told.hint.startswith(hint)
+    assert not re.search("spec|chart|pod|PersistentVolume|Job", told.hint)
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=str)
+def test_every_fix_can_be_said_in_options(check: Check) -> None:
+    told = in_options(check.fix, ["--batch", "--golden", "--opset-min", "--memory"])
+    for match in re.finditer(r"spec\.[A-Za-z.]+\w(.{11})?", told):
+        assert match[1] == " of a manif", told
 
 
 @pytest.mark.parametrize(
@@ -226,7 +308,8 @@ def test_a_client_asks_no_port_zero(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["loadtest", "localhost", "--name", "m", "--probe", str(tmp_path / "none.npz")]) > 0
+    (tmp_path / "text.npz").write_text("no probe")
+    assert main(["loadtest", "localhost", "--name", "m", "--probe", str(tmp_path / "text.npz")]) > 0
     said = capsys.readouterr()
     assert said.out == ""
     assert "ProbeUnreadable" in said.err

@@ -7,6 +7,7 @@ import socket
 import socketserver
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from onnxmodel_runtime import probefile
+from onnxmodel_runtime.client import over_grpc, over_http
 from onnxmodel_runtime.contract import OptimizeRequest, ProbeRequest, ServeRequest, Tolerance, dumps
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
@@ -113,10 +115,13 @@ def test_a_refusal_is_final(served: ProbeRequest, tmp_path: Path) -> None:
 
 
 def test_another_name_is_not_there(served: ProbeRequest) -> None:
-    request = ProbeRequest("others", served.host, served.probe, Tolerance(), served.http_port, served.grpc_port)
-    with pytest.raises(StageError, match="ServiceUnreachable") as caught:
-        probe(request, wait=0)
-    assert caught.value.retry
+    for client in (over_http(served.host, served.http_port), over_grpc(served.host, served.grpc_port)):
+        with pytest.raises(StageError, match=r"NotServed: .* has no model 'others'; it has words") as caught:
+            client.wait_ready("others", "", time.monotonic() + 30)
+        assert not caught.value.retry
+        with pytest.raises(StageError, match=r"ServiceUnreachable: .* no such model; it has words") as caught:
+            client.wait_ready("others", "of-a-cluster", 0.0)
+        assert caught.value.retry
 
 
 def test_nobody_listens(served: ProbeRequest) -> None:

@@ -1,0 +1,93 @@
+"""Word failures and findings for a person's machine: options in place of a manifest's fields, and no cluster.
+
+Reasons and fields are API; sentences are not, and none is looked at here.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+
+from onnxmodel_runtime.contract import Failure, Finding, Outcome, ValidateResult
+
+_OPTIONS = {
+    "spec.source.sha256": "--sha256",
+    "spec.source.uri": "MODEL",
+    "spec.validation.batch": "--batch",
+    "spec.validation.dynamicBatch": "--dynamic-batch",
+    "spec.validation.golden": "--golden",
+    "spec.validation.mode": "--mode",
+    "spec.validation.opset.min": "--opset-min",
+    "spec.optimization.graphLevel": "--graph-level",
+    "spec.optimization.variants": "--variants",
+    "spec.optimization.parity": "--relative, --absolute or --cosine",
+    "spec.benchmark.batchSizes": "--batch-sizes",
+    "spec.benchmark.concurrency": "--concurrency",
+    "spec.serving.executionProviders": "--providers",
+    "spec.serving.fallback": "--fallback",
+    "spec.serving.instances": "--instances",
+    "spec.serving.resources.limits.memory": "--memory",
+    "spec.serving.batching.maxBatchSize": "--max-batch-size",
+    "spec.serving.batching.maxQueueSize": "--max-queue-size",
+}
+_FIELD = re.compile(r"spec(?:\.[A-Za-z]+)+(?:(?=: (?:None|Allowed|Warn|\d))(: ))?")
+_HINTS = {
+    "InternalError": "This is a defect of onnxmodel: please report it with what is printed above.",
+    "Interrupted": "Run it again.",
+    "ModelUnreadable": "Check the path, and that your user may read the file.",
+    "NotServed": "Give the name that the server has (--name).",
+    "OutOfMemory": "Run it with more memory, or use a smaller batch, or a smaller or quantized model.",
+    "ProbeMismatch": "Give the probe that optimize left for the model that is served (--probe).",
+    "ProviderUnavailable": "Install the ONNX Runtime that has it (onnxruntime-gpu for CUDA and TensorRT), name another first, or "
+    "let the next one take its place (fallback: Allow).",
+    "ServiceUnreachable": "Start the server (onnxmodel serve MODEL --name NAME), and give its host and the ports that it prints.",
+    "SourceForbidden": "Check the credentials in the environment, and what they allow.",
+    "SourceUntrusted": "Give the server's certificate authority in PEM as the variable CA_CERTIFICATES.",
+    "StorageForbidden": "Make the folder writable for your user, or name another one.",
+    "StorageFull": "Free space there, or name another folder.",
+}
+
+
+def worded(outcome: Outcome, options: Collection[str] = ()) -> Outcome:
+    """The outcome for the person who ran the command.
+
+    options: those of the command, in place of fields; none where a manifest holds the fields.
+    """
+    failure, result = outcome.failure, outcome.result
+    if failure is not None:
+        failure = _failure(failure, outcome.findings, options)
+    if isinstance(result, ValidateResult):
+        result = replace(result, findings=_findings(result.findings, options))
+    return replace(outcome, failure=failure, result=result, findings=_findings(outcome.findings, options))
+
+
+def _failure(failure: Failure, findings: tuple[Finding, ...], options: Collection[str]) -> Failure:
+    """A finding knows better than its reason what to do."""
+    known = failure.hint in {finding.fix for finding in findings}
+    hint = failure.hint if known else _HINTS.get(failure.reason, failure.hint)
+    if not options:
+        return replace(failure, hint=hint)
+    field = _OPTIONS.get(failure.field, failure.field)
+    shown = field if field == "MODEL" or field.split(",")[0] in options else ""
+    message = in_options(failure.message, options)
+    return replace(failure, message=message, hint=in_options(hint, options), field=shown)
+
+
+def _findings(findings: tuple[Finding, ...], options: Collection[str]) -> tuple[Finding, ...]:
+    if not options:
+        return findings
+    return tuple(
+        replace(each, message=in_options(each.message, options), fix=in_options(each.fix, options)) for each in findings
+    )
+
+
+def in_options(text: str, options: Collection[str]) -> str:
+    """The text with options for the fields of a manifest that the command has options for."""
+
+    def option(match: re.Match[str]) -> str:
+        field = match[0].removesuffix(": ")
+        name = _OPTIONS.get(field, "")
+        if name != "MODEL" and name.split(",")[0] not in options:
+            return f"{field} of a manifest (onnxmodel run){match[1] or ''}"
+        return name + (" " if match[1] else "")
+
+    return _FIELD.sub(option, text)
