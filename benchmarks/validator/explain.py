@@ -52,6 +52,16 @@ _RULES = (
     Rule(
         "ONNX-OPERATOR", "kernel for", "ONNX Runtime has no CPU kernel of the operator for this datatype or this opset."
     ),
+    Rule(
+        "ONNX-SESSION",
+        r"Failed to find kernel",
+        "ONNX Runtime has no CPU kernel of the operator for this datatype, and says so when it loads the model.",
+    ),
+    Rule(
+        "ONNX-SESSION",
+        r"bound to different types",
+        "ONNX Runtime's own expansion of the operator mixes BF16 with FP32, and does not load.",
+    ),
     Rule("ONNX-SESSION", "locale", "The operator needs the locale en_US.UTF-8 of the system, which is not installed."),
     Rule(
         "ONNX-SESSION",

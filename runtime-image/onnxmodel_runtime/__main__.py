@@ -430,7 +430,7 @@ def _parser() -> contract.Parser:
     report.add_argument("-o", "--out", default="", metavar="FILE", help=f"the page ({REPORT_PAGE} beside it)")
 
     serve = _command(commands, "serve", "serve a model by the Open Inference Protocol", _serve_request)
-    serve.add_argument("model", help="the .onnx file")
+    serve.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
     _serving_arguments(serve)
     serve.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
     serve.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
@@ -439,7 +439,7 @@ def _parser() -> contract.Parser:
     _provider_arguments(serve)
 
     repository = _command(commands, "repository", "lay out a model repository for NVIDIA Triton", _repository_request)
-    repository.add_argument("model", help="the .onnx file")
+    repository.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
     repository.add_argument("--out", required=True, metavar="DIR", help="what --model-repository of tritonserver names")
     _serving_arguments(repository)
     repository.add_argument("--gpus", type=_from(0), default=1, help="that Triton has, where the providers use any (1)")
@@ -675,10 +675,11 @@ def _repository_request(options: argparse.Namespace) -> RepositoryRequest:
 
 
 def _served(options: argparse.Namespace) -> ServeRequest:
-    path = Path(options.model).absolute()
+    given = Path(options.model).absolute()
+    path = given / MODEL_FILE if given.is_dir() else given
     beside = path.parent.parent / PROBE_FILE  # where optimize leaves it
     return ServeRequest(
-        name=options.name or path.stem,
+        name=options.name or given.stem,
         model=str(path),
         sha256=digest(path),
         probe=options.probe or (str(beside) if path.name == MODEL_FILE and beside.is_file() else ""),

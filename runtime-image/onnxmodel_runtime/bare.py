@@ -78,10 +78,10 @@ def _proven(request: ServeRequest, folder: Path, golden: bool) -> ServeRequest:
         return _completed(replace(request, graph_level="All"), original, result.batch, result.probe)
     level = f"It is served at graph level {request.graph_level}, each request alone"
     if request.probe:
-        log(f"warning: only the probe proves this model, for {why}. {level}")
+        log(f"warning: only the probe proves this model: {why}. {level}")
     else:
         log(
-            f"warning: nothing proves that this model answers as it does unoptimized, for {why}. {level}. Give inputs that it "
+            f"warning: nothing proves that this model answers as it does unoptimized: {why}. {level}. Give inputs that it "
             "takes (--probe, which onnxmodel optimize writes from golden data), or choose a lower --graph-level if its "
             "answers are wrong"
         )

@@ -130,6 +130,6 @@ def test_a_variant_brings_what_the_stage_found(tmp_path: Path, monkeypatch: pyte
 
 
 def test_triton_is_told_the_same(tmp_path: Path) -> None:
-    path = models.save(unbatched.waveform(), tmp_path)
-    assert main(["repository", str(path), f"--out={tmp_path / 'models'}", "--output=json"]) == 0
-    assert "max_batch_size" not in (tmp_path / "models" / "model" / "config.pbtxt").read_text()
+    models.save(unbatched.waveform(), tmp_path / "waves")
+    assert main(["repository", str(tmp_path / "waves"), f"--out={tmp_path / 'models'}", "--output=json"]) == 0
+    assert "max_batch_size" not in (tmp_path / "models" / "waves" / "config.pbtxt").read_text()
