@@ -98,6 +98,12 @@ async def test_an_api_server_that_is_away_ends_nobody_and_changes_no_leader(capl
     assert [record.levelname for record in caplog.records].count("WARNING") == 2, "once by each"
 
 
+async def test_a_lease_that_somebody_made_empty_is_free():
+    store = Store()
+    await store.write_lease({"metadata": {"name": "onnxmodel-operator", "namespace": "n"}}, 1)
+    assert await store.replica("a").try_acquire()
+
+
 @pytest.mark.parametrize("what", ["a lost answer", "somebody's edit", "a deletion"])
 async def test_the_leader_goes_on_after(what):
     store = Store()

@@ -98,9 +98,9 @@ class Lease:
                     raise
                 # Another has it, someone edited or deleted it, or the answer to this process's own write was lost.
                 found = await self._store.read_lease(self._namespace, names.MANAGER, _REQUEST_SECONDS)
-                if found and found["spec"].get("holderIdentity") != self._identity:
+                if found and _holder(found) != self._identity:
                     self._held = None
-                    raise LeaseLost(f"{found['spec'].get('holderIdentity') or 'nobody'} holds the Lease") from error
+                    raise LeaseLost(f"{_holder(found) or 'nobody'} holds the Lease") from error
                 self._held = await self._store.write_lease(
                     self._renewed(found) if found else self._taken(None), _REQUEST_SECONDS
                 )
@@ -122,7 +122,7 @@ class Lease:
             log.warning("the Lease cannot be released, and ends by itself: %s", error or type(error).__name__)
 
     def _free(self, found: Mapping[str, Any]) -> bool:
-        if not found["spec"].get("holderIdentity"):
+        if not _holder(found):
             return True
         version, now = found["metadata"]["resourceVersion"], self._clock()
         if self._watched is None or self._watched[0] != version:
@@ -131,13 +131,13 @@ class Lease:
 
     def _taken(self, found: Mapping[str, Any] | None) -> dict[str, Any]:
         metadata = found["metadata"] if found else {"name": names.MANAGER, "namespace": self._namespace}
-        transitions = found["spec"].get("leaseTransitions", 0) + 1 if found else 0
+        transitions = found.get("spec", {}).get("leaseTransitions", 0) + 1 if found else 0
         spec = {"acquireTime": _now(), "leaseTransitions": transitions}
         return self._renewed({"metadata": metadata, "spec": spec})
 
     def _renewed(self, lease: Mapping[str, Any]) -> dict[str, Any]:
         spec = {
-            **lease["spec"],
+            **lease.get("spec", {}),
             "holderIdentity": self._identity,
             "leaseDurationSeconds": int(LEASE_SECONDS),
             "renewTime": _now(),
@@ -151,6 +151,10 @@ class Lease:
         elif self._silent and not error:
             log.info("the Lease is renewed again")
         self._silent = error is not None
+
+
+def _holder(lease: Mapping[str, Any]) -> str:
+    return str(lease.get("spec", {}).get("holderIdentity") or "")
 
 
 def _now() -> str:
