@@ -42,11 +42,14 @@ def model_config(
     gpus: int = 0,
     engines: str = "",
     samples: Mapping[str, Sample] | None = None,
+    optional: Sequence[Tensor] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Any:
     """The configuration of one model as Triton's message. Raises StageError for what Triton cannot serve.
 
     inputs, outputs: as ONNX Runtime describes the file that is served. gpus: of the container. engines: where TensorRT keeps
-    what it compiled, "" for nowhere. samples: of every input; without them there is no warm-up.
+    what it compiled, "" for nowhere. samples: of every input; without them there is no warm-up. optional: inputs for which the
+    model has values of its own. labels: the files with the labels of outputs, in the model's folder.
     """
     found = accelerators(request.providers)
     rows = batch_axis.declared(inputs, outputs, request.batch)
@@ -60,8 +63,11 @@ def model_config(
     config.version_policy.latest.num_versions = 1
     for tensor in inputs:
         _describe(config.input.add(), tensor, "input", batched)
+    # With a batch, the backend wants one as the first axis of each input, which no initializer has.
+    for tensor in () if batched else filter(_exchanged, optional):
+        _describe(config.input.add(optional=True), tensor, "input", batched)
     for tensor in outputs:
-        _describe(config.output.add(), tensor, "output", batched)
+        _describe(config.output.add(label_filename=(labels or {}).get(tensor.name, "")), tensor, "output", batched)
     _instances(config, request, found, gpus)
     _queue(config, request, joins(request, inputs, outputs))
     _optimization(config, request, found, engines, inputs if rows else ())
@@ -113,6 +119,12 @@ def datatype(tensor: Tensor, what: str) -> str:
             "Cast it inside the model (BF16 to FP32 or FP16), or use the runtime onnxruntime if that serves it.",
         )
     return "TYPE_STRING" if tensor.datatype == "BYTES" else f"TYPE_{tensor.datatype}"
+
+
+def _exchanged(tensor: Tensor) -> bool:
+    """Whether Triton can take it; an input that it cannot take keeps the model's value."""
+    known = BY_NAME.get(tensor.datatype)
+    return known is not None and bool(known.numpy) and 0 not in tensor.shape
 
 
 def _describe(entry: Any, tensor: Tensor, what: str, batched: bool) -> None:

@@ -3,6 +3,7 @@
     <directory>/<name>/config.pbtxt
     <directory>/<name>/1            -> the folder of the model file, so that its external data lie beside it
     <directory>/<name>/warmup/<n>   one row of input n, as bytes
+    <directory>/<name>/labels-<n>.txt  the labels of output n, where the model has some
 
 Nothing is copied, and nothing of the model's folder is changed: Triton mounts both read-only.
 """
@@ -32,6 +33,7 @@ from onnxmodel_runtime.errors import StageError, runtime_message
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.rows import joining
+from onnxmodel_runtime.server.protocol import classification
 from onnxmodel_runtime.session import PROVIDERS, open_session
 from onnxmodel_runtime.triton import config as configs
 from onnxmodel_runtime.triton.config import Sample
@@ -59,9 +61,18 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "warmup").mkdir(parents=True)
     (folder / configs.VERSION).symlink_to(Path(serve.model).parent, target_is_directory=True)
+    labels = _labels(session, outputs, folder)
     samples = _samples(given, inputs, folder / "warmup") if given else None
     engines = _engines(request, inputs) if request.engines and "TensorRT" in serve.providers.names else ""
-    message = configs.model_config(serve, inputs, outputs, gpus=request.gpus, engines=engines, samples=samples)
+    optional = tensors(session.get_overridable_initializers())
+    message = configs.model_config(
+        *(serve, inputs, outputs),
+        gpus=request.gpus,
+        engines=engines,
+        samples=samples,
+        optional=optional,
+        labels=labels,
+    )
     path = folder / CONFIG
     path.write_text(configs.text(message), encoding="utf-8")
     return RepositoryResult(str(path), not serve.unjoined, engines)
@@ -138,6 +149,23 @@ def _samples(given: Arrays, inputs: tuple[Tensor, ...], folder: Path) -> dict[st
         (folder / str(number)).write_bytes(_bytes(array))
         samples[tensor.name] = Sample(tuple(array.shape), str(number))
     return samples
+
+
+def _labels(session: Any, outputs: tuple[Tensor, ...], folder: Path) -> dict[str, str]:
+    """Write the labels of the model's metadata, one on each line. The files, by output."""
+    told = session.get_modelmeta().custom_metadata_map.get("labels", "{}")
+    try:
+        known = classification.labels(told)
+    except (ValueError, RecursionError) as error:
+        log(f"the model's metadata property 'labels' is not used: {error}")
+        return {}
+    files = {}
+    for number, tensor in enumerate(outputs):
+        if tensor.name in known:
+            files[tensor.name] = f"labels-{number}.txt"
+            lines = [" ".join(label.split()) for label in known[tensor.name]]
+            (folder / files[tensor.name]).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return files
 
 
 def _bytes(array: NDArray[Any]) -> bytes:

@@ -81,12 +81,15 @@ class TritonPythonModel:
         except Exception as error:
             refuse(f"onnx runtime error: {error}")
         self.batches = config.get("max_batch_size", 0) > 0
-        self.inputs = {item.name: item for item in self.session.get_inputs()}
+        required = self.session.get_inputs()
+        # The native one counts no optional input, and takes each that overrides an initializer.
+        self.inputs = {item.name: item for item in (*required, *self.session.get_overridable_initializers())}
         self.outputs = {item.name: item for item in self.session.get_outputs()}
-        if len(self.inputs) != len(config["input"]):
+        expected = sum(not item.get("optional") for item in config["input"])
+        if len(required) != expected:
             refuse(
-                f"unable to load model '{config['name']}', configuration expects {len(config['input'])} inputs, "
-                f"model provides {len(self.inputs)}"
+                f"unable to load model '{config['name']}', configuration expects {expected} inputs, "
+                f"model provides {len(required)}"
             )
         for item in config["input"]:
             check_tensor(config, item, self.inputs, "input")

@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from google.protobuf import text_format
+from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
@@ -87,10 +88,48 @@ def requests_(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ServeReques
 @pytest.fixture(scope="module")
 def triton(requests_: dict[str, ServeRequest], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     repository = tmp_path_factory.mktemp("triton") / "repository"
-    for request in requests_.values():
+    path = models.save(biased(), repository.parent / "biased")
+    plain = ServeRequest("biased", str(path), digest(path), max_queue_size=0)
+    for request in (*requests_.values(), plain):
         lay_out(RepositoryRequest(request, str(repository)))
     with serving(repository) as server:
         yield server
+
+
+def biased(rows: tuple[Any, ...] = ()) -> Any:
+    """Numbers plus a bias that a request may give, with names for the sums."""
+    values = [("x", TensorProto.FLOAT, [*rows, 3]), ("bias", TensorProto.FLOAT, [3])]
+    bias = {"bias": np.array([0, 0.5, 0], np.float32)}
+    made = models.model(
+        [helper.make_node("Add", ["x", "bias"], ["y"])], values, [("y", TensorProto.FLOAT, [*rows, 3])], bias
+    )
+    made.metadata_props.add(key="labels", value=json.dumps({"y": ["cat", "dog\nor wolf", "owl"]}))
+    return made
+
+
+def test_labels_and_optional_inputs_are_tritons_too(triton: Triton) -> None:
+    row, bias = np.array([1, 2, 3], np.float32), np.array([9, 0, 0], np.float32)
+    with clients(triton.http, triton.grpc) as both:
+        for _, module, client in both:
+            tensors = [module.InferInput(name, [3], "FP32") for name in ("x", "bias")]
+            for tensor, array in zip(tensors, (row, bias), strict=True):
+                tensor.set_data_from_numpy(array)
+            wanted = [module.InferRequestedOutput("y", class_count=2)]
+            for given, best in (
+                (tensors[:1], [b"3.000000:2:owl", b"2.500000:1:dog or wolf"]),
+                (tensors, [b"10.000000:0:cat", b"3.000000:2:owl"]),
+            ):
+                assert client.infer("biased", given, outputs=wanted).as_numpy("y").tolist() == best
+    assert [item.get("optional", False) for item in triton.config("biased")["input"]] == [False, True]
+
+
+def test_with_a_batch_the_backend_takes_no_optional_input(tmp_path: Path) -> None:
+    path = models.save(biased(("batch",)), tmp_path / "model")
+    request = ServeRequest("batched", str(path), digest(path), max_queue_delay_microseconds=100)
+    lay_out(RepositoryRequest(request, str(tmp_path / "repository")))
+    config = text_format.Parse((tmp_path / "repository" / "batched" / "config.pbtxt").read_text(), pb.ModelConfig())
+    assert ([item.name for item in config.input], config.max_batch_size) == (["x"], 32)
+    assert config.output[0].label_filename == "labels-0.txt"
 
 
 @contextmanager
