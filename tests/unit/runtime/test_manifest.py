@@ -185,5 +185,5 @@ def test_verify_of_a_volume(
 
 
 def test_verify_needs_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(tmp_path / "nothing")]) == 10
+    assert main(["verify", str(tmp_path)]) == 10
     assert "manifest.json cannot be used" in capsys.readouterr().out
