@@ -7,8 +7,12 @@ import time
 import urllib.request
 
 import pytest
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_kube_config
 
 from onnxmodel_operator import names
+from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.errors import StaleError
 from onnxmodel_runtime.contract import ExitCode, Failure
 from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
@@ -315,3 +319,21 @@ def test_unusable_settings_stop_the_operator_with_the_field(tmp_path):
     assert done.returncode == 2
     assert "images.runtimeCpu" in done.stderr
     assert "pools.default.gpus" in done.stderr
+
+
+async def test_what_has_changed_since_it_was_seen_is_not_deleted(kube):
+    configuration = Configuration()
+    await load_kube_config(str(kube.kubeconfig), client_configuration=configuration)
+    spec = {"ports": [{"port": 80}]}
+    kube.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec})
+    async with ApiClient(configuration) as api:
+        client = Client(api)
+        seen = await client.get("Service", kube.namespace, "s")
+        kube.run("annotate", "service", "s", "someone=looked")
+        with pytest.raises(StaleError):
+            await client.delete("Service", seen)
+        now = await client.get("Service", kube.namespace, "s")
+        with pytest.raises(StaleError):
+            await client.delete("Service", {**now, "metadata": {**now["metadata"], "uid": "another"}})
+        assert await client.delete("Service", now) is None
+        assert await client.delete("Service", now) is None, "it is gone"

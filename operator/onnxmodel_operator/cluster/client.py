@@ -93,7 +93,8 @@ class Client:
             if error.status == 404:
                 return None
             raise StaleError(409, str(error)) if error.status == 409 else error from error
-        return None if answer.get("kind") == "Status" else answer
+        # Some kinds answer with what is gone. Only a finalizer keeps a child.
+        return answer if answer.get("metadata", {}).get("finalizers") else None
 
     async def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         """All of our objects of a kind, page by page, each with the resource version of the whole list.
