@@ -297,8 +297,12 @@ def _report(options: argparse.Namespace) -> int:
     target = Path(options.out) if options.out else (source if source.is_dir() else source.parent) / REPORT_PAGE
     try:
         target.write_text(render(report.read(source)), encoding="utf-8")
-    except (OSError, ValueError) as error:
-        print(f"error: {clip(str(error))}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {str(error.filename)!r} cannot be used: {error.strerror}", file=sys.stderr)
+        return ExitCode.REFUSED
+    except ValueError as error:
+        wanted = "is no benchmark.json, as onnxmodel benchmark --out leaves it"
+        print(f"error: {str(source)!r} {wanted}: {clip(str(error), 200)}", file=sys.stderr)
         return ExitCode.REFUSED
     print(target)
     return ExitCode.OK

@@ -143,7 +143,12 @@ def _inputs(request: BenchmarkRequest) -> Arrays:
 
     path = Path(request.candidates[0].path)
     load = partial(repair.load, path)
-    session = open_session(path, request.providers).session
+    try:
+        session = open_session(path, request.providers).session
+    except StageError:
+        raise
+    except Exception as error:
+        raise _failed(request.candidates[0], "be loaded", error) from error
     return generate(sizes.settle(session, signature(load(), request.batch), load).signed, 1)
 
 

@@ -33,10 +33,12 @@ _FIELD = re.compile(r"spec(?:\.[A-Za-z]+)+(?:(?=: (?:None|Allowed|Warn|\d))(: ))
 _HINTS = {
     "InternalError": "This is a defect of onnxmodel: please report it with what is printed above.",
     "Interrupted": "Run it again.",
+    "LoadFailed": "Run onnxmodel validate with the file: it names what is wrong with it.",
     "ModelUnreadable": "Check the path, and that your user may read the file.",
     "NotServed": "Give the name that the server has (--name).",
     "OutOfMemory": "Run it with more memory, or use a smaller batch, or a smaller or quantized model.",
     "ProbeMismatch": "Give the probe that optimize left for the model that is served (--probe).",
+    "ProbeUnreadable": "Give the probe.npz that onnxmodel optimize left.",
     "ProviderUnavailable": "Install the ONNX Runtime that has it (onnxruntime-gpu for CUDA and TensorRT), name another first, or "
     "let the next one take its place (fallback: Allow).",
     "ServiceUnreachable": "Start the server (onnxmodel serve MODEL --name NAME), and give its host and the ports that it prints.",
@@ -67,7 +69,7 @@ def _failure(failure: Failure, findings: tuple[Finding, ...], options: Collectio
     if not options:
         return replace(failure, hint=hint)
     field = _OPTIONS.get(failure.field, failure.field)
-    shown = field if field == "MODEL" or field.split(",")[0] in options else ""
+    shown = field if field.split(",")[0] in options else ""
     message = in_options(failure.message, options)
     return replace(failure, message=message, hint=in_options(hint, options), field=shown)
 

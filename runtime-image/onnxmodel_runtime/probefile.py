@@ -45,9 +45,10 @@ def read(path: Path) -> tuple[Arrays, Arrays]:
                 if kind in ("input", "output"):
                     (inputs if kind == "input" else outputs)[name] = _objects(archive[key])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        why = f"it cannot be read: {error.strerror}" if isinstance(error, OSError) else "it is no .npz file of arrays"
         raise StageError(
             "ProbeUnreadable",
-            f"the probe file {path} cannot be read: {error}",
+            f"{path} is no probe file: {why}",
             "Check that the volume of artifacts is mounted; the optimize stage writes this file.",
             retry=isinstance(error, OSError),
         ) from error

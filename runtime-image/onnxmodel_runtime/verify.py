@@ -84,8 +84,9 @@ def _listed(directory: Path, record: str, beside: Collection[str]) -> tuple[int,
         told = _read(directory / record, _SCHEMA if record == MANIFEST_FILE else None)
         files = {_inside(name): dict(entry) for name, entry in told["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return 0, [Problem(record, kind, f"{record} cannot be used: {error}")]
+        if isinstance(error, FileNotFoundError):
+            return 0, [Problem(record, "missing", f"{record} is not there: {directory} is no folder of variants")]
+        return 0, [Problem(record, "unreadable", f"{record} cannot be used: {error}")]
     problems = [problem for name, entry in sorted(files.items()) if (problem := _check(directory, name, entry))]
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()

@@ -227,6 +227,28 @@ def test_a_wrong_command_line_is_one_sentence_and_2(
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("benchmark {page}", "BenchmarkFailed: page cannot be loaded"),
+        ("optimize {page} --out out", "ModelCorrupt: the model cannot be decoded"),
+        ("repository {page} --out out", "hint: Run onnxmodel validate with the file"),
+        (
+            "probe localhost --name a --probe {page}",
+            "is no probe file: it is no .npz file of arrays\nhint: Give the probe.npz",
+        ),
+        ("report {page}", "is no benchmark.json, as onnxmodel benchmark --out leaves it"),
+    ],
+)
+def test_a_file_of_another_kind_is_no_defect_of_ours(
+    line: str, says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.onnx").write_bytes(models.html())
+    assert main(line.format(page="page.onnx").split()) == ExitCode.REFUSED
+    assert says in capfd.readouterr().err
+
+
 def test_hints_of_a_command_name_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = models.save(models.fixed_batch(), tmp_path)
     assert main(["validate", str(path)]) == ExitCode.REFUSED

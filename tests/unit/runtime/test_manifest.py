@@ -186,4 +186,4 @@ def test_verify_of_a_volume(
 
 def test_verify_needs_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path)]) == 10
-    assert "manifest.json cannot be used" in capsys.readouterr().out
+    assert f"manifest.json is not there: {tmp_path} is no folder of variants" in capsys.readouterr().out
