@@ -35,12 +35,13 @@ class Operator:
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client, self.settings = client, settings
         self.cache = Cache()
-        self.queue: WorkQueue[Key] = WorkQueue()
+        self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
         self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
         self.health = web.Health(self.queue.__len__, {r.kind.name: r.silent_seconds for r in self.reflectors})
         self.phases: dict[Key, str] = {}
         self.outage = Outage()
         metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
+        metrics.REGISTRY.register(metrics.QueueAges(self.queue.ages))
 
     async def run(self) -> None:
         """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""

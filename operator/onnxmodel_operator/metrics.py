@@ -1,6 +1,11 @@
 """The operator's own metrics, for Prometheus."""
 
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
 RECONCILES = Counter(
@@ -28,3 +33,23 @@ SILENT_SECONDS = Gauge(
     ["kind"],
     registry=REGISTRY,
 )
+
+
+class QueueAges(Collector):
+    """How long the oldest waiting model of a namespace waits: of the namespaces that wait longest."""
+
+    _MOST = 20
+
+    def __init__(self, ages: Callable[[], Mapping[Any, float]]) -> None:
+        self._ages = ages
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Asked at each scrape."""
+        family = GaugeMetricFamily(
+            "onnxmodel_operator_queue_age_seconds",
+            f"How long the oldest waiting model of a namespace waits, of the {self._MOST} that wait longest.",
+            labels=["namespace"],
+        )
+        for namespace, seconds in sorted(self._ages().items(), key=lambda item: -item[1])[: self._MOST]:
+            family.add_metric([str(namespace)], seconds)
+        yield family

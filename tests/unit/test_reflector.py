@@ -47,7 +47,9 @@ class Scripted:
 class Run:
     def __init__(self, *scripts, pages=()):
         self.cache, self.changed, self.source = Cache(), [], Scripted(*scripts, pages=pages)
-        self.reflector = Reflector(JOB, self.source, self.cache, self.changed.append)
+        self.reflector = Reflector(
+            JOB, self.source, self.cache, lambda key, *, later: self.changed.append((key, later))
+        )
 
     async def to_the_end(self):
         """Until every script was played and the next watch waits."""
@@ -77,7 +79,7 @@ async def test_what_is_there_comes_with_the_watch_and_is_synced_at_its_bookmark(
     run = Run([event("ADDED", "a", 3), bookmark(5, end=True)])
     assert await run.to_the_end() == ["a"]
     assert run.reflector.synced.is_set()
-    assert run.changed == [("n", "m")]
+    assert run.changed == [(("n", "m"), True)], "those that were there can wait"
     assert run.source.asked == [None, "5"]
 
 
@@ -104,7 +106,7 @@ async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts():
     )
     assert await run.to_the_end() == ["same"]
     assert run.source.asked == [None, None, "21"]
-    assert run.changed[-2:] == [("n", "other"), ("n", "m")]
+    assert run.changed[-2:] == [(("n", "other"), False), (("n", "m"), False)]
     assert reflector.REPAIRS.labels("Job")._value.get() == before + 2
 
 

@@ -80,6 +80,51 @@ async def test_a_worker_survives_what_its_work_raises():
     assert seen == ["a"] * 3
 
 
+async def taken(queue, keys):
+    seen = []
+
+    async def work(key):
+        seen.append(key)
+
+    await run_for(queue, work, workers=1, seconds=0.05)
+    assert len(seen) == len(set(seen)) == keys
+    return seen
+
+
+async def test_shares_take_turns():
+    queue = WorkQueue(share=lambda key: key[0])
+    for number in range(500):
+        queue.add(("crowd", number))
+    queue.add(("late", 1))
+    queue.add(("late", 2))
+    seen = await taken(queue, 502)
+    assert seen[:4] == [("crowd", 0), ("late", 1), ("crowd", 1), ("late", 2)]
+
+
+async def test_what_was_there_at_the_start_comes_after_what_changes_and_does_not_starve():
+    queue = WorkQueue()
+    for number in range(50):
+        queue.add(number, later=True)
+    for number in range(100, 150):
+        queue.add(number)
+    queue.add(49)  # it changes as well
+    seen = await taken(queue, 100)
+    assert seen.index(49) == 57
+    assert [number for number in seen[:58] if number < 49] == [0, 1, 2, 3, 4, 5, 6], "one of eight"
+
+
+async def test_ages_are_of_the_oldest_of_each_share():
+    queue = WorkQueue(share=lambda key: key[0])
+    assert queue.ages() == {}
+    queue.add(("a", 1), later=True)
+    await asyncio.sleep(0.02)
+    queue.add(("a", 2))
+    queue.add(("b", 1))
+    queue.add(("a", 1))
+    ages = queue.ages()
+    assert ages["a"] >= 0.02 > ages["b"]
+
+
 def test_an_outage_is_said_once_and_its_end_once(caplog):
     caplog.set_level("INFO")
     now = 0.0

@@ -30,6 +30,13 @@ _AT_ONCE = 50  # events between two chances for everything else on the event loo
 _END_OF_LIST = "k8s.io/initial-events-end"
 
 
+class Changed(Protocol):
+    """Told of each model whose state changes. later: it was there when the operator started, and others may come first."""
+
+    def __call__(self, key: Key, *, later: bool) -> None:
+        """Called on the event loop."""
+
+
 class Source(Protocol):
     """What a reflector reads from: `cluster.client.Client`."""
 
@@ -51,7 +58,7 @@ class Reflector:
         kind: Kind,
         source: Source,
         cache: Cache,
-        changed: Callable[[Key], None],
+        changed: Changed,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kind = kind
@@ -138,14 +145,14 @@ class Reflector:
         if key is not None:
             if self._unlisted is not None and self.synced.is_set():
                 REPAIRS.labels(self.kind.name).inc()
-            self._changed(key)
+            self._changed(key, later=not self.synced.is_set())
 
     def _finish_list(self, version: str | None) -> None:
         """Everything up to the version was told. What a list did not name was deleted while nobody looked."""
         if self._unlisted is not None:
             for key in self._cache.forget(self.kind, self._unlisted):
                 REPAIRS.labels(self.kind.name).inc()
-                self._changed(key)
+                self._changed(key, later=False)
             self._unlisted, self._listed = None, self._clock()
             self.synced.set()
         self._version = version
