@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from onnxmodel_operator import choose, names, policy, quantity, results
 from onnxmodel_operator.api.spec import VARIANTS, OnnxModel, Resource, Signature, SpecError
 from onnxmodel_operator.api.spec import Calibration as AskedCalibration
-from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
+from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting, parse_time
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import (
@@ -226,6 +226,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
     draft.route = route(model, seen, active)
     progress = next((stop for look in _ROAD if (stop := look(draft))), None) or _ready(draft)
     settled = progress.state is State.READY
+    prune = _prune(draft, active)
     return Plan(
         progress=progress,
         steps=tuple(draft.steps),
@@ -237,7 +238,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
         kept=None if draft.revision and (settled or draft.revision.short == active) else _kept(model, seen, active),
         claim=True,
         doubts=frozenset(draft.doubts),
-        prune=_prune(draft, active),
+        prune=prune,
         keep=_needed(draft),
         requeue_seconds=draft.requeue_seconds,
     )
@@ -904,12 +905,7 @@ def _prune(draft: _Draft, active: str | None) -> tuple[tuple[str, str], ...]:
     # By name, for anybody can remove a label.
     kept_names = {names.child(draft.model.name, revision) for revision in kept_revisions if revision}
     jobs = [("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs]
-    # Its result is in status already, and the Job would never end by itself.
-    jobs += [
-        ("Job", step.job)
-        for step in draft.steps
-        if step.seen and step.seen.kept_alive_by and _record(draft.model.status, step.stage, step.digest)
-    ]
+    jobs += [("Job", step.job) for step in draft.steps if _over(draft, step)]
     revisions = [
         (kind, name)
         for kind in ("Deployment", "ControllerRevision")
@@ -920,6 +916,20 @@ def _prune(draft: _Draft, active: str | None) -> tuple[tuple[str, str], ...]:
     kept_services = {draft.model.name, tested.name if tested else None}
     services = [child for child in draft.seen.live if child[0] == "Service" and child[1] not in kept_services]
     return tuple(child for child in (*jobs, *draft.lost, *revisions, *services) if child in draft.seen.live)
+
+
+def _over(draft: _Draft, step: Step) -> bool:
+    """Whether a Job's result is in status, and nobody reads its log any more, or it would never end by itself."""
+    seen = step.seen
+    if seen is None or not _record(draft.model.status, step.stage, step.digest):
+        return False
+    ended = parse_time(seen.completion_time) if seen.completion_time else None
+    if seen.state != "Succeeded" or ended is None:
+        return bool(seen.kept_alive_by)
+    left = (ended - draft.now).total_seconds() + draft.settings.jobs.keep_succeeded_seconds
+    if left > 0:
+        draft.requeue_seconds = min(left, draft.requeue_seconds or left)
+    return left <= 0
 
 
 _FOLDER = re.compile(rf"{contract.ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")

@@ -89,12 +89,14 @@ class Jobs(_Model):
     """Bounds of the Jobs of the stages.
 
     backoff_limit: attempts after which a stage gives up; Kubernetes waits 10 s after the first and at most 10 minutes,
-    so 30 attempts are about 4 hours. attempt_seconds: how long one attempt may take.
+    so 30 attempts are about 4 hours. attempt_seconds: how long one attempt may take. keep_succeeded_seconds: how long a
+    Job and its pods stay after their result is in status, for their logs; a Job that failed stays as long as it counts.
     resources: of validate, loadtest, probe and the fetch; optimize and benchmark get what the server gets.
     """
 
     backoff_limit: int = Field(default=30, ge=0, le=100)
     attempt_seconds: int = Field(default=3600, ge=10, le=7 * 86400)
+    keep_succeeded_seconds: int = Field(default=3600, ge=0, le=365 * 86400)
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
 
 

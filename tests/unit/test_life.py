@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -211,6 +212,38 @@ def test_a_refusal_is_stalled_with_a_hint_and_runs_again_when_its_job_is_deleted
     cluster.objects = {k: v for k, v in cluster.objects.items() if k[0] not in ("Job", "Pod")}
     cluster.live()
     assert "lastFailure" not in cluster.status()
+
+
+def test_jobs_go_when_their_results_are_safe_and_nobody_reads_their_logs_any_more():
+    cluster = Cluster(body())
+    cluster.live()
+    left = cluster.step().requeue_seconds
+    assert 0 < left <= SETTINGS.jobs.keep_succeeded_seconds
+    before, said = len(cluster.writes), cluster.status()
+    cluster.now += timedelta(seconds=left - 1)
+    cluster.settle()
+    assert len(cluster.jobs()) == 5
+    cluster.now += timedelta(seconds=1)
+    cluster.settle()
+    assert cluster.jobs() == {}
+    assert [write[:2] for write in cluster.writes[before:]] == [("delete", "Job")] * 5
+    assert cluster.status() == said
+    cluster.edit(benchmark={"batchSizes": [1]})
+    cluster.settle()
+    assert set(cluster.jobs()) == {"benchmark"}, "their results are in status"
+
+
+def test_a_job_that_failed_stays_as_long_as_it_counts():
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.succeed("validate")
+    cluster.settle()
+    cluster.fail("optimize", ExitCode.REFUSED, Failure("ModelTooLarge", "it is", "Make it smaller."))
+    cluster.settle()
+    cluster.now += timedelta(days=30)
+    cluster.settle()
+    assert set(cluster.jobs()) == {"optimize"}
+    assert cluster.condition("Stalled")["status"] == "True"
 
 
 def test_an_attempt_that_fails_is_reconciling_and_shown():
