@@ -70,21 +70,22 @@ def _sizes(sizes: Mapping[str, int]) -> bool:
 
 def _stored(result: Any) -> str | None:
     """A number that no status can hold: the API server would refuse every status with it."""
-    fits = all(
-        math.isfinite(n) if isinstance(n, float) else abs(n) <= _LARGEST for n in _every(dataclasses.asdict(result))
-    )
+    fits = all(math.isfinite(n) if isinstance(n, float) else abs(n) <= _LARGEST for n in _every(result))
     return None if fits else "one of its numbers is out of range"
 
 
 def _every(value: Any) -> Iterator[int | float]:
     """All numbers, however deep."""
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
-    if isinstance(value, tuple | list):
-        for item in value:
-            yield from _every(item)
-    elif isinstance(value, int | float):
+    if isinstance(value, str) or value is None:
+        return
+    if isinstance(value, int | float):
         yield value
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _every(getattr(value, field.name))
+    else:
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _every(item)
 
 
 def _validated(request: Any, result: ValidateResult) -> str | None:

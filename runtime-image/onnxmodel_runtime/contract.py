@@ -11,12 +11,13 @@ import base64
 import binascii
 import dataclasses
 import difflib
+import functools
 import json
 import os
 import types
 import typing
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -769,8 +770,12 @@ def encode(outcome: Outcome) -> str:
     return text
 
 
+@functools.lru_cache(maxsize=1024)
 def decode(text: str) -> Outcome:
-    """The reverse of encode. Raises ContractError on anything else, a message cut short included."""
+    """The reverse of encode. Raises ContractError on anything else, a message cut short included.
+
+    The outcomes of the last messages are remembered: each turn of a model reads the same ones again. Nobody may change them.
+    """
     if not text.startswith(_PREFIX):
         raise ContractError("not an outcome of this version's contract")
     try:
@@ -806,36 +811,104 @@ def loads(kind: type[T], text: str) -> T:
 
 
 def load(kind: type[T], data: Any, where: str = "") -> T:
-    """Plain data as `kind`. Unknown fields are ignored, so that an older side reads what a newer one wrote."""
-    value: Any = _load(kind, data, where or kind.__name__)
+    """Plain data as `kind`. Unknown fields are ignored, so that an older side reads what a newer one wrote.
+
+    Raises ContractError that names the field.
+    """
+    try:
+        value: Any = _reader(typing.cast(Any, kind))(data)
+    except _Wrong as wrong:
+        raise ContractError(f"{where or kind.__name__}{wrong.path}: {wrong}") from None
     return typing.cast(T, value)
 
 
-def _load(kind: Any, data: Any, where: str) -> Any:
+class _Wrong(Exception):
+    """What is wrong with a value. path: from where it was read down to it."""
+
+    path = ""
+
+    def under(self, step: str) -> "_Wrong":
+        self.path = step + self.path
+        return self
+
+
+@functools.cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value of `kind` from plain data. Once for each type: the operator reads results all the time."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        if data is None:
-            return None
-        return _load(next(option for option in args if option is not types.NoneType), data, where)
+        some = _reader(next(option for option in args if option is not types.NoneType))
+        return lambda data: None if data is None else some(data)
     if dataclasses.is_dataclass(kind):
-        if not isinstance(data, Mapping):
-            raise ContractError(f"{where}: an object is expected")
-        hints = typing.get_type_hints(kind)
-        known = {f.name: f for f in dataclasses.fields(kind)}
-        for name, spec in known.items():
-            if name not in data and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-                raise ContractError(f"{where}.{name}: missing")
-        return kind(**{n: _load(hints[n], data[n], f"{where}.{n}") for n in known if n in data})  # type: ignore[operator]
+        return _object_reader(kind)
     if origin is tuple:
-        if not isinstance(data, list | tuple):
-            raise ContractError(f"{where}: a list is expected")
-        return tuple(_load(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+        return _list_reader(_reader(args[0]))
     if origin is dict:
+        return _map_reader(_reader(args[1]))
+
+    def read(data: Any) -> Any:
+        if kind is float and type(data) is int:
+            return float(data)
+        if not isinstance(data, kind) or (type(data) is bool and kind is not bool):
+            raise _Wrong(f"{kind.__name__} is expected, not {type(data).__name__}")
+        return data
+
+    return read
+
+
+def _object_reader(kind: Any) -> Callable[[Any], Any]:
+    hints = typing.get_type_hints(kind)
+    fields = dataclasses.fields(kind)
+    readers = {spec.name: _reader(hints[spec.name]) for spec in fields}
+    needed = [
+        spec.name
+        for spec in fields
+        if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+    ]
+
+    def read(data: Any) -> Any:
         if not isinstance(data, Mapping):
-            raise ContractError(f"{where}: an object is expected")
-        return {str(k): _load(args[1], v, f"{where}.{k}") for k, v in data.items()}
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
-    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
-        raise ContractError(f"{where}: {kind.__name__} is expected, not {type(data).__name__}")
-    return data
+            raise _Wrong("an object is expected")
+        for name in needed:
+            if name not in data:
+                raise _Wrong("missing").under(f".{name}")
+        values = {}
+        for name, reader in readers.items():
+            if name in data:
+                try:
+                    values[name] = reader(data[name])
+                except _Wrong as wrong:
+                    raise wrong.under(f".{name}") from None
+        return kind(**values)
+
+    return read
+
+
+def _list_reader(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read(data: Any) -> Any:
+        if not isinstance(data, list | tuple):
+            raise _Wrong("a list is expected")
+        values = []
+        for index, value in enumerate(data):
+            try:
+                values.append(item(value))
+            except _Wrong as wrong:
+                raise wrong.under(f"[{index}]") from None
+        return tuple(values)
+
+    return read
+
+
+def _map_reader(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise _Wrong("an object is expected")
+        values = {}
+        for key, value in data.items():
+            try:
+                values[str(key)] = item(value)
+            except _Wrong as wrong:
+                raise wrong.under(f".{key}") from None
+        return values
+
+    return read

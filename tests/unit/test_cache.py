@@ -32,6 +32,17 @@ def test_an_older_state_does_not_replace_a_newer_one():
     assert cache.snapshot(("n", "m")).jobs[0]["metadata"]["resourceVersion"] == "10"
 
 
+def test_a_new_version_without_a_change_is_no_news_and_is_known():
+    cache = Cache()
+    cache.put(JOB, item("j", version=10))
+    assert cache.put(JOB, {**item("j", version=11), "status": {"active": 1}}) == ("n", "m")
+    again = {**item("j", version=12), "status": {"active": 1}}
+    again["metadata"]["managedFields"] = [{"manager": "another"}]
+    assert cache.put(JOB, again) is None
+    assert cache.snapshot(("n", "m")).jobs[0]["metadata"]["resourceVersion"] == "12", "for the next deletion"
+    assert cache.put(JOB, {**item("j", version=13, uid="another"), "status": {"active": 1}}) == ("n", "m")
+
+
 def test_a_late_deletion_does_not_remove_a_new_object_of_the_name():
     cache = Cache()
     cache.put(JOB, item("j", version=10, uid="new"))

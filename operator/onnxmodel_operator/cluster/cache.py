@@ -43,7 +43,7 @@ class Cache:
         self._busy.pop(item["metadata"]["uid"], None)
         if kind is POD and works_on_a_node(item):
             self._busy[item["metadata"]["uid"]] = kept
-        return key
+        return None if known is not None and _equal(known, kept) else key
 
     def learn(self, kind: Kind, item: Object) -> None:
         """Remember what the API server answered: it may be ahead of the watch, and must not outlive a deletion."""
@@ -106,6 +106,12 @@ class Cache:
 def _version(item: Object) -> int:
     """Resource versions of one kind are numbers that grow (KEP-5504 makes that a promise)."""
     return int(item["metadata"]["resourceVersion"])
+
+
+def _equal(one: Object, other: Object) -> bool:
+    """Whether they are the same but for the resource version: a write of managed fields alone makes a new one."""
+    metadata = {**one["metadata"], "resourceVersion": other["metadata"]["resourceVersion"]}
+    return bool({**one, "metadata": metadata} == other)
 
 
 def _without_noise(item: Object) -> Object:

@@ -270,7 +270,9 @@ def _stamped(manifest: Manifest, keep: str) -> Manifest:
     """
     annotations = {
         **manifest["metadata"].get("annotations", {}),
-        names.ANNOTATION_APPLIED: names.short(names.digest(_without(manifest, keep))),
+        names.ANNOTATION_APPLIED: names.short(
+            names.digest(_without(manifest, keep) if manifest["kind"] == "Job" else manifest)
+        ),
     }
     return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
 

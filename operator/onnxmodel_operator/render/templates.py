@@ -6,6 +6,7 @@ serves to tell a value, which is written as JSON, from the text of a macro, whic
 
 import functools
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
@@ -15,8 +16,25 @@ from pydantic import BaseModel
 
 
 def render_template(template: str, **values: Any) -> dict[str, Any]:
-    """One object of `templates/`. Raises jinja2.UndefinedError for a value that is missing."""
-    manifest: dict[str, Any] = yaml.load(_environment().get_template(template).render(values), Loader=_LOADER)
+    """One object of `templates/`, not to be changed: the last ones are remembered, since each turn of a model asks anew.
+
+    Raises jinja2.UndefinedError for a value that is missing.
+    """
+    return _rendered(template, _Values(repr(values), values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Values that are equal where all of their text is."""
+
+    text: str
+    values: dict[str, Any] = field(compare=False)
+
+
+@functools.lru_cache(maxsize=1024)
+def _rendered(template: str, given: _Values) -> dict[str, Any]:
+    text = _environment().get_template(template).render(given.values)
+    manifest: dict[str, Any] = yaml.load(text, Loader=_LOADER)
     return manifest
 
 
