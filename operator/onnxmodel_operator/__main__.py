@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import sys
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
@@ -26,6 +28,7 @@ from onnxmodel_operator.workqueue import WorkQueue
 log = logging.getLogger("onnxmodel_operator")
 
 WORKERS = 8
+_STALL_PERIOD_SECONDS = 0.1
 _TRANSIENT = (ApiError, OSError, TimeoutError)
 
 
@@ -54,28 +57,30 @@ class Operator:
             log.info("everything is known: %d models", len(self.cache.keys()))
             self.health.ready = True
             group.create_task(self.queue.run(self._work, WORKERS))
+            group.create_task(_measure_stalls())
 
     async def _work(self, key: Key) -> None:
-        with metrics.RECONCILE_SECONDS.time():
-            try:
-                outcome = await reconcile(key, self.cache, self.settings, self.client, datetime.now(UTC))
-            except _TRANSIENT as error:
-                metrics.RECONCILES.labels("retry").inc()
-                seconds = self.queue.retry(key)
-                self._say(key, error, seconds)
-            except Exception:
-                metrics.RECONCILES.labels("retry").inc()
-                seconds = self.queue.retry(key)
-                log.exception("%s/%s: a defect of the operator; again in %.1f s", *key, seconds)
-            else:
-                metrics.RECONCILES.labels("ok").inc()
-                self.queue.forget(key)
-                if outcome.wrote:
-                    self.outage.answered()
-                    self.queue.add(key)
-                if outcome.requeue_seconds is not None:
-                    self.queue.add_after(key, outcome.requeue_seconds)
-                self._count(key, outcome.phase)
+        began = time.monotonic()
+        try:
+            outcome = await reconcile(key, self.cache, self.settings, self.client, datetime.now(UTC))
+        except _TRANSIENT as error:
+            metrics.RECONCILES.labels("retry").inc()
+            seconds = self.queue.retry(key)
+            self._say(key, error, seconds)
+        except Exception:
+            metrics.RECONCILES.labels("retry").inc()
+            seconds = self.queue.retry(key)
+            log.exception("%s/%s: a defect of the operator; again in %.1f s", *key, seconds)
+        else:
+            metrics.RECONCILE_SECONDS.labels(outcome.phase or "none").observe(time.monotonic() - began)
+            metrics.RECONCILES.labels("ok").inc()
+            self.queue.forget(key)
+            if outcome.wrote:
+                self.outage.answered()
+                self.queue.add(key)
+            if outcome.requeue_seconds is not None:
+                self.queue.add_after(key, outcome.requeue_seconds)
+            self._count(key, outcome.phase)
         self.health.beat()
 
     def _say(self, key: Key, error: Exception, seconds: float) -> None:
@@ -96,6 +101,14 @@ class Operator:
             metrics.MODELS.labels(phase).inc()
 
 
+async def _measure_stalls() -> NoReturn:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _STALL_PERIOD_SECONDS
+        await asyncio.sleep(_STALL_PERIOD_SECONDS)
+        metrics.STALL_SECONDS.observe(loop.time() - due)
+
+
 async def run(settings: Settings, port: int, lease_namespace: str | None) -> None:
     """Everything, until SIGTERM or SIGINT. Raises what ends it otherwise."""
     stop = asyncio.Event()
@@ -104,6 +117,7 @@ async def run(settings: Settings, port: int, lease_namespace: str | None) -> Non
         loop.add_signal_handler(number, stop.set)
     async with connect() as client:
         operator = Operator(client, settings)
+        metrics.LEADING.set(1)
         server = await web.serve(operator.health, port)
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
         stopping = asyncio.create_task(stop.wait())
@@ -123,6 +137,7 @@ async def _lead(operator: Operator, namespace: str) -> None:
     log.info("waiting for the Lease in %s as %s", namespace, identity)
     lease = Lease(operator.client, namespace, identity)
     operator.client.fence = lease.fence
+    metrics.LEADING.set_function(lease.leads)
     await lead(lease, operator.run)
 
 

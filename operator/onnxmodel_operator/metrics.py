@@ -13,9 +13,21 @@ RECONCILES = Counter(
 )
 RECONCILE_SECONDS = Histogram(
     "onnxmodel_operator_reconcile_seconds",
-    "Time of one reconcile.",
+    "Time of one reconcile, by the phase that the model is in after it.",
+    ["phase"],
     registry=REGISTRY,
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+STALL_SECONDS = Histogram(
+    "onnxmodel_operator_loop_stall_seconds",
+    "How late the event loop was, asked ten times a second.",
+    registry=REGISTRY,
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)
+LEADING = Gauge(
+    "onnxmodel_operator_leading",
+    "1 where this replica may write: it has the Lease, or there is none.",
+    registry=REGISTRY,
 )
 WRITES = Counter("onnxmodel_operator_writes", "Writes to the API server.", ["verb", "kind"], registry=REGISTRY)
 QUEUE_DEPTH = Gauge("onnxmodel_operator_queue_depth", "Models that wait for a reconcile.", registry=REGISTRY)

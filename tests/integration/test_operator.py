@@ -13,6 +13,7 @@ from kubernetes.aio.config import load_kube_config
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.client import Client
 from onnxmodel_operator.cluster.errors import StaleError
+from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_runtime.contract import ExitCode, Failure
 from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
@@ -272,7 +273,12 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
         assert answer("readyz")
         time.sleep(1)
         assert written() == before
-        assert "onnxmodel_operator_writes_total{" not in answer("metrics")
+        shown = answer("metrics")
+        assert "onnxmodel_operator_writes_total{" not in shown
+        assert "onnxmodel_operator_leading 1.0" in shown
+        assert shown.count("onnxmodel_operator_watch_silent_seconds{") == len(ALL)
+        for family in ('reconcile_seconds_count{phase="Ready"}', "loop_stall_seconds_count", "queue_age_seconds"):
+            assert f"onnxmodel_operator_{family}" in shown
 
 
 def test_two_with_a_lease_and_a_paused_leader_writes_nothing_more(kube, start, kubelet, proxy, through):

@@ -50,10 +50,13 @@ class Lease:
 
     def fence(self) -> float:
         """How many seconds a write may take. Raises NotLeadingError where another replica may lead."""
-        age = self._clock() - self._sent
-        if self._held is None or age >= RENEW_SECONDS:
+        if not self.leads():
             raise NotLeadingError(0, "the Lease was not renewed in time, and another replica may lead")
-        return LEASE_SECONDS - age
+        return LEASE_SECONDS - (self._clock() - self._sent)
+
+    def leads(self) -> bool:
+        """Whether a write may begin now."""
+        return self._held is not None and self._clock() - self._sent < RENEW_SECONDS
 
     async def acquire(self) -> None:
         """Wait until this process leads."""
