@@ -19,7 +19,7 @@ from onnxmodel_operator.cluster.client import Client, connect
 from onnxmodel_operator.cluster.errors import ApiError, NotLeadingError, StaleError
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
-from onnxmodel_operator.cluster.reflector import Reflector
+from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
 from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_operator.settings import Settings
@@ -164,6 +164,9 @@ def main() -> int:
         asyncio.run(run(settings, args.port, args.lease_namespace))
     except* LeaseLost as lost:
         log.error("%s: this replica ends, and begins anew as a standby", *lost.exceptions)
+        code = 1
+    except* WentBackError as back:
+        log.error("%s: this replica ends, and begins anew with what there is now", back.exceptions[0])
         code = 1
     return code
 

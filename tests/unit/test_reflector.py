@@ -9,7 +9,7 @@ from onnxmodel_operator.cluster import reflector
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import JOB
-from onnxmodel_operator.cluster.reflector import Reflector
+from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
 from tests.unit.test_cache import item
 
 
@@ -134,8 +134,44 @@ async def test_an_api_server_that_cannot_stream_a_list_is_asked_in_pages():
     assert run.reflector.synced.is_set()
 
 
+async def test_a_version_that_the_api_server_never_had_lists_again():
+    ahead = ApiError(504, "Timeout: Too large resource version: 900, current: 500")
+    run = Run(
+        [event("ADDED", "a", 3), bookmark(900, end=True)], [ahead], [event("ADDED", "a", 3), bookmark(901, end=True)]
+    )
+    assert await run.to_the_end() == ["a"]
+    assert run.source.asked == [None, "900", None, "901"]
+
+
+async def test_an_api_server_that_went_back_in_time_ends_it():
+    run = Run(
+        [event("ADDED", "a", 3), bookmark(900, end=True), ApiError(410, "too old")],
+        [event("ADDED", "a", 2), bookmark(500, end=True)],
+    )
+    with pytest.raises(WentBackError, match="were at 900 and are at 500"):
+        await run.reflector.run()
+
+
+async def test_a_watch_lists_again_after_ten_minutes_whatever_it_told():
+    now = [0.0]
+    run = Run(
+        [event("ADDED", "missed", 3), bookmark(5, end=True), bookmark(6), bookmark(7)],
+        [event("ADDED", "new", 4), bookmark(8, end=True)],
+    )
+    run.reflector._clock = lambda: now[0]
+    told = run.reflector._take
+
+    def take(*args):
+        told(*args)
+        now[0] += reflector.RESYNC_SECONDS / 2
+
+    run.reflector._take = take
+    assert await run.to_the_end() == ["new"], "the deletion that no event told of"
+    assert run.source.asked == [None, None, "8"]
+
+
 async def test_a_defect_ends_it():
-    run = Run([{"type": "ADDED", "object": {}}])
+    run = Run([{"type": "ADDED"}])
     with pytest.raises(KeyError):
         await run.reflector.run()
 

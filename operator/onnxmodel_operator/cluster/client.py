@@ -132,11 +132,9 @@ class Client:
         )
         try:
             async for line in answer.content:
-                event: dict[str, Any] = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    raise ApiError(status.get("code") or 0, status.get("message") or status.get("reason") or "unknown")
-                yield event
+                yield _event(line)
+        except TimeoutError as error:  # aiohttp's is a ClientError as well
+            raise TimeoutError(f"no sign of life for {_SILENT_SECONDS} s") from error
         except aiohttp.ClientError as error:
             raise ConnectionError(f"the stream broke off: {error}") from error
         finally:
@@ -194,6 +192,19 @@ class Client:
         except aiohttp.ClientError as error:
             raise ConnectionError(f"the API server cannot be reached: {error}") from error
         return answer
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """One line of a watch. Raises ApiError for an ERROR event, ConnectionError for what a proxy cut or put in its place."""
+    try:
+        event: dict[str, Any] = json.loads(line)
+        kind, item = event["type"], event["object"]
+        if kind != "ERROR":
+            item["metadata"]["resourceVersion"]
+            return event
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConnectionError(f"the stream brought what is no event: {line[:100]!r}") from error
+    raise ApiError(item.get("code") or 0, item.get("message") or item.get("reason") or "unknown")
 
 
 def _leases(namespace: str) -> str:

@@ -22,12 +22,17 @@ RESYNC_SECONDS = 600.0
 """Then everything is listed anew, whatever the watch told: a safety net that `REPAIRS` shows to be needed or not."""
 _TRANSIENT = (ApiError, OSError, TimeoutError)
 _GONE = 410
+_TOO_LARGE = "Too large resource version"  # a 504: the API server has yet to reach it, or never had it
 _NOT_STREAMED = (400, 422)
 """What an API server without the feature WatchList answers, which is off by default before Kubernetes 1.32."""
 _SHORT_SECONDS = 10.0  # a watch that ended sooner counts as a failure
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _AT_ONCE = 50  # events between two chances for everything else on the event loop
 _END_OF_LIST = "k8s.io/initial-events-end"
+
+
+class WentBackError(Exception):
+    """The API server's state is older than what it told before, as after etcd was restored: what is known cannot be trusted."""
 
 
 class Changed(Protocol):
@@ -67,6 +72,7 @@ class Reflector:
         self._version: str | None = None  # None: list first
         self._unlisted: set[str] | None = None
         """While a list runs: the uids of what was known before and is not named yet."""
+        self._highest = 0  # version that was ever reached
         self._streams = True
         self._listed = self._proved = clock()
         self._failures = 0
@@ -76,7 +82,7 @@ class Reflector:
         return self._clock() - self._proved
 
     async def run(self) -> NoReturn:
-        """Follow the kind. Raises nothing but what is a defect."""
+        """Follow the kind. Raises WentBackError, and nothing else but what is a defect."""
         while True:
             began, problem = self._clock(), "it ended at once"
             try:
@@ -85,7 +91,7 @@ class Reflector:
                 problem = str(error) or type(error).__name__
                 status = error.status if isinstance(error, ApiError) else 0
                 self._streams &= not (status in _NOT_STREAMED and self._version is None)
-                if status == _GONE:
+                if status == _GONE or _TOO_LARGE in problem:
                     self._version = None
             if self._proved - began >= _SHORT_SECONDS:
                 if self._failures > 1:
@@ -139,7 +145,7 @@ class Reflector:
         changed = self._cache.drop if type_ == "DELETED" else self._cache.put
         key = changed(self.kind, item)
         if self._unlisted is None:
-            self._version = metadata["resourceVersion"]
+            self._at(metadata["resourceVersion"])
         else:
             self._unlisted.discard(metadata["uid"])
         if key is not None:
@@ -150,9 +156,15 @@ class Reflector:
     def _finish_list(self, version: str | None) -> None:
         """Everything up to the version was told. What a list did not name was deleted while nobody looked."""
         if self._unlisted is not None:
+            if version and int(version) < self._highest:
+                raise WentBackError(f"the API server's {self.kind.name}s were at {self._highest} and are at {version}")
             for key in self._cache.forget(self.kind, self._unlisted):
                 REPAIRS.labels(self.kind.name).inc()
                 self._changed(key, later=False)
             self._unlisted, self._listed = None, self._clock()
             self.synced.set()
+        self._at(version)
+
+    def _at(self, version: str | None) -> None:
         self._version = version
+        self._highest = max(self._highest, int(version or 0))

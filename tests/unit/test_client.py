@@ -1,0 +1,80 @@
+"""What the client makes of a watch that a network or a proxy spoils."""
+
+import asyncio
+import contextlib
+
+import pytest
+from aiohttp import web
+from kubernetes.aio import client as kube
+
+from onnxmodel_operator.cluster import client as module
+from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.kinds import JOB
+
+EVENT = b'{"type": "ADDED", "object": {"metadata": {"name": "j", "resourceVersion": "7"}}}\n'
+
+
+@contextlib.asynccontextmanager
+async def answering(*chunks, silent=False):
+    """A client of an API server that answers a watch with these bytes, and then ends it or says nothing."""
+
+    async def handle(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+        if silent:
+            await asyncio.Event().wait()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    configuration = kube.Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    try:
+        async with kube.ApiClient(configuration) as api:
+            yield Client(api)
+    finally:
+        await runner.cleanup()
+
+
+async def told(client):
+    """The events until the stream ends, and what ended it."""
+    events = []
+    try:
+        async for event in client.watch(JOB, "5"):
+            events.append(event["object"]["metadata"]["resourceVersion"])
+    except (ApiError, OSError, TimeoutError) as error:
+        return events, error
+    return events, None
+
+
+@pytest.mark.parametrize(
+    ("chunks", "error"),
+    [
+        ([EVENT], None),
+        ([EVENT, EVENT[:40]], ConnectionError),
+        ([EVENT, b"<html>a proxy's page</html>\n"], ConnectionError),
+        ([EVENT, b'{"type": "ADDED", "object": null}\n'], ConnectionError),
+        ([EVENT, b'{"type": "ERROR", "object": {"code": 410, "message": "too old"}}\n'], ApiError),
+    ],
+    ids=["ended", "cut", "page", "no-object", "error"],
+)
+async def test_a_stream_that_ends(chunks, error):
+    async with answering(*chunks) as client:
+        events, raised = await told(client)
+    assert events == ["7"]
+    assert (raised and type(raised)) == error
+    if error is ApiError:
+        assert (raised.status, str(raised)) == (410, "too old")
+
+
+async def test_silence_ends_it(monkeypatch):
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 0.2)
+    async with answering(EVENT, silent=True) as client:
+        events, raised = await told(client)
+    assert events == ["7"]
+    assert isinstance(raised, TimeoutError)
