@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onnxmodel_runtime import contract
+from onnxmodel_runtime import contract, isolate
 from onnxmodel_runtime.contract import (
     BATCH_NONE,
     BATCH_UNKNOWN,
@@ -97,14 +97,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "verify":
         return _verify(request, options.output)
     try:
-        with _proven(request) as proven:
+        with _proven(request, chosen=bool(getattr(options, "graph_level", None))) as proven:
             if options.command == "serve":
                 return _serve(proven, parser.options())
             outcome = run(options.command, proven, local=True, options=parser.options())
-    except StageError as error:
-        left = worded(Outcome(options.command, 0.0, failure=error.failure), parser.options())
-        print_failure(left.failure or error.failure)
-        return error.exit_code
+    except (StageError, isolate.InternalError) as error:
+        failure, retry = (error.failure, error.retry) if isinstance(error, StageError) else (_defect(error), False)
+        left = worded(Outcome(options.command, 0.0, failure=failure, retry=retry), parser.options())
+        print_failure(left.failure or failure)
+        return exit_code(left)
     if options.command == Stage.OPTIMIZE and outcome.result is not None:
         write_report(outcome, Path(request.directory) / REPORT_FILE)
     if options.output == "json":
@@ -230,8 +231,6 @@ def run(command: str, request: Any, *, local: bool = False, options: Collection[
 
             result = probe(request)
         else:
-            from onnxmodel_runtime import isolate
-
             result = isolate.run(command, request)
     except StageError as error:
         failure, retry, findings = error.failure, error.retry, error.findings
@@ -242,8 +241,7 @@ def run(command: str, request: Any, *, local: bool = False, options: Collection[
         )
     except Exception as error:
         traceback.print_exc()
-        hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
-        failure = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
+        failure = _defect(error)
     finally:
         signal.signal(signal.SIGTERM, previous)
     outcome = Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
@@ -251,6 +249,11 @@ def run(command: str, request: Any, *, local: bool = False, options: Collection[
     if outcome.failure is not None and command != Stage.VALIDATE:
         print_failure(outcome.failure)
     return outcome
+
+
+def _defect(error: Exception) -> Failure:
+    hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
+    return Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
 
 
 def take_credentials() -> None:
@@ -309,8 +312,11 @@ def _report(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _proven(request: Any) -> Iterator[Any]:
-    """A request to serve a model that no stage has seen, with what the stages would find; any other as it is."""
+def _proven(request: Any, *, chosen: bool) -> Iterator[Any]:
+    """A request to serve a model that no stage has seen, with what the stages would find; any other as it is.
+
+    chosen: whether the person chose a graph level.
+    """
     if not isinstance(request, ServeRequest | RepositoryRequest):
         yield request
         return
@@ -318,7 +324,7 @@ def _proven(request: Any) -> Iterator[Any]:
 
     serve = request if isinstance(request, ServeRequest) else request.serve
     golden = _beside(Path(serve.model), GOLDEN_FILE, GOLDEN_FOLDER)
-    with bare.proven(serve, golden=golden) as proven:
+    with bare.proven(serve, golden=golden, chosen=chosen) as proven:
         yield proven if isinstance(request, ServeRequest) else replace(request, serve=proven)
 
 
@@ -490,7 +496,11 @@ def _serving_arguments(parser: argparse.ArgumentParser) -> None:
     _batch_argument(parser)
     parser.add_argument("--name", default="", help="what clients call it (the file's name)")
     parser.add_argument("--probe", default="", help="probe.npz that optimize left")
-    parser.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
+    parser.add_argument(
+        "--graph-level",
+        choices=("None", "Basic", "Extended", "All"),
+        help="the highest to use (All; None where no inputs can prove it)",
+    )
     parser.add_argument("--instances", type=_from(1), default=1, help="sessions that share the load (1)")
     parser.add_argument("--max-batch-size", type=_from(1), default=32)
     parser.add_argument("--max-queue-delay", type=_from(0), default=0, metavar="MICROSECONDS")
@@ -687,7 +697,7 @@ def _served(options: argparse.Namespace) -> ServeRequest:
         model=str(path),
         sha256=digest(path),
         probe=options.probe or (str(beside) if path.name == MODEL_FILE and beside.is_file() else ""),
-        graph_level=options.graph_level,
+        graph_level=options.graph_level or "All",
         providers=_providers(options),
         max_batch_size=options.max_batch_size,
         max_queue_delay_microseconds=options.max_queue_delay,

@@ -2,7 +2,7 @@
 
 The manifest beside a variant says what the optimize stage found. Any other file goes through that stage first, without
 variants: it finds the sizes, the batch axis and the graph level at which the model answers as it does unoptimized, and
-writes a probe.
+writes a probe. A model that the stage refuses is not served, unless only the inputs that were made for it do not fit.
 """
 
 import tempfile
@@ -17,21 +17,26 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.progress import log
 
 _BATCH_SIZES = (1, 3, 8)  # as OptimizeRequest has them
+_NO_INPUTS = ("InferenceFailed", "UnsupportedDatatype")  # what made inputs are to blame for
 
 
 @contextmanager
-def proven(request: ServeRequest, *, golden: bool = False) -> Iterator[ServeRequest]:
+def proven(request: ServeRequest, *, golden: bool = False, chosen: bool = False) -> Iterator[ServeRequest]:
     """Complete a request. The probe that is made for it exists as long as the context.
 
-    golden: whether golden data lie beside the model. A model that fails on made inputs is served all the same, with a warning:
-    they prove nothing against it. Raises StageError when the stage is asked to stop.
+    golden: whether golden data lie beside the model. chosen: whether a person chose the graph level. A model that fails on
+    made inputs, which prove nothing against it, is served unoptimized unless a level was chosen, with a warning. Raises
+    StageError for anything else that the stage refuses.
     """
     known = manifest.variant(Path(request.model), request.sha256)
     if known is not None:
         yield _completed(request, *known)
         return
+    if Path(request.model).suffix == ".ort":
+        yield _unproven(request, "a graph in the ORT format cannot be read by the stages", chosen)
+        return
     with tempfile.TemporaryDirectory(prefix="onnxmodel-") as folder:
-        yield _proven(request, Path(folder), golden)
+        yield _proven(request, Path(folder), golden, chosen)
 
 
 def _completed(request: ServeRequest, variant: Variant, batch: str, probe: str = "") -> ServeRequest:
@@ -46,7 +51,7 @@ def _completed(request: ServeRequest, variant: Variant, batch: str, probe: str =
     )
 
 
-def _proven(request: ServeRequest, folder: Path, golden: bool) -> ServeRequest:
+def _proven(request: ServeRequest, folder: Path, golden: bool, chosen: bool) -> ServeRequest:
     names = tuple(dict.fromkeys((*request.providers.names, "CPU")))
     asked = OptimizeRequest(
         request.model,
@@ -65,24 +70,23 @@ def _proven(request: ServeRequest, folder: Path, golden: bool) -> ServeRequest:
     try:
         result = isolate.run(Stage.OPTIMIZE, asked)
     except StageError as error:
-        if error.retry:
+        if golden or error.failure.reason not in _NO_INPUTS:
             raise
-        why = error.failure.message
-    except isolate.InternalError as error:
-        why = str(error)
-    else:
-        assert isinstance(result, OptimizeResult)
-        original = result.variants[0]
-        if result.lowered:
-            log(result.lowered)
-        return _completed(replace(request, graph_level="All"), original, result.batch, result.probe)
-    level = f"It is served at graph level {request.graph_level}, each request alone"
+        return _unproven(request, error.failure.message.rstrip("."), chosen)
+    assert isinstance(result, OptimizeResult)
+    if result.lowered:
+        log(result.lowered)
+    return _completed(replace(request, graph_level="All"), result.variants[0], result.batch, result.probe)
+
+
+def _unproven(request: ServeRequest, why: str, chosen: bool) -> ServeRequest:
+    level = request.graph_level if chosen else "None"
+    served = f"It is served at graph level {level}, each request alone"
     if request.probe:
-        log(f"warning: only the probe proves this model: {why}. {level}")
+        log(f"warning: only the probe proves this model: {why}. {served}")
     else:
         log(
-            f"warning: nothing proves that this model answers as it does unoptimized: {why}. {level}. Give inputs that it "
-            "takes (--probe, which onnxmodel optimize writes from golden data), or choose a lower --graph-level if its "
-            "answers are wrong"
+            f"warning: nothing proves that this model answers as it does unoptimized: {why}. {served}. Give inputs that it "
+            "takes (--probe, which onnxmodel optimize writes from golden data)"
         )
-    return replace(request, batch=BATCH_NONE)
+    return replace(request, graph_level=level, batch=BATCH_NONE)

@@ -1,19 +1,30 @@
 """`onnxmodel serve` and `onnxmodel repository` of a file that no stage has seen follow the rules of the stages."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
 from onnxmodel_runtime import bare, isolate, manifest, probefile
 from onnxmodel_runtime.__main__ import main
-from onnxmodel_runtime.contract import BATCH_NONE, OptimizeRequest, OptimizeResult, ProviderUse, Variant
+from onnxmodel_runtime.contract import (
+    BATCH_NONE,
+    GOLDEN_FILE,
+    OptimizeRequest,
+    OptimizeResult,
+    Providers,
+    ProviderUse,
+    Variant,
+)
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize
 from onnxmodel_runtime.server import model as served
+from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.triton.repository import lay_out
 from tests import models, unbatched
 from tests.unit.runtime import server_support as support
@@ -82,12 +93,16 @@ def test_a_file_that_no_stage_has_seen(
     assert not Path(found.probe).exists()
 
 
-def test_a_quantized_upload_is_served_at_the_level_that_agrees(tmp_path: Path) -> None:
-    path = models.save(models.quantized(), tmp_path)
-    expected = optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), ()))
+def test_an_upload_is_served_at_the_highest_level_that_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At level All another model answers, as if that level changed the outputs on this processor."""
+    path, other = models.save(models.mlp(), tmp_path), models.save(models.mlp(seed=8), tmp_path, "other.onnx")
+
+    def opened(path: Path, providers: Providers, level: str) -> Any:
+        return open_session(Path(other) if level == "All" else path, providers, level)
+
+    monkeypatch.setattr("onnxmodel_runtime.optimize.open_session", opened)
     with bare.proven(support.request(path)) as found:
-        assert found.graph_level == expected.variants[0].graph_level
-        assert (found.graph_level == "All") == (expected.lowered == "")
+        assert found.graph_level == "Extended"
 
 
 def test_an_output_that_declares_one_has_a_row_for_each_row_of_input(tmp_path: Path) -> None:
@@ -97,22 +112,67 @@ def test_an_output_that_declares_one_has_a_row_for_each_row_of_input(tmp_path: P
     assert model.instances[0].run(["y"], {"x": np.ones((3, 4), np.float32)})["y"].shape == (3,)
 
 
-@pytest.mark.parametrize("probe", ["", "probe.npz"])
-def test_a_model_that_fails_on_made_inputs_is_served_with_a_warning(
-    probe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("probe", "flags", "level"),
+    [("", {}, "None"), ("probe.npz", {}, "None"), ("", {"chosen": True, "graph_level": "Basic"}, "Basic")],
+)
+def test_a_model_that_fails_on_made_inputs_is_served_unoptimized_with_a_warning(
+    probe: str, flags: dict[str, Any], level: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with bare.proven(support.request(models.save(reshaped(), tmp_path), probe=probe)) as found:
-        assert (found.batch, found.probe, found.graph_level) == (BATCH_NONE, probe, "All")
+    asked = support.request(models.save(reshaped(), tmp_path), probe=probe, graph_level=flags.pop("graph_level", "All"))
+    with bare.proven(asked, **flags) as found:
+        assert (found.batch, found.probe, found.graph_level) == (BATCH_NONE, probe, level)
     said = capsys.readouterr().err
-    assert "warning: only the probe proves" in said if probe else "--probe" in said and "--graph-level" in said
+    assert f"served at graph level {level}," in said
+    assert ".." not in said
+    assert "warning: only the probe proves" in said if probe else "--probe" in said
 
 
-def test_a_stage_that_is_asked_to_stop_starts_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: Any) -> Any:
-        raise StageError("Interrupted", "the container was asked to stop", "It runs again.", retry=True)
+def test_a_bare_ort_file_is_served_as_it_is(tmp_path: Path) -> None:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "mlp.ort")
+    ort.InferenceSession(models.save(models.mlp(), tmp_path), options, providers=["CPUExecutionProvider"])
+    with bare.proven(support.request(tmp_path / "mlp.ort")) as asked:
+        model = served.load(asked)
+    assert model.instances[0].run(["scores"], {"x": np.ones((3, 4), np.float32)})["scores"].shape == (3, 3)
 
-    monkeypatch.setattr(isolate, "run", stopped)
-    assert main(["serve", str(models.save(models.mlp(), tmp_path))]) == 11
+
+@pytest.mark.parametrize(
+    ("made", "flags", "reason"),
+    [
+        (models.random_noise(), {}, "ProviderDisagrees"),
+        (models.custom_operator(), {}, "SessionFailed"),
+        (models.mlp(), {"sha256": "0" * 64}, "DigestMismatch"),
+        (models.mlp(), {"golden": {"z": np.ones((1, 4), np.float32)}}, "GoldenInvalid"),
+        (reshaped(), {"golden": {"x": np.ones((2, 4), np.float32), "shape": np.asarray([3, 3])}}, "InferenceFailed"),
+    ],
+)
+def test_what_the_stage_refuses_is_not_served(made: Any, flags: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    flags, path = dict(flags), models.save(made, tmp_path)
+    golden = flags.pop("golden", None)
+    if golden:
+        np.savez(tmp_path / GOLDEN_FILE, **golden)
+    asked = support.request(path)
+    with pytest.raises(StageError, match=reason), bare.proven(replace(asked, **flags), golden=bool(golden)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StageError("Interrupted", "the container was asked to stop", "It runs again.", retry=True), 11),
+        (StageError("OutOfMemory", "memory ran out", "Give more."), 10),
+        (isolate.InternalError("KeyError"), 1),
+    ],
+)
+def test_a_stage_that_fails_starts_no_server(
+    error: Exception, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(isolate, "run", fails)
+    assert main(["serve", str(models.save(models.mlp(), tmp_path))]) == code
 
 
 def test_a_variant_brings_what_the_stage_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

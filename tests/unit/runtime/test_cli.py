@@ -232,7 +232,7 @@ def test_a_wrong_command_line_is_one_sentence_and_2(
     [
         ("benchmark {page}", "BenchmarkFailed: page cannot be loaded"),
         ("optimize {page} --out out", "ModelCorrupt: the model cannot be decoded"),
-        ("repository {page} --out out", "hint: Run onnxmodel validate with the file"),
+        ("repository {page} --out out", "ModelCorrupt: the model cannot be decoded"),
         (
             "probe localhost --name a --probe {page}",
             "is no probe file: it is no .npz file of arrays\nhint: Give the probe.npz",
