@@ -593,6 +593,17 @@ def test_a_message_that_is_announced_too_large(server: Server) -> None:
             assert client.status(number)[0] == "8"
 
 
+def test_a_message_that_is_larger_than_announced(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What arrives counts, not only what its prefix tells."""
+    monkeypatch.setattr(limits, "MAX_REQUEST", 100)
+    with connected(server, 1) as sock:
+        client = Client(sock)
+        sock.sendall(client.head(1, "ModelInfer") + http2.frame(http2.DATA, 0, 1, b"\0\0\0\0\1"))
+        for _ in range(2):
+            sock.sendall(http2.frame(http2.DATA, 0, 1, bytes(51)))
+        assert client.status(1) == ("8", "Received message larger than max (102 vs. 100)")
+
+
 def test_messages_in_pieces(server: Server) -> None:
     with connected(server, 1) as sock:
         client = Client(sock)

@@ -197,7 +197,7 @@ class Call(Stream):
             else:
                 if not self.begun:
                     self.begun = self.connection.loop.time()
-                self._check(self._announced())
+                self._check(max(self._announced(), self.size - 5))
                 self._count(len(data))
         except Status as status:
             self.fail(status)
