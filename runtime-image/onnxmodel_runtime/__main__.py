@@ -97,9 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "verify":
         return _verify(request, options.output)
     try:
-        with _proven(request, chosen=bool(getattr(options, "graph_level", None))) as proven:
+        with contextlib.ExitStack() as made:
+            proven = made.enter_context(_proven(request, chosen=bool(getattr(options, "graph_level", None))))
             if options.command == "serve":
-                return _serve(proven, parser.options())
+                return _serve(proven, parser.options(), made.close)
             outcome = run(options.command, proven, local=True, options=parser.options())
     except (StageError, isolate.InternalError) as error:
         failure, retry = (error.failure, error.retry) if isinstance(error, StageError) else (_defect(error), False)
@@ -328,10 +329,16 @@ def _proven(request: Any, *, chosen: bool) -> Iterator[Any]:
         yield proven if isinstance(request, ServeRequest) else replace(request, serve=proven)
 
 
-def _serve(request: ServeRequest, options: Collection[str] = (), *, local: bool = True) -> int:
+def _serve(
+    request: ServeRequest,
+    options: Collection[str] = (),
+    clean: Callable[[], None] = lambda: None,
+    *,
+    local: bool = True,
+) -> int:
     from onnxmodel_runtime.server.main import serve
 
-    return serve(request, partial(worded, options=options) if local else None)
+    return serve(request, partial(worded, options=options) if local else None, clean)
 
 
 def _verify(directory: Path, output: str) -> int:

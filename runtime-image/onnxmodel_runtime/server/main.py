@@ -33,10 +33,15 @@ log = logging.getLogger("onnxmodel.server")
 T = TypeVar("T")
 
 
-def serve(request: ServeRequest, worded: Callable[[Outcome], Outcome] | None = None) -> int:
+def serve(
+    request: ServeRequest,
+    worded: Callable[[Outcome], Outcome] | None = None,
+    clean: Callable[[], None] = lambda: None,
+) -> int:
     """Serve until SIGTERM. Returns the exit code; a start that fails also leaves its reason for the operator.
 
-    worded: how a failure is worded for a person who runs this.
+    worded: how a failure is worded for a person who runs this. clean: removes the caller's temporary files; called where
+    the process must end without returning.
     """
     # Does nothing where logging is set up already.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -51,6 +56,7 @@ def serve(request: ServeRequest, worded: Callable[[Outcome], Outcome] | None = N
     if not server.idle:
         # Threads are still inside ONNX Runtime. Waiting for them could take for ever, and unloading the library under
         # them ends in a segmentation fault, so that nothing is unloaded.
+        clean()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

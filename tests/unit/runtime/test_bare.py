@@ -1,7 +1,11 @@
 """`onnxmodel serve` and `onnxmodel repository` of a file that no stage has seen follow the rules of the stages."""
 
+import os
+import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -173,6 +177,28 @@ def test_a_stage_that_fails_starts_no_server(
 
     monkeypatch.setattr(isolate, "run", fails)
     assert main(["serve", str(models.save(models.mlp(), tmp_path))]) == code
+
+
+def test_a_server_that_ends_while_it_loads_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, folder = Event(), tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    left: list[list[Path]] = []
+
+    def held(*_: Any) -> Any:
+        left.append([*folder.iterdir()])
+        signal.raise_signal(signal.SIGTERM)
+        release.wait(60)
+        raise StageError("Late", "too late", "none")
+
+    monkeypatch.setattr(served, "load", held)
+    monkeypatch.setattr(os, "_exit", lambda _: left.append([*folder.iterdir()]))
+    ports = [f"--{port}-port=0" for port in ("http", "grpc", "metrics")]
+    assert main(["serve", str(models.save(models.mlp(), tmp_path)), "--host", support.HOST, *ports]) == 0
+    release.set()
+    loading, ending = left
+    assert loading
+    assert ending == []
 
 
 def test_a_variant_brings_what_the_stage_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
