@@ -16,6 +16,7 @@ _RUNTIME_NOISE = re.compile(
 _RUNTIME_PLACE = re.compile(r"([\w/.+-]{1,300})\.(?:cc|h|cpp|hpp|cu|cuh):\d+ ?")
 _RUNTIME_NODE = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ")
 _FAILED_CHECK = " was false."
+_KERNEL = re.compile(r"::((?:DeepCpu)?([A-Z]\w{0,99}?)(?:Base|Helper|Attributes|Op)?)(?:<[^<>]{0,99}>)?::\1\(")
 _NO_NUMBER = re.compile(r"\bsto(?:i|u?ll?|f|l?d)$")  # C++'s functions have nothing but their names to say
 NAME_CHARACTERS = 200  # names are the model's, and end in a message of 4,096 bytes
 MESSAGE_CHARACTERS = 800  # a termination message holds 4,096 bytes, and a person reads one sentence
@@ -106,15 +107,26 @@ def runtime_words(error: Exception) -> str:
     text = _RUNTIME_NODE.sub(lambda node: f"{node[1]} node{f' {node[2]!r}' if node[2] else ''}: ", text)
     said, *pieces = _RUNTIME_PLACE.split(text)
     for file, piece in zip(pieces[::2], pieces[1::2], strict=True):
-        said += _behind_the_place(piece, whole="/" in file)
+        kernel = _KERNEL.search(piece) if " node" not in said else None
+        said += _behind_the_place(piece, whole="/" in file, kernel=kernel[2] if kernel else "")
     return clip(_NO_NUMBER.sub("a string is not a number", said.rstrip(" ;")), 500)
 
 
-def _behind_the_place(text: str, *, whole: bool) -> str:
-    """What follows the name of the function, which has its signature where the path of its file is whole, and a check."""
+def node_words(error: Exception) -> str:
+    """What a node said, without its operator and its name; "" where no node ran."""
+    text = words(error)
+    nodes = list(_RUNTIME_NODE.finditer(text))  # of a node in a branch, those around it, too
+    return runtime_words(Exception(text[nodes[-1].end() :])) if nodes else ""
+
+
+def _behind_the_place(text: str, *, whole: bool, kernel: str) -> str:
+    """What follows the name of the function, which has its signature where the path of its file is whole, and a check.
+
+    kernel: the class whose constructor failed the check, named like its operator; "" where the text in front names a node.
+    """
     _, check, reason = text.partition(_FAILED_CHECK)
     if check:
-        return reason.strip() or "a check failed"
+        return f"{kernel}: " * bool(kernel) + (reason.strip() or "a check failed")
     if not whole:
         return text.partition(" ")[2]
     depth, closed = 0, False

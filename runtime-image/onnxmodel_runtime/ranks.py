@@ -1,16 +1,19 @@
-"""What the server asks of a model file, and ONNX Runtime does not say: which tensors have no shape, and whether it branches.
+"""What the server asks of a model file, and ONNX Runtime does not say: tensors without a shape, and runs without a known time.
 
 The server has no onnx package in memory: the file is mapped, and all but a few bytes of it are skipped.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 _GRAPH, _FUNCTION = 7, 25  # fields of ModelProto
-_NODE, _INPUT, _OUTPUT = 1, 11, 12  # of GraphProto
+_NODE, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE = 1, 5, 11, 12, 15  # of GraphProto
 _FUNCTION_NODE = 7  # of FunctionProto
-_ATTRIBUTE, _SUBGRAPH, _SUBGRAPHS = 5, 6, 11  # of NodeProto, and of its attribute
+_NODES = {_GRAPH: _NODE, _FUNCTION: _FUNCTION_NODE}
+_READ, _WRITTEN, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5  # of NodeProto
+_SUBGRAPH, _SUBGRAPHS = 6, 11  # of its attributes
+_TENSOR_NAME, _SPARSE_VALUES = 8, 1  # of TensorProto and SparseTensorProto
 _NAME, _TYPE = 1, 2  # of ValueInfoProto
 _TENSOR, _SHAPE = 1, 2  # of TypeProto, and of its tensor type
 _LENGTH, _EIGHT, _FOUR = 2, 1, 5  # wire types of protobuf; 0 is a number
@@ -18,6 +21,19 @@ _LENGTH, _EIGHT, _FOUR = 2, 1, 5  # wire types of protobuf; 0 is a number
 
 _ORT_FORMAT = b"ORTM"  # a flatbuffer's identifier, behind four bytes
 _BRANCHING = ("If", "Loop", "Scan", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch")
+# Operator of any domain -> its inputs whose values say how large its output is.
+_SIZES: Mapping[bytes, Collection[int]] = {
+    **dict.fromkeys((b"ConstantOfShape", b"HannWindow", b"HammingWindow", b"BlackmanWindow"), (0,)),
+    **dict.fromkeys((b"Expand", b"Tile", b"Upsample", b"Pad", b"OneHot", b"CenterCropPad", b"Col2Im", b"AffineGrid"), (1,)),
+    **dict.fromkeys((b"DFT", b"ConvTransposeWithDynamicPads"), (1, 2)),
+    b"MaxUnpool": (2,),
+    b"CropAndResize": (3,),
+    b"STFT": (1, 3),
+    b"Resize": (1, 2, 3),
+    b"Range": (0, 1, 2),
+    b"MelWeightMatrix": (0, 1, 2, 3, 4),
+    b"GroupQueryAttention": (6,),
+}  # fmt: skip
 
 
 def unranked(path: Path) -> frozenset[str]:
@@ -29,37 +45,67 @@ def unranked(path: Path) -> frozenset[str]:
 
 
 def branches(path: Path) -> bool:
-    """Whether a node holds a graph of its own, as If, Loop and Scan do: then values decide how long a run takes.
+    """Whether values decide how long a run takes: a node holds a graph of its own, or takes a size from what a request says.
 
-    True of a file that cannot be followed.
+    Sizes that shapes give are known: they grow no faster than the inputs. True of a file that cannot be followed. In ORT
+    format, where only the names of operators are read, one that could take a size is enough.
     """
     try:
         content = _mapped(path)
         if content[4:8] == _ORT_FORMAT:  # strings stand there behind their length
-            return any(content.find(b"%c\0\0\0%b\0" % (len(name), name.encode())) >= 0 for name in _BRANCHING)
-        return any(
-            kind in (_SUBGRAPH, _SUBGRAPHS)
-            for node in _nodes(memoryview(content))
-            for field, attribute in _messages(node)
-            if field == _ATTRIBUTE
-            for kind, _ in _messages(attribute)
-        )
+            names = (*(name.encode() for name in _BRANCHING), *_SIZES)
+            return any(content.find(b"%c\0\0\0%b\0" % (len(name), name)) >= 0 for name in names)
+        return any(_undecided(part, number) for number, part in _messages(memoryview(content)) if number in _NODES)
     except (IndexError, ValueError):
         return True
+
+
+def _undecided(body: memoryview, kind: int) -> bool:
+    """Whether a graph or function, whose inputs may hold anything, has such a node."""
+    fixed = {b""}  # an input that is left out
+    if kind == _GRAPH:
+        fixed |= _initializers(body)
+    for number, node in _messages(body):
+        if number != _NODES[kind]:
+            continue
+        read, written, operator = list[bytes](), list[bytes](), b""
+        for field, value in _messages(node):
+            if field == _READ:
+                read.append(bytes(value))
+            elif field == _WRITTEN:
+                written.append(bytes(value))
+            elif field == _OPERATOR:
+                operator = bytes(value)
+            elif field == _ATTRIBUTE and any(inner in (_SUBGRAPH, _SUBGRAPHS) for inner, _ in _messages(value)):
+                return True
+        if any(read[at : at + 1] and read[at] not in fixed for at in _SIZES.get(operator, ())):
+            return True
+        if operator in (b"Shape", b"Size") or fixed.issuperset(read):
+            fixed.update(written)
+    return False
+
+
+def _initializers(graph: memoryview) -> set[bytes]:
+    """Those that no request can replace."""
+    names, given = set[bytes](), set[bytes]()
+    for number, part in _messages(graph):
+        if number == _INPUT:
+            given.add(_name(part, _NAME))
+        elif number == _INITIALIZER:
+            names.add(_name(part, _TENSOR_NAME))
+        elif number == _SPARSE:
+            names.update(_name(values, _TENSOR_NAME) for field, values in _messages(part) if field == _SPARSE_VALUES)
+    return names - given
+
+
+def _name(message: memoryview, field: int) -> bytes:
+    return next((bytes(value) for number, value in _messages(message) if number == field), b"")
 
 
 def _mapped(path: Path) -> mmap.mmap:
     """Not closed by its readers: what was cut of it is still referred to when something raises."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _nodes(model: memoryview) -> Iterator[memoryview]:
-    """Those of the graph and of functions; not those of subgraphs."""
-    for number, part in _messages(model):
-        if number in (_GRAPH, _FUNCTION):
-            wanted = _NODE if number == _GRAPH else _FUNCTION_NODE
-            yield from (node for kind, node in _messages(part) if kind == wanted)
 
 
 def _unranked(model: memoryview) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The model: its sessions, what they take and give, and how one of them runs."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import (
     MEMORY_WORDS,
     StageError,
+    node_words,
     out_of_memory,
     ran_out_of_memory,
     runtime_words,
@@ -31,9 +33,17 @@ log = logging.getLogger("onnxmodel.server")
 _UP = 1.125
 _FAR = 100  # times INLINE_NS: what takes so long must not happen often where it blocks all others
 _LARGER = 2  # times the largest inputs that were quick; what is larger is tried in another thread first
-_REFUSALS = (": invalid_argument :", "while running")
-# Of the machine, and of a run that we interrupt.
-_FAULTS = (*MEMORY_WORDS, "terminate flag", ": not_implemented :", "cuda", "cudnn", "cublas", "tensorrt", "openvino")
+_INVALID = "[ONNXRuntimeError] : 2 : "  # a status that is about arguments, by its number
+# What kernels say of inputs that do not fit under any other number.
+_REFUSAL = re.compile(
+    r"\b(?:dimensions?|shapes?|rank|axis|broadcast\w*|(?:mis|does not )match\w*|not equal|invalid argument|"
+    r"out of (?:data )?(?:bounds|range)|in (?:valid )?range|not a number)\b"
+)
+# Of the machine, of a provider, and of a run that we interrupt.
+_FAULTS = (
+    *(*MEMORY_WORDS, "terminate flag", "not implemented", "not_implemented"),
+    *("cuda", "cudnn", "cublas", "tensorrt", "trt ep", "openvino", "migraphx", "qnn"),
+)
 _PLAIN = frozenset(NUMPY) - {bound.BF16}
 
 
@@ -90,13 +100,25 @@ class Instance:
 
 
 def _of_the_inputs(error: Exception) -> bool:
-    """Whether a node refuses what it is given. The model has answered its probe, so that it is the request that is wrong."""
-    text = words(error).lower()
-    return any(word in text for word in _REFUSALS) and not any(word in text for word in _FAULTS)
+    """Whether the session or a node refuses what it is given: the model has answered its probe, so the request is wrong.
+
+    A node is judged by its words alone, since operators and names are the model's. Anything unknown is a fault.
+    """
+    invalid = words(error).startswith(_INVALID)
+    said = node_words(error)
+    if not said:
+        return invalid
+    said = said.lower()
+    return (invalid or _REFUSAL.search(said) is not None) and not any(word in said for word in _FAULTS)
 
 
 def _bytes(inputs: Outputs) -> int:
-    return sum(array.nbytes for array in inputs.values())
+    """Bytes of the inputs; of strings, the references and the text."""
+    return sum(array.nbytes + (_text(array) if array.dtype.hasobject else 0) for array in inputs.values())
+
+
+def _text(array: Array) -> int:
+    return sum(map(len, array.ravel().tolist()))
 
 
 @dataclass(frozen=True, slots=True)

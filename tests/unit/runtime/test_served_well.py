@@ -505,6 +505,26 @@ def test_a_file_that_cannot_be_followed_counts_as_one_that_branches(tmp_path: Pa
     assert ranks.branches(tmp_path / "model")
 
 
+def expanding(size: str, *, optional: bool = False) -> Any:
+    """y = x, as large as `size` says: "n", which a request holds, or what nodes and initializers make of it."""
+    made = models.model(
+        [
+            helper.make_node("Add", ["n", "one"], ["sum"]),
+            helper.make_node("Shape", ["n"], ["shape"]),
+            helper.make_node("Mul", ["shape", "one"], ["product"]),
+            helper.make_node("Constant", [], ["constant"], value_ints=[2]),
+            helper.make_node("Expand", ["x", size], ["y"]),
+            helper.make_node("Pad", ["sum", "constants"], ["z"]),
+        ],
+        [("x", FLOAT, [1]), ("n", TensorProto.INT64, [1])],
+        [("y", FLOAT, ["k"]), ("z", TensorProto.INT64, [3])],
+        {"one": np.array([1]), "constants": np.array([1, 1])},
+    )
+    if optional:
+        made.graph.input.append(helper.make_tensor_value_info("one", TensorProto.INT64, [1]))
+    return made
+
+
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
@@ -523,6 +543,20 @@ def test_whether_a_file_branches(made: Any, expected: bool, tmp_path: Path) -> N
     options.add_session_config_entry("session.save_model_format", "ORT")
     ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     assert ranks.branches(ort_path) is expected
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        *((expanding(size), size in ("n", "sum")) for size in ("n", "sum", "one", "constant", "shape", "product")),
+        (expanding("one", optional=True), True),
+        (within_a_function(expanding("one")), False),
+        (within_a_function(expanding("n")), True),
+    ],
+    ids=["n", "sum", "one", "constant", "shape", "product", "optional", "function", "n-in-a-function"],
+)
+def test_whether_values_decide_a_size(made: Any, expected: bool, tmp_path: Path) -> None:
+    assert ranks.branches(models.save(made, tmp_path)) is expected
 
 
 def test_labels_that_are_declared_as_one_element_are_served_for_each_row(tmp_path: Path) -> None:

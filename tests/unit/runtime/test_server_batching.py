@@ -169,15 +169,29 @@ def counting(directory: Path) -> Path:
     )
 
 
-@pytest.mark.parametrize("loops", [False, True])
+def ranged(directory: Path) -> Path:
+    """y = the numbers below the largest of n."""
+    return support.save(
+        directory / "ranged.onnx",
+        [
+            helper.make_node("ReduceMax", ["n"], ["end"], keepdims=0),
+            helper.make_node("Range", ["zero", "end", "one"], ["y"]),
+        ],
+        [support.tensor("n", "INT64", ["k"])],
+        [support.tensor("y", "INT64", ["m"])],
+        [helper.make_tensor(name, 7, [], [value]) for name, value in (("zero", 0), ("one", 1))],
+    )
+
+
+@pytest.mark.parametrize(("made", "known"), [(support.double, True), (counting, False), (ranged, False)])
 async def test_only_a_model_of_a_known_time_runs_on_the_event_loop(
-    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch, loops: bool
+    tmp_path: Path, benches: list[Bench], monkeypatch: pytest.MonkeyPatch, made: Any, known: bool
 ) -> None:
     monkeypatch.setattr(limits, "INLINE_NS", 1 << 60)
-    bench = Bench(counting(tmp_path) if loops else support.double(tmp_path), delay=0.0)
+    bench = Bench(made(tmp_path), delay=0.0)
     benches.append(bench)
-    await (bench.ask(3, dtype=np.int64) if loops else bench.ask([1, 2, 3]))
-    assert bench.scheduler.quick is not loops
+    await (bench.ask([1, 2, 3]) if known else bench.ask(3, dtype=np.int64))
+    assert bench.scheduler.quick is known
 
 
 async def test_larger_inputs_and_slow_runs_leave_the_event_loop(
@@ -204,6 +218,10 @@ async def test_larger_inputs_and_slow_runs_leave_the_event_loop(
     for _ in range(60):
         instance.took(1000, {})
     assert bench.scheduler.quick
+    texts = Instance(None)
+    texts.took(1000, {"x": np.array(["some text", b"bytes"], np.object_)})
+    assert texts.fits({"x": np.array(["other text", b"more"], np.object_)})
+    assert not texts.fits({"x": np.array(["long" * 100], np.object_)}), "one reference, and much behind it"
 
 
 async def test_batches_grow_while_instances_are_busy(
