@@ -365,7 +365,7 @@ SESSION = Check(
     "ONNX-SESSION",
     "SessionFailed",
     meaning="ONNX Runtime cannot load the model.",
-    fix="The message names the node or tensor; export the model again, or simplify that part of it.",
+    fix="Look for the node, tensor or operator in the message: export the model again, or simplify that part of it.",
 )
 RUN = Check(
     "ONNX-RUN",

@@ -101,9 +101,11 @@ class Protocol:
         service = self._service
         method = "GET" if scope["method"] == "HEAD" else scope["method"]  # the front sends no body then
         path = [unquote(part) for part in scope["raw_path"].decode("ascii").split("/")[1:]]
-        if path[-1] == "" and len(path) > 1:  # KServe's server redirects to the path without its last slash
+        if path[-1:] == [""] and len(path) > 1:  # KServe's server redirects to the path without its last slash
             path.pop()
         match path:
+            case []:  # OPTIONS *, the only target that is no path
+                return Reply(200, b"", ((b"allow", b"GET, HEAD, POST"),))
             case ["v2", "models", name, *rest_] if path != ["v2", "models", "stats"]:
                 return await self._model(method, name, rest_, scope, receive)
             case ["v2"]:

@@ -20,7 +20,7 @@ from onnxmodel_runtime.contract import BATCH_NONE, Providers
 from onnxmodel_runtime.errors import runtime_words
 from onnxmodel_runtime.server import http, limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone
-from onnxmodel_runtime.server.errors import ServerError
+from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
 from onnxmodel_runtime.server.protocol import compression
@@ -79,6 +79,10 @@ def test_paths_and_methods(server: Server) -> None:
         for path, allowed in ((INFER, b"POST"), ("/v2", b"GET, HEAD")):
             client.sendall(b"DELETE %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
             assert b"allow: %s\r\n" % allowed in client.recv(4096)
+        client.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = client.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"allow: GET, HEAD, POST\r\n" in answer
 
 
 def test_repository_index(server: Server) -> None:
@@ -452,8 +456,18 @@ def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
          "cannot (really) do"),
         ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::f(int)::<lambda(int)>::operator()(int) const no a > b",
          "no a > b"),
-        ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::A(int) a < b was false. ", "a check failed"),
-        ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::A(int) a < b was false. why\nStacktrace:\nhere", "why"),
+        ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::A(int) a < b was false. ", "A: a check failed"),
+        ("/onnxruntime_src/onnxruntime/core/a.cc:1 onnxruntime::A::A(int) a < b was false. why\nStacktrace:\nhere", "A: why"),
+        ("Exception during initialization: /onnxruntime_src/onnxruntime/core/providers/cpu/rnn/lstm_base.h:53 "
+         "onnxruntime::LSTMBase::LSTMBase(const onnxruntime::OpKernelInfo&) layout_ == 0 was false. Batchwise is not supported. ",
+         "Exception during initialization: LSTM: Batchwise is not supported."),
+        ("/onnxruntime_src/onnxruntime/core/providers/cpu/rnn/deep_cpu_gru.h:56 onnxruntime::DeepCpuGruOp::DeepCpuGruOp(const "
+         "onnxruntime::OpKernelInfo&) layout_ == 0 was false. no", "Gru: no"),
+        ("/onnxruntime_src/onnxruntime/core/providers/cpu/rnn/rnn.h:48 onnxruntime::RNN<T>::RNN(const onnxruntime::OpKernelInfo&)"
+         " [with T = float] layout_ == 0 was false. no", "RNN: no"),
+        ("[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Reshape node. Name:'r' Status Message: "
+         "/onnxruntime_src/onnxruntime/core/a.h:9 onnxruntime::ReshapeHelper::ReshapeHelper(bool) a == b was false. no shape",
+         "Reshape node 'r': no shape"),
         ("/onnxruntime_src/onnxruntime/core/cuda_call.cc:129 std::conditional_t<T, void, S> onnxruntime::Call(int) [with E = "
          "e; S = std::t<void>] CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; file=/a/b.cc ; line=4 ; expr=f(&a, b); ",
          "CUDA failure 2: out of memory ; GPU=0"),
@@ -465,6 +479,38 @@ def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_words_of_onnx_runtime(said: str, kept: str) -> None:
     """What was seen, and what CUDA says; the stages use the same words."""
     assert runtime_words(Exception(said)) == kept
+
+
+FAILED = "Non-zero status code returned while running Gather node. Name:{!r} Status Message: {}"
+OUT_OF_BOUNDS = "indices element out of data bounds, idx=99"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code"),
+    [
+        *((status, FAILED.format(name, OUT_OF_BOUNDS), Code.INVALID) for status, name in (
+            ("2 : INVALID_ARGUMENT", "tensorrt_head"), ("1 : FAIL", "cuda_free/Gather"), ("1 : FAIL", "out of memory"))),
+        ("2 : INVALID_ARGUMENT", FAILED.format("n", "a value that no list has"), Code.INVALID),
+        ("2 : INVALID_ARGUMENT", "Got invalid dimensions for input: cuda for the following indices", Code.INVALID),
+        ("1 : FAIL", FAILED.format("loop", FAILED.format("openvino", OUT_OF_BOUNDS)), Code.INVALID),
+        ("1 : FAIL", FAILED.format("broadcast of a shape", "graph execute error 6031"), Code.INTERNAL),
+        ("1 : FAIL", FAILED.format("n", "TRT EP failed to create execution context for a shape"), Code.INTERNAL),
+        ("2 : INVALID_ARGUMENT", FAILED.format("n", "CUDA failure 1: invalid argument ; GPU=0"), Code.INTERNAL),
+        ("6 : RUNTIME_EXCEPTION", FAILED.format("n", "std::system_error: Resource temporarily unavailable"), Code.INTERNAL),
+        ("6 : RUNTIME_EXCEPTION", FAILED.format("n", "stoll"), Code.INVALID),
+        ("1 : FAIL", "Exiting due to terminate flag being set to true.", Code.INTERNAL),
+    ],
+)  # fmt: skip
+def test_whose_fault_a_failed_run_is(status: str, said: str, code: Code) -> None:
+    """A node's words decide, not its name; and what is not known is ours."""
+
+    class Failing:
+        def run(self, *_: Any) -> Any:
+            raise RuntimeError(f"[ONNXRuntimeError] : {status} : {said}")
+
+    with pytest.raises(ServerError) as caught:
+        Instance(Failing()).run(["y"], {})
+    assert caught.value.code is code
 
 
 def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
