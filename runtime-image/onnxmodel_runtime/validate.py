@@ -216,7 +216,8 @@ def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
     sound = findings.note(operators.precompiled(model)) and sound
     findings.note(operators.providers(model, request))
     findings.note(operators.reproducible(model))
-    findings.note(allocation.by_values(model))
+    if finite:
+        findings.note(allocation.by_values(model))
     findings.note(weights.unused(model))
     return sound
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import tables
-from onnxmodel_runtime.checks import CHECKS
+from onnxmodel_runtime.checks import CHECKS, allocation
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
@@ -371,6 +372,66 @@ def sized_by_values(*, most: int = 0) -> Any:
     weights = {"most": np.array([most], np.int64)} if most else {}
     given, gives = [("shape", TensorProto.INT64, [2])], [("y", TensorProto.FLOAT, ["a", "b"])]
     return models.model(nodes, given, gives, weights)
+
+
+def as_many_rows_as_asked() -> Any:
+    """A Loop without a state, which scans a constant; its trip count is a request's."""
+    weights = {"yes": np.array(True), "row": np.ones(1000, np.float32)}
+    steps = [helper.make_node("Identity", ["on"], ["still"]), helper.make_node("Identity", ["row"], ["out"])]
+    given = [helper.make_tensor_value_info("i", TensorProto.INT64, []), helper.make_tensor_value_info("on", 9, [])]
+    gives = [helper.make_tensor_value_info("still", 9, []), helper.make_tensor_value_info("out", 1, [1000])]
+    loop = helper.make_node("Loop", ["trips", "yes"], ["y"], body=helper.make_graph(steps, "body", given, gives))
+    return models.model([loop], [("trips", TensorProto.INT64, [])], [("y", 1, ["a", 1000])], weights)
+
+
+def sized_in_a_function() -> Any:
+    """A function adds the shapes that it is given, of which the second is a request's; another one makes it."""
+    domain, ops = "local", [helper.make_opsetid("", models.OPSET), helper.make_opsetid("local", 1)]
+    fill = helper.make_node("ConstantOfShape", ["s"], ["o"], "filled")
+    total = helper.make_node("Add", ["p", "q"], ["t"])
+    call = helper.make_node("Fill", ["t"], ["o"], domain=domain)
+    nodes = [helper.make_node("Both", ["one", "shape"], ["y"], domain=domain)]
+    given, gives = [("shape", TensorProto.INT64, [2])], [("y", TensorProto.FLOAT, ["a", "b"])]
+    made = models.model(nodes, given, gives, {"one": np.ones(2, np.int64)})
+    made.opset_import.append(ops[1])
+    made.functions.append(helper.make_function(domain, "Fill", ["s"], ["o"], [fill], ops))
+    made.functions.append(helper.make_function(domain, "Both", ["p", "q"], ["o"], [total, call], ops))
+    return made
+
+
+def mel(bins: str = "bins") -> Any:
+    floats = {name: np.array(value, np.float32) for name, value in (("low", 0), ("high", 8000))}
+    weights = {**floats, "length": np.array(64), "rate": np.array(16000)}
+    node = helper.make_node("MelWeightMatrix", [bins, "length", "rate", "low", "high"], ["y"])
+    return models.model([node], [("bins", TensorProto.INT64, [])], [("y", TensorProto.FLOAT, ["a", "b"])], weights)
+
+
+def clipped_by_attribute() -> Any:
+    """Clip of an opset below 11 has its bounds in attributes."""
+    nodes = [
+        helper.make_node("Clip", ["length"], ["some"], min=0.0, max=64.0),
+        helper.make_node("Cast", ["some"], ["sizes"], to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["sizes"], ["y"]),
+    ]
+    given, gives = [("length", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, ["a", "b"])]
+    return models.model(nodes, given, gives, opset=10)
+
+
+@pytest.mark.parametrize(
+    ("made", "source", "node"),
+    [
+        (sized_by_values, "shape", "y"),
+        (as_many_rows_as_asked, "trips", "y"),
+        (sized_in_a_function, "shape", "filled"),
+        (mel, "bins", "y"),
+        (clipped_by_attribute, "", ""),
+    ],
+)
+def test_sizes_that_a_request_decides(made: Callable[[], Any], source: str, node: str) -> None:
+    model = made()
+    ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = [(finding.target, f"{source!r} decide" in finding.message) for finding in allocation.by_values(model)]
+    assert found == ([(node, True)] if node else [])
 
 
 @pytest.mark.parametrize(
