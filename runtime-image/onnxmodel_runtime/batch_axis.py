@@ -4,6 +4,7 @@ Validation, made inputs, both servers, the benchmark and the load test ask here,
 A model without a batch axis is served as it is (`max_batch_size: 0`): a request is one inference, whatever its lengths.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, BATCH_UNKNOWN, T
 from onnxmodel_runtime.datatypes import tensors
 
 DYNAMIC = -1
+_IDENTIFIER = re.compile(r"\w+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_BATCH = re.compile(r"(?:\w*_)?(?:mini)?batch(?:es)?(?:_?(?:size|dim|axis|count|num|n|[0-9]))*_*")
 Symbols = Mapping[str, Sequence[str]]
 """Tensor -> the name of each of its axes, "" where an axis has none."""
 
@@ -49,9 +53,11 @@ def absent(
 
 
 def by_nature(inputs: Sequence[Tensor], symbols: Symbols | None = None) -> str:
-    """Why no export of the model could have a batch axis, as its inputs tell; "" where one could.
+    """Why the model has no batch axis to make dynamic, as its inputs tell; "" where it may have one.
 
-    One fixed first axis tells nothing: the model may have been exported for that batch size.
+    First axes that are fixed to one size tell nothing: the model may have been exported for that batch size. Neither does a
+    size of 1 beside another one, which may be the batch of an export too, unless an input has its 1 at another axis, as a
+    state has.
     """
     if not inputs:
         return "the model has no input"
@@ -61,6 +67,8 @@ def by_nature(inputs: Sequence[Tensor], symbols: Symbols | None = None) -> str:
             return f"input {tensor.name!r} has no axis at all"
         if tensor.shape[0] != DYNAMIC:
             fixed.setdefault(tensor.shape[0], tensor.name)
+    if not any(1 in tensor.shape[1:] for tensor in inputs if tensor.shape[0] not in (DYNAMIC, 1)):
+        fixed.pop(1, None)
     if len(fixed) > 1:
         (one, first), (other, second) = [*fixed.items()][:2]
         return f"the first axes of inputs {first!r} and {second!r} are fixed to {one} and {other}"
@@ -113,8 +121,12 @@ def named(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
 
 
 def is_batch(symbol: str) -> bool:
-    """Whether an axis of this name is a batch, as every exporter calls it."""
-    return "batch" in symbol.lower()
+    """Whether an axis of this name, or of an expression such as "batch_size*heads", is a batch, as exporters call it.
+
+    A word behind "batch" makes it something else ("batch_tokens"), unless it says how large, or which one.
+    """
+    names = _IDENTIFIER.findall(_CAMEL.sub("_", symbol))
+    return any(_BATCH.fullmatch(name.lower()) for name in names)
 
 
 def _elsewhere(symbols: Symbols) -> str:

@@ -217,7 +217,7 @@ def subgraphs(node: Any) -> Iterator[Any]:
 
 
 def topological(nodes: list[Any]) -> list[int] | None:
-    """Put nodes in topological order, with as few moves as possible: their indices, or None for a circle.
+    """Put nodes in topological order, keeping the order where nothing asks for another: their indices, or None for a circle.
 
     A node also waits for what its subgraphs read.
     """

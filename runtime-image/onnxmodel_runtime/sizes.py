@@ -75,7 +75,8 @@ class Settled:
 def settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
     """Find sizes at which the model runs with one row. load: returns the ModelProto, which is read where needed.
 
-    Sizes that are given stay. Inputs that declare no shape get a rank too. Raises an exception that says that memory ran out.
+    Sizes that are given stay. Inputs that declare no shape get a rank too. Raises what the model raised where memory ran out
+    at the usual sizes.
     """
     for name in sorted(signed.unranked):
         if not next(tensor.shape for tensor in signed.inputs if tensor.name == name):
@@ -90,10 +91,10 @@ def _settle_ranks(session: Any, signed: Signature, load: Callable[[], Any]) -> S
     tries = [ranked(signed, dict.fromkeys(loose, rank)) for rank in _RANKS]
     for tried in tries:
         usual = replace(tried, sizes={**tried.axes, **tried.sizes})
-        if _fails(session, usual, _ONE_RUN_SECONDS) is None:
+        if _checked(_fails(session, usual, _ONE_RUN_SECONDS)) is None:
             return Settled(usual, searched=True)
     deadline = time.monotonic() + _RUN_SECONDS
-    error = _fails(session, signed, _ONE_RUN_SECONDS)
+    error = _checked(_fails(session, signed, _ONE_RUN_SECONDS))
     for tried in tries if error is not None else ():
         settled = _settle(session, tried, load)
         if settled.error is None or time.monotonic() > deadline:
@@ -106,10 +107,10 @@ def _settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled
     usual = replace(signed, sizes={**missing, **signed.sizes})
     if not missing:
         return Settled(usual)
-    error = _fails(session, usual)  # for as long as it takes: the stage has a deadline of its own
+    error = _checked(_fails(session, usual))  # for as long as it takes: the stage has a deadline of its own
     if error is None:
         return Settled(usual)
-    if isinstance(error, StageError) or ran_out_of_memory(error):
+    if isinstance(error, StageError):
         return Settled(usual, error)
     step("looking for sizes of the dynamic axes")
     deadline = time.monotonic() + _RUN_SECONDS
@@ -153,6 +154,13 @@ def _fails(session: Any, signed: Signature, seconds: float = 0.0) -> Exception |
     except Exception as error:
         return error
     return None
+
+
+def _checked(error: Exception | None) -> Exception | None:
+    """Raise what says that memory ran out: other sizes are no answer to that."""
+    if error is not None and ran_out_of_memory(error):
+        raise error
+    return error
 
 
 @contextmanager

@@ -394,6 +394,24 @@ def test_triton_serves_them_all(repository: tuple[Path, dict[str, OptimizeResult
             asked(name, result, (triton.http_port, triton.grpc_port))
 
 
+@pytest.mark.parametrize(
+    ("symbol", "batch"),
+    [
+        *dict.fromkeys(
+            ("batch", "Batch", "batch_size", "batchSize", "batchsize", "decoder_batch", "N_batch_1"), True
+        ).items(),
+        *dict.fromkeys(
+            ("unk__batch", "minibatch", "batch_size*heads", "num_batch", "batch.1", "batch-size"), True
+        ).items(),
+        *dict.fromkeys(
+            ("minibatch_len", "batch_tokens", "batchnorm_dim", "num_batches_tracked", "N", ""), False
+        ).items(),
+    ],
+)
+def test_names_of_a_batch(symbol: str, batch: bool) -> None:
+    assert batch_axis.is_batch(symbol) is batch
+
+
 def test_validation_that_is_not_told_says_what_to_tell_it(tmp_path: Path) -> None:
     case = unbatched.CASES["words"]
     golden(case, models.save(case.make(), tmp_path))
@@ -411,6 +429,7 @@ def test_validation_that_is_not_told_says_what_to_tell_it(tmp_path: Path) -> Non
         ([("x", FLOAT, ["layers", "batch", 4])], "axis 1 of 'x' is its batch ('batch'), not axis 0"),
         ([], "the model has no input"),
         ([("x", FLOAT, [1, 4]), ("y", FLOAT, [1, 4])], ""),
+        ([("x", FLOAT, [1, 3]), ("y", FLOAT, [2, 3])], ""),
         ([("x", FLOAT, ["batch", 4]), ("y", FLOAT, [1, 4])], ""),
     ],
 )

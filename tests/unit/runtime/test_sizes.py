@@ -173,6 +173,21 @@ def test_the_usual_sizes_run_for_as_long_as_they_take(tmp_path: Path, monkeypatc
     assert (found.error, found.searched, found.signed.sizes) == (None, False, {"length": 16})
 
 
+@pytest.mark.parametrize("shape", [None, ["n", "length"]])
+def test_memory_that_runs_out_ends_the_search(shape: Any, tmp_path: Path) -> None:
+    """2**48 bytes for each number of the input: other sizes and ranks are no answer to that."""
+    nodes = [
+        helper.make_node("Size", ["x"], ["count"]),
+        helper.make_node("Mul", ["count", "each"], ["numbers"]),
+        helper.make_node("ConstantOfShape", ["numbers"], ["y"]),
+    ]
+    given, gives = [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, ["a"])]
+    path = models.save(models.model(nodes, given, gives, {"each": np.array([2**46])}), tmp_path)
+    session = open_session(path, Providers()).session
+    with pytest.raises(Exception, match=r"(?i)failed to allocate|bad.alloc"):
+        sizes.settle(session, inputs.signature(onnx.load(path)), lambda: onnx.load(path))
+
+
 def test_a_run_of_the_search_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "_ONE_RUN_SECONDS", 0.05)
     monkeypatch.setattr(sizes, "_RUNS", 1)
