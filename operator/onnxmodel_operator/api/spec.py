@@ -155,8 +155,8 @@ class Validation(_Model):
     dynamic_batch: Literal["Required", "Allowed"] = Field(
         default="Required",
         description="Required: the first axis of every input and output must be dynamic, unless batch is None, or the inputs "
-        "show that there is no batch axis: a scalar, first axes of different fixed sizes, or another axis that is named the "
-        "batch. Allowed: it may be fixed.",
+        "show that there is no batch axis: a scalar, first axes of different fixed sizes (of which 1 may be an export's "
+        "batch), or another axis that is named the batch. Allowed: it may be fixed.",
     )
     batch: Literal["Auto", "None"] = Field(
         default="Auto",
