@@ -7,6 +7,7 @@ applied, gives uids and versions, and lets a test play the kubelet: finish a Job
 import asyncio
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -164,6 +165,11 @@ def good(job: Mapping[str, Any]) -> Result:
             return probed()
 
 
+def watched(item: Mapping[str, Any]) -> bool:
+    """Whether a watch tells of it: the selector of children asks for our label."""
+    return item["kind"] == MODEL.name or item["metadata"].get("labels", {}).get(names.MANAGED_BY) == names.MANAGER
+
+
 class Killed(BaseException):
     """The operator was killed at this moment."""
 
@@ -187,6 +193,7 @@ class Cluster:
         """Die at this write (0 is the next): after it where `write_lands`, else before it."""
         self.write_lands = True
         self._versions = itertools.count(10)
+        self._made: Counter[tuple[str, str, str]] = Counter()
         for model in models:
             self._store(model)
 
@@ -196,7 +203,7 @@ class Cluster:
         """One reconcile with everything in view, as after a restart."""
         cache = Cache()
         for (kind, _, _), item in self.objects.items():
-            if kind in BY_NAME:
+            if kind in BY_NAME and watched(item):
                 cache.put(BY_NAME[kind], item)
         cache.admitted = self.admitted
         return asyncio.run(reconcile((namespace, name), cache, self.settings, self, self.now))
@@ -221,7 +228,7 @@ class Cluster:
         generation = live["metadata"]["generation"] + (item.get("spec") != live.get("spec")) if live else 1
         item["metadata"] = {
             **item["metadata"],
-            "uid": f"uid-{key[0]}-{key[2]}",
+            "uid": live["metadata"]["uid"] if live else f"uid-{key[0]}-{key[2]}-{self._made[key]}",
             "generation": generation,
             "creationTimestamp": live["metadata"]["creationTimestamp"] if live else _time(self.now),
         }
@@ -229,6 +236,7 @@ class Cluster:
             raise self.refuses[key[0]]
         with self._write("apply", key):
             self._store(item)
+            self._made[key] += live is None
         return self.objects[key]
 
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
@@ -259,8 +267,9 @@ class Cluster:
             raise self.refuses[kind]
         key = (kind, item["metadata"]["namespace"], item["metadata"]["name"])
         live = self.objects.get(key, item)
-        if live["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
-            raise StaleError(409, "the resourceVersion in the precondition is an older one")
+        for precondition in ("uid", "resourceVersion"):
+            if live["metadata"][precondition] != item["metadata"][precondition]:
+                raise StaleError(409, f"the {precondition} in the precondition is another one")
         with self._write("delete", key):
             if self.objects.pop(key, None):
                 owned = [k for k, v in self.objects.items() if k[0] == "Pod" and v["owner"] == item["metadata"]["uid"]]

@@ -5,17 +5,33 @@ from typing import Any
 
 from onnxmodel_operator import names, quantity
 
+_FIXED = ("Job", "PersistentVolumeClaim", "ControllerRevision")
+"""All but immutable: their names or the digests that others take of them carry what they are made from."""
+
 
 def needs_apply(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
     """True when applying `desired` would change `live`. Both are whole objects; live has the API server's defaults."""
     if live is None:
         return True
-    if desired["kind"] in ("Job", "PersistentVolumeClaim", "ControllerRevision"):
-        return False  # all but immutable: their names or the digests that others take of them carry what they are made from
+    if desired["kind"] in _FIXED:
+        return bool(difference(desired["metadata"]["labels"], live["metadata"].get("labels", {})))
     key = names.ANNOTATION_APPLIED
     if live["metadata"].get("annotations", {}).get(key) != desired["metadata"]["annotations"][key]:
         return True
     return bool(difference(desired, live))
+
+
+def applicable(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What to apply. Of what is there and cannot be changed that is its own content, with the labels that it lacks: it does
+    not become what is desired, so the digest of what it was made from stays.
+    """
+    if live is None or desired["kind"] not in _FIXED:
+        return desired
+    metadata, key = dict(desired["metadata"]), names.ANNOTATION_APPLIED
+    if made_from := live["metadata"].get("annotations", {}).get(key):
+        metadata["annotations"] = {**metadata["annotations"], key: made_from}
+    content = {field: value for field, value in live.items() if field != "status"}
+    return {**content, "apiVersion": desired["apiVersion"], "kind": desired["kind"], "metadata": metadata}
 
 
 def needs_replacement(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:

@@ -15,7 +15,7 @@ from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.cluster.lookup import look_up
-from onnxmodel_operator.drift import difference, fingerprint, needs_apply, needs_replacement
+from onnxmodel_operator.drift import applicable, difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
 from onnxmodel_operator.plan import Plan, active_revision, invalid, plan
@@ -62,7 +62,7 @@ class Writer(Protocol):
 class Outcome:
     """How a reconcile ended: the phase for metrics, and when to look again though nothing changes.
 
-    wrote: something was written, and the cache knows it. So its event is no news, and the next step is due at once.
+    wrote: something was written that changed what the cache knows. So its event is no news, and the next step is due at once.
     """
 
     phase: str | None = None
@@ -86,7 +86,7 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
     """Bring one model one step on. Raises what the writer raises; then it must be called again."""
     turn = await _look(key, cache, settings, writer, now)
     asked: set[str] = set()
-    while turn and (doubts := _doubts(turn) - asked):
+    while turn and (doubts := _doubts(turn, cache) - asked):
         for job in sorted(doubts):
             await look_up(cache, writer, key, job)
         asked |= doubts
@@ -110,14 +110,33 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
         decided = defect(resource, seen, error)
     status = summarize(resource, seen, decided, now)
     same = refused and _without_messages(status) == _without_messages(resource.status)
-    if status != resource.status and not same:
-        WRITES.labels("apply", "OnnxModel/status").inc()
-        cache.learn(MODEL, await writer.apply_status(resource.namespace, resource.name, resource.uid, status))
-        wrote = True
-        log.info("%s/%s: %s: %s", *key, status["phase"], status["message"])
+    if status != resource.status and not same and not _cut(cache, resource, status):
+        wrote |= await _tell(resource, status, cache, writer)
     if refused:
         raise refused  # said in status, and tried again by the caller
     return Outcome(decided.progress.phase, decided.requeue_seconds, wrote)
+
+
+async def _tell(resource: Resource, status: Mapping[str, Any], cache: Cache, writer: Writer) -> bool:
+    """Write the status. Returns whether that is news."""
+    WRITES.labels("apply", "OnnxModel/status").inc()
+    answer = await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
+    news = cache.put(MODEL, answer) is not None
+    where = (resource.namespace, resource.name)
+    log.info("%s/%s: %s: %s", *where, status["phase"], status["message"])
+    if lost := difference(status, answer.get("status") or {}):
+        cache.admitted[resource.uid] = _kept(status, answer.get("status") or {})
+        log.warning("%s/%s: the API server does not keep status.%s: the CRD is older than the operator", *where, lost)
+    return news
+
+
+def _cut(cache: Cache, resource: Resource, status: Mapping[str, Any]) -> bool:
+    """Whether the status is what was left of the same one when it was written last: an older CRD lacks some of its fields."""
+    return cache.admitted.get(resource.uid) == _kept(status, resource.status)
+
+
+def _kept(sent: Mapping[str, Any], left: Mapping[str, Any]) -> str:
+    return names.digest([sent, left])
 
 
 async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> _Turn | None:
@@ -139,14 +158,14 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
         return _Turn(resource, seen, defect(resource, seen, error), error=error)
 
 
-def _doubts(turn: _Turn) -> frozenset[str]:
+def _doubts(turn: _Turn, cache: Cache) -> frozenset[str]:
     """Jobs of which the API server must be asked: the plan draws a conclusion from what the cache lacks, or a Job would be
     made again because of a pod that may have moved on.
     """
     replaced = {
         manifest["metadata"]["name"]
         for manifest in turn.manifests
-        if manifest["kind"] == "Job" and needs_replacement(manifest, turn.seen.live.get(_child(manifest)))
+        if manifest["kind"] == "Job" and _replaces(cache, manifest, turn.seen.live.get(_child(manifest)))
     }
     return turn.decided.doubts | replaced
 
@@ -176,25 +195,26 @@ def _without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 async def _carry_out(model: Resource, turn: _Turn, cache: Cache, writer: Writer) -> bool:
-    """Apply and delete what the plan says. Returns whether anything was written."""
+    """Apply and delete what the plan says. Returns whether that changed anything."""
     live, wrote = turn.seen.live, False
     for manifest in turn.manifests:
         child = kind, name = _child(manifest)
-        if needs_replacement(manifest, live.get(child)):
+        there = live.get(child)
+        if _replaces(cache, manifest, there):
             await _delete(kind, live[child], cache, writer)
             wrote = True
-        elif needs_apply(manifest, live.get(child)) and not _admitted(cache, manifest, live.get(child)):
-            if child not in live and (found := await _check_name(model, writer, kind, name)):
-                cache.learn(BY_NAME[kind], found)  # ours, and the watch has yet to tell: the next turn compares it
-                wrote = True
-                continue
+        elif needs_apply(manifest, there) and not _admitted(cache, manifest, there):
+            if there is None and (there := await _check_name(model, writer, kind, name)):
+                # Ours: the watch has yet to tell of it, or another hand took the labels by which it would.
+                wrote |= cache.put(BY_NAME[kind], there) is not None
+                if not needs_apply(manifest, there) or _admitted(cache, manifest, there):
+                    continue
             if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
             WRITES.labels("apply", kind).inc()
-            answer = await writer.apply(manifest)
-            cache.learn(BY_NAME[kind], answer)
-            wrote = True
-            if needs_apply(manifest, answer):
+            answer = await writer.apply(applicable(manifest, there))
+            wrote |= cache.put(BY_NAME[kind], answer) is not None
+            if needs_apply(manifest, answer) or (there is None and needs_replacement(manifest, answer)):
                 cache.admitted[answer["metadata"]["uid"]] = fingerprint(manifest, answer)
                 where = (difference(manifest, answer), *child)
                 log.warning("%s/%s: an admission webhook changes %s of %s %s", model.namespace, model.name, *where)
@@ -214,12 +234,16 @@ async def _delete(kind: str, item: Mapping[str, Any], cache: Cache, writer: Writ
         metadata = item["metadata"]
         left = await writer.get(kind, metadata["namespace"], metadata["name"])
         if left:
-            cache.learn(BY_NAME[kind], left)
+            cache.put(BY_NAME[kind], left)
         raise
     if left:
-        cache.learn(BY_NAME[kind], left)
+        cache.put(BY_NAME[kind], left)
     else:
         cache.drop(BY_NAME[kind], item)
+
+
+def _replaces(cache: Cache, manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
+    return needs_replacement(manifest, live) and not _admitted(cache, manifest, live)
 
 
 def _admitted(cache: Cache, manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:

@@ -1,5 +1,7 @@
 """What the cache keeps of what it is told."""
 
+import pytest
+
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import JOB, MODEL
@@ -41,6 +43,30 @@ def test_a_new_version_without_a_change_is_no_news_and_is_known():
     assert cache.put(JOB, again) is None
     assert cache.snapshot(("n", "m")).jobs[0]["metadata"]["resourceVersion"] == "12", "for the next deletion"
     assert cache.put(JOB, {**item("j", version=13, uid="another"), "status": {"active": 1}}) == ("n", "m")
+    cache.drop(JOB, item("j", version=14))
+    assert len(cache.snapshot(("n", "m")).jobs) == 1
+
+
+def test_a_late_event_brings_nothing_back_and_a_newer_state_does():
+    cache = Cache()
+    cache.put(JOB, item("j", version=5))
+    cache.drop(JOB, item("j", version=5))
+    assert cache.put(JOB, item("j", version=4)) is None
+    assert cache.put(JOB, item("j", version=5)) is None
+    assert cache.keys() == []
+    assert cache.put(JOB, item("j", version=6)) == ("n", "m"), "a watch calls deleted what has lost our label, too"
+    assert cache.put(JOB, {**item("j", version=7), "status": {}}) == ("n", "m")
+
+
+@pytest.mark.parametrize("model", ["", "other"])
+def test_an_object_that_loses_its_label_is_lost_to_its_model(model):
+    cache = Cache()
+    cache.put(JOB, item("j", version=5))
+    assert cache.put(JOB, item("j", version=4, model=model)) is None
+    assert cache.put(JOB, item("j", version=6, model=model)) == ("n", "m"), "who puts that right"
+    assert cache.keys() == ([("n", "other")] if model else [])
+    assert cache.put(JOB, item("j", version=7))
+    assert cache.keys() == [("n", "m")]
 
 
 def test_a_late_deletion_does_not_remove_a_new_object_of_the_name():

@@ -119,3 +119,43 @@ def test_another_hand_after_the_webhook_is_undone():
     assert cluster.settle()[0][:2] == ("apply", "Deployment")
     (server,) = cluster.deployments()
     assert server["spec"]["template"]["spec"]["containers"][0]["image"].startswith("mirror.example.com/")
+
+
+class OlderCrd(Cluster):
+    """Its API server keeps no `cut` of a status. To apply what changes nothing is no write there, and makes no event."""
+
+    cut = ""
+
+    async def apply_status(self, namespace, name, uid, status):
+        """Store what the CRD knows of it."""
+        self.writes.append(("status", "OnnxModel", name))
+        model = self.objects["OnnxModel", namespace, name]
+        kept = {key: value for key, value in status.items() if key != self.cut}
+        if model["status"] != kept:
+            self._store({**model, "status": kept})
+        return self.objects["OnnxModel", namespace, name]
+
+
+def test_a_status_field_that_an_older_crd_prunes_is_written_once_and_told(caplog):
+    cluster = OlderCrd(body())
+    cluster.live()
+    cluster.cut = "serving"
+    model = cluster.objects["OnnxModel", "team-a", "magika"]
+    cluster._store({**model, "status": {k: v for k, v in model["status"].items() if k != cluster.cut}})
+    before = len(cluster.writes)
+    assert [cluster.step().wrote for _ in range(5)] == [False] * 5
+    assert cluster.writes[before:] == [("status", "OnnxModel", "magika")]
+    assert caplog.text.count("does not keep status.serving") == 1
+
+
+def test_a_webhook_that_takes_our_digest_off_jobs_does_not_make_them_again_and_again():
+    def strip(manifest):
+        kept = {k: v for k, v in manifest["metadata"]["annotations"].items() if k != names.ANNOTATION_APPLIED}
+        annotations = kept if manifest["kind"] == "Job" else manifest["metadata"]["annotations"]
+        return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
+
+    cluster = Cluster(body())
+    cluster.webhook = strip
+    cluster.live()
+    made = [name for verb, kind, name in cluster.writes if (verb, kind) == ("apply", "Job")]
+    assert len(made) == len(set(made))

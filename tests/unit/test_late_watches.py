@@ -5,13 +5,14 @@ from collections import Counter, deque
 
 import pytest
 
+from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import StaleError
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME
 from onnxmodel_operator.reconcile import Outcome as Reconciled
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_runtime.contract import ExitCode, Failure
-from tests.builders import Cluster, body
+from tests.builders import Cluster, body, watched
 
 
 class Late(Cluster):
@@ -25,9 +26,14 @@ class Late(Cluster):
         self.reasons = set()
 
     def step(self, name: str = "magika", namespace: str = "team-a") -> Reconciled:
-        gone = [("DELETED", item) for key, item in self.told.items() if key not in self.objects]
-        news = [("MODIFIED", item) for key, item in self.objects.items() if self.told.get(key) is not item]
-        self.told = dict(self.objects)
+        told = {key: item for key, item in self.objects.items() if watched(item)}
+        gone = [
+            ("DELETED", self.objects.get(key) or self.deleted(item))
+            for key, item in self.told.items()
+            if key not in told
+        ]
+        news = [("MODIFIED", item) for key, item in told.items() if self.told.get(key) is not item]
+        self.told = told
         self.under_way.append([event for event in gone + news if event[1]["kind"] in self.late])
         in_time = [event for event in gone + news if event[1]["kind"] not in self.late]
         for kind, item in (*in_time, *self.under_way.popleft()):
@@ -39,6 +45,10 @@ class Late(Cluster):
             return Reconciled()
         finally:
             self.reasons.add(self.status().get("reason"))
+
+    def deleted(self, item: dict) -> dict:
+        """As its last event tells of it: with the version of the deletion."""
+        return {**item, "metadata": {**item["metadata"], "resourceVersion": str(next(self._versions))}}
 
     def turns(self, condition: str, most: int = 150) -> None:
         """Reconcile, and play after every third turn, until the condition is True."""
@@ -120,3 +130,30 @@ def test_a_deletion_waits_until_the_cache_knows_what_it_deletes():
     assert ("delete", "Job", probe["metadata"]["name"]) not in cluster.writes[before:]
     cluster.step()
     assert ("delete", "Job", probe["metadata"]["name"]) in cluster.writes[before:]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("job", [False, True], ids=["what serves", "a Job"])
+def test_a_child_that_lost_our_labels_gets_them_back(job, restarted):
+    """Another hand took them, and with them the watch's view of it."""
+    cluster = Late(turns=0)
+    cluster.turns("Reconciling" if job else "Ready")
+    for _ in range(3):
+        cluster.step()
+    kinds = {"Job"} if job else {"PersistentVolumeClaim", "Service", "Deployment", "ControllerRevision"}
+    children = [key for key in cluster.objects if key[0] in kinds]
+    assert {kind for kind, _, _ in children} == kinds
+    for label in (names.MANAGED_BY, names.LABEL_MODEL, names.LABEL_STAGE):
+        for key in (key for key in children if label in cluster.objects[key]["metadata"]["labels"]):
+            before = cluster.objects[key]
+            labels = {name: value for name, value in before["metadata"]["labels"].items() if name != label}
+            cluster._store({**before, "metadata": {**before["metadata"], "labels": labels}})
+            if restarted:
+                cluster.cache, cluster.told = Cache(), {}
+            writes = len(cluster.writes)
+            assert not [cluster.step().wrote for _ in range(5)][-1], (label, key)
+            written = [write for write in cluster.writes[writes:] if write[1] in kinds]
+            assert written == [("apply", key[0], key[2])], label
+            after = cluster.objects[key]
+            assert after["metadata"]["labels"] == before["metadata"]["labels"]
+            assert (after["metadata"]["uid"], after.get("spec")) == (before["metadata"]["uid"], before.get("spec"))

@@ -51,10 +51,11 @@ def unscheduled(cluster, stage, message):
 
 def elsewhere(cluster, stage, name="other", state=None, node="n1", phase="Running"):
     """A pod of another namespace's model, on a node."""
+    labels = {names.MANAGED_BY: names.MANAGER, names.LABEL_MODEL: name, names.LABEL_STAGE: stage}
     job = {
         "kind": "Job",
         "metadata": {"name": f"{name}-{stage}", "namespace": "team-b", "uid": f"uid-{name}"},
-        "spec": {"template": {"metadata": {"labels": {names.LABEL_MODEL: name, names.LABEL_STAGE: stage}}}},
+        "spec": {"template": {"metadata": {"labels": labels}}},
     }
     spec = {"nodeName": node} if node else {}
     return cluster.pod(job, container=stage, state=state, phase=phase, spec=spec)

@@ -25,48 +25,68 @@ class Cache:
 
     def __init__(self) -> None:
         self._items: dict[Key, dict[str, dict[str, Object]]] = {}
-        self._gone: dict[str, None] = {}  # uids that were dropped last, the oldest first
+        self._keys: dict[str, Key] = {}  # by uid: the model that each known object is kept under
+        self._gone: dict[str, int] = {}  # by uid: the version at which it was dropped, those dropped last at the end
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.admitted: dict[str, str] = {}
-        """uid -> fingerprint of a child that an admission webhook made other than it was applied: no reason to apply it again."""
+        """uid -> fingerprint of what the API server made other than it was applied: no reason to apply it again."""
 
     def put(self, kind: Kind, item: Object) -> Key | None:
-        """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any."""
-        key = key_of(kind, item)
+        """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any.
+
+        Both what a watch tells and what the API server answered: an answer may be ahead of the watch.
+        """
+        key, uid, name = key_of(kind, item), item["metadata"]["uid"], item["metadata"]["name"]
+        if self._gone.get(uid, -1) >= _version(item):
+            return None  # an event from before its deletion
+        before = self._keys.get(uid)
+        if before and before != key:  # another hand changed our label: who lost the object puts that right
+            lost = self._items[before][kind.name][name]
+            if _version(lost) >= _version(item):
+                return None
+            self.drop(kind, lost)
         if key is None:
-            return None
+            return before
         bucket = self._items.setdefault(key, {}).setdefault(kind.name, {})
-        known = bucket.get(item["metadata"]["name"])
+        known = bucket.get(name)
         if known is not None and _version(known) >= _version(item):
             return None
-        bucket[item["metadata"]["name"]] = kept = _without_noise(item)
-        self._busy.pop(item["metadata"]["uid"], None)
+        if known is not None and known["metadata"]["uid"] != uid:
+            self._lose(known["metadata"]["uid"])
+        self._gone.pop(uid, None)
+        bucket[name] = kept = _without_noise(item)
+        self._keys[uid] = key
+        self._busy.pop(uid, None)
         if kind is POD and works_on_a_node(item):
-            self._busy[item["metadata"]["uid"]] = kept
-        return None if known is not None and _equal(known, kept) else key
-
-    def learn(self, kind: Kind, item: Object) -> None:
-        """Remember what the API server answered: it may be ahead of the watch, and must not outlive a deletion."""
-        if item["metadata"]["uid"] not in self._gone:
-            self.put(kind, item)
+            self._busy[uid] = kept
+        return None if known is not None and _equal(known, kept) else before or key
 
     def drop(self, kind: Kind, item: Object) -> Key | None:
-        """Forget the object. Returns its model. A newer object of the same name (another uid) stays."""
-        key = key_of(kind, item)
-        if key is None:
-            return None
-        self._gone[item["metadata"]["uid"]] = None
+        """Forget the object, and refuse every state of it up to this one. Returns its model.
+
+        A newer object of the same name (another uid) stays. A newer state of this one may follow: a watch calls deleted
+        what has lost our label, too.
+        """
+        uid = item["metadata"]["uid"]
+        self._gone.pop(uid, None)
+        self._gone[uid] = _version(item)
         if len(self._gone) > _GONE:
             del self._gone[next(iter(self._gone))]
-        self._busy.pop(item["metadata"]["uid"], None)
-        self.admitted.pop(item["metadata"]["uid"], None)
+        key = self._lose(uid) or key_of(kind, item)
+        if key is None:
+            return None
         bucket = self._items.get(key, {}).get(kind.name, {})
         known = bucket.get(item["metadata"]["name"])
-        if known is not None and known["metadata"]["uid"] == item["metadata"]["uid"]:
+        if known is not None and known["metadata"]["uid"] == uid:
             del bucket[item["metadata"]["name"]]
             if not any(self._items[key].values()):
                 del self._items[key]
         return key
+
+    def _lose(self, uid: str) -> Key | None:
+        self._busy.pop(uid, None)
+        self.admitted.pop(uid, None)
+        return self._keys.pop(uid, None)
 
     def snapshot(self, key: Key) -> Snapshot:
         """Everything known of one model, and which pods of stages are on nodes, whosever they are."""

@@ -30,9 +30,9 @@ async def look_up(cache: Cache, reader: Reader, key: Key, job: str) -> None:
         if _of_job(pod, job) and pod["metadata"]["uid"] not in there:
             cache.drop(POD, pod)
     for pod in pods:
-        cache.learn(POD, pod)
+        cache.put(POD, pod)
     if found:
-        cache.learn(JOB, found)
+        cache.put(JOB, found)
         return
     for known in before.jobs:
         if known["metadata"]["name"] == job:
