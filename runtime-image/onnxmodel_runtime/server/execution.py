@@ -1,7 +1,7 @@
 """Run a batch on an instance: its requests together where that works, else one by one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns, thread_time_ns
 
@@ -48,16 +48,20 @@ class Execution:
     error: Exception | None = None
 
 
-def execute(instance: Instance, jobs: Sequence[Job]) -> list[Execution]:
-    """Run the jobs that somebody still waits for."""
-    if len(jobs) == 1:
-        return [] if jobs[0].future.done() else [_alone(instance, jobs[0])]
-    jobs = [job for job in jobs if not job.future.done()]
-    if len(jobs) > 1:
-        joined = _joined(instance, jobs)
+def execute(instance: Instance, jobs: Sequence[Job], begin: Callable[[Sequence[Job]], None]) -> list[Execution]:
+    """Run the jobs that somebody still waits for. begin: told before each run for which jobs it is."""
+    waiting = [job for job in jobs if not job.future.done()]
+    if len(waiting) > 1:
+        begin(waiting)
+        joined = _joined(instance, waiting)
         if joined is not None:
             return [joined]
-    return [_alone(instance, job) for job in jobs if not job.future.done()]
+    executions = []
+    for job in waiting:
+        if not job.future.done():
+            begin((job,))
+            executions.append(_alone(instance, job))
+    return executions
 
 
 def _alone(instance: Instance, job: Job) -> Execution:

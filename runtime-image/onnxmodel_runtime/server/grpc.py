@@ -90,7 +90,12 @@ class _Servicer:
         async def read() -> None:
             try:
                 async for message in messages:
-                    await answers.put(asyncio.create_task(self._streamed(message, caller)))
+                    answer = asyncio.create_task(self._streamed(message, caller))
+                    try:
+                        await answers.put(answer)
+                    except asyncio.CancelledError:
+                        answer.cancel()
+                        raise
             finally:
                 await answers.put(None)
 

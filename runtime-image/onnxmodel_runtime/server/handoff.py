@@ -7,7 +7,8 @@ and nobody takes one that was withdrawn.
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
@@ -52,7 +53,7 @@ class Line:
             batch = self.batches.popleft() if self.batches else None
             if batch is not None:
                 batch.worker, batch.since = worker, monotonic()
-            worker.batch = batch
+            worker.batch, worker.running = batch, ()
             return batch
 
     def give(self, worker: "Worker", batch: Batch) -> None:
@@ -81,18 +82,30 @@ class Line:
             if worker is not None and worker.batch is batch:
                 worker.instance.interrupt()
 
+    def begin(self, worker: "Worker", jobs: Sequence[Job]) -> None:
+        """The worker is about to run the model for these jobs."""
+        with self.lock:
+            worker.running = jobs
+
+    def interrupt_unwanted(self, worker: "Worker") -> None:
+        """Make the worker's run fail at the model's next node if all of its jobs have ended: nobody reads its answer."""
+        with self.lock:  # the worker cannot begin another run meanwhile
+            if worker.running and all(job.future.done() for job in worker.running):
+                worker.instance.interrupt()
+
 
 class Worker(Thread):
     """The thread of an instance. It runs what start_on gives it, and then what it finds in the line: no round trip through
     the event loop lies between two runs.
 
-    batch: what it works on, guarded by the line's lock.
+    batch: what it works on; running: the jobs of it that the model runs for. The line's lock guards both.
     """
 
     def __init__(self, instance: Instance, line: Line, report: Report) -> None:
         super().__init__(name="instance", daemon=True)
         self.instance = instance
         self.batch: Batch | None = None
+        self.running: Sequence[Job] = ()
         self._line = line
         self._report = report
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
@@ -116,7 +129,7 @@ class Worker(Thread):
             executions: list[Execution] = []
             failure: BaseException | None = None
             try:
-                executions = execute(self.instance, batch.jobs)
+                executions = execute(self.instance, batch.jobs, partial(self._line.begin, self))
             except BaseException as error:
                 failure = error
             next_ = self._line.take(self)

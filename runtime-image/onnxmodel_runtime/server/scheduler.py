@@ -333,7 +333,10 @@ class Scheduler:
         return place
 
     def _repair(self) -> bool:
-        """Replace workers whose thread has ended, interrupt runs that take too long. Returns whether any worker is busy."""
+        """Replace workers whose thread has ended, interrupt runs that take too long or that nobody waits for.
+
+        Returns whether any worker is busy.
+        """
         for at, worker in enumerate(self._workers):
             batch = worker.batch
             if not worker.is_alive() and not self._closed:
@@ -342,7 +345,10 @@ class Scheduler:
                 fresh.start()
                 self._workers[at] = fresh
                 self._idle = [*(idle for idle in self._idle if idle is not worker), fresh]
-            elif batch is not None and limits.REQUEST_SECONDS and worker not in self._interrupted:
+                continue
+            # Again at each look: a run that was only about to begin does not notice.
+            self._line.interrupt_unwanted(worker)
+            if batch is not None and limits.REQUEST_SECONDS and worker not in self._interrupted:
                 now = monotonic()
                 if now - batch.since > limits.REQUEST_SECONDS:
                     log.error("instance %d has run for more than %g s: interrupting it", at, limits.REQUEST_SECONDS)

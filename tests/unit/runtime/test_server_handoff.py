@@ -7,21 +7,26 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
+import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
 
 from onnxmodel_runtime.server import handoff, limits, scheduler
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.errors import Code, Ended, Reason, ServerError
-from onnxmodel_runtime.server.execution import Answer
+from onnxmodel_runtime.server.execution import Answer, Job
 from onnxmodel_runtime.server.handoff import Line
+from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance, Model
 from onnxmodel_runtime.server.protocol.request import InferRequest
 from onnxmodel_runtime.server.recorder import Recorder
@@ -348,6 +353,65 @@ async def test_a_run_without_end_is_interrupted(tmp_path: Path, monkeypatch: pyt
     assert counted(recorder) == {"EXPIRED": "1", "THREAD_DIED": "0", "LOST": "0"}
     assert not scheduler.stuck
     assert scheduler.close()
+
+
+@pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize("front", ["alone", "beside another", "http", "grpc"])
+async def test_a_run_that_nobody_waits_for_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: str
+) -> None:
+    """Its instance goes on with the next request."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
+    if front in ("http", "grpc"):
+        with support.in_thread(support.request(support.slow(tmp_path))) as server:
+            leave = _leave_http if front == "http" else _leave_grpc
+            await asyncio.to_thread(leave, server)
+            body = b'{"inputs":[{"name":"n","shape":[1],"datatype":"INT64","data":[3]}]}'
+            answer = await asyncio.to_thread(support.call, server.ports[0], "POST", "/v2/models/slow/infer", body)
+            assert (answer[0], json.loads(answer[1])["outputs"][0]["data"]) == (200, [3])
+            server.stop()
+        assert server.idle
+        return
+    scheduler = Scheduler(load(support.slow(tmp_path)), Recorder("m"), Policy(10))
+    if front == "alone":
+        left = asyncio.create_task(scheduler.infer(steps(1 << 60)))
+        await _until(lambda: not scheduler._idle and scheduler._workers[0].running)
+        left.cancel()
+        assert (await asyncio.wait_for(scheduler.infer(steps(3)), 10)).outputs["y"].tolist() == [3]
+    else:  # of one batch that cannot run together
+        loop = asyncio.get_running_loop()
+        jobs = [Job(steps(count), loop.create_future(), 0) for count in (1 << 60, 3)]
+        worker, batch = scheduler._idle.pop(), handoff.Batch(tuple(jobs))
+        scheduler._line.give(worker, batch)
+        worker.start_on(batch)
+        await _until(lambda: len(worker.running) == 1)
+        scheduler._watchdog.wake(loop)
+        jobs[0].future.cancel()
+        assert (await asyncio.wait_for(jobs[1].future, 10)).outputs["y"].tolist() == [3]
+    assert not scheduler.stuck
+    await _until(lambda: scheduler._idle)
+    assert scheduler.close()
+
+
+def _leave_http(server: Server) -> None:
+    body = b'{"inputs":[{"name":"n","shape":[1],"datatype":"INT64","data":[1152921504606846976]}]}'
+    connection = HTTPConnection(support.HOST, server.ports[0], timeout=0.3)
+    connection.request("POST", "/v2/models/slow/infer", body)
+    with contextlib.closing(connection), pytest.raises(TimeoutError):
+        connection.getresponse()
+
+
+def _leave_grpc(server: Server) -> None:
+    with triton_grpc.InferenceServerClient(f"{support.HOST}:{server.ports[1]}") as client:
+        given = [triton_grpc.InferInput("n", [1], "INT64").set_data_from_numpy(np.array([1 << 60]))]
+        with pytest.raises(InferenceServerException, match="Deadline"):
+            client.infer("slow", given, client_timeout=0.3)
+
+
+async def _until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 def test_a_run_that_cannot_be_interrupted_makes_the_process_restart(
