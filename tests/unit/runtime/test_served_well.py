@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxmodel_runtime import ranks, tables
+from onnxmodel_runtime.checks import allocation
 from onnxmodel_runtime.contract import OptimizeRequest, RepositoryRequest, Tensor, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
@@ -557,6 +558,12 @@ def test_whether_a_file_branches(made: Any, expected: bool, tmp_path: Path) -> N
 )
 def test_whether_values_decide_a_size(made: Any, expected: bool, tmp_path: Path) -> None:
     assert ranks.branches(models.save(made, tmp_path)) is expected
+
+
+def test_what_may_take_any_memory_may_take_any_time() -> None:
+    """What validation warns of never runs on the event loop."""
+    for operator, read in allocation._SIZES.items():
+        assert set(read) <= set(ranks._SIZES[operator.encode()]), operator
 
 
 def test_labels_that_are_declared_as_one_element_are_served_for_each_row(tmp_path: Path) -> None:
