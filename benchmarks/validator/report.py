@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from benchmarks.validator.explain import explain
 from benchmarks.validator.judge import Judged
-from benchmarks.validator.numbers import VERDICTS, Group, counts, groups, times
+from benchmarks.validator.numbers import VERDICTS, Group, counts, groups
 
 UNEXPLAINED = "NOT EXPLAINED"
 COMMAND = ".venv/bin/python -m benchmarks.validator --write docs/validator-numbers.md"
@@ -27,7 +27,6 @@ onnx {onnx}, ONNX Runtime {onnxruntime}, Python process with 4 GiB, {cores} core
 
 def page(results: Sequence[Judged], addresses: Sequence[str]) -> str:
     """The whole page as Markdown."""
-    found = times(results)
     names = ", ".join(name.removeprefix("test_") for name in addresses)
     compared = sum(verdict.golden for _, verdict in results)
     lines = [
@@ -39,8 +38,7 @@ def page(results: Sequence[Judged], addresses: Sequence[str]) -> str:
         ),
         *table(results),
         "",
-        f"Median {found['median'] * 1000:.1f} ms per model after start-up, 99 of 100 within {found['p99'] * 1000:.0f} ms, the "
-        f"longest {found['longest']:.1f} s. Of those that passed, {compared} were compared with golden data.",
+        f"Of those that passed, {compared} were compared with golden data.",
         "",
         f"The package has addresses of {len(addresses)} further models, of the kind real, and not their weights ({names}); "
         "`light` has the same graphs with constant weights.",
