@@ -650,7 +650,11 @@ def _light(draft: _Draft) -> Placement:
 
 
 def _probe(draft: _Draft) -> Progress | None:
-    """Traffic goes to the new revision, and a client asks the Service. If the answer is wrong, traffic goes back."""
+    """Traffic goes to the new revision, and a client asks the Service. If the answer is wrong, traffic goes back.
+
+    A probe that could not ask proves nothing: traffic goes back where a proven revision can take it, and else stays with
+    what has pods. A model's very first revision takes none before it is proven.
+    """
     assert draft.revision is not None
     revision, model = draft.revision, draft.model
     request = ProbeRequest(
@@ -661,9 +665,11 @@ def _probe(draft: _Draft) -> Progress | None:
         revision=revision.short,
     )
     stop = _follow(draft, _step(draft, Stage.PROBE, request, _light(draft), depends_on=revision.digest), "Probing")
-    answered_wrong = stop and stop.state is State.STALLED and _failed(draft.steps[-1].seen)
-    if not answered_wrong:  # a probe that waits for a node or an image has yet to ask, and asks this revision
+    failed = stop and stop.state is State.STALLED and _failed(draft.steps[-1].seen)
+    if not failed:  # a probe that waits for a node or an image has yet to ask, and asks this revision
         draft.route = revision.short
+    elif draft.route == revision.short and not _refuted(draft.steps[-1].seen, model.status):
+        return stop
     elif draft.route in (None, revision.short):
         draft.route = None  # there is no older revision to go back to, and an unproven one takes no traffic
         draft.lost.append(("Service", model.name))
@@ -801,6 +807,10 @@ def _commands(draft: _Draft, job: str) -> str:
     return f"{COMMANDS}{logs}. To run the stage again: {kubectl} delete job {job}"
 
 
+_WRONG_ANSWERS = ("ProbeMismatch", "ProbeRefused")
+"""Reasons of a probe that was answered."""
+
+
 def _failed(seen: JobSeen | None) -> bool:
     """The Job's own verdict comes a little later than its pod's end."""
     return seen is not None and (seen.state == "Failed" or bool(seen.ended and seen.ended.terminal))
@@ -873,8 +883,18 @@ def route(model: Resource, seen: Observed, active: str | None) -> str | None:
     taking = seen.routed or ""
     if active is None or model.replicas == 0 or _available(seen, active) or not _available(seen, taking):
         return active
-    refuted = any(job.stage == Stage.PROBE and _failed(job) for job in seen.jobs.values())
-    return active if refuted else taking
+    return active if any(_refuted(job, model.status) for job in seen.jobs.values()) else taking
+
+
+def _refuted(job: JobSeen | None, status: Mapping[str, Any]) -> bool:
+    """Whether a server gave the probe another answer than it must. A probe that found no server, or none of the revision,
+    or no node, refutes nothing.
+    """
+    if job is None or job.stage != Stage.PROBE or not _failed(job) or job.ended is None:
+        return False
+    last = status.get("lastFailure", {})
+    remembered = not job.pods and last.get("job") == job.name
+    return (last["reason"] if remembered else job.ended.failure.reason) in _WRONG_ANSWERS
 
 
 def _available(seen: Observed, revision: str) -> bool:

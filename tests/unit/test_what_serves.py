@@ -302,9 +302,14 @@ def another(cluster: Cluster) -> None:
     cluster.settle()
 
 
-@pytest.mark.parametrize("later", [another, refused, unreadable, suspended])
-@pytest.mark.parametrize("wrong", [False, True], ids=["proven", "wrong answer"])
-def test_a_routed_revision_stays_while_the_recorded_one_has_no_pods(later, wrong):
+def unchanged(cluster: Cluster) -> None:
+    """The same spec, and the probe's end is told."""
+    cluster.settle()
+
+
+@pytest.mark.parametrize("later", [another, refused, unreadable, suspended, unchanged])
+@pytest.mark.parametrize("reason", ["", "ProbeMismatch", "ServiceUnreachable"])
+def test_a_routed_revision_stays_while_the_recorded_one_has_no_pods_unless_it_answers_wrongly(later, reason):
     cluster = switching()
     old = serving(cluster)
     for stage in ("optimize", "benchmark"):
@@ -315,10 +320,13 @@ def test_a_routed_revision_stays_while_the_recorded_one_has_no_pods(later, wrong
     new = serving(cluster)
     assert new["metadata"]["name"] != old["metadata"]["name"]
     cluster.available(old, replicas=0)
-    if wrong:
-        cluster.fail("probe", 20, Failure("ProbeRefused", "another answer", "Look at it."))
+    wrong = reason == "ProbeMismatch"
+    if reason:
+        cluster.fail("probe", 20, Failure(reason, "said by the probe", "Look at it."))
     else:
         cluster.succeed("probe")
+    if later is unchanged and not reason:
+        pytest.skip("then it is the recorded one")
     later(cluster)  # before any turn records the proof
     assert available(cluster) is not wrong
     assert (serving(cluster)["metadata"]["name"] == new["metadata"]["name"]) is not wrong
