@@ -14,6 +14,7 @@ class Store:
     def __init__(self):
         self.lease, self.version, self.now = None, 0, 1000.0
         self.away = self.loses = False
+        self.slow: asyncio.Event | None = None  # set when a write has arrived; its answer takes for ever
 
     def clock(self):
         return self.now
@@ -31,6 +32,9 @@ class Store:
             raise ApiError(409 if self.lease else 404, "the object has been modified")
         self.version += 1
         self.lease = {**lease, "metadata": {**lease["metadata"], "resourceVersion": str(self.version)}}
+        if self.slow and not self.slow.is_set():
+            self.slow.set()
+            await asyncio.Event().wait()
         if self.loses:
             raise ConnectionError("reset")
         return self.lease
@@ -121,6 +125,37 @@ async def test_the_leader_goes_on_after(what):
     await lease.renew()
     assert may_write(lease)
     assert store.lease["spec"]["holderIdentity"] == "a"
+
+
+@pytest.mark.parametrize("renewal", [False, True], ids=["as it takes the Lease", "as it renews it"])
+async def test_who_is_told_to_end_while_a_write_of_the_lease_is_on_its_way_hands_over(renewal, monkeypatch):
+    monkeypatch.setattr("onnxmodel_operator.cluster.lease._RETRY_SECONDS", 0)
+    store = Store()
+
+    async def work():
+        store.slow = asyncio.Event()
+        await asyncio.Event().wait()
+
+    store.slow = None if renewal else asyncio.Event()
+    leading = asyncio.create_task(lead(store.replica("first"), work))
+    while not (store.slow and store.slow.is_set()):
+        await asyncio.sleep(0)
+    assert store.lease["spec"]["holderIdentity"] == "first"
+    leading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leading
+    assert await store.replica("second").try_acquire()
+
+
+async def test_a_standby_that_is_told_to_end_takes_nothing_from_the_leader():
+    store = Store()
+    await store.replica("first").try_acquire()
+    standby = asyncio.create_task(lead(store.replica("second"), asyncio.Event().wait))
+    await asyncio.sleep(0)
+    standby.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await standby
+    assert store.lease["spec"]["holderIdentity"] == "first"
 
 
 async def test_a_leader_that_is_told_to_end_hands_over_at_once():

@@ -45,6 +45,7 @@ class Lease:
         self._store, self._namespace, self._identity, self._clock = store, namespace, identity, clock
         self._held: Mapping[str, Any] | None = None  # as this process wrote it last
         self._sent = 0.0  # when that was asked for
+        self._asked = False  # whether it ever asked to hold it: the answer may not have come
         self._watched: tuple[str, float] | None = None  # the resourceVersion of another's, and since when it is that
         self._silent = False
 
@@ -73,6 +74,7 @@ class Lease:
             found = await self._store.read_lease(self._namespace, names.MANAGER, _REQUEST_SECONDS)
             if found and not self._free(found):
                 return False
+            self._asked = True
             self._held = await self._store.write_lease(self._taken(found), _REQUEST_SECONDS)
         except _TRANSIENT as error:
             self._watched = None
@@ -116,11 +118,20 @@ class Lease:
     async def release(self) -> None:
         """Let a standby take over at once. Nothing may be written afterwards."""
         held, self._held = self._held, None
-        if held is None:
-            return
-        spec = {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
         try:
-            await self._store.write_lease({**held, "spec": spec}, _REQUEST_SECONDS)
+            if held is not None:
+                try:
+                    await self._store.write_lease(_released(held), _REQUEST_SECONDS)
+                    return
+                except ApiError as error:
+                    if error.status != 409:
+                        raise
+            elif not self._asked:
+                return
+            # A write that was cut short may have arrived: what this process knows of the Lease is not what is there.
+            found = await self._store.read_lease(self._namespace, names.MANAGER, _REQUEST_SECONDS)
+            if found and _holder(found) == self._identity:
+                await self._store.write_lease(_released(found), _REQUEST_SECONDS)
         except _TRANSIENT as error:
             log.warning("the Lease cannot be released, and ends by itself: %s", error or type(error).__name__)
 
@@ -156,6 +167,11 @@ class Lease:
         self._silent = error is not None
 
 
+def _released(lease: Mapping[str, Any]) -> dict[str, Any]:
+    spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+    return {"metadata": lease["metadata"], "spec": spec}
+
+
 def _holder(lease: Mapping[str, Any]) -> str:
     return str(lease.get("spec", {}).get("holderIdentity") or "")
 
@@ -169,9 +185,9 @@ async def lead(lease: Lease, work: Callable[[], Awaitable[None]]) -> None:
 
     Raises LeaseLost, or what `work` raises, in an ExceptionGroup.
     """
-    await lease.acquire()
-    log.info("leading")
     try:
+        await lease.acquire()
+        log.info("leading")
         async with asyncio.TaskGroup() as group:
             group.create_task(lease.hold())
             await work()
