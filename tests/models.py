@@ -485,7 +485,7 @@ def duplicate_output() -> Any:
 
 
 def sequence_output() -> Any:
-    """An output that is no tensor, as scikit-learn's ZipMap gives."""
+    """An output that is no tensor, and comes from no ZipMap."""
     made = model(
         [helper.make_node("SequenceConstruct", ["x"], ["y"])],
         [("x", TensorProto.FLOAT, ["n", 4])],
@@ -494,6 +494,12 @@ def sequence_output() -> Any:
     tensor = helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 4])
     made.graph.output[0].type.CopyFrom(helper.make_sequence_type_proto(tensor))
     return made
+
+
+def complex_numbers() -> Any:
+    """A datatype that ONNX has, and neither ONNX Runtime nor the protocol."""
+    ends = [[(name, TensorProto.COMPLEX64, ["n", 4])] for name in ("x", "y")]
+    return model([helper.make_node("Identity", ["x"], ["y"])], *ends)
 
 
 def divides_by_zero() -> Any:

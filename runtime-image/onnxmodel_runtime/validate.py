@@ -89,7 +89,10 @@ class _Findings(list[Finding]):
         )
 
     def ordered(self) -> tuple[Finding, ...]:
-        """The worst first; of errors, what is wrong with the model before what the spec could allow, the opset last."""
+        """The worst first; of errors, what is wrong with the model before what the spec could allow, the opset last.
+
+        That ONNX Runtime cannot load a model often follows from another error, which says it more clearly.
+        """
         return tuple(sorted(self, key=lambda finding: (SEVERITIES.index(finding.severity), _weight(finding))))
 
 
@@ -97,8 +100,10 @@ def _weight(finding: Finding) -> int:
     if finding.severity != "error":
         return 0
     if finding.id == checks.OPSET_LOW.id:
-        return 2
-    return 0 if checks.CHECKS[finding.id].field == "spec.source.uri" else 1
+        return 3
+    if finding.id == checks.SESSION.id:
+        return 1
+    return 0 if checks.CHECKS[finding.id].field == "spec.source.uri" else 2
 
 
 def validate(request: ValidateRequest) -> ValidateResult:
@@ -225,7 +230,8 @@ def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
 def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings: _Findings) -> tuple[bool, bool]:
     """Inputs, and outputs' datatypes. Whether a batch axis is required, and whether the inputs have one, too."""
     step("comparing inputs and outputs")
-    findings.note(interface.datatypes(facts.inputs, facts.outputs))
+    zipmap = any(node.op_type == "ZipMap" for node in graph.nodes(model))
+    findings.note(interface.datatypes(facts.inputs, facts.outputs, zipmap=zipmap))
     values = graph.inputs(model)
     unranked = graph.unranked(values)
     findings.note(interface.unranked(unranked))

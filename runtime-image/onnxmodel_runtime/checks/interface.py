@@ -71,8 +71,8 @@ def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) 
         )
 
 
-def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
-    """Only tensors can travel in the Open Inference Protocol."""
+def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, zipmap: bool) -> Iterator[Finding]:
+    """Only tensors can travel in the Open Inference Protocol. zipmap: whether the model has such a node."""
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for tensor in tensors:
             if tensor.datatype in SERVABLE:
@@ -80,11 +80,24 @@ def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Iterat
             yield DATATYPE.error(
                 tensor.name,
                 f"{kind} {tensor.name!r} is {tensor.datatype}, which cannot be sent to or by a server",
-                "Export plain tensors, without ZipMap: convert_sklearn(…, options={'zipmap': False}) for scikit-learn, "
-                "convert_lightgbm(…, zipmap=False) for LightGBM."
-                if tensor.datatype in ("SEQUENCE", "MAP")
-                else f"Cast it in the model to one of {', '.join(sorted(SERVABLE))}.",
+                _plain(kind, tensor.datatype, zipmap),
             )
+
+
+def _plain(kind: str, datatype: str, zipmap: bool) -> str:
+    """How to export a tensor that can be sent. kind: input or output."""
+    if kind == "output" and zipmap and datatype in ("SEQUENCE", "MAP"):
+        return (
+            "Export plain tensors, without ZipMap: convert_sklearn(…, options={'zipmap': False}) for scikit-learn, "
+            "convert_lightgbm(…, zipmap=False) for LightGBM."
+        )
+    if kind == "output" and datatype == "SEQUENCE":
+        return (
+            "Export plain tensors: join the sequence in the model (ConcatFromSequence), or return each of its elements."
+        )
+    if datatype in ("SEQUENCE", "MAP", "OPTIONAL", "SPARSE_TENSOR", "OPAQUE", "UNKNOWN"):
+        return f"Export the model with plain tensors instead of this {kind}."
+    return f"Cast it in the model to one of {', '.join(sorted(SERVABLE))}."
 
 
 def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:

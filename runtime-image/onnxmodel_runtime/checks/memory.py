@@ -48,10 +48,11 @@ class Footprint:
         free()
         self._peak = Peak()
         self._before = resident_bytes()
-        self._held = 0
+        self._held = self._begun = 0
 
     def loaded(self) -> Iterator[Finding]:
-        """After the model is loaded."""
+        """After the model is loaded, and before it runs: a session keeps what its runs took."""
+        self._held = max(0, resident_bytes() - self._before)
         needed = self._peak.added()
         if 0 < self._limit < needed:
             yield MEMORY.error("session", f"loading the model {self._compared(needed)}", f"{_FIX}.")
@@ -59,11 +60,11 @@ class Footprint:
     def running(self) -> None:
         """A run begins."""
         self._peak = Peak()
-        self._held = max(0, resident_bytes() - self._before)
+        self._begun = max(0, resident_bytes() - self._before)
 
     def judge(self, batch: int, *, alone: bool) -> Iterator[Finding]:
         """After the run. alone: no smaller batch can be served instead."""
-        needed = self._held + self._peak.added()
+        needed = self._begun + self._peak.added()
         if not 0 < self._limit < needed:
             return
         message = (

@@ -20,6 +20,7 @@ from onnxmodel_runtime.progress import step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.sizes import Settled
 
+_LOCALE = "en_US.UTF-8"
 _FEW_ROWS = 3  # what needs more memory than there is for as few rows can serve nobody
 
 
@@ -130,8 +131,9 @@ def _session_finding(model: Any, message: str) -> Finding:
             names[0] if names else "session",
             f"node {names[0] if names else '?'!r} (StringNormalizer) asks for the locale {locale.group(1)!r}, which is not "
             "installed here",
-            "Export with locale='en_US.UTF-8', the operator's default, which the runtime image has; on a machine of your own "
-            "install it (Debian: apt-get install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8).",
+            ("" if locale.group(1) == _LOCALE else f"Export with locale={_LOCALE!r}. ")
+            + f"The runtime image has {_LOCALE}, the operator's default; on a machine of your own install it (Debian: apt-get "
+            "install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8).",
         )
     if no_kernel := re.search(r"Could not find an implementation for (\S+) node with name '([^']*)'", message):
         operator, name = no_kernel.groups()

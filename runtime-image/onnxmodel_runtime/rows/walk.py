@@ -182,7 +182,7 @@ class Walk:
         first = len(node.inputs) - count
         state = [replace(node.raw(index), data=None) for index in range(first)]
         axes = node.attribute("scan_input_axes", [0] * count)
-        parts = [_part(node.given(first + n), axes[n]) for n in range(count)]
+        parts = [_part(node.given(first + n), axes[n], stateful=first > 0) for n in range(count)]
         names = [value.name for value in body.input]
         out = node.attribute("scan_output_axes")
         for _ in range(_TURNS):
@@ -235,14 +235,16 @@ def _stacked(value: Value, count: Size, at: int = 0) -> Value:
     return moved(value, whole, batch_axis(value) + (where <= batch_axis(value)))
 
 
-def _part(value: Value, at: int) -> Value:
-    """What one turn of a Scan sees."""
+def _part(value: Value, at: int, *, stateful: bool) -> Value:
+    """What one turn of a Scan sees. stateful: whether turns hand something on."""
     if value.shape is None:
         raise Unknown("takes a tensor whose shape is not known")
     if value.kind not in (Kind.CONSTANT, Kind.ROWS):
         raise Mixed("computes with the number of rows, or with the number that a row has")
     where = at + len(value.shape) if at < 0 else at
     if batch_axis(value) == where:
+        if not stateful:
+            raise Unknown("goes through the batch row by row, which is not followed")
         raise Mixed("goes through the batch row by row, and carries a state from one to the next")
     whole = (*value.shape[:where], *value.shape[where + 1 :])
     return moved(value, whole, batch_axis(value) - (where < batch_axis(value)))

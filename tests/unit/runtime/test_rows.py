@@ -74,6 +74,14 @@ def test_an_unknown_operator_is_named() -> None:
     )
 
 
+def test_a_scan_without_a_state_is_not_said_to_carry_one() -> None:
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in ("r", "n")]
+    body = helper.make_graph([helper.make_node("Neg", ["r"], ["n"])], "body", ends[:1], ends[1:])
+    nodes = [helper.make_node("Scan", ["x"], ["y"], "rows", body=body, num_scan_inputs=1)]
+    verdict = judge(models.model(nodes, *([(name, onnx.TensorProto.FLOAT, ["n", 4])] for name in ("x", "y"))))
+    assert verdict == Verdict(None, "the node 'rows' (Scan) goes through the batch row by row, which is not followed")
+
+
 def test_random_numbers_and_files_that_are_no_graph_are_unknown(tmp_path: Path) -> None:
     assert judge(models.random_noise()).apart is None
     for name, content in (("model.ort", b"ORTM"), ("model.onnx", models.truncated()), ("absent.onnx", None)):

@@ -100,6 +100,7 @@ def test_what_is_no_model(tmp_path: Path, kind: str, says: str, mode: str) -> No
         (models.mismatched_shapes, "ShapeInferenceFailed", "node name: wrong"),
         (models.divides_by_zero, "ShapeInferenceFailed", "node name: overflow"),
         (models.sequence_output, "UnsupportedDatatype", "'y' is SEQUENCE"),
+        (models.complex_numbers, "UnsupportedDatatype", "'x' is COMPLEX64"),
         (models.fixed_batch, "NoDynamicBatch", "input 'x' has the shape [1, 4]: its first axis is fixed to 1"),
         (models.baked_batch, "NoDynamicBatch", "fails with 3"),
         (models.hidden_batch, "NoDynamicBatch", "fails with 3"),
@@ -111,6 +112,7 @@ def test_defects_are_named(tmp_path: Path, made: Callable[[], Any], reason: str,
     failure = refused(made(), tmp_path).failure
     assert failure.reason == reason
     assert says in failure.message
+    assert "zipmap" not in failure.hint, "no ZipMap is here"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
