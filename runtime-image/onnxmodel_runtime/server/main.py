@@ -56,7 +56,8 @@ def serve(
     if not server.idle:
         # Threads are still inside ONNX Runtime. Waiting for them could take for ever, and unloading the library under
         # them ends in a segmentation fault, so that nothing is unloaded.
-        clean()
+        with contextlib.suppress(OSError):  # a thread may still write there
+            clean()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
