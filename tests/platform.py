@@ -179,10 +179,12 @@ class Platform:
         *arguments: str,
         image: str = "",
         cpu: str = "",
+        seconds: float = 120,
     ) -> str:
         """Run a Python script in a pod and return what it printed.
 
         image: the runtime's, which has tritonclient, or this. cpu: requested; without it, what others leave over.
+        seconds: that it may take, its pod's start included.
 
         files: mounted at /files, at most 1 MB together.
         """
@@ -192,7 +194,8 @@ class Platform:
         kube.delete("configmap", name)
         # Not applied: that would keep the files in an annotation too, which is smaller than a ConfigMap may be.
         kube.create(
-            {**config, "binaryData": binary}, _client_job(name, image or self.images["runtime-cpu"], cpu, arguments)
+            {**config, "binaryData": binary},
+            _client_job(name, image or self.images["runtime-cpu"], cpu, arguments, seconds),
         )
         done = until(
             f"the client {name} ends",
@@ -200,7 +203,7 @@ class Platform:
                 (c["type"] for c in kube.get("job", name)["status"].get("conditions", ()) if c["status"] == "True"),
                 None,
             ),
-            seconds=120,
+            seconds=seconds,
         )
         printed = kube.run("logs", f"job/{name}")
         if done not in ("Complete", "SuccessCriteriaMet"):
@@ -261,7 +264,7 @@ def _s3_deployment(image: str) -> dict[str, Any]:
     }
 
 
-def _client_job(name: str, image: str, cpu: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+def _client_job(name: str, image: str, cpu: str, arguments: tuple[str, seconds:float, ...]) -> dict[str, Any]:
     container = {
         "name": "client",
         "image": image,
@@ -283,5 +286,5 @@ def _client_job(name: str, image: str, cpu: str, arguments: tuple[str, ...]) -> 
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {"backoffLimit": 0, "activeDeadlineSeconds": 110, "template": {"spec": pod}},
+        "spec": {"backoffLimit": 0, "activeDeadlineSeconds": int(seconds) - 10, "template": {"spec": pod}},
     }

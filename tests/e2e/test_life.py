@@ -186,8 +186,10 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     kube.delete("job", "load")
 
     printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "90")
-    asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments)))
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "300")
+    asking = threading.Thread(
+        target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments, seconds=420))
+    )
     asking.start()
     until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=180)
     time.sleep(1)

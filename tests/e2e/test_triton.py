@@ -209,8 +209,10 @@ def test_a_switch_from_triton_loses_no_request(served, kube, platform):
     """Clients with a connection for each request, and with one for all, over HTTP and gRPC; it leaves the model with ours."""
     script = (Path(__file__).parent / "load.py").read_text()
     printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "90")
-    asking = threading.Thread(target=lambda: printed.append(platform.client(kube, "switch", script, {}, *arguments)))
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "300")
+    asking = threading.Thread(
+        target=lambda: printed.append(platform.client(kube, "switch", script, {}, *arguments, seconds=420))
+    )
     asking.start()
     until("the load runs", lambda: kube.get("job", "switch")["status"].get("ready"), seconds=180)
     time.sleep(1)
