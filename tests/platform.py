@@ -264,7 +264,7 @@ def _s3_deployment(image: str) -> dict[str, Any]:
     }
 
 
-def _client_job(name: str, image: str, cpu: str, arguments: tuple[str, seconds:float, ...]) -> dict[str, Any]:
+def _client_job(name: str, image: str, cpu: str, arguments: tuple[str, ...], seconds: float) -> dict[str, Any]:
     container = {
         "name": "client",
         "image": image,
