@@ -22,6 +22,8 @@ DRAIN_SECONDS = 20.0
 LAME_DUCK_SECONDS = 3.0
 """How long connections are still accepted after SIGTERM, though nobody has one, and how long one may have been idle before
 it is closed: a client that asks more often is told with an answer that it should leave."""
+QUIET_SECONDS = 1.0
+"""How long there must have been no connection after SIGTERM before clients count as gone."""
 REQUEST_SECONDS = float(os.environ.get("ONNXMODEL_MAX_REQUEST_SECONDS", 3600))
 """How long a request may take from its acceptance to its answer, and a run of the model; 0: without end."""
 WATCH_SECONDS = 1.0

@@ -22,7 +22,7 @@ from onnxmodel_runtime.server import limits, selftest
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.front.http1 import Http1
 from onnxmodel_runtime.server.front.http2 import Http2
-from onnxmodel_runtime.server.front.listener import Listener
+from onnxmodel_runtime.server.front.listener import Listener, drain
 from onnxmodel_runtime.server.front.rpc import Call
 from onnxmodel_runtime.server.grpc import methods
 from onnxmodel_runtime.server.http import Metrics
@@ -158,7 +158,7 @@ class Server:
         if served:
             log.info("draining")
             self._service.draining = True
-            await asyncio.gather(*(listener.drain(limits.DRAIN_SECONDS) for listener in listeners))
+            await drain(listeners, limits.DRAIN_SECONDS)
         self.idle = self._service.close() and self.idle
         await asyncio.gather(*(listener.stop(limits.STOP_SECONDS if served else 0.0) for listener in listeners))
 

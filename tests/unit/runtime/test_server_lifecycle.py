@@ -459,6 +459,43 @@ def test_clients_are_answered_until_they_leave_and_then_told(tmp_path: Path, mon
     assert sorted(held, key=str) == [("StatusCode.UNAVAILABLE", "the server is stopping"), (503, stopping)]
 
 
+def test_clients_that_never_leave_are_answered_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request over a new connection: none is open now and then. None that was accepted has no answer."""
+    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "DRAIN_SECONDS", 1.2)
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
+    answered: list[float] = []
+    ends: list[Any] = []
+
+    def client(pause: float) -> None:
+        status: Any = 200
+        while status == 200:
+            try:
+                status = support.call(server.ports[0], "POST", "/v2/models/double/infer", body)[0]
+            except OSError as error:
+                status = type(error)
+            else:
+                answered.append(time.monotonic())
+            time.sleep(pause)
+        ends.append(status)
+
+    clients = [threading.Thread(target=client, args=(pause,)) for pause in (0.05, 0.0, 0.0, 0.0)]
+    with support.in_thread(support.request(support.double(tmp_path))) as server:
+        for thread in clients[:1]:
+            thread.start()
+        support.wait_until(lambda: answered)
+        server.stop()
+        began = time.monotonic()
+        time.sleep(0.7)
+        for thread in clients[1:]:
+            thread.start()
+    for thread in clients:
+        thread.join()
+    assert max(answered) > began + 1.0
+    assert len(ends) == 4
+    assert set(ends) <= {503, ConnectionRefusedError}
+
+
 def test_a_native_crash_ends_the_process(tmp_path: Path) -> None:
     """Nothing catches it: Kubernetes restarts the container, and its exit code (136) is what the operator reports."""
     with support.in_process(support.request(support.crashing(tmp_path))) as (process, ports):

@@ -359,8 +359,11 @@ class Http1(asyncio.Protocol):
         if now - self._since > most:
             self._transport.abort()
 
-    def drain(self, now: float) -> None:
-        """Ask to close with the next answer; close what was idle for long, so that hardly a request is on its way."""
+    def drain(self, now: float, last: bool = False) -> None:
+        """Ask to close with the next answer; close what was idle for long, so that hardly a request is on its way.
+
+        last changes nothing: nobody but the client knows whether a request is on its way.
+        """
         self._draining = True
         idle = self._running is None and self._incoming is None and not self._behind
         if idle and now - self._since >= limits.LAME_DUCK_SECONDS:

@@ -220,12 +220,13 @@ class Http2(asyncio.Protocol):
         if now - self._since > most:
             self._transport.abort()
 
-    def drain(self, now: float) -> None:
+    def drain(self, now: float, last: bool = False) -> None:
         """Ask the client to send no further request. Those that it sent before it knows are answered too.
 
-        A new connection may have its first request before: a client that is sent away at once would come back at once.
+        A new connection may have its first request before, unless it is the last: a client that is sent away at once would
+        come back at once.
         """
-        if not self._draining and (self._last or now - self._since >= limits.LAME_DUCK_SECONDS):
+        if not self._draining and (last or self._last or now - self._since >= limits.LAME_DUCK_SECONDS):
             self._draining = True
             self.write(frame(GOAWAY, 0, 0, _WORD.pack(_LARGEST) + _WORD.pack(NO_ERROR)))
             self.write(frame(PING, 0, 0, bytes(8)))  # its answer comes behind the last request

@@ -1,15 +1,26 @@
 """A port: its connections, and how they end."""
 
 import asyncio
-import math
+import contextlib
+import ctypes
 import socket
-from collections.abc import Callable
+import struct
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from onnxmodel_runtime.server import limits
 
 KEEP_ALIVE_SECONDS = 620  # longer than load balancers keep idle connections, so that they, not we, close them
 SWEEP_SECONDS = 5.0
+HANDSHAKE_SECONDS = 0.1
+"""How long a handshake that has begun may take to end once no further one may begin."""
+_SO_ATTACH_FILTER = 26
+# Drops what has the flag SYN: load byte 13 of TCP's header; where bit 1 is set, accept 0 bytes; else all.
+_NO_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+)
 
 
 class Connection(Protocol):
@@ -18,8 +29,11 @@ class Connection(Protocol):
     def sweep(self, now: float) -> None:
         """End what has waited too long."""
 
-    def drain(self, now: float) -> None:
-        """Ask the client to leave, and close once it has no request under way. Called again and again."""
+    def drain(self, now: float, last: bool = False) -> None:
+        """Ask the client to leave, and close once it has no request under way. Called again and again.
+
+        last: there is little time left.
+        """
 
     def abort(self) -> None:
         """Close at once."""
@@ -36,51 +50,87 @@ class Listener:
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._came = False  # a connection, since leave was called
 
     async def start(self) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: self._make(self._connections), sock=self._socket)
+        self._server = await loop.create_server(self._accept, sock=self._socket)
         self._sweep(loop)
 
-    async def drain(self, grace: float) -> None:
-        """Ask clients to leave, and answer them until they have: for LAME_DUCK_SECONDS at least, for `grace` at most.
+    def leave(self, now: float, last: bool = False) -> bool:
+        """Ask clients to leave. Returns whether any is there, or was since this was last called."""
+        for connection in list(self._connections):
+            connection.drain(now, last)
+        came, self._came = self._came, False
+        return came or bool(self._connections)
 
-        Connections are accepted meanwhile: a client that has yet to hear of the end comes back once more.
+    async def refuse(self) -> None:
+        """Accept no more. A connection that the kernel has made, but that was not accepted, would be reset: let none begin,
+        and accept the others, before the port is closed.
         """
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        while self._server is not None:
-            for connection in list(self._connections):
-                connection.drain(loop.time())
-            waited = loop.time() - begun
-            if waited >= grace or (waited >= limits.LAME_DUCK_SECONDS and not self._connections):
-                return
-            await asyncio.sleep(0.01)
+        if self._server is None:
+            return
+        with contextlib.suppress(OSError):  # not every sandbox knows filters
+            if sys.platform == "linux":
+                program = ctypes.create_string_buffer(_NO_SYN)
+                option = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
+                await asyncio.sleep(HANDSHAKE_SECONDS)
+        self._server.close()
 
     async def stop(self, grace: float) -> None:
-        """Accept no more, and end every connection: those with a request under way have so many seconds to be told."""
+        """Accept no more, and end every connection: a client has so many seconds to be told, or to send the request that may
+        be on its way.
+        """
         if self._server is None:
             self._socket.close()
             return
         assert self._sweeper is not None
         self._sweeper.cancel()
         self._server.close()
-        end = asyncio.get_running_loop().time() + grace
-        while self._connections:
-            for connection in list(self._connections):
-                connection.drain(math.inf)
-            if asyncio.get_running_loop().time() >= end:
-                break
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        while self.leave(loop.time(), last=True) and loop.time() < end:
             await asyncio.sleep(0.005)
         for connection in list(self._connections):
             connection.abort()
         await asyncio.sleep(0)  # transports tell their loss in the loop's next turn
 
+    def _accept(self) -> asyncio.Protocol:
+        self._came = True
+        return self._make(self._connections)
+
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         for connection in list(self._connections):
             connection.sweep(loop.time())
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+
+async def drain(listeners: Sequence[Listener], grace: float) -> None:
+    """Ask clients to leave, and answer them until they have, for `grace` at most. Then no port accepts any more.
+
+    They have left when, after LAME_DUCK_SECONDS, no connection is open and none was for QUIET_SECONDS: a client that
+    comes back for each request has none in between.
+    """
+    loop = asyncio.get_running_loop()
+    begun = seen = loop.time()
+    quiet = min(limits.QUIET_SECONDS, limits.LAME_DUCK_SECONDS)
+    while (now := loop.time()) - begun < grace:
+        if _any_there(listeners, now):
+            seen = now
+        if now - begun >= limits.LAME_DUCK_SECONDS and now - seen >= quiet:
+            break
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*(listener.refuse() for listener in listeners))
+    while _any_there(listeners, loop.time(), last=True) and loop.time() - begun < grace:
+        await asyncio.sleep(0.01)
+
+
+def _any_there(listeners: Sequence[Listener], now: float, last: bool = False) -> bool:
+    """Ask the clients of all listeners to leave."""
+    there = [listener.leave(now, last) for listener in listeners]
+    return any(there)
 
 
 def peer(transport: asyncio.BaseTransport) -> str:
