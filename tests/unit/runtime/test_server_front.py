@@ -258,6 +258,8 @@ def test_endless_trailers(server: Server, field: bytes) -> None:
         (b"GET /v2 HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "Host header is not"),
         (b"GET /v2 HTTP/1.1\r\nHost: http://x\r\n\r\n", 400, "Host header is not"),
         (b"GET /v2 HTTP/1.1\r\nHost: x:y\r\n\r\n", 400, "Host header is not"),
+        (b"GET /v2 HTTP/1.1\r\nHost: [zz]:80\r\n\r\n", 400, "Host header is not"),
+        (b"GET http://[zz]/v2 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "neither a path nor an http URL"),
         (b"GET http:///v2 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "neither a path nor an http URL"),
         (b"GET ftp://x/v2 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "neither a path nor an http URL"),
         (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", 400, "neither a path nor an http URL"),
@@ -359,6 +361,8 @@ def test_a_target_as_proxies_get_it(server: Server) -> None:
     for target, status in (
         (b"http://x/v2", b"200"),
         (b"HTTP://x:80/v2?a=b", b"200"),
+        (b"http://[::1]:80/v2", b"200"),
+        (b"http://[fe80::1%25eth0]/v2", b"200"),
         (b"http://x", b"404"),
         (b"/v2?a=b", b"200"),
     ):

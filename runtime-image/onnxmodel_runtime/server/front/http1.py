@@ -6,6 +6,7 @@ the request takes ASGI's way.
 """
 
 import asyncio
+import ipaddress
 import json
 import logging
 import re
@@ -41,7 +42,9 @@ LINGER_SECONDS = 30.0
 """How long what a client sends after the last answer is read and dropped, as by nginx: many a client listens only after it
 has sent, and closing at once could take the answer from it."""
 # uri-host [":" port] of RFC 9110, with the zone of an IPv6 address that some clients leave in.
-_HOST = re.compile(rb"(?:\[[0-9A-Za-z.:%~_-]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?")
+_HOST = re.compile(
+    rb"(?:\[([0-9A-Za-z.:]+)(?:%[0-9A-Za-z.%~_-]+)?\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
 _CLOSE = (b"connection", b"close")
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -587,7 +590,7 @@ def _check(request: _Request) -> None:
         raise _Refused(400, "the request has no Host header, which HTTP/1.1 demands")
     if len(hosts) > 1:
         raise _Refused(400, f"the request has {len(hosts)} Host headers, and may have one")
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if hosts and not _is_host(hosts[0]):
         raise _Refused(400, "the Host header is not a host with an optional port")
     target = request.target
     if target[:1] == b"/" or request.method == "CONNECT":
@@ -595,9 +598,21 @@ def _check(request: _Request) -> None:
     if target == b"*" and request.method == "OPTIONS":
         return
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or not _HOST.fullmatch(absolute[1]):
+    if absolute is None or not _is_host(absolute[1]):
         raise _Refused(400, "the request's target is neither a path nor an http URL")
     request.target = (absolute[2] or b"/") + (absolute[3] or b"")
+
+
+def _is_host(value: bytes) -> bool:
+    """Whether this is a host with an optional port. What is in brackets must be an IPv6 address."""
+    found = _HOST.fullmatch(value)
+    if found is None or found[1] is None:
+        return found is not None
+    try:
+        ipaddress.IPv6Address(found[1].decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def _head(request: _Request, status: int, headers: Headers) -> bytes:
