@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from onnxmodel_operator import names, settings
+from onnxmodel_operator.api.manifest import KubernetesLoader, RepeatedKey, envelope_errors
 from onnxmodel_operator.api.spec import OnnxModel, SpecError, parse
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
 from onnxmodel_operator.plan import COMMANDS, Plan, Progress, Revision, State, Step, plan
@@ -264,27 +265,42 @@ class Road:
 
 def _model(manifest: Path, name: str) -> OnnxModel:
     """The OnnxModel of a manifest, which may hold other objects too. Raises ValueError, SpecError."""
-    items = [item for item in _documents(manifest) if isinstance(item, dict) and item.get("kind") == names.KIND]
+    documents = _documents(manifest)
+    items = [item for item in documents if isinstance(item, dict) and item.get("kind") == names.KIND]
     for item in items:
         metadata = item.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-            raise ValueError(f"{manifest}: an {names.KIND} has no metadata.name; give it a name")
+            raise ValueError(
+                f"{manifest}: an {names.KIND} has no metadata.name, or one that is no text; give it a name"
+            )
     found = [item for item in items if name in ("", item["metadata"]["name"])]
     if len(found) != 1:
-        known = ", ".join(item["metadata"]["name"] for item in items) or "none"
+        known = ", ".join(item["metadata"]["name"] for item in items) or _others(documents)
         wanted = f"{names.KIND} {name!r}" if name else f"{names.KIND}{' (choose one with --name)' if items else ''}"
         raise ValueError(f"{manifest} must hold one {wanted}; it has {known}")
+    if wrong := envelope_errors(found[0]):
+        raise SpecError(wrong)
     metadata = {"namespace": "default", **found[0]["metadata"], "uid": "local", "generation": 1}
     return parse({**found[0], "metadata": metadata, "status": {}})
+
+
+def _others(documents: Sequence[Any]) -> str:
+    """What a manifest holds that has no OnnxModel."""
+    kinds = [str(item.get("kind") or "an object without kind") for item in documents if isinstance(item, dict)]
+    kinds += ["what is no object" for item in documents if item is not None and not isinstance(item, dict)]
+    return f"none, only {', '.join(dict.fromkeys(kinds))}" if kinds else "none"
 
 
 def _documents(path: Path) -> list[Any]:
     """The documents of a YAML file; "-": of standard input. Raises ValueError that names the line."""
     where = "standard input" if str(path) == "-" else str(path)
     try:
-        return list(yaml.safe_load_all(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")))
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        return list(yaml.load_all(text, KubernetesLoader))
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is no text in UTF-8; is it a YAML file?") from error
+    except RepeatedKey as error:
+        raise ValueError(f"{where}, line {error.line}: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark, what = error.problem_mark or error.context_mark, " ".join((error.problem or error.context or "").split())
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from onnxmodel_operator.api import crd
+from onnxmodel_operator.api.patterns import EXPECTED
 from onnxmodel_operator.api.spec import OnnxModelSpec, SpecError, parse
 from tests.builders import body
 
@@ -48,6 +49,11 @@ def test_every_string_list_and_map_of_the_spec_is_bounded():
             if "additionalProperties" in schema:
                 bound = "maxProperties"
             assert bound is None or bound in schema or "enum" in schema, f"{path} has no {bound}"
+
+
+def test_every_pattern_is_said_in_words_too():
+    root = crd.crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert {schema["pattern"] for _, schema in _schemas(root) if "pattern" in schema} == set(EXPECTED)
 
 
 def test_every_default_of_the_models_is_in_the_schema():

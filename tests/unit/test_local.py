@@ -16,7 +16,9 @@ from tests import models, signatures
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 EXAMPLES = re.findall(r"^\$ (onnxmodel .+)$", DOCS.read_text(), re.MULTILINE)
-SPEC = b"kind: OnnxModel\nmetadata: {name: a}\nspec: {source: {uri: 's3://models/a.onnx'}, "
+KIND = b"apiVersion: onnx-operator.dev/v1alpha1\nkind: OnnxModel\n"
+SPEC = KIND + b"metadata: {name: a}\nspec: {source: {uri: 's3://models/a.onnx'}, "
+NAMED = b"\nspec: {source: {uri: 's3://models/a.onnx'}}"
 MANIFEST = {
     "apiVersion": "onnx-operator.dev/v1alpha1",
     "kind": "OnnxModel",
@@ -147,7 +149,28 @@ def test_validate_alone_gives_sarif_too(mlp, tmp_path):
     ("text", "words"),
     [
         (b"", "it has none"),
-        (b"kind: OnnxModel\nmetadata: {name: a}\nspec: {source: {uri: nowhere}}", "spec.source.uri"),
+        (b"kind: Pod\n---\nkind: Service\n---\n- a", "it has none, only Pod, Service, what is no object"),
+        (
+            KIND + b"metadata: {name: a}\nspec: {source: {uri: nowhere}}",
+            "spec.source.uri: expected a URI such as s3://BUCKET/KEY, of s3, gs,",
+        ),
+        (SPEC + b"serving: {resources: {limits: {memory: 4XB}}}}", "memory: expected a quantity such as 2, 500m or"),
+        (SPEC + b"serving: {resources: {limits: {cpu: 2}}}}", "valid string; put it in quotes"),
+        (
+            KIND + b"metadata: {name: a}\nspec: {source: {uri: 's3://a/b', sha256: '00'}}",
+            "expected 64 hexadecimal digits",
+        ),
+        (SPEC + b"serving: {replicas: '2'}}", "spec.serving.replicas: Input should be a valid integer, without quotes"),
+        (SPEC + b"serving: {replicas: true}}", "spec.serving.replicas: Input should be a valid integer"),
+        (SPEC + b"suspend: true,\nsuspend: true}", "m.yaml, line 5: suspend is there twice; keep one"),
+        (KIND + b"metadata: {name: 9A_}" + NAMED, "metadata.name: must be a DNS label that starts with a letter"),
+        (KIND + b"metadata: {name: a, namespace: A}" + NAMED, "metadata.namespace: must be a DNS label"),
+        (KIND + b"metadata: {name: a, labels: {v: 1.0}}" + NAMED, "metadata.labels.v: must be text; put it in quotes"),
+        (KIND + b"spce: 1\nmetadata: {name: a}" + NAMED, "spce: there is no such field; did you mean spec?"),
+        (
+            b"apiVersion: v1\nkind: OnnxModel\nmetadata: {name: a}" + NAMED,
+            "apiVersion: must be onnx-operator.dev/v1alpha1, not v1",
+        ),
         (b"kind: OnnxModel\nmetadata: {name: a}\n---\nkind: OnnxModel\nmetadata: {name: b}", "it has a, b"),
         (b"kind: OnnxModel\nspec: {}", "has no metadata.name"),
         (b"a:\n- [b", "m.yaml, line 2, column 5 is no YAML: expected ',' or ']'"),
@@ -171,6 +194,20 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words, capsys):
     assert told.startswith("error: ")
     assert words in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SPEC + b"serving: {replicas: 2.0}}",
+        SPEC + b"benchmark: {constraints: {p99Milliseconds: 1e3}}}",
+        KIND + b"metadata: {name: a, labels: {day: 2026-01-02}, annotations: {x: }}" + NAMED,
+        KIND + b"metadata: {name: a}\nspec: &s\n  <<: {suspend: false}\n  suspend: true\n  source: {uri: 's3://a/b'}",
+    ],
+)
+def test_what_the_api_server_takes_is_taken_here(tmp_path, text):
+    (tmp_path / "m.yaml").write_bytes(text)
+    assert local._model(tmp_path / "m.yaml", "").name == "a"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator import names
+from onnxmodel_operator.api.patterns import MODEL_NAME, MODEL_NAME_MESSAGE
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.api.status import OnnxModelStatus
 
@@ -41,12 +42,7 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("MESSAGE", "string", ".status.message", 1),
 )
 
-_NAME_RULE = {
-    # The Service has the model's name, and a Service's name is a DNS-1035 label.
-    "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",
-    "message": "metadata.name must be a DNS label that starts with a letter and has at most 63 characters, because the "
-    "Service of the model has the same name",
-}
+_NAME_RULE = {"rule": f"self.metadata.name.matches('{MODEL_NAME}')", "message": MODEL_NAME_MESSAGE}
 
 
 def crd() -> dict[str, Any]:

@@ -6,7 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from onnxmodel_operator.api.patterns import EXPECTED
 from onnxmodel_runtime.contract import nearest
+
+_NO_TEXT = ("int_type", "float_type", "bool_type")
 
 
 def field_errors(error: ValidationError, kind: type[BaseModel]) -> list[tuple[str, str]]:
@@ -22,12 +25,18 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _text(item: Any, kind: type[BaseModel]) -> str:
-    """What is wrong, with the nearest name where one is misspelt."""
+    """What is wrong in words, with the nearest name where one is misspelt."""
     message: str = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         return f"there is no such field{nearest(str(item['loc'][-1]), _names(kind, item['loc'][:-1]))}"
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         return message + nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    if item["type"] == "string_pattern_mismatch":
+        return EXPECTED[item["ctx"]["pattern"]]
+    if item["type"] in _NO_TEXT and isinstance(item["input"], str):
+        return f"{message}, without quotes"
+    if item["type"] == "string_type" and isinstance(item["input"], int | float):
+        return f"{message}; put it in quotes"
     return message
 
 

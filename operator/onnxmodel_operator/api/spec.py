@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator.api.errors import field_errors
+from onnxmodel_operator.api.patterns import QUANTITY, SHA256, SOURCE_URI
 from onnxmodel_runtime.contract import CPU_NOT_LAST, PROVIDER_TWICE, misplaced
 
 Provider = Literal["TensorRT", "CUDA", "OpenVINO", "CPU"]
@@ -23,10 +24,8 @@ Datatype = Literal[
 ]  # fmt: skip
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
-# No @ before the path: a password in a URI would be in every copy of the manifest and in status.
 SCHEMES = ("s3", "gs", "az", "http", "https", "oci", "hf", "pvc")
-SOURCE_URI = r"^((s3|gs|az|hf|oci|pvc)://[^/\s@]+/\S+|https?://[^/\s@]+/\S*)$"
-Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")]
+Quantity = Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY)]
 
 
 def cel(*rules: tuple[str, str, str]) -> dict[str, Any]:
@@ -93,12 +92,12 @@ class Source(_Model):
         "oci://REGISTRY/REPOSITORY:TAG or @DIGEST, hf://ORGANIZATION/NAME[@REVISION]/PATH or pvc://CLAIM/PATH: a .onnx file; a "
         "folder, ending in /, that holds model.onnx and its external data (not http); or such a folder as .tar.gz or .zip."
     )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = Field(
+    sha256: Annotated[str, StringConstraints(pattern=SHA256, max_length=64)] | None = Field(
         default=None,
         description="Pin of the model file. What was fetched is recorded in status.model.sha256 in any case.",
     )
     files: Annotated[
-        dict[Name, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]], Field(max_length=64)
+        dict[Name, Annotated[str, StringConstraints(pattern=SHA256, max_length=64)]], Field(max_length=64)
     ] = Field(
         default={},
         description="Pins of other files of a folder, such as external data: path -> sha256. What is not here is not pinned.",
@@ -486,12 +485,24 @@ def _replicas(body: Mapping[str, Any]) -> int | None:
 
 
 def parse(body: Mapping[str, Any]) -> OnnxModel:
-    """The whole resource as the API server gave it. Raises SpecError."""
+    """The whole resource, by the types that the API server checks at apply: "2" is no integer. Raises SpecError."""
     resource = identify(body)
     try:
-        spec = OnnxModelSpec.model_validate(body.get("spec") or {})
+        spec = OnnxModelSpec.model_validate(_whole(body.get("spec") or {}), strict=True)
     except ValidationError as error:
         raise SpecError(
             [(f"spec.{path}" if path else "spec", text) for path, text in field_errors(error, OnnxModelSpec)]
         ) from error
     return OnnxModel(**{field.name: getattr(resource, field.name) for field in fields(resource)}, spec=spec)
+
+
+def _whole(value: Any) -> Any:
+    """The value with 2.0 as 2: for the API server that is an integer too."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_whole(item) for item in value]
+        case Mapping():
+            return {key: _whole(item) for key, item in value.items()}
+    return value
