@@ -73,6 +73,7 @@ from onnxmodel_runtime.variants import RECIPES
 
 _PORTS = {field.name: field.default for field in dataclasses.fields(ServeRequest) if field.name.endswith("_port")}
 _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
+_PREFERRED_SIZES = 16
 _INTERRUPTED = 130  # as shells have it
 
 
@@ -435,7 +436,7 @@ def _parser() -> contract.Parser:
     )
     benchmark.add_argument("--windows", type=_from(1), default=10, help="at most, of each measurement (10)")
     benchmark.add_argument("--out", default="", metavar="DIR", help="where benchmark.json and report.html go")
-    benchmark.add_argument("--instances", type=_from(1), default=1, help="sessions that share the load (1)")
+    benchmark.add_argument("--instances", type=_from(1, 64), default=1, help="sessions that share the load (1)")
     benchmark.add_argument("--graph-level", choices=("None", "Basic", "Extended", "All"), default="All")
     _provider_arguments(benchmark)
 
@@ -459,7 +460,9 @@ def _parser() -> contract.Parser:
     repository.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
     repository.add_argument("--out", required=True, metavar="DIR", help="what --model-repository of tritonserver names")
     _serving_arguments(repository)
-    repository.add_argument("--gpus", type=_from(0), default=1, help="that Triton has, where the providers use any (1)")
+    repository.add_argument(
+        "--gpus", type=_from(0, 64), default=1, help="that Triton has, where the providers use any (1)"
+    )
     repository.add_argument("--engines", default="", metavar="DIR", help="where TensorRT's engines are kept")
     _provider_arguments(repository)
 
@@ -508,14 +511,20 @@ def _serving_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("None", "Basic", "Extended", "All"),
         help="the highest to use (All; None where no inputs can prove it)",
     )
-    parser.add_argument("--instances", type=_from(1), default=1, help="sessions that share the load (1)")
-    parser.add_argument("--max-batch-size", type=_from(1), default=32)
-    parser.add_argument("--max-queue-delay", type=_from(0), default=0, metavar="MICROSECONDS")
+    parser.add_argument("--instances", type=_from(1, 64), default=1, help="sessions that share the load (1)")
+    parser.add_argument("--max-batch-size", type=_from(1, 4096), default=32)
+    parser.add_argument("--max-queue-delay", type=_from(0, 10_000_000), default=0, metavar="MICROSECONDS")
     parser.add_argument("--preferred-batch-sizes", type=_numbers, default=(), metavar="N,M")
     parser.add_argument(
-        "--default-timeout", type=_from(0), default=0, metavar="MICROSECONDS", help="in the queue (0: none)"
+        "--default-timeout",
+        type=_from(0, 600_000_000),
+        default=0,
+        metavar="MICROSECONDS",
+        help="in the queue (0: none)",
     )
-    parser.add_argument("--max-queue-size", type=_from(1), help="requests that may wait (512; with Triton any number)")
+    parser.add_argument(
+        "--max-queue-size", type=_from(1, 65536), help="requests that may wait (512; with Triton any number)"
+    )
 
 
 def _port_arguments(parser: argparse.ArgumentParser, names: Iterable[str], least: int = 1) -> None:
@@ -544,8 +553,8 @@ def _host(value: str) -> str:
 
 
 def _provider_names(value: str) -> tuple[str, ...]:
-    _known("execution provider", _names(value), contract.PROVIDERS)
-    if wrong := contract.misplaced(names := _names(value)):
+    _known("execution provider", names := _names(value), contract.PROVIDERS)
+    if wrong := contract.misplaced(names) if names else f"name at least one of {', '.join(contract.PROVIDERS)}":
         raise argparse.ArgumentTypeError(wrong)
     return names
 
@@ -695,7 +704,23 @@ def _repository_request(options: argparse.Namespace) -> RepositoryRequest:
     return RepositoryRequest(serve, out, options.gpus, engines=engines)
 
 
+def _unfit(options: argparse.Namespace) -> str:
+    """Which rule of spec.serving.batching the options break, in options; "" if none."""
+    sizes, delay = options.preferred_batch_sizes, options.max_queue_delay
+    if len(sizes) > _PREFERRED_SIZES:
+        return f"--preferred-batch-sizes takes at most {_PREFERRED_SIZES} sizes"
+    if sizes and max(sizes) > options.max_batch_size:
+        return f"--preferred-batch-sizes must not exceed --max-batch-size ({options.max_batch_size})"
+    if sizes and not delay:
+        return "--preferred-batch-sizes needs --max-queue-delay: without it nothing is joined"
+    if options.batch == BATCH_NONE and delay:
+        return "--batch is None: nothing is joined, so --max-queue-delay must be 0"
+    return ""
+
+
 def _served(options: argparse.Namespace) -> ServeRequest:
+    if wrong := _unfit(options):
+        raise ValueError(wrong)
     given = Path(options.model).absolute()
     path = given / MODEL_FILE if given.is_dir() else given
     beside = path.parent.parent / PROBE_FILE  # where optimize leaves it

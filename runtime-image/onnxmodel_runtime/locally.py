@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
-from onnxmodel_runtime.contract import Failure, Finding, Outcome, ValidateResult
+from onnxmodel_runtime.contract import Failure, Finding, OptimizeResult, Outcome, ValidateResult
 
 _OPTIONS = {
     "spec.source.sha256": "--sha256",
@@ -59,6 +59,8 @@ def worded(outcome: Outcome, options: Collection[str] = ()) -> Outcome:
         failure = _failure(failure, outcome.findings, options)
     if isinstance(result, ValidateResult):
         result = replace(result, findings=_findings(result.findings, options))
+    if isinstance(result, ValidateResult | OptimizeResult) and options:
+        result = replace(result, unbatched=in_options(result.unbatched, options))
     return replace(outcome, failure=failure, result=result, findings=_findings(outcome.findings, options))
 
 

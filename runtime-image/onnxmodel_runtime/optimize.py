@@ -186,7 +186,7 @@ def _tried(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, .
     """
     batched = assumed(signed)
     if request.batch == BATCH_NONE:
-        return dataclasses.replace(signed, unbatched="validation.batch is None")
+        return dataclasses.replace(signed, unbatched="spec.validation.batch is None")
     if batched.unbatched:
         return signed
     sample = _sample(request, signed, outputs)

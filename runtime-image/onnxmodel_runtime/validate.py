@@ -250,7 +250,7 @@ def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings
 def _unbatched(model: Any, facts: ModelFacts, request: ValidateRequest) -> str:
     """Why there is no batch axis, as the signature tells by what runs showed of outputs; "" where there is one."""
     if request.batch == BATCH_NONE:
-        return "validation.batch is None"
+        return "spec.validation.batch is None"
     values = graph.inputs(model)
     for name in sorted(graph.unranked(values)):
         return f"input {name!r} declares no shape"

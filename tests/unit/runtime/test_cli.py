@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from onnxmodel_operator.api.crd import crd
 from onnxmodel_runtime import contract, isolate
 from onnxmodel_runtime.__main__ import main, report_path, run
 from onnxmodel_runtime.checks import CHECKS, Check
@@ -211,6 +212,11 @@ MISSING = "there is no file or folder 'none'; check the path"
         ("optimize {model} --out x --cosine 2", "'2' is no number from 0 to 1"),
         ("benchmark {model} --providers cuda", "did you mean CUDA?"),
         ("benchmark {model} --seconds 0", "'0' is no number above 0"),
+        ("serve {model} --preferred-batch-sizes 8,33 --max-queue-delay 9", "must not exceed --max-batch-size (32)"),
+        ("serve {model} --preferred-batch-sizes 8", "--preferred-batch-sizes needs --max-queue-delay"),
+        ("serve {model} --max-queue-delay 9 --preferred-batch-sizes " + ",".join("1" * 17), "at most 16 sizes"),
+        ("repository {model} --out x --batch None --max-queue-delay 9", "--max-queue-delay must be 0"),
+        ("serve {model} --providers=,", "name at least one of TensorRT, CUDA, OpenVINO, CPU"),
         ("benchmark {model} --batch-sizes 1,a", "'1,a' is no list of whole numbers from 1 on"),
     ],
 )
@@ -247,6 +253,12 @@ def test_a_file_of_another_kind_is_no_defect_of_ours(
     (tmp_path / "page.onnx").write_bytes(models.html())
     assert main(line.format(page="page.onnx").split()) == ExitCode.REFUSED
     assert says in capfd.readouterr().err
+
+
+def test_what_was_asked_for_is_told_in_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    assert main(["validate", str(path), "--batch", "None"]) == 0
+    assert "each request is one inference: --batch is None" in capsys.readouterr().out
 
 
 def test_hints_of_a_command_name_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,22 +298,29 @@ def test_every_fix_can_be_said_in_options(check: Check) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "least"),
+    ("option", "field"),
     [
-        ("--instances", "0", 1),
-        ("--max-batch-size", "0", 1),
-        ("--max-queue-size", "0", 1),
-        ("--max-queue-delay", "-1", 0),
-        ("--default-timeout", "soon", 0),
+        ("--gpus", "gpus"),
+        ("--instances", "instances"),
+        ("--max-batch-size", "batching.maxBatchSize"),
+        ("--max-queue-size", "batching.maxQueueSize"),
+        ("--max-queue-delay", "batching.maxQueueDelayMicroseconds"),
+        ("--default-timeout", "batching.defaultTimeoutMicroseconds"),
     ],
 )
-def test_a_server_is_not_started_with_numbers_that_mean_nothing(
-    option: str, value: str, least: int, capsys: pytest.CaptureFixture[str]
+def test_the_numbers_of_a_server_have_the_bounds_of_their_fields(
+    option: str, field: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["serve", "model.onnx", f"{option}={value}"])
-    assert caught.value.code == 2
-    assert f"argument {option}: '{value}' is no whole number from {least} on" in capsys.readouterr().err
+    schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["serving"]
+    for name in field.split("."):
+        schema = schema["properties"][name]
+    least, most = schema["minimum"], schema["maximum"]
+    for value in (least - 1, most + 1, "soon"):
+        with pytest.raises(SystemExit) as caught:
+            main(["repository", "model.onnx", "--out=x", f"{option}={value}"])
+        assert caught.value.code == 2
+        told = capsys.readouterr().err
+        assert f"argument {option}: '{value}' is no whole number from {least} to {most}" in told
 
 
 @pytest.mark.parametrize("value", ["-1", "65536", "http"])
