@@ -33,18 +33,20 @@ def two_lengths() -> Any:
     return models.model(nodes, given, [("y", FLOAT, ["n", "m"])], {"one": np.array([1], np.int64)})
 
 
-def waveform() -> Any:
+def waveform(kernel: Any = (((0.25, 0.5, 0.25),),), **stepping: Any) -> Any:
     """Samples, smoothed."""
     weights = {
         "axes": np.array([0, 1], np.int64),
-        "kernel": np.array([[[0.25, 0.5, 0.25]]], np.float32),
+        "kernel": np.array(kernel, np.float32),
     }
     nodes = [
         node("Unsqueeze", ["audio", "axes"], ["wide"]),
-        node("Conv", ["wide", "kernel"], ["smooth"], pads=[1, 1]),
+        node("Conv", ["wide", "kernel"], ["smooth"], **(stepping or {"pads": [1, 1]})),
         node("Squeeze", ["smooth", "axes"], ["y"]),
     ]
-    return models.model(nodes, [("audio", FLOAT, ["samples"])], [("y", FLOAT, ["samples"])], weights)
+    return models.model(
+        nodes, [("audio", FLOAT, ["samples"])], [("y", FLOAT, ["steps" if stepping else "samples"])], weights
+    )
 
 
 def words() -> Any:
@@ -110,6 +112,16 @@ def time_first() -> Any:
     return models.model(nodes, [("x", FLOAT, ["t", "b", 4])], [("y", FLOAT, ["t", "b", 5])], weights)
 
 
+def state_without_names() -> Any:
+    """The same with a state, and no name that says batch."""
+    made = time_first()
+    made.graph.node[0].input.extend(["", "", "h0"])
+    made.graph.node[0].output.append("h")
+    for values, name in ((made.graph.input, "h0"), (made.graph.output, "h")):
+        values.append(helper.make_tensor_value_info(name, FLOAT, [1, "b", 5]))
+    return made
+
+
 def named_time_first() -> Any:
     """The same, with names."""
     made = time_first()
@@ -136,6 +148,12 @@ CASES = {
     "voice": Case(
         voice,
         {"audio": _floats(1, 16), "state": _floats(1, 1, 5), "rate": np.array(8000, np.int64)},
+        "its first axis is fixed to 1",
+        golden=True,
+    ),
+    "state-without-names": Case(
+        state_without_names,
+        {"x": _floats(6, 2, 4), "h0": _floats(1, 2, 5)},
         "its first axis is fixed to 1",
         golden=True,
     ),

@@ -72,7 +72,7 @@ def by_nature(inputs: Sequence[Tensor], symbols: Symbols | None = None) -> str:
     if len(fixed) > 1:
         (one, first), (other, second) = [*fixed.items()][:2]
         return f"the first axes of inputs {first!r} and {second!r} are fixed to {one} and {other}"
-    return _elsewhere(symbols or {})
+    return _elsewhere(symbols or {}) or _shared(inputs, symbols or {})
 
 
 def present(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BATCH_UNKNOWN) -> bool:
@@ -127,6 +127,18 @@ def is_batch(symbol: str) -> bool:
     """
     names = _IDENTIFIER.findall(_CAMEL.sub("_", symbol))
     return any(_BATCH.fullmatch(name.lower()) for name in names)
+
+
+def _shared(inputs: Sequence[Tensor], symbols: Symbols) -> str:
+    """A name that all inputs share behind axis 0, where a dynamic first axis meets a fixed one: [T, B, 4] and [1, B, 3]."""
+    firsts = {symbols.get(tensor.name, ("",))[0] if tensor.shape[0] == DYNAMIC else "" for tensor in inputs}
+    if len({tensor.shape[0] == DYNAMIC for tensor in inputs}) < 2 or any(map(is_batch, firsts)):
+        return ""
+    inner = [symbols.get(tensor.name, ())[1:] for tensor in inputs]
+    for symbol in inner[0]:
+        if symbol and all(symbol in axes for axes in inner):
+            return f"axis {inner[0].index(symbol) + 1} of {inputs[0].name!r} ({symbol!r}) is what all inputs share, not axis 0"
+    return ""
 
 
 def _elsewhere(symbols: Symbols) -> str:

@@ -72,6 +72,11 @@ class Signature:
         return {name: size for name, size in found.items() if name.isidentifier() or _computed(name, known) is None}
 
     @property
+    def used(self) -> dict[str, int]:
+        """The sizes that made inputs have: one that is given for the batch is not used."""
+        return {name: size for name, size in self.sizes.items() if name in self.axes}
+
+    @property
     def first_axes(self) -> set[str]:
         """The dynamic first axes, named as in `axes`: the batch, unless there is none."""
         given = zip(self.inputs, self.symbols, strict=True)

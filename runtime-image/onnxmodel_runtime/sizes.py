@@ -21,7 +21,7 @@ from onnx import numpy_helper
 
 from onnxmodel_runtime import batch_axis, graph
 from onnxmodel_runtime.contract import in_words
-from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, ran_out_of_memory
+from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Signature, axis_name, generate, ranked
 from onnxmodel_runtime.progress import log, step
 
@@ -122,6 +122,22 @@ def _settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled
         if time.monotonic() > deadline:
             break
     return Settled(usual, error, searched=True)
+
+
+def without_batch(session: Any, signed: Signature, settled: Settled, load: Callable[[], Any]) -> Settled | None:
+    """Sizes with axis 0 as any other one, where the model does not run with one row; None where one row runs, or neither.
+
+    signed: whose first axes look like a batch; settled: what `settle` found for it.
+    """
+    known = signed.axes.keys() - signed.sizes.keys()  # then one row was run already
+    error = settled.error if known else _fails(session, settled.signed)
+    if error is None or isinstance(error, StageError) or ran_out_of_memory(error):
+        return None
+    alone = replace(signed, unbatched=f"the model fails with one row: {runtime_message(error)}")
+    if settled.searched:  # in vain, and another search would take as long again
+        alone = replace(alone, sizes={**alone.axes, **settled.signed.sizes})
+    found = _settle(session, alone, load)
+    return found if _fails(session, found.signed, _ONE_RUN_SECONDS) is None else None
 
 
 def kept(sizes: dict[str, int]) -> dict[str, int]:

@@ -144,7 +144,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
     parity, why = None, ""
     if session is not None:
         parity, why = _run(session, model, facts, request, findings, several, seen, footprint, made)
-    facts = _outputs(model, facts, request, findings, required, seen)
+    facts = _outputs(model, facts, request, findings, required and not why, seen)
     if request.mode == "Enforce":
         findings.refuse()
     findings.refuse(_IN_ANY_MODE)
@@ -291,15 +291,23 @@ def _run(
     )
     unsized = signature(model, request.batch, request.sizes)
     unsized = assumed(unsized) if len(batches) > 1 else unsized
-    findings.note(interface.sizes(request.sizes, unsized))
     if request.golden is None:
         settled = sizes.settle(session, unsized, lambda: model)
+        looks = unsized.first_axes and not unsized.unbatched
+        if looks and (other := sizes.without_batch(session, unsized, settled, lambda: model)):
+            findings.note(interface.sizes(request.sizes, other.signed))
+            findings.note(interface.no_batch(other.signed.unbatched))
+            made.update(other.signed.sizes)
+            findings.note(tried((1,), known=BATCH_NONE, sizes=made))
+            return None, other.signed.unbatched
+        findings.note(interface.sizes(request.sizes, unsized))
         if settled.error is not None and settled.signed.axes:
             findings.note([run.no_sizes(settled, settled.error)])
             return None, ""
         made.update(settled.signed.sizes)
         findings.note(tried(batches, sizes=made))
         return None, ""
+    findings.note(interface.sizes(request.sizes, unsized))
     parity, found = golden.judge(session, request, facts.inputs, facts.outputs)
     findings.note(found)
     why = ""

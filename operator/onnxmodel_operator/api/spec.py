@@ -155,7 +155,8 @@ class Validation(_Model):
         default="Required",
         description="Required: the first axis of every input and output must be dynamic, unless batch is None, or the inputs "
         "show that there is no batch axis: a scalar, first axes of different fixed sizes (of which 1 may be an export's "
-        "batch), or another axis that is named the batch. Allowed: it may be fixed.",
+        "batch), or another axis that is named the batch, or that all inputs share beside a fixed first axis; or running it "
+        "shows that. Allowed: it may be fixed.",
     )
     batch: Literal["Auto", "None"] = Field(
         default="Auto",

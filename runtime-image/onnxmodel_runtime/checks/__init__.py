@@ -285,7 +285,8 @@ BATCH = Check(
     meaning="The first axis of an input or output is fixed, or the model fails with several rows, so that requests "
     "cannot be batched. An info where the inputs have no batch axis by nature: a scalar, first axes of different fixed sizes "
     "(a 1 may be an export's batch, unless an input has it at another axis), or a batch that is another axis by its "
-    "name. Such a model is served as it is.",
+    "name, or by being what all inputs share where only some first axes are fixed. Another one is found by running: the "
+    "model fails with one row. Such a model is served as it is.",
     fix="Set spec.validation.batch: None for a model without a batch axis. Else export with a dynamic first axis.",
 )
 LABELS = Check(

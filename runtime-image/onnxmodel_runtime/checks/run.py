@@ -101,7 +101,7 @@ def run(
                     "Where it serves there may be more. If not, lower spec.serving.batching.maxBatchSize, or give more memory.",
                 )
                 return
-            at = "" if rows else in_words(signed.sizes)
+            at = "" if rows else in_words(signed.used)
             yield _run_finding(batch, runtime_message(error), several and batch > 1, rows is not None, at)
             return
         found = [*footprint.judge(batch, alone=batch == signed.batch_sizes(batches)[0])] if footprint else []
@@ -151,7 +151,7 @@ def no_sizes(settled: Settled, error: Exception) -> Finding:
     axes = ", ".join(settled.signed.axes)
     return RUN.error(
         "run",
-        f"the model fails with inputs made from its signature, with {in_words(settled.signed.sizes)}"
+        f"the model fails with inputs made from its signature, with {in_words(settled.signed.used)}"
         f"{' and at every other size that was tried' if settled.searched else ''}: {runtime_message(error)}",
         f"Give golden data (spec.validation.golden): inputs that the model takes. If only the sizes are wrong, name them in "
         f"spec.validation.sizes; the dynamic axes are {axes}.",

@@ -129,6 +129,24 @@ def test_a_size_of_a_first_axis_is_used_where_that_is_no_batch(tmp_path: Path) -
     assert probefile.read(Path(optimize(asked).probe))[0]["audio"].shape == (512,)
 
 
+def test_what_runs_only_without_a_batch_has_none(tmp_path: Path) -> None:
+    """A window of 400 samples, and one number for each 160: a single sample is too short."""
+    made = unbatched.waveform(np.full((1, 1, 400), 0.01, np.float32), strides=[160])
+    found = validated(made, tmp_path)
+    assert [(each.id, each.severity) for each in found.findings] == [("ONNX-BATCH", "info")]
+    assert found.sizes == {"samples": 400}
+    assert found.unbatched.startswith("the model fails with one row: ")
+    path = tmp_path / "model.onnx"
+    asked = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), variants=(), sizes=found.sizes)
+    assert (optimize(asked).batch, validated(made, tmp_path, sizes={"samples": 16000}).sizes) == (
+        "None",
+        {"samples": 16000},
+    )
+    with pytest.raises(StageError, match="InferenceFailed") as caught:
+        validated(made, tmp_path, sizes={"samples": 100})
+    assert "100" not in caught.value.failure.message, "one row was run, and no 100 of them"
+
+
 def test_the_image_size_of_the_exporter_is_the_usual_one() -> None:
     made = models.convolution()
     made.metadata_props.add(key="imgsz", value="[320, 640]")
