@@ -16,7 +16,7 @@ from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
-from onnxmodel_operator.cluster.errors import ApiError, NotLeadingError, StaleError
+from onnxmodel_operator.cluster.errors import ApiError, NotLeadingError, StaleError, is_outage
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
@@ -42,7 +42,9 @@ class Operator:
         self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
         self.health = web.Health(self.queue.__len__, {r.kind.name: r.silent_seconds for r in self.reflectors})
         self.phases: dict[Key, str] = {}
-        self.outage = Outage()
+        client.heard = Outage().heard
+        self.said: dict[Key, int] = {}
+        """Of each model that the API server refuses something: with which status, so that each retry does not say it."""
         metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
         metrics.REGISTRY.register(metrics.QueueAges(self.queue.ages))
 
@@ -62,7 +64,9 @@ class Operator:
     async def _work(self, key: Key) -> None:
         began = time.monotonic()
         try:
-            outcome = await reconcile(key, self.cache, self.settings, self.client, datetime.now(UTC))
+            outcome = await reconcile(
+                key, self.cache, self.settings, self.client, datetime.now(UTC), self.queue.failures(key)
+            )
         except _TRANSIENT as error:
             metrics.RECONCILES.labels("retry").inc()
             seconds = self.queue.retry(key)
@@ -75,8 +79,8 @@ class Operator:
             metrics.RECONCILE_SECONDS.labels(outcome.phase or "none").observe(time.monotonic() - began)
             metrics.RECONCILES.labels("ok").inc()
             self.queue.forget(key)
+            self.said.pop(key, None)
             if outcome.wrote:
-                self.outage.answered()
                 self.queue.add(key)
             if outcome.requeue_seconds is not None:
                 self.queue.add_after(key, outcome.requeue_seconds)
@@ -87,10 +91,10 @@ class Operator:
         match error:
             case StaleError() | NotLeadingError():
                 log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
-            case ApiError(status=status) if 0 < status < 500 and status != 429:
-                log.warning("%s/%s: %s; again in %.1f s", *key, error, seconds)
-            case _:
-                self.outage.failed(error)
+            case ApiError(status=status) if not is_outage(error):
+                level = logging.DEBUG if self.said.get(key) == status else logging.WARNING
+                self.said[key] = status
+                log.log(level, "%s/%s: %s; again in %.1f s", *key, error, seconds)
 
     def _count(self, key: Key, phase: str | None) -> None:
         before = self.phases.pop(key, None)

@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from onnxmodel_operator.cluster.errors import ApiError, is_outage
+
 log = logging.getLogger(__name__)
 
 _AGAIN_SECONDS = 60.0
@@ -17,21 +19,28 @@ class Outage:
         self._began: float | None = None
         self._said = -_AGAIN_SECONDS
 
-    def failed(self, error: Exception) -> None:
-        """A request got no answer, or one that says nothing of the request."""
-        if self._began is not None:
-            return
-        self._began = now = self._clock()
-        if now - self._said >= _AGAIN_SECONDS:
-            self._said = now
-            log.warning("the API server does not answer: %s; it is asked again until it does", _words(error))
+    def heard(self, error: Exception | None) -> None:
+        """How a request ended: None for well. An answer about the request itself is an answer."""
+        if error is None or not is_outage(error):
+            self._answered()
+        else:
+            self._failed(error)
 
-    def answered(self) -> None:
-        """A request was answered."""
+    def _failed(self, error: Exception) -> None:
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        if self._said < self._began and now - self._said >= _AGAIN_SECONDS:
+            self._said = now
+            log.warning("%s; it is asked again until it does", _words(error))
+
+    def _answered(self) -> None:
         if self._began is not None and self._said >= self._began:
             log.info("the API server answers again, after %.0f s", self._clock() - self._began)
         self._began = None
 
 
 def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    if isinstance(error, ApiError) and error.status == 401:
+        return f"the API server does not accept the operator's token: {error}"
+    return f"the API server does not answer: {str(error) or type(error).__name__}"

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError
+from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError, is_outage
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.drift import applicable, difference, fingerprint, needs_apply, needs_replacement
@@ -30,8 +30,13 @@ _ANSWERS = (400, 403, 422)
 """The API server understood and refuses: quota, admission, a rule. Worth saying in status; anything else just passes."""
 
 
-def _refusal(error: ApiError) -> bool:
-    return error.status in _ANSWERS or isinstance(error, NameTakenError)
+_PATIENCE = 3
+"""After so many failures in a row, what the API server cannot do (a webhook that cannot be called) is worth saying, too."""
+
+
+def _refusal(error: ApiError, failures: int = 0) -> bool:
+    broken = error.status >= 500 and not is_outage(error) and failures >= _PATIENCE
+    return broken or error.status in _ANSWERS or isinstance(error, NameTakenError)
 
 
 class Writer(Protocol):
@@ -82,8 +87,13 @@ class _Turn:
     """A defect of the operator."""
 
 
-async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Outcome:
-    """Bring one model one step on. Raises what the writer raises; then it must be called again."""
+async def reconcile(
+    key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime, failures: int = 0
+) -> Outcome:
+    """Bring one model one step on. Raises what the writer raises; then it must be called again.
+
+    failures: how often in a row that has failed.
+    """
     turn = await _look(key, cache, settings, writer, now)
     asked: set[str] = set()
     while turn and (doubts := _doubts(turn, cache) - asked):
@@ -98,7 +108,7 @@ async def reconcile(key: Key, cache: Cache, settings: Settings, writer: Writer, 
     try:
         wrote = await _carry_out(resource, turn, cache, writer)
     except ApiError as error:
-        if not _refusal(error):
+        if not _refusal(error, failures):
             raise
         refused = error
         decided = not_applied(decided, active_revision(resource, seen), error)

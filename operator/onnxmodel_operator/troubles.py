@@ -32,6 +32,14 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
                 message,
                 "Correct the field that the message names, for example in spec.serving.resources.",
             )
+        case ApiError(status=status) if status >= 500:
+            stalled = False
+            message = f"the API server fails at what the model needs: {error}"
+            failure = Failure(
+                "ApplyFailed",
+                message,
+                "Mend what the message names, an admission webhook for example. It is retried every minute.",
+            )
         case _:
             stalled = False
             failure = Failure(

@@ -118,6 +118,10 @@ class WorkQueue(Generic[Key]):
         self.add_after(key, seconds)
         return seconds
 
+    def failures(self, key: Key) -> int:
+        """How often in a row the key has failed."""
+        return self._failures.get(key, 0)
+
     def forget(self, key: Key) -> None:
         """The key is well: its next failure starts at the first backoff again."""
         self._failures.pop(key, None)

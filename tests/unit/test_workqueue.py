@@ -1,9 +1,20 @@
 """The queue: each key once, never twice at a time, again after a failure."""
 
 import asyncio
+import contextlib
 
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio import client as kube
+
+from onnxmodel_operator.__main__ import Operator
+from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.kinds import BY_NAME
 from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.workqueue import WorkQueue
+from tests.builders import SETTINGS, Cluster, body
 
 
 async def run_for(queue, work, workers=4, seconds=0.3):
@@ -130,16 +141,73 @@ def test_an_outage_is_said_once_and_its_end_once(caplog):
     now = 0.0
     outage = Outage(lambda: now)
     for _ in range(100):
-        outage.failed(ConnectionError("refused"))
+        outage.heard(ConnectionError("refused"))
     now = 30.0
-    outage.answered()
+    outage.heard(ApiError(500, "of this request"))
     for _ in range(10):  # it flaps
-        outage.failed(TimeoutError())
-        outage.answered()
+        outage.heard(TimeoutError())
+        outage.heard(None)
+    outage.heard(TimeoutError())
     assert [record.getMessage() for record in caplog.records] == [
         "the API server does not answer: refused; it is asked again until it does",
         "the API server answers again, after 30 s",
     ]
     now = 90.0
-    outage.failed(TimeoutError())
+    outage.heard(ApiError(503, "unavailable"))
+    assert caplog.records[-1].getMessage().startswith("the API server does not answer: unavailable;"), "it lasts"
+    now = 100.0
+    outage.heard(None)
+    assert caplog.records[-1].getMessage() == "the API server answers again, after 70 s"
+    now = 200.0
+    outage.heard(ApiError(401, "Unauthorized"))
+    assert (
+        caplog.records[-1].getMessage().startswith("the API server does not accept the operator's token: Unauthorized;")
+    )
+    outage.heard(None)
+    now = 300.0
+    outage.heard(TimeoutError())
     assert caplog.records[-1].getMessage().startswith("the API server does not answer: TimeoutError;")
+
+
+async def test_each_request_tells_how_it_ended():
+    answers = iter([500, 503, 200, 401, 404])
+
+    async def answer(_):
+        status = next(answers, 0)
+        return web.json_response({"message": "said"}, status=status) if status else web.Response(body=b"{cut")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app) as server, kube.ApiClient(kube.Configuration(host=str(server.make_url("")))) as api:
+        client, heard = Client(api), []
+        client.heard = heard.append
+        for _ in range(6):
+            with contextlib.suppress(ApiError, OSError):
+                await client.get("Job", "n", "j")
+        await server.close()
+        with pytest.raises(ConnectionError):
+            await client.get("Job", "n", "j")
+    assert [getattr(error, "status", error and type(error)) for error in heard] == [
+        500, 503, None, 401, 404, None, ConnectionError, ConnectionError,
+    ]  # fmt: skip
+
+
+async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_status(caplog):
+    caplog.set_level("INFO")
+    cluster = Cluster(body())
+    cluster.refuses["PersistentVolumeClaim"] = ApiError(500, 'failed calling webhook "quota.example.com"')
+    operator = Operator(cluster, SETTINGS)
+    for (kind, _, _), item in cluster.objects.items():
+        operator.cache.put(BY_NAME[kind], item)
+    for turn in range(8):
+        await operator._work(("team-a", "magika"))
+        assert ("reason" in cluster.status()) is (turn >= 3), "an API server may fail once"
+    assert cluster.status()["reason"] == "ApplyFailed"
+    assert cluster.condition("Reconciling")["status"] == "True"
+    assert "failed calling webhook" in cluster.status()["message"]
+    assert len(cluster.writes) == 1
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    assert "does not answer" not in caplog.text
+    cluster.refuses.clear()
+    await operator._work(("team-a", "magika"))
+    assert cluster.status()["reason"] != "ApplyFailed"

@@ -40,6 +40,8 @@ class Client:
 
     def __init__(self, api: kube.ApiClient, fence: Callable[[], float] = lambda: _TIMEOUT_SECONDS) -> None:
         self.api, self.fence = api, fence
+        self.heard: Callable[[Exception | None], None] = lambda _: None
+        """Told of each request: None once it is answered, or why it is not what it should be."""
         self._dynamic = DynamicClient(api)
 
     async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -179,7 +181,10 @@ class Client:
         try:
             data: dict[str, Any] = json.loads(await answer.read())
         except (aiohttp.ClientError, ValueError) as error:
-            raise ConnectionError(f"the API server's answer broke off: {error}") from error
+            raise self._failed(ConnectionError(f"the API server's answer broke off: {error}")) from error
+        except (OSError, TimeoutError) as error:
+            self.heard(error)
+            raise
         return data
 
     async def _ask(self, method: str, path: str, **params: Any) -> aiohttp.ClientResponse:
@@ -188,10 +193,18 @@ class Client:
                 method, path, serialize=False, header_params={}, **params
             )
         except (DynamicApiError, kube.ApiException) as error:
-            raise ApiError(error.status or 0, _words(error)) from error
+            raise self._failed(ApiError(error.status or 0, _words(error))) from error
         except aiohttp.ClientError as error:
-            raise ConnectionError(f"the API server cannot be reached: {error}") from error
+            raise self._failed(ConnectionError(f"the API server cannot be reached: {error}")) from error
+        except (OSError, TimeoutError) as error:
+            self.heard(error)
+            raise
+        self.heard(None)
         return answer
+
+    def _failed(self, error: Exception) -> Exception:
+        self.heard(error)
+        return error
 
 
 def _event(line: bytes) -> dict[str, Any]:

@@ -9,6 +9,17 @@ class ApiError(Exception):
         super().__init__(message)
 
 
+_OUTAGE = (0, 401, 429, 502, 503, 504)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether nobody answered, or the answer says nothing of the request: any other one would have got it, too.
+
+    A 500 is about the request: an admission webhook that cannot be called, for example.
+    """
+    return error.status in _OUTAGE if isinstance(error, ApiError) else isinstance(error, OSError | TimeoutError)
+
+
 class NotLeadingError(ApiError):
     """Another replica may lead, so nothing was written."""
 
