@@ -11,8 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from onnxmodel_runtime.contract import (
     BenchmarkRequest,
     BenchmarkResult,
     Candidate,
+    OptimizeRequest,
     Point,
     Providers,
     ProviderUse,
@@ -74,16 +74,16 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
             "Name fewer batch sizes, concurrencies or variants.",
             "spec.benchmark",
         )
-    inputs = _inputs(request)
+    told, inputs = _inputs(request)  # the report has the request as it came
     _start(request.providers)
-    original = _load(request.candidates[0], request, inputs)
+    original = _load(request.candidates[0], told, inputs)
     batch_sizes = request.batch_sizes if original.batched else (1,)
     left_out = dict(request.left_out)
     waiting = deque(candidate for candidate in request.candidates[1:] if candidate.name not in left_out)
     loaded = [original]
     taken: list[list[groups.Numbers]] = []
     while waiting or not taken:
-        others = _beside(original, waiting, request, inputs, left_out)
+        others = _beside(original, waiting, told, inputs, left_out)
         if taken and not others:
             break
         taken.append(
@@ -135,21 +135,28 @@ def _start(providers: Providers) -> None:
         session.run(None, {value.name: np.ones(value.shape, np.float32) for value in session.get_inputs()})
 
 
-def _inputs(request: BenchmarkRequest) -> Arrays:
-    """One row: the probe's, which is known to run; else made from the first candidate."""
+def _inputs(request: BenchmarkRequest) -> tuple[BenchmarkRequest, Arrays]:
+    """One row: the probe's, which is known to run; else made from the first candidate, whose batch axis is settled as well."""
     if request.probe:
-        return probefile.read(Path(request.probe))[0]
-    from onnxmodel_runtime import repair
+        return request, probefile.read(Path(request.probe))[0]
+    from onnxmodel_runtime import graph, repair
+    from onnxmodel_runtime.optimize import settle
 
-    path = Path(request.candidates[0].path)
-    load = partial(repair.load, path)
+    first = request.candidates[0]
+    path = Path(first.path)
     try:
         session = open_session(path, request.providers).session
     except StageError:
         raise
     except Exception as error:
         raise _failed(request.candidates[0], "be loaded", error) from error
-    return generate(sizes.settle(session, signature(load(), request.batch), load).signed, 1)
+    model = repair.load(path)
+    signed = signature(model, request.batch)
+    if request.batch == BATCH_FIRST:  # as a stage found
+        return request, generate(sizes.settle(session, signed, lambda: model).signed, 1)
+    outputs = tuple(graph.describe(value) for value in model.graph.output)
+    signed = settle(OptimizeRequest(first.path, first.sha256, "", (), batch=request.batch), signed, outputs, session)
+    return replace(request, batch=BATCH_NONE if signed.unbatched else BATCH_FIRST), generate(signed, 1)
 
 
 def _beside(

@@ -118,11 +118,7 @@ def references(
     ort.set_seed(1)
     session = _reference(Path(request.model), request.providers).session
     load = partial(repair.load, Path(request.model))
-    if not request.golden:  # validate found the sizes that are missing here, where it ran
-        signed = sizes.settle(session, signed, load).signed
-    signed = _tried(request, signed, outputs, session)
-    if not request.golden:  # an axis 0 that is no batch is one more
-        signed = sizes.settle(session, signed, load).signed
+    signed = settle(request, signed, outputs, session)
     sample, one = _sample(request, signed, outputs, batched=not signed.unbatched), signed.batch_sizes((1,))[0]
     first = sample.rows(one) if sample else generate(signed, one)
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
@@ -140,6 +136,17 @@ def references(
     if signed.inputs and not request.golden and set(WIDE).intersection(request.variants):
         _write_wide(request, signed, load(), session, work)
     return signed, cases
+
+
+def settle(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], session: Any) -> Signature:
+    """The signature with what running the model shows: sizes where inputs are made, and whether axis 0 is a batch."""
+    load = partial(repair.load, Path(request.model))
+    if not request.golden:  # validate found the sizes that are missing here, where it ran
+        signed = sizes.settle(session, signed, load).signed
+    signed = _tried(request, signed, outputs, session)
+    if not request.golden:  # an axis 0 that is no batch is one more
+        signed = sizes.settle(session, signed, load).signed
+    return signed
 
 
 def _reaching(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> Iterator[Path]:

@@ -77,9 +77,11 @@ def test_a_model_of_one_size_is_measured_as_it_is(tmp_path: Path) -> None:
     assert ({point.batch_size for point in result.points}, result.batch) == ({1}, "None"), "inferences, and no rows"
 
 
-def test_the_length_of_a_vector_is_no_batch_size(tmp_path: Path) -> None:
-    shape = [16]
-    made = models.model([helper.make_node("Relu", ["x"], ["y"])], [("x", 1, shape)], [("y", 1, shape)], {})
+@pytest.mark.parametrize("length", [16, "length"])
+def test_the_length_of_a_vector_is_no_batch_size(length: int | str, tmp_path: Path) -> None:
+    """Where it is dynamic, only running the model tells."""
+    node = helper.make_node("CumSum", ["x", "axis"], ["y"])
+    made = models.model([node], [("x", 1, [length])], [("y", 1, [length])], {"axis": np.array(0)})
     request = BenchmarkRequest((candidate("a", made, tmp_path),), "", concurrency=(1,), seconds=0.01)
     assert {point.batch_size for point in benchmark(request).points} == {1}
 
