@@ -11,6 +11,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ from onnxmodel_runtime.contract import (
 )
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, clip
-from onnxmodel_runtime.locally import worded
+from onnxmodel_runtime.locally import in_options, worded
 from onnxmodel_runtime.outcome import (
     accept,
     exit_code,
@@ -339,7 +340,8 @@ def _serve(
 ) -> int:
     from onnxmodel_runtime.server.main import serve
 
-    return serve(request, partial(worded, options=options) if local else None, clean)
+    said = partial(in_options, options=options) if options else str
+    return serve(request, partial(worded, options=options) if local else None, clean, said)
 
 
 def _verify(directory: Path, output: str) -> int:
@@ -504,7 +506,7 @@ def _batch_argument(parser: argparse.ArgumentParser) -> None:
 
 def _serving_arguments(parser: argparse.ArgumentParser) -> None:
     _batch_argument(parser)
-    parser.add_argument("--name", default="", help="what clients call it (the file's name)")
+    parser.add_argument("--name", type=_segment, default="", help="what clients call it (the file's name)")
     parser.add_argument("--probe", default="", help="probe.npz that optimize left")
     parser.add_argument(
         "--graph-level",
@@ -549,6 +551,16 @@ def _names(value: str) -> tuple[str, ...]:
 def _host(value: str) -> str:
     if "://" in value or value.count(":") == 1:
         raise argparse.ArgumentTypeError(f"{value!r} is more than a host; give the port by its own option")
+    return value
+
+
+def _segment(value: str) -> str:
+    """A name that is one part of a path: clients ask for /v2/models/NAME."""
+    if value in (".", "..") or re.search(r"[/?#%\\\s\x00-\x1f\x7f]", value):
+        raise argparse.ArgumentTypeError(
+            f"{value!r} cannot be a part of the path /v2/models/NAME: it must not be '.' or '..', nor have spaces or any of "
+            "/ \\ ? # %"
+        )
     return value
 
 

@@ -28,8 +28,11 @@ _OPTIONS = {
     "spec.serving.resources.limits.memory": "--memory",
     "spec.serving.batching.maxBatchSize": "--max-batch-size",
     "spec.serving.batching.maxQueueSize": "--max-queue-size",
+    "spec.serving.batching.maxQueueDelayMicroseconds": "--max-queue-delay",
+    "spec.serving.batching.preferredBatchSizes": "--preferred-batch-sizes",
+    "spec.serving.batching.defaultTimeoutMicroseconds": "--default-timeout",
 }
-_FIELD = re.compile(r"spec(?:\.[A-Za-z]+)+(?:(?=: (?:None|Allowed|Warn|\d))(: ))?")
+_FIELD = re.compile(r"(?:spec|\bserving\.batching)(?:\.[A-Za-z]+)+(?:(?=: (?:None|Allow|Warn|\d))(: ))?")
 _HINTS = {
     "InternalError": "This is a defect of onnxmodel: please report it with what is printed above.",
     "Interrupted": "Run it again.",
@@ -40,7 +43,7 @@ _HINTS = {
     "ProbeMismatch": "Give the probe that optimize left for the model that is served (--probe).",
     "ProbeUnreadable": "Give the probe.npz that onnxmodel optimize left.",
     "ProviderUnavailable": "Install the ONNX Runtime that has it (onnxruntime-gpu for CUDA and TensorRT), name another first, or "
-    "let the next one take its place (fallback: Allow).",
+    "let the next one take its place (spec.serving.fallback: Allow).",
     "ServiceUnreachable": "Start the server (onnxmodel serve MODEL --name NAME), and give its host and the ports that it prints.",
     "SourceForbidden": "Check the credentials in the environment, and what they allow.",
     "SourceUntrusted": "Give the server's certificate authority in PEM as the variable CA_CERTIFICATES.",
@@ -89,7 +92,7 @@ def in_options(text: str, options: Collection[str]) -> str:
 
     def option(match: re.Match[str]) -> str:
         field = match[0].removesuffix(": ")
-        name = _OPTIONS.get(field, "")
+        name = _OPTIONS.get(field if field.startswith("spec.") else f"spec.{field}", "")
         if name != "MODEL" and name.split(",")[0] not in options:
             return f"{field} of a manifest (onnxmodel run){match[1] or ''}"
         return name + (" " if match[1] else "")

@@ -37,16 +37,17 @@ def serve(
     request: ServeRequest,
     worded: Callable[[Outcome], Outcome] | None = None,
     clean: Callable[[], None] = lambda: None,
+    said: Callable[[str], str] = str,
 ) -> int:
     """Serve until SIGTERM. Returns the exit code; a start that fails also leaves its reason for the operator.
 
     worded: how a failure is worded for a person who runs this. clean: removes the caller's temporary files; called where
-    the process must end without returning.
+    the process must end without returning. said: how the log words why requests are not joined.
     """
     # Does nothing where logging is set up already.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     began = time.monotonic()
-    server = Server(request)
+    server = Server(request, said)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(server.run())
@@ -67,8 +68,10 @@ def serve(
 class Server:
     """The process's parts, in the order in which they start and stop."""
 
-    def __init__(self, request: ServeRequest) -> None:
+    def __init__(self, request: ServeRequest, said: Callable[[str], str] = str) -> None:
+        """said: how the reason why requests are not joined is worded in the log."""
         self._request = request
+        self._said = said
         self._service = Service(request)
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,7 +152,7 @@ class Server:
             *(self._request.name, seconds, model.use.name, model.use.share_percent),
             *self.ports,
         )
-        log.info("requests are %s", f"not joined: {unjoined}" if unjoined else "joined to batches")
+        log.info("requests are %s", f"not joined: {self._said(unjoined)}" if unjoined else "joined to batches")
         return True
 
     async def _drain(self, listeners: list[Listener]) -> None:

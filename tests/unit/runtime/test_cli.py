@@ -46,6 +46,7 @@ from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import out_of_memory, storage_error
 from onnxmodel_runtime.locally import in_options, worded
 from onnxmodel_runtime.outcome import INTERNAL, exit_code, fit
+from onnxmodel_runtime.rows.joining import NO_DELAY, ONE_ROW
 from tests import models
 
 LETTERS = string.ascii_letters + string.digits
@@ -321,6 +322,24 @@ def test_the_numbers_of_a_server_have_the_bounds_of_their_fields(
         assert caught.value.code == 2
         told = capsys.readouterr().err
         assert f"argument {option}: '{value}' is no whole number from {least} to {most}" in told
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a b", "100%"])
+@pytest.mark.parametrize("command", [["serve"], ["repository", "--out=x"]])
+def test_a_name_is_a_part_of_a_path(command: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "model.onnx", f"--name={name}"])
+    assert caught.value.code == 2
+    assert f"argument --name: {name!r} cannot be a part of the path /v2/models/NAME" in capsys.readouterr().err
+
+
+def test_a_servers_sentences_name_options() -> None:
+    options = ["--max-queue-delay", "--max-batch-size", "--fallback"]
+    assert in_options(NO_DELAY, options) == "--max-queue-delay is 0: no request waits for another"
+    assert in_options(ONE_ROW, options) == "--max-batch-size is 1"
+    told = worded(Outcome("serve", 0.0, failure=Failure("ProviderUnavailable", "no CUDA", "")), options).failure
+    assert told is not None
+    assert told.hint.endswith("(--fallback Allow).")
 
 
 @pytest.mark.parametrize("value", ["-1", "65536", "http"])
