@@ -356,16 +356,15 @@ async def test_a_run_without_end_is_interrupted(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("watched")
-@pytest.mark.parametrize("front", ["alone", "beside another", "http", "grpc"])
+@pytest.mark.parametrize("front", ["alone", "beside another", "http", "grpc", "stream"])
 async def test_a_run_that_nobody_waits_for_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: str
 ) -> None:
     """Its instance goes on with the next request."""
     monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
-    if front in ("http", "grpc"):
+    if front in _LEAVE:
         with support.in_thread(support.request(support.slow(tmp_path))) as server:
-            leave = _leave_http if front == "http" else _leave_grpc
-            await asyncio.to_thread(leave, server)
+            await asyncio.to_thread(_LEAVE[front], server)
             body = b'{"inputs":[{"name":"n","shape":[1],"datatype":"INT64","data":[3]}]}'
             answer = await asyncio.to_thread(support.call, server.ports[0], "POST", "/v2/models/slow/infer", body)
             assert (answer[0], json.loads(answer[1])["outputs"][0]["data"]) == (200, [3])
@@ -406,6 +405,22 @@ def _leave_grpc(server: Server) -> None:
         given = [triton_grpc.InferInput("n", [1], "INT64").set_data_from_numpy(np.array([1 << 60]))]
         with pytest.raises(InferenceServerException, match="Deadline"):
             client.infer("slow", given, client_timeout=0.3)
+
+
+def _leave_stream(server: Server) -> None:
+    """With more requests than are under way at a time."""
+    with triton_grpc.InferenceServerClient(f"{support.HOST}:{server.ports[1]}") as client:
+        client.start_stream(lambda **_: None)
+        given = [triton_grpc.InferInput("n", [1], "INT64").set_data_from_numpy(np.array([1 << 60]))]
+        for _ in range(40):
+            client.async_stream_infer("slow", given)
+        scheduler = server._service._scheduler
+        assert scheduler is not None
+        support.wait_until(lambda: scheduler._waiting() == 33)  # and one runs
+        client.stop_stream(cancel_requests=True)
+
+
+_LEAVE = {"http": _leave_http, "grpc": _leave_grpc, "stream": _leave_stream}
 
 
 async def _until(condition: Callable[[], Any]) -> None:
