@@ -28,6 +28,9 @@ def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kub
         env=kube.environment(),
         stdout=subprocess.DEVNULL,
     )
+    until("a Job", lambda: kube.list("jobs"))
+    lose(kube, names.MANAGED_BY, "jobs")
+    lose(kube, names.LABEL_MODEL, "persistentvolumeclaims")
     for stage in ("validate", "optimize", "benchmark"):
         kubelet.succeed("magika", stage)
     kubelet.available("magika")
@@ -48,6 +51,19 @@ def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kub
     assert (
         kube.get("service", "magika")["spec"]["selector"][names.LABEL_REVISION] == shown["status"]["active"]["revision"]
     )
+    lose(kube, names.LABEL_MODEL, "deployments")
+    lose(kube, names.MANAGED_BY, "controllerrevisions")
+
+
+def lose(kube, label, kind):
+    """Another hand takes the label of the only object of the kind, and it comes back."""
+    (before,) = kube.list(kind)
+    kube.run("label", kind, before["metadata"]["name"], f"{label}-")
+    until("the label", lambda: label in kube.list(kind)[0]["metadata"]["labels"])
+    (after,) = kube.list(kind)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after.get("spec") == before.get("spec")
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
 
 
 def test_ready_is_taken_back_when_the_pods_die(kube, operator, kubelet):
