@@ -152,6 +152,12 @@ def axis_name(tensor: str, axis: int, symbol: str) -> str:
 
 def generate(signed: Signature, batch: int) -> Arrays:
     """Inputs of `batch` rows; of no batch where the model has none. Raises StageError for a datatype that has no inputs."""
+    made = shapes(signed, batch)
+    return {tensor.name: _values(tensor, made[tensor.name], signed) for tensor in signed.inputs}
+
+
+def shapes(signed: Signature, batch: int) -> dict[str, tuple[int, ...]]:
+    """Of the inputs that `generate` makes, without making them."""
     rows = 1 if signed.unbatched else batch
     # A size of a first axis is from when it counted as no batch.
     rowwise = set() if signed.unbatched else signed.first_axes
@@ -161,7 +167,7 @@ def generate(signed: Signature, batch: int) -> Arrays:
         size = _computed(name, sizes)
         sizes |= {} if size is None else {name: max(size, 0)}
     return {
-        tensor.name: _values(tensor, _shape(tensor, symbols, batch, sizes), signed)
+        tensor.name: _shape(tensor, symbols, batch, sizes)
         for tensor, symbols in zip(signed.inputs, signed.symbols, strict=True)
     }
 

@@ -19,7 +19,7 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
-from onnxmodel_runtime import batch_axis, graph
+from onnxmodel_runtime import batch_axis, graph, inputs
 from onnxmodel_runtime.contract import in_words
 from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Signature, axis_name, generate, ranked
@@ -54,6 +54,7 @@ _MOST, _EVERY = 16_384, 1024  # the largest size that is tried; up to the other,
 _CONSTANTS = 48  # of the graph, as sizes
 _EACH = 16  # sizes of one axis, where axes have different ones
 _INFER_SECONDS, _RUN_SECONDS, _ONE_RUN_SECONDS = 15.0, 40.0, 10.0
+_ROWS_SECONDS = 5.0
 _RUNS = 24
 _MOST_AXES = 32  # in a result
 _RANKS = (2, 3, 4, 1)  # of inputs that declare none, the likeliest first
@@ -109,7 +110,7 @@ def _settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled
         return Settled(usual)
     error = _checked(_fails(session, usual))  # for as long as it takes: the stage has a deadline of its own
     if error is None:
-        return Settled(usual)
+        return _by_row(session, signed, Settled(usual), missing, load)
     if isinstance(error, StageError):
         return Settled(usual, error)
     step("looking for sizes of the dynamic axes")
@@ -117,11 +118,43 @@ def _settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled
     for sizes in islice(_candidates(load(), signed, missing), _RUNS):
         tried = replace(signed, sizes={**sizes, **signed.sizes})
         if _fails(session, tried, _ONE_RUN_SECONDS) is None:
-            log(f"made inputs have the sizes {in_words(tried.sizes)}: the usual ones do not run")
-            return Settled(tried, searched=True)
+            found = _by_row(session, signed, Settled(tried, searched=True), missing, load)
+            log(f"made inputs have the sizes {in_words(found.signed.sizes)}: the usual ones do not run")
+            return found
         if time.monotonic() > deadline:
             break
     return Settled(usual, error, searched=True)
+
+
+def _by_row(session: Any, signed: Signature, ran: Settled, missing: dict[str, int], load: Callable[[], Any]) -> Settled:
+    """Sizes with which one row of input gives one row; those that ran, where they do or no others are known to.
+
+    A reshape to rows of 144 numbers takes many sizes, and makes any number of rows of them.
+    """
+    if signed.unbatched:
+        return ran
+    answers = zip(session.get_outputs(), session.run(None, generate(ran.signed, 1)), strict=True)
+    wrong = {
+        output.name
+        for output, answer in answers
+        if np.ndim(answer) and answer.shape[0] != 1 and not isinstance((output.shape or [1])[0], int)
+    }
+    if not wrong:
+        return ran
+    bare = _bare(model := load())
+
+    def rows(sizes: dict[str, int]) -> set[int | None]:
+        shapes = _inferred(bare, replace(signed, sizes={**sizes, **signed.sizes})) or {}
+        return {(shapes.get(name) or (None,))[0] for name in wrong}
+
+    if rows(ran.signed.sizes) == {None}:
+        return ran  # values decide
+    for sizes in _until(time.monotonic() + _ROWS_SECONDS, _choices(model, missing)):
+        if rows(sizes) == {1}:
+            tried = replace(signed, sizes={**sizes, **signed.sizes})
+            if _fails(session, tried, _ONE_RUN_SECONDS) is None:
+                return Settled(tried, searched=True)
+    return ran
 
 
 def without_batch(session: Any, signed: Signature, settled: Settled, load: Callable[[], Any]) -> Settled | None:
@@ -198,18 +231,23 @@ def _at_most(seconds: float, options: Any) -> Iterator[None]:
 
 def _candidates(model: Any, signed: Signature, missing: dict[str, int]) -> Iterator[dict[str, int]]:
     """Sizes for the axes, the likeliest first: those that shape inference accepts, or a few where it accepts none."""
+    bare = _bare(model)
+    found = False
+    for sizes in _until(time.monotonic() + _INFER_SECONDS, _choices(model, missing)):
+        if _inferred(bare, replace(signed, sizes={**sizes, **signed.sizes})):
+            found = True
+            yield sizes
+    if not found:  # the model's own shapes may be wrong, and ONNX Runtime indifferent to them
+        yield from (dict.fromkeys(missing, size) for size in _likely(model, next(iter(missing.values()))))
+
+
+def _choices(model: Any, missing: dict[str, int]) -> Iterator[dict[str, int]]:
+    """One size for all axes, and then different ones."""
     ordered = list(_likely(model, next(iter(missing.values()))))
     one = (dict.fromkeys(missing, size) for size in ordered)
     each = product(ordered[:_EACH], repeat=len(missing)) if 1 < len(missing) <= 4 else ()
     different = (dict(zip(missing, sizes, strict=True)) for sizes in each if len(set(sizes)) > 1)
-    bare = _bare(model)
-    found = False
-    for sizes in _until(time.monotonic() + _INFER_SECONDS, chain(one, different)):
-        if _consistent(bare, replace(signed, sizes={**sizes, **signed.sizes})):
-            found = True
-            yield sizes
-    if not found:  # the model's own shapes may be wrong, and ONNX Runtime indifferent to them
-        yield from (dict.fromkeys(missing, size) for size in ordered)
+    return chain(one, different)
 
 
 def _until(deadline: float, items: Iterable[dict[str, int]]) -> Iterator[dict[str, int]]:
@@ -267,27 +305,28 @@ def _bare(model: Any) -> Any:
     return bare
 
 
-def _consistent(bare: Any, signed: Signature) -> bool:
-    """Whether the shapes of all tensors fit together at these sizes, as far as they are known without running."""
-    made = generate(signed, signed.batch_sizes((1,))[0])
+def _inferred(bare: Any, signed: Signature) -> dict[str, tuple[int, ...] | None] | None:
+    """The shapes of all tensors at these sizes, as far as they are known without running; None where they do not fit."""
+    made = inputs.shapes(signed, signed.batch_sizes((1,))[0])
     for value in bare.graph.input:
         shape = value.type.tensor_type.shape
         if value.name in signed.unranked and not shape.dim:
-            shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in made[value.name].shape)
-        if value.name in made and len(shape.dim) == made[value.name].ndim:
-            for dim, size in zip(shape.dim, made[value.name].shape, strict=True):
+            shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in made[value.name])
+        if value.name in made and len(shape.dim) == len(made[value.name]):
+            for dim, size in zip(shape.dim, made[value.name], strict=True):
                 dim.dim_value = size
     try:
         inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
     except Exception:
-        return False
+        return None
     values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
     shapes = {value.name: _known(value) for value in values}
     # Where a kernel is larger than its input, inference subtracts and goes on.
     if any(shape and min(shape) <= 0 for shape in shapes.values()):
-        return False
+        return None
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in bare.graph.initializer}
-    return all(_same_count(node, shapes) for node in bare.graph.node if node.op_type == "Reshape")
+    counted = all(_same_count(node, shapes) for node in bare.graph.node if node.op_type == "Reshape")
+    return shapes if counted else None
 
 
 def _known(value: Any) -> tuple[int, ...] | None:

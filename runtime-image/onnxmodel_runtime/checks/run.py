@@ -108,7 +108,7 @@ def run(
         for output, answer in zip(outputs, answers, strict=True):
             if seen is not None and isinstance(answer, np.ndarray):
                 seen.setdefault(output.name, []).append(answer.shape)
-        found += _judge(outputs, answers, batch if several else 0, masks=masks)
+        found += _judge(outputs, answers, batch if several else 0, "" if rows else in_words(signed.used), masks=masks)
         yield from found
         if found:
             return  # the other sizes would say the same in other numbers
@@ -173,14 +173,21 @@ def _run_finding(batch: int, message: str, ran_with_less: bool, given: bool, siz
     return RUN.error("run", f"the model fails with inputs made from its signature{at}: {message}")
 
 
-def _judge(outputs: tuple[Tensor, ...], answers: list[Any], rows: int, *, masks: Masks) -> Iterator[Finding]:
+def _judge(
+    outputs: tuple[Tensor, ...], answers: list[Any], rows: int, sizes: str, *, masks: Masks
+) -> Iterator[Finding]:
+    """rows: of the batch, 0 for one that is not judged; sizes: of dynamic axes of made inputs, in words."""
+    guessed = (
+        f"If the model does not take inputs with {sizes}, give spec.validation.sizes or golden data. " if sizes else ""
+    )
     for output, answer in zip(outputs, answers, strict=True):
         if rows and isinstance(answer, np.ndarray) and (answer.ndim == 0 or answer.shape[0] != rows):
             yield BATCH.error(
                 output.name,
-                f"output {output.name!r} has the shape {list(answer.shape)} for {rows} row{'s' if rows > 1 else ''} of input",
-                "Every output needs one row per row of input: check what reduces or reshapes the first axis. For a model whose "
-                "first axis is no batch set spec.validation.batch: None.",
+                f"output {output.name!r} has the shape {list(answer.shape)} for {rows} row{'s' if rows > 1 else ''} of input"
+                f"{f', with {sizes}' if sizes else ''}",
+                f"{guessed}Every output needs one row per row of input: check what reduces or reshapes the first axis. For a "
+                "model whose first axis is no batch set spec.validation.batch: None.",
             )
         if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not (finite := np.isfinite(answer)).all():
             message = f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature"

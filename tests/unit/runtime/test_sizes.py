@@ -35,12 +35,27 @@ def validated(made: Any, directory: Path, **options: Any) -> ValidateResult:
     return validate(ValidateRequest(str(models.save(made, directory).parent), **options))
 
 
+def rows_of_144() -> Any:
+    """A reshape that makes rows of what it gets."""
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["r"]), helper.make_node("MatMul", ["r", "w"], ["y"])]
+    weights = {"shape": np.array([-1, 144], np.int64), "w": np.ones((144, 5), np.float32)}
+    return models.model(nodes, [("x", 1, ["n", "c", "h"])], [("y", 1, ["n", 5])], weights)
+
+
+def test_made_sizes_are_blamed_before_the_graph(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="NoDynamicBatch") as caught:
+        validated(rows_of_144(), tmp_path, sizes={"c": 48, "h": 48})
+    assert "'y' has the shape [16, 5] for 1 row of input, with c 48, h 48" in caught.value.failure.message
+    assert caught.value.failure.hint.startswith("If the model does not take inputs with c 48, h 48, give spec.")
+
+
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
         (models.mlp, {}),
         (models.recognizer, {"height": 48, "width": 48}),
         (models.audio, {"length": 512}),
+        (rows_of_144, {"c": 12, "h": 12}),  # and not 48: one row of input would give 16 rows
         (models.anchors, {"height": 320, "width": 320}),
         (models.two_lengths, {"left": 40, "b[1]": 77}),
         (models.computed_length, {"length": 320}),
