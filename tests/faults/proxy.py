@@ -9,7 +9,6 @@ import contextlib
 import json
 import ssl
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +52,14 @@ class Fault:
 
 
 class Proxy:
-    """`url` and `kubeconfig` lead through it. `requests` counts (verb, plural); `made` counts created objects by path."""
+    """`kubeconfig` leads through it. writes: the verb and the path of all that was asked for but reads and watches."""
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
         self._server = config["clusters"][0]["cluster"]["server"]
         self._ssl = _context(config, folder)
         self.faults: list[Fault] = []
-        self.requests: Counter[tuple[str, str]] = Counter()
+        self.writes: list[tuple[str, str]] = []
         self._folder = folder
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="proxy")
@@ -81,6 +80,11 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
+
+    def written(self, namespace: str, *verbs: str) -> list[tuple[str, str]]:
+        """The writes in a namespace, of these verbs (all by default), without renewals of a Lease."""
+        inside = [write for write in self.writes if f"/namespaces/{namespace}/" in write[1]]
+        return [write for write in inside if "/leases" not in write[1] and (not verbs or write[0] in verbs)]
 
     def cut(self) -> None:
         """Close every stream that is open now."""
@@ -113,7 +117,8 @@ class Proxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in ("true", "1", "True")
         verb, plural = "watch" if watch else request.method.lower(), _plural(request.path)
-        self.requests[verb, plural] += 1
+        if verb not in ("get", "watch"):
+            self.writes.append((verb, request.path))
         for fault in self._of(request, verb, plural):
             if fault.before:
                 return _refused(request, fault.before)

@@ -9,6 +9,7 @@ What is faked is the kubelet alone: pods never run, their status is written by `
 controllers, garbage collection, admission, CEL, server-side apply and watches are Kubernetes' own.
 """
 
+import signal
 import subprocess
 import sys
 import uuid
@@ -93,8 +94,9 @@ class Operator:
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM; the exit code. One that a test has stopped goes on to end."""
         self.process.terminate()
+        self.process.send_signal(signal.SIGCONT)
         return self.process.wait(timeout=30)
 
 
