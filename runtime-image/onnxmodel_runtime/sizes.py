@@ -108,6 +108,7 @@ def _settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled
     usual = replace(signed, sizes={**missing, **signed.sizes})
     if not missing:
         return Settled(usual)
+    step("running the model with made inputs")
     error = _checked(_fails(session, usual))  # for as long as it takes: the stage has a deadline of its own
     if error is None:
         return _by_row(session, signed, Settled(usual), missing, load)
@@ -162,8 +163,11 @@ def without_batch(session: Any, signed: Signature, settled: Settled, load: Calla
 
     signed: whose first axes look like a batch; settled: what `settle` found for it.
     """
-    known = signed.axes.keys() - signed.sizes.keys()  # then one row was run already
-    error = settled.error if known else _fails(session, settled.signed)
+    if signed.axes.keys() - signed.sizes.keys():  # then one row was run already
+        error = settled.error
+    else:
+        step("running the model with made inputs")
+        error = _fails(session, settled.signed)
     if error is None or isinstance(error, StageError) or ran_out_of_memory(error):
         return None
     alone = replace(signed, unbatched=f"the model fails with one row: {runtime_message(error)}")
