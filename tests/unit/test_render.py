@@ -156,6 +156,11 @@ def _deployment(**container):
     }
 
 
+def _job(label="m", **container):
+    made = _deployment(**container)
+    return {**made, "kind": "Job", "metadata": {**made["metadata"], "labels": {"model": label} if label else {}}}
+
+
 @pytest.mark.parametrize(
     ("desired", "live", "expected"),
     [
@@ -169,7 +174,8 @@ def _deployment(**container):
         (_deployment(selector={"a": "1"}), _deployment(selector={"a": "1", "b": "2"}), True),
         (_deployment(env={"a": "1"}), _deployment(env={"a": "1", "b": "2"}), False),
         (_deployment(args=["a"]), _deployment(args=["a", "b"]), True),
-        ({**_deployment(), "kind": "Job"}, {**_deployment(image="b"), "kind": "Job"}, False),
+        (_job(), _job(image="b"), False),
+        (_job(), _job(label=""), True),
     ],
 )
 def test_drift(desired, live, expected):
