@@ -16,7 +16,7 @@ from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
-from onnxmodel_operator.cluster.errors import ApiError, NotLeadingError, StaleError, is_outage
+from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, NotLeadingError, StaleError, is_outage
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
@@ -29,7 +29,6 @@ log = logging.getLogger("onnxmodel_operator")
 
 WORKERS = 8
 _STALL_PERIOD_SECONDS = 0.1
-_TRANSIENT = (ApiError, OSError, TimeoutError)
 
 
 class Operator:
@@ -67,7 +66,7 @@ class Operator:
             outcome = await reconcile(
                 key, self.cache, self.settings, self.client, datetime.now(UTC), self.queue.failures(key)
             )
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             metrics.RECONCILES.labels("retry").inc()
             seconds = self.queue.retry(key)
             self._say(key, error, seconds)

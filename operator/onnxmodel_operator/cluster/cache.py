@@ -1,6 +1,6 @@
 """What the watches have told, by model: a dictionary that the reflectors keep and `snapshot` reads."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from onnxmodel_operator import names
@@ -113,14 +113,15 @@ class Cache:
 
     def uids(self, kind: Kind) -> set[str]:
         """Those of all known objects of a kind."""
-        items = (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
-        return {item["metadata"]["uid"] for item in items}
+        return {item["metadata"]["uid"] for item in self._of(kind)}
 
     def forget(self, kind: Kind, uids: Collection[str]) -> set[Key]:
         """Drop the objects with these uids, which are no more. Returns the models whose state that changes."""
-        items = (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
-        gone = [item for item in items if item["metadata"]["uid"] in uids] if uids else []
+        gone = [item for item in self._of(kind) if item["metadata"]["uid"] in uids] if uids else []
         return {key for item in gone if (key := self.drop(kind, item))}
+
+    def _of(self, kind: Kind) -> Iterator[Object]:
+        return (item for kinds in self._items.values() for item in kinds.get(kind.name, {}).values())
 
 
 def _version(item: Object) -> int:

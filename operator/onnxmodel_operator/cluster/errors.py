@@ -9,6 +9,9 @@ class ApiError(Exception):
         super().__init__(message)
 
 
+TRANSIENT = (ApiError, OSError, TimeoutError)
+"""All that a request to the API server raises: `cluster.client` makes the errors of its libraries one of these."""
+
 _OUTAGE = (0, 401, 429, 502, 503, 504)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.errors import ApiError, NotLeadingError
+from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, NotLeadingError
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,6 @@ RENEW_SECONDS = 10.0
 """A leader that could not renew for this long writes nothing: what it began before ends before the Lease does."""
 _RETRY_SECONDS = 2.0
 _REQUEST_SECONDS = 5.0
-_TRANSIENT = (ApiError, OSError, TimeoutError)
 
 
 class LeaseLost(Exception):
@@ -76,7 +75,7 @@ class Lease:
                 return False
             self._asked = True
             self._held = await self._store.write_lease(self._taken(found), _REQUEST_SECONDS)
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             self._watched = None
             if not (isinstance(error, ApiError) and error.status == 409):  # 409: another was faster
                 self._say(error)
@@ -109,7 +108,7 @@ class Lease:
                 self._held = await self._store.write_lease(
                     self._renewed(found) if found else self._taken(None), _REQUEST_SECONDS
                 )
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             self._say(error)
             return
         self._sent = sent
@@ -132,7 +131,7 @@ class Lease:
             found = await self._store.read_lease(self._namespace, names.MANAGER, _REQUEST_SECONDS)
             if found and _holder(found) == self._identity:
                 await self._store.write_lease(_released(found), _REQUEST_SECONDS)
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             log.warning("the Lease cannot be released, and ends by itself: %s", error or type(error).__name__)
 
     def _free(self, found: Mapping[str, Any]) -> bool:

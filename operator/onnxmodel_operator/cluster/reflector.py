@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any, NoReturn, Protocol
 
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError
 from onnxmodel_operator.cluster.kinds import Kind
 from onnxmodel_operator.metrics import EVENTS, REPAIRS
 
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 600.0
 """Then everything is listed anew, whatever the watch told: a safety net that `REPAIRS` shows to be needed or not."""
-_TRANSIENT = (ApiError, OSError, TimeoutError)
 _GONE = 410
 _TOO_LARGE = "Too large resource version"  # a 504: the API server has yet to reach it, or never had it
 _NOT_STREAMED = (400, 422)
@@ -87,7 +86,7 @@ class Reflector:
             began, problem = self._clock(), "it ended at once"
             try:
                 await self._follow()
-            except _TRANSIENT as error:
+            except TRANSIENT as error:
                 problem = str(error) or type(error).__name__
                 status = error.status if isinstance(error, ApiError) else 0
                 self._streams &= not (status in _NOT_STREAMED and self._version is None)
