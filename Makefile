@@ -13,7 +13,7 @@ FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes
 CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-threads bench-truth triton-qa unit integration e2e test lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench-threads: setup ## what ONNX Runtime's spinning threads cost under CPU limi
 
 bench-truth: ready ## status.benchmark next to what a client measures through the Service, for both runtimes
 	@$(BIN)/python -m benchmarks.truth
+
+bench-controlplane: ready ## what the operator costs, into docs/benchmarks/controlplane.md
+	@$(BIN)/python -m benchmarks.controlplane --write docs/benchmarks/controlplane.md
 
 triton-qa: setup ## Triton's own qa suites against our server: make triton-qa TRITON=path/to/its/checkout
 	@test -d "$(TRITON)/qa" || { echo 'TRITON must be a checkout of github.com/triton-inference-server/server'; exit 2; }

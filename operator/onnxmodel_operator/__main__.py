@@ -105,11 +105,14 @@ class Operator:
 
 
 async def _measure_stalls() -> NoReturn:
-    loop = asyncio.get_running_loop()
+    loop, longest = asyncio.get_running_loop(), 0.0
     while True:
         due = loop.time() + _STALL_PERIOD_SECONDS
         await asyncio.sleep(_STALL_PERIOD_SECONDS)
-        metrics.STALL_SECONDS.observe(loop.time() - due)
+        late = loop.time() - due
+        metrics.STALL_SECONDS.observe(late)
+        longest = max(longest, late)
+        metrics.LONGEST_STALL_SECONDS.set(longest)
 
 
 async def run(settings: Settings, port: int, lease_namespace: str | None) -> None:

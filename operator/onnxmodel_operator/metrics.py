@@ -24,6 +24,9 @@ STALL_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
+LONGEST_STALL_SECONDS = Gauge(
+    "onnxmodel_operator_loop_stall_longest_seconds", "The longest of them since the start.", registry=REGISTRY
+)
 LEADING = Gauge(
     "onnxmodel_operator_leading",
     "1 where this replica may write: it has the Lease, or there is none.",

@@ -1,0 +1,64 @@
+"""`python -m benchmarks.controlplane`: what the operator costs, on a real etcd, API server and controller manager."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from benchmarks.controlplane import ours, report
+from benchmarks.controlplane.api import connect
+from benchmarks.controlplane.plane import running
+from benchmarks.controlplane.report import Figures, say
+
+PARTS = ("empty", "life", "burst", "first", "restart", "touch", "double")
+
+
+def main() -> int:
+    """Print the table. Exit code 1 when a bar is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.controlplane", description=__doc__)
+    parser.add_argument("--only", default=",".join(PARTS), metavar="PART,...", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--lives", type=int, default=10, help="one at a time (10)")
+    parser.add_argument("--burst", type=int, default=100, help="models of the burst (100)")
+    parser.add_argument("--many", type=int, default=500, help="models of the burst for first Jobs (500)")
+    parser.add_argument("--ready", type=int, default=614, help="Ready models at a restart (614)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page in Markdown")
+    options = parser.parse_args()
+    if unknown := set(options.only.split(",")) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    figures = asyncio.run(_measure(options))
+    print("\n".join(report.table(figures)))
+    if options.write:
+        options.write.parent.mkdir(parents=True, exist_ok=True)
+        options.write.write_text(report.page(figures))
+    return 0 if report.held(figures) else 1
+
+
+async def _measure(options: argparse.Namespace) -> Figures:
+    parts, figures = options.only.split(","), Figures()
+    with running([ours.USER]) as plane:
+        async with connect(plane.control.kubeconfig) as api:
+            with ours.kubelet(plane):
+                bench = ours.install(plane, api)
+                if "empty" in parts:
+                    figures.empty = say("empty", await ours.restart(bench))
+                if "life" in parts:
+                    figures.life = say("life", await ours.one_at_a_time(bench, options.lives))
+                if "burst" in parts:
+                    figures.burst = say("burst", await ours.burst(bench, options.burst, "bench-burst"))
+                if "first" in parts:
+                    figures.many = say("first", await ours.burst(bench, options.many, "bench-many"))
+                if {"restart", "touch", "double"} & set(parts):
+                    await ours.ensure(bench, options.ready)
+                if "restart" in parts:
+                    figures.restart = say("restart", await ours.restart(bench))
+                if "touch" in parts:
+                    figures.models = say("touch models", await ours.touch_models(bench))
+                    figures.children = say("touch children", await ours.touch_children(bench))
+                if "double" in parts:
+                    await ours.ensure(bench, 2 * options.ready)
+                    figures.double = say("double", await ours.restart(bench))
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

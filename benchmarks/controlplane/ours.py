@@ -1,0 +1,262 @@
+"""The operator under measurement: lives, restarts, and events that change nothing."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.controlplane.api import MODELS, Api
+from benchmarks.controlplane.plane import Plane, install_operator
+from benchmarks.controlplane.subject import Audit, Meter, Spent, Subject, started
+from onnxmodel_operator import names
+from tests.ports import reserved
+
+NAMESPACE = "onnxmodel-system"
+ACCOUNT = "onnxmodel-operator"
+USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+_SPEC = {"source": {"uri": "s3://models/magika/1/model.onnx"}}
+_STALL = "onnxmodel_operator_loop_stall_longest_seconds"
+_PER_NAMESPACE = 250
+
+
+@dataclass
+class Bench:
+    """What the parts share. ready: how many models are Ready, in the namespaces."""
+
+    plane: Plane
+    api: Api
+    kubeconfig: Path
+    settings: Path
+    ready: int = 0
+    namespaces: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def operator(self, *arguments: str) -> Iterator[tuple[Subject, Meter]]:
+        """The operator as a process with nothing behind it yet, and a meter of it since its very start."""
+        control = self.plane.control
+        audit = Audit(control.audit_log, USER)
+        audit.read()
+        with ExitStack() as stack:
+            (port,) = stack.enter_context(reserved(1))
+            command = [sys.executable, "-m", "onnxmodel_operator", "--settings", self.settings, "--port", str(port)]
+            at, log = f"http://127.0.0.1:{port}", control.state / "log" / "operator.log"
+            env = {"KUBECONFIG": str(self.kubeconfig)}
+            before = audit.read()
+            subject = stack.enter_context(
+                started([*command, *arguments], log, audit, f"{at}/metrics", f"{at}/readyz", env)
+            )
+            yield subject, Meter(subject, before)
+
+    async def namespace(self, name: str) -> None:
+        """A namespace for models, if it is not there."""
+        if name not in self.namespaces:
+            await self.api.post("/api/v1/namespaces", {"metadata": {"name": name}})
+            self.namespaces.append(name)
+
+    async def create(self, namespace: str, count: int, first: int = 0) -> None:
+        """So many models at once."""
+        await asyncio.gather(*(self.create_one(namespace, f"m-{first + i:05}") for i in range(count)))
+
+    async def create_one(self, namespace: str, name: str) -> None:
+        """One model."""
+        item = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": _SPEC}
+        await self.api.post(f"{MODELS}/namespaces/{namespace}/onnxmodels", item)
+
+    async def all_ready(self, namespace: str, count: int, seconds: float = 1800) -> None:
+        """Until so many models of the namespace are Ready."""
+        path, end, found = f"{MODELS}/namespaces/{namespace}/onnxmodels", time.monotonic() + seconds, 0
+        while found < count:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{found} of {count} models in {namespace} are Ready after {seconds:.0f} s")
+            await asyncio.sleep(0.05 if count == 1 else 0.5 + count / 1000)
+            found = sum(row[1] == "True" for row in await self.api.table(path))
+
+
+@dataclass(frozen=True)
+class Lives:
+    """What so many lives took. first: seconds until each model's first Job, sorted. stall: the event loop's longest."""
+
+    count: int
+    spent: Spent
+    first: list[float]
+    stall: float
+
+    @property
+    def cpu_ms(self) -> float:
+        """Of one life."""
+        return 1000 * self.spent.cpu_seconds / self.count
+
+    @property
+    def requests(self) -> float:
+        """Of one life."""
+        return self.spent.count / self.count
+
+
+async def one_at_a_time(bench: Bench, count: int) -> Lives:
+    """Each life from created to Ready before the next one begins."""
+    await bench.namespace("bench-one")
+    with bench.operator() as (subject, _):
+        subject.wait_ready()
+        subject.wait_idle()
+        meter = Meter(subject)
+        for _ in range(count):
+            bench.ready += 1
+            await bench.create_one("bench-one", f"m-{bench.ready:05}")
+            await bench.all_ready("bench-one", bench.ready, 120)
+        return _lives(bench, subject, meter, count, [])
+
+
+async def burst(bench: Bench, count: int, name: str) -> Lives:
+    """All at once, in a namespace of their own."""
+    await bench.namespace(name)
+    with bench.operator() as (subject, _):
+        subject.wait_ready()
+        subject.wait_idle()
+        first: dict[str, float] = {}
+        watching = asyncio.create_task(_first_jobs(bench.api, name, first))
+        await asyncio.sleep(0.2)
+        meter, began = Meter(subject), time.monotonic()
+        await bench.create(name, count)
+        await bench.all_ready(name, count)
+        watching.cancel()
+        bench.ready += count
+        return _lives(bench, subject, meter, count, sorted(at - began for at in first.values()))
+
+
+def _lives(bench: Bench, subject: Subject, meter: Meter, count: int, first: list[float]) -> Lives:
+    subject.wait_idle()
+    return Lives(count, meter.read(), first, subject.metrics().get(_STALL, float("nan")))
+
+
+async def _first_jobs(api: Api, namespace: str, first: dict[str, float]) -> None:
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    async for event, job in api.watch(path, metadata=True, labelSelector=names.SELECTOR):
+        if event == "ADDED":
+            first.setdefault(job["metadata"]["labels"][names.LABEL_MODEL], time.monotonic())
+
+
+@dataclass(frozen=True)
+class Restart:
+    """From the start of a process until it is ready and idle with so many models. turn_ms: a mean reconcile's time."""
+
+    models: int
+    spent: Spent
+    ready_seconds: float
+    memory: int
+    own: int
+    stall: float
+    turns: int
+    turn_ms: float
+
+
+async def ensure(bench: Bench, count: int) -> None:
+    """So many Ready models, by lives of those that lack."""
+    while bench.ready < count:
+        await burst(bench, min(count - bench.ready, 500), f"bench-fill-{bench.ready}")
+
+
+async def restart(bench: Bench) -> Restart:
+    """Start the operator beside what is Ready."""
+    with bench.operator() as (subject, meter):
+        return _restarted(bench, subject, meter)
+
+
+def _restarted(bench: Bench, subject: Subject, meter: Meter) -> Restart:
+    began = time.monotonic()
+    subject.wait_ready()
+    ready = time.monotonic() - began
+    subject.wait_idle()
+    spent, memory, metrics = meter.read(), subject.memory(), subject.metrics()
+    turns, seconds = _turns(metrics)
+    return Restart(
+        bench.ready,
+        spent,
+        ready,
+        memory.resident,
+        memory.own,
+        metrics.get(_STALL, float("nan")),
+        turns,
+        1000 * seconds / turns if turns else float("nan"),
+    )
+
+
+@dataclass(frozen=True)
+class Touched:
+    """CPU for touches: events that the watches told of, and reconciles that they led to."""
+
+    events: int
+    turns: int
+    cpu_seconds: float
+    writes: int
+
+
+async def touch_models(bench: Bench) -> Touched:
+    """An annotation on each model that nobody reads: a reconcile where nothing changed, if the operator keeps it at all."""
+    items = await _items(bench, f"{MODELS}/{names.PLURAL}")
+    return await _touched(
+        bench, [_patch(bench, item, names.PLURAL, MODELS, {"metadata": {"annotations": {"t": "1"}}}) for item in items]
+    )
+
+
+async def touch_children(bench: Bench) -> Touched:
+    """Another hand owns a field of each Deployment, then does not: managed fields and a resource version change alone."""
+    items, group = await _items(bench, "/apis/apps/v1/deployments"), "/apis/apps/v1"
+
+    async def own(item: dict[str, Any]) -> None:
+        metadata = {key: item["metadata"][key] for key in ("name", "namespace")}
+        path = f"{group}/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
+        label = {names.MANAGED_BY: names.MANAGER}
+        for labels in (label, {}) * 2:
+            manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**metadata, "labels": labels}}
+            await bench.api.apply(path, manifest, "bench")
+
+    return await _touched(bench, [own(item) for item in items])
+
+
+async def _touched(bench: Bench, touches: list[Any]) -> Touched:
+    with bench.operator() as (subject, _):
+        subject.wait_ready()
+        subject.wait_idle()
+        before, meter = subject.metrics(), Meter(subject)
+        await asyncio.gather(*touches)
+        subject.wait_idle()
+        spent, after = meter.read(), subject.metrics()
+        events = sum(value - before.get(name, 0) for name, value in after.items() if "_operator_events_total" in name)
+        return Touched(int(events), _turns(after)[0] - _turns(before)[0], spent.cpu_seconds, spent.writes)
+
+
+def _turns(metrics: dict[str, float]) -> tuple[int, float]:
+    """Reconciles and their seconds."""
+    name = "onnxmodel_operator_reconcile_seconds"
+    counted = sum(value for key, value in metrics.items() if key.startswith(f"{name}_count"))
+    return int(counted), sum(value for key, value in metrics.items() if key.startswith(f"{name}_sum"))
+
+
+async def _items(bench: Bench, path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await bench.api.get(path))["items"]
+    return found
+
+
+def _patch(bench: Bench, item: dict[str, Any], plural: str, group: str, patch: dict[str, Any]) -> Any:
+    metadata = item["metadata"]
+    return bench.api.merge(f"{group}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}", patch)
+
+
+@contextmanager
+def kubelet(plane: Plane) -> Iterator[None]:
+    """The played kubelet, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.controlplane.kubelet", plane.control.kubeconfig]
+    log = plane.control.state / "log" / "kubelet.log"
+    with started(command, log, Audit(Path("/dev/null"), ""), "", "", {}) as subject:
+        yield
+        if subject.process.poll() is not None:
+            raise RuntimeError(f"the played kubelet ended: {log.read_text()[-2000:]}")
+
+
+def install(plane: Plane, api: Api) -> Bench:
+    """The operator's rights and the CRD."""
+    return Bench(plane, api, *install_operator(plane, NAMESPACE))
