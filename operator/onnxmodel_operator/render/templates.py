@@ -1,12 +1,13 @@
 """Jinja templates that read as the YAML they produce.
 
-Every value is written as JSON, which is YAML too: no value can end its place and become structure. (Jinja's autoescape
-serves to tell a value, which is written as JSON, from the text of a macro, which is markup and written as it is.)
+A template is rendered with a hole in place of each value, parsed as YAML, and then the holes are filled. So no value can end
+its place and become structure, and the YAML is parsed once for each course that a template's conditions can take, not for
+each object.
 """
 
 import functools
-import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 import jinja2
@@ -16,59 +17,98 @@ from pydantic import BaseModel
 
 
 def render_template(template: str, **values: Any) -> dict[str, Any]:
-    """One object of `templates/`, not to be changed: the last ones are remembered, since each turn of a model asks anew.
+    """One object of `templates/`: JSON data, which may share parts with `values`.
 
     Raises jinja2.UndefinedError for a value that is missing.
     """
-    return _rendered(template, _Values(repr(values), values))
+    return _templates().render(template, values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Values:
-    """Values that are equal where all of their text is."""
+class _Templates:
+    """The templates, compiled once. Not reentrant: it notes the values of the one template that is being rendered."""
 
-    text: str
-    values: dict[str, Any] = field(compare=False)
+    def __init__(self) -> None:
+        self.environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("onnxmodel_operator.render"),
+            undefined=jinja2.StrictUndefined,
+            finalize=self._hole,
+            autoescape=True,  # tells a value from the text of a macro, which is Markup and stays as it is
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._values: list[Any] = []
+
+    def render(self, template: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        self._values = []
+        text = self.environment.get_template(template).render(values)
+        manifest: dict[str, Any] = _skeleton(text)(self._values)
+        return manifest
+
+    def _hole(self, value: Any) -> Any:
+        if isinstance(value, Markup | jinja2.Undefined):
+            return value  # StrictUndefined speaks when it is printed
+        self._values.append(_plain(value))
+        return Markup(f"{_HOLE} {len(self._values) - 1}")
 
 
-@functools.lru_cache(maxsize=1024)
-def _rendered(template: str, given: _Values) -> dict[str, Any]:
-    text = _environment().get_template(template).render(given.values)
-    manifest: dict[str, Any] = yaml.load(text, Loader=_LOADER)
-    return manifest
+_templates = functools.cache(_Templates)
+
+_Fill = Callable[[list[Any]], Any]
+_HOLE = "!hole"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML with holes."""
+
+
+@functools.cache
+def _skeleton(text: str) -> _Fill:
+    """What fills the holes of a rendered template. There are as many texts as courses of the templates' conditions."""
+    return _filler(yaml.load(text, Loader=_Loader))
+
+
+class _Hole(int):
+    """The number of the value that belongs there."""
+
+
+_Loader.add_constructor(_HOLE, lambda _, node: _Hole(node.value))
+
+
+def _filler(node: Any) -> _Fill:
+    match node:
+        case _Hole():
+            return lambda values: values[node]
+        case dict():
+            fields = [(key, _filler(value)) for key, value in node.items()]
+            return lambda values: {key: fill(values) for key, fill in fields}
+        case list():
+            items = [_filler(item) for item in node]
+            return lambda values: [fill(values) for fill in items]
+        case _:
+            return lambda _: node
 
 
 @functools.cache
 def read_script(script: str) -> str:
     """A shell script of `templates/`. For hooks alone: the kubelet would replace $(NAME) in a container's arguments."""
-    source, _, _ = jinja2.PackageLoader("onnxmodel_operator.render").get_source(_environment(), script)
+    environment = _templates().environment
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, script)
     return source
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("onnxmodel_operator.render"),
-        undefined=jinja2.StrictUndefined,
-        finalize=_to_json,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, Markup | jinja2.Undefined):
-        return value  # StrictUndefined speaks when it is printed
-    text = json.dumps(value, default=_plain, ensure_ascii=False)
-    # JSON's escapes of characters beyond U+FFFF are pairs, which YAML does not join; some others are line breaks in YAML.
-    return Markup("".join(c if c < "\x7f" else f"\\U{ord(c):08x}" for c in text))
-
-
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(by_alias=True)
+    """The value as JSON data."""
+    match value:
+        case Enum():
+            return value.value
+        case str() | bool() | int() | float() | None:
+            return value
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case BaseModel():
+            return value.model_dump(by_alias=True)
     raise TypeError(f"{type(value).__name__} has no place in a template")
