@@ -69,6 +69,8 @@ def _difference(live: Any, desired: Any, path: str) -> str:
     A selector is more than what it contains: another hand's extra label in it selects nothing. What another hand adds to a
     list of objects (a container, a toleration) is left to it: server-side apply does not remove most of it.
     """
+    if live == desired:
+        return ""
     match desired:
         case Mapping():
             live = live or {}

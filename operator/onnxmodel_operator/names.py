@@ -32,10 +32,12 @@ _LABEL_LENGTH = 63
 _SHORT = 8
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, check_circular=False)
+
+
 def digest(value: Any) -> str:
     """The SHA-256 of plain data as canonical JSON, hexadecimal."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def short(full_digest: str) -> str:

@@ -190,6 +190,8 @@ def puzzles(seen: Observed, now: datetime) -> set[str]:
 
 def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: datetime) -> Observed:
     """The same with what the events say. warnings: by uid, the newest first."""
+    if not warnings:
+        return seen
 
     def told(waiting: Waiting | None) -> Waiting | None:
         if waiting is None or waiting.about not in warnings:

@@ -5,7 +5,6 @@ the road ends here for now. `plan` reads as that list.
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -410,7 +409,7 @@ def _serving_memory(draft: _Draft) -> int:
 def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
     """Into a folder known by what is fetched alone: other rules neither fetch it again nor move what is made of it."""
     ref = draft.model.spec.source.secret_ref
-    digest = names.digest([dataclasses.asdict(fetch), ref.name if ref else ""])
+    digest = names.digest([contract.as_data(fetch), ref.name if ref else ""])
     return dataclasses.replace(fetch, directory=f"{contract.ARTIFACTS}/{folder}/{digest[:16]}")
 
 
@@ -576,7 +575,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         unjoined=variant.unjoined,
     )
     made_from = {
-        "request": dataclasses.asdict(request),
+        "request": contract.as_data(request),
         "placement": _plain(draft.server),
         "claim": draft.seen.claim_uid,
     }
@@ -716,8 +715,8 @@ def _step(
     digest = names.digest(
         {
             "stage": stage,
-            "request": dataclasses.asdict(request),
-            "fetch": dataclasses.asdict(fetch) if fetch else None,
+            "request": contract.as_data(request),
+            "fetch": contract.as_data(fetch) if fetch else None,
             "placement": _plain(placement),
             "claim": draft.seen.claim_uid,
             "dependsOn": depends_on,
@@ -731,7 +730,7 @@ def _step(
     outcome = contract.decode(record) if record else None
     if outcome is None and seen and seen.outcome and seen.outcome.result:
         outcome, record = seen.outcome, seen.message
-    if outcome and results.problem(stage, request, outcome):
+    if record and results.problem(stage, request, record):
         outcome, record = None, None
     return Step(stage, digest, name, request, placement, fetch, outcome, record, seen, _quiet(draft, seen))
 
@@ -754,7 +753,7 @@ def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
     said = draft.model.status.get("phase") == "Failed" and draft.model.status.get("lastFailure", {}).get("job") == name
     if (seen.state == "Succeeded" and not seen.outcome) or (seen.state == "Failed" and not said):
         draft.doubts.add(name)  # its pod has the result, or the reason why there is none
-    wrong = results.problem(stage, step.request, seen.outcome) if seen.outcome else None
+    wrong = results.problem(stage, step.request, seen.message) if seen.message else None
     if seen.state == "Succeeded" and (wrong or seen.pods):
         message = f"Job {name} succeeded with a result that cannot be used: {wrong or 'its termination message cannot be read'}"
         hint = "Use runtime images of the operator's release (runtimeImages in the chart's values)." + _commands(
@@ -962,8 +961,15 @@ def _needed(draft: _Draft) -> tuple[str, ...]:
     paths += [step.fetch.directory for step in draft.steps if step.fetch]
     for (kind, _), item in draft.seen.live.items():
         if kind in ("Deployment", "ControllerRevision"):
-            paths += [json.dumps(item)]
+            paths += _arguments(item)
     return tuple(sorted({folder for path in paths for folder in _FOLDER.findall(path)}))
+
+
+def _arguments(item: Mapping[str, Any]) -> list[str]:
+    """Those of the containers of a Deployment, or of the one that a ControllerRevision holds."""
+    pod = item.get("data", item)["spec"]["template"]["spec"]
+    containers = (*pod.get("initContainers", ()), *pod["containers"])
+    return [argument for container in containers for argument in container.get("args", ())]
 
 
 def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:
@@ -1006,7 +1012,7 @@ def _plain(placement: Placement) -> dict[str, Any]:
     """A placement as data that a digest may cover."""
     return {
         "image": placement.image,
-        "pool": placement.pool.model_dump(),
-        "resources": placement.resources.model_dump(),
+        "pool": placement.pool.data,
+        "resources": placement.resources.data,
         "gpus": placement.gpus,
     }

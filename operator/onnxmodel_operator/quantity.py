@@ -1,6 +1,7 @@
 """Kubernetes quantities ("500m", "2Gi") as numbers."""
 
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 _SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
@@ -11,6 +12,7 @@ _SUFFIXES = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str | int | float) -> Decimal:
     """The quantity's value. Raises ValueError on anything that is not one."""
     raw = str(text)

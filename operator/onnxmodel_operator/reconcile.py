@@ -77,14 +77,23 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Turn:
-    """One look at one model, and what it leads to."""
+    """One look at one model, and what it leads to.
+
+    error: a defect of the operator, or what the API server refuses. applied: a child was; so there is more to see at once.
+    news: what was written changed what the cache knows.
+    """
 
     resource: Resource
     seen: Observed
     decided: Plan
     manifests: tuple[Manifest, ...] = ()
     error: Exception | None = None
-    """A defect of the operator."""
+    applied: bool = False
+    news: bool = False
+
+
+_LOOKS = 4
+"""How often a reconcile looks, applies what is missing and looks again, before it says in status how far the model is."""
 
 
 async def reconcile(
@@ -94,6 +103,26 @@ async def reconcile(
 
     failures: how often in a row that has failed.
     """
+    for _ in range(_LOOKS):
+        turn = await _make_sure(key, cache, settings, writer, now)
+        if turn is None:
+            return Outcome()  # its children go by their owner references
+        await _carry_out(key, turn, cache, writer, failures)
+        if turn.error or not turn.applied:
+            break
+    assert turn is not None
+    resource, decided = turn.resource, turn.decided
+    status = summarize(resource, turn.seen, decided, now)
+    same = turn.error and _without_messages(status) == _without_messages(resource.status)
+    if status != resource.status and not same and not _cut(cache, resource, status):
+        turn.news |= await _tell(resource, status, cache, writer)
+    if turn.error:
+        raise turn.error  # said in status, and tried again by the caller
+    return Outcome(decided.progress.phase, decided.requeue_seconds, turn.news)
+
+
+async def _make_sure(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> _Turn | None:
+    """Look, and where something would follow from what the cache lacks, ask the API server and look again."""
     turn = await _look(key, cache, settings, writer, now)
     asked: set[str] = set()
     while turn and (doubts := _doubts(turn, cache) - asked):
@@ -101,30 +130,25 @@ async def reconcile(
             await look_up(cache, writer, key, job)
         asked |= doubts
         turn = await _look(key, cache, settings, writer, now)
-    if turn is None:
-        return Outcome()  # its children go by their owner references
-    resource, seen, decided = turn.resource, turn.seen, turn.decided
-    refused, wrote = turn.error, False
+    return turn
+
+
+async def _carry_out(key: Key, turn: _Turn, cache: Cache, writer: Writer, failures: int) -> None:
+    """Do what the plan says. What the API server refuses, and a defect, become the turn's plan and error. Raises the rest."""
+    resource, seen = turn.resource, turn.seen
     try:
-        wrote = await _carry_out(resource, turn, cache, writer)
+        await _write_children(turn, cache, writer)
     except ApiError as error:
         if not _refusal(error, failures):
             raise
-        refused = error
-        decided = not_applied(decided, active_revision(resource, seen), error)
+        turn.error = error
+        turn.decided = not_applied(turn.decided, active_revision(resource, seen), error)
     except (OSError, TimeoutError):
         raise
     except Exception as error:
         log.exception("%s/%s: a defect of the operator", *key)
-        refused = error
-        decided = defect(resource, seen, error)
-    status = summarize(resource, seen, decided, now)
-    same = refused and _without_messages(status) == _without_messages(resource.status)
-    if status != resource.status and not same and not _cut(cache, resource, status):
-        wrote |= await _tell(resource, status, cache, writer)
-    if refused:
-        raise refused  # said in status, and tried again by the caller
-    return Outcome(decided.progress.phase, decided.requeue_seconds, wrote)
+        turn.error = error
+        turn.decided = defect(resource, seen, error)
 
 
 async def _tell(resource: Resource, status: Mapping[str, Any], cache: Cache, writer: Writer) -> bool:
@@ -204,26 +228,28 @@ def _without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
     return status.get("phase"), status.get("reason"), status.get("observedGeneration"), status.get("stages")
 
 
-async def _carry_out(model: Resource, turn: _Turn, cache: Cache, writer: Writer) -> bool:
-    """Apply and delete what the plan says. Returns whether that changed anything."""
-    live, wrote = turn.seen.live, False
+async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
+    """Apply and delete what the plan says."""
+    model, live = turn.resource, turn.seen.live
     for manifest in turn.manifests:
         child = kind, name = _child(manifest)
         there = live.get(child)
         if _replaces(cache, manifest, there):
             await _delete(kind, live[child], cache, writer)
-            wrote = True
+            turn.news = True
         elif needs_apply(manifest, there) and not _admitted(cache, manifest, there):
             if there is None and (there := await _check_name(model, writer, kind, name)):
                 # Ours: the watch has yet to tell of it, or another hand took the labels by which it would.
-                wrote |= cache.put(BY_NAME[kind], there) is not None
+                if cache.put(BY_NAME[kind], there) is not None:
+                    turn.applied = turn.news = True
                 if not needs_apply(manifest, there) or _admitted(cache, manifest, there):
                     continue
             if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
             WRITES.labels("apply", kind).inc()
             answer = await writer.apply(applicable(manifest, there))
-            wrote |= cache.put(BY_NAME[kind], answer) is not None
+            turn.applied = True
+            turn.news |= cache.put(BY_NAME[kind], answer) is not None
             if needs_apply(manifest, answer) or (there is None and needs_replacement(manifest, answer)):
                 cache.admitted[answer["metadata"]["uid"]] = fingerprint(manifest, answer)
                 where = (difference(manifest, answer), *child)
@@ -231,8 +257,7 @@ async def _carry_out(model: Resource, turn: _Turn, cache: Cache, writer: Writer)
     for child in turn.decided.prune:
         if "deletionTimestamp" not in live[child]["metadata"]:
             await _delete(child[0], live[child], cache, writer)
-            wrote = True
-    return wrote
+            turn.news = True
 
 
 async def _delete(kind: str, item: Mapping[str, Any], cache: Cache, writer: Writer) -> None:

@@ -4,10 +4,10 @@ It comes from a pod that parses untrusted models, perhaps from an image of anoth
 written to status must not be surprised by it.
 """
 
-import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from onnxmodel_runtime.contract import (
@@ -20,12 +20,13 @@ from onnxmodel_runtime.contract import (
     LoadTestRequest,
     LoadTestResult,
     OptimizeResult,
-    Outcome,
     Point,
     ProbeResult,
     Stage,
     ValidateResult,
     Variant,
+    decode,
+    field_names,
 )
 
 _KINDS = {
@@ -41,8 +42,9 @@ _LARGEST = 2**63 - 1  # what the API server can store
 _SIZES, _SIZE = 64, 2**20  # as spec.validation.sizes has them
 
 
-def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
-    """What is wrong with a stage's outcome, or None."""
+def problem(stage: Stage, request: Any, message: str) -> str | None:
+    """What is wrong with a stage's outcome, or None. message: one that can be decoded."""
+    outcome = decode(message)
     result = outcome.result
     if outcome.command != stage or not isinstance(result, _KINDS[stage]):
         return f"it is of {outcome.command!r}"
@@ -54,13 +56,13 @@ def problem(stage: Stage, request: Any, outcome: Outcome) -> str | None:
         case ValidateResult():
             return _validated(request, result)
         case OptimizeResult():
-            return _optimized(result)
+            return _optimized(result) or _stored(message)
         case BenchmarkResult():
-            return _measured(request, result)
+            return _measured(request, result) or _stored(message)
         case LoadTestResult():
             return _tested(request, result)
         case ProbeResult():
-            return _stored(result)
+            return _stored(message)
     return None
 
 
@@ -68,24 +70,24 @@ def _sizes(sizes: Mapping[str, int]) -> bool:
     return len(sizes) <= _SIZES and all(1 <= size <= _SIZE for size in sizes.values())
 
 
-def _stored(result: Any) -> str | None:
+@lru_cache(maxsize=1024)
+def _stored(message: str) -> str | None:
     """A number that no status can hold: the API server would refuse every status with it."""
-    fits = all(math.isfinite(n) if isinstance(n, float) else abs(n) <= _LARGEST for n in _every(result))
-    return None if fits else "one of its numbers is out of range"
+    return None if _fits(decode(message).result) else "one of its numbers is out of range"
 
 
-def _every(value: Any) -> Iterator[int | float]:
-    """All numbers, however deep."""
-    if isinstance(value, str) or value is None:
-        return
-    if isinstance(value, int | float):
-        yield value
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from _every(getattr(value, field.name))
-    else:
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _every(item)
+def _fits(value: Any) -> bool:
+    """Whether all numbers do, however deep."""
+    kind: Any = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is int:
+        return bool(abs(value) <= _LARGEST)
+    if kind is dict:
+        return all(map(_fits, value.values()))
+    if kind is tuple:
+        return all(map(_fits, value))
+    return all(_fits(getattr(value, name)) for name in field_names(kind))
 
 
 def _validated(request: Any, result: ValidateResult) -> str | None:
@@ -110,7 +112,7 @@ def _optimized(result: OptimizeResult) -> str | None:
     original = next((variant for variant in result.variants if variant.name == ORIGINAL), None)
     if original is None or not original.path:
         return "the original is not among its variants"
-    return next((wrong for variant in result.variants if (wrong := _variant(variant))), None) or _stored(result)
+    return next((wrong for variant in result.variants if (wrong := _variant(variant))), None)
 
 
 def _variant(variant: Variant) -> str | None:
@@ -140,7 +142,7 @@ def _measured(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
             return f"{name} was not measured where the original was"
     if not measured.get(ORIGINAL):
         return "the original was not measured"
-    return _numbers(result.points) or _stored(result)
+    return _numbers(result.points)
 
 
 def _tested(request: LoadTestRequest, result: LoadTestResult) -> str | None:

@@ -4,6 +4,8 @@ One file, validated once at the start: a wrong setting stops the operator with t
 model later.
 """
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +27,11 @@ class SettingsError(ValueError):
 
 class _Model(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    @cached_property
+    def data(self) -> Mapping[str, Any]:
+        """All of it by field names, as plain data that digests cover. Made once; nobody may change it."""
+        return self.model_dump()
 
 
 class Images(_Model):

@@ -794,9 +794,34 @@ def decode(text: str) -> Outcome:
     return dataclasses.replace(outcome, result=load(RESULTS[outcome.command], result))
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def dumps(value: Any) -> str:
     """A dataclass of this module as JSON with sorted keys and no spaces: equal values give equal bytes."""
-    return json.dumps(dataclasses.asdict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _JSON.encode(as_data(value))
+
+
+_ATOMS = frozenset((str, int, float, bool, type(None)))
+
+
+def as_data(value: Any) -> Any:
+    """A dataclass of this module as plain data. As `dataclasses.asdict`, which copies strings and numbers one by one."""
+    kind: Any = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is tuple or kind is list:
+        return [as_data(item) for item in value]
+    if kind is dict:
+        return {key: as_data(item) for key, item in value.items()}
+    names = field_names(kind)
+    return {name: as_data(getattr(value, name)) for name in names} if names else value
+
+
+@functools.cache
+def field_names(kind: typing.Hashable) -> tuple[str, ...]:
+    """Of a dataclass; () for any other type."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 T = TypeVar("T")

@@ -5,11 +5,13 @@ that the API server checks at apply; the same rule is checked again in Python by
 before the rule existed.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator.api.errors import field_errors
@@ -344,6 +346,10 @@ _CPU_LAST = (
 )
 
 
+Replicas = Annotated[int, Field(ge=0, le=1000)]
+_REPLICAS = TypeAdapter(Replicas)
+
+
 class Serving(_Model):
     """How the model is served."""
 
@@ -373,7 +379,7 @@ class Serving(_Model):
     gpus: Annotated[int, Field(ge=0, le=64)] | None = Field(
         default=None, description="GPUs of each replica; the default is 1 where the first provider needs one, else 0."
     )
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    replicas: Replicas = 1
     resources: ResourceRequirements | None = None
     batching: Batching = Batching()
     instances: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -467,11 +473,12 @@ class SpecError(ValueError):
 
 def identify(body: Mapping[str, Any]) -> Resource:
     """What can be said of any resource, as the API server gave it."""
+    return Resource(*_identity(body), _replicas(body))
+
+
+def _identity(body: Mapping[str, Any]) -> tuple[str, str, str, int, Mapping[str, Any]]:
     metadata = body["metadata"]
-    status = body.get("status") or {}
-    return Resource(
-        metadata["namespace"], metadata["name"], metadata["uid"], metadata["generation"], status, _replicas(body)
-    )
+    return metadata["namespace"], metadata["name"], metadata["uid"], metadata["generation"], body.get("status") or {}
 
 
 def _replicas(body: Mapping[str, Any]) -> int | None:
@@ -480,21 +487,26 @@ def _replicas(body: Mapping[str, Any]) -> int | None:
     if not isinstance(serving, Mapping):
         return None
     try:
-        return Serving.model_validate({k: v for k, v in serving.items() if k == "replicas"}).replicas
+        return _REPLICAS.validate_python(serving.get("replicas", 1))
     except ValidationError:
         return None
 
 
 def parse(body: Mapping[str, Any]) -> OnnxModel:
     """The whole resource, by the types that the API server checks at apply: "2" is no integer. Raises SpecError."""
-    resource = identify(body)
     try:
-        spec = OnnxModelSpec.model_validate(_whole(body.get("spec") or {}), strict=True)
+        spec = _read_spec(json.dumps(body.get("spec") or {}))
     except ValidationError as error:
         raise SpecError(
             [(f"spec.{path}" if path else "spec", text) for path, text in field_errors(error, OnnxModelSpec)]
         ) from error
-    return OnnxModel(**{field.name: getattr(resource, field.name) for field in fields(resource)}, spec=spec)
+    return OnnxModel(*_identity(body), spec.serving.replicas, spec)
+
+
+@lru_cache(maxsize=1024)
+def _read_spec(text: str) -> OnnxModelSpec:
+    """A spec from JSON. Raises ValidationError. A spec is read in each turn of its model, and seldom changes."""
+    return OnnxModelSpec.model_validate(_whole(json.loads(text)), strict=True)
 
 
 def _whole(value: Any) -> Any:

@@ -208,7 +208,7 @@ def _service(model: Resource, name: str, revision: str, *, headless: bool = Fals
 
 
 def _scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
-    resources: dict[str, dict[str, str]] = placement.resources.model_dump()
+    resources = dict(placement.resources.data)
     if placement.gpus:
         # An extended resource's request equals its limit, so the limit is enough.
         resources["limits"] = {**resources["limits"], placement.pool.gpu_resource: str(placement.gpus)}
