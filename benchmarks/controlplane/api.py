@@ -37,10 +37,11 @@ class Api:
         """An object or a list."""
         return await self._ask("GET", path, query)
 
-    async def table(self, path: str, **query: str) -> list[list[Any]]:
-        """What `kubectl get` shows: the cells of each row. Light for both sides."""
+    async def table(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """What `kubectl get` shows: each row's cells by the name of their column. Light for both sides."""
         answer = await self._ask("GET", path, {**query, "includeObject": "None"}, accept=_TABLE)
-        return [row["cells"] for row in answer.get("rows") or ()]
+        columns = [column["name"].upper() for column in answer["columnDefinitions"]]
+        return [dict(zip(columns, row["cells"], strict=True)) for row in answer.get("rows") or ()]
 
     async def post(self, path: str, item: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object."""

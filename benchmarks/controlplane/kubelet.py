@@ -23,7 +23,7 @@ def played(pod: dict[str, Any], now: str) -> dict[str, Any]:
     owners = pod["metadata"].get("ownerReferences", ())
     if any(owner["kind"] == "Job" for owner in owners):
         stage = container["args"][0]
-        message = encode(Outcome(stage, 1.0, good({"spec": {"template": pod}})))
+        message = encode(Outcome(stage, _seconds(pod), good({"spec": {"template": pod}})))
         end = {"exitCode": 0, "message": message, "startedAt": now, "finishedAt": now, "reason": "Completed"}
         return {"phase": "Succeeded", "startTime": now, "containerStatuses": [_container(stage, {"terminated": end})]}
     conditions = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in _CONDITIONS]
@@ -32,6 +32,11 @@ def played(pod: dict[str, Any], now: str) -> dict[str, Any]:
         for item in pod["spec"]["containers"]
     ]
     return {"phase": "Running", "startTime": now, "conditions": conditions, "containerStatuses": running}
+
+
+def _seconds(pod: dict[str, Any]) -> float:
+    """Of each pod another number, so that no two outcomes are the same text: none can be read once for all."""
+    return 1 + int(pod["metadata"]["uid"][:8], 16) / 2**32
 
 
 def _container(name: str, state: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ Only subjects are audited: every request of theirs, read or write, is a line, an
 
 import json
 import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +37,18 @@ class Plane:
     def folder(self) -> Path:
         """For kubeconfigs and logs; gone with the control plane."""
         return self.control.state
+
+    @property
+    def etcd(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.control.etcd_port}"
+
+    def stop_controllers(self) -> None:
+        """End the controller manager: Jobs and Deployments stay as they are."""
+        for process in self.control.processes.recorded():
+            while process.name == "kube-controller-manager" and process.alive:
+                os.kill(process.pid, signal.SIGKILL)
+                time.sleep(0.05)
 
     def token(self, namespace: str, account: str) -> Path:
         """The kubeconfig of a ServiceAccount with a bearer token, as a pod has it."""
