@@ -239,6 +239,13 @@ class Cluster:
             self._made[key] += live is None
         return self.objects[key]
 
+    async def create(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store a child that is not there."""
+        metadata = manifest["metadata"]
+        if (manifest["kind"], metadata["namespace"], metadata["name"]) in self.objects:
+            raise StaleError(409, "the object has been modified")
+        return await self.apply(manifest)
+
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """Any object, also one that the operator's cache would not hold."""
         return self.objects.get((kind, namespace, name))

@@ -45,6 +45,9 @@ class Writer(Protocol):
     async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make a child what the manifest says. Returns what became of it."""
 
+    async def create(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Apply a child that does not exist yet. Returns it. Raises StaleError where something has its name."""
+
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """Any object, ours or not; None where there is none."""
 
@@ -238,19 +241,23 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
             await _delete(kind, live[child], cache, writer)
             turn.news = True
         elif needs_apply(manifest, there) and not _admitted(cache, manifest, there):
-            if there is None and (there := await _check_name(model, writer, kind, name)):
+            if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
+                await _check_name(model, writer, "Service", model.name)
+            created = await _create(manifest, writer) if there is None else None
+            if there is None and not created:
+                if not (there := await _check_name(model, writer, kind, name)):
+                    raise StaleError(409, f"{kind} {name} was there and is not")
                 # Ours: the watch has yet to tell of it, or another hand took the labels by which it would.
                 if cache.put(BY_NAME[kind], there) is not None:
                     turn.applied = turn.news = True
                 if not needs_apply(manifest, there) or _admitted(cache, manifest, there):
                     continue
-            if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
-                await _check_name(model, writer, "Service", model.name)
-            WRITES.labels("apply", kind).inc()
-            answer = await writer.apply(applicable(manifest, there))
+            if not (answer := created):
+                WRITES.labels("apply", kind).inc()
+                answer = await writer.apply(applicable(manifest, there))
             turn.applied = True
             turn.news |= cache.put(BY_NAME[kind], answer) is not None
-            if needs_apply(manifest, answer) or (there is None and needs_replacement(manifest, answer)):
+            if needs_apply(manifest, answer) or (created and needs_replacement(manifest, answer)):
                 cache.admitted[answer["metadata"]["uid"]] = fingerprint(manifest, answer)
                 where = (difference(manifest, answer), *child)
                 log.warning("%s/%s: an admission webhook changes %s of %s %s", model.namespace, model.name, *where)
@@ -258,6 +265,17 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
         if "deletionTimestamp" not in live[child]["metadata"]:
             await _delete(child[0], live[child], cache, writer)
             turn.news = True
+
+
+async def _create(manifest: Manifest, writer: Writer) -> Mapping[str, Any] | None:
+    """The child, made now; None where something has its name. The cache knows our objects only, and a plain apply would take
+    over whatever that is.
+    """
+    WRITES.labels("create", manifest["kind"]).inc()
+    try:
+        return await writer.create(manifest)
+    except StaleError:
+        return None
 
 
 async def _delete(kind: str, item: Mapping[str, Any], cache: Cache, writer: Writer) -> None:
@@ -287,9 +305,7 @@ def _admitted(cache: Cache, manifest: Mapping[str, Any], live: Mapping[str, Any]
 
 
 async def _check_name(model: Resource, writer: Writer, kind: str, name: str) -> Mapping[str, Any] | None:
-    """The child, if there is one of this model. The cache knows our objects only, and an apply would take over whatever has
-    the name. Raises NameTakenError.
-    """
+    """The child, if there is one of this model. Raises NameTakenError where it is another's."""
     found = await writer.get(kind, model.namespace, name)
     if found is None:
         return None

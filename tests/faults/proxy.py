@@ -52,7 +52,7 @@ class Fault:
 
 
 class Proxy:
-    """`kubeconfig` leads through it. writes: the verb and the path of all that was asked for but reads and watches."""
+    """`kubeconfig` leads through it. writes, reads: the verb and the path of what was asked for, watches aside."""
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
@@ -60,6 +60,7 @@ class Proxy:
         self._ssl = _context(config, folder)
         self.faults: list[Fault] = []
         self.writes: list[tuple[str, str]] = []
+        self.reads: list[tuple[str, str]] = []
         self._folder = folder
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="proxy")
@@ -117,8 +118,8 @@ class Proxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in ("true", "1", "True")
         verb, plural = "watch" if watch else request.method.lower(), _plural(request.path)
-        if verb not in ("get", "watch"):
-            self.writes.append((verb, request.path))
+        if not watch:
+            (self.reads if verb == "get" else self.writes).append((verb, request.path))
         for fault in self._of(request, verb, plural):
             if fault.before:
                 return _refused(request, fault.before)

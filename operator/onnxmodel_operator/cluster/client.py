@@ -28,6 +28,8 @@ _SILENT_SECONDS = 90
 _WATCH_SECONDS = (300, 600)
 _PAGE = 500
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_NO_VERSION = "1"
+"""No object ever has it: an apply with this version as its precondition creates, or ends in a conflict."""
 _APPLY = "application/apply-patch+yaml"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -49,6 +51,13 @@ class Client:
         metadata = manifest["metadata"]
         path = BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
         return await self._write("patch", path, body=manifest, field_manager=names.MANAGER)
+
+    async def create(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Apply a child that does not exist yet. Returns it. Raises StaleError where something has its name."""
+        try:
+            return await self.apply({**manifest, "metadata": {**manifest["metadata"], "resourceVersion": _NO_VERSION}})
+        except ApiError as error:
+            raise StaleError(409, str(error)) if error.status == 409 else error from error
 
     async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make the status exactly this. The uid keeps it off a new resource of the same name. Returns the resource."""

@@ -1,0 +1,95 @@
+"""What the operator asks of a real API server: how often in a life, and how it makes a child without taking one over."""
+
+import urllib.request
+from collections import Counter
+
+import pytest
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_kube_config
+
+from onnxmodel_operator import names
+from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.errors import StaleError
+from tests.integration.test_crd import GOOD, model
+from tests.kube import found, until
+from tests.ports import reserved
+
+
+def test_a_life_reads_one_object_and_writes_each_child_once_and_a_restart_asks_nothing(
+    kube, through, proxy, start, kubelet
+):
+    operator = start(through=through)
+    kube.apply(model(GOOD))
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+    assert [path.rpartition("/namespaces/")[2] for _, path in proxy.reads] == [f"{kube.namespace}/services/magika"]
+    written = Counter((verb, path.split("/")[-2]) for verb, path in proxy.written(kube.namespace))
+    told = written.pop(("patch", "magika"))
+    assert written == {
+        ("patch", "persistentvolumeclaims"): 1,
+        ("patch", "jobs"): 5,
+        ("patch", "controllerrevisions"): 1,
+        ("patch", "deployments"): 1,
+        ("patch", "services"): 2,
+        ("delete", "services"): 1,
+    }
+    assert told <= 16, "of status; as many as the steps that a slow kubelet shows"
+    operator.stop()
+    before = list(proxy.writes), list(proxy.reads)
+    with reserved(1) as (port,):
+        start("--port", str(port), through=through)
+        until("a reconcile", lambda: 'reconciles_total{outcome="ok"} 1.0' in answer(port, "metrics"))
+    assert (proxy.writes, proxy.reads) == before
+
+
+def answer(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as found:
+            return found.read().decode()
+    except OSError:
+        return ""
+
+
+CHILDREN = [
+    ("v1", "Service", {"spec": {"ports": [{"port": 80}]}}),
+    (
+        "v1",
+        "PersistentVolumeClaim",
+        {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+    ),
+    ("apps/v1", "ControllerRevision", {"revision": 1, "data": {"a": 1}}),
+    (
+        "batch/v1",
+        "Job",
+        {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}},
+    ),
+    (
+        "apps/v1",
+        "Deployment",
+        {
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {
+                    "metadata": {"labels": {"a": "b"}},
+                    "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            }
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("version", "kind", "content"), CHILDREN, ids=[kind for _, kind, _ in CHILDREN])
+async def test_a_child_is_created_only_where_nothing_has_its_name(kube, version, kind, content):
+    configuration = Configuration()
+    await load_kube_config(str(kube.kubeconfig), client_configuration=configuration)
+    manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": "c", "namespace": kube.namespace}, **content}
+    async with ApiClient(configuration) as api:
+        client = Client(api)
+        made = await client.create(manifest)
+        managers = [(entry["manager"], entry["operation"]) for entry in made["metadata"]["managedFields"]]
+        assert managers == [(names.MANAGER, "Apply")], "so that a later apply removes what it does not name"
+        with pytest.raises(StaleError):
+            await client.create(manifest)
+        now = await client.get(kind, kube.namespace, "c")
+        assert now["metadata"]["uid"] == made["metadata"]["uid"]
