@@ -2,15 +2,17 @@
 
 import argparse
 import asyncio
+import logging
+import signal
 import sys
 from pathlib import Path
 
-from benchmarks.controlplane import ours, report
+from benchmarks.controlplane import ours, report, rival
 from benchmarks.controlplane.api import connect
 from benchmarks.controlplane.plane import running
 from benchmarks.controlplane.report import Figures, say
 
-PARTS = ("empty", "life", "burst", "first", "restart", "touch", "double")
+PARTS = ("empty", "life", "burst", "first", "restart", "touch", "takeover", "double", "kserve")
 
 
 def main() -> int:
@@ -21,6 +23,8 @@ def main() -> int:
     parser.add_argument("--burst", type=int, default=100, help="models of the burst (100)")
     parser.add_argument("--many", type=int, default=500, help="models of the burst for first Jobs (500)")
     parser.add_argument("--ready", type=int, default=614, help="Ready models at a restart (614)")
+    parser.add_argument("--takeover", type=int, default=1000, help="Ready models when a leader ends (1000)")
+    parser.add_argument("--models", type=int, nargs="*", default=[], help="more restarts, with so many: 5000 10000")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page in Markdown")
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(PARTS):
@@ -34,7 +38,18 @@ def main() -> int:
 
 
 async def _measure(options: argparse.Namespace) -> Figures:
-    parts, figures = options.only.split(","), Figures()
+    parts, figures = set(options.only.split(",")), Figures()
+    for wanted, measure in ((parts - {"kserve"} or options.models, _ours), ("kserve" in parts, _kserve)):
+        if wanted:
+            try:
+                await measure(parts, options, figures)
+            except Exception as error:  # what was measured before is not lost
+                logging.exception("the rest is left out")
+                figures.failures.append(f"{type(error).__name__}: {error}")
+    return figures
+
+
+async def _ours(parts: set[str], options: argparse.Namespace, figures: Figures) -> None:
     with running([ours.USER]) as plane:
         async with connect(plane.control.kubeconfig) as api:
             with ours.kubelet(plane):
@@ -47,17 +62,35 @@ async def _measure(options: argparse.Namespace) -> Figures:
                     figures.burst = say("burst", await ours.burst(bench, options.burst, "bench-burst"))
                 if "first" in parts:
                     figures.many = say("first", await ours.burst(bench, options.many, "bench-many"))
-                if {"restart", "touch", "double"} & set(parts):
+                if {"restart", "touch"} & parts:
                     await ours.ensure(bench, options.ready)
                 if "restart" in parts:
-                    figures.restart = say("restart", await ours.restart(bench))
+                    figures.restarts.append(say("restart", await ours.restart(bench)))
                 if "touch" in parts:
                     figures.models = say("touch models", await ours.touch_models(bench))
                     figures.children = say("touch children", await ours.touch_children(bench))
-                if "double" in parts:
-                    await ours.ensure(bench, 2 * options.ready)
-                    figures.double = say("double", await ours.restart(bench))
-    return figures
+                if "takeover" in parts:
+                    await ours.ensure(bench, max(options.takeover, bench.ready))
+                    for how in (signal.SIGKILL, signal.SIGTERM):
+                        figures.takeovers.append(say("takeover", await ours.take_over(bench, how)))
+                for count in [2 * options.ready] * ("double" in parts) + options.models:
+                    await ours.ensure(bench, max(count, bench.ready))
+                    figures.restarts.append(say("restart", await ours.restart(bench)))
+                for count in options.models[-1:]:
+                    figures.large = say(f"touch {count} models", await ours.touch_models(bench))
+
+
+async def _kserve(_: set[str], options: argparse.Namespace, figures: Figures) -> None:
+    rival.program()
+    with running([rival.USER]) as plane:
+        async with connect(plane.control.kubeconfig) as api:
+            with ours.kubelet(plane), rival.installed(plane, api) as other:
+                figures.kserve_empty = say("KServe empty", await rival.restart(other))
+                figures.kserve_burst = say("KServe burst", await rival.burst(other, options.burst, "burst"))
+                figures.kserve_many = say("KServe first", await rival.burst(other, options.many, "many"))
+                if rest := options.ready - other.ready:
+                    await rival.burst(other, rest, "rest")
+                figures.kserve_restart = say("KServe restart", await rival.restart(other))
 
 
 if __name__ == "__main__":

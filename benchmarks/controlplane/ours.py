@@ -1,6 +1,8 @@
 """The operator under measurement: lives, restarts, and events that change nothing."""
 
 import asyncio
+import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 _SPEC = {"source": {"uri": "s3://models/magika/1/model.onnx"}}
 _STALL = "onnxmodel_operator_loop_stall_longest_seconds"
 _PER_NAMESPACE = 250
+_TOUCHED = 1000  # objects at most: more tell nothing more
 
 
 @dataclass
@@ -39,6 +42,8 @@ class Bench:
     settings: Path
     ready: int = 0
     namespaces: list[str] = field(default_factory=list)
+    sample: tuple[str, str] = ("", "")
+    """Namespace and name of a model that is Ready."""
 
     @contextmanager
     def operator(self, *arguments: str) -> Iterator[tuple[Subject, Meter]]:
@@ -113,6 +118,7 @@ async def one_at_a_time(bench: Bench, count: int) -> Lives:
             bench.ready += 1
             await bench.create_one("bench-one", f"m-{bench.ready:05}")
             await bench.all_ready("bench-one", bench.ready, 120)
+            bench.sample = "bench-one", f"m-{bench.ready:05}"
         return _lives(bench, subject, meter, count, [])
 
 
@@ -129,13 +135,13 @@ async def burst(bench: Bench, count: int, name: str) -> Lives:
         await bench.create(name, count)
         await bench.all_ready(name, count)
         watching.cancel()
-        bench.ready += count
+        bench.ready, bench.sample = bench.ready + count, (name, "m-00000")
         return _lives(bench, subject, meter, count, sorted(at - began for at in first.values()))
 
 
 def _lives(bench: Bench, subject: Subject, meter: Meter, count: int, first: list[float]) -> Lives:
     subject.wait_idle()
-    return Lives(count, meter.read(), first, subject.metrics().get(_STALL, float("nan")))
+    return Lives(count, meter.read(), first, subject.metrics().get(_STALL, math.nan))
 
 
 async def _first_jobs(api: Api, namespace: str, first: dict[str, float]) -> None:
@@ -160,7 +166,7 @@ class Restart:
 
 
 async def ensure(bench: Bench, count: int) -> None:
-    """So many Ready models: what lacks is copied from the first one's life. No life can follow, for no controllers run."""
+    """So many Ready models: what lacks is copied from a real life. No life can follow, for no controllers run."""
     if not bench.ready:
         await one_at_a_time(bench, 1)
     if bench.ready == count:
@@ -168,8 +174,8 @@ async def ensure(bench: Bench, count: int) -> None:
     bench.plane.stop_controllers()
     items, settings = [], load(bench.settings)
     for kind in ALL:
-        found = (await bench.api.get(kind.path("bench-one")))["items"]
-        found = [item for item in found if key_of(kind, item) == ("bench-one", "m-00001")]
+        found = (await bench.api.get(kind.path(bench.sample[0])))["items"]
+        found = [item for item in found if key_of(kind, item) == bench.sample]
         items += [
             {"apiVersion": f"{kind.group}/{kind.version}".lstrip("/"), "kind": kind.name, **item} for item in found
         ]
@@ -203,9 +209,9 @@ def _restarted(bench: Bench, subject: Subject, meter: Meter) -> Restart:
         ready,
         memory.resident,
         memory.own,
-        metrics.get(_STALL, float("nan")),
+        metrics.get(_STALL, math.nan),
         turns,
-        1000 * seconds / turns if turns else float("nan"),
+        1000 * seconds / turns if turns else math.nan,
     )
 
 
@@ -254,6 +260,37 @@ async def _touched(bench: Bench, touches: list[Any]) -> Touched:
         return Touched(int(events), _turns(after)[0] - _turns(before)[0], spent.cpu_seconds, spent.writes)
 
 
+@dataclass(frozen=True)
+class TakenOver:
+    """How long after its leader ended a standby made a new model's first Job."""
+
+    models: int
+    how: str
+    seconds: float
+
+
+async def take_over(bench: Bench, how: signal.Signals) -> TakenOver:
+    """Two replicas, one Lease; the leader gets the signal, and a model is created at that moment."""
+    arguments, name = ("--lease-namespace", NAMESPACE), f"bench-{how.name.lower()}"
+    await bench.namespace(name)
+    with bench.operator(*arguments) as (leader, _):
+        leader.wait_ready()
+        with bench.operator(*arguments) as (standby, _):
+            standby.wait_idle()
+            jobs: dict[str, float] = {}
+            watching = asyncio.create_task(_first_jobs(bench.api, name, jobs))
+            await asyncio.sleep(0.2)
+            leader.process.send_signal(how)
+            began = time.monotonic()
+            await bench.create_one(name, "m-00000")
+            while "m-00000" not in jobs and time.monotonic() - began < 120:
+                await asyncio.sleep(0.02)
+            watching.cancel()
+            leader.process.wait(30)
+            await bench.api.delete(f"{MODELS}/namespaces/{name}/onnxmodels/m-00000")
+            return TakenOver(bench.ready, how.name, jobs.get("m-00000", math.inf) - began)
+
+
 def _turns(metrics: dict[str, float]) -> tuple[int, float]:
     """Reconciles and their seconds."""
     name = "onnxmodel_operator_reconcile_seconds"
@@ -262,7 +299,7 @@ def _turns(metrics: dict[str, float]) -> tuple[int, float]:
 
 
 async def _items(bench: Bench, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await bench.api.get(path))["items"]
+    found: list[dict[str, Any]] = (await bench.api.get(path, limit=str(_TOUCHED)))["items"]
     return found
 
 

@@ -107,7 +107,7 @@ class Subject:
             name: float(value) for name, _, value in (ln.rpartition(" ") for ln in lines if ln[:1] not in ("", "#"))
         }
 
-    def wait_ready(self, seconds: float = 300) -> None:
+    def wait_ready(self, seconds: float = 900) -> None:
         """Until it says that it is ready."""
         end = time.monotonic() + seconds
         while not self.ready():
@@ -115,7 +115,7 @@ class Subject:
                 raise TimeoutError(f"not ready after {seconds:.0f} s")
             time.sleep(0.02)
 
-    def wait_idle(self, seconds: float = 600, quiet: float = 2.0) -> None:
+    def wait_idle(self, seconds: float = 1800, quiet: float = 2.0) -> None:
         """Until for so long it has asked for nothing and has taken less than 5 % of a core."""
         end = time.monotonic() + seconds
         while True:

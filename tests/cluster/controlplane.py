@@ -82,9 +82,10 @@ def start(plane: ControlPlane) -> None:
     etcd = f"http://127.0.0.1:{plane.etcd_port}"
     peer = f"http://127.0.0.1:{plane.etcd_port + 1}"
     pki = plane.pki
-    _start(plane, "etcd", "--data-dir=etcd", "--unsafe-no-fsync", "--log-level=warn", f"--listen-client-urls={etcd}",
-           f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-           f"--initial-cluster=default={peer}")  # fmt: skip
+    _start(plane, "etcd", "--data-dir=etcd", "--unsafe-no-fsync", "--log-level=warn",
+           f"--quota-backend-bytes={8 * 2**30}",  # benchmarks have thousands of models
+           f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer}",
+           f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}")  # fmt: skip
     loopback = plane.address.startswith("127.")
     _start(
         plane, "kube-apiserver", f"--etcd-servers={etcd}", f"--secure-port={plane.port}",
