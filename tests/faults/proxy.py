@@ -9,7 +9,8 @@ import contextlib
 import json
 import ssl
 import threading
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,10 +26,13 @@ _HOP = {"connection", "transfer-encoding", "content-length", "host", "authorizat
 class Fault:
     """What happens to the requests that it is for. Empty fields match everything. query: a part of the query string.
 
-    before: the request never reaches the API server. `reset` closes the connection, an int is the status.
+    before: the request never reaches the API server. `reset` closes the connection, `hang` answers never, an int is the
+    status.
     after: the API server did it, and its answer is lost: `reset` or a status.
-    late: seconds that each event of a watch arrives too late.
+    odds: of so many requests in a row that it is for, the first so many are hit. For before and after only.
+    late: seconds that each event of a watch arrives too late. Events keep their distance.
     ends: a watch is cut after so many seconds, by an ERROR event of `code` if there is one.
+    repeats: each event comes twice. swaps: of two events that come close together, the second one comes first.
     """
 
     plural: str = ""
@@ -36,11 +40,13 @@ class Fault:
     verbs: tuple[str, ...] = ()
     before: str | int = ""
     after: str | int = ""
+    odds: tuple[int, int] = (1, 1)
     late: float = 0
     silent: bool = False
     ends: float = 0
     code: int = 0
     repeats: bool = False
+    swaps: bool = False
 
     def hits(self, verb: str, plural: str, query: str) -> bool:
         """Whether it is for this request."""
@@ -52,16 +58,23 @@ class Fault:
 
 
 class Proxy:
-    """`kubeconfig` leads through it. writes, reads: the verb and the path of what was asked for, watches aside."""
+    """`kubeconfig` leads through it. writes, reads: the verb and the path of what was asked for, watches aside.
+
+    dies: asked for each write, by its path, before it is forwarded (False) and when it is answered (True): whether whoever
+    asks is dead now. It is called in the proxy's thread, and may kill the operator there.
+    """
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
         self._server = config["clusters"][0]["cluster"]["server"]
-        self._ssl = _context(config, folder)
+        self._ssl = tls(config, folder)
         self.faults: list[Fault] = []
         self.writes: list[tuple[str, str]] = []
         self.reads: list[tuple[str, str]] = []
+        self.dies: Callable[[str, bool], bool] = lambda path, answered: False
         self._folder = folder
+        self._hits: Counter[Fault] = Counter()
+        self._deaf = 0.0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="proxy")
         self._streams: set[asyncio.Transport] = set()
@@ -87,6 +100,10 @@ class Proxy:
         inside = [write for write in self.writes if f"/namespaces/{namespace}/" in write[1]]
         return [write for write in inside if "/leases" not in write[1] and (not verbs or write[0] in verbs)]
 
+    def deafen(self) -> None:
+        """The watches that are open now stay open, and nothing arrives any more."""
+        self._deaf = self._loop.time()
+
     def cut(self) -> None:
         """Close every stream that is open now."""
         self._loop.call_soon_threadsafe(self._cut)
@@ -111,9 +128,15 @@ class Proxy:
             await self._stopped.wait()
             self._cut()
             await runner.cleanup()
+        await asyncio.sleep(0.1)  # TLS connections take a moment to close
 
     def _of(self, request: web.Request, verb: str, plural: str) -> list[Fault]:
         return [fault for fault in self.faults if fault.hits(verb, plural, request.query_string)]
+
+    def _turn(self, fault: Fault) -> bool:
+        hit, many = fault.odds
+        self._hits[fault] += 1
+        return (self._hits[fault] - 1) % many < hit
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in ("true", "1", "True")
@@ -121,8 +144,11 @@ class Proxy:
         if not watch:
             (self.reads if verb == "get" else self.writes).append((verb, request.path))
         for fault in self._of(request, verb, plural):
-            if fault.before:
-                return _refused(request, fault.before)
+            if fault.before and self._turn(fault):
+                return await _refused(request, fault.before)
+        write = verb not in ("get", "watch") and plural != "leases"
+        if write and self.dies(request.path, False):
+            return await _refused(request, "reset")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         timeout = aiohttp.ClientTimeout(total=None)
         target = f"{self._server}{request.raw_path}"
@@ -135,10 +161,12 @@ class Proxy:
                     return await self._stream(request, answer, plural)
                 content = await answer.read()
         except aiohttp.ClientError:  # the API server itself is away
-            return _refused(request, "reset")
+            return await _refused(request, "reset")
+        if write and self.dies(request.path, True):
+            return await _refused(request, "reset")
         for fault in self._of(request, verb, plural):
-            if fault.after:
-                return _refused(request, fault.after)
+            if fault.after and self._turn(fault):
+                return await _refused(request, fault.after)
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
         return web.Response(status=answer.status, body=content, headers=kept)
 
@@ -148,16 +176,18 @@ class Proxy:
         began = asyncio.get_running_loop().time()
         transport = cast(asyncio.Transport, request.transport)
         self._streams.add(transport)
+        lines: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+        sending = asyncio.create_task(self._send(request, response, lines, plural))
         try:
-            async for line in _lines(answer, lambda: self._ends(request, began, plural)):
-                faults = self._of(request, "watch", plural)
-                if any(fault.silent for fault in faults):
+            async for line in _lines(answer, lambda: sending.done() or self._ends(request, began, plural)):
+                faults, now = self._of(request, "watch", plural), asyncio.get_running_loop().time()
+                if self._deaf > began or any(fault.silent for fault in faults):
                     continue
-                if late := max((fault.late for fault in faults), default=0):
-                    await asyncio.sleep(late)
-                await response.write(line)
-                if any(fault.repeats for fault in faults):
-                    await response.write(line)
+                for _ in range(2 if any(fault.repeats for fault in faults) else 1):
+                    lines.put_nowait((now + max((fault.late for fault in faults), default=0), line))
+            if not self._ends(request, began, plural):
+                lines.put_nowait(None)
+                await sending
             code = next((fault.code for fault in self._of(request, "watch", plural) if fault.ends and fault.code), 0)
             if code:
                 status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code}
@@ -168,7 +198,22 @@ class Proxy:
             pass
         finally:
             self._streams.discard(transport)
+            sending.cancel()
+            await asyncio.wait({sending})
         return response
+
+    async def _send(self, request: web.Request, response: web.StreamResponse, lines: Any, plural: str) -> None:
+        """Pass lines on when they are due, until there is a None."""
+        with contextlib.suppress(ConnectionError):
+            while item := await lines.get():
+                due, line = item
+                await asyncio.sleep(due - asyncio.get_running_loop().time())
+                first = b""
+                if any(fault.swaps for fault in self._of(request, "watch", plural)) and not _bookmark(line):
+                    await asyncio.sleep(0.2)
+                    if not lines.empty() and (following := lines.get_nowait()):
+                        first, line = (line, following[1]) if _bookmark(following[1]) else (following[1], line)
+                await response.write(first + line)
 
     def _ends(self, request: web.Request, began: float, plural: str) -> bool:
         lived = asyncio.get_running_loop().time() - began
@@ -194,10 +239,16 @@ async def _lines(answer: Any, ended: Any) -> AsyncIterator[bytes]:
                 await reading
 
 
-def _refused(request: web.Request, how: str | int) -> web.StreamResponse:
+def _bookmark(line: bytes) -> bool:
+    return b'"BOOKMARK"' in line[:40]
+
+
+async def _refused(request: web.Request, how: str | int) -> web.StreamResponse:
     if isinstance(how, int):
         status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": how, "message": f"injected {how}"}
         return web.json_response(status, status=how)
+    if how == "hang":
+        await asyncio.sleep(3600)  # until the client gives up
     if request.transport:
         request.transport.abort()
     return web.Response(status=500)
@@ -211,7 +262,8 @@ def _plural(path: str) -> str:
     return words[0] if words else ""
 
 
-def _context(config: Any, folder: Path) -> ssl.SSLContext:
+def tls(config: Any, folder: Path) -> ssl.SSLContext:
+    """The client's side of TLS, as a kubeconfig has it. folder: where keys are put."""
     user, cluster = config["users"][0]["user"], config["clusters"][0]["cluster"]
     files = {}
     for holder, field in ((cluster, "certificate-authority"), (user, "client-certificate"), (user, "client-key")):

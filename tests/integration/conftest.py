@@ -76,11 +76,13 @@ def through(kube: Kube, proxy: Proxy) -> Kube:
 class Operator:
     """The operator as a process, with its log in a folder."""
 
-    def __init__(self, kube: Kube, folder: Path, *arguments: str, settings: str) -> None:
+    def __init__(
+        self, kube: Kube, folder: Path, *arguments: str, settings: str, module: str = "onnxmodel_operator"
+    ) -> None:
         self.log = folder / "operator.log"
         path = folder / "settings.yaml"
         path.write_text(settings)
-        command = [sys.executable, "-m", "onnxmodel_operator", "--settings", str(path), "--port", "0", *arguments]
+        command = [sys.executable, "-m", module, "--settings", str(path), "--port", "0", *arguments]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=kube.environment(), stdout=log, stderr=log)
 

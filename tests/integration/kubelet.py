@@ -1,5 +1,6 @@
 """Plays the kubelet for pods that never run: writes the status that a real one would."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ class Kubelet:
         job = until(f"a Job for {stage}", lambda: self.job(model, stage))
         pod = self._pending(job)
         message = encode(Outcome(stage, 1.0, result or good(job)))
-        self._end(pod, stage, 0, message)
+        self._status(pod, ended(pod, stage, 0, message))
         until(
             f"{stage} is over",
             lambda: not (j := self.job(model, stage)) or j["status"].get("completionTime"),
@@ -43,14 +44,14 @@ class Kubelet:
         pod = self._pending(job)
         container = "fetch" if fetch else stage
         message = encode(Outcome(container, 0.5, failure=failure)) if failure else ""
-        self._end(pod, container, code, message, init=fetch, **end)
+        self._status(pod, ended(pod, container, code, message, init=fetch, **end))
 
     def waits(self, model: str, stage: str, reason: str, message: str) -> None:
         """The stage's pod waits with this reason."""
         job = until(f"a Job for {stage}", lambda: self.job(model, stage))
         pod = self._pending(job)
         state = {"waiting": {"reason": reason, "message": message}}
-        self._status(pod, {"phase": "Pending", "containerStatuses": [self._container(pod, stage, state)]})
+        self._status(pod, {"phase": "Pending", "containerStatuses": [_container(stage, state)]})
 
     def available(self, model: str) -> None:
         """Every pending server pod of the model becomes ready."""
@@ -63,18 +64,7 @@ class Kubelet:
             ],
         )
         for pod in pods:
-            now = _now()
-            conditions = [
-                {"type": kind, "status": "True", "lastTransitionTime": now}
-                for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
-            ]
-            container = self._container(pod, "server", {"running": {"startedAt": now}}) | {
-                "ready": True,
-                "started": True,
-            }
-            self._status(
-                pod, {"phase": "Running", "conditions": conditions, "containerStatuses": [container], "startTime": now}
-            )
+            self._status(pod, serves())
 
     def die(self, model: str) -> None:
         """Every server pod of the model is gone at once."""
@@ -93,30 +83,44 @@ class Kubelet:
         name = job["metadata"]["name"]
         return until(f"a pod of {name}", lambda: next(iter(self.pods("batch.kubernetes.io/job-name", name)), None))
 
-    def _end(
-        self, pod: dict[str, Any], container: str, code: int, message: str, *, init: bool = False, **end: Any
-    ) -> None:
-        now = _now()
-        terminated = {
-            "exitCode": code,
-            "message": message,
-            "startedAt": now,
-            "finishedAt": now,
-            "reason": "Error",
-            **end,
-        }
-        sidecars = [item["name"] for item in pod["spec"]["containers"][1:]]  # what a webhook injected runs on
-        statuses = [self._container(pod, name, {"running": {"startedAt": now}}) for name in sidecars]
-        statuses += [self._container(pod, container, {"terminated": terminated})]
-        key = "initContainerStatuses" if init else "containerStatuses"
-        phase = "Running" if sidecars else "Failed" if code else "Succeeded"
-        self._status(pod, {"phase": phase, key: statuses, "startTime": now})
-
-    def _container(self, pod: dict[str, Any], name: str, state: dict[str, Any]) -> dict[str, Any]:
-        return {"name": name, "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}
-
     def _status(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
         self.kube.patch("pod", pod["metadata"]["name"], {"status": status}, subresource="status")
+
+
+def ended(
+    pod: Mapping[str, Any], container: str, code: int, message: str, *, init: bool = False, **end: Any
+) -> dict[str, Any]:
+    """The status of a pod whose container ended with this code and this termination message."""
+    now = _now()
+    terminated = {
+        "exitCode": code,
+        "message": message,
+        "startedAt": now,
+        "finishedAt": now,
+        "reason": "Error",
+        **end,
+    }
+    sidecars = [item["name"] for item in pod["spec"]["containers"][1:]]  # what a webhook injected runs on
+    statuses = [_container(name, {"running": {"startedAt": now}}) for name in sidecars]
+    statuses += [_container(container, {"terminated": terminated})]
+    key = "initContainerStatuses" if init else "containerStatuses"
+    phase = "Running" if sidecars else "Failed" if code else "Succeeded"
+    return {"phase": phase, key: statuses, "startTime": now}
+
+
+def serves() -> dict[str, Any]:
+    """The status of a server's pod that is ready."""
+    now = _now()
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": now}
+        for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    ]
+    container = _container("server", {"running": {"startedAt": now}}) | {"ready": True, "started": True}
+    return {"phase": "Running", "conditions": conditions, "containerStatuses": [container], "startTime": now}
+
+
+def _container(name: str, state: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state}
 
 
 def _now() -> str:

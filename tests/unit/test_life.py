@@ -14,7 +14,6 @@ from tests.builders import (
     SETTINGS,
     SHA,
     Cluster,
-    Killed,
     benchmarked,
     body,
     loaded,
@@ -1108,32 +1107,3 @@ def test_a_deleted_model_is_left_to_the_garbage_collector():
     assert cluster.settle() == []
     del cluster.objects[key]
     assert cluster.settle() == []
-
-
-def _end_state(cluster: Cluster) -> dict[str, object]:
-    children = {k: v["spec"] for k, v in cluster.objects.items() if k[0] in ("Job", "Deployment", "Service")}
-    return {"children": children, "phase": cluster.status()["phase"], "active": cluster.status()["active"]["revision"]}
-
-
-def _jobs_made(cluster: Cluster) -> list[str]:
-    return sorted(name for verb, kind, name in cluster.writes if (verb, kind) == ("apply", "Job"))
-
-
-@pytest.mark.parametrize("lands", [True, False], ids=["after the write", "before the write"])
-@pytest.mark.parametrize("kill_at", range(18))
-def test_killed_at_any_write_the_end_is_the_same(kill_at, lands):
-    """Every write of a life is a moment to die at, once with the write done and once without."""
-    reference = Cluster(body())
-    reference.live()
-    assert kill_at < len(reference.writes) <= 18, "the range covers the life"
-    cluster = Cluster(body())
-    cluster.kill_at, cluster.write_lands = kill_at, lands
-    deaths = 0
-    for _ in range(2):
-        try:
-            cluster.live()
-        except Killed:
-            deaths += 1
-    assert deaths == 1
-    assert _end_state(cluster) == _end_state(reference)
-    assert _jobs_made(cluster) == _jobs_made(reference), "no Job ran twice"

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ WORDS = {
 QUANTITIES = ["100m", "1", "2", "512Mi", "2Gi"]
 EXAMPLES = int(os.environ.get("ONNXMODEL_SEQUENCES", "100"))
 MOST_TURNS = 60
+pytestmark = pytest.mark.timeout(max(600, 3 * EXAMPLES))
 
 
 def value(schema: dict[str, Any], name: str = "") -> st.SearchStrategy[Any]:

@@ -1,0 +1,40 @@
+"""Faults on a real API server. `make test-faults` runs them all; `-k` picks a fault."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import figures
+from tests.faults.cases import Case
+from tests.faults.played import Played
+from tests.faults.runs import Run, run
+from tests.integration.conftest import control_plane
+from tests.kube import Kube
+
+__all__ = ["control_plane"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the figures go."""
+    parser.addoption("--figures", type=Path, help="the page whose figures are replaced by those of this run")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The figures of the run."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    if page := config.getoption("figures", None):
+        figures.write(page, reports)
+
+
+@pytest.fixture(scope="session")
+def reference(control_plane: Kube, played: Played, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The life without a fault."""
+    return run(Case(), control_plane, played, tmp_path_factory.mktemp("reference"))
+
+
+@pytest.fixture(scope="session")
+def played(control_plane: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    with Played(Path(str(control_plane.kubeconfig)), tmp_path_factory.mktemp("kubelet")) as played:
+        yield played
