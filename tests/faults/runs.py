@@ -37,11 +37,13 @@ def run(
     control_plane: Kube,
     played: Played,
     folder: Path,
+    reference: Run | None = None,
     kind: type[Scene] = Scene,
     seconds: float = 180,
 ) -> Run:
     """Lead a model of each runtime through all moments, each under the fault, in a namespace of their own.
 
+    reference: the life without a fault: what is otherwise is looked at again for a while, since the operator may be late.
     seconds: that a moment may take.
     """
     began = time.monotonic()
@@ -66,8 +68,8 @@ def run(
             missing = wait(moment, kube, scene.plane.api, seconds)
             scene.again()
             proxy.faults.clear()
-            _quiet(proxy)
-            found |= {(moment, runtime): end for runtime, end in ends(moment, kube, played).items()}
+            _quiet(proxy, 0.7 if reference else 3)
+            found |= _ends(moment, kube, played, reference)
             left |= {(moment, runtime) for runtime in missing}
             if missing:
                 break
@@ -85,7 +87,22 @@ def same(outcome: Run, reference: Run, moment: str, runtime: str) -> None:
     assert not differences, "\n".join(differences)
 
 
-def _quiet(proxy: Proxy, seconds: float = 1.5) -> None:
+def _ends(
+    moment: str, kube: Kube, played: Played, reference: Run | None, seconds: float = 20
+) -> dict[tuple[str, str], End]:
+    last = time.monotonic() + seconds
+    while True:
+        found = {(moment, runtime): end for runtime, end in ends(moment, kube, played).items()}
+        if reference is None or time.monotonic() > last or not any(_others(found, reference)):
+            return found
+        time.sleep(0.5)
+
+
+def _others(found: dict[tuple[str, str], End], reference: Run) -> list[list[str]]:
+    return [difference(end, reference.ends[key]) for key, end in found.items()]
+
+
+def _quiet(proxy: Proxy, seconds: float) -> None:
     """Wait until nothing was written for so long, a minute at most."""
     end = time.monotonic() + 60
     count, since = -1, 0.0

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(3600)
 @pytest.fixture(scope="module")
 def killed(reference: Run, control_plane: Kube, played: Played, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A life in which each write kills, twice."""
-    return run(Case(), control_plane, played, tmp_path_factory.mktemp("killed"), Killing, seconds=900)
+    return run(Case(), control_plane, played, tmp_path_factory.mktemp("killed"), reference, Killing, seconds=900)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

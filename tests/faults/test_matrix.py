@@ -18,7 +18,7 @@ def outcome(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
     """The life under one fault."""
-    return run(CASES[request.param], control_plane, played, tmp_path_factory.mktemp(request.param))
+    return run(CASES[request.param], control_plane, played, tmp_path_factory.mktemp(request.param), reference)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
