@@ -4,7 +4,7 @@ The contract is kstatus': Ready is always there, Reconciling and Stalled only wh
 means this generation. docs/status.md says it for users.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -327,9 +327,15 @@ def _recorded(
     revision: str, proven: tuple[RevisionStatus | None, RevisionStatus | None], old: Mapping[str, Any]
 ) -> RevisionStatus | None:
     """What is known of a revision: from this turn, or from what status remembers."""
-    stored = (old.get("active"), old.get("target"), *old.get("history", ()))
-    known = (*proven, *(RevisionStatus.model_validate(item) for item in stored if item))
-    return next((item for item in known if item and item.revision == revision), None)
+    if known := next((item for item in proven if item and item.revision == revision), None):
+        return known
+    return _stored(revision, (old.get("active"), old.get("target"), *old.get("history", ())))
+
+
+def _stored(revision: str, blocks: Iterable[Mapping[str, Any] | None]) -> RevisionStatus | None:
+    """The first block of status that is of this revision."""
+    block = next((block for block in blocks if block and block["revision"] == revision), None)
+    return RevisionStatus.model_validate(block) if block else None
 
 
 def _target(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
@@ -359,8 +365,7 @@ def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> 
     if plan.revision is None or plan.choice is None:
         return None
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
-    known = [RevisionStatus.model_validate(old[key]) for key in (block, "target", "active") if key in old]
-    before = next((item for item in known if item.revision == plan.revision.short), None)
+    before = _stored(plan.revision.short, (old.get(key) for key in (block, "target", "active")))
     same = before if before and before.benchmark == names.short(step.digest) else None
     validated: ValidateResult | None = plan.result(Stage.VALIDATE)
     probe: ProbeResult | None = plan.result(Stage.PROBE)

@@ -782,7 +782,7 @@ def decode(text: str) -> Outcome:
         packed = base64.b64decode(text.removeprefix(_PREFIX).strip(), validate=True)
         # The bound is against a message made to be large: a pod's termination message is written by the pod.
         raw = zlib.decompressobj().decompress(packed, 1 << 20)
-        data = json.loads(raw)
+        data = json.loads(raw.decode())
     except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
         raise ContractError(f"the outcome cannot be read: {error}") from error
     result = data.pop("result", None) if isinstance(data, dict) else None
@@ -883,27 +883,28 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
 def _object_reader(kind: Any) -> Callable[[Any], Any]:
     hints = typing.get_type_hints(kind)
-    fields = dataclasses.fields(kind)
-    readers = {spec.name: _reader(hints[spec.name]) for spec in fields}
-    needed = [
-        spec.name
-        for spec in fields
-        if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-    ]
+    fields = [(field.name, hints[field.name], _reader(hints[field.name])) for field in dataclasses.fields(kind)]
+    needed = {
+        field.name: None
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
 
     def read(data: Any) -> Any:
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             raise _Wrong("an object is expected")
-        for name in needed:
-            if name not in data:
-                raise _Wrong("missing").under(f".{name}")
+        if not needed.keys() <= data.keys():
+            raise _Wrong("missing").under(f".{next(name for name in needed if name not in data)}")
         values = {}
-        for name, reader in readers.items():
+        for name, exact, reader in fields:
             if name in data:
-                try:
-                    values[name] = reader(data[name])
-                except _Wrong as wrong:
-                    raise wrong.under(f".{name}") from None
+                value = data[name]
+                if type(value) is not exact:  # a number, a string and a boolean need no reader: it would be a call for each
+                    try:
+                        value = reader(value)
+                    except _Wrong as wrong:
+                        raise wrong.under(f".{name}") from None
+                values[name] = value
         return kind(**values)
 
     return read

@@ -1,75 +1,137 @@
 """Jinja templates that read as the YAML they produce.
 
-A template is rendered with a hole in place of each value, parsed as YAML, and then the holes are filled. So no value can end
-its place and become structure, and the YAML is parsed once for each course that a template's conditions can take, not for
-each object.
+A template is rendered with holes in place of its values and parsed once for each course that its conditions take; an object
+is that, filled. So no value can end its place and become structure, and to render costs neither Jinja nor YAML.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import jinja2
 import yaml
 from markupsafe import Markup
-from pydantic import BaseModel
+
+_Values = Mapping[str, Any]
+_Fill = Callable[[_Values], Any]
+_Path = tuple[str, ...]
+"""A name among the values, and below it attributes and numbers of items."""
 
 
 def render_template(template: str, **values: Any) -> dict[str, Any]:
-    """One object of `templates/`: JSON data, which may share parts with `values`.
+    """One object of `templates/`, of JSON data. Parts of it are shared with others: nobody may change them.
 
     Raises jinja2.UndefinedError for a value that is missing.
     """
-    return _templates().render(template, values)
+    known = _courses(template)
+    try:
+        course = next((course for course in known if course.is_of(values)), None)
+        if course is None:
+            course = _follow(template, values)
+            known.append(course)
+        manifest: dict[str, Any] = course.fill(values)
+    except KeyError:
+        _follow(template, values)  # says which value is missing
+        raise
+    return manifest
 
 
-class _Templates:
-    """The templates, compiled once. Not reentrant: it notes the values of the one template that is being rendered."""
-
-    def __init__(self) -> None:
-        self.environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("onnxmodel_operator.render"),
-            undefined=jinja2.StrictUndefined,
-            finalize=self._hole,
-            autoescape=True,  # tells a value from the text of a macro, which is Markup and stays as it is
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._values: list[Any] = []
-
-    def render(self, template: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        self._values = []
-        text = self.environment.get_template(template).render(values)
-        manifest: dict[str, Any] = _skeleton(text)(self._values)
-        return manifest
-
-    def _hole(self, value: Any) -> Any:
-        if isinstance(value, Markup | jinja2.Undefined):
-            return value  # StrictUndefined speaks when it is printed
-        self._values.append(_plain(value))
-        return Markup(f"{_HOLE} {len(self._values) - 1}")
+@functools.cache
+def read_script(script: str) -> str:
+    """A shell script of `templates/`. For hooks alone: the kubelet would replace $(NAME) in a container's arguments."""
+    source, _, _ = jinja2.PackageLoader("onnxmodel_operator.render").get_source(_environment(), script)
+    return source
 
 
-_templates = functools.cache(_Templates)
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What a template gives as long as its conditions come out so. asked: (place, what of it, answer), in order."""
 
-_Fill = Callable[[list[Any]], Any]
+    asked: tuple[tuple[_Path, Callable[[Any], int], int], ...]
+    fill: _Fill
+
+    def is_of(self, values: _Values) -> bool:
+        return all(what(_at(values, path)) == answer for path, what, answer in self.asked)
+
+
+@functools.cache
+def _courses(_template: str) -> list[_Course]:
+    """Those that were followed so far: as many as a template has combinations of conditions that occur."""
+    return []
+
+
+def _follow(template: str, values: _Values) -> _Course:
+    asked: list[tuple[_Path, Callable[[Any], int], int]] = []
+    places = {name: _Place((name,), value, asked) for name, value in values.items()}
+    text = _environment().get_template(template).render(places)
+    return _Course(tuple(asked), _filler(yaml.load(text, Loader=_Loader)))
+
+
+class _Place:
+    """A value as a template sees it. To print it makes a hole, to test it is noted, and nothing else can be done with it."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, path: _Path, value: Any, asked: list[tuple[_Path, Callable[[Any], int], int]]) -> None:
+        self._path, self._value, self._asked = path, value, asked
+
+    def __getattr__(self, name: str) -> "_Place":
+        return _Place((*self._path, name), getattr(self._value, name), self._asked)
+
+    def __bool__(self) -> bool:
+        return bool(self._ask(bool))
+
+    def __iter__(self) -> Iterator["_Place"]:
+        for index in range(self._ask(len)):
+            yield _Place((*self._path, str(index)), self._value[index], self._asked)
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("a template may ask whether there is something, and no more")
+
+    def _ask(self, what: Callable[[Any], int]) -> int:
+        answer = what(self._value)
+        self._asked.append((self._path, what, answer))
+        return answer
+
+    def hole(self) -> Markup:
+        return Markup(f"{_HOLE} {json.dumps('.'.join(self._path))}")
+
+
 _HOLE = "!hole"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("onnxmodel_operator.render"),
+        undefined=jinja2.StrictUndefined,
+        finalize=_printed,
+        autoescape=True,  # tells a value from the text of a macro, which is Markup and stays as it is
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _printed(value: Any) -> Any:
+    match value:
+        case _Place():
+            return value.hole()
+        case Markup() | jinja2.Undefined():
+            return value  # StrictUndefined speaks when it is printed
+        case bool():
+            return Markup(json.dumps(value))  # of a condition, which is noted
+    raise TypeError(f"a template may print values, and not {value!r}, which it made of them")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Safe YAML with holes."""
 
 
-@functools.cache
-def _skeleton(text: str) -> _Fill:
-    """What fills the holes of a rendered template. There are as many texts as courses of the templates' conditions."""
-    return _filler(yaml.load(text, Loader=_Loader))
-
-
-class _Hole(int):
-    """The number of the value that belongs there."""
+class _Hole(str):
+    """The path of the value that belongs there."""
 
 
 _Loader.add_constructor(_HOLE, lambda _, node: _Hole(node.value))
@@ -78,37 +140,47 @@ _Loader.add_constructor(_HOLE, lambda _, node: _Hole(node.value))
 def _filler(node: Any) -> _Fill:
     match node:
         case _Hole():
-            return lambda values: values[node]
+            path = tuple(node.split("."))
+            return lambda values: _plain(_at(values, path))
         case dict():
             fields = [(key, _filler(value)) for key, value in node.items()]
+            if not _has_hole(node):
+                return lambda _: node
             return lambda values: {key: fill(values) for key, fill in fields}
         case list():
             items = [_filler(item) for item in node]
+            if not _has_hole(node):
+                return lambda _: node
             return lambda values: [fill(values) for fill in items]
         case _:
             return lambda _: node
 
 
-@functools.cache
-def read_script(script: str) -> str:
-    """A shell script of `templates/`. For hooks alone: the kubelet would replace $(NAME) in a container's arguments."""
-    environment = _templates().environment
-    assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, script)
-    return source
+def _has_hole(node: Any) -> bool:
+    if isinstance(node, dict | list):
+        return any(map(_has_hole, node.values() if isinstance(node, dict) else node))
+    return isinstance(node, _Hole)
+
+
+def _at(values: _Values, path: _Path) -> Any:
+    value = values[path[0]]
+    for step in path[1:]:
+        value = value[int(step)] if step.isdigit() else getattr(value, step)
+    return value
+
+
+_ATOMS = frozenset((str, int, float, bool, type(None)))
 
 
 def _plain(value: Any) -> Any:
     """The value as JSON data."""
-    match value:
-        case Enum():
-            return value.value
-        case str() | bool() | int() | float() | None:
-            return value
-        case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case BaseModel():
-            return value.model_dump(by_alias=True)
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict:
+        return {key: _plain(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in value]
+    if issubclass(kind, Enum):
+        return value.value
     raise TypeError(f"{type(value).__name__} has no place in a template")
