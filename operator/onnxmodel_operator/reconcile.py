@@ -6,7 +6,7 @@ Level-triggered: it looks at what is, never at what just happened, so it may be 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from onnxmodel_operator import names
@@ -83,7 +83,7 @@ class _Turn:
     """One look at one model, and what it leads to.
 
     error: a defect of the operator, or what the API server refuses. applied: a child was; so there is more to see at once.
-    news: what was written changed what the cache knows.
+    news: what was written changed what the cache knows. asked: the API server was, so the cache alone does not decide.
     """
 
     resource: Resource
@@ -93,6 +93,16 @@ class _Turn:
     error: Exception | None = None
     applied: bool = False
     news: bool = False
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What a turn came to that found nothing to do. Until then, and while nothing of its model changes, so will the next."""
+
+    settings: Settings
+    phase: str
+    until: datetime | None
 
 
 _LOOKS = 4
@@ -106,6 +116,9 @@ async def reconcile(
 
     failures: how often in a row that has failed.
     """
+    rest = cache.notes.get(key)
+    if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
+        return Outcome(rest.phase, (rest.until - now).total_seconds() if rest.until else None)
     for _ in range(_LOOKS):
         turn = await _make_sure(key, cache, settings, writer, now)
         if turn is None:
@@ -121,7 +134,18 @@ async def reconcile(
         turn.news |= await _tell(resource, status, cache, writer)
     if turn.error:
         raise turn.error  # said in status, and tried again by the caller
+    if status == resource.status and not turn.asked and not turn.news and _depends_on_itself(turn):
+        again = decided.requeue_seconds
+        until = now + timedelta(seconds=again) if again is not None else None
+        cache.notes[key] = _Rest(settings, decided.progress.phase, until)
     return Outcome(decided.progress.phase, decided.requeue_seconds, turn.news)
+
+
+def _depends_on_itself(turn: _Turn) -> bool:
+    """Whether no other model has a part in the turn: stages of others decide how a Job is made, and who is ahead of a pod."""
+    jobs, revisions = turn.seen.jobs.values(), turn.seen.revisions.values()
+    waits = any(job.waiting for job in jobs) or any(revision.waiting for revision in revisions)
+    return turn.decided.job is None and not waits
 
 
 async def _make_sure(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> _Turn | None:
@@ -133,6 +157,8 @@ async def _make_sure(key: Key, cache: Cache, settings: Settings, writer: Writer,
             await look_up(cache, writer, key, job)
         asked |= doubts
         turn = await _look(key, cache, settings, writer, now)
+    if turn:
+        turn.asked |= bool(asked)
     return turn
 
 
@@ -181,7 +207,9 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
     snapshot = cache.snapshot(key)
     if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
         return None
-    seen = await _explained(observe(snapshot), key[0], writer, now)
+    seen = observe(snapshot)
+    if unclear := puzzles(seen, now):
+        seen = await _explained(seen, unclear, key[0], writer, now)
     resource = identify(snapshot.model)
     try:
         try:
@@ -189,7 +217,7 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
             decided = plan(model, seen, settings, now)
         except SpecError as error:
             decided = invalid(resource, seen, error)
-        return _Turn(resource, seen, decided, render(resource, decided, settings))
+        return _Turn(resource, seen, decided, render(resource, decided, settings), asked=bool(unclear))
     except Exception as error:
         log.exception("%s/%s: a defect of the operator", *key)
         return _Turn(resource, seen, defect(resource, seen, error), error=error)
@@ -211,10 +239,10 @@ def _child(manifest: Manifest) -> tuple[str, str]:
     return manifest["kind"], manifest["metadata"]["name"]
 
 
-async def _explained(seen: Observed, namespace: str, writer: Writer, now: datetime) -> Observed:
+async def _explained(seen: Observed, unclear: set[str], namespace: str, writer: Writer, now: datetime) -> Observed:
     """With the events of what waits for no reason that its own status gives. They are asked for then, and watched never."""
     told = {}
-    for uid in puzzles(seen, now):
+    for uid in unclear:
         try:
             told[uid] = await writer.warnings(namespace, uid)
         except ApiError as error:
@@ -241,6 +269,7 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
             await _delete(kind, live[child], cache, writer)
             turn.news = True
         elif needs_apply(manifest, there) and not _admitted(cache, manifest, there):
+            turn.asked = True
             if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
             created = await _create(manifest, writer) if there is None else None

@@ -899,7 +899,9 @@ def _object_reader(kind: Any) -> Callable[[Any], Any]:
         for name, exact, reader in fields:
             if name in data:
                 value = data[name]
-                if type(value) is not exact:  # a number, a string and a boolean need no reader: it would be a call for each
+                if (
+                    type(value) is not exact
+                ):  # a number, a string and a boolean need no reader: it would be a call for each
                     try:
                         value = reader(value)
                     except _Wrong as wrong:

@@ -30,6 +30,8 @@ class Cache:
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.admitted: dict[str, str] = {}
         """uid -> fingerprint of what the API server made other than it was applied: no reason to apply it again."""
+        self.notes: dict[Key, Any] = {}
+        """What was concluded from all that is known of a model. Gone as soon as any of that changes."""
 
     def put(self, kind: Kind, item: Object) -> Key | None:
         """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any.
@@ -59,7 +61,10 @@ class Cache:
         self._busy.pop(uid, None)
         if kind is POD and works_on_a_node(item):
             self._busy[uid] = kept
-        return None if known is not None and _equal(known, kept) else before or key
+        if known is not None and _equal(known, kept):
+            return None
+        self.notes.pop(key, None)
+        return before or key
 
     def drop(self, kind: Kind, item: Object) -> Key | None:
         """Forget the object, and refuse every state of it up to this one. Returns its model.
@@ -75,6 +80,7 @@ class Cache:
         key = self._lose(uid) or key_of(kind, item)
         if key is None:
             return None
+        self.notes.pop(key, None)
         bucket = self._items.get(key, {}).get(kind.name, {})
         known = bucket.get(item["metadata"]["name"])
         if known is not None and known["metadata"]["uid"] == uid:
