@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
+from onnxmodel_operator.cluster.access import AccessError
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
 from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, NotLeadingError, StaleError, is_outage
@@ -168,6 +169,9 @@ def main() -> int:
     code = 0
     try:
         asyncio.run(run(settings, args.port, args.lease_namespace))
+    except* AccessError as error:
+        print(*error.exceptions, file=sys.stderr)
+        code = 2
     except* LeaseLost as lost:
         log.error("%s: this replica ends, and begins anew as a standby", *lost.exceptions)
         code = 1

@@ -7,11 +7,10 @@ import time
 import urllib.request
 
 import pytest
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import load_kube_config
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.access import from_kubeconfig
+from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import StaleError
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_runtime.contract import ExitCode, Failure
@@ -340,12 +339,9 @@ def test_unusable_settings_stop_the_operator_with_the_field(tmp_path):
 
 
 async def test_what_has_changed_since_it_was_seen_is_not_deleted(kube):
-    configuration = Configuration()
-    await load_kube_config(str(kube.kubeconfig), client_configuration=configuration)
     spec = {"ports": [{"port": 80}]}
     kube.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec})
-    async with ApiClient(configuration) as api:
-        client = Client(api)
+    async with connect(from_kubeconfig(kube.kubeconfig)) as client:
         seen = await client.get("Service", kube.namespace, "s")
         kube.run("annotate", "service", "s", "someone=looked")
         with pytest.raises(StaleError):

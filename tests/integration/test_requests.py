@@ -4,11 +4,10 @@ import urllib.request
 from collections import Counter
 
 import pytest
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import load_kube_config
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.access import from_kubeconfig
+from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import StaleError
 from tests.integration.test_crd import GOOD, model
 from tests.kube import found, until
@@ -81,11 +80,8 @@ CHILDREN = [
 
 @pytest.mark.parametrize(("version", "kind", "content"), CHILDREN, ids=[kind for _, kind, _ in CHILDREN])
 async def test_a_child_is_created_only_where_nothing_has_its_name(kube, version, kind, content):
-    configuration = Configuration()
-    await load_kube_config(str(kube.kubeconfig), client_configuration=configuration)
     manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": "c", "namespace": kube.namespace}, **content}
-    async with ApiClient(configuration) as api:
-        client = Client(api)
+    async with connect(from_kubeconfig(kube.kubeconfig)) as client:
         made = await client.create(manifest)
         managers = [(entry["manager"], entry["operation"]) for entry in made["metadata"]["managedFields"]]
         assert managers == [(names.MANAGER, "Apply")], "so that a later apply removes what it does not name"

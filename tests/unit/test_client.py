@@ -5,10 +5,10 @@ import contextlib
 
 import pytest
 from aiohttp import web
-from kubernetes.aio import client as kube
 
 from onnxmodel_operator.cluster import client as module
-from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.access import Access
+from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import JOB
 
@@ -33,10 +33,9 @@ async def answering(*chunks, silent=False):
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    configuration = kube.Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
     try:
-        async with kube.ApiClient(configuration) as api:
-            yield Client(api)
+        async with connect(Access(f"http://127.0.0.1:{runner.addresses[0][1]}")) as client:
+            yield client
     finally:
         await runner.cleanup()
 

@@ -6,10 +6,10 @@ import contextlib
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client as kube
 
 from onnxmodel_operator.__main__ import Operator
-from onnxmodel_operator.cluster.client import Client
+from onnxmodel_operator.cluster.access import Access
+from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME
 from onnxmodel_operator.outage import Outage
@@ -178,8 +178,8 @@ async def test_each_request_tells_how_it_ended():
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    async with TestServer(app) as server, kube.ApiClient(kube.Configuration(host=str(server.make_url("")))) as api:
-        client, heard = Client(api), []
+    async with TestServer(app) as server, connect(Access(str(server.make_url("")).rstrip("/"))) as client:
+        heard = []
         client.heard = heard.append
         for _ in range(6):
             with contextlib.suppress(ApiError, OSError):

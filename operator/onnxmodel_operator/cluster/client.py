@@ -1,37 +1,32 @@
-"""Writing to the API server: server-side apply of children and status, and deletion.
+"""Asking the API server: server-side apply of children and status, deletion, lists and watches.
 
-Through the dynamic client of `kubernetes.aio`, but without its discovery: the kinds are known (docs/decisions/0002).
+Plain HTTP by aiohttp, without discovery: the kinds are known (docs/decisions/0002).
 """
 
 import json
-import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client as kube
-from kubernetes.aio import config
-from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from onnxmodel_operator import names
+from onnxmodel_operator.cluster.access import Access, find
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, POD, Kind
 from onnxmodel_operator.observe import Warned, parse_time
 
 _TIMEOUT_SECONDS = 30
 _SILENT_SECONDS = 90
+_KEPT_SECONDS = 60  # an unused connection; the API server closes it after 90
 _WATCH_SECONDS = (300, 600)
 _PAGE = 500
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NO_VERSION = "1"
 """No object ever has it: an apply with this version as its precondition creates, or ends in a conflict."""
-_APPLY = "application/apply-patch+yaml"
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_JSON, _APPLY = "application/json", "application/apply-patch+yaml"
 
 
 class Client:
@@ -40,17 +35,18 @@ class Client:
     fence: asked before each write for the seconds that it may take. Raises NotLeadingError where it must not begin.
     """
 
-    def __init__(self, api: kube.ApiClient, fence: Callable[[], float] = lambda: _TIMEOUT_SECONDS) -> None:
-        self.api, self.fence = api, fence
+    def __init__(
+        self, access: Access, session: aiohttp.ClientSession, fence: Callable[[], float] = lambda: _TIMEOUT_SECONDS
+    ) -> None:
+        self._access, self._session, self.fence = access, session, fence
         self.heard: Callable[[Exception | None], None] = lambda _: None
         """Told of each request: None once it is answered, or why it is not what it should be."""
-        self._dynamic = DynamicClient(api)
 
     async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
         """Make the child what the manifest says, fields of other managers aside. Returns what became of it."""
         metadata = manifest["metadata"]
         path = BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        return await self._write("patch", path, body=manifest, field_manager=names.MANAGER)
+        return await self._apply(path, manifest, names.MANAGER)
 
     async def create(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
         """Apply a child that does not exist yet. Returns it. Raises StaleError where something has its name."""
@@ -67,9 +63,7 @@ class Client:
             "metadata": {"name": name, "namespace": namespace, "uid": uid},
             "status": status,
         }
-        return await self._write(
-            "patch", f"{MODEL.path(namespace, name)}/status", body=body, field_manager=names.STATUS_MANAGER
-        )
+        return await self._apply(f"{MODEL.path(namespace, name)}/status", body, names.STATUS_MANAGER)
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """Any object of one of our kinds, ours or not; None where there is none."""
@@ -83,7 +77,7 @@ class Client:
     async def pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
         """The pods of a Job. Consistent: not from a stale cache of the API server."""
         selector = f"{names.SELECTOR},batch.kubernetes.io/job-name={job}"
-        answer = await self._request("get", POD.path(namespace), label_selector=selector)
+        answer = await self._request("get", POD.path(namespace), query={"labelSelector": selector})
         items: list[dict[str, Any]] = answer["items"]
         return items
 
@@ -99,7 +93,7 @@ class Client:
         }
         try:
             path = BY_NAME[kind].path(metadata["namespace"], metadata["name"])
-            answer = await self._write("delete", path, body=body)
+            answer = await self._write("delete", path, body, {}, _JSON)
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -112,14 +106,12 @@ class Client:
 
         Consistent: not from a stale cache of the API server.
         """
-        token: str | None = None
+        query = {**_selecting(kind), "limit": str(_PAGE)}
         while True:
-            page = await self._request(
-                "get", kind.path(), label_selector=kind.label_selector or None, limit=_PAGE, _continue=token
-            )
+            page = await self._request("get", kind.path(), query=query)
             yield page["items"], page["metadata"]["resourceVersion"]
-            token = page["metadata"].get("continue")
-            if not token:
+            query["continue"] = page["metadata"].get("continue") or ""
+            if not query["continue"]:
                 return
 
     async def watch(self, kind: Kind, version: str | None) -> AsyncGenerator[dict[str, Any], None]:
@@ -128,22 +120,24 @@ class Client:
         Ends when the API server ends it, in minutes. Raises ApiError for an ERROR event, TimeoutError for silence: an
         API server that has nothing to tell sends a bookmark each minute.
         """
-        query: list[tuple[str, str]] = [("allowWatchBookmarks", "true")]
-        if version is None:
-            query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
-        answer = await self._ask(
-            "get",
-            kind.path(),
-            label_selector=kind.label_selector or None,
-            watch="true",
-            resource_version=version,
-            timeout_seconds=random.randint(*_WATCH_SECONDS),  # not all streams of all replicas at once
-            query_params=query,
-            _request_timeout=aiohttp.ClientTimeout(sock_connect=_TIMEOUT_SECONDS, sock_read=_SILENT_SECONDS),
-        )
+        first = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        query = {
+            **_selecting(kind),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),  # not all streams of all replicas at once
+            **(first if version is None else {"resourceVersion": version}),
+        }
+        timeout = aiohttp.ClientTimeout(sock_connect=_TIMEOUT_SECONDS, sock_read=_SILENT_SECONDS)
+        answer = await self._ask("get", kind.path(), query=query, timeout=timeout)
         try:
-            async for line in answer.content:
-                yield _event(line)
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield _event(line)
+            if rest:
+                yield _event(rest)
         except TimeoutError as error:  # aiohttp's is a ClientError as well
             raise TimeoutError(f"no sign of life for {_SILENT_SECONDS} s") from error
         except aiohttp.ClientError as error:
@@ -154,15 +148,15 @@ class Client:
     async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
         """The warning events of an object, the newest first."""
         path = f"/api/v1/namespaces/{namespace}/events"
-        selector = f"involvedObject.uid={uid},type=Warning"
-        items = (await self._request("get", path, field_selector=selector, limit=100))["items"]
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "100"}
+        items = (await self._request("get", path, query=query))["items"]
         found = [Warned(item.get("reason") or "", item.get("message") or "", _seen(item)) for item in items]
         return tuple(sorted(found, key=lambda event: event.time or _NEVER, reverse=True))
 
     async def read_lease(self, namespace: str, name: str, timeout: float) -> dict[str, Any] | None:
         """A Lease; None where there is none. timeout: in seconds."""
         try:
-            return await self._request("get", f"{_leases(namespace)}/{name}", _request_timeout=timeout)
+            return await self._request("get", f"{_leases(namespace)}/{name}", seconds=timeout)
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -177,16 +171,22 @@ class Client:
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **lease}
         path = _leases(metadata["namespace"])
         if "resourceVersion" in metadata:
-            return await self._request("put", f"{path}/{metadata['name']}", body=body, _request_timeout=timeout)
-        return await self._request("post", path, body=body, _request_timeout=timeout)
+            return await self._request("put", f"{path}/{metadata['name']}", body=body, seconds=timeout)
+        return await self._request("post", path, body=body, seconds=timeout)
 
-    async def _write(self, method: str, path: str, **params: Any) -> dict[str, Any]:
-        if method == "patch":
-            params |= {"content_type": _APPLY, "force_conflicts": True}
-        return await self._request(method, path, _request_timeout=min(_TIMEOUT_SECONDS, self.fence()), **params)
+    async def _apply(self, path: str, body: Mapping[str, Any], manager: str) -> dict[str, Any]:
+        return await self._write("patch", path, body, {"fieldManager": manager, "force": "true"}, _APPLY)
 
-    async def _request(self, method: str, path: str, **params: Any) -> dict[str, Any]:
-        answer = await self._ask(method, path, **{"query_params": [], "_request_timeout": _TIMEOUT_SECONDS, **params})
+    async def _write(
+        self, method: str, path: str, body: Mapping[str, Any], query: dict[str, str], content: str
+    ) -> dict[str, Any]:
+        seconds = min(_TIMEOUT_SECONDS, self.fence())
+        return await self._request(method, path, query=query, body=body, content=content, seconds=seconds)
+
+    async def _request(
+        self, method: str, path: str, *, seconds: float = _TIMEOUT_SECONDS, **asked: Any
+    ) -> dict[str, Any]:
+        answer = await self._ask(method, path, timeout=aiohttp.ClientTimeout(total=seconds), **asked)
         try:
             data: dict[str, Any] = json.loads(await answer.read())
         except (aiohttp.ClientError, ValueError) as error:
@@ -196,13 +196,33 @@ class Client:
             raise
         return data
 
-    async def _ask(self, method: str, path: str, **params: Any) -> aiohttp.ClientResponse:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content: str = _JSON,
+    ) -> aiohttp.ClientResponse:
+        headers = self._access.headers()
+        if body is not None:
+            headers["Content-Type"] = content
         try:
-            answer: aiohttp.ClientResponse = await self._dynamic.request(
-                method, path, serialize=False, header_params={}, **params
+            answer = await self._session.request(
+                method,
+                self._access.server + path,
+                params=query,
+                data=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
             )
-        except (DynamicApiError, kube.ApiException) as error:
-            raise self._failed(ApiError(error.status or 0, _words(error))) from error
+            if answer.status // 100 != 2:
+                if answer.status == 401:
+                    self._access.refused()
+                raise self._failed(ApiError(answer.status, _words(await answer.read(), answer.reason)))
         except aiohttp.ClientError as error:
             raise self._failed(ConnectionError(f"the API server cannot be reached: {error}")) from error
         except (OSError, TimeoutError) as error:
@@ -229,6 +249,10 @@ def _event(line: bytes) -> dict[str, Any]:
     raise ApiError(item.get("code") or 0, item.get("message") or item.get("reason") or "unknown")
 
 
+def _selecting(kind: Kind) -> dict[str, str]:
+    return {"labelSelector": kind.label_selector} if kind.label_selector else {}
+
+
 def _leases(namespace: str) -> str:
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
@@ -240,21 +264,20 @@ def _seen(event: dict[str, Any]) -> datetime | None:
     return next((parse_time(time) for time in times if time), None)
 
 
-def _words(error: Any) -> str:
+def _words(body: bytes, reason: str | None) -> str:
     """The API server's own sentence, out of the Status object that it answers with."""
     try:
-        return str(json.loads(error.body)["message"])
+        return str(json.loads(body)["message"])
     except (TypeError, ValueError, KeyError):
-        return str(error.reason)
+        return str(reason)
 
 
 @asynccontextmanager
-async def connect() -> AsyncIterator[Client]:
-    """A client from the pod's ServiceAccount, or from KUBECONFIG outside a cluster."""
-    configuration = kube.Configuration()
-    if _SERVICE_ACCOUNT.exists() and "KUBECONFIG" not in os.environ:
-        config.load_incluster_config(client_configuration=configuration)
-    else:
-        await config.load_kube_config(client_configuration=configuration)
-    async with kube.ApiClient(configuration) as api:
-        yield Client(api)
+async def connect(access: Access | None = None) -> AsyncIterator[Client]:
+    """A client, by default with what the pod or KUBECONFIG gives. Raises AccessError."""
+    access = access or find()
+    # Answers as they are: unpacking them costs more than they are long.
+    headers = {"Accept": _JSON, "Accept-Encoding": "identity", "User-Agent": names.MANAGER}
+    connector = aiohttp.TCPConnector(ssl=access.tls or True, keepalive_timeout=_KEPT_SECONDS)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        yield Client(access, session)

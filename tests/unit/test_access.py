@@ -1,0 +1,157 @@
+"""Where the operator finds the API server, and what it shows there to say who it is."""
+
+import base64
+import contextlib
+import ssl
+
+import pytest
+import trustme
+import yaml
+from aiohttp import web
+
+from onnxmodel_operator.cluster.access import Access, AccessError, Token, find, from_kubeconfig, from_service_account
+from onnxmodel_operator.cluster.client import connect
+from onnxmodel_operator.cluster.errors import ApiError
+
+AUTHORITY = trustme.CA()
+PERSON = AUTHORITY.issue_cert("person@example.com")
+CA, CERTIFICATE = AUTHORITY.cert_pem.bytes(), PERSON.cert_chain_pems[0].bytes()
+KEY = PERSON.private_key_pem.bytes()
+
+
+def write(folder, cluster, user):
+    path = folder / "config"
+    whole = {
+        "clusters": [{"name": "another", "cluster": {}}, {"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path.write_text(yaml.safe_dump(whole))
+    return path
+
+
+def data(content):
+    return base64.b64encode(content).decode()
+
+
+@contextlib.asynccontextmanager
+async def api_server(accepts=lambda _: True):
+    """The address of one with TLS, and what each request showed: whether a certificate, and which Authorization."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    AUTHORITY.issue_cert("127.0.0.1").configure_cert(tls)
+    AUTHORITY.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    seen = []
+
+    async def handle(request):
+        word = request.headers.get("Authorization")
+        seen.append((bool(request.transport.get_extra_info("peercert")), word))
+        return web.json_response({"message": "Unauthorized"}, status=200 if accepts(word) else 401)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    try:
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}", seen
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["in-the-file", "beside-it"])
+async def test_a_kubeconfig_with_a_certificate(tmp_path, monkeypatch, inline):
+    async with api_server() as (server, seen):
+        fields = (("certificate-authority", CA), ("client-certificate", CERTIFICATE), ("client-key", KEY))
+        for name, content in fields:
+            (tmp_path / name).write_bytes(content)
+        given = {f"{n}-data" if inline else n: data(content) if inline else n for n, content in fields}
+        cluster = {name: value for name, value in given.items() if "authority" in name}
+        user = {name: value for name, value in given.items() if "authority" not in name}
+        monkeypatch.setenv("KUBECONFIG", str(write(tmp_path, {"server": f"{server}/", **cluster}, user)))
+        async with connect(find()) as client:
+            assert await client.get("Job", "n", "j") is not None
+    assert seen == [(True, None)]
+
+
+async def test_a_server_of_another_authority_is_not_asked(tmp_path):
+    async with api_server() as (server, seen):
+        other = trustme.CA().cert_pem.bytes()
+        path = write(tmp_path, {"server": server, "certificate-authority-data": data(other)}, {"token": "secret"})
+        async with connect(from_kubeconfig(path)) as client:
+            with pytest.raises(ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.get("Job", "n", "j")
+        assert seen == []
+        cluster = {"server": server, "insecure-skip-tls-verify": True}
+        async with connect(from_kubeconfig(write(tmp_path, cluster, {"token": "secret"}))) as client:
+            await client.get("Job", "n", "j")
+    assert seen == [(False, "Bearer secret")]
+
+
+async def test_a_pods_token_that_is_replaced_is_taken_after_a_refusal(tmp_path):
+    (tmp_path / "token").write_text("old\n")
+    (tmp_path / "ca.crt").write_bytes(CA)
+    valid = "old"
+    async with api_server(lambda word: word == f"Bearer {valid}") as (server, seen):
+        host, port = server.removeprefix("https://").split(":")
+        environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+        async with connect(from_service_account(environment, tmp_path)) as client:
+            await client.get("Job", "n", "j")
+            valid = "new"
+            (tmp_path / "token").write_text("new\n")
+            with pytest.raises(ApiError, match="Unauthorized"):
+                await client.get("Job", "n", "j")
+            await client.get("Job", "n", "j")
+    assert [word for _, word in seen] == ["Bearer old", "Bearer old", "Bearer new"]
+
+
+def test_a_token_is_read_again_each_minute_and_kept_where_that_fails(tmp_path):
+    path, now = tmp_path / "token", 0.0
+    path.write_text("one")
+    token = Token(path, lambda: now)
+    path.write_text("two")
+    now = 59.0
+    assert token() == "one"
+    now = 60.0
+    assert token() == "two"
+    path.unlink()
+    now = 120.0
+    assert token() == "two"
+
+
+def test_an_ipv6_address_has_brackets(tmp_path):
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "ca.crt").write_bytes(CA)
+    environment = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    access = from_service_account(environment, tmp_path)
+    assert access.server == "https://[fd00::1]:443"
+    assert access.headers() == {"Authorization": "Bearer t"}
+
+
+def test_without_tls_and_with_a_token_file_beside_it(tmp_path):
+    (tmp_path / "here").write_text("t")
+    access = from_kubeconfig(write(tmp_path, {"server": "http://127.0.0.1:1"}, {"tokenFile": "here"}))
+    assert (access.server, access.tls, access.headers()["Authorization"]) == ("http://127.0.0.1:1", None, "Bearer t")
+    assert Access("http://127.0.0.1:1").headers() == {}
+
+
+@pytest.mark.parametrize(
+    ("user", "word"),
+    [({"exec": {"command": "aws"}}, "exec is not supported"), ({"username": "me"}, "username is not supported")],
+)
+def test_what_would_be_ignored_is_refused_by_name(tmp_path, monkeypatch, user, word):
+    monkeypatch.setenv("KUBECONFIG", str(write(tmp_path, {"server": "https://x"}, user)))
+    with pytest.raises(AccessError, match=word):
+        find()
+
+
+def test_no_kubeconfig_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(AccessError, match="none"):
+        find()
+    path = write(tmp_path, {"server": "https://x"}, {})
+    path.write_text(path.read_text().replace("current-context: x", "current-context: y"))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(AccessError, match="context y"):
+        find()
