@@ -148,6 +148,7 @@ class WorkQueue(Generic[Key]):
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
+            await asyncio.sleep(0)  # work that waits for nothing must not hold up watches, the Lease and /healthz
 
     async def _tick(self) -> None:
         while True:

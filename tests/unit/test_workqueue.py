@@ -192,6 +192,22 @@ async def test_each_request_tells_how_it_ended():
     ]  # fmt: skip
 
 
+async def test_work_that_waits_for_nothing_holds_up_nothing_else():
+    queue, done, seen = WorkQueue(), [], []
+    for key in range(100):
+        queue.add(key)
+
+    async def work(key):
+        done.append(key)
+
+    running = asyncio.create_task(queue.run(work, workers=4))
+    while len(done) < 100:
+        await asyncio.sleep(0)
+        seen.append(len(done))
+    running.cancel()
+    assert max(after - before for before, after in zip([0, *seen], seen, strict=False)) <= 4
+
+
 async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_status(caplog):
     caplog.set_level("INFO")
     cluster = Cluster(body())
