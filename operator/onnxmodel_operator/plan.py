@@ -387,16 +387,19 @@ def _validate(draft: _Draft) -> Progress | None:
         serving_memory=_serving_memory(draft),
     )
     placement = dataclasses.replace(_light(draft), image=settings.images.runtime_cpu)
-    step = _step(draft, Stage.VALIDATE, request, placement, fetch)
     # How a model is fetched and up to which batch size it is tried do not change what it is: no digest covers them, so
     # that neither a new rule of the platform nor a serving field makes every model validate again.
-    request = dataclasses.replace(
-        step.request,
+    step = _step(
+        draft,
+        Stage.VALIDATE,
+        request,
+        placement,
+        fetch,
         max_batch_size=spec.serving.batching.max_batch_size,
         max_nodes=settings.policy.max_nodes,
         max_depth=settings.policy.max_nesting,
     )
-    return _follow(draft, dataclasses.replace(step, request=request, fetch=_ruled(draft, fetch)), "Validating")
+    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)), "Validating")
 
 
 def _serving_memory(draft: _Draft) -> int:
@@ -461,12 +464,11 @@ def _optimize(draft: _Draft) -> Progress | None:
         batch=spec.validation.batch,
         sizes=validated.sizes,
     )
-    step = _step(draft, Stage.OPTIMIZE, request, draft.server, fetch)
     # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. The load
     # test of each revision proves the size that it serves.
-    request = dataclasses.replace(step.request, max_batch_size=spec.serving.batching.max_batch_size)
-    ruled = _ruled(draft, fetch) if fetch else None
-    return _follow(draft, dataclasses.replace(step, request=request, fetch=ruled), "Optimizing")
+    largest = spec.serving.batching.max_batch_size
+    step = _step(draft, Stage.OPTIMIZE, request, draft.server, fetch, max_batch_size=largest)
+    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)) if fetch else step, "Optimizing")
 
 
 def _calibration(asked: AskedCalibration) -> Calibration:
@@ -494,9 +496,9 @@ def _benchmark(draft: _Draft) -> Progress | None:
         attempt=spec.attempt,
         batch=optimized.batch,
     )
-    step = _step(draft, Stage.BENCHMARK, request, draft.server)
-    request = dataclasses.replace(step.request, namespace=draft.model.namespace, name=draft.model.name)
-    return _follow(draft, dataclasses.replace(step, request=request), "Benchmarking")
+    model = draft.model
+    step = _step(draft, Stage.BENCHMARK, request, draft.server, namespace=model.namespace, name=model.name)
+    return _follow(draft, step, "Benchmarking")
 
 
 def _choose(draft: _Draft) -> Progress | None:
@@ -710,8 +712,9 @@ def _step(
     placement: Placement,
     fetch: FetchRequest | None = None,
     depends_on: str = "",
+    **uncovered: Any,
 ) -> Step:
-    """One Job's stage as far as it is known. What its digest must not cover is replaced in it afterwards."""
+    """One Job's stage as far as it is known. uncovered: fields of the request that its digest must not cover."""
     digest = names.digest(
         {
             "stage": stage,
@@ -723,7 +726,9 @@ def _step(
         }
     )
     if hasattr(request, "directory") and not request.directory:
-        request = dataclasses.replace(request, directory=f"{contract.ARTIFACTS}/{stage}/{digest[:16]}")
+        uncovered["directory"] = f"{contract.ARTIFACTS}/{stage}/{digest[:16]}"
+    if uncovered:
+        request = dataclasses.replace(request, **uncovered)
     name = names.child(draft.model.name, stage, names.short(digest))
     seen = draft.seen.jobs.get((stage, digest))
     record = _record(draft.model.status, stage, digest)

@@ -210,16 +210,18 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
     seen = observe(snapshot)
     if unclear := puzzles(seen, now):
         seen = await _explained(seen, unclear, key[0], writer, now)
-    resource = identify(snapshot.model)
+    resource: Resource | None = None
     try:
         try:
             resource = model = parse(snapshot.model)
             decided = plan(model, seen, settings, now)
         except SpecError as error:
+            resource = resource or identify(snapshot.model)
             decided = invalid(resource, seen, error)
         return _Turn(resource, seen, decided, render(resource, decided, settings), asked=bool(unclear))
     except Exception as error:
         log.exception("%s/%s: a defect of the operator", *key)
+        resource = resource or identify(snapshot.model)
         return _Turn(resource, seen, defect(resource, seen, error), error=error)
 
 

@@ -53,7 +53,8 @@ _CONDITION_OF = {Stage.VALIDATE: "Validated", Stage.OPTIMIZE: "Optimized", Stage
 def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dict[str, Any]:
     """The whole status as plain data. Equal to the stored one when nothing changed."""
     old = model.status
-    active, target = _active(plan, old, now), _target(plan, old, now)
+    target = _target(plan, old, now)
+    active = _active(plan, target, old, now)
     status = OnnxModelStatus(
         observed_generation=model.generation,
         phase=plan.progress.phase,
@@ -342,9 +343,9 @@ def _target(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus
     return _revision(plan, old, "target", now) if plan.revision else None
 
 
-def _active(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
+def _active(plan: Plan, target: RevisionStatus | None, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
     if plan.progress.state is State.READY:
-        return _revision(plan, old, "active", now)
+        return target if old.get("active") == old.get("target") else _revision(plan, old, "active", now)
     recorded = old.get("active")
     return RevisionStatus.model_validate(recorded) if recorded and recorded["revision"] == plan.active else None
 

@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import operator
 import os
 import types
 import typing
@@ -814,8 +815,30 @@ def as_data(value: Any) -> Any:
         return [as_data(item) for item in value]
     if kind is dict:
         return {key: as_data(item) for key, item in value.items()}
+    write = _writer(kind)
+    return write(value) if write else value
+
+
+@functools.cache
+def _writer(kind: typing.Hashable) -> Callable[[Any], dict[str, Any]] | None:
+    """What makes plain data of a dataclass; None for any other type. Fields that can only be atoms are taken as they are."""
     names = field_names(kind)
-    return {name: as_data(getattr(value, name)) for name in names} if names else value
+    if not names:
+        return None
+    hints = typing.get_type_hints(kind)
+    deep = [name for name in names if hints[name] not in _ATOMS]
+    values = operator.attrgetter(*names)
+
+    def write(value: Any) -> dict[str, Any]:
+        data = dict(zip(names, values(value), strict=True))
+        for name in deep:
+            data[name] = as_data(data[name])
+        return data
+
+    def write_one(value: Any) -> dict[str, Any]:
+        return {names[0]: as_data(values(value))}
+
+    return write if len(names) > 1 else write_one
 
 
 @functools.cache

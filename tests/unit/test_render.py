@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from onnxmodel_operator import names
 from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.render import templates
 from onnxmodel_operator.render.templates import render_template
+from onnxmodel_operator.settings import Artifacts
 from onnxmodel_runtime import contract
 from tests.builders import SETTINGS, Cluster, body
 
@@ -138,6 +140,41 @@ def test_no_value_breaks_out_of_its_place(text, selector):
 def test_a_missing_value_is_an_error():
     with pytest.raises(Exception, match="'artifacts' is undefined"):
         render_template("claim.yaml.j2", meta={})
+
+
+def test_a_template_is_followed_once_for_each_way_its_conditions_turn_out(monkeypatch):
+    templates._courses.cache_clear()
+    followed = []
+    follow = templates._follow
+    monkeypatch.setattr(templates, "_follow", lambda *given: followed.append(given) or follow(*given))
+
+    def claim(name, **artifacts):
+        return render_template("claim.yaml.j2", meta={"name": name}, artifacts=Artifacts(**artifacts))
+
+    for name in ("a", "b"):
+        assert "storageClassName" not in claim(name)["spec"]
+        assert claim(name, storage_class_name=name)["spec"]["storageClassName"] == name
+        assert claim(name, size="1Gi")["spec"]["resources"]["requests"]["storage"] == "1Gi"
+        assert claim(name)["metadata"] == {"name": name}
+    assert len(followed) == 2
+
+
+def test_what_is_repeated_is_as_long_as_its_values(monkeypatch):
+    templates._courses.cache_clear()
+    for secrets in (["a"], ["b", "c"], [], ["d"]):
+        images = SETTINGS.images.model_copy(update={"pull_secrets": tuple(secrets)})
+        cluster = Cluster(body(), platform=SETTINGS.model_copy(update={"images": images}))
+        cluster.settle()
+        pod = cluster.jobs()["validate"]["spec"]["template"]["spec"]
+        assert [secret["name"] for secret in pod.get("imagePullSecrets", ())] == secrets
+
+
+@pytest.mark.parametrize("template", ["{{ a == 1 }}", "{{ a ~ b }}"])
+def test_a_template_prints_values_as_they_are(template):
+    """Whatever else it made of them would be of the values that came first."""
+    place = templates._Place(("a",), 1, [])
+    with pytest.raises(TypeError):
+        templates._environment().from_string(template).render(a=place, b=place)
 
 
 @pytest.mark.parametrize("name", ["m", "a" * 63])
