@@ -5,27 +5,29 @@ from typing import Any
 
 from onnxmodel_operator import names, quantity
 
-_FIXED = ("Job", "PersistentVolumeClaim", "ControllerRevision")
+FIXED = ("Job", "PersistentVolumeClaim", "ControllerRevision")
 """All but immutable: their names or the digests that others take of them carry what they are made from."""
+
+_TYPE = ("apiVersion", "kind")
 
 
 def needs_apply(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
-    """True when applying `desired` would change `live`. Both are whole objects; live has the API server's defaults."""
+    """True when applying `desired` would change `live`, which is of the same kind and has the API server's defaults."""
     if live is None:
         return True
-    if desired["kind"] in _FIXED:
+    if desired["kind"] in FIXED:
         return bool(difference(desired["metadata"]["labels"], live["metadata"].get("labels", {})))
     key = names.ANNOTATION_APPLIED
     if live["metadata"].get("annotations", {}).get(key) != desired["metadata"]["annotations"][key]:
         return True
-    return bool(difference(desired, live))
+    return bool(difference({name: desired[name] for name in desired if name not in _TYPE}, live))
 
 
 def applicable(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """What to apply. Of what is there and cannot be changed that is its own content, with the labels that it lacks: it does
-    not become what is desired, so the digest of what it was made from stays.
+    not become what is desired, so the digest of what it was made from stays. live: whole, as the API server gave it.
     """
-    if live is None or desired["kind"] not in _FIXED:
+    if live is None or desired["kind"] not in FIXED:
         return desired
     metadata, key = dict(desired["metadata"]), names.ANNOTATION_APPLIED
     if made_from := live["metadata"].get("annotations", {}).get(key):
@@ -57,9 +59,12 @@ def difference(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
 
 
 def fingerprint(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
-    """Equal while neither what is desired nor what another hand made of it changes. Status is no part of it."""
+    """Equal while neither what is desired nor what another hand made of it changes. Status is no part of it, and neither is
+    what cannot change.
+    """
     metadata = live["metadata"]
-    kept = [live.get("spec"), metadata.get("labels"), metadata.get("annotations")]
+    spec = None if desired["kind"] in FIXED else live.get("spec")
+    kept = [spec, metadata.get("labels"), metadata.get("annotations")]
     return names.digest([desired["metadata"]["annotations"][names.ANNOTATION_APPLIED], kept])
 
 

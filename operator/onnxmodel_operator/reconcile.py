@@ -15,7 +15,7 @@ from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError, is_outage
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.cluster.lookup import look_up
-from onnxmodel_operator.drift import applicable, difference, fingerprint, needs_apply, needs_replacement
+from onnxmodel_operator.drift import FIXED, applicable, difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
 from onnxmodel_operator.plan import Plan, active_revision, invalid, plan
@@ -275,7 +275,7 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
             if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
             created = await _create(manifest, writer) if there is None else None
-            if there is None and not created:
+            if not created and (there is None or kind in FIXED):  # all of that is applied again, and the cache has less
                 if not (there := await _check_name(model, writer, kind, name)):
                     raise StaleError(409, f"{kind} {name} was there and is not")
                 # Ours: the watch has yet to tell of it, or another hand took the labels by which it would.

@@ -5,6 +5,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
+from onnxmodel_operator.cluster.trim import trim
 from onnxmodel_operator.observe import Snapshot, works_on_a_node
 
 Key = tuple[str, str]
@@ -56,7 +57,7 @@ class Cache:
         if known is not None and known["metadata"]["uid"] != uid:
             self._lose(known["metadata"]["uid"])
         self._gone.pop(uid, None)
-        bucket[name] = kept = _without_noise(item)
+        bucket[name] = kept = trim(kind, item)
         self._keys[uid] = key
         self._busy.pop(uid, None)
         if kind is POD and works_on_a_node(item):
@@ -136,11 +137,6 @@ def _version(item: Object) -> int:
 
 
 def _equal(one: Object, other: Object) -> bool:
-    """Whether they are the same but for the resource version: a write of managed fields alone makes a new one."""
+    """Whether they are the same but for the resource version: a write of what nothing reads makes a new one."""
     metadata = {**one["metadata"], "resourceVersion": other["metadata"]["resourceVersion"]}
     return bool({**one, "metadata": metadata} == other)
-
-
-def _without_noise(item: Object) -> Object:
-    """Managed fields are often half of an object, and nothing here reads them."""
-    return {**item, "metadata": {k: v for k, v in item["metadata"].items() if k != "managedFields"}}
