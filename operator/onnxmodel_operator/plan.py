@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -576,12 +577,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         batch=_result(draft, Stage.OPTIMIZE, OptimizeResult).batch,
         unjoined=variant.unjoined,
     )
-    made_from = {
-        "request": contract.as_data(request),
-        "placement": _plain(draft.server),
-        "claim": draft.seen.claim_uid,
-    }
-    digest = names.digest({**made_from, "triton": triton} if triton else made_from)
+    digest = _digest(_Inputs(draft.seen.claim_uid, "", request, draft.server, triton=triton))
     request = dataclasses.replace(request, revision=names.short(digest))
     name = names.child(model.name, names.short(digest))
     loading = _result(draft, Stage.BENCHMARK, BenchmarkResult).load_seconds.get(variant.name, 0.0)
@@ -705,6 +701,40 @@ def _ready(draft: _Draft) -> Progress:
 # ---- what the steps share --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What the digest of a stage covers, or of a revision (stage ""). Compared whole, and hashed by whose it is: a request
+    holds maps.
+    """
+
+    claim: str | None
+    stage: str
+    request: Any
+    placement: Placement
+    fetch: FetchRequest | None = None
+    depends_on: str = ""
+    triton: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.claim, self.stage))
+
+
+@lru_cache(maxsize=1024)
+def _digest(inputs: _Inputs) -> str:
+    """Remembered: each turn of a model asks for all that it is made from."""
+    covered = {
+        "request": contract.as_data(inputs.request),
+        "placement": _plain(inputs.placement),
+        "claim": inputs.claim,
+    }
+    if inputs.stage:
+        fetch = contract.as_data(inputs.fetch) if inputs.fetch else None
+        covered |= {"stage": inputs.stage, "fetch": fetch, "dependsOn": inputs.depends_on}
+    if inputs.triton:
+        covered["triton"] = inputs.triton
+    return names.digest(covered)
+
+
 def _step(
     draft: _Draft,
     stage: Stage,
@@ -715,16 +745,7 @@ def _step(
     **uncovered: Any,
 ) -> Step:
     """One Job's stage as far as it is known. uncovered: fields of the request that its digest must not cover."""
-    digest = names.digest(
-        {
-            "stage": stage,
-            "request": contract.as_data(request),
-            "fetch": contract.as_data(fetch) if fetch else None,
-            "placement": _plain(placement),
-            "claim": draft.seen.claim_uid,
-            "dependsOn": depends_on,
-        }
-    )
+    digest = _digest(_Inputs(draft.seen.claim_uid, stage, request, placement, fetch, depends_on))
     if hasattr(request, "directory") and not request.directory:
         uncovered["directory"] = f"{contract.ARTIFACTS}/{stage}/{digest[:16]}"
     if uncovered:
