@@ -1,6 +1,8 @@
 """Kubernetes objects from a Plan. Pure: the same plan gives the same manifests, in the same order."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator import names
@@ -41,24 +43,46 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
     out = [_scaled(plan.kept.record, plan.kept.replicas)] if plan.kept else []
     if plan.route:
         out.append(_service(model, model.name, plan.route))
-    if isinstance(model, OnnxModel):  # of a spec that cannot be read nothing is made
-        out += _proven(model, plan, settings)
-    return tuple(_stamped(manifest, ",".join(plan.keep)) for manifest in out)
+    proven = _proven(model, plan, settings) if isinstance(model, OnnxModel) else []  # else the spec cannot be read
+    return (*map(_stamped, out), *proven)
 
 
 def _proven(model: OnnxModel, plan: Plan, settings: Settings) -> list[Manifest]:
-    """What proves the newest spec, and its revision."""
-    out = [_claim(model, settings)] if plan.claim else []
+    """What proves the newest spec, and its revision, stamped."""
+    out = [_stamped(_claim(model, settings))] if plan.claim else []
     if plan.job:
-        out.append(_job(model, plan.job, settings, ",".join(plan.keep)))
+        keep = ",".join(plan.keep)
+        out.append(_stamped(_job(model, plan.job, settings, keep), keep))
     if plan.revision:
-        deployment = _deployment(model, plan.revision, settings)
-        # First the record, so that there is one of everything that serves.
-        out += [_record(model, plan.revision, deployment), _scaled(deployment, plan.revision.replicas)]
+        whose = Resource(model.namespace, model.name, model.uid, 0, {}, None)  # without what changes from turn to turn
+        out += _serving(_Serving(whose, model.spec.serving.runtime, plan.revision, settings))
     if tested := load_tested(plan.job, plan.revision):
         # Without an address of its own, so that the load test finds those of the pods, and asks one of them.
-        out.append(_service(model, tested.name, tested.short, headless=True))
+        out.append(_stamped(_service(model, tested.name, tested.short, headless=True)))
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What a Deployment is made from. Compared whole, and hashed by the revision alone: settings hold maps."""
+
+    model: Resource
+    runtime: str
+    revision: Revision
+    settings: Settings
+
+    def __hash__(self) -> int:
+        return hash(self.revision.digest)
+
+
+@lru_cache(maxsize=128)
+def _serving(made: _Serving) -> tuple[Manifest, Manifest]:
+    """The Deployment of a revision, and first the record, so that there is one of everything that serves. Remembered: a
+    revision stays as it is from turn to turn while it is proven.
+    """
+    deployment = _deployment(made)
+    record = _record(made.model, made.revision, deployment)
+    return _stamped(record), _stamped(_scaled(deployment, made.revision.replicas))
 
 
 def claim_name(model: str) -> str:
@@ -121,7 +145,7 @@ def _affinity(step: Step) -> dict[str, Any]:
     return {**affinity, "podAntiAffinity": {**given, required: [*given.get(required, ()), rule]}}
 
 
-def _record(model: OnnxModel, revision: Revision, deployment: Manifest) -> Manifest:
+def _record(model: Resource, revision: Revision, deployment: Manifest) -> Manifest:
     """The Deployment as it is applied: while a later spec is proven, nothing else says how to restore or scale it."""
     meta = _meta(model, revision.name, {names.LABEL_REVISION: revision.short})
     meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim}
@@ -132,10 +156,11 @@ def _scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
 
 
-def _deployment(model: OnnxModel, revision: Revision, settings: Settings) -> Manifest:
+def _deployment(made: _Serving) -> Manifest:
     """Without its replicas, which are no part of a revision."""
+    model, revision, settings = made.model, made.revision, made.settings
     selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision.short}
-    labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: model.spec.serving.runtime}
+    labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: made.runtime}
     meta = _meta(model, revision.name, labels)
     meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
     return render_template(
@@ -264,16 +289,13 @@ def _meta(model: Resource, name: str, labels: dict[str, str] | None = None) -> M
     }
 
 
-def _stamped(manifest: Manifest, keep: str) -> Manifest:
+def _stamped(manifest: Manifest, keep: str = "") -> Manifest:
     """With a digest of the manifest. `keep`, the folders that a Job leaves on the volume, is not part of it: what is needed
     changes while the Job runs, and is no reason to make it again.
     """
-    annotations = {
-        **manifest["metadata"].get("annotations", {}),
-        names.ANNOTATION_APPLIED: names.short(
-            names.digest(_without(manifest, keep) if manifest["kind"] == "Job" else manifest)
-        ),
-    }
+    given = manifest["metadata"].get("annotations", {})
+    digest = names.digest(_without(manifest, keep) if manifest["kind"] == "Job" else manifest)
+    annotations = {**given, names.ANNOTATION_APPLIED: names.short(digest)}
     return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
 
 
