@@ -125,9 +125,9 @@ test: ready ## every test, in one run
 	@$(LOCAL) build --tests
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/unit
 
-# Not part of `make test`: for nightly runs. One fault alone: .venv/bin/python -m pytest tests/faults -k etcd-paused
+# Not part of `make test`: for nightly runs. By two workers, each with an API server of its own. One fault alone: .venv/bin/python -m pytest tests/faults -k etcd-paused
 test-faults: setup ## each fault at each moment of a life on a real API server, and 2,000 sequences of specs, into docs/benchmarks/faults.md
-	@ONNXMODEL_SEQUENCES=2000 $(BIN)/python -m pytest tests/faults tests/unit/test_sequences.py --figures docs/benchmarks/faults.md
+	@ONNXMODEL_SEQUENCES=2000 $(BIN)/python -m pytest --numprocesses=2 --dist=loadscope tests/faults tests/unit/test_sequences.py --figures docs/benchmarks/faults.md
 
 lint: setup ## format, style, types, layers
 	@$(BIN)/ruff format --check .

@@ -1,11 +1,13 @@
 """Faults on a real API server. `make test-faults` runs them all; `-k` picks a fault."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.paths import state
 from tests.faults import figures
 from tests.faults.cases import Case
 from tests.faults.played import Played
@@ -19,6 +21,15 @@ __all__ = ["control_plane"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the figures go."""
     parser.addoption("--figures", type=Path, help="the page whose figures are replaced by those of this run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A control plane for each worker."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if worker and "tests/faults" in " ".join(map(str, config.args)):
+        os.environ["ONNXMODEL_STATE"] = f"{state('')}-faults-{worker}"
+        port = int(os.environ.get("ONNXMODEL_CONTROL_PLANE_PORT") or 16443)
+        os.environ["ONNXMODEL_CONTROL_PLANE_PORT"] = str(port + 10 * (1 + int(worker)))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -23,7 +23,7 @@ def table(reports: list[pytest.TestReport]) -> str:
     """By fault: how many ends were compared, how many were others, and how long the lives took."""
     faults: dict[str, list[pytest.TestReport]] = {}
     for report in reports:
-        faults.setdefault(_fault(report), []).append(report)
+        faults.setdefault(fault_of(report.nodeid), []).append(report)
     rows = []
     for fault, found in faults.items():
         calls = [report for report in found if report.when == "call"]
@@ -41,8 +41,9 @@ def table(reports: list[pytest.TestReport]) -> str:
     )
 
 
-def _fault(report: pytest.TestReport) -> str:
-    if "test_matrix" in report.nodeid and (found := _NAME.search(report.nodeid)):
+def fault_of(nodeid: str) -> str:
+    """The fault that a test is about, or the name of its file."""
+    if "test_matrix" in nodeid and (found := _NAME.search(nodeid)):
         return found["fault"]
-    name = Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_")
+    name = Path(nodeid.partition("::")[0]).stem.removeprefix("test_")
     return f"{name}: {os.environ.get('ONNXMODEL_SEQUENCES', '100')}" if name == "sequences" else name

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import MODEL
+from onnxmodel_operator.cluster.kinds import CHILDREN, MODEL, POD, Kind
 from onnxmodel_runtime.contract import ContractError, decode
 from tests.cluster.apiclient import Api, ApiError
 from tests.faults.played import Played
@@ -18,7 +19,6 @@ from tests.kube import Kube, condition, is_true, until
 RUNTIMES = ("onnxruntime", "triton")
 MOMENTS = ("create", "refusal", "update", "rollback", "scale", "failure", "again", "delete")
 """In this order: a model lives through all of them but the refusal, which is another one's."""
-_KINDS = "jobs,deployments,services,persistentvolumeclaims,controllerrevisions,pods"
 _CHANGED = {"optimization": {"graphLevel": "Basic"}}
 
 
@@ -58,11 +58,10 @@ def act(moment: str, kube: Kube, played: Played) -> None:
 def wait(moment: str, kube: Kube, api: Api, seconds: float = 180) -> set[str]:
     """Until both models are where the moment leads. Returns the runtimes whose are not, after the time."""
     left = set(RUNTIMES)
-    path = MODEL.path(kube.namespace)
 
     def ended() -> bool:
         try:
-            found = {item["metadata"]["name"]: item for item in api.get(path)["items"]}
+            found = {item["metadata"]["name"]: item for item in _items(api, kube.namespace, MODEL)}
         except ApiError:
             return False
         left.difference_update([r for r in left if _settled(moment, found.get(name_of(moment, r)))])
@@ -70,7 +69,7 @@ def wait(moment: str, kube: Kube, api: Api, seconds: float = 180) -> set[str]:
 
     def gone() -> bool:
         ours = {name_of(moment, runtime) for runtime in RUNTIMES}
-        return not [c for c in kube.list(_KINDS, names.SELECTOR) if c["metadata"]["labels"][names.LABEL_MODEL] in ours]
+        return not ours & _children(api, kube.namespace).keys()
 
     with contextlib.suppress(AssertionError):
         until(moment, ended, seconds=seconds, pause=0.3)
@@ -97,19 +96,32 @@ class End:
     jobs: Mapping[str, int]
 
 
-def ends(moment: str, kube: Kube, played: Played) -> dict[str, End]:
+def ends(moment: str, namespace: str, api: Api, played: Played) -> dict[str, End]:
     """Of the moment's models, by runtime."""
-    models = {item["metadata"]["name"]: item for item in kube.list("onnxmodels")}
-    children: dict[str, list[Any]] = {}
-    for item in kube.list(_KINDS, names.SELECTOR):
-        children.setdefault(item["metadata"]["labels"][names.LABEL_MODEL], []).append(_essence(item))
+    models = {item["metadata"]["name"]: item for item in _items(api, namespace, MODEL)}
+    children = _children(api, namespace)
     found = {}
     for runtime in RUNTIMES:
         name = name_of(moment, runtime)
         shown = models.get(name) or {}
-        status, *objects = _plain(kube.namespace, [_unpacked(shown.get("status")), *children.get(name, ())])
-        found[runtime] = End(status, tuple(objects), dict(played.made(kube.namespace, name)))
+        status, *objects = _plain(namespace, [_unpacked(shown.get("status")), *children.get(name, ())])
+        found[runtime] = End(status, tuple(objects), dict(played.made(namespace, name)))
     return found
+
+
+def _children(api: Api, namespace: str) -> dict[str, list[Any]]:
+    """By model."""
+    found: dict[str, list[Any]] = {}
+    for kind in CHILDREN:
+        for item in _items(api, namespace, kind):
+            found.setdefault(item["metadata"]["labels"][names.LABEL_MODEL], []).append(_essence(kind, item))
+    return found
+
+
+def _items(api: Api, namespace: str, kind: Kind) -> list[Any]:
+    selector = f"?labelSelector={quote(kind.label_selector)}" if kind.label_selector else ""
+    items: list[Any] = api.get(f"{kind.path(namespace)}{selector}")["items"]
+    return items
 
 
 def difference(one: End, other: End) -> list[str]:
@@ -129,15 +141,15 @@ def _differences(where: str, one: Any, other: Any) -> list[str]:
     return [] if one == other else [f"{where}: {one} instead of {other}"]
 
 
-def _essence(item: dict[str, Any]) -> dict[str, Any]:
+def _essence(kind: Kind, item: dict[str, Any]) -> dict[str, Any]:
     metadata = item["metadata"]
-    if item["kind"] == "Pod":
+    if kind is POD:
         ours = {key: value for key, value in metadata["labels"].items() if names.GROUP in key}
         return {"kind": "Pod", "labels": ours, "phase": item["status"]["phase"]}
     dropped = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
     kept = {key: value for key, value in metadata.items() if key not in dropped}
     spec = {key: value for key, value in item.get("spec", {}).items() if key not in ("clusterIP", "clusterIPs")}
-    return {**item, "metadata": kept, "spec": spec}
+    return {**item, "kind": kind.name, "metadata": kept, "spec": spec}
 
 
 def _unpacked(value: Any) -> Any:

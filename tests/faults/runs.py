@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import standalone
+from tests.cluster.apiclient import Api
 from tests.faults.cases import Case, Scene
 from tests.faults.moments import MOMENTS, End, act, difference, ends, lines, name_of, wait
 from tests.faults.played import Played
@@ -69,7 +70,7 @@ def run(
             scene.again()
             proxy.faults.clear()
             _quiet(proxy, 0.7 if reference else 3)
-            found |= _ends(moment, kube, played, reference)
+            found |= _ends(moment, kube.namespace, scene.plane.api, played, reference)
             left |= {(moment, runtime) for runtime in missing}
             if missing:
                 break
@@ -88,11 +89,11 @@ def same(outcome: Run, reference: Run, moment: str, runtime: str) -> None:
 
 
 def _ends(
-    moment: str, kube: Kube, played: Played, reference: Run | None, seconds: float = 20
+    moment: str, namespace: str, api: Api, played: Played, reference: Run | None, seconds: float = 20
 ) -> dict[tuple[str, str], End]:
     last = time.monotonic() + seconds
     while True:
-        found = {(moment, runtime): end for runtime, end in ends(moment, kube, played).items()}
+        found = {(moment, runtime): end for runtime, end in ends(moment, namespace, api, played).items()}
         if reference is None or time.monotonic() > last or not any(_others(found, reference)):
             return found
         time.sleep(0.5)

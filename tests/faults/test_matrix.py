@@ -8,6 +8,8 @@ from tests.faults.played import Played
 from tests.faults.runs import Run, run, same
 from tests.kube import Kube
 
+pytestmark = pytest.mark.timeout(1800)  # a life under one fault, and the one without
+
 
 @pytest.fixture(scope="module")
 def outcome(
