@@ -144,6 +144,11 @@ def _deaf(scene: Scene) -> None:
     scene.proxy.deafen()
 
 
+def _rotated(scene: Scene) -> None:
+    scene.proxy.rotate()
+    scene.proxy.cut()  # what asks again is asked for the new one
+
+
 def _etcd(scene: Scene) -> None:
     pause_etcd(scene.plane)
 
@@ -191,6 +196,7 @@ CASES: dict[str, Case] = {
     "read-500": Case((Fault(verbs=("get",), before=500, odds=(2, 3)),)),
     "read-reset": Case((Fault(verbs=("get",), before="reset", odds=(2, 3)),)),
     "partition": Case(then=_away),
+    "token-rotated": Case(then=_rotated),
     "etcd-paused": Case(then=_etcd),
     "api-server-restarted": Case(then=_restarted),
     "api-server-killed": Case(then=_killed),

@@ -1,4 +1,5 @@
-"""A forwarding proxy on the loopback address, in a thread: plain HTTP to it, the kubeconfig's TLS and certificate behind it.
+"""A forwarding proxy on the loopback address, in a thread: plain HTTP and a token to it, the kubeconfig's TLS and
+certificate behind it.
 
 Faults are rules that a test puts into `Proxy.faults` and takes out again, while requests run.
 """
@@ -9,6 +10,7 @@ import contextlib
 import json
 import ssl
 import threading
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -85,7 +87,8 @@ class Proxy:
         port = self._port
         self.kubeconfig = self._folder / "proxied.kubeconfig"
         cluster = {"name": "proxied", "cluster": {"server": f"http://127.0.0.1:{port}"}}
-        user = {"name": "proxied", "user": {"token": "checked-behind-the-proxy"}}
+        self.rotate()
+        user = {"name": "proxied", "user": {"tokenFile": str(self._token)}}
         context = {"name": "proxied", "context": {"cluster": "proxied", "user": "proxied"}}
         whole = {"clusters": [cluster], "users": [user], "contexts": [context], "current-context": "proxied"}
         self.kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **whole}))
@@ -94,6 +97,13 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
+
+    def rotate(self) -> None:
+        """Another token is in the file, and the one before is not accepted any more."""
+        self._token = self._folder / "token"
+        new = self._folder / "token.new"
+        new.write_text(uuid.uuid4().hex)
+        new.replace(self._token)
 
     def written(self, namespace: str, *verbs: str) -> list[tuple[str, str]]:
         """The writes in a namespace, of these verbs (all by default), without renewals of a Lease."""
@@ -143,6 +153,8 @@ class Proxy:
         verb, plural = "watch" if watch else request.method.lower(), _plural(request.path)
         if not watch:
             (self.reads if verb == "get" else self.writes).append((verb, request.path))
+        if request.headers.get("Authorization") != f"Bearer {self._token.read_text()}":
+            return await _refused(request, 401)
         for fault in self._of(request, verb, plural):
             if fault.before and self._turn(fault):
                 return await _refused(request, fault.before)
