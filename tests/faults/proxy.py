@@ -61,6 +61,7 @@ class Fault:
 
 class Proxy:
     """`kubeconfig` leads through it. writes, reads: the verb and the path of what was asked for, watches aside.
+    asked: the rights that all of it needed, as verb and resource.
 
     dies: asked for each write, by its path, before it is forwarded (False) and when it is answered (True): whether whoever
     asks is dead now. It is called in the proxy's thread, and may kill the operator there.
@@ -70,6 +71,7 @@ class Proxy:
         config = yaml.safe_load(kubeconfig.read_text())
         self._server = config["clusters"][0]["cluster"]["server"]
         self._ssl = tls(config, folder)
+        self.asked: set[tuple[str, str]] = set()
         self.faults: list[Fault] = []
         self.writes: list[tuple[str, str]] = []
         self.reads: list[tuple[str, str]] = []
@@ -170,8 +172,10 @@ class Proxy:
                 request.method, target, data=body, headers=headers, timeout=timeout
             ) as answer:
                 if watch and answer.status == 200:
+                    self.asked.add(("watch", plural))
                     return await self._stream(request, answer, plural)
                 content = await answer.read()
+            self.asked |= {(needed, _resource(request.path)) for needed in _rights(verb, request.path, answer.status)}
         except aiohttp.ClientError:  # the API server itself is away
             return await _refused(request, "reset")
         if write and self.dies(request.path, True):
@@ -266,12 +270,27 @@ async def _refused(request: web.Request, how: str | int) -> web.StreamResponse:
     return web.Response(status=500)
 
 
-def _plural(path: str) -> str:
-    """onnxmodels of /apis/group/v1/namespaces/n/onnxmodels/name/status, and of the collection."""
+def _words(path: str) -> list[str]:
+    """onnxmodels, name, status of /apis/group/v1/namespaces/n/onnxmodels/name/status."""
     words = path.strip("/").split("/")[2 if path.startswith("/api/") else 3 :]
-    if len(words) > 2 and words[0] == "namespaces":
-        words = words[2:]
-    return words[0] if words else ""
+    return words[2:] if len(words) > 2 and words[0] == "namespaces" else words
+
+
+def _plural(path: str) -> str:
+    return next(iter(_words(path)), "")
+
+
+def _resource(path: str) -> str:
+    """onnxmodels, or onnxmodels/status."""
+    return "/".join(_words(path)[::2])
+
+
+def _rights(verb: str, path: str, status: int) -> set[str]:
+    """What RBAC asks for. An apply that makes an object is a creation as well."""
+    if verb == "patch" and status == 201:
+        return {"patch", "create"}
+    named = len(_words(path)) > 1
+    return {{"get": "get" if named else "list", "post": "create", "put": "update"}.get(verb, verb)}
 
 
 def tls(config: Any, folder: Path) -> ssl.SSLContext:

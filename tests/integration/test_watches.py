@@ -8,6 +8,7 @@ from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
 from tests.kube import found, until
 from tests.ports import reserved
+from tests.rights import rights
 
 
 def answer(port, path):
@@ -45,6 +46,9 @@ def test_a_model_lives_whatever_becomes_of_the_watches_and_of_answers(kube, thro
     assert "its pod was gone" not in operator.text()
     assert operator.process.poll() is None
     assert "Traceback" not in operator.text()
+    granted = {(verb, resource) for resource, verbs in rights().items() for verb in verbs}
+    assert proxy.asked <= granted, "what the chart does not allow"
+    print("NOTASKED", sorted(granted - proxy.asked))
 
 
 def test_an_api_server_that_is_away_is_waited_for_and_what_went_meanwhile_is_known(

@@ -23,6 +23,7 @@ from tests import models
 from tests.builders import SETTINGS, START, body
 from tests.cluster.node import NODES
 from tests.platform import VALUES, Platform
+from tests.rights import rights
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -186,6 +187,16 @@ def test_every_setting_of_the_platform_is_explained():
     assert fields - names == set()
     assert pool - names == set()
     assert "progressDeadlineSeconds" in names
+
+
+def test_every_right_is_explained():
+    section = (DOCS / "install.md").read_text().split("\n## Rights\n")[1].split("\n## ")[0]
+    told: dict[str, set[str]] = {}
+    for kinds, verbs, why in re.findall(r"^\| ([a-z/, ]+): (.+?) \| (.+) \|$", section, re.MULTILINE):
+        assert why
+        for kind in kinds.split(", "):
+            told[kind] = set(re.findall(r"\b(?:get|list|watch|create|update|patch|delete)\b", verbs))
+    assert told == rights()
 
 
 def test_the_pools_in_the_pages_are_settings_that_work():
