@@ -250,6 +250,10 @@ class Cluster:
         """Any object, also one that the operator's cache would not hold."""
         return self.objects.get((kind, namespace, name))
 
+    async def model(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """A model, as it is now."""
+        return self.objects.get((MODEL.name, namespace, name))
+
     async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
         """Events that `warn` made."""
         return tuple(event for where, event in reversed(self.events) if where == uid)

@@ -51,6 +51,9 @@ class Writer(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """Any object, ours or not; None where there is none."""
 
+    async def model(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """A model; None where there is none."""
+
     async def pods(self, namespace: str, job: str) -> Sequence[Mapping[str, Any]]:
         """The pods of a Job."""
 
@@ -274,6 +277,8 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
             turn.asked = True
             if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
+            if there is None and cache.was_there((model.namespace, model.name), kind, name):
+                await _check_model(model, cache, writer)
             created = await _create(manifest, writer) if there is None else None
             if not created and (there is None or kind in FIXED):  # all of that is applied again, and the cache has less
                 if not (there := await _check_name(model, writer, kind, name)):
@@ -296,6 +301,17 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
         if "deletionTimestamp" not in live[child]["metadata"]:
             await _delete(child[0], live[child], cache, writer)
             turn.news = True
+
+
+async def _check_model(model: Resource, cache: Cache, writer: Writer) -> None:
+    """A child that is gone may have gone with its model, of whose deletion the watch has yet to tell. Raises StaleError then."""
+    found = await writer.model(model.namespace, model.name)
+    if found and found["metadata"]["uid"] == model.uid and "deletionTimestamp" not in found["metadata"]:
+        return
+    for known in (cache.snapshot((model.namespace, model.name)).model, found):
+        if known and known["metadata"]["uid"] == model.uid:
+            cache.drop(MODEL, known)
+    raise StaleError(409, f"OnnxModel {model.name} is deleted")
 
 
 async def _create(manifest: Manifest, writer: Writer) -> Mapping[str, Any] | None:

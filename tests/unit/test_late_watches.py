@@ -44,7 +44,8 @@ class Late(Cluster):
         except StaleError:
             return Reconciled()
         finally:
-            self.reasons.add(self.status().get("reason"))
+            if ("OnnxModel", namespace, name) in self.objects:
+                self.reasons.add(self.status().get("reason"))
 
     def deleted(self, item: dict) -> dict:
         """As its last event tells of it: with the version of the deletion."""
@@ -157,3 +158,22 @@ def test_a_child_that_lost_our_labels_gets_them_back(job, restarted):
             after = cluster.objects[key]
             assert after["metadata"]["labels"] == before["metadata"]["labels"]
             assert (after["metadata"]["uid"], after.get("spec")) == (before["metadata"]["uid"], before.get("spec"))
+
+
+def test_a_model_whose_deletion_is_not_known_yet_gets_no_job_again():
+    """The garbage collector has its failed Job already. Were it somebody's deletion, the stage would run again."""
+    cluster = Late("OnnxModel", turns=2)
+    for stage in ("validate", "optimize"):
+        while stage not in cluster.jobs():
+            cluster.step()
+        if stage == "validate":
+            cluster.succeed(stage)
+    cluster.fail("optimize", ExitCode.REFUSED, Failure("ParityFailed", "another answer", "Look at it."))
+    for _ in range(6):
+        cluster.step()
+    assert cluster.status()["phase"] == "Failed"
+    before = len(cluster.writes)
+    cluster.objects.clear()
+    for _ in range(4):
+        cluster.step()
+    assert cluster.writes[before:] == []

@@ -28,6 +28,7 @@ class Cache:
         self._items: dict[Key, dict[str, dict[str, Object]]] = {}
         self._keys: dict[str, Key] = {}  # by uid: the model that each known object is kept under
         self._gone: dict[str, int] = {}  # by uid: the version at which it was dropped, those dropped last at the end
+        self._deleted: dict[tuple[Key, str, str], None] = {}  # by model, kind and name: what was dropped
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.admitted: dict[str, str] = {}
         """uid -> fingerprint of what the API server made other than it was applied: no reason to apply it again."""
@@ -86,9 +87,17 @@ class Cache:
         known = bucket.get(item["metadata"]["name"])
         if known is not None and known["metadata"]["uid"] == uid:
             del bucket[item["metadata"]["name"]]
+            if kind is not POD:
+                self._deleted[key, kind.name, item["metadata"]["name"]] = None
+                if len(self._deleted) > _GONE:
+                    del self._deleted[next(iter(self._deleted))]
             if not any(self._items[key].values()):
                 del self._items[key]
         return key
+
+    def was_there(self, key: Key, kind: str, name: str) -> bool:
+        """Whether a child of this name was known and went, as far back as is remembered."""
+        return (key, kind, name) in self._deleted
 
     def _lose(self, uid: str) -> Key | None:
         self._busy.pop(uid, None)

@@ -74,6 +74,11 @@ class Client:
                 return None
             raise
 
+    async def model(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """A model; None where there is none. By a list, which the operator may do anyway."""
+        answer = await self._request("get", MODEL.path(namespace), query={"fieldSelector": f"metadata.name={name}"})
+        return next(iter(answer["items"]), None)
+
     async def pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
         """The pods of a Job. Consistent: not from a stale cache of the API server."""
         selector = f"{names.SELECTOR},batch.kubernetes.io/job-name={job}"
