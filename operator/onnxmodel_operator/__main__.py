@@ -22,6 +22,7 @@ from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
 from onnxmodel_operator.outage import Outage
+from onnxmodel_operator.pauses import Collector
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.workqueue import WorkQueue
@@ -37,7 +38,7 @@ class Operator:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client, self.settings = client, settings
-        self.cache = Cache()
+        self.cache, self.collector = Cache(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
         self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
         self.health = web.Health(self.queue.__len__, {r.kind.name: r.silent_seconds for r in self.reflectors})
@@ -60,6 +61,7 @@ class Operator:
             self.health.ready = True
             group.create_task(self.queue.run(self._work, WORKERS))
             group.create_task(_measure_stalls())
+            group.create_task(self.collector.run())
 
     async def _work(self, key: Key) -> None:
         began = time.monotonic()

@@ -26,7 +26,7 @@ _NOT_STREAMED = (400, 422)
 """What an API server without the feature WatchList answers, which is off by default before Kubernetes 1.32."""
 _SHORT_SECONDS = 10.0  # a watch that ended sooner counts as a failure
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
-_AT_ONCE = 50  # events between two chances for everything else on the event loop
+_AT_ONCE = 10  # events between two chances for everything else on the event loop
 _END_OF_LIST = "k8s.io/initial-events-end"
 
 
