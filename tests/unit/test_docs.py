@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from examples.magika import demo
-from onnxmodel_operator import choose, plan, settings
+from onnxmodel_operator import choose, metrics, plan, settings
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.spec import parse
 from onnxmodel_operator.observe import Snapshot, observe
@@ -187,6 +187,13 @@ def test_every_setting_of_the_platform_is_explained():
     assert fields - names == set()
     assert pool - names == set()
     assert "progressDeadlineSeconds" in names
+
+
+def test_every_metric_is_explained():
+    section = (DOCS / "install.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
+    told = set(re.findall(r"^\| `(\w+)` \| .+ \|$", section, re.MULTILINE))
+    families = [*metrics.REGISTRY.collect(), *metrics.QueueAges(dict).collect()]
+    assert told == {family.name + ("_total" if family.type == "counter" else "") for family in families}
 
 
 def test_every_right_is_explained():
