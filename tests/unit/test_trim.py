@@ -5,7 +5,7 @@ import pytest
 from onnxmodel_operator.cluster import cache as module
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD
-from onnxmodel_operator.cluster.trim import KEPT, trim
+from onnxmodel_operator.cluster.trim import KEPT, share, trim
 from onnxmodel_operator.names import LABEL_MODEL
 from onnxmodel_runtime.contract import ExitCode, Failure
 from tests.builders import Cluster, body
@@ -48,6 +48,7 @@ def strict(kept, whole):
 def watched_reads(monkeypatch):
     """Everything in the cache fails where it is read and was dropped."""
     monkeypatch.setattr(module, "trim", lambda kind, item: strict(trim(kind, item), item))
+    monkeypatch.setattr(module, "share", lambda kind, item: item)
 
 
 POD_SPEC = {
@@ -150,11 +151,11 @@ def test_equal_parts_are_one_and_different_ones_are_not():
         container = {"args": [name], "ports": [{"containerPort": 8000}], "number": number}
         return {"metadata": {"name": name}, "spec": {"template": {"containers": [container]}}}
 
-    one, other = (trim(DEPLOYMENT, deployment(name, 1)) for name in ("a", "b"))
+    one, other = (share(DEPLOYMENT, deployment(name, 1)) for name in ("a", "b"))
     first, second = (item["spec"]["template"]["containers"][0] for item in (one, other))
     assert first["ports"] is second["ports"]
     assert (first["args"], second["args"]) == (["a"], ["b"])
-    numbers = [trim(DEPLOYMENT, deployment("a", number)) for number in (1, True, 1.0, 0, False)]
+    numbers = [share(DEPLOYMENT, deployment("a", number)) for number in (1, True, 1.0, 0, False)]
     shown = [item["spec"]["template"]["containers"][0]["number"] for item in numbers]
     assert [type(number) for number in shown] == [int, bool, float, int, bool]
 

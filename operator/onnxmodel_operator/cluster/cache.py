@@ -5,7 +5,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
-from onnxmodel_operator.cluster.trim import trim
+from onnxmodel_operator.cluster.trim import share, trim
 from onnxmodel_operator.observe import Snapshot, works_on_a_node
 
 Key = tuple[str, str]
@@ -58,12 +58,14 @@ class Cache:
         if known is not None and known["metadata"]["uid"] != uid:
             self._lose(known["metadata"]["uid"])
         self._gone.pop(uid, None)
-        bucket[name] = kept = trim(kind, item)
+        kept = trim(kind, item)
+        same = known is not None and _equal(known, kept)
+        bucket[name] = kept = {**known, "metadata": kept["metadata"]} if known and same else share(kind, kept)
         self._keys[uid] = key
         self._busy.pop(uid, None)
         if kind is POD and works_on_a_node(item):
             self._busy[uid] = kept
-        if known is not None and _equal(known, kept):
+        if same:
             return None
         self.notes.pop(key, None)
         return before or key

@@ -4,7 +4,7 @@ Who reads one more adds it here; tests/unit/test_trim.py fails otherwise.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -87,19 +87,25 @@ KEPT: Mapping[str, _Fields] = {
 
 
 def trim(kind: Kind, item: Object) -> Object:
-    """The object without what nothing reads. Parts that are equal in several objects are one: nobody may change them."""
-    kept: Object = _trimmed(KEPT[kind.name], item)
+    """The object without what nothing reads."""
+    kept: Object = _trimmed(KEPT[kind.name], item, lambda value: value)
     return kept
 
 
-def _trimmed(fields: _Fields, value: Any) -> Any:
+def share(kind: Kind, item: Object) -> Object:
+    """The same object, whose parts are those of others where they are equal: nobody may change them."""
+    kept: Object = _trimmed(KEPT[kind.name], item, _shared)
+    return kept
+
+
+def _trimmed(fields: _Fields, value: Any, whole: Callable[[Any], Any]) -> Any:
     if not fields:
-        return _shared(value)
+        return whole(value)
     if isinstance(value, list | tuple):
-        return [_trimmed(fields, item) for item in value]
+        return [_trimmed(fields, item, whole) for item in value]
     if not isinstance(value, Mapping):
         return value
-    return {name: _trimmed(below, value[name]) for name, below in fields.items() if name in value}
+    return {name: _trimmed(below, value[name], whole) for name, below in fields.items() if name in value}
 
 
 _LONG = 64
