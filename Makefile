@@ -103,8 +103,8 @@ bench-threads: setup ## what ONNX Runtime's spinning threads cost under CPU limi
 bench-truth: ready ## status.benchmark next to what a client measures through the Service, for both runtimes
 	@$(BIN)/python -m benchmarks.truth
 
-bench-controlplane: ready ## what the operator costs, into docs/benchmarks/controlplane.md
-	@$(BIN)/python -m benchmarks.controlplane --write docs/benchmarks/controlplane.md
+bench-controlplane: setup ## what the operator costs, next to KServe's controller: make bench-controlplane MODELS="5000 10000"
+	@$(BIN)/python -m benchmarks.controlplane --models $(MODELS) --write docs/benchmarks/controlplane.md
 
 triton-qa: setup ## Triton's own qa suites against our server: make triton-qa TRITON=path/to/its/checkout
 	@test -d "$(TRITON)/qa" || { echo 'TRITON must be a checkout of github.com/triton-inference-server/server'; exit 2; }

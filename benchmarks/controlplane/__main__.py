@@ -11,6 +11,7 @@ from benchmarks.controlplane import ours, report, rival
 from benchmarks.controlplane.api import connect
 from benchmarks.controlplane.plane import running
 from benchmarks.controlplane.report import Figures, say
+from benchmarks.dataplane.machine import Ticks, shares
 
 PARTS = ("empty", "life", "burst", "first", "restart", "touch", "takeover", "double", "kserve")
 
@@ -29,7 +30,9 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    began = Ticks.now()
     figures = asyncio.run(_measure(options))
+    figures.shares = shares(began, Ticks.now())
     print("\n".join(report.table(figures)))
     if options.write:
         options.write.parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ class Lives:
 
     count: int
     spent: Spent
-    first: list[float]
+    first: list[float] = field(repr=False)
     stall: float
 
     @property

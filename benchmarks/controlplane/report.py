@@ -11,6 +11,7 @@ from typing import TypeVar
 from benchmarks.controlplane import rival
 from benchmarks.controlplane.ours import Lives, Restart, TakenOver, Touched
 from benchmarks.controlplane.rival import Restarted, Served
+from benchmarks.dataplane.machine import Shares
 from tests.cluster.golang import KUBERNETES
 
 COMMAND = "make bench-controlplane"
@@ -37,6 +38,7 @@ class Figures:
     kserve_many: Served | None = None
     kserve_restart: Restarted | None = None
     failures: list[str] = field(default_factory=list)
+    shares: Shares | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ def _how(figures: Figures) -> list[str]:
         f"etcd, the API server and the controller manager are Kubernetes {KUBERNETES}, on {os.cpu_count()} cores "
         f"({_processor()}) that all of them share with the operator and with this program, so that seconds are upper "
         f"bounds. Python {platform.python_version()}, aiohttp {version('aiohttp')}.",
+        *_noise(figures.shares),
         "The operator is a process of its own with the chart's rights, and speaks TLS with a ServiceAccount's token. "
         "Its CPU is user and system time from /proc, its memory is VmRSS, its requests are the lines of the audit log "
         "that carry its name, reads and watches too, those of Leases aside.",
@@ -237,6 +240,15 @@ def _how(figures: Figures) -> list[str]:
         first, *rest = wrap(note, _WIDTH - 2)
         lines += [f"- {first}", *(f"  {line}" for line in rest)]
     return lines
+
+
+def _noise(shares: Shares | None) -> list[str]:
+    if shares is None:
+        return []
+    return [
+        f"Of the time of the cores their host stole {100 * shares.stolen:.1f} %, and processes that are not of this "
+        f"benchmark took {100 * shares.others:.1f} %. Seconds and stalls grow with both; above some 5 % make the run again."
+    ]
 
 
 def _processor() -> str:
