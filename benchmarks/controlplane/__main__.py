@@ -13,7 +13,7 @@ from benchmarks.controlplane.plane import running
 from benchmarks.controlplane.report import Figures, say
 from benchmarks.dataplane.machine import Ticks, shares
 
-PARTS = ("empty", "life", "burst", "first", "restart", "touch", "takeover", "double", "kserve")
+PARTS = ("empty", "life", "burst", "first", "restart", "touch", "collect", "takeover", "double", "kserve")
 
 
 def main() -> int:
@@ -72,6 +72,11 @@ async def _ours(parts: set[str], options: argparse.Namespace, figures: Figures) 
                 if "touch" in parts:
                     figures.models = say("touch models", await ours.touch_models(bench))
                     figures.children = say("touch children", await ours.touch_children(bench))
+                    figures.services = say("touch services", await ours.touch_services(bench))
+                if "collect" in parts:
+                    await ours.ensure(bench, max(1, bench.ready))
+                    figures.collected = say("collect", await ours.collect(bench))
+                    figures.restarts.append(say("restart", await ours.restart(bench)))
                 if "takeover" in parts:
                     await ours.ensure(bench, max(options.takeover, bench.ready))
                     for how in (signal.SIGKILL, signal.SIGTERM):
@@ -79,8 +84,6 @@ async def _ours(parts: set[str], options: argparse.Namespace, figures: Figures) 
                 for count in [2 * options.ready] * ("double" in parts) + options.models:
                     await ours.ensure(bench, max(count, bench.ready))
                     figures.restarts.append(say("restart", await ours.restart(bench)))
-                for count in options.models[-1:]:
-                    figures.large = say(f"touch {count} models", await ours.touch_models(bench))
 
 
 async def _kserve(_: set[str], options: argparse.Namespace, figures: Figures) -> None:

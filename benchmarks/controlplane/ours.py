@@ -29,6 +29,7 @@ USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 _SPEC = {"source": {"uri": "s3://models/magika/1/model.onnx"}}
 _STALL = "onnxmodel_operator_loop_stall_longest_seconds"
 _PER_NAMESPACE = 250
+_KEEP = "keepSucceededSeconds: 3600"
 _TOUCHED = 1000  # objects at most: more tell nothing more
 
 
@@ -42,6 +43,8 @@ class Bench:
     settings: Path
     ready: int = 0
     namespaces: list[str] = field(default_factory=list)
+    collected: bool = False
+    """Whether the finished Jobs of all lives are removed."""
     sample: tuple[str, str] = ("", "")
     """Namespace and name of a model that is Ready."""
 
@@ -153,9 +156,13 @@ async def _first_jobs(api: Api, namespace: str, first: dict[str, float]) -> None
 
 @dataclass(frozen=True)
 class Restart:
-    """From the start of a process until it is ready and idle with so many models. turn_ms: a mean reconcile's time."""
+    """From the start of a process until it is ready and idle with so many models. jobs: their finished Jobs are there.
+
+    turn_ms: the mean time of a reconcile.
+    """
 
     models: int
+    jobs: bool
     spent: Spent
     ready_seconds: float
     memory: int
@@ -205,6 +212,7 @@ def _restarted(bench: Bench, subject: Subject, meter: Meter) -> Restart:
     turns, seconds = _turns(metrics)
     return Restart(
         bench.ready,
+        not bench.collected,
         spent,
         ready,
         memory.resident,
@@ -213,6 +221,32 @@ def _restarted(bench: Bench, subject: Subject, meter: Meter) -> Restart:
         turns,
         1000 * seconds / turns if turns else math.nan,
     )
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The removal of the finished Jobs of so many models, from the start of the process."""
+
+    models: int
+    spent: Spent
+
+
+async def collect(bench: Bench) -> Collected:
+    """Remove every finished Job, as the operator does an hour after its end. What follows is without them.
+
+    Their pods go by the harness, for the garbage collector does not run.
+    """
+    assert _KEEP in bench.settings.read_text()
+    bench.plane.stop_controllers()
+    bench.settings.write_text(bench.settings.read_text().replace(_KEEP, "keepSucceededSeconds: 0"))
+    with bench.operator() as (subject, meter):
+        subject.wait_ready()
+        subject.wait_idle()
+        spent = meter.read()
+    bench.collected = True
+    for namespace in bench.namespaces:
+        await bench.api.delete(f"/api/v1/namespaces/{namespace}/pods", labelSelector=names.LABEL_STAGE)
+    return Collected(bench.ready, spent)
 
 
 @dataclass(frozen=True)
@@ -226,11 +260,20 @@ class Touched:
 
 
 async def touch_models(bench: Bench) -> Touched:
-    """An annotation on each model that nobody reads: a reconcile where nothing changed, if the operator keeps it at all."""
-    items = await _items(bench, f"{MODELS}/{names.PLURAL}")
-    return await _touched(
-        bench, [_patch(bench, item, names.PLURAL, MODELS, {"metadata": {"annotations": {"t": "1"}}}) for item in items]
-    )
+    """An annotation on each model that nobody reads."""
+    return await _annotated(bench, f"{MODELS}/{names.PLURAL}", f"{MODELS}/namespaces/%s/{names.PLURAL}/%s")
+
+
+async def touch_services(bench: Bench) -> Touched:
+    """An annotation of another hand on each Service: a reconcile, which finds that everything is as it should be."""
+    return await _annotated(bench, "/api/v1/services", "/api/v1/namespaces/%s/services/%s", names.SELECTOR)
+
+
+async def _annotated(bench: Bench, path: str, each: str, selector: str = "") -> Touched:
+    items = await _items(bench, path, selector)
+    places = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items]
+    patch = {"metadata": {"annotations": {"example.com/touched": "1"}}}
+    return await _touched(bench, [bench.api.merge(each % place, patch) for place in places])
 
 
 async def touch_children(bench: Bench) -> Touched:
@@ -298,14 +341,9 @@ def _turns(metrics: dict[str, float]) -> tuple[int, float]:
     return int(counted), sum(value for key, value in metrics.items() if key.startswith(f"{name}_sum"))
 
 
-async def _items(bench: Bench, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await bench.api.get(path, limit=str(_TOUCHED)))["items"]
+async def _items(bench: Bench, path: str, selector: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await bench.api.get(path, limit=str(_TOUCHED), labelSelector=selector))["items"]
     return found
-
-
-def _patch(bench: Bench, item: dict[str, Any], plural: str, group: str, patch: dict[str, Any]) -> Any:
-    metadata = item["metadata"]
-    return bench.api.merge(f"{group}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}", patch)
 
 
 @contextmanager

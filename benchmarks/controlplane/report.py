@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TypeVar
 
 from benchmarks.controlplane import rival
-from benchmarks.controlplane.ours import Lives, Restart, TakenOver, Touched
+from benchmarks.controlplane.ours import Collected, Lives, Restart, TakenOver, Touched
 from benchmarks.controlplane.rival import Restarted, Served
 from benchmarks.dataplane.machine import Shares
 from tests.cluster.golang import KUBERNETES
@@ -29,9 +29,10 @@ class Figures:
     burst: Lives | None = None
     many: Lives | None = None
     restarts: list[Restart] = field(default_factory=list)
+    collected: Collected | None = None
     models: Touched | None = None
     children: Touched | None = None
-    large: Touched | None = None
+    services: Touched | None = None
     takeovers: list[TakenOver] = field(default_factory=list)
     kserve_empty: Restarted | None = None
     kserve_burst: Served | None = None
@@ -79,6 +80,9 @@ def _lives(f: Figures) -> list[Row]:
                 Row(f"CPU of a life, {name}", lives.cpu_ms, "ms", 70, "250 ms" * first, cpu),
                 Row(f"requests of a life, {name}", lives.requests, "", 25, "29" * first, asked),
             ]
+    if f.collected:
+        each = f.collected.spent.writes / f.collected.models
+        found.append(Row("requests to remove the finished Jobs of a life, an hour later", each, ""))
     if f.many:
         name, told = f"of a burst of {f.many.count}", f.kserve_many.told_seconds if f.kserve_many else None
         found += [
@@ -98,8 +102,8 @@ def _lives(f: Figures) -> list[Row]:
 
 def _at_rest(f: Figures) -> list[Row]:
     found = []
-    if f.models and f.models.turns:
-        each = 1000 * f.models.cpu_seconds / f.models.turns
+    if f.services and f.services.turns:
+        each = 1000 * f.services.cpu_seconds / f.services.turns
         found.append(Row("CPU of a reconcile of a Ready model, nothing changed", each, "ms", 1, "15.4 ms"))
     for touched, what in ((f.models, "annotation of a model"), (f.children, "managed fields of a Deployment")):
         if touched and touched.events:
@@ -118,7 +122,7 @@ def _restarts(f: Figures) -> list[Row]:
             Row("start with 0: CPU", f.empty.spent.cpu_seconds, "s", None, "", cpu),
         ]
     for one in f.restarts:
-        name, first = f"restart with {one.models:,}", one is f.restarts[0]
+        name, first = f"restart with {_models(one)}", one is f.restarts[0]
         other = f.kserve_restart if first else None
         asked, cpu = (other.spent.count, other.spent.cpu_seconds) if other else (None, None)
         share = max(1.0, one.models / _BARS_AT)
@@ -144,7 +148,7 @@ def _memory(f: Figures) -> list[Row]:
         first = one is f.restarts[0]
         other = f.kserve_restart.memory / 1e6 if f.kserve_restart and first else None
         bar = 80 + 0.04 * one.models
-        found.append(Row(f"memory, {one.models:,} Ready", one.memory / 1e6, "MB", bar, "305 MB" * first, other))
+        found.append(Row(f"memory, {_models(one)} Ready", one.memory / 1e6, "MB", bar, "305 MB" * first, other))
     return found
 
 
@@ -157,6 +161,11 @@ def _others(f: Figures) -> list[Row]:
     for taken in f.takeovers:
         found.append(Row(f"takeover with {taken.models:,} after {taken.how}", taken.seconds, "s", 20))
     return found
+
+
+def _models(restart: Restart) -> str:
+    """How many, and in which state."""
+    return f"{restart.models:,}" if restart.jobs else f"{restart.models:,} an hour later"
 
 
 def _seconds(served: Served | None) -> float | None:
@@ -224,8 +233,10 @@ def _how(figures: Figures) -> list[str]:
         "more are copies of one life in etcd, with other names, uids and digests. That a restart beside them writes "
         "nothing is the proof that they are what lives would have left.",
         "An event that changes nothing: an annotation that nobody reads on each model; and on each Deployment another "
-        "hand that owns a label, then does not, so that managed fields and the resource version change alone. Where "
-        "the first leads to a reconcile, that is the reconcile where nothing changed.",
+        "hand that owns a label, then does not, so that managed fields and the resource version change alone. A "
+        "reconcile where nothing changed: an annotation of another hand on each Service; the event is part of the figure.",
+        "An hour later: finished Jobs and their pods are there for an hour after their end, and then removed. Requests "
+        "for that are not among those of a life.",
         "Stalls: how late a timer is that is due ten times a second; the longest since the start of the process.",
         "Takeover: two replicas with a Lease; from the signal to the leader until the standby has made the first Job "
         "of a model that was created at that moment.",

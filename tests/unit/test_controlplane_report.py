@@ -29,7 +29,7 @@ def lives(cpu: float, requests: int) -> Lives:
 
 
 def restart(models: int, cpu: float, **requests: int) -> Restart:
-    return Restart(models, Spent(4.0, cpu, Counter(requests)), 2.0, 90_000_000, 80_000_000, 0.01, models, 1.0)
+    return Restart(models, True, Spent(4.0, cpu, Counter(requests)), 2.0, 90_000_000, 80_000_000, 0.01, models, 1.0)
 
 
 def test_what_is_within_its_bar_is_held():
