@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 import uuid
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -108,7 +109,11 @@ def _replaced(text: str, others: Mapping[str, str], words: re.Pattern[str]) -> s
 
 @contextmanager
 def _digests() -> Iterator[dict[str, str]]:
-    """Canonical text -> digest, of all that are computed in the block."""
+    """Canonical text -> digest, of all that are computed in the block, and nothing is remembered from before it."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("onnxmodel_operator")]:
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
     found: dict[str, str] = {}
     real = names.digest
 
