@@ -92,13 +92,19 @@ async def test_a_worker_survives_what_its_work_raises():
 
 
 async def taken(queue, keys):
-    seen = []
+    seen, last = [], asyncio.Event()
 
     async def work(key):
         seen.append(key)
+        if len(seen) == keys:
+            last.set()
 
-    await run_for(queue, work, workers=1, seconds=0.05)
+    task = asyncio.create_task(queue.run(work, 1))
+    await asyncio.wait_for(last.wait(), 30)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     assert len(seen) == len(set(seen)) == keys
+    assert len(queue) == 0
     return seen
 
 
