@@ -7,6 +7,7 @@ judges those of a real cluster in the same way.
 import copy
 import functools
 import itertools
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ Model = Mapping[str, Any]
 def argo(model: Model) -> tuple[str, str]:
     """Health and message by health.lua, with no more libraries than Argo CD opens for a script of argocd-cm."""
     lua = sandbox()
-    lua.globals().obj = lua.table_from(model, recursive=True)
+    apart = json.loads(json.dumps(model))  # lupa loses parts that are in two places, and the operator shares equal ones
+    lua.globals().obj = lua.table_from(apart, recursive=True)
     answer = lua.execute((UPSTREAM / "health.lua").read_text())
     return answer.status, answer.message
 
