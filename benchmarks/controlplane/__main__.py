@@ -30,6 +30,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an error: what was started ends
     began = Ticks.now()
     figures = asyncio.run(_measure(options))
     figures.shares = shares(began, Ticks.now())

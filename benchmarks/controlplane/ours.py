@@ -195,6 +195,18 @@ async def ensure(bench: Bench, count: int) -> None:
             for _ in range(several):
                 bench.ready += 1
                 await store(bench.plane.etcd, copies(made, name, f"m-{bench.ready:05}"))
+        await _caught_up(bench.api)
+
+
+async def _caught_up(api: Api) -> None:
+    """Until the API server's caches have seen what etcd has, for two minutes a kind at most: they lag behind such a flood."""
+    for kind in ALL:
+        newest = int((await api.get(kind.path(), limit="1"))["metadata"]["resourceVersion"])
+        for _ in range(240):
+            cached = await api.get(kind.path(), labelSelector="no=such", resourceVersion="0")
+            if int(cached["metadata"]["resourceVersion"]) >= newest:
+                break
+            await asyncio.sleep(0.5)
 
 
 async def restart(bench: Bench) -> Restart:
