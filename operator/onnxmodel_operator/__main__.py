@@ -8,9 +8,10 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
@@ -21,6 +22,7 @@ from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, NotLeadingErr
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
+from onnxmodel_operator.ending import Backstop
 from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.pauses import Collector
 from onnxmodel_operator.reconcile import reconcile
@@ -42,6 +44,8 @@ class Operator:
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
         self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
         self.health = web.Health(self.queue.__len__, {r.kind.name: r.silent_seconds for r in self.reflectors})
+        self.ending: Callable[[], None] = lambda: None
+        """Told that the operator is about to end: one of its tasks has, and none of them should."""
         self.phases: dict[Key, str] = {}
         client.heard = Outage().heard
         self.said: dict[Key, int] = {}
@@ -52,16 +56,20 @@ class Operator:
     async def run(self) -> None:
         """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
         async with asyncio.TaskGroup() as group:
+
+            def begin(part: Coroutine[Any, Any, None]) -> None:
+                group.create_task(part).add_done_callback(lambda _: self.ending())
+
             for reflector in self.reflectors:
                 metrics.SILENT_SECONDS.labels(reflector.kind.name).set_function(reflector.silent_seconds)
-                group.create_task(reflector.run())
+                begin(reflector.run())
             for reflector in self.reflectors:
                 await reflector.synced.wait()
             log.info("everything is known: %d models", len(self.cache.keys()))
             self.health.ready = True
-            group.create_task(self.queue.run(self._work, WORKERS))
-            group.create_task(_measure_stalls())
-            group.create_task(self.collector.run())
+            begin(self.queue.run(self._work, WORKERS))
+            begin(_measure_stalls())
+            begin(self.collector.run())
 
     async def _work(self, key: Key) -> None:
         began = time.monotonic()
@@ -118,7 +126,7 @@ async def _measure_stalls() -> NoReturn:
         metrics.LONGEST_STALL_SECONDS.set(longest)
 
 
-async def run(settings: Settings, port: int, lease_namespace: str | None) -> None:
+async def run(settings: Settings, port: int, lease_namespace: str | None, backstop: Backstop) -> None:
     """Everything, until SIGTERM or SIGINT. Raises what ends it otherwise."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -126,11 +134,13 @@ async def run(settings: Settings, port: int, lease_namespace: str | None) -> Non
         loop.add_signal_handler(number, stop.set)
     async with connect() as client:
         operator = Operator(client, settings)
+        operator.ending = backstop.arm
         metrics.LEADING.set(1)
         server = await web.serve(operator.health, port)
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        backstop.arm()
         stopping.cancel()
         work.cancel()
         try:
@@ -168,9 +178,9 @@ def main() -> int:
     except settings_module.SettingsError as error:
         print(f"the settings cannot be used: {error}", file=sys.stderr)
         return 2
-    code = 0
+    code, backstop = 0, Backstop()
     try:
-        asyncio.run(run(settings, args.port, args.lease_namespace))
+        asyncio.run(run(settings, args.port, args.lease_namespace, backstop))
     except* AccessError as error:
         print(*error.exceptions, file=sys.stderr)
         code = 2
@@ -180,6 +190,8 @@ def main() -> int:
     except* WentBackError as back:
         log.error("%s: this replica ends, and begins anew with what there is now", back.exceptions[0])
         code = 1
+    finally:
+        backstop.disarm()
     return code
 
 

@@ -161,6 +161,9 @@ class WorkQueue(Generic[Key]):
                     self.add(key)
             timeout = self._timers[0][0] - now if self._timers else None
             try:
-                await asyncio.wait_for(self._timer_changed.wait(), timeout)
+                async with asyncio.timeout(
+                    timeout
+                ):  # wait_for() loses a cancellation that meets the event (Python 3.11)
+                    await self._timer_changed.wait()
             except TimeoutError:
                 continue

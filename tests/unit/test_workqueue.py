@@ -91,6 +91,25 @@ async def test_a_worker_survives_what_its_work_raises():
     assert seen == ["a"] * 3
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_queue_that_is_cancelled_ends_whatever_its_timer_does(turns):
+    queue = WorkQueue()
+
+    async def work(key):
+        pass
+
+    task = asyncio.create_task(queue.run(work, 2))
+    for later in (100, 60):
+        await asyncio.sleep(0.01)
+        queue.add_after(later, later)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    ended, _ = await asyncio.wait({task}, timeout=5)
+    task.cancel()
+    assert ended
+
+
 async def taken(queue, keys):
     seen, last = [], asyncio.Event()
 
