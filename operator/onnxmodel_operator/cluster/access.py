@@ -1,6 +1,7 @@
 """Where the API server is, and as whom the operator asks it: the pod's ServiceAccount, or a kubeconfig outside a cluster."""
 
 import base64
+import contextlib
 import os
 import ssl
 import tempfile
@@ -13,116 +14,166 @@ from typing import Any
 import yaml
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_TOKEN_SECONDS = 60.0
-_CLUSTER = {"server", "certificate-authority", "insecure-skip-tls-verify", "extensions"}
-_USER = {"token", "tokenFile", "client-certificate", "client-key"}
+_FILE_SECONDS = 60.0
+_CLUSTER = {
+    "server",
+    "certificate-authority",
+    "certificate-authority-data",
+    "insecure-skip-tls-verify",
+    "extensions",
+}
+_USER = {"token", "tokenFile", "client-certificate", "client-certificate-data", "client-key", "client-key-data"}
+_WAY_OUT = (
+    "use a context with a client certificate or a token, or one whose server is the http:// address of `kubectl proxy`"
+)
 
 
 class AccessError(ValueError):
     """The API server cannot be asked: no credentials, or a kubeconfig with what the operator does not know."""
 
 
-class Token:
-    """A bearer token in a file. It is read again each minute: the kubelet replaces it long before it expires."""
+class File:
+    """A token or a CA in a file. It is read again each minute: the kubelet replaces it long before it expires.
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    changed: called with the new text. Where it raises OSError or ValueError, the old text stays.
+    """
+
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, changed: Callable[[str], None] = lambda _: None
+    ) -> None:
         """Raises OSError where there is no such file."""
-        self._path, self._clock = path, clock
+        self._path, self._clock, self._changed = path, clock, changed
         self._text, self._read = path.read_text().strip(), clock()
 
     def __call__(self) -> str:
-        """The token. One that cannot be read again stays."""
+        """The text. One that cannot be read again stays."""
         now = self._clock()
-        if now - self._read >= _TOKEN_SECONDS:
+        if now - self._read >= _FILE_SECONDS:
             self._read = now
-            try:
-                self._text = self._path.read_text().strip()
-            except OSError:
-                return self._text
+            with contextlib.suppress(OSError, ValueError):
+                text = self._path.read_text().strip()
+                if text != self._text:
+                    self._changed(text)
+                    self._text = text
         return self._text
 
     def refused(self) -> None:
         """The API server does not accept it: read it again before the next request."""
-        self._read = self._clock() - _TOKEN_SECONDS
+        self._read = self._clock() - _FILE_SECONDS
 
 
 @dataclass(frozen=True)
 class Access:
-    """server: an http or https URL without a path at its end. tls: for https. token: None for a client certificate."""
+    """server: an http or https URL without a path at its end. tls: for https. token: None for a client certificate.
+
+    authority: a file with the CA's certificates, whose changes reach `tls`.
+    """
 
     server: str
     tls: ssl.SSLContext | None = None
-    token: Token | str | None = None
+    token: File | str | None = None
+    authority: File | None = None
 
     def headers(self) -> dict[str, str]:
-        """Those that say who asks."""
-        token = self.token() if isinstance(self.token, Token) else self.token
+        """Those that say who asks. Called before each request: reads again what is due."""
+        if self.authority:
+            self.authority()
+        token = self.token() if isinstance(self.token, File) else self.token
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def refused(self) -> None:
         """The API server answered 401."""
-        if isinstance(self.token, Token):
+        if isinstance(self.token, File):
             self.token.refused()
 
 
 def find() -> Access:
     """That of the kubeconfig that KUBECONFIG names, else the pod's, else that of ~/.kube/config. Raises AccessError."""
-    named = os.environ.get("KUBECONFIG")
+    named = [path for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
+    if len(named) > 1:
+        raise AccessError(
+            "KUBECONFIG names several files, and the operator reads one: "
+            "write it with `kubectl config view --minify --flatten`"
+        )
     try:
         if not named and _SERVICE_ACCOUNT.exists():
             return from_service_account(os.environ)
-        return from_kubeconfig(Path(named) if named else Path.home() / ".kube" / "config")
+        return from_kubeconfig(Path(named[0]) if named else Path.home() / ".kube" / "config")
     except (OSError, KeyError) as error:
         raise AccessError(f"no access to an API server: {type(error).__name__}: {error}") from error
 
 
-def from_service_account(environment: Mapping[str, str], folder: Path = _SERVICE_ACCOUNT) -> Access:
+def from_service_account(
+    environment: Mapping[str, str], folder: Path = _SERVICE_ACCOUNT, clock: Callable[[], float] = time.monotonic
+) -> Access:
     """What each pod has. Raises OSError or KeyError where it has not."""
     host, port = environment["KUBERNETES_SERVICE_HOST"], environment["KUBERNETES_SERVICE_PORT"]
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Access(server, ssl.create_default_context(cafile=folder / "ca.crt"), Token(folder / "token"))
+    # A new CA is added, and the old one stays: while a cluster replaces its CA, API servers of both answer. Read before
+    # the context loads it: a change in between is then seen a minute later, and not lost.
+    authority = File(folder / "ca.crt", clock, lambda text: tls.load_verify_locations(cadata=text))
+    tls = _context(cafile=folder / "ca.crt")
+    return Access(server, tls, File(folder / "token", clock), authority)
 
 
 def from_kubeconfig(path: Path) -> Access:
-    """The current context of a kubeconfig, with a certificate or a token. Raises AccessError, OSError or KeyError.
+    """The current context of a kubeconfig, with a certificate or a token. Raises AccessError or OSError.
 
     Plug-ins (exec, auth-provider) are not run: outside a cluster the operator is developed and tested, and no more.
     """
     try:
-        config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise AccessError(f"{path} is no YAML: {error}") from error
+        return _current(yaml.safe_load(path.read_text()) or {}, path.parent)
+    except KeyError as error:
+        raise AccessError(f"{path}: {error} is missing") from error
+    except (TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
+        raise AccessError(f"{path} cannot be used: {error}") from error
+
+
+def _current(config: Mapping[str, Any], folder: Path) -> Access:
     context = _named(config, "context", config["current-context"])
     cluster, user = _named(config, "cluster", context["cluster"]), _named(config, "user", context["user"])
     for fields, known in ((cluster, _CLUSTER), (user, _USER)):
-        if unknown := sorted(field for field in fields if field.removesuffix("-data") not in known):
-            raise AccessError(f"{path}: {unknown[0]} is not supported: use a client certificate, token or tokenFile")
-    if not cluster["server"].startswith("https://"):
-        return Access(cluster["server"].rstrip("/"), token=_token(user, path.parent))
-    tls = ssl.create_default_context(cadata=_pem(cluster, "certificate-authority", path.parent) or None)
+        if unknown := sorted(fields.keys() - known):
+            raise ValueError(f"{unknown[0]} is not supported: {_WAY_OUT}")
+    server, token = cluster["server"].rstrip("/"), _token(user, folder)
+    if not server.startswith("https://"):
+        return Access(server, token=token)
+    tls = _context(cadata=_pem(cluster, "certificate-authority", folder) or None)
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    if certificate := _pem(user, "client-certificate", path.parent):
+    if certificate := _pem(user, "client-certificate", folder):
         with tempfile.NamedTemporaryFile("w") as file:  # readable for this user alone; OpenSSL takes nothing but files
-            file.write(f"{certificate}\n{_pem(user, 'client-key', path.parent)}")
+            file.write(f"{certificate}\n{_pem(user, 'client-key', folder)}")
             file.flush()
             tls.load_cert_chain(file.name)
-    return Access(cluster["server"].rstrip("/"), tls, _token(user, path.parent))
+    return Access(server, tls, token)
+
+
+def _context(cafile: Path | None = None, cadata: str | None = None) -> ssl.SSLContext:
+    """One that trusts this CA; without one, those of the machine."""
+    tls = ssl.create_default_context(cafile=cafile, cadata=cadata)
+    # Python 3.13 sets it: a CA must then have key identifiers. That of many a cluster has none (EKS, microk8s), and
+    # Go, in which all other clients of a cluster are written, asks for none.
+    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return tls
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
-    found = next((item[kind] for item in config[f"{kind}s"] if item["name"] == name), None)
+    found = next((item for item in config[f"{kind}s"] or () if item["name"] == name), None)
     if found is None:
-        raise KeyError(f"{kind} {name}")
-    return dict(found)
+        raise ValueError(f"there is no {kind} {name!r}")
+    return dict(found[kind] or {})
 
 
-def _token(user: Mapping[str, Any], folder: Path) -> Token | str | None:
-    return Token(folder / user["tokenFile"]) if "tokenFile" in user else user.get("token")
+def _token(user: Mapping[str, Any], folder: Path) -> File | str | None:
+    return File(folder / user["tokenFile"]) if "tokenFile" in user else user.get("token")
 
 
 def _pem(fields: Mapping[str, Any], field: str, folder: Path) -> str:
     """Base64 in the file itself, or the path of another one, from the kubeconfig's folder."""
     if data := fields.get(f"{field}-data"):
-        return base64.b64decode(data).decode()
+        try:
+            return base64.b64decode(data).decode()
+        except ValueError as error:
+            raise ValueError(f"{field}-data is no PEM in base64: {error}") from error
     return (folder / fields[field]).read_text() if fields.get(field) else ""
