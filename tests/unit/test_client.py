@@ -5,10 +5,11 @@ import contextlib
 
 import pytest
 from aiohttp import web
+from aiohttp.helpers import calculate_timeout_when
 
 from onnxmodel_operator.cluster import client as module
 from onnxmodel_operator.cluster.access import Access
-from onnxmodel_operator.cluster.client import connect
+from onnxmodel_operator.cluster.client import Client, connect
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import JOB
 
@@ -77,3 +78,19 @@ async def test_silence_ends_it(monkeypatch):
         events, raised = await told(client)
     assert events == ["7"]
     assert isinstance(raised, TimeoutError)
+
+
+async def test_a_write_ends_with_its_fence_and_not_at_the_next_whole_second():
+    asked = []
+
+    class Session:
+        async def request(self, *_, timeout, **__):
+            asked.append(timeout)
+            raise TimeoutError
+
+    client = Client(Access("http://127.0.0.1:1"), Session(), fence=lambda: 5.05)
+    with pytest.raises(TimeoutError):
+        await client.apply_status("n", "m", "u", {})
+    [timeout] = asked
+    assert timeout.total == 5.05
+    assert calculate_timeout_when(100.5, timeout.total, timeout.ceil_threshold) == pytest.approx(105.55)

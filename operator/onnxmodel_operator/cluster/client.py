@@ -4,6 +4,7 @@ Plain HTTP by aiohttp, without discovery: the kinds are known (docs/decisions/00
 """
 
 import json
+import math
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -191,7 +192,9 @@ class Client:
     async def _request(
         self, method: str, path: str, *, seconds: float = _TIMEOUT_SECONDS, **asked: Any
     ) -> dict[str, Any]:
-        answer = await self._ask(method, path, timeout=aiohttp.ClientTimeout(total=seconds), **asked)
+        # By default aiohttp rounds up to a whole second what is over 5 s: a write would last longer than its fence.
+        timeout = aiohttp.ClientTimeout(total=seconds, ceil_threshold=math.inf)
+        answer = await self._ask(method, path, timeout=timeout, **asked)
         try:
             data: dict[str, Any] = json.loads(await answer.read())
         except (aiohttp.ClientError, ValueError) as error:
