@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.helpers import calculate_timeout_when
@@ -17,8 +19,8 @@ EVENT = b'{"type": "ADDED", "object": {"metadata": {"name": "j", "resourceVersio
 
 
 @contextlib.asynccontextmanager
-async def answering(*chunks, silent=False):
-    """A client of an API server that answers a watch with these bytes, and then ends it or says nothing."""
+async def answering(*chunks, silent=False, cut=False):
+    """A client of an API server that answers a watch with these bytes, and then ends it, cuts it or says nothing."""
 
     async def handle(request):
         response = web.StreamResponse()
@@ -27,6 +29,8 @@ async def answering(*chunks, silent=False):
             await response.write(chunk)
         if silent:
             await asyncio.Event().wait()
+        if cut:
+            request.transport.abort()
         return response
 
     app = web.Application()
@@ -78,6 +82,19 @@ async def test_silence_ends_it(monkeypatch):
         events, raised = await told(client)
     assert events == ["7"]
     assert isinstance(raised, TimeoutError)
+
+
+@pytest.mark.parametrize("how", ["cut", "silent"])
+async def test_a_stream_that_breaks_off_leaves_nothing_to_the_garbage_collector(monkeypatch, how):
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 0.2)
+    gc.collect()
+    gc.disable()
+    try:
+        async with answering(EVENT, **{how: True}) as client:
+            assert isinstance((await told(client))[1], OSError)
+        assert not [one for one in gc.get_objects() if type(one) is aiohttp.StreamReader]
+    finally:
+        gc.enable()
 
 
 async def test_a_write_ends_with_its_fence_and_not_at_the_next_whole_second():

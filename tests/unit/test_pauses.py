@@ -1,10 +1,12 @@
 """What the garbage collector looks at."""
 
+import asyncio
 import gc
 import weakref
 
 import pytest
 
+from onnxmodel_operator import pauses
 from onnxmodel_operator.pauses import Collector
 
 
@@ -16,23 +18,38 @@ class Node:
 
 
 @pytest.fixture(autouse=True)
-def thawed():
+def as_before():
+    thresholds = gc.get_threshold()
     yield
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
 
 
-def test_what_is_old_is_looked_at_once_an_hour_and_what_is_new_each_time():
-    now = 0.0
-    collector = Collector(lambda: now)
-    old = Node()
-    collector.collect()
+async def test_what_is_new_is_looked_at_and_what_is_old_never_again(monkeypatch):
+    slept = []
+
+    async def sleep(seconds, real=asyncio.sleep):
+        slept.append(seconds)
+        await real(0)
+
+    monkeypatch.setattr(pauses.asyncio, "sleep", sleep)
+    collector, old = Collector(), Node()
+    gone, running = weakref.ref(old), asyncio.create_task(collector.run())
+
+    async def rounds(number):
+        until = len(slept) + number
+        while len(slept) < until:
+            await asyncio.wait({running}, timeout=0)
+
+    await rounds(2)
     assert not any(item is old for item in gc.get_objects())
-    gone, new = weakref.ref(old), Node()
+    new = Node()
     fresh = weakref.ref(new)
     del old, new
-    collector.collect()
+    await rounds(2)
+    running.cancel()
+    await asyncio.wait({running})
     assert fresh() is None
     assert gone() is not None
-    now = 3600.0
-    collector.collect()
-    assert gone() is None
+    assert set(slept) == {10.0}
+    assert gc.get_threshold()[2] == 1_000_000

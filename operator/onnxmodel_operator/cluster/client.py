@@ -144,10 +144,12 @@ class Client:
                     yield _event(line)
             if rest:
                 yield _event(rest)
+        # Without tracebacks: aiohttp keeps the error with the connection that its traceback leads to, a cycle of 7 KB, and
+        # what lives as long as a stream is out of the collector's sight (pauses.py).
         except TimeoutError as error:  # aiohttp's is a ClientError as well
-            raise TimeoutError(f"no sign of life for {_SILENT_SECONDS} s") from error
+            raise TimeoutError(f"no sign of life for {_SILENT_SECONDS} s") from error.with_traceback(None)
         except aiohttp.ClientError as error:
-            raise ConnectionError(f"the stream broke off: {error}") from error
+            raise ConnectionError(f"the stream broke off: {error}") from error.with_traceback(None)
         finally:
             answer.close()
 
