@@ -329,7 +329,8 @@ async def take_over(bench: Bench, how: signal.Signals) -> TakenOver:
     arguments, name = ("--lease-namespace", NAMESPACE), f"bench-{how.name.lower()}"
     await bench.namespace(name)
     with bench.operator(*arguments) as (leader, _):
-        leader.wait_ready()
+        leader.wait_ready()  # as a standby is, too
+        leader.wait_idle()
         with bench.operator(*arguments) as (standby, _):
             standby.wait_idle()
             jobs: dict[str, float] = {}

@@ -43,11 +43,17 @@ class Operator:
         self.cache, self.collector = Cache(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
         self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
-        self.health = web.Health(self.queue.__len__, {r.kind.name: r.silent_seconds for r in self.reflectors})
+        outage = Outage(self.queue.retry_all)
+        client.heard = outage.heard
+        self.health = web.Health(
+            self.queue.__len__,
+            {r.kind.name: r.silent_seconds for r in self.reflectors},
+            lambda: [r.kind.name for r in self.reflectors if not r.synced.is_set()],
+            outage.seconds,
+        )
         self.ending: Callable[[], None] = lambda: None
-        """Told that the operator is about to end: one of its tasks has, and none of them should."""
+        """Called when the operator is about to end."""
         self.phases: dict[Key, str] = {}
-        client.heard = Outage().heard
         self.said: dict[Key, int] = {}
         """Of each model that the API server refuses something: with which status, so that each retry does not say it."""
         metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
@@ -55,10 +61,11 @@ class Operator:
 
     async def run(self) -> None:
         """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
+        self.health.began = True
         async with asyncio.TaskGroup() as group:
 
             def begin(part: Coroutine[Any, Any, None]) -> None:
-                group.create_task(part).add_done_callback(lambda _: self.ending())
+                group.create_task(part).add_done_callback(lambda _: self.ends())  # none of them should be done
 
             for reflector in self.reflectors:
                 metrics.SILENT_SECONDS.labels(reflector.kind.name).set_function(reflector.silent_seconds)
@@ -66,10 +73,14 @@ class Operator:
             for reflector in self.reflectors:
                 await reflector.synced.wait()
             log.info("everything is known: %d models", len(self.cache.keys()))
-            self.health.ready = True
             begin(self.queue.run(self._work, WORKERS))
             begin(_measure_stalls())
             begin(self.collector.run())
+
+    def ends(self) -> None:
+        """It is told to end, or a part of it has ended. Calls after the first change nothing."""
+        self.health.ending = True
+        self.ending()
 
     async def _work(self, key: Key) -> None:
         began = time.monotonic()
@@ -140,7 +151,7 @@ async def run(settings: Settings, port: int, lease_namespace: str | None, backst
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        backstop.arm()
+        operator.ends()
         stopping.cancel()
         work.cancel()
         try:

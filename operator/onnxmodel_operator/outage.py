@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from math import inf
 
 from onnxmodel_operator.cluster.errors import ApiError, is_outage
 
@@ -14,8 +15,10 @@ _AGAIN_SECONDS = 60.0
 class Outage:
     """Many models fail at the same time when the API server is away: that is one fault."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, over: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic) -> None:
+        """over: called at the end of one that was said: however often it flaps, at most once a minute."""
+        self._over, self._clock = over, clock
+        self._last = -inf
         self._began: float | None = None
         self._said = -_AGAIN_SECONDS
 
@@ -26,8 +29,12 @@ class Outage:
         else:
             self._failed(error)
 
+    def seconds(self) -> float:
+        """Since a request last failed because the API server is away; infinite where none did."""
+        return self._clock() - self._last
+
     def _failed(self, error: Exception) -> None:
-        now = self._clock()
+        now = self._last = self._clock()
         if self._began is None:
             self._began = now
         if self._said < self._began and now - self._said >= _AGAIN_SECONDS:
@@ -35,9 +42,10 @@ class Outage:
             log.warning("%s; it is asked again until it does", _words(error))
 
     def _answered(self) -> None:
-        if self._began is not None and self._said >= self._began:
-            log.info("the API server answers again, after %.0f s", self._clock() - self._began)
-        self._began = None
+        began, self._began = self._began, None
+        if began is not None and self._said >= began:
+            log.info("the API server answers again, after %.0f s", self._clock() - began)
+            self._over()
 
 
 def _words(error: Exception) -> str:

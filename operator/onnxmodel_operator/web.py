@@ -1,7 +1,7 @@
 """/healthz, /readyz and /metrics of the operator."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 from prometheus_client import generate_latest
@@ -12,7 +12,7 @@ from onnxmodel_operator.metrics import REGISTRY
 STUCK_SECONDS = 120.0
 """A queue that holds keys and has finished none for this long is stuck: the process is better restarted."""
 DEAF_SECONDS = 300.0
-"""A watch that has proved nothing for this long, while others did, is deaf: the process is better restarted."""
+"""A watch that has proved nothing for this long, while the API server is there, is deaf: the process is better restarted."""
 SILENT_SECONDS = 120.0
 """With any watch silent for this long, new models may wait unseen: not ready. A live one proves itself each minute."""
 
@@ -20,17 +20,24 @@ SILENT_SECONDS = 120.0
 class Health:
     """What the endpoints tell. `beat` is called after each reconcile.
 
-    watches: by kind, seconds since the API server last proved that the watch is alive.
+    depth: how many keys wait. watches: by kind, seconds since the API server last proved that the watch is alive.
+    unsynced: the kinds of which not everything is known. outage: seconds since a request last failed because the API
+    server is away.
     """
 
     def __init__(
         self,
         depth: Callable[[], int],
         watches: Mapping[str, Callable[[], float]],
+        unsynced: Callable[[], Sequence[str]],
+        outage: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.ready = False
-        self._depth, self._watches, self._clock = depth, watches, clock
+        self.began = False
+        """Whether it works or begins to: False of a standby."""
+        self.ending = False
+        """Whether it is told to end, or one of its parts has ended."""
+        self._depth, self._watches, self._unsynced, self._outage, self._clock = depth, watches, unsynced, outage, clock
         self._last = clock()
 
     def beat(self) -> None:
@@ -40,22 +47,28 @@ class Health:
     def sick(self) -> str | None:
         """Why the process is better restarted; None while it is alive, as a standby and an idle operator are.
 
-        When all watches are silent it is the API server that is away, and a restart mends nothing.
+        While the API server is away, all watches are silent and requests fail: a restart mends nothing.
         """
-        if not self.ready or not self._depth():
+        if self.ending:
+            return "it is about to end"
+        ready = self.began and not self._unsynced()
+        if not ready or not self._depth():
             self._last = self._clock()
         if self._clock() - self._last >= STUCK_SECONDS:
             return "the queue is stuck"
         silent = {kind: seconds() for kind, seconds in self._watches.items()}
         deaf = sorted(kind for kind, seconds in silent.items() if seconds >= DEAF_SECONDS)
-        if self.ready and deaf and min(silent.values()) < SILENT_SECONDS:
-            return f"the watch of {', '.join(deaf)} is deaf"
-        return None
+        away = min(silent.values()) >= SILENT_SECONDS and self._outage() < SILENT_SECONDS
+        return f"the watch of {', '.join(deaf)} is deaf" if ready and deaf and not away else None
 
     def waits(self) -> str | None:
-        """Why changes may not be seen now; None when all is seen."""
-        if not self.ready:
-            return "not synced"
+        """Why changes may not be seen now; None when all is seen, and of a standby, which is ready to take over."""
+        if self.ending:
+            return "it is about to end"
+        if not self.began:
+            return None
+        if unsynced := self._unsynced():
+            return f"not synced: {', '.join(sorted(unsynced))}"
         silent = sorted(kind for kind, seconds in self._watches.items() if seconds() >= SILENT_SECONDS)
         return f"no sign of life from the watch of {', '.join(silent)}" if silent else None
 

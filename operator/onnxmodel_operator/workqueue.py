@@ -118,6 +118,12 @@ class WorkQueue(Generic[Key]):
         self.add_after(key, seconds)
         return seconds
 
+    def retry_all(self) -> None:
+        """Work on all that failed now, as if it were for the first time: what they failed at is over."""
+        failed, self._failures = self._failures, {}
+        for key in failed:
+            self.add(key, later=True)
+
     def failures(self, key: Key) -> int:
         """How often in a row the key has failed."""
         return self._failures.get(key, 0)

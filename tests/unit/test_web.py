@@ -4,25 +4,37 @@ from onnxmodel_operator.web import DEAF_SECONDS, SILENT_SECONDS, STUCK_SECONDS, 
 
 
 class World:
-    def __init__(self):
-        self.now, self.depth, self.silent = 0.0, 0, {"Job": 0.0, "Pod": 0.0}
+    def __init__(self, *, began=True):
+        self.now, self.depth, self.silent, self.unsynced = 0.0, 0, {"Job": 0.0, "Pod": 0.0}, []
+        self.failed = 3600.0
         watches = {kind: lambda kind=kind: self.silent[kind] for kind in self.silent}
-        self.health = Health(lambda: self.depth, watches, clock=lambda: self.now)
+        self.health = Health(
+            lambda: self.depth, watches, lambda: self.unsynced, lambda: self.failed, clock=lambda: self.now
+        )
+        self.health.began = began
 
 
-def test_before_everything_is_known_it_is_alive_and_not_ready():
-    world = World()
-    assert (world.health.sick(), world.health.waits()) == (None, "not synced")
+def test_a_standby_is_alive_and_ready_and_a_leader_is_ready_once_everything_is_known():
+    world = World(began=False)
+    world.unsynced = ["Pod", "Job"]
     world.silent["Job"] = DEAF_SECONDS
-    assert world.health.sick() is None, "a standby watches nothing"
+    assert (world.health.sick(), world.health.waits()) == (None, None), "a standby watches nothing"
+    world.health.began = True
+    assert (world.health.sick(), world.health.waits()) == (None, "not synced: Job, Pod")
     world.silent["Job"] = 0.0
-    world.health.ready = True
+    world.unsynced = []
     assert (world.health.sick(), world.health.waits()) == (None, None)
+
+
+def test_one_that_is_about_to_end_is_neither_alive_nor_ready():
+    world = World()
+    world.health.ending = True
+    assert (world.health.sick(), world.health.waits()) == ("it is about to end",) * 2
 
 
 def test_a_queue_that_gets_nothing_done_is_stuck():
     world = World()
-    world.health.ready, world.depth = True, 3
+    world.depth = 3
     assert world.health.sick() is None
     world.now += STUCK_SECONDS
     assert world.health.sick() == "the queue is stuck"
@@ -30,14 +42,17 @@ def test_a_queue_that_gets_nothing_done_is_stuck():
     assert world.health.sick() is None
 
 
-def test_one_deaf_watch_is_mended_by_a_restart_and_an_api_server_that_is_away_is_not():
+def test_a_deaf_watch_is_mended_by_a_restart_and_an_api_server_that_is_away_is_not():
     world = World()
-    world.health.ready = True
     world.silent["Job"] = SILENT_SECONDS
     assert world.health.waits() == "no sign of life from the watch of Job"
     assert world.health.sick() is None
     world.silent["Job"] = DEAF_SECONDS
     assert world.health.sick() == "the watch of Job is deaf"
     world.silent["Pod"] = DEAF_SECONDS
+    assert world.health.sick() == "the watch of Job, Pod is deaf", "and no request says that the API server is away"
+    world.failed = 5.0
     assert world.health.sick() is None
     assert world.health.waits() == "no sign of life from the watch of Job, Pod"
+    world.silent["Pod"] = 0.0
+    assert world.health.sick() == "the watch of Job is deaf"

@@ -64,6 +64,17 @@ async def test_backoff_doubles_to_its_maximum_and_is_forgotten():
     assert queue.retry("a") == 1
 
 
+async def test_what_failed_is_tried_at_once_when_what_it_failed_at_is_over():
+    queue = WorkQueue(first_backoff=1000, max_backoff=9000)
+    for key in "aba":
+        queue.retry(key)
+    queue.add_after("later", 1000)
+    queue.retry_all()
+    assert len(queue) == 2
+    assert await taken(queue, 2) == ["a", "b"]
+    assert queue.retry("a") == 1000
+
+
 async def test_the_earlier_time_wins():
     queue, seen = WorkQueue(), []
     start = asyncio.get_running_loop().time()
@@ -164,7 +175,9 @@ async def test_ages_are_of_the_oldest_of_each_share():
 def test_an_outage_is_said_once_and_its_end_once(caplog):
     caplog.set_level("INFO")
     now = 0.0
-    outage = Outage(lambda: now)
+    over = []
+    outage = Outage(lambda: over.append(now), lambda: now)
+    assert outage.seconds() > 1e9
     for _ in range(100):
         outage.heard(ConnectionError("refused"))
     now = 30.0
@@ -173,6 +186,7 @@ def test_an_outage_is_said_once_and_its_end_once(caplog):
         outage.heard(TimeoutError())
         outage.heard(None)
     outage.heard(TimeoutError())
+    assert (over, outage.seconds()) == ([30.0], 0.0)
     assert [record.getMessage() for record in caplog.records] == [
         "the API server does not answer: refused; it is asked again until it does",
         "the API server answers again, after 30 s",
