@@ -18,7 +18,14 @@ from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.access import AccessError
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
-from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, NotLeadingError, StaleError, is_outage
+from onnxmodel_operator.cluster.errors import (
+    TRANSIENT,
+    ApiError,
+    NotLeadingError,
+    StaleError,
+    in_a_leaving_namespace,
+    is_outage,
+)
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
@@ -113,7 +120,8 @@ class Operator:
             case StaleError() | NotLeadingError():
                 log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
             case ApiError(status=status) if not is_outage(error):
-                level = logging.DEBUG if self.said.get(key) == status else logging.WARNING
+                quiet = self.said.get(key) == status or in_a_leaving_namespace(error)
+                level = logging.DEBUG if quiet else logging.WARNING
                 self.said[key] = status
                 log.log(level, "%s/%s: %s; again in %.1f s", *key, error, seconds)
 

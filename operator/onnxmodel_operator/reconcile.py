@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError, is_outage
+from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError, in_a_leaving_namespace, is_outage
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.drift import FIXED, applicable, difference, fingerprint, needs_apply, needs_replacement
@@ -35,6 +35,8 @@ _PATIENCE = 3
 
 
 def _refusal(error: ApiError, failures: int = 0) -> bool:
+    if in_a_leaving_namespace(error):
+        return False
     broken = error.status >= 500 and not is_outage(error) and failures >= _PATIENCE
     return broken or error.status in _ANSWERS or isinstance(error, NameTakenError)
 

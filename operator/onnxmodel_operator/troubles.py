@@ -3,7 +3,7 @@
 import dataclasses
 
 from onnxmodel_operator.api.spec import Resource
-from onnxmodel_operator.cluster.errors import ApiError, NameTakenError
+from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, lacks_a_right
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revision, route
 from onnxmodel_runtime.contract import Failure
@@ -39,6 +39,14 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
                 "ApplyFailed",
                 message,
                 "Mend what the message names, an admission webhook for example. It is retried every minute.",
+            )
+        case _ if lacks_a_right(error):
+            stalled = False
+            failure = Failure(
+                "ApplyFailed",
+                message,
+                "Give the operator's ServiceAccount the rights of the chart's ClusterRole (docs/install.md#rights). It is "
+                "retried every minute.",
             )
         case _:
             stalled = False

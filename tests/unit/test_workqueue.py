@@ -247,13 +247,38 @@ async def test_work_that_waits_for_nothing_holds_up_nothing_else():
     assert max(after - before for before, after in zip([0, *seen], seen, strict=False)) <= 4
 
 
-async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_status(caplog):
-    caplog.set_level("INFO")
+def refused(kind, status, message):
+    """A model whose child the API server refuses."""
     cluster = Cluster(body())
-    cluster.refuses["PersistentVolumeClaim"] = ApiError(500, 'failed calling webhook "quota.example.com"')
+    cluster.refuses[kind] = ApiError(status, message)
     operator = Operator(cluster, SETTINGS)
     for (kind, _, _), item in cluster.objects.items():
         operator.cache.put(BY_NAME[kind], item)
+    return cluster, operator
+
+
+async def test_a_right_that_the_operator_lacks_is_not_taken_for_a_quota():
+    words = 'jobs.batch "m" is forbidden: User "system:serviceaccount:o:op" cannot patch resource "jobs" in API group'
+    cluster, operator = refused("PersistentVolumeClaim", 403, words)
+    await operator._work(("team-a", "magika"))
+    failure = cluster.status()["lastFailure"]
+    assert (failure["reason"], "docs/install.md#rights" in failure["hint"]) == ("ApplyFailed", True)
+    assert "quota" not in failure["hint"]
+
+
+async def test_a_model_in_a_namespace_that_is_being_deleted_is_no_trouble(caplog):
+    caplog.set_level("DEBUG")
+    words = 'jobs "m" is forbidden: unable to create new content in namespace team-a because it is being terminated'
+    cluster, operator = refused("PersistentVolumeClaim", 403, words)
+    await operator._work(("team-a", "magika"))
+    assert cluster.writes == []
+    said = [record.levelname for record in caplog.records if "being terminated" in record.getMessage()]
+    assert said == ["DEBUG"]
+
+
+async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_status(caplog):
+    caplog.set_level("INFO")
+    cluster, operator = refused("PersistentVolumeClaim", 500, 'failed calling webhook "quota.example.com"')
     for turn in range(8):
         await operator._work(("team-a", "magika"))
         assert ("reason" in cluster.status()) is (turn >= 3), "an API server may fail once"

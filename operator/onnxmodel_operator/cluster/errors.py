@@ -1,5 +1,7 @@
 """What goes wrong between the operator and the API server. Needs no client, so that tests of a reconcile need none."""
 
+import re
+
 
 class ApiError(Exception):
     """The API server refused. status: the HTTP code; the text is in the API server's own words."""
@@ -21,6 +23,16 @@ def is_outage(error: Exception) -> bool:
     A 500 is about the request: an admission webhook that cannot be called, for example.
     """
     return error.status in _OUTAGE if isinstance(error, ApiError) else isinstance(error, OSError | TimeoutError)
+
+
+def in_a_leaving_namespace(error: ApiError) -> bool:
+    """Whether nothing can be created any more because the namespace is being deleted, and the model with it."""
+    return error.status == 403 and "because it is being terminated" in str(error)
+
+
+def lacks_a_right(error: ApiError) -> bool:
+    """Whether the operator itself may not do this, by RBAC. Other refusals are about what was asked for."""
+    return error.status == 403 and re.search(r'User "[^"]*" cannot \S+ resource ', str(error)) is not None
 
 
 class NotLeadingError(ApiError):
