@@ -183,8 +183,7 @@ class Cluster:
         """kind -> what the API server answers to every apply and deletion of it."""
         self.webhook: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda manifest: manifest
         """A mutating admission webhook: what it makes of each child."""
-        self.admitted: dict[str, str] = {}
-        """What the operator remembers of its work; a restart forgets it."""
+        self.restart()
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.events: list[tuple[str, Warned]] = []
@@ -199,14 +198,30 @@ class Cluster:
 
     # ---- the operator's side -----------------------------------------------------------------------------------------
 
-    def step(self, name: str = "magika", namespace: str = "team-a") -> Reconciled:
-        """One reconcile with everything in view, as after a restart."""
-        cache = Cache()
-        for (kind, _, _), item in self.objects.items():
-            if kind in BY_NAME and watched(item):
-                cache.put(BY_NAME[kind], item)
-        cache.admitted = self.admitted
-        return asyncio.run(reconcile((namespace, name), cache, self.settings, self, self.now))
+    def step(self, name: str = "magika", namespace: str = "team-a", failures: int = 0) -> Reconciled:
+        """One reconcile with everything in view. What the operator remembers of the last one it keeps, unless it was killed."""
+        there = {key: item for key, item in self.objects.items() if key[0] in BY_NAME and watched(item)}
+        for key, item in self.told.items():
+            if key not in there or there[key]["metadata"]["uid"] != item["metadata"]["uid"]:
+                self.cache.drop(BY_NAME[key[0]], self.deleted(item))
+        for key, item in there.items():
+            if self.told.get(key) is not item:
+                self.cache.put(BY_NAME[key[0]], item)
+        self.told = there
+        try:
+            return asyncio.run(reconcile((namespace, name), self.cache, self.settings, self, self.now, failures))
+        except Killed:
+            self.restart()
+            raise
+
+    def restart(self) -> None:
+        """The operator begins anew, and remembers nothing."""
+        self.cache: Cache = Cache()
+        self.told: dict[tuple[str, str, str], dict[str, Any]] = {}
+
+    def deleted(self, item: dict[str, Any]) -> dict[str, Any]:
+        """As its last event tells of it: with the version of the deletion."""
+        return {**item, "metadata": {**item["metadata"], "resourceVersion": str(next(self._versions))}}
 
     def settle(self, name: str = "magika", most: int = 10) -> list[tuple[str, str, str]]:
         """Reconcile until nothing is written. Returns all that was written. A livelock is an error."""

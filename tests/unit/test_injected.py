@@ -102,7 +102,7 @@ def test_a_webhook_causes_no_fight(webhook):
     cluster.webhook = webhook
     cluster.live()
     assert cluster.settle() == []
-    cluster.admitted.clear()  # the operator starts again
+    cluster.restart()
     again = cluster.settle()
     assert len(again) <= 1
     assert cluster.settle() == []

@@ -6,7 +6,6 @@ from collections import Counter, deque
 import pytest
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import StaleError
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME
 from onnxmodel_operator.reconcile import Outcome as Reconciled
@@ -20,8 +19,7 @@ class Late(Cluster):
 
     def __init__(self, *late: str, turns: int = 4) -> None:
         super().__init__(body())
-        self.cache, self.late = Cache(), late
-        self.told = {}
+        self.late = late
         self.under_way = deque([[]] * turns)
         self.reasons = set()
 
@@ -46,10 +44,6 @@ class Late(Cluster):
         finally:
             if ("OnnxModel", namespace, name) in self.objects:
                 self.reasons.add(self.status().get("reason"))
-
-    def deleted(self, item: dict) -> dict:
-        """As its last event tells of it: with the version of the deletion."""
-        return {**item, "metadata": {**item["metadata"], "resourceVersion": str(next(self._versions))}}
 
     def turns(self, condition: str, most: int = 150) -> None:
         """Reconcile, and play after every third turn, until the condition is True."""
@@ -150,7 +144,7 @@ def test_a_child_that_lost_our_labels_gets_them_back(job, restarted):
             labels = {name: value for name, value in before["metadata"]["labels"].items() if name != label}
             cluster._store({**before, "metadata": {**before["metadata"], "labels": labels}})
             if restarted:
-                cluster.cache, cluster.told = Cache(), {}
+                cluster.restart()
             writes = len(cluster.writes)
             assert not [cluster.step().wrote for _ in range(5)][-1], (label, key)
             written = [write for write in cluster.writes[writes:] if write[1] in kinds]

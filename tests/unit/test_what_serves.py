@@ -242,10 +242,12 @@ def test_killed_at_any_write_of_a_switch_something_serves_whatever_the_next_spec
     start = switching()
     reference = copy.copy(start)
     reference.objects, reference.writes = dict(start.objects), []
+    reference.restart()
     turns(reference)
     for kill_at in range(len(reference.writes)):
         cluster = copy.copy(start)
         cluster.objects, cluster.writes = dict(start.objects), []
+        cluster.restart()
         cluster.kill_at, cluster.write_lands = kill_at, lands
         with pytest.raises(Killed):
             turns(cluster)
