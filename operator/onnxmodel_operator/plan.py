@@ -705,6 +705,9 @@ def _ready(draft: _Draft) -> Progress:
 class _Inputs:
     """What the digest of a stage covers, or of a revision (stage ""). Compared whole, and hashed by whose it is: a request
     holds maps.
+
+    Python's 1 is equal to 1.0 and to True, and JSON's is not. That does no harm where each field has one type of number:
+    `api.spec` and `contract` read 1 as 1.0 where a field is a float, and refuse True.
     """
 
     claim: str | None

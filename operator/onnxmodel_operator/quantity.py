@@ -12,10 +12,15 @@ _SUFFIXES = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str | int | float) -> Decimal:
     """The quantity's value. Raises ValueError on anything that is not one."""
-    raw = str(text)
+    if type(text) not in (str, int, float):
+        raise ValueError(f"{text!r} is not a quantity")
+    return _parse(str(text))
+
+
+@lru_cache(maxsize=1024)
+def _parse(raw: str) -> Decimal:
     number = raw.rstrip("numkMGTPEi")
     suffix = raw[len(number) :]
     try:

@@ -7,7 +7,7 @@ model later.
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError, model_validator
@@ -32,6 +32,12 @@ class _Model(BaseModel):
     def data(self) -> Mapping[str, Any]:
         """All of it by field names, as plain data that digests cover. Made once; nobody may change it."""
         return self.model_dump()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without the `data` of before."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("data", None)
+        return copied
 
 
 class Images(_Model):

@@ -116,3 +116,17 @@ def test_refusals_name_the_field(spec, fields):
         parse(resource)
     assert [field for field, _ in error.value.fields] == fields
     assert all(field in str(error.value) for field in fields)
+
+
+@pytest.mark.parametrize("same", [(0, 0.0, -0.0), (1, 1.0)], ids=["zero", "one"])
+def test_a_number_is_read_as_its_field_has_it_however_it_is_written(same):
+    """Digests are remembered by what they cover, and Python's 1 is equal to 1.0 and to True."""
+    read = [parse(body(optimization={"parity": {"absolute": number}})).spec.optimization.parity for number in same]
+    assert {repr(parity) for parity in read} == {repr(read[0])}
+    assert type(read[0].absolute) is float
+    counts = [parse(body(serving={"replicas": number})).spec.serving for number in (1, 1.0)]
+    assert {repr(serving) for serving in counts} == {repr(counts[0])}
+    with pytest.raises(SpecError):
+        parse(body(optimization={"parity": {"absolute": True}}))
+    with pytest.raises(SpecError):
+        parse(body(serving={"replicas": True}))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxmodel_operator.settings import SettingsError, load, parse
+from onnxmodel_operator.settings import Pool, SettingsError, load, parse
 
 IMAGES = {"runtimeCpu": "cpu"}
 
@@ -43,3 +43,10 @@ def test_a_file(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text("images: {runtimeCpu: cpu}")
     assert load(path).defaults.pool == "default"
+
+
+def test_a_copy_with_another_field_has_other_data():
+    pool = Pool(node_selector={"a": "b"})
+    assert pool.data["node_selector"] == {"a": "b"}
+    assert pool.model_copy(update={"node_selector": {"c": "d"}}).data["node_selector"] == {"c": "d"}
+    assert pool.model_copy() == pool
