@@ -3,6 +3,7 @@
 Level-triggered: it looks at what is, never at what just happened, so it may be run at any time, twice, or after a crash.
 """
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,14 @@ from typing import Any, Protocol
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, StaleError, in_a_leaving_namespace, is_outage
+from onnxmodel_operator.cluster.errors import (
+    TRANSIENT,
+    ApiError,
+    NameTakenError,
+    StaleError,
+    in_a_leaving_namespace,
+    is_outage,
+)
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.drift import FIXED, applicable, difference, fingerprint, needs_apply, needs_replacement
@@ -31,14 +39,20 @@ _ANSWERS = (400, 403, 422)
 
 
 _PATIENCE = 3
-"""After so many failures in a row, what the API server cannot do (a webhook that cannot be called) is worth saying, too."""
+"""After so many failures in a row, what the API server cannot do (a webhook that cannot be called) is worth saying, too. So
+is a conflict about what nobody else has changed: a quota's own update makes one that passes, a webhook one that does not.
+"""
+
+
+def _is_conflict(error: ApiError) -> bool:
+    return error.status == 409 and not isinstance(error, StaleError)
 
 
 def _refusal(error: ApiError, failures: int = 0) -> bool:
     if in_a_leaving_namespace(error):
         return False
-    broken = error.status >= 500 and not is_outage(error) and failures >= _PATIENCE
-    return broken or error.status in _ANSWERS or isinstance(error, NameTakenError)
+    lasts = failures >= _PATIENCE and (_is_conflict(error) or (error.status >= 500 and not is_outage(error)))
+    return lasts or error.status in _ANSWERS or isinstance(error, NameTakenError)
 
 
 class Writer(Protocol):
@@ -88,6 +102,7 @@ class _Turn:
     """One look at one model, and what it leads to.
 
     error: a defect of the operator, or what the API server refuses. applied: a child was; so there is more to see at once.
+    deleted: one with pods was, and with them the reason for it; so status comes first.
     news: what was written changed what the cache knows. asked: the API server was, so the cache alone does not decide.
     """
 
@@ -97,6 +112,7 @@ class _Turn:
     manifests: tuple[Manifest, ...] = ()
     error: Exception | None = None
     applied: bool = False
+    deleted: bool = False
     news: bool = False
     asked: bool = False
 
@@ -109,6 +125,8 @@ class _Rest:
     phase: str
     until: datetime | None
 
+
+_WITH_PODS = ("Job", "Deployment")
 
 _LOOKS = 4
 """How often a reconcile looks, applies what is missing and looks again, before it says in status how far the model is."""
@@ -124,16 +142,18 @@ async def reconcile(
     rest = cache.notes.get(key)
     if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
         return Outcome(rest.phase, (rest.until - now).total_seconds() if rest.until else None)
+    news = False
     for _ in range(_LOOKS):
         turn = await _make_sure(key, cache, settings, writer, now)
         if turn is None:
             return Outcome()  # its children go by their owner references
         await _carry_out(key, turn, cache, writer, failures)
-        if turn.error or not turn.applied:
+        news = turn.news = turn.news or news
+        if turn.error or turn.deleted or not turn.applied:
             break
     assert turn is not None
+    status = _summarize(turn, now)
     resource, decided = turn.resource, turn.decided
-    status = summarize(resource, turn.seen, decided, now)
     same = turn.error and _without_messages(status) == _without_messages(resource.status)
     if status != resource.status and not same and not _cut(cache, resource, status):
         turn.news |= await _tell(resource, status, cache, writer)
@@ -185,6 +205,16 @@ async def _carry_out(key: Key, turn: _Turn, cache: Cache, writer: Writer, failur
         turn.decided = defect(resource, seen, error)
 
 
+def _summarize(turn: _Turn, now: datetime) -> dict[str, Any]:
+    """The status to write. Where it cannot be told, that is a defect, and the turn's error."""
+    try:
+        return summarize(turn.resource, turn.seen, turn.decided, now)
+    except Exception as error:
+        log.exception("%s/%s: a defect of the operator", turn.resource.namespace, turn.resource.name)
+        turn.error, turn.decided = error, defect(turn.resource, turn.seen, error)
+        return summarize(turn.resource, turn.seen, turn.decided, now)
+
+
 async def _tell(resource: Resource, status: Mapping[str, Any], cache: Cache, writer: Writer) -> bool:
     """Write the status. Returns whether that is news."""
     WRITES.labels("apply", "OnnxModel/status").inc()
@@ -212,11 +242,12 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
     snapshot = cache.snapshot(key)
     if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
         return None
-    seen = observe(snapshot)
-    if unclear := puzzles(seen, now):
-        seen = await _explained(seen, unclear, key[0], writer, now)
+    seen: Observed | None = None
     resource: Resource | None = None
     try:
+        seen = observe(snapshot)
+        if unclear := puzzles(seen, now):
+            seen = await _explained(seen, unclear, key[0], writer, now)
         try:
             resource = model = parse(snapshot.model)
             decided = plan(model, seen, settings, now)
@@ -224,9 +255,13 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
             resource = resource or identify(snapshot.model)
             decided = invalid(resource, seen, error)
         return _Turn(resource, seen, decided, render(resource, decided, settings), asked=bool(unclear))
+    except TRANSIENT:
+        raise
     except Exception as error:
         log.exception("%s/%s: a defect of the operator", *key)
         resource = resource or identify(snapshot.model)
+        # What pods tell is what others write. Without it, it is still known what serves.
+        seen = seen or observe(dataclasses.replace(snapshot, pods=(), busy=()))
         return _Turn(resource, seen, defect(resource, seen, error), error=error)
 
 
@@ -274,17 +309,23 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
         there = live.get(child)
         if _replaces(cache, manifest, there):
             await _delete(kind, live[child], cache, writer)
-            turn.news = True
+            turn.news, turn.deleted = True, turn.deleted or kind in _WITH_PODS
         elif needs_apply(manifest, there) and not _admitted(cache, manifest, there):
             turn.asked = True
             if kind == "PersistentVolumeClaim":  # the first child: better now than after an hour of Jobs
                 await _check_name(model, writer, "Service", model.name)
             if there is None and cache.was_there((model.namespace, model.name), kind, name):
                 await _check_model(model, cache, writer)
-            created = await _create(manifest, writer) if there is None else None
+            created = taken = None
+            if there is None:
+                try:
+                    WRITES.labels("create", kind).inc()
+                    created = await writer.create(manifest)
+                except StaleError as error:
+                    taken = error
             if not created and (there is None or kind in FIXED):  # all of that is applied again, and the cache has less
                 if not (there := await _check_name(model, writer, kind, name)):
-                    raise StaleError(409, f"{kind} {name} was there and is not")
+                    raise ApiError(409, str(taken)) if taken else StaleError(409, f"{kind} {name} was there and is not")
                 # Ours: the watch has yet to tell of it, or another hand took the labels by which it would.
                 if cache.put(BY_NAME[kind], there) is not None:
                     turn.applied = turn.news = True
@@ -302,7 +343,7 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
     for child in turn.decided.prune:
         if "deletionTimestamp" not in live[child]["metadata"]:
             await _delete(child[0], live[child], cache, writer)
-            turn.news = True
+            turn.news, turn.deleted = True, turn.deleted or child[0] in _WITH_PODS
 
 
 async def _check_model(model: Resource, cache: Cache, writer: Writer) -> None:
@@ -316,27 +357,20 @@ async def _check_model(model: Resource, cache: Cache, writer: Writer) -> None:
     raise StaleError(409, f"OnnxModel {model.name} is deleted")
 
 
-async def _create(manifest: Manifest, writer: Writer) -> Mapping[str, Any] | None:
-    """The child, made now; None where something has its name. The cache knows our objects only, and a plain apply would take
-    over whatever that is.
-    """
-    WRITES.labels("create", manifest["kind"]).inc()
-    try:
-        return await writer.create(manifest)
-    except StaleError:
-        return None
-
-
 async def _delete(kind: str, item: Mapping[str, Any], cache: Cache, writer: Writer) -> None:
-    """Delete a child that is as the cache has it. Raises StaleError where it is not, after the cache has learnt what it is."""
+    """Delete a child that is as the cache has it. Raises StaleError where it is not, after the cache has learnt what it is,
+    and the API server's own 409 where it is.
+    """
     WRITES.labels("delete", kind).inc()
     try:
         left = await writer.delete(kind, item)
-    except StaleError:
+    except StaleError as error:
         metadata = item["metadata"]
         left = await writer.get(kind, metadata["namespace"], metadata["name"])
         if left:
             cache.put(BY_NAME[kind], left)
+            if left["metadata"]["resourceVersion"] == metadata["resourceVersion"]:
+                raise ApiError(409, str(error)) from error
         raise
     if left:
         cache.put(BY_NAME[kind], left)

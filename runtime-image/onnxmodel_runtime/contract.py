@@ -784,6 +784,8 @@ def decode(text: str) -> Outcome:
         # The bound is against a message made to be large: a pod's termination message is written by the pod.
         raw = zlib.decompressobj().decompress(packed, 1 << 20)
         data = json.loads(raw.decode())
+        # Status holds no NaN and no infinity, which are no JSON, and no half of a surrogate pair, as in odd names of files.
+        data = json.loads(json.dumps(data, allow_nan=False, ensure_ascii=False).encode(errors="replace"))
     except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
         raise ContractError(f"the outcome cannot be read: {error}") from error
     result = data.pop("result", None) if isinstance(data, dict) else None
@@ -896,7 +898,10 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
     def read(data: Any) -> Any:
         if kind is float and type(data) is int:
-            return float(data)
+            try:
+                return float(data)
+            except OverflowError:
+                raise _Wrong("the number is too large") from None
         if not isinstance(data, kind) or (type(data) is bool and kind is not bool):
             raise _Wrong(f"{kind.__name__} is expected, not {type(data).__name__}")
         return data

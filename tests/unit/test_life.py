@@ -1,14 +1,18 @@
 """A model's life, on a cluster in memory: what is decided, written and said at each turn."""
 
 import dataclasses
+import importlib
 import json
+import zlib
+from base64 import b64encode
 from datetime import timedelta
 
 import pytest
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.settings import Resources
+from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import ExitCode, Failure, Finding, Outcome, ProviderUse, encode
 from tests.builders import (
     SETTINGS,
@@ -491,6 +495,7 @@ def test_a_defect_of_the_operator_is_said(monkeypatch):
     cluster = Cluster(body())
     cluster.live()
     monkeypatch.setattr("onnxmodel_operator.reconcile.plan", lambda *_: 1 / 0)
+    cluster.restart()
     with pytest.raises(ZeroDivisionError):
         cluster.step()
     assert cluster.condition("Reconciling")["reason"] == "InternalError"
@@ -1107,3 +1112,99 @@ def test_a_deleted_model_is_left_to_the_garbage_collector():
     assert cluster.settle() == []
     del cluster.objects[key]
     assert cluster.settle() == []
+
+
+def crafted(text: str) -> str:
+    """JSON as a termination message, whatever it says."""
+    return contract._PREFIX + b64encode(zlib.compress(text.encode())).decode()
+
+
+def test_a_termination_message_with_a_number_that_no_float_holds_is_no_outcome():
+    cluster = Cluster(body())
+    cluster.settle()
+    message = crafted('{"command":"validate","seconds":1' + "0" * 400 + "}")
+    cluster.succeed("validate", message=message)
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "ResultInvalid"
+
+
+@pytest.mark.parametrize("part", ["observe._success", "observe._pod_end", "reconcile.puzzles", "status._conditions"])
+def test_a_defect_while_pods_are_read_or_status_is_made_is_said(part, monkeypatch):
+    """What a pod tells is written by others. Whatever it is, the model says that nothing goes on."""
+    cluster = Cluster(body())
+    cluster.live()
+    serving = cluster.status()["active"]
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.settle()
+    cluster.succeed("optimize")
+    cluster.pod(cluster.deployments()[0], state={"terminated": {"exitCode": 1, "message": "no"}})
+
+    def broken(first, *rest):
+        if first and "InternalError" not in str(rest):
+            raise OverflowError("int too large to convert to float")
+        return was(first, *rest)
+
+    module, name = part.split(".")
+    where = importlib.import_module(f"onnxmodel_operator.{module}")
+    was = getattr(where, name)
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, broken)
+        with pytest.raises(OverflowError):
+            cluster.step()
+    assert cluster.status()["reason"] == "InternalError"
+    assert "OverflowError: int too large" in cluster.status()["message"]
+    assert cluster.condition("Available")["status"] == "True"
+    assert cluster.status()["active"] == serving
+    cluster.live()
+
+
+def test_a_lasting_conflict_about_what_is_not_there_is_said():
+    """A webhook may deny with 409, and the quota's own update may conflict: then nothing has the name."""
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.succeed("validate")
+    cluster.refuses["Job"] = StaleError(409, 'admission webhook "x" denied the request: too many Jobs')
+    before = cluster.status()
+    for failures in range(5):
+        with pytest.raises(ApiError, match="too many Jobs"):
+            cluster.step(failures=failures)
+        assert (cluster.status() == before) is (failures < 3)
+    assert cluster.condition("Reconciling")["reason"] == "ApplyFailed"
+    assert "too many Jobs" in cluster.status()["message"]
+    del cluster.refuses["Job"]
+    cluster.live()
+
+
+def test_a_lasting_conflict_about_a_deletion_is_said():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.pass_time(7200)
+    cluster.refuses["Job"] = StaleError(409, 'admission webhook "x" denied the request: Jobs stay')
+    for failures in range(4):
+        with pytest.raises(ApiError, match="Jobs stay"):
+            cluster.step(failures=failures)
+        assert ("Jobs stay" in cluster.status()["message"]) is (failures == 3)
+
+
+def test_what_a_reconcile_applied_is_news_though_its_last_look_finds_nothing_to_do():
+    cluster = Cluster(body())
+    cluster.live()
+    del cluster.objects["Service", "team-a", "magika"]
+    before = len(cluster.writes)
+    assert cluster.step().wrote
+    assert cluster.writes[before:] == [("apply", "Service", "magika")]
+
+
+def test_a_job_that_goes_is_not_made_again_before_status_is_told_though_something_else_was_applied():
+    """Its pods are the reason that people ask for."""
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.settle()
+    images = SETTINGS.images.model_copy(update={"pull_secrets": ("registry",)})
+    cluster.settings = SETTINGS.model_copy(update={"images": images})
+    del cluster.objects["Service", "team-a", "magika"]
+    before = len(cluster.writes)
+    cluster.step()
+    written = [(verb, kind) for verb, kind, _ in cluster.writes[before:] if verb != "status"]
+    assert sorted(written) == [("apply", "Service"), ("delete", "Job")]
