@@ -24,6 +24,7 @@ from onnxmodel_operator.cluster.errors import (
     NotLeadingError,
     StaleError,
     in_a_leaving_namespace,
+    is_of_an_older_crd,
     is_outage,
 )
 from onnxmodel_operator.cluster.kinds import ALL
@@ -40,6 +41,7 @@ log = logging.getLogger("onnxmodel_operator")
 
 WORKERS = 8
 _STALL_PERIOD_SECONDS = 0.1
+_OLDER_CRD = "the CRD is older than the operator: apply the one of its release (docs/install.md)"
 
 
 class Operator:
@@ -63,6 +65,8 @@ class Operator:
         self.phases: dict[Key, str] = {}
         self.said: dict[Key, int] = {}
         """Of each model that the API server refuses something: with which status, so that each retry does not say it."""
+        self.untold: set[Key] = set()
+        """Models whose status the CRD has no room for."""
         metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
         metrics.REGISTRY.register(metrics.QueueAges(self.queue.ages))
 
@@ -108,6 +112,9 @@ class Operator:
             metrics.RECONCILES.labels("ok").inc()
             self.queue.forget(key)
             self.said.pop(key, None)
+            self.untold.discard(key)
+            if not self.untold:
+                self.health.problem = None
             if outcome.wrote:
                 self.queue.add(key)
             if outcome.requeue_seconds is not None:
@@ -119,6 +126,11 @@ class Operator:
         match error:
             case StaleError() | NotLeadingError():
                 log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
+            case ApiError() if is_of_an_older_crd(error):
+                if not self.untold:
+                    self.health.problem = _OLDER_CRD
+                    log.error("%s (%s/%s: %s)", _OLDER_CRD, *key, error)
+                self.untold.add(key)
             case ApiError(status=status) if not is_outage(error):
                 quiet = self.said.get(key) == status or in_a_leaving_namespace(error)
                 level = logging.DEBUG if quiet else logging.WARNING

@@ -37,6 +37,8 @@ class Health:
         """Whether it works or begins to: False of a standby."""
         self.ending = False
         """Whether it is told to end, or one of its parts has ended."""
+        self.problem: str | None = None
+        """What keeps models from being told of, in words that say what to do."""
         self._depth, self._watches, self._unsynced, self._outage, self._clock = depth, watches, unsynced, outage, clock
         self._last = clock()
 
@@ -62,7 +64,7 @@ class Health:
         return f"the watch of {', '.join(deaf)} is deaf" if ready and deaf and not away else None
 
     def waits(self) -> str | None:
-        """Why changes may not be seen now; None when all is seen, and of a standby, which is ready to take over."""
+        """Why changes may not be seen or told now; None when all is, and of a standby, which is ready to take over."""
         if self.ending:
             return "it is about to end"
         if not self.began:
@@ -70,7 +72,7 @@ class Health:
         if unsynced := self._unsynced():
             return f"not synced: {', '.join(sorted(unsynced))}"
         silent = sorted(kind for kind, seconds in self._watches.items() if seconds() >= SILENT_SECONDS)
-        return f"no sign of life from the watch of {', '.join(silent)}" if silent else None
+        return f"no sign of life from the watch of {', '.join(silent)}" if silent else self.problem
 
 
 async def serve(health: Health, port: int) -> web.AppRunner:

@@ -276,6 +276,41 @@ async def test_a_model_in_a_namespace_that_is_being_deleted_is_no_trouble(caplog
     assert said == ["DEBUG"]
 
 
+async def test_an_older_crd_is_said_once_for_all_models_until_it_is_mended(caplog):
+    cluster = Cluster(body(), body("other"))
+    older = (
+        "failed to create typed patch object (t/m; onnx-operator.dev/v1alpha1, Kind=OnnxModel): .status.stages: field "
+    )
+    tell, left = cluster.apply_status, 10
+
+    async def apply_status(*arguments):
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise ApiError(500, f"{older}not declared in schema")
+        return await tell(*arguments)
+
+    cluster.apply_status = apply_status
+    operator = Operator(cluster, SETTINGS)
+    operator.health.began = True
+    for reflector in operator.reflectors:
+        reflector.synced.set()
+    for (kind, _, _), item in cluster.objects.items():
+        operator.cache.put(BY_NAME[kind], item)
+    for _ in range(5):
+        await operator._work(("team-a", "magika"))
+        await operator._work(("team-a", "other"))
+    said = [record.getMessage() for record in caplog.records]
+    assert [words.partition(" (team-a/magika")[0] for words in said] == [operator.health.waits()]
+    assert said[0].startswith("the CRD is older than the operator: apply ")
+    await operator._work(("team-a", "magika"))
+    assert (
+        operator.health.waits() == "the CRD is older than the operator: apply the one of its release (docs/install.md)"
+    )
+    await operator._work(("team-a", "other"))
+    assert operator.health.waits() is None
+
+
 async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_status(caplog):
     caplog.set_level("INFO")
     cluster, operator = refused("PersistentVolumeClaim", 500, 'failed calling webhook "quota.example.com"')

@@ -35,6 +35,11 @@ def lacks_a_right(error: ApiError) -> bool:
     return error.status == 403 and re.search(r'User "[^"]*" cannot \S+ resource ', str(error)) is not None
 
 
+def is_of_an_older_crd(error: Exception) -> bool:
+    """Whether the CRD lacks a field of the status that the operator writes."""
+    return "Kind=OnnxModel" in str(error) and "field not declared in schema" in str(error)
+
+
 class NotLeadingError(ApiError):
     """Another replica may lead, so nothing was written."""
 
