@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,13 +63,13 @@ class Operator:
         )
         self.ending: Callable[[], None] = lambda: None
         """Called when the operator is about to end."""
+        self.leads: Callable[[], bool] = lambda: True
         self.phases: dict[Key, str] = {}
+        self.models: Counter[str] = Counter()  # by phase
         self.said: dict[Key, int] = {}
         """Of each model that the API server refuses something: with which status, so that each retry does not say it."""
         self.untold: set[Key] = set()
         """Models whose status the CRD has no room for."""
-        metrics.QUEUE_DEPTH.set_function(self.queue.__len__)
-        metrics.REGISTRY.register(metrics.QueueAges(self.queue.ages))
 
     async def run(self) -> None:
         """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
@@ -140,10 +141,10 @@ class Operator:
     def _count(self, key: Key, phase: str | None) -> None:
         before = self.phases.pop(key, None)
         if before:
-            metrics.MODELS.labels(before).dec()
+            self.models[before] -= 1
         if phase:
             self.phases[key] = phase
-            metrics.MODELS.labels(phase).inc()
+            self.models[phase] += 1
 
 
 async def _measure_stalls() -> NoReturn:
@@ -166,7 +167,12 @@ async def run(settings: Settings, port: int, lease_namespace: str | None, backst
     async with connect() as client:
         operator = Operator(client, settings)
         operator.ending = backstop.arm
-        metrics.LEADING.set(1)
+        metrics.LEADING.set_function(lambda: operator.leads())
+        metrics.REGISTRY.register(
+            metrics.Models(
+                lambda: operator.models, operator.queue.ages, operator.queue.__len__, lambda: operator.leads()
+            )
+        )
         server = await web.serve(operator.health, port)
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
         stopping = asyncio.create_task(stop.wait())
@@ -187,7 +193,7 @@ async def _lead(operator: Operator, namespace: str) -> None:
     log.info("waiting for the Lease in %s as %s", namespace, identity)
     lease = Lease(operator.client, namespace, identity)
     operator.client.fence = lease.fence
-    metrics.LEADING.set_function(lease.leads)
+    operator.leads = lease.leads
     await lead(lease, operator.run)
 
 

@@ -33,8 +33,6 @@ LEADING = Gauge(
     registry=REGISTRY,
 )
 WRITES = Counter("onnxmodel_operator_writes", "Writes to the API server.", ["verb", "kind"], registry=REGISTRY)
-QUEUE_DEPTH = Gauge("onnxmodel_operator_queue_depth", "Models that wait for a reconcile.", registry=REGISTRY)
-MODELS = Gauge("onnxmodel_operator_models", "Models by phase.", ["phase"], registry=REGISTRY)
 EVENTS = Counter("onnxmodel_operator_events", "Watch events by kind.", ["kind"], registry=REGISTRY)
 REPAIRS = Counter(
     "onnxmodel_operator_watch_repairs",
@@ -50,21 +48,39 @@ SILENT_SECONDS = Gauge(
 )
 
 
-class QueueAges(Collector):
-    """How long the oldest waiting model of a namespace waits: of the namespaces that wait longest."""
+class Models(Collector):
+    """How many models there are and wait. Nothing where another replica may lead: what this one knows is old then."""
 
     _MOST = 20
 
-    def __init__(self, ages: Callable[[], Mapping[Any, float]]) -> None:
-        self._ages = ages
+    def __init__(
+        self,
+        phases: Callable[[], Mapping[str, int]],
+        ages: Callable[[], Mapping[Any, float]],
+        depth: Callable[[], int],
+        leads: Callable[[], bool],
+    ) -> None:
+        """phases: how many models are in each. ages: by namespace, how long its oldest waiting model waits, in seconds.
+        depth: how many wait.
+        """
+        self._phases, self._ages, self._depth, self._leads = phases, ages, depth, leads
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Asked at each scrape."""
-        family = GaugeMetricFamily(
+        if not self._leads():
+            return
+        models = GaugeMetricFamily("onnxmodel_operator_models", "Models by phase.", labels=["phase"])
+        for phase, count in self._phases().items():
+            models.add_metric([phase], count)
+        yield models
+        yield GaugeMetricFamily(
+            "onnxmodel_operator_queue_depth", "Models that wait for a reconcile.", value=self._depth()
+        )
+        ages = GaugeMetricFamily(
             "onnxmodel_operator_queue_age_seconds",
             f"How long the oldest waiting model of a namespace waits, of the {self._MOST} that wait longest.",
             labels=["namespace"],
         )
         for namespace, seconds in sorted(self._ages().items(), key=lambda item: -item[1])[: self._MOST]:
-            family.add_metric([str(namespace)], seconds)
-        yield family
+            ages.add_metric([str(namespace)], seconds)
+        yield ages

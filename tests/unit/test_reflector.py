@@ -170,6 +170,20 @@ async def test_a_watch_lists_again_after_ten_minutes_whatever_it_told():
     assert run.source.asked == [None, None, "8"]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"), [(ConnectionError("refused"), 0), (ApiError(503, "away"), 0), (ApiError(403, "forbidden"), 1)]
+)
+async def test_a_watch_that_never_held_is_not_said_to_be_cut_by_an_outage(error, said, caplog):
+    await Run([error], [error], [error]).to_the_end()
+    assert caplog.text.count("the watch of Jobs is cut") == said
+
+
+async def test_a_watch_that_held_is_said_once_to_be_cut(caplog):
+    error = ConnectionError("refused")
+    await Run([bookmark(1, end=True)], [error], [error], [error]).to_the_end()
+    assert caplog.text.count("the watch of Jobs is cut") == 1
+
+
 async def test_a_defect_ends_it():
     run = Run([{"type": "ADDED"}])
     with pytest.raises(KeyError):

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any, NoReturn, Protocol
 
 from onnxmodel_operator.cluster.cache import Cache, Key
-from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError
+from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, is_outage
 from onnxmodel_operator.cluster.kinds import Kind
 from onnxmodel_operator.metrics import EVENTS, REPAIRS
 
@@ -74,7 +74,8 @@ class Reflector:
         self._highest = 0  # version that was ever reached
         self._streams = True
         self._listed = self._proved = clock()
-        self._failures = 0
+        self._failures, self._said = 0, False
+        REPAIRS.labels(kind.name)  # from 0, so that the first one shows as an increase
 
     def silent_seconds(self) -> float:
         """Since the API server last proved that it tells of this kind: by an event, a bookmark or a list."""
@@ -83,25 +84,29 @@ class Reflector:
     async def run(self) -> NoReturn:
         """Follow the kind. Raises WentBackError, and nothing else but what is a defect."""
         while True:
-            began, problem = self._clock(), "it ended at once"
+            began, problem, outage = self._clock(), "it ended at once", False
             try:
                 await self._follow()
             except TRANSIENT as error:
                 problem = str(error) or type(error).__name__
+                outage = is_outage(error) and self._proved < began and not self.synced.is_set()
                 status = error.status if isinstance(error, ApiError) else 0
                 self._streams &= not (status in _NOT_STREAMED and self._version is None)
                 if status == _GONE or _TOO_LARGE in problem:
                     self._version = None
             if self._proved - began >= _SHORT_SECONDS:
-                if self._failures > 1:
+                if self._said:
                     log.info("the watch of %ss held again", self.kind.name)
-                self._failures = 0
+                self._failures, self._said = 0, False
             else:
-                await self._pause(problem)
+                await self._pause(problem, outage)
 
-    async def _pause(self, problem: str) -> None:
+    async def _pause(self, problem: str, outage: bool) -> None:
+        """outage: the API server never answered yet, which is said once for all kinds."""
         self._failures += 1
-        if self._failures == 2:  # one alone is ordinary: an API server that restarts, a version that is too old
+        # One failure alone is ordinary: an API server that restarts, a version that is too old.
+        if self._failures > 1 and not self._said and not outage:
+            self._said = True
             log.warning("the watch of %ss is cut: %s; it is begun again until it holds", self.kind.name, problem)
         seconds = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), _LONGEST_PAUSE_SECONDS)
         await asyncio.sleep(seconds * random.uniform(0.5, 1))
