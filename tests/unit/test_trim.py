@@ -2,6 +2,7 @@
 
 import pytest
 
+from onnxmodel_operator import names
 from onnxmodel_operator.cluster import cache as module
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD
@@ -10,16 +11,26 @@ from onnxmodel_operator.names import LABEL_MODEL
 from onnxmodel_runtime.contract import ExitCode, Failure
 from tests.builders import Cluster, body
 
+NO_FIELDS = {("Deployment", "data"), ("ControllerRevision", "status")}
+"""Asked for by code that handles objects of several kinds, of which these have no such field."""
+
 
 class Strict(dict):
-    """An object that was trimmed. To read what was dropped of it is a failure, and not the answer None."""
+    """An object that was trimmed. To read what is not kept of it is a failure, and not the answer None.
 
-    def __init__(self, kept, whole):
+    fields: of KEPT, {} for all. path: of the object's own fields. read: every path that was asked for, there or not.
+    """
+
+    def __init__(self, kept, whole, fields, path, read):
         super().__init__(kept)
-        self.dropped = {name for name in whole if name not in kept and whole[name] not in ({}, None)}
+        self.fields, self.path, self.read = fields, path, read
+        self.dropped = whole.keys() - kept.keys()
 
     def _look(self, name):
-        assert name not in self.dropped, f"{name} is read, and cluster/trim.py drops it"
+        where = (*self.path, name)
+        kept = not self.fields or name in self.fields or where in NO_FIELDS
+        assert kept, f"{'.'.join(where)} is read, and cluster/trim.py drops it"
+        self.read.add(where)
 
     def __getitem__(self, name):
         self._look(name)
@@ -33,28 +44,47 @@ class Strict(dict):
         self._look(name)
         return super().__contains__(name)
 
+    def items(self):
+        assert not self.dropped, f"all is read, and cluster/trim.py drops {self.dropped}"
+        return super().items()
 
-def strict(kept, whole):
+    def values(self):
+        assert not self.dropped, f"all is read, and cluster/trim.py drops {self.dropped}"
+        return super().values()
+
+    def __iter__(self):
+        if len(self.path) > 2:  # a copy of all, or of its metadata, is made by the cache alone
+            self.read.update((*self.path, name) for name in self.keys())
+        return super().__iter__()
+
+
+def strict(kept, whole, fields, path, read):
     match whole:
         case dict():
-            return Strict({name: strict(kept[name], whole[name]) for name in kept}, whole)
+            below = {name: strict(kept[name], whole[name], fields.get(name, {}), (*path, name), read) for name in kept}
+            return Strict(below, whole, fields, path, read)
         case list() | tuple():
-            return [strict(*pair) for pair in zip(kept, whole, strict=True)]
+            return [strict(*pair, fields, path, read) for pair in zip(kept, whole, strict=True)]
         case _:
             return kept
 
 
 @pytest.fixture
 def watched_reads(monkeypatch):
-    """Everything in the cache fails where it is read and was dropped."""
-    monkeypatch.setattr(module, "trim", lambda kind, item: strict(trim(kind, item), item))
+    """Everything in the cache fails where it is read and was dropped. What was read."""
+    read = set()
+    monkeypatch.setattr(
+        module, "trim", lambda kind, item: strict(trim(kind, item), item, KEPT[kind.name], (kind.name,), read)
+    )
     monkeypatch.setattr(module, "share", lambda kind, item: item)
+    return read
 
 
 POD_SPEC = {
     "nodeName": "n",
     "schedulerName": "s",
     "volumes": [],
+    "initContainers": [{"name": "fetch", "image": "i", "resources": {"limits": {"memory": "1Gi"}}}],
     "containers": [
         {"name": "validate", "image": "i", "args": ["x"], "resources": {"limits": {"memory": "1Gi", "cpu": 1}}}
     ],
@@ -73,7 +103,7 @@ def noisy(cluster):
         status = {"podIP": "10.0.0.1", "active": 1, **item.get("status", {})} if key[0] != RECORD.name else {}
         for condition in status.get("conditions", ()) if key[0] != MODEL.name else ():
             condition["lastProbeTime"] = condition["lastUpdateTime"] = None
-        for container in status.get("containerStatuses", ()):
+        for container in (*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())):
             container |= {"imageID": "i", "containerID": "c", "restartCount": 0}
             for end in container["state"].values():
                 end["startedAt"] = "2026-01-01T00:00:00Z"
@@ -85,6 +115,7 @@ def noisy(cluster):
 
 def look(cluster):
     noisy(cluster)
+    cluster.restart()
     cluster.step()
 
 
@@ -105,41 +136,104 @@ def test_a_life_reads_nothing_that_is_dropped(watched_reads):
     assert not cluster.jobs(), "they were collected"
 
 
-@pytest.mark.parametrize(
-    "pod",
-    [
-        {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": ""}}, "phase": "Failed"},
-        {"state": {"terminated": {"exitCode": 1, "message": "a log"}}, "phase": "Failed", "init": True},
-        {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}, "phase": "Pending"},
-        {"phase": "Failed", "reason": "DeadlineExceeded", "message": "too long"},
-        {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {
-            "phase": "Pending",
-            "conditions": [
-                {
-                    "type": "PodScheduled",
-                    "status": "False",
-                    "reason": "Unschedulable",
-                    "message": "anti-affinity",
-                    "lastTransitionTime": "2026-01-01T00:00:00Z",
-                }
-            ],
-        },
-    ],
-    ids=["memory", "fetch", "image", "deadline", "evicted", "queue"],
-)
+CRASHED = {"exitCode": 137, "reason": "OOMKilled", "message": "", "finishedAt": "2026-01-01T00:00:00Z"}
+AGAIN = {"ready": True, "started": False, "state": {"running": {}}, "lastState": {"terminated": CRASHED}}
+NO_NODE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+LABELS = {names.MANAGED_BY: names.MANAGER}
+BAD_PODS = {
+    "memory": {"state": {"terminated": CRASHED}, "phase": "Failed"},
+    "memory of the fetch": {"state": {"terminated": CRASHED}, "phase": "Failed", "init": True},
+    "fetch": {"state": {"terminated": {"exitCode": 1, "message": "a log"}}, "phase": "Failed", "init": True},
+    "image": {
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}},
+        "phase": "Pending",
+        "startTime": None,
+    },
+    "image of the fetch": {
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}},
+        "phase": "Pending",
+        "init": True,
+    },
+    "again": {"containerStatuses": [{"name": "validate", **AGAIN}]},
+    "the fetch again": {"init": True, "initContainerStatuses": [{"name": "fetch", **AGAIN}]},
+    "sidecar": {
+        "containerStatuses": [
+            {"name": "validate", "state": {"terminated": CRASHED}},
+            {"name": "proxy", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}},
+        ]
+    },
+    "deadline": {"phase": "Failed", "reason": "DeadlineExceeded", "message": "too long"},
+    "evicted": {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    "queue": {"phase": "Pending", "conditions": [{**NO_NODE, "message": "anti-affinity"}]},
+    "no node": {"phase": "Pending", "conditions": [{**NO_NODE, "message": "insufficient cpu"}]},
+}
+
+
+@pytest.mark.parametrize("pod", BAD_PODS.values(), ids=BAD_PODS)
 def test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, pod):
     affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
-        {"topologyKey": "t", "namespaceSelector": {}, "labelSelector": {"matchLabels": {"a": "b"}}}
+        {"topologyKey": "t", "namespaceSelector": {}, "labelSelector": {"matchLabels": {names.LABEL_STAGE: "b"}}}
     ]}}  # fmt: skip
-    cluster = Cluster(body())
+    cluster = Cluster(body(), body("other"))
     cluster.settle()
     job = cluster.jobs()["validate"]
-    cluster.pod(job, container="validate", spec={**POD_SPEC, "affinity": affinity}, **pod)
+    other = cluster.pod(job, container="benchmark", spec=POD_SPEC)
+    other["metadata"] |= {"labels": {**LABELS, names.LABEL_MODEL: "other", names.LABEL_STAGE: "benchmark"}}
+    other["metadata"] |= {"ownerReferences": []}
+    cluster._store(other)
+    spec = {**POD_SPEC, "affinity": affinity}
+    cluster.pod(job, container="fetch" if pod.get("init") else "validate", spec=spec, **pod)
     look(cluster)
     cluster.fail("validate", ExitCode.REFUSED, Failure("Bad", "it is", "do"))
     look(cluster)
     assert cluster.status()["phase"] == "Failed"
+
+
+def test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads):
+    cluster = Cluster(body())
+    cluster.live()
+    (deployment,) = cluster.deployments()
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    status = {**deployment["status"], "availableReplicas": 0, "conditions": [late, refused]}
+    cluster._store({**deployment, "status": status})
+    look(cluster)
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    look(cluster)
+    cluster._finish(cluster.jobs()["optimize"], "Failed", "BackoffLimitExceeded")
+    look(cluster)
+    assert cluster.condition("Stalled")["reason"] == "BackoffLimitExceeded"
+
+
+@pytest.fixture
+def lived(watched_reads):
+    """Everything above at once. What was read."""
+    test_a_life_reads_nothing_that_is_dropped(watched_reads)
+    for pod in BAD_PODS.values():
+        test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, pod)
+    test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads)
+    return watched_reads
+
+
+def leaves(fields, path=()):
+    for name, below in fields.items():
+        yield from leaves(below, (*path, name)) if below else [(*path, name)]
+
+
+def test_what_is_kept_is_read(lived):
+    """So that reading it would fail if it were dropped: the tests above see each field of the list."""
+    kept = {path for path in leaves(KEPT) if path[1:] not in BY_THE_CACHE}
+    assert kept - lived - IN_FINGERPRINTS == set()
+
+
+BY_THE_CACHE = {("metadata", name) for name in ("name", "namespace", "uid", "resourceVersion")}
+IN_FINGERPRINTS = {("PersistentVolumeClaim", "metadata", "annotations")}
+"""Read where a webhook changed the child: tests/unit/test_injected.py."""
 
 
 def test_each_kind_has_its_fields():

@@ -1,6 +1,6 @@
 """What the cache keeps of an object: the fields that something reads. A change of another field is no news.
 
-Who reads one more adds it here; tests/unit/test_trim.py fails otherwise.
+Who reads one more adds it here, and a case that reads it to tests/unit/test_trim.py, which fails otherwise.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,6 @@ _IDENTITY: _Fields = {
     "namespace": _ALL,
     "uid": _ALL,
     "resourceVersion": _ALL,
-    "generation": _ALL,
     "deletionTimestamp": _ALL,
 }
 _CHILD: _Fields = {**_IDENTITY, "labels": _ALL, "annotations": _ALL, "ownerReferences": {"uid": _ALL}}
@@ -38,7 +37,7 @@ _CONTAINER_STATUS: _Fields = {
     "lastState": {"terminated": _ENDED},
 }
 KEPT: Mapping[str, _Fields] = {
-    MODEL.name: {"metadata": _IDENTITY, "spec": _ALL, "status": _ALL},
+    MODEL.name: {"metadata": {**_IDENTITY, "generation": _ALL}, "spec": _ALL, "status": _ALL},
     JOB.name: {
         "metadata": _CHILD,
         "status": {"startTime": _ALL, "completionTime": _ALL, "failed": _ALL, "conditions": _CONDITIONS},
@@ -69,7 +68,7 @@ KEPT: Mapping[str, _Fields] = {
         },
     },
     DEPLOYMENT.name: {
-        "metadata": _COMPARED,
+        "metadata": {**_COMPARED, "generation": _ALL},
         "spec": _ALL,
         "status": {
             "observedGeneration": _ALL,
