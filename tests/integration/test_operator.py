@@ -283,7 +283,7 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as found:
                 return found.read().decode()
 
-        ready = 'onnxmodel_operator_models{phase="Ready"} 1.0'  # those of earlier tests are on their way out
+        ready = 'onnxmodel_operator_models{phase="Ready"} 1.0'
         until("it knows the model", lambda: ready in answer("metrics"), seconds=60)
         assert answer("readyz")
         time.sleep(1)
