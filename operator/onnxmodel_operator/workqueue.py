@@ -167,9 +167,8 @@ class WorkQueue(Generic[Key]):
                     self.add(key)
             timeout = self._timers[0][0] - now if self._timers else None
             try:
-                async with asyncio.timeout(
-                    timeout
-                ):  # wait_for() loses a cancellation that meets the event (Python 3.11)
+                # Not wait_for(): before Python 3.12 it loses a cancellation that meets the event.
+                async with asyncio.timeout(timeout):
                     await self._timer_changed.wait()
             except TimeoutError:
                 continue

@@ -106,7 +106,8 @@ class Operator:
 def start(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Operator]]:
     """Start an operator. Those that a test did not end itself must end well when they are told to."""
     # Models of earlier tests are on their way out with their namespaces: this test's operator would look at them as well.
-    kube.run("delete", "onnxmodels", "--all-namespaces", f"--field-selector=metadata.namespace!={kube.namespace}")
+    anywhere = kube.within("")
+    anywhere.run("delete", "onnxmodels", "--all-namespaces", f"--field-selector=metadata.namespace!={kube.namespace}")
     started: list[Operator] = []
 
     def make(*arguments: str, settings: str = SETTINGS, through: Kube | None = None) -> Operator:
