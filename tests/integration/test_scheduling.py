@@ -3,10 +3,12 @@
 import subprocess
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from onnxmodel_operator import names
+from onnxmodel_operator.render import claim_name
 from tests.integration.conftest import SETTINGS
 from tests.integration.kubelet import Kubelet
 from tests.integration.test_crd import GOOD, model
@@ -54,14 +56,23 @@ def neighbour(control_plane: Kube) -> Iterator[Kube]:
 
 
 @pytest.fixture
-def volumes(control_plane: Kube) -> Iterator[None]:
-    """The scheduler places no pod whose claim has no volume."""
-    made = [f"v-{uuid.uuid4().hex[:8]}" for _ in range(3)]
-    spec = {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/none"}}
-    kind = {"apiVersion": "v1", "kind": "PersistentVolume", "spec": {**spec, "persistentVolumeReclaimPolicy": "Retain"}}
-    control_plane.apply(*({**kind, "metadata": {"name": name}} for name in made))
+def volumes(control_plane: Kube, kube: Kube, neighbour: Kube) -> Iterator[None]:
+    """The scheduler places no pod whose claim has no volume. Claims of earlier tests must not take these."""
+    made = {f"v-{uuid.uuid4().hex[:8]}": claim for claim in ((kube, "first"), (neighbour, "second"))}
+    control_plane.apply(*(volume(name, *claim) for name, claim in made.items()))
     yield
     control_plane.delete("persistentvolume", *made, wait=False)
+
+
+def volume(name: str, kube: Kube, owner: str) -> dict[str, Any]:
+    spec = {
+        "capacity": {"storage": "10Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": "/none"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"namespace": kube.namespace, "name": claim_name(owner)},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
 
 
 def scheduled(kube: Kube, stage: str) -> bool:
