@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.controlplane.api import MODELS, Api
 from benchmarks.controlplane.plane import Plane, install_operator
 from benchmarks.controlplane.replay import copies, store, template
-from benchmarks.controlplane.subject import Audit, Meter, Spent, Subject, started
+from benchmarks.controlplane.subject import Audit, Many, Meter, Spent, Subject, started
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import key_of
 from onnxmodel_operator.cluster.kinds import ALL
@@ -91,23 +91,11 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Lives:
+class Lives(Many):
     """What so many lives took. first: seconds until each model's first Job, sorted. stall: the event loop's longest."""
 
-    count: int
-    spent: Spent
     first: list[float] = field(repr=False)
     stall: float
-
-    @property
-    def cpu_ms(self) -> float:
-        """Of one life."""
-        return 1000 * self.spent.cpu_seconds / self.count
-
-    @property
-    def requests(self) -> float:
-        """Of one life."""
-        return self.spent.count / self.count
 
 
 async def one_at_a_time(bench: Bench, count: int) -> Lives:

@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.controlplane.api import Api
 from benchmarks.controlplane.plane import Plane
-from benchmarks.controlplane.subject import Audit, Meter, Spent, Subject, started
+from benchmarks.controlplane.subject import Audit, Many, Meter, Spent, Subject, started
 from tests.cluster.artifacts import artifact, digest
 from tests.cluster.golang import go
 from tests.cluster.pki import Authority
@@ -147,22 +147,10 @@ def _webhooks(config: Path, pki: Path, port: int) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Served:
+class Served(Many):
     """What so many InferenceServices took. told_seconds: until each had a status."""
 
-    count: int
-    spent: Spent
     told_seconds: float
-
-    @property
-    def cpu_ms(self) -> float:
-        """Of one."""
-        return 1000 * self.spent.cpu_seconds / self.count
-
-    @property
-    def requests(self) -> float:
-        """Of one."""
-        return self.spent.count / self.count
 
 
 @dataclass(frozen=True)

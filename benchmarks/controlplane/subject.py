@@ -42,6 +42,24 @@ class Spent:
         return sum(self.requests[verb] for verb in _WRITES)
 
 
+@dataclass(frozen=True)
+class Many:
+    """What so many lives or services took."""
+
+    count: int
+    spent: Spent
+
+    @property
+    def cpu_ms(self) -> float:
+        """Of one."""
+        return 1000 * self.spent.cpu_seconds / self.count
+
+    @property
+    def requests(self) -> float:
+        """Of one."""
+        return self.spent.count / self.count
+
+
 class Audit:
     """The audit log, read from where it was read to."""
 
