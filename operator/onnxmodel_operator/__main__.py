@@ -194,6 +194,7 @@ async def _lead(operator: Operator, namespace: str) -> None:
     lease = Lease(operator.client, namespace, identity)
     operator.client.fence = lease.fence
     operator.leads = lease.leads
+    operator.health.unreached = lease.unreached_seconds
     await lead(lease, operator.run)
 
 

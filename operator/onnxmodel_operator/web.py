@@ -7,6 +7,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from onnxmodel_operator.cluster.lease import LEASE_SECONDS
 from onnxmodel_operator.metrics import REGISTRY
 
 STUCK_SECONDS = 120.0
@@ -39,6 +40,8 @@ class Health:
         """Whether it is told to end, or one of its parts has ended."""
         self.problem: str | None = None
         """What keeps models from being told of, in words that say what to do."""
+        self.unreached: Callable[[], float] = lambda: 0.0
+        """Seconds since the Lease was last read or renewed; 0 where there is none."""
         self._depth, self._watches, self._unsynced, self._outage, self._clock = depth, watches, unsynced, outage, clock
         self._last = clock()
 
@@ -64,9 +67,11 @@ class Health:
         return f"the watch of {', '.join(deaf)} is deaf" if ready and deaf and not away else None
 
     def waits(self) -> str | None:
-        """Why changes may not be seen or told now; None when all is, and of a standby, which is ready to take over."""
+        """Why changes may not be seen or told now; None when all is, and of a standby that could take over."""
         if self.ending:
             return "it is about to end"
+        if self.unreached() >= LEASE_SECONDS:
+            return f"the Lease cannot be read or renewed for {LEASE_SECONDS:.0f} seconds"
         if not self.began:
             return None
         if unsynced := self._unsynced():

@@ -127,6 +127,35 @@ async def test_the_leader_goes_on_after(what):
     assert store.lease["spec"]["holderIdentity"] == "a"
 
 
+async def test_who_takes_the_lease_and_gets_no_answer_has_it_at_the_next_try():
+    store = Store()
+    lease = store.replica("a")
+    store.loses = True
+    assert not await lease.try_acquire()
+    store.loses = False
+    assert await lease.try_acquire(), "it is this process's own, and nobody is waited for"
+    assert may_write(lease)
+    assert store.lease["spec"]["leaseTransitions"] == 0, "it changed hands once"
+
+
+async def test_a_process_knows_for_how_long_the_lease_was_out_of_its_reach():
+    store = Store()
+    leader, standby = store.replica("first"), store.replica("second")
+    await leader.try_acquire()
+
+    async def pass_time(seconds):
+        store.now += seconds
+        await leader.renew()
+        await standby.try_acquire()
+        return leader.unreached_seconds(), standby.unreached_seconds()
+
+    assert await pass_time(LEASE_SECONDS) == (0, 0), "another's Lease is an answer as well"
+    store.away = True
+    assert await pass_time(LEASE_SECONDS) == (LEASE_SECONDS, LEASE_SECONDS)
+    store.away = False
+    assert await pass_time(1) == (0, 0)
+
+
 @pytest.mark.parametrize("renewal", [False, True], ids=["as it takes the Lease", "as it renews it"])
 async def test_who_is_told_to_end_while_a_write_of_the_lease_is_on_its_way_hands_over(renewal, monkeypatch):
     monkeypatch.setattr("onnxmodel_operator.cluster.lease._RETRY_SECONDS", 0)

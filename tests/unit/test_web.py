@@ -1,5 +1,8 @@
 """What /healthz and /readyz say, and when."""
 
+import pytest
+
+from onnxmodel_operator.cluster.lease import LEASE_SECONDS
 from onnxmodel_operator.web import DEAF_SECONDS, SILENT_SECONDS, STUCK_SECONDS, Health
 
 
@@ -24,6 +27,17 @@ def test_a_standby_is_alive_and_ready_and_a_leader_is_ready_once_everything_is_k
     world.silent["Job"] = 0.0
     world.unsynced = []
     assert (world.health.sick(), world.health.waits()) == (None, None)
+
+
+@pytest.mark.parametrize("began", [False, True], ids=["standby", "leader"])
+def test_who_cannot_reach_the_lease_is_alive_and_not_ready(began):
+    world = World(began=began)
+    world.health.unreached = lambda: world.now
+    world.now = LEASE_SECONDS - 1
+    assert world.health.waits() is None
+    world.now = LEASE_SECONDS
+    assert world.health.waits() == "the Lease cannot be read or renewed for 15 seconds"
+    assert world.health.sick() is None, "a restart mends neither a right that lacks nor the network"
 
 
 def test_one_that_is_about_to_end_is_neither_alive_nor_ready():

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from onnxmodel_operator.__main__ import Operator
+from onnxmodel_operator.__main__ import Operator, _lead
 from onnxmodel_operator.cluster.access import Access
 from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import ApiError
@@ -309,6 +309,23 @@ async def test_an_older_crd_is_said_once_for_all_models_until_it_is_mended(caplo
     )
     await operator._work(("team-a", "other"))
     assert operator.health.waits() is None
+
+
+async def test_a_standby_that_cannot_read_the_lease_is_not_ready(monkeypatch):
+    async def read_lease(*_):
+        raise ApiError(403, "leases.coordination.k8s.io is forbidden")
+
+    cluster = Cluster()
+    cluster.read_lease = read_lease
+    operator = Operator(cluster, SETTINGS)
+    standby = asyncio.create_task(_lead(operator, "n"))
+    await asyncio.sleep(0)
+    assert operator.health.waits() is None
+    monkeypatch.setattr("onnxmodel_operator.web.LEASE_SECONDS", 1e-9)
+    assert operator.health.waits().startswith("the Lease cannot be read")
+    standby.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await standby
 
 
 async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_status(caplog):

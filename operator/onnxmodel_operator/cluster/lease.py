@@ -47,6 +47,7 @@ class Lease:
         self._asked = False  # whether it ever asked to hold it: the answer may not have come
         self._watched: tuple[str, float] | None = None  # the resourceVersion of another's, and since when it is that
         self._silent = False
+        self._reached = clock()  # when the API server last answered as it should, or since when it is asked
 
     def fence(self) -> float:
         """How many seconds a write may take. Raises NotLeadingError where another replica may lead."""
@@ -57,6 +58,10 @@ class Lease:
     def leads(self) -> bool:
         """Whether a write may begin now."""
         return self._held is not None and self._clock() - self._sent < RENEW_SECONDS
+
+    def unreached_seconds(self) -> float:
+        """Since the API server last answered as it should when the Lease was read, taken or renewed."""
+        return self._clock() - self._reached
 
     async def acquire(self) -> None:
         """Wait until this process leads."""
@@ -72,13 +77,13 @@ class Lease:
         try:
             found = await self._store.read_lease(self._namespace, names.MANAGER, _REQUEST_SECONDS)
             if found and not self._free(found):
+                self._say(None)
                 return False
             self._asked = True
             self._held = await self._store.write_lease(self._taken(found), _REQUEST_SECONDS)
         except TRANSIENT as error:
             self._watched = None
-            if not (isinstance(error, ApiError) and error.status == 409):  # 409: another was faster
-                self._say(error)
+            self._say(None if isinstance(error, ApiError) and error.status == 409 else error)  # 409: another was faster
             return False
         self._sent = sent
         self._say(None)
@@ -105,9 +110,7 @@ class Lease:
                 if found and _holder(found) != self._identity:
                     self._held = None
                     raise LeaseLost(f"{_holder(found) or 'nobody'} holds the Lease") from error
-                self._held = await self._store.write_lease(
-                    self._renewed(found) if found else self._taken(None), _REQUEST_SECONDS
-                )
+                self._held = await self._store.write_lease(self._taken(found), _REQUEST_SECONDS)
         except TRANSIENT as error:
             self._say(error)
             return
@@ -135,7 +138,7 @@ class Lease:
             log.warning("the Lease cannot be released, and ends by itself: %s", error or type(error).__name__)
 
     def _free(self, found: Mapping[str, Any]) -> bool:
-        if not _holder(found):
+        if _holder(found) in ("", self._identity):  # its own: it was taken, and the answer was lost
             return True
         version, now = found["metadata"]["resourceVersion"], self._clock()
         if self._watched is None or self._watched[0] != version:
@@ -143,6 +146,8 @@ class Lease:
         return now - self._watched[1] >= LEASE_SECONDS
 
     def _taken(self, found: Mapping[str, Any] | None) -> dict[str, Any]:
+        if found and _holder(found) == self._identity:
+            return self._renewed(found)
         metadata = found["metadata"] if found else {"name": names.MANAGER, "namespace": self._namespace}
         transitions = found.get("spec", {}).get("leaseTransitions", 0) + 1 if found else 0
         spec = {"acquireTime": _now(), "leaseTransitions": transitions}
@@ -162,8 +167,10 @@ class Lease:
         if error and not self._silent:
             log.warning("the Lease cannot be read or renewed: %s", str(error) or type(error).__name__)
         elif self._silent and not error:
-            log.info("the Lease is renewed again")
+            log.info("the Lease can be read or renewed again")
         self._silent = error is not None
+        if not error:
+            self._reached = self._clock()
 
 
 def _released(lease: Mapping[str, Any]) -> dict[str, Any]:
