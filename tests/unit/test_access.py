@@ -176,11 +176,17 @@ async def test_a_ca_without_key_identifiers_is_as_good(tmp_path, strict, where):
             assert await client.get("Job", "n", "j") is not None
 
 
-async def test_a_ca_that_is_replaced_is_trusted_within_a_minute_and_the_old_one_still(tmp_path):
+@pytest.mark.parametrize("where", ["pod", "kubeconfig"])
+async def test_a_ca_that_is_replaced_is_trusted_within_a_minute_and_the_old_one_still(tmp_path, where):
     now, other = 0.0, trustme.CA().cert_pem.bytes()
     (tmp_path / "ca.crt").write_bytes(other)
     async with api_server() as (server, seen):
-        access = from_service_account(pod(tmp_path, server), tmp_path, lambda: now)
+        cluster = {"server": server, "certificate-authority": "ca.crt"}
+        access = (
+            from_service_account(pod(tmp_path, server), tmp_path, lambda: now)
+            if where == "pod"
+            else from_kubeconfig(write(tmp_path, cluster, {"token": "t"}), lambda: now)
+        )
         async with connect(access) as client:
             for content in (other, b"", b"-----BEGIN CERTIFICATE-----\nhalf"):
                 (tmp_path / "ca.crt").write_bytes(content)

@@ -109,36 +109,37 @@ def from_service_account(
     """What each pod has. Raises OSError or KeyError where it has not."""
     host, port = environment["KUBERNETES_SERVICE_HOST"], environment["KUBERNETES_SERVICE_PORT"]
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    # A new CA is added, and the old one stays: while a cluster replaces its CA, API servers of both answer. Read before
-    # the context loads it: a change in between is then seen a minute later, and not lost.
-    authority = File(folder / "ca.crt", clock, lambda text: tls.load_verify_locations(cadata=text))
-    tls = _context(cafile=folder / "ca.crt")
+    tls, authority = _trusting(folder / "ca.crt", clock)
     return Access(server, tls, File(folder / "token", clock), authority)
 
 
-def from_kubeconfig(path: Path) -> Access:
+def from_kubeconfig(path: Path, clock: Callable[[], float] = time.monotonic) -> Access:
     """The current context of a kubeconfig, with a certificate or a token. Raises AccessError or OSError.
 
     Plug-ins (exec, auth-provider) are not run: outside a cluster the operator is developed and tested, and no more.
     """
     try:
-        return _current(yaml.safe_load(path.read_text()) or {}, path.parent)
+        return _current(yaml.safe_load(path.read_text()) or {}, path.parent, clock)
     except KeyError as error:
         raise AccessError(f"{path}: {error} is missing") from error
     except (TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
         raise AccessError(f"{path} cannot be used: {error}") from error
 
 
-def _current(config: Mapping[str, Any], folder: Path) -> Access:
+def _current(config: Mapping[str, Any], folder: Path, clock: Callable[[], float]) -> Access:
     context = _named(config, "context", config["current-context"])
     cluster, user = _named(config, "cluster", context["cluster"]), _named(config, "user", context["user"])
     for fields, known in ((cluster, _CLUSTER), (user, _USER)):
         if unknown := sorted(fields.keys() - known):
             raise ValueError(f"{unknown[0]} is not supported: {_WAY_OUT}")
-    server, token = cluster["server"].rstrip("/"), _token(user, folder)
+    server, token = cluster["server"].rstrip("/"), _token(user, folder, clock)
     if not server.startswith("https://"):
         return Access(server, token=token)
-    tls = _context(cadata=_pem(cluster, "certificate-authority", folder) or None)
+    authority = None
+    if cluster.get("certificate-authority") and not cluster.get("certificate-authority-data"):
+        tls, authority = _trusting(folder / cluster["certificate-authority"], clock)
+    else:
+        tls = _context(cadata=_pem(cluster, "certificate-authority", folder) or None)
     if cluster.get("insecure-skip-tls-verify"):
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     if certificate := _pem(user, "client-certificate", folder):
@@ -146,7 +147,7 @@ def _current(config: Mapping[str, Any], folder: Path) -> Access:
             file.write(f"{certificate}\n{_pem(user, 'client-key', folder)}")
             file.flush()
             tls.load_cert_chain(file.name)
-    return Access(server, tls, token)
+    return Access(server, tls, token, authority)
 
 
 def _context(cafile: Path | None = None, cadata: str | None = None) -> ssl.SSLContext:
@@ -158,6 +159,17 @@ def _context(cafile: Path | None = None, cadata: str | None = None) -> ssl.SSLCo
     return tls
 
 
+def _trusting(path: Path, clock: Callable[[], float]) -> tuple[ssl.SSLContext, File]:
+    """A context that trusts the CA in a file, and the file, whose changes reach the context.
+
+    A new CA is added, and the old one stays: while a cluster replaces its CA, API servers of both answer.
+    """
+    # Read before the context loads it: a change in between is then seen a minute later, and not lost.
+    authority = File(path, clock, lambda text: tls.load_verify_locations(cadata=text))
+    tls = _context(cafile=path)
+    return tls, authority
+
+
 def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
     found = next((item for item in config[f"{kind}s"] or () if item["name"] == name), None)
     if found is None:
@@ -165,8 +177,8 @@ def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
     return dict(found[kind] or {})
 
 
-def _token(user: Mapping[str, Any], folder: Path) -> File | str | None:
-    return File(folder / user["tokenFile"]) if "tokenFile" in user else user.get("token")
+def _token(user: Mapping[str, Any], folder: Path, clock: Callable[[], float]) -> File | str | None:
+    return File(folder / user["tokenFile"], clock) if "tokenFile" in user else user.get("token")
 
 
 def _pem(fields: Mapping[str, Any], field: str, folder: Path) -> str:
