@@ -69,7 +69,7 @@ class Operator:
         self.said: dict[Key, int] = {}
         """Of each model that the API server refuses something: with which status, so that each retry does not say it."""
         self.untold: set[Key] = set()
-        """Models whose status the CRD has no room for."""
+        """Models whose status the CRD has no room for, or not for all of it."""
 
     async def run(self) -> None:
         """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
@@ -113,9 +113,12 @@ class Operator:
             metrics.RECONCILES.labels("ok").inc()
             self.queue.forget(key)
             self.said.pop(key, None)
-            self.untold.discard(key)
-            if not self.untold:
-                self.health.problem = None
+            if outcome.unkept:
+                self._lacks_room(key, f"the API server does not keep status.{outcome.unkept}")
+            else:
+                self.untold.discard(key)
+                if not self.untold:
+                    self.health.problem = None
             if outcome.wrote:
                 self.queue.add(key)
             if outcome.requeue_seconds is not None:
@@ -128,15 +131,18 @@ class Operator:
             case StaleError() | NotLeadingError():
                 log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
             case ApiError() if is_of_an_older_crd(error):
-                if not self.untold:
-                    self.health.problem = _OLDER_CRD
-                    log.error("%s (%s/%s: %s)", _OLDER_CRD, *key, error)
-                self.untold.add(key)
+                self._lacks_room(key, str(error))
             case ApiError(status=status) if not is_outage(error):
                 quiet = self.said.get(key) == status or in_a_leaving_namespace(error)
                 level = logging.DEBUG if quiet else logging.WARNING
                 self.said[key] = status
                 log.log(level, "%s/%s: %s; again in %.1f s", *key, error, seconds)
+
+    def _lacks_room(self, key: Key, why: str) -> None:
+        if not self.untold:
+            self.health.problem = _OLDER_CRD
+            log.error("%s (%s/%s: %s)", _OLDER_CRD, *key, why)
+        self.untold.add(key)
 
     def _count(self, key: Key, phase: str | None) -> None:
         before = self.phases.pop(key, None)

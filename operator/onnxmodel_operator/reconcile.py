@@ -29,8 +29,8 @@ from onnxmodel_operator.observe import Observed, Warned, explained, observe, puz
 from onnxmodel_operator.plan import Plan, active_revision, invalid, plan
 from onnxmodel_operator.render import Manifest, render
 from onnxmodel_operator.settings import Settings
-from onnxmodel_operator.status import summarize
-from onnxmodel_operator.troubles import defect, not_applied
+from onnxmodel_operator.status import excused, summarize
+from onnxmodel_operator.troubles import defect, not_applied, status_refused
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +90,13 @@ class Outcome:
     """How a reconcile ended: the phase for metrics, and when to look again though nothing changes.
 
     wrote: something was written that changed what the cache knows. So its event is no news, and the next step is due at once.
+    unkept: the first field of the status that the API server does not keep; "" where it keeps all.
     """
 
     phase: str | None = None
     requeue_seconds: float | None = None
     wrote: bool = False
+    unkept: str = ""
 
 
 @dataclass(slots=True)
@@ -155,15 +157,19 @@ async def reconcile(
     status = _summarize(turn, now)
     resource, decided = turn.resource, turn.decided
     same = turn.error and _without_messages(status) == _without_messages(resource.status)
-    if status != resource.status and not same and not _cut(cache, resource, status):
-        turn.news |= await _tell(resource, status, cache, writer)
+    unkept = ""
+    if status != resource.status and not same:
+        if _cut(cache, resource, status):
+            unkept = difference(status, resource.status)
+        else:
+            unkept = await _tell(turn, status, cache, writer, now)
     if turn.error:
         raise turn.error  # said in status, and tried again by the caller
     if status == resource.status and not turn.asked and not turn.news and _depends_on_itself(turn):
         again = decided.requeue_seconds
         until = now + timedelta(seconds=again) if again is not None else None
         cache.notes[key] = _Rest(settings, decided.progress.phase, until)
-    return Outcome(decided.progress.phase, decided.requeue_seconds, turn.news)
+    return Outcome(decided.progress.phase, decided.requeue_seconds, turn.news, unkept)
 
 
 def _depends_on_itself(turn: _Turn) -> bool:
@@ -215,17 +221,32 @@ def _summarize(turn: _Turn, now: datetime) -> dict[str, Any]:
         return summarize(turn.resource, turn.seen, turn.decided, now)
 
 
-async def _tell(resource: Resource, status: Mapping[str, Any], cache: Cache, writer: Writer) -> bool:
-    """Write the status. Returns whether that is news."""
+async def _tell(turn: _Turn, status: Mapping[str, Any], cache: Cache, writer: Writer, now: datetime) -> str:
+    """Write the status, or where the API server refuses what is in it, that it does: the turn's error then. Returns what it
+    does not keep.
+    """
+    resource = turn.resource
+    try:
+        return await _write_status(turn, status, cache, writer)
+    except ApiError as error:
+        if error.status != 422:
+            raise
+        turn.error = turn.error or error
+        excuse = excused(resource, turn.seen, status_refused(error), now)
+    if _without_messages(excuse) == _without_messages(resource.status):
+        return ""
+    return await _write_status(turn, excuse, cache, writer)
+
+
+async def _write_status(turn: _Turn, status: Mapping[str, Any], cache: Cache, writer: Writer) -> str:
+    resource = turn.resource
     WRITES.labels("apply", "OnnxModel/status").inc()
     answer = await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
-    news = cache.put(MODEL, answer) is not None
-    where = (resource.namespace, resource.name)
-    log.info("%s/%s: %s: %s", *where, status["phase"], status["message"])
-    if lost := difference(status, answer.get("status") or {}):
+    turn.news |= cache.put(MODEL, answer) is not None
+    log.info("%s/%s: %s: %s", resource.namespace, resource.name, status["phase"], status["message"])
+    if unkept := difference(status, answer.get("status") or {}):
         cache.admitted[resource.uid] = _kept(status, answer.get("status") or {})
-        log.warning("%s/%s: the API server does not keep status.%s: the CRD is older than the operator", *where, lost)
-    return news
+    return unkept
 
 
 def _cut(cache: Cache, resource: Resource, status: Mapping[str, Any]) -> bool:

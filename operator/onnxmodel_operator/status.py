@@ -76,6 +76,22 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
     return {**kept, **status.dump()}
 
 
+def excused(model: Resource, seen: Observed, progress: Progress, now: datetime) -> dict[str, Any]:
+    """The status as it is, and why it is not what it should be: of the rest it is not known what the API server takes."""
+    conditions = _common(model.generation, progress, model.status, now)
+    kinds = {State.READY, State.RECONCILING, State.STALLED}
+    kept = [Condition.model_validate(c) for c in model.status.get("conditions", ()) if c["type"] not in kinds]
+    told = OnnxModelStatus(
+        observed_generation=model.generation,
+        phase=progress.phase,
+        reason=progress.reason[:253],
+        message=progress.message[:2048],
+        conditions=sorted([*conditions, *kept], key=lambda condition: condition.type),
+        last_failure=_failure(model.generation, seen, progress, model.status, now),
+    )
+    return {**model.status, **told.dump()}
+
+
 _FACTS = ("model", "findings", "variants", "benchmark", "stages", "target")
 """What stays in status while nothing is worked on: the model is suspended, or its spec cannot be worked on."""
 

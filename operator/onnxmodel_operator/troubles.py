@@ -61,6 +61,17 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
     return dataclasses.replace(decided, progress=progress, active=active)
 
 
+def status_refused(error: ApiError) -> Progress:
+    """The API server refuses a status for what is in it: by the schema of a CRD of another release, or by an admission rule."""
+    failure = Failure(
+        "StatusRefused",
+        f"the API server refuses the status, so what it shows beside this is of before: {error}",
+        "Apply the CRD of the operator's release, or change the admission rule that the message names; else report it. The "
+        "work goes on, and the status is tried again, at most a minute apart.",
+    )
+    return Progress(State.STALLED, "Failed", failure.reason, failure.message, Trouble("status", failure))
+
+
 def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
     """The operator itself failed: said in status, so that nobody waits for a model that the log alone tells of."""
     failure = Failure(

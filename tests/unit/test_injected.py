@@ -5,6 +5,8 @@ import copy
 import pytest
 
 from onnxmodel_operator import names
+from onnxmodel_operator.api.status import OnnxModelStatus
+from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_runtime.contract import Failure, Outcome, encode
 from tests.builders import Cluster, body, good
 
@@ -136,16 +138,73 @@ class OlderCrd(Cluster):
         return self.objects["OnnxModel", namespace, name]
 
 
-def test_a_status_field_that_an_older_crd_prunes_is_written_once_and_told(caplog):
+def test_a_status_field_that_an_older_crd_prunes_is_written_once_and_told():
     cluster = OlderCrd(body())
     cluster.live()
     cluster.cut = "serving"
     model = cluster.objects["OnnxModel", "team-a", "magika"]
     cluster._store({**model, "status": {k: v for k, v in model["status"].items() if k != cluster.cut}})
     before = len(cluster.writes)
-    assert [cluster.step().wrote for _ in range(5)] == [False] * 5
+    outcomes = [cluster.step() for _ in range(5)]
+    assert [(outcome.wrote, outcome.unkept) for outcome in outcomes] == [(False, "serving.url")] * 5
     assert cluster.writes[before:] == [("status", "OnnxModel", "magika")]
-    assert caplog.text.count("does not keep status.serving") == 1
+    cluster.cut = ""
+    cluster.edit(serving={"replicas": 2})
+    assert cluster.step().unkept == ""
+
+
+class Refusing(Cluster):
+    """An admission rule of its API server forbids a field in a status."""
+
+    forbidden = "variants"
+    WORDS = "denied: no variants here"
+
+    async def apply_status(self, namespace, name, uid, status):
+        """Refuse it, or store it."""
+        if self.forbidden in status:
+            raise ApiError(422, self.WORDS)
+        return await super().apply_status(namespace, name, uid, status)
+
+    def refuse(self):
+        with pytest.raises(ApiError, match=self.WORDS):
+            self.step()
+
+
+def test_a_status_that_the_api_server_refuses_is_told_in_the_status_that_it_takes():
+    cluster = Refusing(body())
+    for stage in ("validate", "optimize", "benchmark"):
+        cluster.settle()
+        before = cluster.status()
+        cluster.succeed(stage)
+    cluster.refuse()
+    status = cluster.status()
+    assert (status["phase"], status["reason"]) == ("Failed", "StatusRefused")
+    assert Refusing.WORDS in status["message"]
+    assert (status["lastFailure"]["stage"], status["lastFailure"]["reason"]) == ("status", "StatusRefused")
+    assert {name: status[name] for name in ("stages", "model")} == {name: before[name] for name in ("stages", "model")}
+    assert cluster.condition("Stalled")["message"] == status["message"]
+    assert cluster.condition("Ready")["status"] == "False"
+    assert cluster.condition("Reconciling") is None
+    assert cluster.condition("Validated")["status"] == "True"
+    assert OnnxModelStatus.model_validate(status)
+    writes = len(cluster.writes)
+    cluster.refuse()
+    assert len(cluster.writes) == writes, "told once"
+    cluster.available()
+    cluster.refuse()
+    assert "loadtest" in cluster.jobs(), "the work goes on"
+    cluster.forbidden = "none"
+    cluster.live()
+    assert cluster.condition("Stalled") is None
+    assert "lastFailure" not in cluster.status()
+
+
+def test_an_api_server_that_takes_no_status_at_all_is_asked_again():
+    cluster = Refusing(body())
+    cluster.forbidden = "conditions"
+    cluster.refuse()
+    assert [verb for verb, _, _ in cluster.writes] == ["apply"] * 2
+    cluster.refuse()
 
 
 def test_a_webhook_that_takes_our_digest_off_jobs_does_not_make_them_again_and_again():

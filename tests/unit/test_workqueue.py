@@ -311,6 +311,35 @@ async def test_an_older_crd_is_said_once_for_all_models_until_it_is_mended(caplo
     assert operator.health.waits() is None
 
 
+async def test_a_status_that_is_not_kept_whole_is_said_once_for_all_models_and_again_when_it_comes_back(caplog):
+    caplog.set_level("WARNING")
+    cluster = Cluster(body(), body("other"))
+    tell, prunes = cluster.apply_status, True
+
+    async def apply_status(namespace, name, uid, status):
+        return await tell(namespace, name, uid, {k: v for k, v in status.items() if k != "message" or not prunes})
+
+    cluster.apply_status = apply_status
+    operator = Operator(cluster, SETTINGS)
+
+    async def work(generation):
+        for name in ("magika", "other"):
+            if generation > 1:
+                cluster.edit(name, suspend=generation % 2 == 0)
+            operator.cache.put(BY_NAME["OnnxModel"], cluster.objects["OnnxModel", "team-a", name])
+            for _ in range(3):
+                await operator._work(("team-a", name))
+        return operator.health.problem, caplog.text.count("the CRD is older"), caplog.text.count("keep status.message")
+
+    told = "the CRD is older than the operator: apply the one of its release (docs/install.md)"
+    assert await work(1) == (told, 1, 1)
+    assert await work(2) == (told, 1, 1)
+    prunes = False
+    assert await work(3) == (None, 1, 1)
+    prunes = True
+    assert await work(4) == (told, 2, 2)
+
+
 async def test_a_standby_that_cannot_read_the_lease_is_not_ready(monkeypatch):
     async def read_lease(*_):
         raise ApiError(403, "leases.coordination.k8s.io is forbidden")
