@@ -98,7 +98,13 @@ class Operator:
         began = time.monotonic()
         try:
             outcome = await reconcile(
-                key, self.cache, self.settings, self.client, datetime.now(UTC), self.queue.failures(key)
+                key,
+                self.cache,
+                self.settings,
+                self.client,
+                datetime.now(UTC),
+                self.queue.failures(key),
+                lambda: self.queue.forget(key),
             )
         except TRANSIENT as error:
             metrics.RECONCILES.labels("retry").inc()

@@ -5,7 +5,7 @@ Level-triggered: it looks at what is, never at what just happened, so it may be 
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -135,11 +135,17 @@ _LOOKS = 4
 
 
 async def reconcile(
-    key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime, failures: int = 0
+    key: Key,
+    cache: Cache,
+    settings: Settings,
+    writer: Writer,
+    now: datetime,
+    failures: int = 0,
+    progressed: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Bring one model one step on. Raises what the writer raises; then it must be called again.
 
-    failures: how often in a row that has failed.
+    failures: how often in a row that has failed. progressed: called when a child was written, whatever fails after it.
     """
     rest = cache.notes.get(key)
     if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
@@ -149,7 +155,11 @@ async def reconcile(
         turn = await _make_sure(key, cache, settings, writer, now)
         if turn is None:
             return Outcome()  # its children go by their owner references
-        await _carry_out(key, turn, cache, writer, failures)
+        try:
+            await _carry_out(key, turn, cache, writer, failures)
+        finally:
+            if turn.applied or turn.news:
+                progressed()
         news = turn.news = turn.news or news
         if turn.error or turn.deleted or not turn.applied:
             break

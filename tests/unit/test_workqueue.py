@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,7 @@ from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME
 from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.workqueue import WorkQueue
-from tests.builders import SETTINGS, Cluster, body
+from tests.builders import SETTINGS, Cluster, body, watched
 
 
 async def run_for(queue, work, workers=4, seconds=0.3):
@@ -372,3 +373,35 @@ async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_st
     cluster.refuses.clear()
     await operator._work(("team-a", "magika"))
     assert cluster.status()["reason"] != "ApplyFailed"
+
+
+class Refusing(Cluster):
+    """Two of three writes are refused."""
+
+    def __init__(self, *models):
+        super().__init__(*models)
+        self.turn = itertools.count()
+
+    @contextlib.contextmanager
+    def _write(self, verb, key):
+        if next(self.turn) % 3 < 2:
+            raise ApiError(503, "unavailable")
+        with super()._write(verb, key):
+            yield
+
+
+async def test_a_write_that_was_done_begins_the_backoff_anew():
+    cluster, key, failures = Refusing(body()), ("team-a", "magika"), []
+    operator = Operator(cluster, SETTINGS)
+    for _ in range(200):
+        for (kind, _, _), item in cluster.objects.items():
+            if kind in BY_NAME and watched(item):
+                operator.cache.put(BY_NAME[kind], item)
+        await operator._work(key)
+        failures.append(operator.queue.failures(key))
+        if not failures[-1]:
+            if (cluster.condition("Ready") or {}).get("status") == "True":
+                break
+            cluster.play()
+    assert cluster.status()["phase"] == "Ready"
+    assert max(failures) == 2, failures
