@@ -189,12 +189,15 @@ CASES: dict[str, Case] = {
     **{f"late-{name}": Case((Fault(plural, verbs=_WATCH, late=2),)) for name, plural in _LATE.items()},
     "repeated": Case((Fault(verbs=_WATCH, repeats=True),)),
     "reordered": Case((Fault(verbs=_WATCH, swaps=True),)),
-    **{f"write-{how}": Case((Fault(verbs=_WRITES, before=how, odds=(2, 3)),)) for how in (409, 429, 500, 503, "reset")},
+    **{
+        f"write-{how}": Case((Fault(verbs=_WRITES, before=how, odds=(2, 3), each=True),))
+        for how in (409, 429, 500, 503, "reset")
+    },
     "write-hangs": Case((Fault(verbs=_WRITES, before="hang", odds=(1, 12)),)),
     "answer-lost": Case((Fault(verbs=_WRITES, after="reset", odds=(2, 3)),)),
     "answer-504": Case((Fault(verbs=_WRITES, after=504, odds=(2, 3)),)),
-    "read-500": Case((Fault(verbs=("get",), before=500, odds=(2, 3)),)),
-    "read-reset": Case((Fault(verbs=("get",), before="reset", odds=(2, 3)),)),
+    "read-500": Case((Fault(verbs=("get",), before=500, odds=(1, 2), each=True),)),
+    "read-reset": Case((Fault(verbs=("get",), before="reset", odds=(1, 2), each=True),)),
     "partition": Case(then=_away),
     "token-rotated": Case(then=_rotated),
     "etcd-paused": Case(then=_etcd),

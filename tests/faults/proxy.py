@@ -31,7 +31,8 @@ class Fault:
     before: the request never reaches the API server. `reset` closes the connection, `hang` answers never, an int is the
     status.
     after: the API server did it, and its answer is lost: `reset` or a status.
-    odds: of so many requests in a row that it is for, the first so many are hit. For before and after only.
+    odds: of so many requests in a row that it is for, the first so many are hit. each: counted for each path by itself. For
+    before and after only.
     late: seconds that each event of a watch arrives too late. Events keep their distance.
     ends: a watch is cut after so many seconds, by an ERROR event of `code` if there is one.
     repeats: each event comes twice. swaps: of two events that come close together, the second one comes first.
@@ -43,6 +44,7 @@ class Fault:
     before: str | int = ""
     after: str | int = ""
     odds: tuple[int, int] = (1, 1)
+    each: bool = False
     late: float = 0
     silent: bool = False
     ends: float = 0
@@ -77,7 +79,7 @@ class Proxy:
         self.reads: list[tuple[str, str]] = []
         self.dies: Callable[[str, bool], bool] = lambda path, answered: False
         self._folder = folder
-        self._hits: Counter[Fault] = Counter()
+        self._hits: Counter[tuple[Fault, str]] = Counter()
         self._deaf = 0.0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="proxy")
@@ -145,10 +147,11 @@ class Proxy:
     def _of(self, request: web.Request, verb: str, plural: str) -> list[Fault]:
         return [fault for fault in self.faults if fault.hits(verb, plural, request.query_string)]
 
-    def _turn(self, fault: Fault) -> bool:
+    def _turn(self, fault: Fault, request: web.Request) -> bool:
         hit, many = fault.odds
-        self._hits[fault] += 1
-        return (self._hits[fault] - 1) % many < hit
+        among = fault, request.path_qs if fault.each else ""
+        self._hits[among] += 1
+        return (self._hits[among] - 1) % many < hit
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in ("true", "1", "True")
@@ -158,7 +161,7 @@ class Proxy:
         if request.headers.get("Authorization") != f"Bearer {self._token.read_text()}":
             return await _refused(request, 401)
         for fault in self._of(request, verb, plural):
-            if fault.before and self._turn(fault):
+            if fault.before and self._turn(fault, request):
                 return await _refused(request, fault.before)
         write = verb not in ("get", "watch") and plural != "leases"
         if write and self.dies(request.path, False):
@@ -181,7 +184,7 @@ class Proxy:
         if write and self.dies(request.path, True):
             return await _refused(request, "reset")
         for fault in self._of(request, verb, plural):
-            if fault.after and self._turn(fault):
+            if fault.after and self._turn(fault, request):
                 return await _refused(request, fault.after)
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
         return web.Response(status=answer.status, body=content, headers=kept)

@@ -89,7 +89,7 @@ def same(outcome: Run, reference: Run, moment: str, runtime: str) -> None:
 
 
 def _ends(
-    moment: str, namespace: str, api: Api, played: Played, reference: Run | None, seconds: float = 20
+    moment: str, namespace: str, api: Api, played: Played, reference: Run | None, seconds: float = 70
 ) -> dict[tuple[str, str], End]:
     last = time.monotonic() + seconds
     while True:
