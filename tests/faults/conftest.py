@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.paths import state
+from tests.cluster.processes import Processes
 from tests.faults import figures
 from tests.faults.cases import Case
 from tests.faults.played import Played
@@ -27,9 +28,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """A control plane for each worker."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if worker and "tests/faults" in " ".join(map(str, config.args)):
-        os.environ["ONNXMODEL_STATE"] = f"{state('')}-faults-{worker}"
+        os.environ["ONNXMODEL_STATE"] = _of_worker(worker)
         port = int(os.environ.get("ONNXMODEL_CONTROL_PLANE_PORT") or 16443)
         os.environ["ONNXMODEL_CONTROL_PLANE_PORT"] = str(port + 10 * (1 + int(worker)))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the control planes of workers that an interrupt ended before their fixtures."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and "tests/faults" in " ".join(map(str, config.args)):
+        for worker in range(config.getoption("numprocesses", None) or 0):
+            Processes(Path(_of_worker(worker)) / "control-plane").stop()
+
+
+def _of_worker(worker: str | int) -> str:
+    return f"{state('')}-faults-{worker}"
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -3,6 +3,7 @@
 Each is a process of its own, forked from one that has imported everything: it begins in a moment, however often it is killed.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -11,7 +12,8 @@ import onnxmodel_operator.__main__ as operator
 
 
 def main() -> None:
-    """Until standard input ends. Its operators are killed by others, and nobody waits for them."""
+    """Until standard input ends, and the last operator with it. The others are killed by others, and nobody waits for them."""
+    pid = 0
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for _ in sys.stdin:
         pid = os.fork()
@@ -20,6 +22,9 @@ def main() -> None:
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
             os._exit(operator.main())
         print(pid, flush=True)
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,13 @@ def control_plane() -> Iterator[Kube]:
     from tests.cluster import standalone
     from tests.cluster.golang import program
 
-    kube = Kube(program("kubectl"), standalone.up())
-    kube.run("apply", "--server-side", "-f", str(ROOT / "crds" / "onnxmodels.yaml"))
-    until("the CRD is served", lambda: kube.run("get", "onnxmodels") is not None)
-    yield kube
-    standalone.down()
+    try:
+        kube = Kube(program("kubectl"), standalone.up())
+        kube.run("apply", "--server-side", "-f", str(ROOT / "crds" / "onnxmodels.yaml"))
+        until("the CRD is served", lambda: kube.run("get", "onnxmodels") is not None)
+        yield kube
+    finally:
+        standalone.down()
 
 
 @pytest.fixture
@@ -73,6 +75,10 @@ def through(kube: Kube, proxy: Proxy) -> Kube:
     return Kube(kube.kubectl, proxy.kubeconfig, kube.namespace)
 
 
+MORTAL = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: what it starts ends with the test run, however that ends."""
+
+
 class Operator:
     """The operator as a process, with its log in a folder."""
 
@@ -82,7 +88,7 @@ class Operator:
         self.log = folder / "operator.log"
         path = folder / "settings.yaml"
         path.write_text(settings)
-        command = [sys.executable, "-m", module, "--settings", str(path), "--port", "0", *arguments]
+        command = [*MORTAL, sys.executable, "-m", module, "--settings", str(path), "--port", "0", *arguments]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=kube.environment(), stdout=log, stderr=log)
 
