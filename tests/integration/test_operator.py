@@ -139,6 +139,43 @@ def test_a_quota_is_said_and_mends(kube, operator, kubelet):
     until("the Job", lambda: kubelet.job("magika", "validate"), seconds=90)
 
 
+def test_a_status_that_an_admission_rule_forbids_is_said_and_mends(kube, operator, kubelet, no_benchmarks_in_status):
+    kube.apply(model(GOOD))
+    for stage in ("validate", "optimize", "benchmark"):
+        kubelet.succeed("magika", stage)
+    shown = until("StatusRefused", found(kube, "magika", reason="StatusRefused"))
+    assert "no benchmarks here" in shown["status"]["lastFailure"]["message"]
+    assert is_true(shown, "Stalled")
+    assert [s["state"] for s in shown["status"]["stages"][:2]] == ["Succeeded"] * 2
+    kubelet.available("magika")
+    kube.delete("validatingadmissionpolicy", kube.namespace)
+    kubelet.succeed("magika", "loadtest")
+    kubelet.succeed("magika", "probe")
+    until("Ready", found(kube, "magika", true="Ready"), seconds=90)
+
+
+@pytest.fixture
+def no_benchmarks_in_status(kube):
+    """A policy of the namespace."""
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": kube.namespace}}
+    rule = {"apiGroups": [names.GROUP], "apiVersions": ["*"], "resources": [f"{names.PLURAL}/status"]}
+    policy = {
+        "matchConstraints": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": kube.namespace}},
+            "resourceRules": [{**rule, "operations": ["UPDATE"]}],
+        },
+        "validations": [{"expression": "!has(object.status.benchmark)", "message": "no benchmarks here"}],
+    }
+    binding = {"policyName": kube.namespace, "validationActions": ["Deny"]}
+    kube.apply(
+        {**kind, "kind": "ValidatingAdmissionPolicy", "spec": policy},
+        {**kind, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding},
+    )
+    yield
+    kube.delete("validatingadmissionpolicybinding", kube.namespace)
+    kube.delete("validatingadmissionpolicy", kube.namespace)
+
+
 def test_a_quota_on_pods_is_said_in_its_own_words_and_mends(kube, operator, kubelet):
     """The Job may be made, and its pod may not: only an event of the Job says why."""
     quota = {
