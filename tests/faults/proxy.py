@@ -21,6 +21,8 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from tests.rights import needed, words
+
 _HOP = {"connection", "transfer-encoding", "content-length", "host", "authorization", "keep-alive"}
 
 
@@ -155,7 +157,7 @@ class Proxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in ("true", "1", "True")
-        verb, plural = "watch" if watch else request.method.lower(), _plural(request.path)
+        verb, plural = "watch" if watch else request.method.lower(), next(iter(words(request.path)), "")
         if not watch:
             (self.reads if verb == "get" else self.writes).append((verb, request.path))
         if request.headers.get("Authorization") != f"Bearer {self._token.read_text()}":
@@ -175,10 +177,10 @@ class Proxy:
                 request.method, target, data=body, headers=headers, timeout=timeout
             ) as answer:
                 if watch and answer.status == 200:
-                    self.asked.add(("watch", plural))
+                    self.asked |= needed("watch", request.path)
                     return await self._stream(request, answer, plural)
                 content = await answer.read()
-            self.asked |= {(needed, _resource(request.path)) for needed in _rights(verb, request.path, answer.status)}
+            self.asked |= needed(verb, request.path, answer.status)
         except aiohttp.ClientError:  # the API server itself is away
             return await _refused(request, "reset")
         if write and self.dies(request.path, True):
@@ -271,29 +273,6 @@ async def _refused(request: web.Request, how: str | int) -> web.StreamResponse:
     if request.transport:
         request.transport.abort()
     return web.Response(status=500)
-
-
-def _words(path: str) -> list[str]:
-    """onnxmodels, name, status of /apis/group/v1/namespaces/n/onnxmodels/name/status."""
-    words = path.strip("/").split("/")[2 if path.startswith("/api/") else 3 :]
-    return words[2:] if len(words) > 2 and words[0] == "namespaces" else words
-
-
-def _plural(path: str) -> str:
-    return next(iter(_words(path)), "")
-
-
-def _resource(path: str) -> str:
-    """onnxmodels, or onnxmodels/status."""
-    return "/".join(_words(path)[::2])
-
-
-def _rights(verb: str, path: str, status: int) -> set[str]:
-    """What RBAC asks for. An apply that makes an object is a creation as well."""
-    if verb == "patch" and status == 201:
-        return {"patch", "create"}
-    named = len(_words(path)) > 1
-    return {{"get": "get" if named else "list", "post": "create", "put": "update"}.get(verb, verb)}
 
 
 def tls(config: Any, folder: Path) -> ssl.SSLContext:

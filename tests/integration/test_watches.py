@@ -48,7 +48,6 @@ def test_a_model_lives_whatever_becomes_of_the_watches_and_of_answers(kube, thro
     assert "Traceback" not in operator.text()
     granted = {(verb, resource) for resource, verbs in rights().items() for verb in verbs}
     assert proxy.asked <= granted, "what the chart does not allow"
-    print("NOTASKED", sorted(granted - proxy.asked))
 
 
 def test_an_api_server_that_is_away_is_waited_for_and_what_went_meanwhile_is_known(
