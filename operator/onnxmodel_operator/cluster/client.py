@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import orjson
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.access import Access, find
@@ -198,7 +199,7 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=seconds, ceil_threshold=math.inf)
         answer = await self._ask(method, path, timeout=timeout, **asked)
         try:
-            data: dict[str, Any] = json.loads(await answer.read())
+            data: dict[str, Any] = orjson.loads(await answer.read())
         except (aiohttp.ClientError, ValueError) as error:
             raise self._failed(ConnectionError(f"the API server's answer broke off: {error}")) from error
         except (OSError, TimeoutError) as error:
@@ -249,7 +250,7 @@ class Client:
 def _event(line: bytes) -> dict[str, Any]:
     """One line of a watch. Raises ApiError for an ERROR event, ConnectionError for what a proxy cut or put in its place."""
     try:
-        event: dict[str, Any] = json.loads(line)
+        event: dict[str, Any] = orjson.loads(line)
         kind, item = event["type"], event["object"]
         if kind != "ERROR":
             item["metadata"]["resourceVersion"]
@@ -277,7 +278,7 @@ def _seen(event: dict[str, Any]) -> datetime | None:
 def _words(body: bytes, reason: str | None) -> str:
     """The API server's own sentence, out of the Status object that it answers with."""
     try:
-        return str(json.loads(body)["message"])
+        return str(orjson.loads(body)["message"])
     except (TypeError, ValueError, KeyError):
         return str(reason)
 
