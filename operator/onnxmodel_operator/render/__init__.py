@@ -1,12 +1,13 @@
 """Kubernetes objects from a Plan. Pure: the same plan gives the same manifests, in the same order."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.api.spec import OnnxModel, Resource
+from onnxmodel_operator.api.spec import OnnxModel, OnnxModelSpec, Resource
+from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
 from onnxmodel_operator.render.templates import read_script, render_template
@@ -14,7 +15,10 @@ from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime import contract
 
 Manifest = dict[str, Any]
+"""Remembered and shared: nobody may change one."""
 
+_REMEMBERED = 256
+"""Manifests of each sort: a model's stay as they are from turn to turn while it is proven, and many are proven at a time."""
 _GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, 2 to tell the rest, and room
 _EXIT_SECONDS = 20
 # Triton cannot ask its clients to leave. Those of gRPC connect anew when their connection has this age; HTTP has no such
@@ -40,49 +44,46 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
 
     What serves comes first: a Job that the API server refuses must not keep it from being scaled or restored.
     """
-    out = [_scaled(plan.kept.record, plan.kept.replicas)] if plan.kept else []
+    whose = _Whose(model.namespace, model.name, model.uid)
+    out = [_stamped(_scaled(plan.kept.record, plan.kept.replicas))] if plan.kept else []
     if plan.route:
-        out.append(_service(model, model.name, plan.route))
-    proven = _proven(model, plan, settings) if isinstance(model, OnnxModel) else []  # else the spec cannot be read
-    return (*map(_stamped, out), *proven)
+        out.append(_service(whose, model.name, plan.route))
+    proven = (
+        _proven(whose, model.spec, plan, settings) if isinstance(model, OnnxModel) else []
+    )  # else it cannot be read
+    return (*out, *proven)
 
 
-def _proven(model: OnnxModel, plan: Plan, settings: Settings) -> list[Manifest]:
-    """What proves the newest spec, and its revision, stamped."""
-    out = [_stamped(_claim(model, settings))] if plan.claim else []
+def _proven(model: "_Whose", spec: OnnxModelSpec, plan: Plan, settings: Settings) -> list[Manifest]:
+    """What proves the newest spec, and its revision."""
+    out = [_claim(model, Named("", settings))] if plan.claim else []
     if plan.job:
-        keep = ",".join(plan.keep)
-        out.append(_stamped(_job(model, plan.job, settings, keep), keep))
+        step = replace(plan.job, outcome=None, record=None, seen=None)  # what was seen of it makes no other Job
+        out.append(_job(model, Named(step.job, (spec, step, ",".join(plan.keep), settings))))
     if plan.revision:
-        whose = Resource(model.namespace, model.name, model.uid, 0, {}, None)  # without what changes from turn to turn
-        out += _serving(_Serving(whose, model.spec.serving.runtime, plan.revision, settings))
+        out += _serving(model, Named(plan.revision.digest, (spec.serving.runtime, plan.revision, settings)))
     if tested := load_tested(plan.job, plan.revision):
         # Without an address of its own, so that the load test finds those of the pods, and asks one of them.
-        out.append(_stamped(_service(model, tested.name, tested.short, headless=True)))
+        out.append(_service(model, tested.name, tested.short, headless=True))
     return out
 
 
 @dataclass(frozen=True, slots=True)
-class _Serving:
-    """What a Deployment is made from. Compared whole, and hashed by the revision alone: settings hold maps."""
+class _Whose:
+    """The model, without what changes from turn to turn."""
 
-    model: Resource
-    runtime: str
-    revision: Revision
-    settings: Settings
-
-    def __hash__(self) -> int:
-        return hash(self.revision.digest)
+    namespace: str
+    name: str
+    uid: str
 
 
-@lru_cache(maxsize=128)
-def _serving(made: _Serving) -> tuple[Manifest, Manifest]:
-    """The Deployment of a revision, and first the record, so that there is one of everything that serves. Remembered: a
-    revision stays as it is from turn to turn while it is proven.
-    """
-    deployment = _deployment(made)
-    record = _record(made.model, made.revision, deployment)
-    return _stamped(record), _stamped(_scaled(deployment, made.revision.replicas))
+@lru_cache(maxsize=_REMEMBERED)
+def _serving(model: _Whose, of: Named[tuple[str, Revision, Settings]]) -> tuple[Manifest, Manifest]:
+    """The Deployment of a revision, and first the record, so that there is one of everything that serves."""
+    runtime, revision, settings = of.parts
+    deployment = _deployment(model, runtime, revision, settings)
+    record = _record(model, revision, deployment)
+    return _stamped(record), _stamped(_scaled(deployment, revision.replicas))
 
 
 def claim_name(model: str) -> str:
@@ -90,16 +91,20 @@ def claim_name(model: str) -> str:
     return names.child(model, "artifacts")
 
 
-def _claim(model: OnnxModel, settings: Settings) -> Manifest:
-    return render_template("claim.yaml.j2", meta=_meta(model, claim_name(model.name)), artifacts=settings.artifacts)
+@lru_cache(maxsize=_REMEMBERED)
+def _claim(model: _Whose, of: Named[Settings]) -> Manifest:
+    meta = _meta(model, claim_name(model.name))
+    return _stamped(render_template("claim.yaml.j2", meta=meta, artifacts=of.parts.artifacts))
 
 
-def _job(model: OnnxModel, step: Step, settings: Settings, keep: str) -> Manifest:
+@lru_cache(maxsize=_REMEMBERED)
+def _job(model: _Whose, of: Named[tuple[OnnxModelSpec, Step, str, Settings]]) -> Manifest:
+    spec, step, keep, settings = of.parts
     meta = _meta(model, step.job, {names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
     if step.stage in MEASURING and step.quiet:
         meta["annotations"][names.ANNOTATION_QUIET] = "true"
-    return render_template(
+    job = render_template(
         "job.yaml.j2",
         meta=meta,
         pod_labels={**_labels(model), names.LABEL_STAGE: step.stage, **_NO_MESH_LABELS},
@@ -110,15 +115,16 @@ def _job(model: OnnxModel, step: Step, settings: Settings, keep: str) -> Manifes
         keep=keep,
         collects=step.stage is contract.Stage.OPTIMIZE,
         secret_prefix=contract.SECRET_PREFIX,
-        secret=model.spec.source.secret_ref.name if step.fetch and model.spec.source.secret_ref else None,
-        source_claim=_source_claim(model) if step.fetch else None,
-        public_key=_public_key(model) if step.stage is contract.Stage.VALIDATE else None,
+        secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
+        source_claim=_source_claim(spec) if step.fetch else None,
+        public_key=_public_key(spec) if step.stage is contract.Stage.VALIDATE else None,
         claim=claim_name(model.name),
         writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
         jobs=settings.jobs,
         exits=(contract.ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
         **{**_scheduling(step.placement, settings), "affinity": _affinity(step)},
     )
+    return _stamped(job, keep)
 
 
 def _affinity(step: Step) -> dict[str, Any]:
@@ -145,7 +151,7 @@ def _affinity(step: Step) -> dict[str, Any]:
     return {**affinity, "podAntiAffinity": {**given, required: [*given.get(required, ()), rule]}}
 
 
-def _record(model: Resource, revision: Revision, deployment: Manifest) -> Manifest:
+def _record(model: _Whose, revision: Revision, deployment: Manifest) -> Manifest:
     """The Deployment as it is applied: while a later spec is proven, nothing else says how to restore or scale it."""
     meta = _meta(model, revision.name, {names.LABEL_REVISION: revision.short})
     meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim}
@@ -156,11 +162,10 @@ def _scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
 
 
-def _deployment(made: _Serving) -> Manifest:
+def _deployment(model: _Whose, runtime: str, revision: Revision, settings: Settings) -> Manifest:
     """Without its replicas, which are no part of a revision."""
-    model, revision, settings = made.model, made.revision, made.settings
     selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision.short}
-    labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: made.runtime}
+    labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: runtime}
     meta = _meta(model, revision.name, labels)
     meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
     return render_template(
@@ -227,9 +232,10 @@ def _triton(revision: Revision) -> dict[str, Any]:
     }
 
 
-def _service(model: Resource, name: str, revision: str, *, headless: bool = False) -> Manifest:
+@lru_cache(maxsize=_REMEMBERED)
+def _service(model: _Whose, name: str, revision: str, *, headless: bool = False) -> Manifest:
     selector = {names.LABEL_MODEL: model.name, names.LABEL_REVISION: revision}
-    return render_template("service.yaml.j2", meta=_meta(model, name), selector=selector, headless=headless)
+    return _stamped(render_template("service.yaml.j2", meta=_meta(model, name), selector=selector, headless=headless))
 
 
 def _scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
@@ -253,24 +259,24 @@ def _argument(request: Any) -> str:
     return contract.dumps(request).replace("$", "\\u0024")
 
 
-def _public_key(model: OnnxModel) -> dict[str, Any] | None:
-    signature = model.spec.source.signature
+def _public_key(spec: OnnxModelSpec) -> dict[str, Any] | None:
+    signature = spec.source.signature
     if signature is None or signature.public_key_ref is None:
         return None
     reference = signature.public_key_ref.model_dump()
     return {"name": contract.PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}}
 
 
-def _source_claim(model: OnnxModel) -> str | None:
-    claims = (uri.removeprefix("pvc://").partition("/")[0] for _, uri in model.spec.uris() if uri.startswith("pvc://"))
+def _source_claim(spec: OnnxModelSpec) -> str | None:
+    claims = (uri.removeprefix("pvc://").partition("/")[0] for _, uri in spec.uris() if uri.startswith("pvc://"))
     return next(claims, None)
 
 
-def _labels(model: Resource) -> dict[str, str]:
+def _labels(model: _Whose) -> dict[str, str]:
     return {names.MANAGED_BY: names.MANAGER, names.LABEL_MODEL: model.name}
 
 
-def _meta(model: Resource, name: str, labels: dict[str, str] | None = None) -> Manifest:
+def _meta(model: _Whose, name: str, labels: dict[str, str] | None = None) -> Manifest:
     """Own labels only: with a GitOps tool's labels copied from the model, it would take the child for its own."""
     return {
         "name": name,
