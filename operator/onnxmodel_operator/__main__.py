@@ -28,15 +28,15 @@ from onnxmodel_operator.cluster.errors import (
     is_of_an_older_crd,
     is_outage,
 )
-from onnxmodel_operator.cluster.kinds import ALL
+from onnxmodel_operator.cluster.kinds import ALL, MODEL, Kind
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
-from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
+from onnxmodel_operator.cluster.reflector import Changed, Reflector, WentBackError
 from onnxmodel_operator.ending import Backstop
 from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.pauses import Collector
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_operator.settings import Settings
-from onnxmodel_operator.workqueue import WorkQueue
+from onnxmodel_operator.workqueue import Urgency, WorkQueue
 
 log = logging.getLogger("onnxmodel_operator")
 
@@ -52,7 +52,7 @@ class Operator:
         self.client, self.settings = client, settings
         self.cache, self.collector = Cache(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
-        self.reflectors = [Reflector(kind, client, self.cache, self.queue.add) for kind in ALL]
+        self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in ALL]
         outage = Outage(self.queue.retry_all)
         client.heard = outage.heard
         self.health = web.Health(
@@ -88,6 +88,19 @@ class Operator:
             begin(self.queue.run(self._work, WORKERS))
             begin(_measure_stalls())
             begin(self.collector.run())
+
+    def _changed(self, kind: Kind) -> Changed:
+        """What a person or a pipeline wrote comes first: a new model's first Job does not wait for what others have come to."""
+
+        def changed(key: Key, *, later: bool) -> None:
+            if later:
+                self.queue.add(key, Urgency.LATER)
+            elif kind is MODEL:
+                self.queue.add(key, Urgency.FIRST)
+            else:
+                self.queue.add_paced(key)
+
+        return changed
 
     def ends(self) -> None:
         """It is told to end, or a part of it has ended. Calls after the first change nothing."""

@@ -1,7 +1,7 @@
 """A queue of keys: a key waits once however often it is added, and is never worked on twice at a time.
 
 This is client-go's workqueue in small: what makes a level-triggered controller calm. Plain asyncio, no Kubernetes. As in
-client-go, what a list tells comes after what an event tells; as in the API server's own queues, shares take turns.
+client-go, what is urgent comes first; as in the API server's own queues, shares take turns.
 """
 
 import asyncio
@@ -10,11 +10,20 @@ import itertools
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
+from enum import IntEnum
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
 log = logging.getLogger(__name__)
-_LATER_IN = 8  # of so many keys one is of those that can wait, if there are any: they wait, and do not starve
+_OLDEST_IN = 8  # of so many keys one is what waits longest, however little its urgency: nothing starves
+
+
+class Urgency(IntEnum):
+    """What comes first."""
+
+    FIRST = 0
+    NEXT = 1
+    LATER = 2
 
 
 class _Lane(Generic[Key]):
@@ -43,21 +52,22 @@ class WorkQueue(Generic[Key]):
         self,
         share: Callable[[Key], Hashable] = lambda _: None,
         *,
+        pause: float = 0.3,
         first_backoff: float = 0.2,
         max_backoff: float = 60.0,
     ) -> None:
-        """share: whose a key is; each takes its turn, however many keys one has.
+        """share: whose a key is; each takes its turn, however many keys one has. pause: of `add_paced`, in seconds.
 
         Backoff in seconds: doubled with each failure in a row of a key, up to the maximum.
         """
-        self._share, self._first, self._max = share, first_backoff, max_backoff
-        self._now: _Lane[Key] = _Lane()
-        self._later: _Lane[Key] = _Lane()
-        self._waiting: dict[Key, tuple[_Lane[Key], float]] = {}  # where, and since when
+        self._share, self._pause, self._first, self._max = share, pause, first_backoff, max_backoff
+        self._lanes: tuple[_Lane[Key], ...] = tuple(_Lane() for _ in Urgency)
+        self._waiting: dict[Key, tuple[Urgency, float]] = {}  # where, and since when; what waits longest comes first
         self._free = asyncio.Semaphore(0)  # as many as keys wait
         self._taken = 0
         self._working: set[Key] = set()
-        self._again: set[Key] = set()  # added while being worked on
+        self._again: dict[Key, Urgency] = {}  # added while being worked on
+        self._worked: dict[Key, float] = {}  # when, within the last pause; the latest at the end
         self._timers: list[tuple[float, int, Key]] = []
         self._due: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
@@ -67,21 +77,35 @@ class WorkQueue(Generic[Key]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, key: Key, *, later: bool = False) -> None:
-        """Work on the key as soon as a worker is free. later: what others wait for comes first."""
+    def add(self, key: Key, urgency: Urgency = Urgency.NEXT) -> None:
+        """Work on the key as soon as a worker is free. A key that waits already can only become more urgent."""
         if key in self._working:
-            self._again.add(key)
+            self._again[key] = min(urgency, self._again.get(key, urgency))
             return
-        lane = self._later if later else self._now
         known = self._waiting.get(key)
         if known is None:
-            self._waiting[key] = lane, asyncio.get_running_loop().time()
+            self._waiting[key] = urgency, asyncio.get_running_loop().time()
             self._free.release()
-        elif known[0] is self._later and not later:
-            self._waiting[key] = lane, known[1]  # its place in the other lane is void
+        elif urgency < known[0]:
+            self._waiting[key] = urgency, known[1]  # its place in the other lane is void
         else:
             return
-        lane.push(self._share(key), key)
+        self._lanes[urgency].push(self._share(key), key)
+
+    def add_paced(self, key: Key) -> None:
+        """Add the key, but not within a pause after it was worked on last: of what changes in quick succession (a Job's
+        pod is made, gets a node, starts), all is worked on together.
+        """
+        if key in self._working:
+            self.add_after(key, self._pause)
+            return
+        now = asyncio.get_running_loop().time()
+        while self._worked and self._worked[oldest := next(iter(self._worked))] + self._pause <= now:
+            del self._worked[oldest]
+        if (last := self._worked.get(key)) is None:
+            self.add(key)
+        else:
+            self.add_after(key, last + self._pause - now)
 
     def ages(self) -> dict[Hashable, float]:
         """How long the oldest waiting key of each share waits, in seconds."""
@@ -95,11 +119,14 @@ class WorkQueue(Generic[Key]):
     def _take(self) -> Key:
         """The next key. There is one."""
         self._taken += 1
-        lanes = (self._now, self._later) if self._taken % _LATER_IN else (self._later, self._now)
-        for lane in lanes:
+        key = self._most_urgent() if self._taken % _OLDEST_IN else next(iter(self._waiting))
+        del self._waiting[key]
+        return key
+
+    def _most_urgent(self) -> Key:
+        for urgency, lane in zip(Urgency, self._lanes, strict=True):
             while (key := lane.pop()) is not None:
-                if key in self._waiting and self._waiting[key][0] is lane:
-                    del self._waiting[key]
+                if key in self._waiting and self._waiting[key][0] is urgency:
                     return key
         raise AssertionError("a key waits, and none of the lanes has it")
 
@@ -122,7 +149,7 @@ class WorkQueue(Generic[Key]):
         """Work on all that failed now, as if it were for the first time: what they failed at is over."""
         failed, self._failures = self._failures, {}
         for key in failed:
-            self.add(key, later=True)
+            self.add(key, Urgency.LATER)
 
     def failures(self, key: Key) -> int:
         """How often in a row the key has failed."""
@@ -151,9 +178,10 @@ class WorkQueue(Generic[Key]):
                 self.retry(key)
             finally:
                 self._working.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self.add(key)
+                self._worked.pop(key, None)
+                self._worked[key] = asyncio.get_running_loop().time()
+                if (urgency := self._again.pop(key, None)) is not None:
+                    self.add(key, urgency)
             await asyncio.sleep(0)  # work that waits for nothing must not hold up watches, the Lease and /healthz
 
     async def _tick(self) -> None:

@@ -14,7 +14,7 @@ from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME
 from onnxmodel_operator.outage import Outage
-from onnxmodel_operator.workqueue import WorkQueue
+from onnxmodel_operator.workqueue import Urgency, WorkQueue
 from tests.builders import SETTINGS, Cluster, body, watched
 
 
@@ -152,7 +152,7 @@ async def test_shares_take_turns():
 async def test_what_was_there_at_the_start_comes_after_what_changes_and_does_not_starve():
     queue = WorkQueue()
     for number in range(50):
-        queue.add(number, later=True)
+        queue.add(number, Urgency.LATER)
     for number in range(100, 150):
         queue.add(number)
     queue.add(49)  # it changes as well
@@ -161,10 +161,63 @@ async def test_what_was_there_at_the_start_comes_after_what_changes_and_does_not
     assert [number for number in seen[:58] if number < 49] == [0, 1, 2, 3, 4, 5, 6], "one of eight"
 
 
+async def test_what_is_urgent_comes_first_and_keeps_nothing_waiting_for_ever():
+    queue = WorkQueue()
+    for number in range(8):
+        queue.add(number)
+    for number in range(100, 150):
+        queue.add(number, Urgency.FIRST)
+    queue.add(7, Urgency.FIRST)
+    queue.add(100)  # no less urgent for that
+    seen = await taken(queue, 58)
+    assert [number for number in seen[:57] if number < 100] == [0, 1, 2, 3, 4, 5, 6], "one of eight"
+    assert seen.index(7) == 57
+
+
+async def test_what_becomes_urgent_while_it_is_worked_on_is_worked_on_first():
+    queue, seen = WorkQueue(), []
+
+    async def work(key):
+        if not seen:
+            queue.add("a", Urgency.LATER)
+            queue.add("b")
+            queue.add("a", Urgency.FIRST)
+        seen.append(key)
+
+    queue.add("a")
+    await run_for(queue, work, workers=1, seconds=0.05)
+    assert seen == ["a", "a", "b"]
+
+
+async def test_what_changes_in_quick_succession_is_worked_on_together():
+    queue, seen = WorkQueue(pause=0.1), []
+    loop = asyncio.get_running_loop()
+
+    async def work(key):
+        seen.append((key, loop.time()))
+        queue.add_paced(key) if len(seen) == 1 else None
+
+    running = asyncio.create_task(queue.run(work, 2))
+    queue.add_paced("a")
+    for _ in range(4):
+        await asyncio.sleep(0.01)
+        queue.add_paced("a")
+    queue.add_paced("b")
+    await asyncio.sleep(0.3)
+    queue.add_paced("a")
+    await asyncio.sleep(0.02)
+    queue.add("a")  # who asks for it at once does not wait
+    await asyncio.sleep(0.02)
+    running.cancel()
+    assert [key for key, _ in seen] == ["a", "b", "a", "a", "a"]
+    times = [at for key, at in seen if key == "a"]
+    assert times[1] - times[0] >= 0.09
+
+
 async def test_ages_are_of_the_oldest_of_each_share():
     queue = WorkQueue(share=lambda key: key[0])
     assert queue.ages() == {}
-    queue.add(("a", 1), later=True)
+    queue.add(("a", 1), Urgency.LATER)
     await asyncio.sleep(0.02)
     queue.add(("a", 2))
     queue.add(("b", 1))
