@@ -224,13 +224,18 @@ class Cluster:
         return {**item, "metadata": {**item["metadata"], "resourceVersion": str(next(self._versions))}}
 
     def settle(self, name: str = "magika", most: int = 10) -> list[tuple[str, str, str]]:
-        """Reconcile until nothing is written. Returns all that was written. A livelock is an error."""
-        start = len(self.writes)
+        """Reconcile until nothing is written. Returns all that was written.
+
+        A livelock is an error, and so is a write of a reconcile that the one before did not ask for: nobody else would.
+        """
+        start, due = len(self.writes), True
         for _ in range(most):
             before = len(self.writes)
-            self.step(name)
+            outcome = self.step(name)
             if len(self.writes) == before:
                 return self.writes[start:]
+            assert due, f"nothing asked for {self.writes[before:]}"
+            due = outcome.wrote
         raise AssertionError(f"writes did not end: {self.writes[start:]}")
 
     async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:

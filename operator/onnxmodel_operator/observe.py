@@ -271,7 +271,7 @@ def _job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
         stage=stage,
         digest=job["metadata"].get("annotations", {}).get(names.LABEL_DIGEST, ""),
         state=state,
-        start_time=status.get("startTime"),
+        start_time=_began(job),
         completion_time=status.get("completionTime") or (conditions.get("Failed") or {}).get("lastTransitionTime"),
         outcome=outcome,
         message=message,
@@ -284,6 +284,17 @@ def _job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
         quiet=names.ANNOTATION_QUIET in job["metadata"].get("annotations", {}),
         kept_alive_by=sidecar,
     )
+
+
+_AT_ONCE = timedelta(seconds=5)
+
+
+def _began(job: Object) -> str | None:
+    """A Job starts as it is made, so that nobody waits to be told. But a queue (Kueue) may make it wait, suspended."""
+    made: str | None = job["metadata"].get("creationTimestamp")
+    started: str | None = job.get("status", {}).get("startTime")
+    at, since = parse_time(started), parse_time(made)
+    return started if at and since and at - since > _AT_ONCE else made or started
 
 
 def _sidecar(pod: Object, stage: str) -> str:

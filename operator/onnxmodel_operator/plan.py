@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from onnxmodel_operator import choose, names, policy, quantity, results
 from onnxmodel_operator.api.spec import VARIANTS, OnnxModel, Resource, Signature, SpecError
 from onnxmodel_operator.api.spec import Calibration as AskedCalibration
+from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting, parse_time
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime import contract
@@ -413,8 +414,14 @@ def _serving_memory(draft: _Draft) -> int:
 def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
     """Into a folder known by what is fetched alone: other rules neither fetch it again nor move what is made of it."""
     ref = draft.model.spec.source.secret_ref
-    digest = names.digest([contract.as_data(fetch), ref.name if ref else ""])
+    digest = _source_digest(Named(fetch.uri, (fetch, ref.name if ref else "")))
     return dataclasses.replace(fetch, directory=f"{contract.ARTIFACTS}/{folder}/{digest[:16]}")
+
+
+@lru_cache(maxsize=1024)
+def _source_digest(of: Named[tuple[FetchRequest, str]]) -> str:
+    fetch, secret = of.parts
+    return names.digest([contract.as_data(fetch), secret])
 
 
 def _ruled(draft: _Draft, fetch: FetchRequest) -> FetchRequest:
@@ -999,6 +1006,13 @@ def _arguments(item: Mapping[str, Any]) -> list[str]:
     pod = item.get("data", item)["spec"]["template"]["spec"]
     containers = (*pod.get("initContainers", ()), *pod["containers"])
     return [argument for container in containers for argument in container.get("args", ())]
+
+
+def remembered(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of a status later turns decide by, and tell further. Where all else changes, nothing follows from that."""
+    done = [item for item in status.get("stages", ()) if item.get("state") == "Succeeded"]
+    told = [status.get(key) for key in ("active", "target", "history", "lastFailure", "observedGeneration")]
+    return done, told, status.get("phase") == "Failed"
 
 
 def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:

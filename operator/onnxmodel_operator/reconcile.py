@@ -26,7 +26,7 @@ from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.drift import FIXED, applicable, difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
-from onnxmodel_operator.plan import Plan, active_revision, invalid, plan
+from onnxmodel_operator.plan import Plan, active_revision, invalid, plan, remembered
 from onnxmodel_operator.render import Manifest, render
 from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.status import excused, summarize
@@ -89,7 +89,7 @@ class Writer(Protocol):
 class Outcome:
     """How a reconcile ended: the phase for metrics, and when to look again though nothing changes.
 
-    wrote: something was written that changed what the cache knows. So its event is no news, and the next step is due at once.
+    wrote: something was written that a next look would see, and whose event is no news. So that look is due at once.
     unkept: the first field of the status that the API server does not keep; "" where it keeps all.
     """
 
@@ -105,7 +105,8 @@ class _Turn:
 
     error: a defect of the operator, or what the API server refuses. applied: a child was; so there is more to see at once.
     deleted: one with pods was, and with them the reason for it; so status comes first.
-    news: what was written changed what the cache knows. asked: the API server was, so the cache alone does not decide.
+    news: what was written changed what the cache knows, and was not looked at since. asked: the API server was, so the cache
+    alone does not decide.
     """
 
     resource: Resource
@@ -150,7 +151,6 @@ async def reconcile(
     rest = cache.notes.get(key)
     if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
         return Outcome(rest.phase, (rest.until - now).total_seconds() if rest.until else None)
-    news = False
     for _ in range(_LOOKS):
         turn = await _make_sure(key, cache, settings, writer, now)
         if turn is None:
@@ -160,7 +160,6 @@ async def reconcile(
         finally:
             if turn.applied or turn.news:
                 progressed()
-        news = turn.news = turn.news or news
         if turn.error or turn.deleted or not turn.applied:
             break
     assert turn is not None
@@ -252,7 +251,7 @@ async def _write_status(turn: _Turn, status: Mapping[str, Any], cache: Cache, wr
     resource = turn.resource
     WRITES.labels("apply", "OnnxModel/status").inc()
     answer = await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
-    turn.news |= cache.put(MODEL, answer) is not None
+    turn.news |= cache.put(MODEL, answer) is not None and remembered(status) != remembered(resource.status)
     log.info("%s/%s: %s: %s", resource.namespace, resource.name, status["phase"], status["message"])
     if unkept := difference(status, answer.get("status") or {}):
         cache.admitted[resource.uid] = _kept(status, answer.get("status") or {})
@@ -261,7 +260,8 @@ async def _write_status(turn: _Turn, status: Mapping[str, Any], cache: Cache, wr
 
 def _cut(cache: Cache, resource: Resource, status: Mapping[str, Any]) -> bool:
     """Whether the status is what was left of the same one when it was written last: an older CRD lacks some of its fields."""
-    return cache.admitted.get(resource.uid) == _kept(status, resource.status)
+    known = cache.admitted.get(resource.uid)
+    return known is not None and known == _kept(status, resource.status)
 
 
 def _kept(sent: Mapping[str, Any], left: Mapping[str, Any]) -> str:

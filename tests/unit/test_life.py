@@ -1186,12 +1186,28 @@ def test_a_lasting_conflict_about_a_deletion_is_said():
         assert ("Jobs stay" in cluster.status()["message"]) is (failures == 3)
 
 
-def test_what_a_reconcile_applied_is_news_though_its_last_look_finds_nothing_to_do():
+@pytest.mark.parametrize(("held", "begins"), [(1, 0), (600, 600)])
+def test_a_stage_begins_when_its_job_was_made_unless_a_queue_held_it_back(held, begins):
+    cluster = Cluster(body())
+    cluster.settle()
+    assert cluster.status()["stages"][0]["startTime"] == _at(cluster, 0)
+    started = {**cluster.jobs()["validate"], "status": {"startTime": _at(cluster, held)}}
+    cluster._store(started)
+    cluster.settle()
+    assert cluster.status()["stages"][0]["startTime"] == _at(cluster, begins)
+
+
+def _at(cluster, seconds):
+    return (cluster.now + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_what_a_reconcile_applied_and_saw_is_no_reason_for_another():
     cluster = Cluster(body())
     cluster.live()
     del cluster.objects["Service", "team-a", "magika"]
     before = len(cluster.writes)
-    assert cluster.step().wrote
+    assert not cluster.step().wrote
+    assert not cluster.step().wrote
     assert cluster.writes[before:] == [("apply", "Service", "magika")]
 
 

@@ -219,7 +219,8 @@ class StageStatus(_Model):
 
     directory: what it read or made on the model's volume, where it stays while this record does.
 
-    seconds: of the stage itself; start and completion are the Job's, with scheduling and the fetch.
+    seconds: of the stage itself. startTime: of the Job, when it was made, or began if a queue held it back for longer than a
+    moment; completionTime: the Job's. Between them are scheduling and the fetch, too.
     """
 
     name: Short

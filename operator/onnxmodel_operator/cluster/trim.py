@@ -39,7 +39,7 @@ _CONTAINER_STATUS: _Fields = {
 KEPT: Mapping[str, _Fields] = {
     MODEL.name: {"metadata": {**_IDENTITY, "generation": _ALL}, "spec": _ALL, "status": _ALL},
     JOB.name: {
-        "metadata": _CHILD,
+        "metadata": {**_CHILD, "creationTimestamp": _ALL},
         "status": {"startTime": _ALL, "completionTime": _ALL, "failed": _ALL, "conditions": _CONDITIONS},
     },
     POD.name: {
