@@ -1,5 +1,6 @@
 """Faults of the machinery itself: etcd that stands still, an API server that is started again."""
 
+import contextlib
 import os
 import signal
 import time
@@ -40,6 +41,8 @@ def _restart(plane: ControlPlane, name: str, how: signal.Signals, seconds: float
         if time.monotonic() > end:
             os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process.pid, 0)  # its last thread holds the port
     plane.processes.start(name, command)
 
 
