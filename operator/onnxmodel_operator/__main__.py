@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import uvloop
+
 from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.access import AccessError
-from onnxmodel_operator.cluster.cache import Cache, Key
+from onnxmodel_operator.cluster.cache import Cache, Key, Object
 from onnxmodel_operator.cluster.client import Client, connect
 from onnxmodel_operator.cluster.errors import (
     TRANSIENT,
@@ -32,6 +34,7 @@ from onnxmodel_operator.cluster.kinds import ALL, MODEL, Kind
 from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
 from onnxmodel_operator.cluster.reflector import Changed, Reflector, WentBackError
 from onnxmodel_operator.ending import Backstop
+from onnxmodel_operator.observe import decides, is_a_wish
 from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.pauses import Collector
 from onnxmodel_operator.reconcile import reconcile
@@ -42,6 +45,8 @@ log = logging.getLogger("onnxmodel_operator")
 
 WORKERS = 8
 _STALL_PERIOD_SECONDS = 0.1
+_SOON_SECONDS = 1.0
+"""For what people want to see, and nothing waits for: as long as Kubernetes' own Job controller collects what pods do."""
 _OLDER_CRD = "the CRD is older than the operator: apply the one of its release (docs/install.md)"
 
 
@@ -90,15 +95,15 @@ class Operator:
             begin(self.collector.run())
 
     def _changed(self, kind: Kind) -> Changed:
-        """What a person or a pipeline wrote comes first: a new model's first Job does not wait for what others have come to."""
-
-        def changed(key: Key, *, later: bool) -> None:
+        def changed(key: Key, item: Object | None, *, later: bool) -> None:
             if later:
                 self.queue.add(key, Urgency.LATER)
-            elif kind is MODEL:
-                self.queue.add(key, Urgency.FIRST)
+            elif kind is MODEL and (item is None or is_a_wish(item)):
+                self.queue.add(key, Urgency.FIRST)  # a new model's first Job does not wait for the next ones of others
+            elif item is None or decides(kind.name, item):
+                self.queue.add(key)
             else:
-                self.queue.add_paced(key)
+                self.queue.add_after(key, _SOON_SECONDS)
 
         return changed
 
@@ -243,7 +248,8 @@ def main() -> int:
         return 2
     code, backstop = 0, Backstop()
     try:
-        asyncio.run(run(settings, args.port, args.lease_namespace, backstop))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, args.port, args.lease_namespace, backstop))
     except* AccessError as error:
         print(*error.exceptions, file=sys.stderr)
         code = 2
