@@ -182,6 +182,22 @@ def observe(snapshot: Snapshot) -> Observed:
     )
 
 
+def is_a_wish(model: Object) -> bool:
+    """Whether a model asks for what its status does not know yet."""
+    known = (model.get("status") or {}).get("observedGeneration")
+    return "deletionTimestamp" in model["metadata"] or known != model["metadata"]["generation"]
+
+
+def decides(kind: str, item: Object) -> bool:
+    """Whether a change of it may be what a next step waits for. What a pod comes to, its Job or Deployment tells as well, in
+    a moment; what else it tells (no node, no image) is for people.
+    """
+    if kind == "Job":
+        conditions = item.get("status", {}).get("conditions") or ()
+        return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
+    return kind not in ("Pod", names.KIND)
+
+
 def puzzles(seen: Observed, now: datetime) -> set[str]:
     """The uids of objects whose events must be read, because nothing else says why something waits."""
     waits = [job.waiting for job in seen.jobs.values()] + [item.waiting for item in seen.revisions.values()]

@@ -52,22 +52,20 @@ class WorkQueue(Generic[Key]):
         self,
         share: Callable[[Key], Hashable] = lambda _: None,
         *,
-        pause: float = 0.3,
         first_backoff: float = 0.2,
         max_backoff: float = 60.0,
     ) -> None:
-        """share: whose a key is; each takes its turn, however many keys one has. pause: of `add_paced`, in seconds.
+        """share: whose a key is; each takes its turn, however many keys one has.
 
         Backoff in seconds: doubled with each failure in a row of a key, up to the maximum.
         """
-        self._share, self._pause, self._first, self._max = share, pause, first_backoff, max_backoff
+        self._share, self._first, self._max = share, first_backoff, max_backoff
         self._lanes: tuple[_Lane[Key], ...] = tuple(_Lane() for _ in Urgency)
         self._waiting: dict[Key, tuple[Urgency, float]] = {}  # where, and since when; what waits longest comes first
         self._free = asyncio.Semaphore(0)  # as many as keys wait
         self._taken = 0
         self._working: set[Key] = set()
         self._again: dict[Key, Urgency] = {}  # added while being worked on
-        self._worked: dict[Key, float] = {}  # when, within the last pause; the latest at the end
         self._timers: list[tuple[float, int, Key]] = []
         self._due: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
@@ -92,21 +90,6 @@ class WorkQueue(Generic[Key]):
             return
         self._lanes[urgency].push(self._share(key), key)
 
-    def add_paced(self, key: Key) -> None:
-        """Add the key, but not within a pause after it was worked on last: of what changes in quick succession (a Job's
-        pod is made, gets a node, starts), all is worked on together.
-        """
-        if key in self._working:
-            self.add_after(key, self._pause)
-            return
-        now = asyncio.get_running_loop().time()
-        while self._worked and self._worked[oldest := next(iter(self._worked))] + self._pause <= now:
-            del self._worked[oldest]
-        if (last := self._worked.get(key)) is None:
-            self.add(key)
-        else:
-            self.add_after(key, last + self._pause - now)
-
     def ages(self) -> dict[Hashable, float]:
         """How long the oldest waiting key of each share waits, in seconds."""
         oldest: dict[Hashable, float] = {}
@@ -121,6 +104,7 @@ class WorkQueue(Generic[Key]):
         self._taken += 1
         key = self._most_urgent() if self._taken % _OLDEST_IN else next(iter(self._waiting))
         del self._waiting[key]
+        self._due.pop(key, None)  # it is worked on now, with all that happened
         return key
 
     def _most_urgent(self) -> Key:
@@ -131,7 +115,7 @@ class WorkQueue(Generic[Key]):
         raise AssertionError("a key waits, and none of the lanes has it")
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Work on the key then. An earlier time that is already set stays."""
+        """Work on the key then, unless that happens before. An earlier time that is already set stays."""
         due = asyncio.get_running_loop().time() + seconds
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
@@ -178,8 +162,6 @@ class WorkQueue(Generic[Key]):
                 self.retry(key)
             finally:
                 self._working.discard(key)
-                self._worked.pop(key, None)
-                self._worked[key] = asyncio.get_running_loop().time()
                 if (urgency := self._again.pop(key, None)) is not None:
                     self.add(key, urgency)
             await asyncio.sleep(0)  # work that waits for nothing must not hold up watches, the Lease and /healthz

@@ -72,7 +72,6 @@ class Scene:
 
     def stop(self) -> list[int | None]:
         """Tell all to end. Returns the exit codes of all that ever were."""
-        until("all listen to signals", lambda: all(operator.text() for operator in self.operators))
         codes = [operator.process.returncode for operator in self.ended]
         return codes + [operator.stop() for operator in self.operators]
 

@@ -48,7 +48,7 @@ class Run:
     def __init__(self, *scripts, pages=()):
         self.cache, self.changed, self.source = Cache(), [], Scripted(*scripts, pages=pages)
         self.reflector = Reflector(
-            JOB, self.source, self.cache, lambda key, *, later: self.changed.append((key, later))
+            JOB, self.source, self.cache, lambda key, _, *, later: self.changed.append((key, later))
         )
 
     async def to_the_end(self):

@@ -189,29 +189,60 @@ async def test_what_becomes_urgent_while_it_is_worked_on_is_worked_on_first():
     assert seen == ["a", "a", "b"]
 
 
-async def test_what_changes_in_quick_succession_is_worked_on_together():
-    queue, seen = WorkQueue(pause=0.1), []
-    loop = asyncio.get_running_loop()
+async def test_a_time_to_work_on_a_key_is_void_once_that_happened():
+    queue, seen = WorkQueue(), []
 
     async def work(key):
-        seen.append((key, loop.time()))
-        queue.add_paced(key) if len(seen) == 1 else None
+        seen.append(key)
+        if len(seen) == 1:
+            queue.add_after("a", 0.1)  # what happens meanwhile is for the next time
 
-    running = asyncio.create_task(queue.run(work, 2))
-    queue.add_paced("a")
     for _ in range(4):
-        await asyncio.sleep(0.01)
-        queue.add_paced("a")
-    queue.add_paced("b")
-    await asyncio.sleep(0.3)
-    queue.add_paced("a")
-    await asyncio.sleep(0.02)
-    queue.add("a")  # who asks for it at once does not wait
-    await asyncio.sleep(0.02)
-    running.cancel()
-    assert [key for key, _ in seen] == ["a", "b", "a", "a", "a"]
-    times = [at for key, at in seen if key == "a"]
-    assert times[1] - times[0] >= 0.09
+        queue.add_after("a", 0.05)
+    queue.add("a")
+    await run_for(queue, work, seconds=0.25)
+    assert seen == ["a", "a"]
+
+
+def job(*conditions):
+    return {"status": {"conditions": [{"type": kind, "status": "True"} for kind in conditions]}}
+
+
+def model(generation=2, observed=2, **metadata):
+    return {"metadata": {"generation": generation, **metadata}, "status": {"observedGeneration": observed}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "item", "urgency"),
+    [
+        ("OnnxModel", model(), None),
+        ("OnnxModel", model(generation=3), Urgency.FIRST),
+        ("OnnxModel", model(deletionTimestamp="2026-01-01T00:00:00Z"), Urgency.FIRST),
+        ("OnnxModel", {"metadata": {"generation": 1}}, Urgency.FIRST),
+        ("OnnxModel", None, Urgency.FIRST),
+        ("Job", job(), None),
+        ("Job", {}, None),
+        ("Job", job("SuccessCriteriaMet"), None),
+        ("Job", job("SuccessCriteriaMet", "Complete"), Urgency.NEXT),
+        ("Job", job("Failed"), Urgency.NEXT),
+        ("Job", None, Urgency.NEXT),
+        ("Pod", {"status": {"phase": "Succeeded"}}, None),
+        ("Pod", None, Urgency.NEXT),
+        ("Deployment", {}, Urgency.NEXT),
+        ("Service", {}, Urgency.NEXT),
+        ("PersistentVolumeClaim", {}, Urgency.NEXT),
+    ],
+)
+async def test_what_a_next_step_waits_for_is_looked_at_at_once_and_the_rest_soon(kind, item, urgency):
+    operator = Operator(Cluster(body()), SETTINGS)
+    changed, key = operator._changed(BY_NAME[kind]), ("team-a", "magika")
+    changed(key, item, later=False)
+    waiting = operator.queue._waiting.get(key)
+    assert (waiting and waiting[0]) == urgency
+    assert (key in operator.queue._due) == (urgency is None)
+    other = Operator(Cluster(body()), SETTINGS)
+    other._changed(BY_NAME[kind])(key, item, later=True)
+    assert other.queue._waiting[key][0] is Urgency.LATER, "a restart knows nothing that is new"
 
 
 async def test_ages_are_of_the_oldest_of_each_share():

@@ -35,9 +35,12 @@ class WentBackError(Exception):
 
 
 class Changed(Protocol):
-    """Told of each model whose state changes. later: it was there when the operator started, and others may come first."""
+    """Told of each model whose state changes, with what changed; None where it is gone and nobody saw it go.
 
-    def __call__(self, key: Key, *, later: bool) -> None:
+    later: it was there when the operator started, and others may come first.
+    """
+
+    def __call__(self, key: Key, item: Mapping[str, Any] | None, *, later: bool) -> None:
         """Called on the event loop."""
 
 
@@ -155,7 +158,7 @@ class Reflector:
         if key is not None:
             if self._unlisted is not None and self.synced.is_set():
                 REPAIRS.labels(self.kind.name).inc()
-            self._changed(key, later=not self.synced.is_set())
+            self._changed(key, item, later=not self.synced.is_set())
 
     def _finish_list(self, version: str | None) -> None:
         """Everything up to the version was told. What a list did not name was deleted while nobody looked."""
@@ -164,7 +167,7 @@ class Reflector:
                 raise WentBackError(f"the API server's {self.kind.name}s were at {self._highest} and are at {version}")
             for key in self._cache.forget(self.kind, self._unlisted):
                 REPAIRS.labels(self.kind.name).inc()
-                self._changed(key, later=False)
+                self._changed(key, None, later=False)
             self._unlisted, self._listed = None, self._clock()
             self.synced.set()
         self._at(version)
