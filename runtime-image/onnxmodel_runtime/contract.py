@@ -771,7 +771,7 @@ def encode(outcome: Outcome) -> str:
     return text
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def decode(text: str) -> Outcome:
     """The reverse of encode. Raises ContractError on anything else, a message cut short included.
 
