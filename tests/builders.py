@@ -283,10 +283,13 @@ class Cluster:
         at = "batch.kubernetes.io/job-name"
         return [v for k, v in self.objects.items() if k[0] == "Pod" and v["metadata"]["labels"].get(at) == job]
 
-    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Store the model's status. Returns the model."""
+    async def apply_status(
+        self, namespace: str, name: str, version: str, status: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Store the status of a model that is as the operator knows it. Returns the model."""
         key = ("OnnxModel", namespace, name)
-        assert self.objects[key]["metadata"]["uid"] == uid
+        if self.objects[key]["metadata"]["resourceVersion"] != version:
+            raise StaleError(409, "the object has been modified")
         assert self.objects[key]["status"] != status, "an equal status was written"
         with self._write("status", key):
             self._store({**self.objects[key], "status": dict(status)})

@@ -76,8 +76,10 @@ class Writer(Protocol):
     async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
         """The warning events of an object, the newest first."""
 
-    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make the status exactly this. Returns the resource."""
+    async def apply_status(
+        self, namespace: str, name: str, version: str, status: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Make the status exactly this. Returns the resource. Raises StaleError where that has another version."""
 
     async def delete(self, kind: str, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Delete a child, if it still is what `item` says; one that is not there is fine. Returns it while it is on its
@@ -249,8 +251,11 @@ async def _tell(turn: _Turn, status: Mapping[str, Any], cache: Cache, writer: Wr
 
 async def _write_status(turn: _Turn, status: Mapping[str, Any], cache: Cache, writer: Writer) -> str:
     resource = turn.resource
+    metadata = (cache.snapshot((resource.namespace, resource.name)).model or {}).get("metadata", {})
+    if metadata.get("uid") != resource.uid:
+        raise StaleError(409, f"OnnxModel {resource.name} was deleted meanwhile")
     WRITES.labels("apply", "OnnxModel/status").inc()
-    answer = await writer.apply_status(resource.namespace, resource.name, resource.uid, status)
+    answer = await writer.apply_status(resource.namespace, resource.name, metadata["resourceVersion"], status)
     turn.news |= cache.put(MODEL, answer) is not None and remembered(status) != remembered(resource.status)
     log.info("%s/%s: %s: %s", resource.namespace, resource.name, status["phase"], status["message"])
     if unkept := difference(status, answer.get("status") or {}):

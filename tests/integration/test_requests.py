@@ -89,3 +89,14 @@ async def test_a_child_is_created_only_where_nothing_has_its_name(kube, version,
             await client.create(manifest)
         now = await client.get(kind, kube.namespace, "c")
         assert now["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+async def test_a_status_is_never_written_into_a_new_model_of_the_name(kube):
+    kube.apply(model({**GOOD, "suspend": True}))
+    earlier = kube.get("onnxmodel", "magika")["metadata"]["resourceVersion"]
+    kube.delete("onnxmodel", "magika")
+    kube.apply(model({**GOOD, "suspend": True}))
+    async with connect(from_kubeconfig(kube.kubeconfig)) as client:
+        with pytest.raises(StaleError):
+            await client.apply_status(kube.namespace, "magika", earlier, {"message": "of an earlier one"})
+    assert "message" not in kube.get("onnxmodel", "magika")["status"]

@@ -128,7 +128,7 @@ class OlderCrd(Cluster):
 
     cut = ""
 
-    async def apply_status(self, namespace, name, uid, status):
+    async def apply_status(self, namespace, name, version, status):
         """Store what the CRD knows of it."""
         self.writes.append(("status", "OnnxModel", name))
         model = self.objects["OnnxModel", namespace, name]
@@ -159,11 +159,11 @@ class Refusing(Cluster):
     forbidden = "variants"
     WORDS = "denied: no variants here"
 
-    async def apply_status(self, namespace, name, uid, status):
+    async def apply_status(self, namespace, name, version, status):
         """Refuse it, or store it."""
         if self.forbidden in status:
             raise ApiError(422, self.WORDS)
-        return await super().apply_status(namespace, name, uid, status)
+        return await super().apply_status(namespace, name, version, status)
 
     def refuse(self):
         with pytest.raises(ApiError, match=self.WORDS):

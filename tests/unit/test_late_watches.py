@@ -6,7 +6,7 @@ from collections import Counter, deque
 import pytest
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.errors import StaleError
+from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME
 from onnxmodel_operator.reconcile import Outcome as Reconciled
 from onnxmodel_operator.reconcile import reconcile
@@ -171,3 +171,29 @@ def test_a_model_whose_deletion_is_not_known_yet_gets_no_job_again():
     for _ in range(4):
         cluster.step()
     assert cluster.writes[before:] == []
+
+
+def test_a_status_is_not_written_into_a_new_model_of_the_name_of_which_the_watch_has_yet_to_tell():
+    cluster, key = Cluster(body()), ("OnnxModel", "team-a", "magika")
+    model = cluster.objects[key]
+    cluster.cache.put(BY_NAME["OnnxModel"], model)
+    cluster._store({**model, "metadata": {**model["metadata"], "uid": "another"}})
+    with pytest.raises(StaleError):
+        asyncio.run(reconcile(key[1:], cluster.cache, cluster.settings, cluster, cluster.now))
+    assert "phase" not in cluster.objects[key]["status"]
+
+
+def test_a_status_is_not_written_into_a_new_model_of_the_name_that_the_watch_tells_of_meanwhile():
+    cluster, key = Cluster(body()), ("OnnxModel", "team-a", "magika")
+    model = cluster.objects[key]
+    cluster.cache.put(BY_NAME["OnnxModel"], model)
+
+    async def refused(manifest):
+        cluster._store({**model, "metadata": {**model["metadata"], "uid": "another"}})
+        cluster.cache.put(BY_NAME["OnnxModel"], cluster.objects[key])
+        raise ApiError(403, "exceeded quota")
+
+    cluster.create = refused
+    with pytest.raises(StaleError):
+        asyncio.run(reconcile(key[1:], cluster.cache, cluster.settings, cluster, cluster.now))
+    assert "phase" not in cluster.objects[key]["status"]

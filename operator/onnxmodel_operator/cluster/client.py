@@ -57,15 +57,24 @@ class Client:
         except ApiError as error:
             raise StaleError(409, str(error)) if error.status == 409 else error from error
 
-    async def apply_status(self, namespace: str, name: str, uid: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make the status exactly this. The uid keeps it off a new resource of the same name. Returns the resource."""
+    async def apply_status(
+        self, namespace: str, name: str, version: str, status: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Make the status exactly this. Returns the resource.
+
+        The version keeps it off a new resource of the same name: where a status is written, the API server takes any uid.
+        Raises StaleError where it is another one.
+        """
         body = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
-            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "metadata": {"name": name, "namespace": namespace, "resourceVersion": version},
             "status": status,
         }
-        return await self._apply(f"{MODEL.path(namespace, name)}/status", body, names.STATUS_MANAGER)
+        try:
+            return await self._apply(f"{MODEL.path(namespace, name)}/status", body, names.STATUS_MANAGER)
+        except ApiError as error:
+            raise StaleError(409, str(error)) if error.status == 409 else error from error
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """Any object of one of our kinds, ours or not; None where there is none."""
