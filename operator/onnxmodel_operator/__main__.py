@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-import uvloop
-
 from onnxmodel_operator import metrics, web
 from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.access import AccessError
@@ -100,7 +98,7 @@ class Operator:
                 self.queue.add(key, Urgency.LATER)
             elif kind is MODEL and (item is None or is_a_wish(item)):
                 self.queue.add(key, Urgency.FIRST)  # a new model's first Job does not wait for the next ones of others
-            elif item is None or decides(kind.name, item):
+            elif decides(kind.name, item):
                 self.queue.add(key)
             else:
                 self.queue.add_after(key, _SOON_SECONDS)
@@ -248,8 +246,7 @@ def main() -> int:
         return 2
     code, backstop = 0, Backstop()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings, args.port, args.lease_namespace, backstop))
+        asyncio.run(run(settings, args.port, args.lease_namespace, backstop))
     except* AccessError as error:
         print(*error.exceptions, file=sys.stderr)
         code = 2
