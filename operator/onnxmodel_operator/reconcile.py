@@ -256,7 +256,8 @@ async def _write_status(turn: _Turn, status: Mapping[str, Any], cache: Cache, wr
         raise StaleError(409, f"OnnxModel {resource.name} was deleted meanwhile")
     WRITES.labels("apply", "OnnxModel/status").inc()
     answer = await writer.apply_status(resource.namespace, resource.name, metadata["resourceVersion"], status)
-    turn.news |= cache.put(MODEL, answer) is not None and remembered(status) != remembered(resource.status)
+    cache.put(MODEL, answer)
+    turn.news |= remembered(status) != remembered(resource.status)
     log.info("%s/%s: %s: %s", resource.namespace, resource.name, status["phase"], status["message"])
     if unkept := difference(status, answer.get("status") or {}):
         cache.admitted[resource.uid] = _kept(status, answer.get("status") or {})

@@ -19,7 +19,7 @@ _OLDEST_IN = 8  # of so many keys one is what waits longest, however little its 
 
 
 class Urgency(IntEnum):
-    """What comes first."""
+    """What comes first: within a share, and what comes later after all shares."""
 
     FIRST = 0
     NEXT = 1
@@ -27,22 +27,25 @@ class Urgency(IntEnum):
 
 
 class _Lane(Generic[Key]):
-    """Keys in the order in which they came, one of each share in turn."""
+    """Keys by share, each of which takes its turn. Within a share by urgency, and then in the order in which they came."""
 
     def __init__(self) -> None:
-        self._shares: OrderedDict[Hashable, deque[Key]] = OrderedDict()
+        self._shares: OrderedDict[Hashable, tuple[deque[Key], ...]] = OrderedDict()
 
-    def push(self, share: Hashable, key: Key) -> None:
-        self._shares.setdefault(share, deque()).append(key)
+    def push(self, share: Hashable, key: Key, urgency: Urgency) -> None:
+        if share not in self._shares:
+            self._shares[share] = tuple(deque() for _ in Urgency)
+        self._shares[share][urgency].append(key)
 
-    def pop(self) -> Key | None:
+    def pop(self) -> tuple[Urgency, Key] | None:
         if not self._shares:
             return None
-        share, keys = self._shares.popitem(last=False)
-        key = keys.popleft()
-        if keys:
-            self._shares[share] = keys  # behind the others
-        return key
+        share, queues = self._shares.popitem(last=False)
+        urgency = next(urgency for urgency in Urgency if queues[urgency])
+        key = queues[urgency].popleft()
+        if any(queues):
+            self._shares[share] = queues  # behind the others
+        return urgency, key
 
 
 class WorkQueue(Generic[Key]):
@@ -60,7 +63,8 @@ class WorkQueue(Generic[Key]):
         Backoff in seconds: doubled with each failure in a row of a key, up to the maximum.
         """
         self._share, self._first, self._max = share, first_backoff, max_backoff
-        self._lanes: tuple[_Lane[Key], ...] = tuple(_Lane() for _ in Urgency)
+        self._prompt: _Lane[Key] = _Lane()
+        self._later: _Lane[Key] = _Lane()
         self._waiting: dict[Key, tuple[Urgency, float]] = {}  # where, and since when; what waits longest comes first
         self._free = asyncio.Semaphore(0)  # as many as keys wait
         self._taken = 0
@@ -85,10 +89,11 @@ class WorkQueue(Generic[Key]):
             self._waiting[key] = urgency, asyncio.get_running_loop().time()
             self._free.release()
         elif urgency < known[0]:
-            self._waiting[key] = urgency, known[1]  # its place in the other lane is void
+            self._waiting[key] = urgency, known[1]  # its other place is void
         else:
             return
-        self._lanes[urgency].push(self._share(key), key)
+        lane = self._later if urgency is Urgency.LATER else self._prompt
+        lane.push(self._share(key), key, urgency)
 
     def ages(self) -> dict[Hashable, float]:
         """How long the oldest waiting key of each share waits, in seconds."""
@@ -108,8 +113,9 @@ class WorkQueue(Generic[Key]):
         return key
 
     def _most_urgent(self) -> Key:
-        for urgency, lane in zip(Urgency, self._lanes, strict=True):
-            while (key := lane.pop()) is not None:
+        for lane in (self._prompt, self._later):
+            while (found := lane.pop()) is not None:
+                urgency, key = found
                 if key in self._waiting and self._waiting[key][0] is urgency:
                     return key
         raise AssertionError("a key waits, and none of the lanes has it")
@@ -119,6 +125,9 @@ class WorkQueue(Generic[Key]):
         due = asyncio.get_running_loop().time() + seconds
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
+            if len(self._timers) > 2 * len(self._due) + 100:  # most are void: their keys were worked on before
+                self._timers = [timer for timer in self._timers if self._due.get(timer[2]) == timer[0]]
+                heapq.heapify(self._timers)
             heapq.heappush(self._timers, (due, next(self._order), key))
             self._timer_changed.set()
 

@@ -197,3 +197,40 @@ def test_a_status_is_not_written_into_a_new_model_of_the_name_that_the_watch_tel
     with pytest.raises(StaleError):
         asyncio.run(reconcile(key[1:], cluster.cache, cluster.settings, cluster, cluster.now))
     assert "phase" not in cluster.objects[key]["status"]
+
+
+def test_an_edit_of_which_the_watch_has_yet_to_tell_is_not_lost():
+    """The answer to a status would bring it into the cache, and its event would be no news."""
+    cluster = Cluster(body())
+    cluster.live()
+    known = cluster.objects["OnnxModel", "team-a", "magika"]
+    cluster.edit(serving={"replicas": 2})
+    edited, cluster.objects["OnnxModel", "team-a", "magika"] = cluster.objects["OnnxModel", "team-a", "magika"], known
+    cluster.available(replicas=0)
+    tell = cluster.apply_status
+
+    async def edit_first(*args):
+        cluster.objects["OnnxModel", "team-a", "magika"] = edited
+        return await tell(*args)
+
+    cluster.apply_status = edit_first
+    with pytest.raises(StaleError):  # so it is tried again
+        cluster.step()
+    del cluster.apply_status
+    cluster.settle()
+    assert cluster.deployments()[0]["spec"]["replicas"] == 2
+
+
+def test_what_follows_from_a_status_follows_though_its_event_comes_before_the_answer():
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.succeed("validate")
+    tell = cluster.apply_status
+
+    async def event_first(*args):
+        answer = await tell(*args)
+        assert cluster.cache.put(BY_NAME["OnnxModel"], answer)
+        return answer
+
+    cluster.apply_status = event_first
+    assert cluster.step().wrote

@@ -174,6 +174,27 @@ async def test_what_is_urgent_comes_first_and_keeps_nothing_waiting_for_ever():
     assert seen.index(7) == 57
 
 
+async def test_what_is_urgent_to_one_share_keeps_no_other_waiting():
+    queue = WorkQueue(share=lambda key: key[0])
+    for number in range(500):
+        queue.add(("crowd", number), Urgency.FIRST)
+    queue.add(("other", 1))
+    queue.add(("other", 2), Urgency.FIRST)
+    queue.add(("third", 1), Urgency.LATER)
+    seen = await taken(queue, 503)
+    assert seen[:4] == [("crowd", 0), ("other", 2), ("crowd", 1), ("other", 1)]
+    assert seen[-1] == ("third", 1)
+
+
+async def test_times_that_are_void_take_no_room():
+    queue = WorkQueue()
+    for _ in range(1000):
+        queue.add_after("a", 3600)
+        queue.add("a")
+        assert await taken(queue, 1) == ["a"]
+    assert len(queue._timers) < 150
+
+
 async def test_what_becomes_urgent_while_it_is_worked_on_is_worked_on_first():
     queue, seen = WorkQueue(), []
 
@@ -227,7 +248,7 @@ def model(generation=2, observed=2, **metadata):
         ("Job", job("Failed"), Urgency.NEXT),
         ("Job", None, Urgency.NEXT),
         ("Pod", {"status": {"phase": "Succeeded"}}, None),
-        ("Pod", None, Urgency.NEXT),
+        ("Pod", None, None),
         ("Deployment", {}, Urgency.NEXT),
         ("Service", {}, Urgency.NEXT),
         ("PersistentVolumeClaim", {}, Urgency.NEXT),

@@ -35,7 +35,7 @@ class WentBackError(Exception):
 
 
 class Changed(Protocol):
-    """Told of each model whose state changes, with what changed; None where it is gone and nobody saw it go.
+    """Told of each model whose state changes, with the object that did; None where that is gone.
 
     later: it was there when the operator started, and others may come first.
     """
@@ -158,7 +158,7 @@ class Reflector:
         if key is not None:
             if self._unlisted is not None and self.synced.is_set():
                 REPAIRS.labels(self.kind.name).inc()
-            self._changed(key, item, later=not self.synced.is_set())
+            self._changed(key, None if type_ == "DELETED" else item, later=not self.synced.is_set())
 
     def _finish_list(self, version: str | None) -> None:
         """Everything up to the version was told. What a list did not name was deleted while nobody looked."""
