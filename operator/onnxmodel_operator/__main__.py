@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -69,8 +70,8 @@ class Operator:
         self.leads: Callable[[], bool] = lambda: True
         self.phases: dict[Key, str] = {}
         self.models: Counter[str] = Counter()  # by phase
-        self.said: dict[Key, int] = {}
-        """Of each model that the API server refuses something: with which status, so that each retry does not say it."""
+        self.said: dict[Key, str] = {}
+        """Of each model that the API server refuses something: in which words, so that each retry does not say them."""
         self.untold: set[Key] = set()
         """Models whose status the CRD has no room for, or not for all of it."""
 
@@ -154,10 +155,11 @@ class Operator:
                 log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
             case ApiError() if is_of_an_older_crd(error):
                 self._lacks_room(key, str(error))
-            case ApiError(status=status) if not is_outage(error):
-                quiet = self.said.get(key) == status or in_a_leaving_namespace(error)
+            case ApiError() if not is_outage(error):
+                words = re.sub(r"\d+", "0", str(error))  # a request has its number in some
+                quiet = self.said.get(key) == words or in_a_leaving_namespace(error)
                 level = logging.DEBUG if quiet else logging.WARNING
-                self.said[key] = status
+                self.said[key] = words
                 log.log(level, "%s/%s: %s; again in %.1f s", *key, error, seconds)
 
     def _lacks_room(self, key: Key, why: str) -> None:
@@ -226,12 +228,26 @@ async def _lead(operator: Operator, namespace: str) -> None:
     await lead(lease, operator.run)
 
 
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+
+
+def _namespace(text: str) -> str:
+    if re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is no name of a namespace")
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="onnxmodel_operator", description=__doc__)
     parser.add_argument("--settings", type=Path, required=True, help="the platform's settings, a YAML file")
-    parser.add_argument("--port", type=int, default=8080, help="of /healthz, /readyz and /metrics")
-    parser.add_argument("--lease-namespace", help="take part in leader election there; without it, run at once")
+    parser.add_argument("--port", type=_port, default=8080, help="of /healthz, /readyz and /metrics")
+    parser.add_argument(
+        "--lease-namespace", type=_namespace, help="take part in leader election there; without it, run at once"
+    )
     parser.add_argument("--verbose", action="store_true", help="log what the libraries do as well")
     args = parser.parse_args()
     logging.basicConfig(
@@ -247,7 +263,7 @@ def main() -> int:
     code, backstop = 0, Backstop()
     try:
         asyncio.run(run(settings, args.port, args.lease_namespace, backstop))
-    except* AccessError as error:
+    except* (AccessError, web.PortError) as error:
         print(*error.exceptions, file=sys.stderr)
         code = 2
     except* LeaseLost as lost:

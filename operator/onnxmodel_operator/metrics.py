@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, that nobody asks for
 REGISTRY = CollectorRegistry()
 RECONCILES = Counter(
     "onnxmodel_operator_reconciles", "Reconciles by how they ended: ok, retry.", ["outcome"], registry=REGISTRY

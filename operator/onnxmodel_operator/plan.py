@@ -959,7 +959,9 @@ def _prune(draft: _Draft, active: str | None) -> tuple[tuple[str, str], ...]:
     }
     # By name, for anybody can remove a label.
     kept_names = {names.child(draft.model.name, revision) for revision in kept_revisions if revision}
-    jobs = [("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs]
+    jobs = [
+        ("Job", job.name) for job in draft.seen.jobs.values() if job.name not in kept_jobs and _superfluous(draft, job)
+    ]
     jobs += [("Job", step.job) for step in draft.steps if _over(draft, step)]
     revisions = [
         (kind, name)
@@ -973,11 +975,22 @@ def _prune(draft: _Draft, active: str | None) -> tuple[tuple[str, str], ...]:
     return tuple(child for child in (*jobs, *draft.lost, *revisions, *services) if child in draft.seen.live)
 
 
+def _superfluous(draft: _Draft, job: JobSeen) -> bool:
+    """Whether a Job that no step asks for is of another chain. One that succeeded in a stage to which this chain has yet to
+    come may be its own: a Deployment that is away for a moment must not cost the log of its load test.
+    """
+    unreached = job.stage not in {step.stage for step in draft.steps}
+    return not (unreached and job.state == "Succeeded") or _outlived(draft, job)
+
+
 def _over(draft: _Draft, step: Step) -> bool:
     """Whether a Job's result is in status, and nobody reads its log any more, or it would never end by itself."""
     seen = step.seen
-    if seen is None or not _record(draft.model.status, step.stage, step.digest):
-        return False
+    return bool(seen and _record(draft.model.status, step.stage, step.digest) and _outlived(draft, seen))
+
+
+def _outlived(draft: _Draft, seen: JobSeen) -> bool:
+    """Whether a Job was kept for as long as the platform wants it. If not, the plan looks again then."""
     ended = parse_time(seen.completion_time) if seen.completion_time else None
     if seen.state != "Succeeded" or ended is None:
         return bool(seen.kept_alive_by)

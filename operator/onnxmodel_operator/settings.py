@@ -184,7 +184,7 @@ def load(path: Path) -> Settings:
     """The settings in a YAML file. Raises SettingsError."""
     try:
         return parse(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path}: {error}") from error
 
 

@@ -80,8 +80,12 @@ class Health:
         return f"no sign of life from the watch of {', '.join(silent)}" if silent else self.problem
 
 
+class PortError(Exception):
+    """The port cannot be listened on. The message says why."""
+
+
 async def serve(health: Health, port: int) -> web.AppRunner:
-    """Start answering on the port. `cleanup()` of what it returns stops it."""
+    """Start answering on the port. `cleanup()` of what it returns stops it. Raises PortError."""
 
     async def healthz(_: web.Request) -> web.Response:
         return _answer(health.sick(), 500)
@@ -96,7 +100,13 @@ async def serve(health: Health, port: int) -> web.AppRunner:
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=port).start()
+    try:
+        await web.TCPSite(runner, port=port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise PortError(
+            f"port {port} cannot be listened on ({error.strerror}): name another one with --port"
+        ) from error
     return runner
 
 

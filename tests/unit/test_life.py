@@ -104,12 +104,17 @@ def test_a_new_spec_is_proven_while_the_old_revision_serves():
     cluster = Cluster(body())
     cluster.live()
     old = cluster.routed()
+    jobs = {job["metadata"]["name"] for job in cluster.jobs().values()}
+    optimized = cluster.jobs()["optimize"]["metadata"]["name"]
     cluster.edit(optimization={"graphLevel": "Basic"})
     cluster.settle()
     assert cluster.condition("Ready")["status"] == "False"
     assert cluster.condition("Available")["status"] == "True"
     assert cluster.status()["active"]["revision"] == old
-    assert set(cluster.jobs()) == {"validate", "optimize"}, "validate is not run again, the older Jobs are gone"
+    assert {job["metadata"]["name"] for job in cluster.jobs().values()} - jobs == {cluster.status()["stages"][1]["job"]}
+    assert jobs - {job["metadata"]["name"] for job in cluster.jobs().values()} == {optimized}, (
+        "the others keep their logs"
+    )
     cluster.succeed("optimize")
     cluster.settle()
     cluster.succeed("benchmark", benchmarked(original=1.0, fp32=2.0))
@@ -1199,6 +1204,29 @@ def test_a_stage_begins_when_its_job_was_made_unless_a_queue_held_it_back(held, 
 
 def _at(cluster, seconds):
     return (cluster.now + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_deployment_that_is_away_for_a_moment_costs_no_log():
+    cluster = Cluster(body())
+    cluster.live()
+    jobs = set(cluster.jobs())
+    (deployment,) = cluster.deployments()
+    del cluster.objects["Deployment", "team-a", deployment["metadata"]["name"]]
+    cluster.settle()
+    assert set(cluster.jobs()) == jobs == {"validate", "optimize", "benchmark", "loadtest", "probe"}
+    cluster.live()
+    assert set(cluster.jobs()) == jobs
+
+
+def test_the_finished_jobs_of_another_chain_go_in_their_time():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(source={"uri": "s3://models/other/1/model.onnx"})
+    cluster.settle()
+    assert set(cluster.jobs()) == {"validate", "optimize", "benchmark", "loadtest", "probe"}
+    cluster.pass_time(3700)
+    cluster.settle()
+    assert set(cluster.jobs()) == {"validate"}
 
 
 def test_what_a_reconcile_applied_and_saw_is_no_reason_for_another():

@@ -8,7 +8,7 @@ import pytest
 from onnxmodel_operator.cluster import reflector
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError
-from onnxmodel_operator.cluster.kinds import JOB
+from onnxmodel_operator.cluster.kinds import BY_NAME, JOB
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
 from tests.unit.test_cache import item
 
@@ -27,7 +27,7 @@ def bookmark(version, *, end=False):
 class Scripted:
     """Plays one script for each call of `watch`: events to send, or an error to raise. Silent after the last."""
 
-    def __init__(self, *scripts, pages=()):
+    def __init__(self, *scripts, pages=(), kind=JOB):
         self.scripts, self.asked, self._pages = list(scripts), [], pages
 
     async def pages(self, kind):
@@ -45,10 +45,10 @@ class Scripted:
 
 
 class Run:
-    def __init__(self, *scripts, pages=()):
+    def __init__(self, *scripts, pages=(), kind=JOB):
         self.cache, self.changed, self.source = Cache(), [], Scripted(*scripts, pages=pages)
         self.reflector = Reflector(
-            JOB, self.source, self.cache, lambda key, _, *, later: self.changed.append((key, later))
+            kind, self.source, self.cache, lambda key, _, *, later: self.changed.append((key, later))
         )
 
     async def to_the_end(self):
@@ -108,6 +108,13 @@ async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts():
     assert run.source.asked == [None, None, "21"]
     assert run.changed[-2:] == [(("n", "other"), False), (("n", "m"), False)]
     assert reflector.REPAIRS.labels("Job")._value.get() == before + 2
+
+
+async def test_a_crd_that_is_not_there_is_said(caplog):
+    run = Run([ApiError(404, "Not Found")], [ApiError(404, "Not Found")], kind=BY_NAME["OnnxModel"])
+    await run.to_the_end()
+    (record,) = caplog.records
+    assert "there is no CRD of OnnxModels: apply the one of the operator's release (docs/install.md)" in record.message
 
 
 async def test_a_list_that_is_cut_forgets_nothing_and_begins_again():

@@ -2,8 +2,9 @@
 
 import pytest
 
+from onnxmodel_operator.__main__ import main
 from onnxmodel_operator.cluster.lease import LEASE_SECONDS
-from onnxmodel_operator.web import DEAF_SECONDS, SILENT_SECONDS, STUCK_SECONDS, Health
+from onnxmodel_operator.web import DEAF_SECONDS, SILENT_SECONDS, STUCK_SECONDS, Health, PortError, serve
 
 
 class World:
@@ -15,6 +16,35 @@ class World:
             lambda: self.depth, watches, lambda: self.unsynced, lambda: self.failed, clock=lambda: self.now
         )
         self.health.began = began
+
+
+async def test_a_port_that_is_taken_is_said_in_one_sentence():
+    first = await serve(World().health, 0)
+    port = first.addresses[0][1]
+    with pytest.raises(PortError, match=rf"^port {port} cannot be listened on \(.*\): name another one with --port$"):
+        await serve(World().health, port)
+    await first.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "99999"], "'99999' is no port: 0 to 65535"),
+        (["--port", "-1"], "'-1' is no port"),
+        (["--lease-namespace", "../x"], "'../x' is no name of a namespace"),
+        ([], "the settings cannot be used: "),
+    ],
+)
+def test_what_the_command_line_gets_wrong_is_said(arguments, said, monkeypatch, capsys, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_bytes(b"\xff")
+    monkeypatch.setattr("sys.argv", ["onnxmodel_operator", "--settings", str(settings), *arguments])
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_standby_is_alive_and_ready_and_a_leader_is_ready_once_everything_is_known():

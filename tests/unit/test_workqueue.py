@@ -417,6 +417,18 @@ async def test_an_older_crd_is_said_once_for_all_models_until_it_is_mended(caplo
     assert operator.health.waits() is None
 
 
+async def test_another_refusal_of_the_same_code_is_told_and_the_same_one_once(caplog):
+    caplog.set_level("WARNING")
+    operator = Operator(Cluster(body()), SETTINGS)
+    for number in range(6):
+        what = "jobs" if number < 3 else "onnxmodels/status"
+        operator._say(("team-a", "magika"), ApiError(403, f"request {number}: cannot patch {what}"), 1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "team-a/magika: request 0: cannot patch jobs; again in 1.0 s",
+        "team-a/magika: request 3: cannot patch onnxmodels/status; again in 1.0 s",
+    ]
+
+
 async def test_a_status_that_is_not_kept_whole_is_said_once_for_all_models_and_again_when_it_comes_back(caplog):
     caplog.set_level("WARNING")
     cluster = Cluster(body(), body("other"))

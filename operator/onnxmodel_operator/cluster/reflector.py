@@ -13,14 +13,14 @@ from typing import Any, NoReturn, Protocol
 
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, is_outage
-from onnxmodel_operator.cluster.kinds import Kind
+from onnxmodel_operator.cluster.kinds import MODEL, Kind
 from onnxmodel_operator.metrics import EVENTS, REPAIRS
 
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 600.0
 """Then everything is listed anew, whatever the watch told: a safety net that `REPAIRS` shows to be needed or not."""
-_GONE = 410
+_GONE, _MISSING = 410, 404
 _TOO_LARGE = "Too large resource version"  # a 504: the API server has yet to reach it, or never had it
 _NOT_STREAMED = (400, 422)
 """What an API server without the feature WatchList answers, which is off by default before Kubernetes 1.32."""
@@ -95,6 +95,8 @@ class Reflector:
                 outage = is_outage(error) and self._proved < began and not self.synced.is_set()
                 status = error.status if isinstance(error, ApiError) else 0
                 self._streams &= not (status in _NOT_STREAMED and self._version is None)
+                if status == _MISSING and self.kind is MODEL:
+                    problem = "there is no CRD of OnnxModels: apply the one of the operator's release (docs/install.md)"
                 if status == _GONE or _TOO_LARGE in problem:
                     self._version = None
             if self._proved - began >= _SHORT_SECONDS:
