@@ -118,13 +118,13 @@ def test_a_deletion_waits_until_the_cache_knows_what_it_deletes():
     for _ in range(6):
         cluster.step()
     cluster.edit(optimization={"graphLevel": "Basic"})
-    probe = cluster.jobs()["probe"]
-    cluster._store(probe)  # something changed, and the watch has yet to tell
+    optimize = cluster.jobs()["optimize"]
+    cluster._store(optimize)  # something changed, and the watch has yet to tell
     before = len(cluster.writes)
     cluster.step()
-    assert ("delete", "Job", probe["metadata"]["name"]) not in cluster.writes[before:]
+    assert ("delete", "Job", optimize["metadata"]["name"]) not in cluster.writes[before:]
     cluster.step()
-    assert ("delete", "Job", probe["metadata"]["name"]) in cluster.writes[before:]
+    assert ("delete", "Job", optimize["metadata"]["name"]) in cluster.writes[before:]
 
 
 @pytest.mark.parametrize("restarted", [False, True])

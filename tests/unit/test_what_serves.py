@@ -157,7 +157,7 @@ def test_nothing_is_restored_from_the_artifacts_of_a_volume_that_is_gone():
     cluster._store({**claim, "metadata": {**claim["metadata"], "uid": "another"}})
     cluster.settle()
     assert cluster.deployments() == []
-    assert set(cluster.jobs()) == {"validate"}
+    assert not cluster.jobs()["validate"]["status"], "it runs again; what is finished stays for its log"
     cluster.live()
 
 

@@ -39,6 +39,15 @@ _NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injectio
 _RESTRICTED = "shared-memory,trace,logging"
 
 
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """The model, without what changes from turn to turn."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
 def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, ...]:
     """Every child that must exist now. Children that are fine as they are, are not left out: `apply` compares.
 
@@ -48,13 +57,12 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
     out = [_stamped(_scaled(plan.kept.record, plan.kept.replicas))] if plan.kept else []
     if plan.route:
         out.append(_service(whose, model.name, plan.route))
-    proven = (
-        _proven(whose, model.spec, plan, settings) if isinstance(model, OnnxModel) else []
-    )  # else it cannot be read
-    return (*out, *proven)
+    if isinstance(model, OnnxModel):  # else its spec cannot be read
+        out += _proven(whose, model.spec, plan, settings)
+    return tuple(out)
 
 
-def _proven(model: "_Whose", spec: OnnxModelSpec, plan: Plan, settings: Settings) -> list[Manifest]:
+def _proven(model: _Whose, spec: OnnxModelSpec, plan: Plan, settings: Settings) -> list[Manifest]:
     """What proves the newest spec, and its revision."""
     out = [_claim(model, Named("", settings))] if plan.claim else []
     if plan.job:
@@ -66,15 +74,6 @@ def _proven(model: "_Whose", spec: OnnxModelSpec, plan: Plan, settings: Settings
         # Without an address of its own, so that the load test finds those of the pods, and asks one of them.
         out.append(_service(model, tested.name, tested.short, headless=True))
     return out
-
-
-@dataclass(frozen=True, slots=True)
-class _Whose:
-    """The model, without what changes from turn to turn."""
-
-    namespace: str
-    name: str
-    uid: str
 
 
 @lru_cache(maxsize=_REMEMBERED)
