@@ -4,7 +4,9 @@ The road is a chain of small steps. Each looks at one thing and either says noth
 the road ends here for now. `plan` reads as that list.
 """
 
+import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -1019,6 +1021,18 @@ def _arguments(item: Mapping[str, Any]) -> list[str]:
     pod = item.get("data", item)["spec"]["template"]["spec"]
     containers = (*pod.get("initContainers", ()), *pod["containers"])
     return [argument for container in containers for argument in container.get("args", ())]
+
+
+def serve_request(seen: Observed, revision: str) -> dict[str, Any]:
+    """What the server of a revision was asked for, by either runtime; empty where that cannot be read."""
+    record, deployment = seen.records.get(revision), seen.revisions.get(revision)
+    item = record or (seen.live["Deployment", deployment.name] if deployment else None)
+    for argument in _arguments(item) if item else ():
+        with contextlib.suppress(ValueError):
+            request = json.loads(argument)
+            if isinstance(request, dict):
+                return dict(request.get("serve", request))
+    return {}
 
 
 def remembered(status: Mapping[str, Any]) -> tuple[Any, ...]:

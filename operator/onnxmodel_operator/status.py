@@ -6,10 +6,11 @@ means this generation. docs/status.md says it for users.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from onnxmodel_operator import figures, names
-from onnxmodel_operator.api.spec import Resource
+from onnxmodel_operator.api.spec import VARIANTS, Resource
 from onnxmodel_operator.api.status import (
     AgainstStatus,
     BatchingStatus,
@@ -29,7 +30,7 @@ from onnxmodel_operator.api.status import (
 )
 from onnxmodel_operator.choose import Choice, Numbers, Verdict, where
 from onnxmodel_operator.observe import Observed, RevisionSeen
-from onnxmodel_operator.plan import Plan, Progress, State, Step
+from onnxmodel_operator.plan import Plan, Progress, State, Step, serve_request
 from onnxmodel_runtime.contract import (
     BATCH_FIRST,
     BATCH_NONE,
@@ -54,7 +55,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
     """The whole status as plain data. Equal to the stored one when nothing changed."""
     old = model.status
     target = _target(plan, old, now)
-    active = _active(plan, target, old, now)
+    active = _active(seen, plan, target, old, now)
     status = OnnxModelStatus(
         observed_generation=model.generation,
         phase=plan.progress.phase,
@@ -359,11 +360,31 @@ def _target(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus
     return _revision(plan, old, "target", now) if plan.revision else None
 
 
-def _active(plan: Plan, target: RevisionStatus | None, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
+def _active(
+    seen: Observed, plan: Plan, target: RevisionStatus | None, old: Mapping[str, Any], now: datetime
+) -> RevisionStatus | None:
     if plan.progress.state is State.READY:
         return target if old.get("active") == old.get("target") else _revision(plan, old, "active", now)
     recorded = old.get("active")
+    if plan.active and recorded is None and "history" not in old:
+        return _recovered(seen, plan.active, now)
     return RevisionStatus.model_validate(recorded) if recorded and recorded["revision"] == plan.active else None
+
+
+def _recovered(seen: Observed, revision: str, now: datetime) -> RevisionStatus:
+    """What its children tell of a revision that serves, and that a lost status forgot: the next turn would take it for
+    unproven. Its figures come back with its stages.
+    """
+    there = seen.revisions.get(revision)
+    request = serve_request(seen, revision)
+    folder = PurePosixPath(request.get("model", "")).parent.name
+    return RevisionStatus(
+        revision=revision,
+        variant=folder if folder in VARIANTS else "original",  # which stays where it was fetched
+        sha256=request.get("sha256", ""),
+        runtime=there.runtime if there else None,
+        time=_time(now),
+    )
 
 
 def _as_measured(plan: Plan) -> ProviderUse | None:

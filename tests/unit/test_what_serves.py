@@ -403,3 +403,51 @@ def test_a_revision_that_vanishes_and_returns_is_in_the_history_once():
         cluster.live()
         assert cluster.routed() == first
     assert [item["revision"] for item in cluster.status()["history"]] == [first]
+
+
+def lose_the_status(cluster: Cluster) -> None:
+    """A restore of the model from a backup, for example."""
+    cluster._store({**cluster.objects["OnnxModel", "team-a", "magika"], "status": {}})
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
+def test_what_serves_outlives_a_status_that_is_lost_after_its_jobs(runtime):
+    cluster = Cluster(body(serving={"runtime": runtime}))
+    cluster.live()
+    cluster.settle()
+    cluster.pass_time(3700)
+    cluster.settle()
+    assert cluster.jobs() == {}
+    known, (served,) = cluster.status()["active"], cluster.deployments()
+    lose_the_status(cluster)
+    lost = len(cluster.writes)
+    cluster.settle()
+    found = cluster.status()["active"]
+    kept = ("revision", "variant", "sha256", "runtime")
+    assert {key: found[key] for key in kept} == {key: known[key] for key in kept}
+    assert cluster.status()["serving"]["revision"] == cluster.routed() == known["revision"]
+    assert cluster.condition("Available")["status"] == "True"
+    cluster.live()
+    again = {key: value for key, value in cluster.status()["active"].items() if key != "time"}
+    assert again == {key: value for key, value in known.items() if key != "time"}
+    assert "history" not in cluster.status()
+    assert cluster.deployments() == [served]
+    gone = [(kind, name) for verb, kind, name in cluster.writes[lost:] if verb == "delete"]
+    assert not {"Deployment", "ControllerRevision"} & {kind for kind, _ in gone}
+    assert ("Service", "magika") not in gone
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_what_serves_outlives_a_status_that_is_lost_while_a_newer_spec_is_there(later):
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.settle()
+    cluster.pass_time(3700)
+    cluster.settle()
+    served = cluster.routed()
+    later(cluster)
+    lose_the_status(cluster)
+    for _ in range(3):
+        cluster.settle()
+        assert cluster.status()["active"]["revision"] == cluster.routed() == served
+    assert f"magika-{served}" in [item["metadata"]["name"] for item in cluster.deployments()]
