@@ -45,8 +45,11 @@ log = logging.getLogger("onnxmodel_operator")
 WORKERS = 8
 _STALL_PERIOD_SECONDS = 0.1
 _SOON_SECONDS = 1.0
-"""For what people want to see, and nothing waits for: as long as Kubernetes' own Job controller collects what pods do."""
+"""For changes that only people look at. Kubernetes' own Job controller batches pod events for just as long."""
 _OLDER_CRD = "the CRD is older than the operator: apply the one of its release (docs/install.md)"
+_NOT_KEPT = (
+    "the API server drops a part of what is written: the CRD is older than the operator, or a webhook changes a status"
+)
 
 
 class Operator:
@@ -73,7 +76,9 @@ class Operator:
         self.said: dict[Key, str] = {}
         """Of each model that the API server refuses something: in which words, so that each retry does not say them."""
         self.untold: set[Key] = set()
-        """Models whose status the CRD has no room for, or not for all of it."""
+        """Models whose status the API server refuses because the CRD lacks a field: they cannot be told of."""
+        self.cut: set[Key] = set()
+        """Models whose status it does not keep whole: a field is missing, and nothing else is wrong."""
 
     async def run(self) -> None:
         """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
@@ -136,12 +141,15 @@ class Operator:
             metrics.RECONCILES.labels("ok").inc()
             self.queue.forget(key)
             self.said.pop(key, None)
-            if outcome.unkept:
-                self._lacks_room(key, f"the API server does not keep status.{outcome.unkept}")
+            self.untold.discard(key)
+            if not self.untold:
+                self.health.problem = None
+            if not outcome.unkept:
+                self.cut.discard(key)
             else:
-                self.untold.discard(key)
-                if not self.untold:
-                    self.health.problem = None
+                if not self.cut:
+                    log.warning("%s (%s/%s: status.%s)", _NOT_KEPT, *key, outcome.unkept)
+                self.cut.add(key)
             if outcome.wrote:
                 self.queue.add(key)
             if outcome.requeue_seconds is not None:
@@ -154,19 +162,16 @@ class Operator:
             case StaleError() | NotLeadingError():
                 log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
             case ApiError() if is_of_an_older_crd(error):
-                self._lacks_room(key, str(error))
+                if not self.untold:
+                    log.error("%s (%s/%s: %s)", _OLDER_CRD, *key, error)
+                self.untold.add(key)
+                self.health.problem = _OLDER_CRD
             case ApiError() if not is_outage(error):
                 words = re.sub(r"\d+", "0", str(error))  # a request has its number in some
                 quiet = self.said.get(key) == words or in_a_leaving_namespace(error)
                 level = logging.DEBUG if quiet else logging.WARNING
                 self.said[key] = words
                 log.log(level, "%s/%s: %s; again in %.1f s", *key, error, seconds)
-
-    def _lacks_room(self, key: Key, why: str) -> None:
-        if not self.untold:
-            self.health.problem = _OLDER_CRD
-            log.error("%s (%s/%s: %s)", _OLDER_CRD, *key, why)
-        self.untold.add(key)
 
     def _count(self, key: Key, phase: str | None) -> None:
         before = self.phases.pop(key, None)

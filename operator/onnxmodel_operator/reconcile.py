@@ -20,6 +20,7 @@ from onnxmodel_operator.cluster.errors import (
     StaleError,
     in_a_leaving_namespace,
     is_outage,
+    lacks_a_right,
 )
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.cluster.lookup import look_up
@@ -46,6 +47,11 @@ is a conflict about what nobody else has changed: a quota's own update makes one
 
 def _is_conflict(error: ApiError) -> bool:
     return error.status == 409 and not isinstance(error, StaleError)
+
+
+def _refuses_content(error: ApiError) -> bool:
+    """Whether a status was refused for what is in it: by the schema, an admission policy or a webhook."""
+    return error.status in _ANSWERS and not in_a_leaving_namespace(error) and not lacks_a_right(error)
 
 
 def _refusal(error: ApiError, failures: int = 0) -> bool:
@@ -106,6 +112,7 @@ class _Turn:
     """One look at one model, and what it leads to.
 
     error: a defect of the operator, or what the API server refuses. applied: a child was; so there is more to see at once.
+    progressed: one was created that was absent, or deleted that nothing needs. To undo what another hand does is no progress.
     deleted: one with pods was, and with them the reason for it; so status comes first.
     news: what was written changed what the cache knows, and was not looked at since. asked: the API server was, so the cache
     alone does not decide.
@@ -117,6 +124,7 @@ class _Turn:
     manifests: tuple[Manifest, ...] = ()
     error: Exception | None = None
     applied: bool = False
+    progressed: bool = False
     deleted: bool = False
     news: bool = False
     asked: bool = False
@@ -148,7 +156,7 @@ async def reconcile(
 ) -> Outcome:
     """Bring one model one step on. Raises what the writer raises; then it must be called again.
 
-    failures: how often in a row that has failed. progressed: called when a child was written, whatever fails after it.
+    failures: how often in a row that has failed. progressed: called when the turn came on, whatever fails after it.
     """
     rest = cache.notes.get(key)
     if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
@@ -160,7 +168,7 @@ async def reconcile(
         try:
             await _carry_out(key, turn, cache, writer, failures)
         finally:
-            if turn.applied or turn.news:
+            if turn.progressed:
                 progressed()
         if turn.error or turn.deleted or not turn.applied:
             break
@@ -240,13 +248,18 @@ async def _tell(turn: _Turn, status: Mapping[str, Any], cache: Cache, writer: Wr
     try:
         return await _write_status(turn, status, cache, writer)
     except ApiError as error:
-        if error.status != 422:
+        if not _refuses_content(error):
             raise
-        turn.error = turn.error or error
+        turn.error = first = turn.error or error
         excuse = excused(resource, turn.seen, status_refused(error), now)
     if _without_messages(excuse) == _without_messages(resource.status):
         return ""
-    return await _write_status(turn, excuse, cache, writer)
+    try:
+        return await _write_status(turn, excuse, cache, writer)
+    except ApiError as error:
+        if not _refuses_content(error):
+            raise
+        raise first from error
 
 
 async def _write_status(turn: _Turn, status: Mapping[str, Any], cache: Cache, writer: Writer) -> str:
@@ -372,6 +385,7 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
                 WRITES.labels("apply", kind).inc()
                 answer = await writer.apply(applicable(manifest, there))
             turn.applied = True
+            turn.progressed |= created is not None
             turn.news |= cache.put(BY_NAME[kind], answer) is not None
             if needs_apply(manifest, answer) or (created and needs_replacement(manifest, answer)):
                 cache.admitted[answer["metadata"]["uid"]] = fingerprint(manifest, answer)
@@ -381,6 +395,7 @@ async def _write_children(turn: _Turn, cache: Cache, writer: Writer) -> None:
         if "deletionTimestamp" not in live[child]["metadata"]:
             await _delete(child[0], live[child], cache, writer)
             turn.news, turn.deleted = True, turn.deleted or child[0] in _WITH_PODS
+            turn.progressed = True
 
 
 async def _check_model(model: Resource, cache: Cache, writer: Writer) -> None:

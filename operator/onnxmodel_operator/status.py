@@ -78,17 +78,22 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
 
 
 def excused(model: Resource, seen: Observed, progress: Progress, now: datetime) -> dict[str, Any]:
-    """The status as it is, and why it is not what it should be: of the rest it is not known what the API server takes."""
+    """The status as it is, and why it is not what it should be: nobody knows what else the API server takes.
+
+    Why a Job failed that is still there stays: its pods may be gone, and nothing else remembers.
+    """
     conditions = _common(model.generation, progress, model.status, now)
     kinds = {State.READY, State.RECONCILING, State.STALLED}
     kept = [Condition.model_validate(c) for c in model.status.get("conditions", ()) if c["type"] not in kinds]
+    last = model.status.get("lastFailure", {})
+    remembers = any(job.name == last.get("job") and job.state != "Succeeded" for job in seen.jobs.values())
     told = OnnxModelStatus(
         observed_generation=model.generation,
         phase=progress.phase,
         reason=progress.reason[:253],
         message=progress.message[:2048],
         conditions=sorted([*conditions, *kept], key=lambda condition: condition.type),
-        last_failure=_failure(model.generation, seen, progress, model.status, now),
+        last_failure=None if remembers else _failure(model.generation, seen, progress, model.status, now),
     )
     return {**model.status, **told.dump()}
 

@@ -62,10 +62,10 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
 
 
 def status_refused(error: ApiError) -> Progress:
-    """The API server refuses a status for what is in it: by the schema of a CRD of another release, or by an admission rule."""
+    """The API server refuses the content of a status: by the schema of another release's CRD, or by an admission rule."""
     failure = Failure(
         "StatusRefused",
-        f"the API server refuses the status, so what it shows beside this is of before: {error}",
+        f"the API server refuses the status, so the rest of what it shows is from before: {error}",
         "Apply the CRD of the operator's release, or change the admission rule that the message names; else report it. The "
         "work goes on, and the status is tried again, at most a minute apart.",
     )

@@ -157,12 +157,13 @@ class Refusing(Cluster):
     """An admission rule of its API server forbids a field in a status."""
 
     forbidden = "variants"
+    code = 422
     WORDS = "denied: no variants here"
 
     async def apply_status(self, namespace, name, version, status):
         """Refuse it, or store it."""
         if self.forbidden in status:
-            raise ApiError(422, self.WORDS)
+            raise ApiError(self.code, self.WORDS)
         return await super().apply_status(namespace, name, version, status)
 
     def refuse(self):
@@ -170,8 +171,10 @@ class Refusing(Cluster):
             self.step()
 
 
-def test_a_status_that_the_api_server_refuses_is_told_in_the_status_that_it_takes():
+@pytest.mark.parametrize("code", [400, 403, 422], ids=["webhook", "policy", "schema"])
+def test_a_status_that_the_api_server_refuses_is_told_in_the_status_that_it_takes(code):
     cluster = Refusing(body())
+    cluster.code = code
     for stage in ("validate", "optimize", "benchmark"):
         cluster.settle()
         before = cluster.status()
@@ -205,6 +208,75 @@ def test_an_api_server_that_takes_no_status_at_all_is_asked_again():
     cluster.refuse()
     assert [verb for verb, _, _ in cluster.writes] == ["apply"] * 2
     cluster.refuse()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'onnxmodels "m" is forbidden: User "system:serviceaccount:o:op" cannot patch resource "onnxmodels/status" in API group',
+        "onnxmodels is forbidden: not allowed in namespace team-a because it is being terminated",
+    ],
+    ids=["a right", "a leaving namespace"],
+)
+def test_a_refusal_that_is_not_of_what_is_in_a_status_is_not_told_in_another(words):
+    cluster, asked = Cluster(body()), []
+
+    async def refused(*arguments):
+        asked.append(arguments)
+        raise ApiError(403, words)
+
+    cluster.apply_status = refused
+    with pytest.raises(ApiError, match=words[:10]):
+        cluster.step()
+    assert len(asked) == 1
+
+
+def test_what_refuses_the_excuse_as_well_does_not_hide_what_came_first():
+    cluster, refusals = Cluster(body()), iter(("the first", "the second"))
+
+    async def refused(*_):
+        raise ApiError(403, next(refusals))
+
+    cluster.apply_status = refused
+    with pytest.raises(ApiError, match="the first"):
+        cluster.step()
+
+
+class Strict(Cluster):
+    """Its API server takes no status but the one that says so, for as long as `strict`."""
+
+    strict = False
+
+    async def apply_status(self, namespace, name, version, status):
+        """Refuse it, or store it."""
+        if self.strict and status["reason"] != "StatusRefused":
+            raise ApiError(403, "denied: not now")
+        return await super().apply_status(namespace, name, version, status)
+
+
+@pytest.mark.parametrize(("stage", "reason"), [("validate", "DigestMismatch"), ("probe", "ProbeMismatch")])
+def test_a_refused_status_keeps_why_a_job_failed_whose_pods_are_gone(stage, reason):
+    cluster = Strict(body())
+    while stage not in cluster.jobs():
+        cluster.play()
+        cluster.settle()
+    cluster.fail(stage, 20, Failure(reason, "the reason", "Correct it."))
+    cluster.settle()
+    for key in [key for key in cluster.objects if key[0] == "Pod"]:
+        del cluster.objects[key]
+    known = cluster.status()["lastFailure"]
+    assert known["reason"] == reason
+    cluster.strict = True
+    cluster.edit()
+    for _ in range(2):
+        with pytest.raises(ApiError, match="denied: not now"):
+            cluster.step()
+    assert cluster.status()["reason"] == cluster.condition("Stalled")["reason"] == "StatusRefused"
+    assert "denied: not now" in cluster.condition("Stalled")["message"]
+    assert cluster.status()["lastFailure"] == known
+    cluster.strict = False
+    cluster.settle()
+    assert (cluster.status()["reason"], cluster.status()["message"]) == (reason, known["message"])
 
 
 def test_a_webhook_that_takes_our_digest_off_jobs_does_not_make_them_again_and_again():
