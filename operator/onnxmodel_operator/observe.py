@@ -308,7 +308,7 @@ _AT_ONCE = timedelta(seconds=5)
 
 
 def _began(job: Object) -> str | None:
-    """A Job starts as it is made, so that nobody waits to be told. But a queue (Kueue) may make it wait, suspended."""
+    """When the stage began: as its Job was created, unless a queue (Kueue) held the Job back, suspended."""
     made: str | None = job["metadata"].get("creationTimestamp")
     started: str | None = job.get("status", {}).get("startTime")
     at, since = parse_time(started), parse_time(made)

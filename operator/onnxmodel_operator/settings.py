@@ -34,7 +34,7 @@ class _Model(BaseModel):
         return self.model_dump()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's, without the `data` of before."""
+        """As pydantic's, without the `data` from before."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("data", None)
         return copied

@@ -76,7 +76,7 @@ class Client:
                     client.close()
             if not problem:
                 return
-            if others and not revision:  # in a cluster, addresses and routes may be of before
+            if others and not revision:  # in a cluster, addresses and routes may be from before
                 raise StageError(
                     "NotServed",
                     f"the server at {self.address} has no model {name!r}; it has {others}",

@@ -67,7 +67,7 @@ def test_who_cannot_reach_the_lease_is_alive_and_not_ready(began):
     assert world.health.waits() is None
     world.now = LEASE_SECONDS
     assert world.health.waits() == "the Lease cannot be read or renewed for 15 seconds"
-    assert world.health.sick() is None, "a restart mends neither a right that lacks nor the network"
+    assert world.health.sick() is None, "a restart mends neither a missing right nor the network"
 
 
 def test_one_that_is_about_to_end_is_neither_alive_nor_ready():
