@@ -18,6 +18,20 @@ COMMAND = "make bench-controlplane"
 _WIDTH = 116
 _BARS_AT = 614  # models at which the bars of a restart were set
 T = TypeVar("T")
+_WHY = {
+    "CPU of a life": "a request takes 1.5 ms with aiohttp and TLS (docs/decisions/0026), an event what this table says, and "
+    "a life has some 20 and 60 of them: about as much as the whole bar before anything is decided. The rest are some 20 "
+    "looks at the model, in Python.",
+    "all first Jobs": "a model's first Job is its fourth request, and etcd, the API server, the controllers and the played "
+    "kubelet work on the same cores.",
+    "CPU of a reconcile of a Ready model": "beside the event, each child is read, the plan is made anew, and each manifest "
+    "compared with what is there. To keep the last plan with each model would save most of that, and cost memory.",
+    "CPU of an event that changes nothing: annotation": "the whole model with all of its results is read and compared.",
+    "restart with": "each model has sixteen objects to be read, and its first look has nothing that is remembered.",
+    "memory": "most of it are the results in status, and for an hour the same texts in the pods of the finished Jobs.",
+    "longest stall": "a watch brings many events in one piece, and all cores are taken: the machine's own part is in it.",
+}
+"""By how a figure begins: why its bar is missed."""
 
 
 @dataclass
@@ -210,6 +224,10 @@ def _missed(figures: Figures) -> list[str]:
     for row in missed:
         by = f", {row.value / row.bar:.1f} times the bar" if row.bar else ""
         lines.append(f"- {row.figure}: {_number(row.value, row.unit)} of {_number(row.bar or 0, row.unit)}{by}.")
+    for begins, why in _WHY.items():
+        if any(row.figure.startswith(begins) for row in missed):
+            lines += ["", *wrap(f"Why, {begins}: {why}", _WIDTH)]
+    lines += [""] * bool(figures.failures)
     lines += [f"- A part could not be measured: {failure}" for failure in figures.failures]
     return [*lines, ""] if missed or figures.failures else []
 
