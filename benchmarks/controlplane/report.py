@@ -228,8 +228,8 @@ def _beside(figures: Figures) -> list[str]:
     """The bars as ratios: machines differ, and KServe's controller shows by how much."""
     found = [row for row in rows(figures) if row.kserve and row.then and row.bar]
     text = (
-        "The bars were set on another machine. There KServe's controller took what the first column says, set up a little "
-        "otherwise. So of what it takes, the bars and the operator are as many times as much:"
+        "When the bars were set, KServe's controller took what the first column says: on a machine that was faster or less "
+        "busy, and set up a little otherwise. So the bars and the operator, each in multiples of KServe's controller:"
     )
     lines = [
         "## Beside KServe",
