@@ -144,12 +144,12 @@ class Operator:
             self.untold.discard(key)
             if not self.untold:
                 self.health.problem = None
-            if not outcome.unkept:
-                self.cut.discard(key)
-            else:
+            if outcome.unkept:
                 if not self.cut:
                     log.warning("%s (%s/%s: status.%s)", _NOT_KEPT, *key, outcome.unkept)
                 self.cut.add(key)
+            else:
+                self.cut.discard(key)
             if outcome.wrote:
                 self.queue.add(key)
             if outcome.requeue_seconds is not None:

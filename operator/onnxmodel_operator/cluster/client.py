@@ -6,8 +6,8 @@ Plain HTTP by aiohttp, without discovery: the kinds are known (docs/decisions/00
 import json
 import math
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,10 +52,8 @@ class Client:
 
     async def create(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
         """Apply a child that does not exist yet. Returns it. Raises StaleError where something has its name."""
-        try:
+        with _conditional():
             return await self.apply({**manifest, "metadata": {**manifest["metadata"], "resourceVersion": _NO_VERSION}})
-        except ApiError as error:
-            raise StaleError(409, str(error)) if error.status == 409 else error from error
 
     async def apply_status(
         self, namespace: str, name: str, version: str, status: Mapping[str, Any]
@@ -71,10 +69,8 @@ class Client:
             "metadata": {"name": name, "namespace": namespace, "resourceVersion": version},
             "status": status,
         }
-        try:
+        with _conditional():
             return await self._apply(f"{MODEL.path(namespace, name)}/status", body, names.STATUS_MANAGER)
-        except ApiError as error:
-            raise StaleError(409, str(error)) if error.status == 409 else error from error
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """Any object of one of our kinds, ours or not; None where there is none."""
@@ -108,12 +104,13 @@ class Client:
             "preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
         }
         try:
-            path = BY_NAME[kind].path(metadata["namespace"], metadata["name"])
-            answer = await self._write("delete", path, body, {}, _JSON)
+            with _conditional():
+                path = BY_NAME[kind].path(metadata["namespace"], metadata["name"])
+                answer = await self._write("delete", path, body, {}, _JSON)
         except ApiError as error:
             if error.status == 404:
                 return None
-            raise StaleError(409, str(error)) if error.status == 409 else error from error
+            raise
         # Some kinds answer with what is gone. Only a finalizer keeps a child.
         return answer if answer.get("metadata", {}).get("finalizers") else None
 
@@ -254,6 +251,17 @@ class Client:
     def _failed(self, error: Exception) -> Exception:
         self.heard(error)
         return error
+
+
+@contextmanager
+def _conditional() -> Iterator[None]:
+    """A write with a precondition: its conflict means that the object is not what the cache has."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status != 409:
+            raise
+        raise StaleError(409, str(error)) from error
 
 
 def _event(line: bytes) -> dict[str, Any]:
