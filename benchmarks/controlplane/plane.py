@@ -81,16 +81,6 @@ def running(users: Sequence[str]) -> Iterator[Plane]:
             yield Plane(control, Kube(program("kubectl"), control.kubeconfig))
         finally:
             _clean(control)
-            _reap()
-
-
-def _reap() -> None:
-    """Wait for what has ended: only then is its time known as that of children, and not of other processes."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return
 
 
 def install_operator(plane: Plane, namespace: str) -> tuple[Path, Path]:

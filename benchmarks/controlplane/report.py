@@ -237,8 +237,8 @@ def _beside(figures: Figures) -> list[str]:
         *wrap(text, _WIDTH),
         "",
         "| figure | KServe then | KServe now | bar, of KServe then | now, of KServe now | |",
+        "|---|---:|---:|---:|---:|---|",
     ]
-    lines.append("|---|---:|---:|---:|---:|---|")
     for row in found:
         assert row.kserve
         assert row.then

@@ -5,6 +5,7 @@ never killed. And its environment carries a mark with the state folder, so that 
 started it was killed before it could write the record.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -122,6 +123,11 @@ def _wait(processes: Sequence[Process], seconds: float) -> None:
     while any(process.alive for process in processes) and time.monotonic() < deadline:
         _reap()
         time.sleep(0.02)
+    for process in processes:
+        # Other threads of a zombie may still be ending, and until they have, its time is not known as a child's.
+        if not process.alive:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process.pid, 0)
 
 
 def _reap() -> None:
