@@ -6,6 +6,7 @@ A file of /files is MODEL.npz with at least eight rows of every input, or MODEL.
 import json
 import sys
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,18 +41,29 @@ def questions(name, rows):
         metadata = client.get_model_metadata(name)
         revision = client.get_model_config(name)["parameters"]["revision"]["string_value"]
 
-        def runs():
-            return int(client.get_inference_statistics(name)["model_stats"][0]["execution_count"])
+        def counted():
+            stats = client.get_inference_statistics(name)["model_stats"][0]
+            return int(stats["inference_count"]), int(stats["execution_count"])
+
+        def counted_after(since, rows):
+            """Rows and runs so far, with `rows` more than `since`: Triton counts a request after it has answered it."""
+            for _ in range(100):
+                now = counted()
+                if now[0] >= since[0] + rows:
+                    break
+                time.sleep(0.1)
+            assert now[0] == since[0] + rows, (since, rows, now)
+            return now
 
         def some(first, last):
             return {key: array[first:last] for key, array in rows.items()}
 
         alone = {}
-        before = runs()
+        before = counted()
         for protocol in PROTOCOLS:
             alone[protocol] = [ask(protocol, host, name, metadata, some(0, count)) for count in (1, 3)]
             alone[protocol] += [ask(protocol, host, name, metadata, some(n, n + 1)) for n in range(CLIENTS)]
-        between = runs()
+        between = counted_after(before, len(PROTOCOLS) * (1 + 3 + CLIENTS))
         at_once = {}
         for protocol in PROTOCOLS:
             start = threading.Barrier(CLIENTS)
@@ -60,12 +72,12 @@ def questions(name, rows):
                     pool.submit(ask, protocol, host, name, metadata, some(n, n + 1), start) for n in range(CLIENTS)
                 ]
                 at_once[protocol] = [item.result() for item in asked]
-        after = runs()
+        after = counted_after(between, len(PROTOCOLS) * CLIENTS)
     metrics = urllib.request.urlopen(f"http://{host}:8002/metrics", timeout=5).read().decode().splitlines()
     counts = [line for line in metrics if line.startswith(f'nv_inference_request_success{{model="{name}"')]
     return {
         "inputs": metadata["inputs"], "outputs": metadata["outputs"], "revision": revision,
-        "alone": alone, "at_once": at_once, "runs": {"alone": between - before, "at_once": after - between},
+        "alone": alone, "at_once": at_once, "runs": {"alone": between[1] - before[1], "at_once": after[1] - between[1]},
         "metrics": sum(float(line.rpartition(" ")[2]) for line in counts),
     }  # fmt: skip
 
