@@ -1,5 +1,5 @@
 # One command per need; `make` alone lists them. Everything that is installed goes into .venv, everything that is built
-# into a cache outside the clone (tests/cluster/README.md).
+# into a cache outside the clone (dev/cluster/README.md).
 #
 # CLUSTER=current|kind|embedded chooses the cluster; unset, it is kind where docker runs and the embedded one elsewhere.
 
@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
-LOCAL  := $(PYTHON) -m tests.cluster
+LOCAL  := $(PYTHON) -m dev.cluster
 # What a lock names, and nothing else: pip neither resolves nor builds, and then says whether the lock was whole.
 FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: -r
 CHECK     := -m pip check --disable-pip-version-check

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
+from dev import magika
 from tests import models
 
 Maker = Callable[[], Any]
@@ -72,7 +73,7 @@ for _name, _bytes in {
 
 @bad("file-is-a-link", "NotOnnx")
 def _() -> Any:
-    return lambda folder: (folder / "model.onnx").symlink_to(models.magika())
+    return lambda folder: (folder / "model.onnx").symlink_to(magika.model())
 
 
 @bad("file-is-a-folder", "NotOnnx")

@@ -1,7 +1,6 @@
 """ONNX models for the tests: good ones, and one of each kind of bad. Unit tests and end-to-end tests share them."""
 
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR = 8
-
-
-def magika() -> Path:
-    """The real model of the demo: byte sequences in, 214 file types out, opset 15, 95 nodes, 3 MB."""
-    return Path(str(files("magika") / "models" / "standard_v3_3" / "model.onnx"))
 
 
 def mlp(

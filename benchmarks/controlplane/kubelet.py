@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.controlplane.api import Api, RefusedError, connect
+from dev.results import good
 from onnxmodel_runtime.contract import Outcome, encode
-from tests.builders import good
 
 _CONDITIONS = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
 

@@ -16,12 +16,12 @@ from benchmarks.controlplane.api import MODELS, Api
 from benchmarks.controlplane.plane import Plane, install_operator
 from benchmarks.controlplane.replay import copies, store, template
 from benchmarks.controlplane.subject import Audit, Many, Meter, Spent, Subject, started
+from dev.cluster.steps import step
+from dev.ports import reserved
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import key_of
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.settings import load
-from tests.cluster.steps import step
-from tests.ports import reserved
 
 NAMESPACE = "onnxmodel-system"
 ACCOUNT = "onnxmodel-operator"

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import controlplane, golang, packages
-from tests.cluster.artifacts import remove
-from tests.cluster.controlplane import ControlPlane
-from tests.cluster.golang import program
-from tests.cluster.locking import exclusive
-from tests.cluster.paths import state
-from tests.cluster.shell import run
-from tests.cluster.steps import step
-from tests.kube import Kube, until
+from dev.cluster import controlplane, golang, packages
+from dev.cluster.artifacts import remove
+from dev.cluster.controlplane import ControlPlane
+from dev.cluster.golang import program
+from dev.cluster.locking import exclusive
+from dev.cluster.paths import state
+from dev.cluster.shell import run
+from dev.cluster.steps import step
+from dev.kube import Kube, until
 
 ROOT = Path(__file__).parents[2]
 _PORT = 18443

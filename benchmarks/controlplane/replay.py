@@ -21,13 +21,13 @@ from typing import Any
 
 import aiohttp
 
+from dev.results import SHA
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime.contract import Outcome, encode
-from tests.builders import SHA
 
 _IN_A_TRANSACTION = 100
 _MARK = encode(Outcome("validate", 1.0)).rpartition(":")[0] + ":"

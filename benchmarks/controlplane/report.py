@@ -12,7 +12,7 @@ from benchmarks.controlplane import rival
 from benchmarks.controlplane.ours import Collected, Lives, Restart, TakenOver, Touched
 from benchmarks.controlplane.rival import Restarted, Served
 from benchmarks.dataplane.machine import Shares
-from tests.cluster.golang import KUBERNETES
+from dev.cluster.golang import KUBERNETES
 
 COMMAND = "make bench-controlplane"
 _WIDTH = 116

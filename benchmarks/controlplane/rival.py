@@ -21,13 +21,13 @@ import yaml
 from benchmarks.controlplane.api import Api
 from benchmarks.controlplane.plane import Plane
 from benchmarks.controlplane.subject import Audit, Many, Meter, Spent, Subject, started
-from tests.cluster.artifacts import artifact, digest
-from tests.cluster.golang import go
-from tests.cluster.pki import Authority
-from tests.cluster.shell import run
-from tests.cluster.steps import step
-from tests.kube import until
-from tests.ports import reserved
+from dev.cluster.artifacts import artifact, digest
+from dev.cluster.golang import go
+from dev.cluster.pki import Authority
+from dev.cluster.shell import run
+from dev.cluster.steps import step
+from dev.kube import until
+from dev.ports import reserved
 
 NAMESPACE = "kserve"
 ACCOUNT = "kserve-controller-manager"

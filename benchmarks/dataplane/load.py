@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.dataplane.models import Case
 from benchmarks.dataplane.results import Figures
 from benchmarks.dataplane.subjects import Running
-from tests.cluster.golang import go
+from dev.cluster.golang import go
 
 _SOURCE = Path(__file__).parent / "load"
 PER_CONNECTION = 6

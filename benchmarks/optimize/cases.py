@@ -11,9 +11,9 @@ from onnx import numpy_helper
 
 from benchmarks.optimize.weights import with_weights
 from benchmarks.validator.cases import cases as package_cases
+from dev import magika
 from onnxmodel_runtime.contract import CALIBRATION_FOLDER, GOLDEN_FILE, MODEL_FILE
 from onnxmodel_runtime.inputs import Arrays, generate, signature
-from tests.models import magika
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HUGE = ("light_bvlc_alexnet", "light_vgg19", "light_zfnet512")  # hundreds of megabytes, once for each variant
@@ -55,7 +55,7 @@ def cases(work: Path, names: tuple[str, ...] = DEFAULT) -> Iterator[Case]:
         folder.mkdir(parents=True, exist_ok=True)
         golden = EXAMPLES / name / "golden.npz"
         if name == "magika":
-            shutil.copy(magika(), folder / MODEL_FILE)
+            shutil.copy(magika.model(), folder / MODEL_FILE)
         elif golden.is_file():
             shutil.copy(EXAMPLES / name / MODEL_FILE, folder / MODEL_FILE)
             shutil.copy(golden, folder / GOLDEN_FILE)

@@ -20,13 +20,13 @@ import numpy as np
 import yaml
 
 from benchmarks.dataplane.models import case
+from dev.cluster import builder
+from dev.cluster.artifacts import artifact, digest
+from dev.cluster.steps import step
+from dev.kube import Kube, until
+from dev.platform import Platform
 from examples.magika.demo import magika
 from onnxmodel_runtime.contract import plain
-from tests.cluster import builder
-from tests.cluster.artifacts import artifact, digest
-from tests.cluster.steps import step
-from tests.kube import Kube, until
-from tests.platform import Platform
 
 NAMESPACE = "truth"
 RUNTIMES = ("onnxruntime", "triton")

@@ -6,14 +6,14 @@ onnxmodel.yaml, waits until it is Ready, and asks it what a handful of files are
 
 import sys
 import time
-from importlib.metadata import files
 from pathlib import Path
 
 import yaml
 
-from tests.cluster.steps import step
-from tests.kube import until
-from tests.platform import Platform
+from dev import magika
+from dev.cluster.steps import step
+from dev.kube import until
+from dev.platform import Platform
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -23,16 +23,10 @@ CLASSIFIED = [
     *sorted((HERE / "files").iterdir()),
     HERE / "classify.py",
     HERE / "onnxmodel.yaml",
-    ROOT / "tests/cluster/programs/pause/main.go",
+    ROOT / "dev/cluster/programs/pause/main.go",
     ROOT / "runtime-image/Dockerfile",
     ROOT / "README.md",
 ]
-
-
-def magika(name: str) -> bytes:
-    """A file of the model in the PyPI package magika."""
-    found = next(path for path in files("magika") or () if path.match(f"models/standard_v3_3/{name}"))
-    return Path(str(found.locate())).read_bytes()
 
 
 def upload(path: str, key: str) -> None:
@@ -52,7 +46,7 @@ def main() -> None:
     kube = platform.namespace(NAMESPACE)
     platform.credentials(kube)
     with step(f"magika: uploading to s3://models/{KEY}"):
-        platform.upload({KEY: magika("model.onnx")})
+        platform.upload({KEY: magika.model().read_bytes()})
     with step("magika: validate, optimize, benchmark, deploy, probe"):
         kube.apply(yaml.safe_load((HERE / "onnxmodel.yaml").read_text()))
         watched = Watcher()
@@ -64,10 +58,14 @@ def main() -> None:
     arguments = [f"magika.{NAMESPACE}.svc", "/files/config.min.json", *paths]
     with step(f"{len(CLASSIFIED)} files: classifying through the Service"):
         printed = platform.client(
-            kube, "classify", script, {**contents, "config.min.json": magika("config.min.json")}, *arguments
+            kube,
+            "classify",
+            script,
+            {**contents, "config.min.json": magika.file("config.min.json").read_bytes()},
+            *arguments,
         )
     print(f"\n{printed}\nmake demo: done in {time.monotonic() - start:.0f} s. Look around:")
-    print(f"  export KUBECONFIG={platform.kube.kubeconfig} PATH=$(python3 -m tests.cluster tools --path):$PATH")
+    print(f"  export KUBECONFIG={platform.kube.kubeconfig} PATH=$(python3 -m dev.cluster tools --path):$PATH")
     print(f"  kubectl -n {NAMESPACE} get onnxmodel magika -o yaml")
     print(f"  kubectl -n {NAMESPACE} apply -f examples/minimal/onnxmodel.yaml    # a model of your own: see README.md")
     print("  make down    # ends the cluster, and leaves nothing behind")

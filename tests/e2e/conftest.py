@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from dev import magika
+from dev.kube import Kube, until
+from dev.platform import Platform
 from tests import models
-from tests.kube import Kube, until
-from tests.platform import Platform
 
 BAD = {
     "not-onnx": models.html(),
@@ -47,7 +48,7 @@ def platform() -> Platform:
     made.install_s3()
     objects = {f"bad/{name}.onnx": content for name, content in BAD.items()}
     objects |= {f"odd/{name}.onnx": made.SerializeToString() for name, made in ODD.items()}
-    objects["magika/1/model.onnx"] = models.magika().read_bytes()
+    objects["magika/1/model.onnx"] = magika.model().read_bytes()
     objects["mlp/model.onnx"] = models.mlp().SerializeToString()
     made.upload(objects)
     return made

@@ -2,9 +2,9 @@
 
 import pytest
 
+from dev.kube import condition, found, is_true, until
 from onnxmodel_operator import names
 from tests.e2e.support import MLP, RUNTIMES, model
-from tests.kube import condition, found, is_true, until
 
 NOBODY = {"secretRef": None}
 NO_SECRET = {"secretRef": {"name": "not-there"}}

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dev.kube import condition, found, is_true, until
+from dev.platform import SECURE_CONTAINER, SECURE_POD
 from examples.magika.demo import magika
 from onnxmodel_operator import names
 from tests import models
 from tests.e2e.conftest import namespace
 from tests.e2e.support import MLP, QUICK, RUNTIMES, model
-from tests.kube import condition, found, is_true, until
-from tests.platform import SECURE_CONTAINER, SECURE_POD
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
 ASK = (Path(__file__).parent / "ask.py").read_text()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from dev.kube import found, until
+from dev.platform import OPERATOR, SYSTEM
 from onnxmodel_operator import names
 from tests.e2e.support import RUNTIMES, model
-from tests.kube import found, until
-from tests.platform import OPERATOR, SYSTEM
 
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
 

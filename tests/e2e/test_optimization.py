@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dev.kube import found, until
 from onnxmodel_operator import names
 from tests import models
 from tests.e2e.support import QUICK, RUNTIMES, model
-from tests.kube import found, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VARIANTS = ["original", "fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]

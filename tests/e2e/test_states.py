@@ -1,7 +1,7 @@
 """What GitOps tools conclude from every state of every model that the tests before this one brought about."""
 
+from dev.kube import found, is_true, until
 from tests.e2e.support import model
-from tests.kube import found, is_true, until
 from tests.unit.test_gitops import check_health, check_status, kstatus
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
+from dev.kube import found, is_true, until
 from onnxmodel_operator import names
 from tests import models, unbatched
 from tests.e2e.support import QUICK, RUNTIMES, model
-from tests.kube import found, is_true, until
 
 SCRIPT = (Path(__file__).parent / "answers.py").read_text()
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 
+from dev.kube import condition, found, is_true, until
 from onnxmodel_operator import names
 from tests import models, signatures
 from tests.e2e.support import RUNTIMES, model
-from tests.kube import condition, found, is_true, until
 
 FOLDER = "s3://models/signed/"
 METADATA = "http://169.254.169.254/latest/meta-data/m.onnx"

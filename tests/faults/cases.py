@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster.controlplane import ControlPlane
+from dev.cluster.controlplane import ControlPlane
+from dev.kube import Kube, until
 from tests.faults.disturb import pause_etcd, restart_api_server
 from tests.faults.proxy import Fault, Proxy
 from tests.integration.conftest import Operator
-from tests.kube import Kube, until
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.paths import state
-from tests.cluster.processes import Processes
+from dev.cluster.paths import state
+from dev.cluster.processes import Processes
+from dev.kube import Kube
 from tests.faults import figures
 from tests.faults.cases import Case
 from tests.faults.played import Played
 from tests.faults.runs import Run, run
 from tests.integration.conftest import control_plane
-from tests.kube import Kube
 
 __all__ = ["control_plane"]
 

@@ -5,9 +5,9 @@ import signal
 import time
 from pathlib import Path
 
-from tests.cluster import controlplane
-from tests.cluster.controlplane import ControlPlane
-from tests.cluster.processes import Process
+from dev.cluster import controlplane
+from dev.cluster.controlplane import ControlPlane
+from dev.cluster.processes import Process
 
 
 def pause_etcd(plane: ControlPlane, seconds: float = 10) -> None:

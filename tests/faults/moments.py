@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from dev.cluster.apiclient import Api, ApiError
+from dev.kube import Kube, condition, is_true, until
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import CHILDREN, MODEL, POD, Kind
 from onnxmodel_runtime.contract import ContractError, decode
-from tests.cluster.apiclient import Api, ApiError
 from tests.faults.played import Played
-from tests.kube import Kube, condition, is_true, until
 
 RUNTIMES = ("onnxruntime", "triton")
 MOMENTS = ("create", "refusal", "update", "rollback", "scale", "failure", "again", "delete")

@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import yaml
 
+from dev.results import good
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract import ExitCode, Failure, Outcome, encode
-from tests.builders import good
 from tests.faults.proxy import tls
 from tests.integration.kubelet import ended, serves
 

@@ -6,14 +6,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import standalone
-from tests.cluster.apiclient import Api
+from dev.cluster import standalone
+from dev.cluster.apiclient import Api
+from dev.kube import Kube, until
 from tests.faults.cases import Case, Scene
 from tests.faults.moments import MOMENTS, End, act, difference, ends, lines, name_of, wait
 from tests.faults.played import Played
 from tests.faults.proxy import Proxy
 from tests.integration.conftest import SETTINGS
-from tests.kube import Kube, until
 
 # A clock that is an hour ahead must not make Jobs older than they may become.
 PLATFORM = SETTINGS.replace("images: {", "images: {triton: triton, ").replace(

@@ -2,11 +2,11 @@
 
 import pytest
 
+from dev.kube import Kube
 from tests.faults.cases import Case, Killing
 from tests.faults.moments import MOMENTS, RUNTIMES
 from tests.faults.played import Played
 from tests.faults.runs import Run, run, same
-from tests.kube import Kube
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from dev.kube import Kube, until
 from tests.faults.proxy import Proxy
 from tests.integration.kubelet import Kubelet
-from tests.kube import Kube, until
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
@@ -41,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Kube]:
-    from tests.cluster import standalone
-    from tests.cluster.golang import program
+    from dev.cluster import standalone
+    from dev.cluster.golang import program
 
     try:
         kube = Kube(program("kubectl"), standalone.up())

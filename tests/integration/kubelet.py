@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from dev.kube import Kube, until
+from dev.results import good
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract import Failure, Outcome, encode
-from tests.builders import good
-from tests.kube import Kube, until
 
 
 class Kubelet:

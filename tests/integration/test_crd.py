@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.kube import KubectlError
+from dev.kube import KubectlError
 
 GOOD = {"source": {"uri": "s3://models/magika/1/model.onnx"}}
 

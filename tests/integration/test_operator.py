@@ -8,6 +8,8 @@ import urllib.request
 
 import pytest
 
+from dev.kube import condition, found, is_true, until
+from dev.ports import reserved
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.access import from_kubeconfig
 from onnxmodel_operator.cluster.client import connect
@@ -16,8 +18,6 @@ from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_runtime.contract import ExitCode, Failure
 from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
-from tests.kube import condition, found, is_true, until
-from tests.ports import reserved
 
 
 def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kubelet):

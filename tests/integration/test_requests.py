@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
+from dev.kube import found, until
+from dev.ports import reserved
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.access import from_kubeconfig
 from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import StaleError
 from tests.integration.test_crd import GOOD, model
-from tests.kube import found, until
-from tests.ports import reserved
 
 
 def test_a_life_reads_one_object_and_writes_each_child_once_and_a_restart_asks_nothing(

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from dev.kube import Kube, condition, found, until
 from onnxmodel_operator import names
 from onnxmodel_operator.render import claim_name
 from tests.integration.conftest import SETTINGS
 from tests.integration.kubelet import Kubelet
 from tests.integration.test_crd import GOOD, model
-from tests.kube import Kube, condition, found, until
 
 NODE = {
     "apiVersion": "v1",
@@ -28,7 +28,7 @@ POOL = "pools:\n  default: {nodeSelector: {pool: quiet}, tolerations: [{operator
 @pytest.fixture
 def node(control_plane: Kube) -> Iterator[None]:
     """A scheduler, and one node, of which nothing is real but its name and size."""
-    from tests.cluster.golang import program
+    from dev.cluster.golang import program
 
     control_plane.apply(NODE)
     room = {"cpu": "64", "memory": "256Gi", "pods": "100", "ephemeral-storage": "1Ti"}

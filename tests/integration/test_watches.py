@@ -3,11 +3,11 @@
 import urllib.error
 import urllib.request
 
+from dev.kube import found, until
+from dev.ports import reserved
 from onnxmodel_operator.cluster.kinds import ALL
 from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
-from tests.kube import found, until
-from tests.ports import reserved
 from tests.rights import rights
 
 

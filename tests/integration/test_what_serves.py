@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
+from dev.kube import found, until
 from onnxmodel_operator import names
 from tests.integration.test_crd import GOOD, model
-from tests.kube import found, until
 
 
 def server(kube):

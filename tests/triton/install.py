@@ -7,9 +7,9 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-from tests.cluster.artifacts import artifact, digest
-from tests.cluster.shell import run
-from tests.cluster.steps import step
+from dev.cluster.artifacts import artifact, digest
+from dev.cluster.shell import run
+from dev.cluster.steps import step
 
 HERE = Path(__file__).parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

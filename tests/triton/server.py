@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.ports import reserved
+from dev.ports import reserved
 from tests.triton.install import environment, installed
 
 HOST = "127.0.0.1"

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
+from dev.results import benchmarked, optimized, points
 from onnxmodel_operator.api.spec import Benchmark
 from onnxmodel_operator.choose import Numbers, Serving, as_served, choose, loads, where
 from onnxmodel_runtime.contract import Load, Parity
-from tests.builders import benchmarked, optimized, points
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from dev.results import loaded, optimized, validated
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.figures import milliseconds, plain, rate
 from onnxmodel_runtime.contract import ExitCode, Failure, ProbeResult
-from tests.builders import Cluster, body, loaded, optimized, validated
+from tests.builders import Cluster, body
 
 SERVES = ("RUNTIME", "PROVIDER", "VARIANT", "P99", "THROUGHPUT", "REPLICAS", "OPSET", "SHA256")
 FIRST = ("onnxruntime", "CPU", "fp32", "5ms", "800/s", "1/1", 17, "a" * 64)

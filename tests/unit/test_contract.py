@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from dev.results import benchmarked, optimized, probed, validated
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import REQUESTS, RESULTS, ContractError, Failure, Outcome, as_data, decode, encode, load
-from tests.builders import benchmarked, optimized, probed, validated
 
 KINDS = sorted({*REQUESTS.values(), *RESULTS.values()}, key=lambda kind: kind.__name__)
 

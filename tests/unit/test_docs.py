@@ -3,12 +3,16 @@
 import ast
 import inspect
 import re
-import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dev.cluster.node import NODES
+from dev.docs import api, findings
+from dev.platform import VALUES, Platform
 from examples.magika import demo
 from onnxmodel_operator import choose, metrics, plan, settings
 from onnxmodel_operator.api.crd import crd
@@ -19,10 +23,7 @@ from onnxmodel_runtime import checks
 from onnxmodel_runtime.contract import CREDENTIALS
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import authorities, open_source
-from tests import models
 from tests.builders import SETTINGS, START, body
-from tests.cluster.node import NODES
-from tests.platform import VALUES, Platform
 from tests.rights import rights
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *DOCS.rglob("*.md"),
         *(ROOT / "examples").rglob("*.md"),
-        *(ROOT / "tests/cluster").glob("*.md"),
+        *(ROOT / "dev").rglob("*.md"),
     ]
 )
 SOURCES = [
@@ -86,8 +87,9 @@ def test_the_first_manifest_works_after_the_demo():
 
 def test_what_works_without_a_cluster_names_files_that_are_there():
     (block,) = re.findall(r"^## Without a cluster$.*?```sh\n(.*?)```", README, flags=re.MULTILINE | re.DOTALL)
-    assert "print(models.magika())" in block
-    assert models.magika().is_file()
+    (command,) = re.findall(r"^cp \"\$\(\.venv/bin/python (.+)\)\" /tmp/model.onnx$", block, flags=re.MULTILINE)
+    model = subprocess.run([sys.executable, *command.split()], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Path(model.stdout.strip()).is_file()
     (manifest,) = re.findall(r"onnxmodel run (\S+) --model /tmp/model.onnx", block)
     assert (ROOT / manifest).is_file()
 
@@ -145,8 +147,7 @@ def _keys(value, path=""):
 
 
 def test_the_api_reference_is_of_these_models():
-    render = runpy.run_path(str(DOCS / "generate_api.py"))["render"]
-    assert (DOCS / "api.md").read_text() == render(), "run .venv/bin/python docs/generate_api.py"
+    assert (DOCS / "api.md").read_text() == api.render(), "run .venv/bin/python -m dev.docs"
 
 
 def test_every_column_is_explained():
@@ -300,8 +301,7 @@ def test_every_reason_is_explained():
 
 
 def test_the_findings_are_of_these_checks():
-    render = runpy.run_path(str(DOCS / "generate_findings.py"))["render"]
-    assert (DOCS / "findings.md").read_text() == render(), "run .venv/bin/python docs/generate_findings.py"
+    assert (DOCS / "findings.md").read_text() == findings.render(), "run .venv/bin/python -m dev.docs"
 
 
 def test_every_check_is_in_the_catalogue():

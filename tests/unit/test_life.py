@@ -9,21 +9,13 @@ from datetime import timedelta
 
 import pytest
 
+from dev.results import SHA, benchmarked, loaded, optimized, validated
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.settings import Resources
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import ExitCode, Failure, Finding, Outcome, ProviderUse, encode
-from tests.builders import (
-    SETTINGS,
-    SHA,
-    Cluster,
-    benchmarked,
-    body,
-    loaded,
-    optimized,
-    validated,
-)
+from tests.builders import SETTINGS, Cluster, body
 
 
 def test_road_from_nothing_to_ready():

@@ -173,7 +173,14 @@ def test_a_line_that_pip_would_resolve_is_no_entry(line):
 
 INSTALLERS = [
     path
-    for pattern in ("Makefile", "**/Dockerfile*", "tests/**/*.py", "benchmarks/**/*.py", "examples/**/*.py")
+    for pattern in (
+        "Makefile",
+        "**/Dockerfile*",
+        "dev/**/*.py",
+        "tests/**/*.py",
+        "benchmarks/**/*.py",
+        "examples/**/*.py",
+    )
     for path in sorted(ROOT.glob(pattern))
     if path != Path(__file__) and not {".venv", "build"} & set(path.relative_to(ROOT).parts)
 ]

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from dev.results import benchmarked, optimized, probed
 from onnxmodel_operator import names, settings
 from onnxmodel_runtime import contract
 from onnxmodel_runtime.contract import Failure, Outcome, RepositoryRequest
-from tests.builders import SETTINGS, Cluster, benchmarked, body, optimized, probed
+from tests.builders import SETTINGS, Cluster, body
 
 TRITON = {"runtime": "triton"}
 

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
+from dev.results import benchmarked
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_runtime.contract import Failure
-from tests.builders import Cluster, Killed, benchmarked, body
+from tests.builders import Cluster, Killed, body
 
 NEW = {"optimization": {"graphLevel": "Basic"}}
 

@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.ports import reserved
+from dev.ports import reserved
 
 USER, PASSWORD = "user", "pa55-w0rd"
 _HTPASSWD = "user:$2y$05$abcdefghijklmnopqrstuuykDbrHIkPBAe3TkMNzTPuBTmCT39jdG\n"  # bcrypt

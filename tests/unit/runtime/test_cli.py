@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dev import magika
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_runtime import contract, isolate
 from onnxmodel_runtime.__main__ import main, report_path, run
@@ -72,7 +73,7 @@ def job(command: str, request: Any, log: Path) -> Outcome:
 
 def test_the_whole_chain_as_jobs(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real model, from a mounted claim to numbers."""
-    monkeypatch.setenv("ONNXMODEL_CLAIM_MOUNT", str(models.magika().parent))
+    monkeypatch.setenv("ONNXMODEL_CLAIM_MOUNT", str(magika.model().parent))
     source = tmp_path / "source"
     assert job("fetch", FetchRequest("pvc://models/model.onnx", str(source)), log).failure is None
     validated = job("validate", ValidateRequest(str(source)), log).result

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dev import magika
 from onnxmodel_runtime import inputs, optimize, parity, probefile
 from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Providers, Tolerance, ValidateRequest
 from onnxmodel_runtime.digests import data_digest, digest
@@ -283,7 +284,7 @@ def test_indices_stay_in_their_table(tmp_path: Path) -> None:
 
 
 def test_integers_of_which_nothing_is_known_are_bytes() -> None:
-    made = inputs.generate(inputs.signature(onnx.load(models.magika())), 4)["bytes"]
+    made = inputs.generate(inputs.signature(onnx.load(magika.model())), 4)["bytes"]
     assert made.shape == (4, 2048)
     assert 0 <= made.min() < 10
     assert 245 < made.max() < 256

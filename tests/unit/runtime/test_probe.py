@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
+from dev.ports import reserved
 from onnxmodel_runtime import probefile
 from onnxmodel_runtime.client import over_grpc, over_http
 from onnxmodel_runtime.contract import OptimizeRequest, ProbeRequest, ServeRequest, Tolerance, dumps
@@ -25,7 +26,6 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize
 from onnxmodel_runtime.probe import probe
 from tests import models
-from tests.ports import reserved
 from tests.unit.runtime import server_support as support
 
 

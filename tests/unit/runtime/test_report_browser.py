@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from dev import magika
 from onnxmodel_runtime.__main__ import main
 from onnxmodel_runtime.page import render
-from tests import models
 from tests.unit.runtime.report_support import report
 
 CHROMIUM = os.environ.get("ONNXMODEL_CHROMIUM") or shutil.which("chromium") or ""
@@ -56,8 +56,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("pages")
     (directory / "largest.html").write_text(render(report()))
     variants = directory / "variants"
-    assert main(["optimize", str(models.magika()), f"--out={variants}"]) == 0
-    given = ["benchmark", str(models.magika()), str(variants / "fp32" / "model.onnx"), f"--out={directory / 'out'}"]
+    assert main(["optimize", str(magika.model()), f"--out={variants}"]) == 0
+    given = ["benchmark", str(magika.model()), str(variants / "fp32" / "model.onnx"), f"--out={directory / 'out'}"]
     assert main([*given, "--batch-sizes=1,2", "--seconds=0.05", "--windows=4"]) == 0
     (directory / "out" / "report.html").rename(directory / "magika.html")
     return {name: directory / f"{name}.html" for name in ("largest", "magika")}

@@ -14,6 +14,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
+from dev import magika
 from onnxmodel_runtime.contract import Providers
 from onnxmodel_runtime.rows.judge import Verdict, judge, judge_file
 from onnxmodel_runtime.session import open_session
@@ -49,7 +50,7 @@ def test_usual_models_keep_their_rows_apart(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [models.magika(), *sorted(EXAMPLES.glob("*/model.onnx"))], ids=lambda path: path.parent.name
+    "path", [magika.model(), *sorted(EXAMPLES.glob("*/model.onnx"))], ids=lambda path: path.parent.name
 )
 def test_real_models_keep_their_rows_apart(path: Path, tmp_path: Path) -> None:
     assert judge_file(path) == Verdict(True)

@@ -18,7 +18,7 @@ import tritonclient.http as triton_http
 import tritonclient.http.aio as triton_http_aio
 from tritonclient.utils import InferenceServerException
 
-from tests import models
+from dev import magika
 from tests.unit.runtime import server_support as support
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -461,7 +461,7 @@ def test_the_client_of_the_page_gets_an_answer() -> None:
     snippet = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert snippet is not None
     assert "'tritonclient[http]'" in page, "what to install"
-    with support.in_thread(support.request(models.magika(), name="magika")) as server:
+    with support.in_thread(support.request(magika.model(), name="magika")) as server:
         script = snippet[1].replace("localhost:8000", f"{support.HOST}:{server.ports[0]}")
         assert script != snippet[1]
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

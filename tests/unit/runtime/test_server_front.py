@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
+from dev.cluster.golang import go
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.front import http1, http2, listener, rpc
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
-from tests.cluster.golang import go
 from tests.unit.runtime import server_support as support
 
 GOOD = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()

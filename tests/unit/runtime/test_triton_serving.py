@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
+from dev import magika
 from onnxmodel_operator import tritonlog
 from onnxmodel_runtime import inputs as generated
 from onnxmodel_runtime import probefile
@@ -50,7 +51,7 @@ with warnings.catch_warnings():
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PATHS = {
-    "magika": models.magika(),
+    "magika": magika.model(),
     "toy": EXAMPLES / "toy" / "model.onnx",
     "digits": EXAMPLES / "digits" / "model.onnx",
 }

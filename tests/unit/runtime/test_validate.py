@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dev import magika
 from onnxmodel_runtime import tables
 from onnxmodel_runtime.checks import CHECKS, allocation
 from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest, ValidateResult
@@ -48,7 +49,7 @@ def test_facts_of_a_good_model(tmp_path: Path) -> None:
 
 
 def test_facts_of_the_real_model() -> None:
-    path = models.magika()
+    path = magika.model()
     facts = validate(ValidateRequest(str(path.parent))).model
     assert (facts.opset, facts.nodes, facts.parameters) == (15, 95, 784_519)
     assert facts.inputs == (Tensor("bytes", "INT32", (-1, 2048)),)

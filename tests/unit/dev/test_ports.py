@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import embedded
-from tests.cluster.node import NODES
-from tests.cluster.shell import CommandError
-from tests.cluster.steps import again
-from tests.ports import reserved
+from dev.cluster import embedded
+from dev.cluster.node import NODES
+from dev.cluster.shell import CommandError
+from dev.cluster.steps import again
+from dev.ports import reserved
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def test_nobody_gets_a_port_that_is_reserved(monkeypatch):
-    monkeypatch.setattr("tests.ports._RANGE", range(20_000, 20_003))
+    monkeypatch.setattr("dev.ports._RANGE", range(20_000, 20_003))
     with reserved(2) as ports:
         with reserved(1) as others:
             assert len({*ports, *others}) == 3
@@ -28,7 +28,7 @@ def test_nobody_gets_a_port_that_is_reserved(monkeypatch):
 def test_a_port_on_which_somebody_listens_is_passed_over(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        monkeypatch.setattr("tests.ports._RANGE", range(port, port + 1))
+        monkeypatch.setattr("dev.ports._RANGE", range(port, port + 1))
         with reserved(1) as ports:
             assert ports == []
 

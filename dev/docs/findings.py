@@ -1,20 +1,13 @@
-"""Writes docs/findings.md, every check with its meaning and fix, from the checks themselves.
+"""Renders docs/findings.md, every check with its meaning and fix, from the checks themselves."""
 
-    .venv/bin/python docs/generate_findings.py
-
-tests/unit/test_docs.py fails when the file is older than the checks.
-"""
-
-from pathlib import Path
 from textwrap import fill
 
 from onnxmodel_runtime.checks import CHECKS, Check
 
-TARGET = Path(__file__).parent / "findings.md"
 _HEAD = """\
 # Findings
 
-<!-- Generated from runtime-image/onnxmodel_runtime/checks by docs/generate_findings.py. Do not edit. -->
+<!-- Generated from runtime-image/onnxmodel_runtime/checks by `python -m dev.docs`. Do not edit. -->
 
 What `onnxmodel validate` looks for. A finding names its check, how severe it is, the node or tensor, and what to do.
 
@@ -40,7 +33,3 @@ def render() -> str:
 
 def _section(check: Check) -> str:
     return f"\n## {check.id}\n\n{fill(check.meaning, 120)}\n\n{fill(f'**Fix:** {check.fix}', 120)}\n"
-
-
-if __name__ == "__main__":
-    TARGET.write_text(render())

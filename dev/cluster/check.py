@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.ports import reserved
+from dev.ports import reserved
 
 from .choice import Cluster, load_images
 from .golang import program

@@ -1,6 +1,6 @@
 """What a platform team would have: the operator installed by its chart, and an S3 store with models in it.
 
-Used by `make demo` and by the end-to-end tests, on whatever cluster CLUSTER chooses (tests/cluster).
+Used by `make demo` and by the end-to-end tests, on whatever cluster CLUSTER chooses (dev/cluster).
 """
 
 import base64
@@ -16,10 +16,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.cluster import choice
-from tests.cluster.golang import program
-from tests.cluster.steps import again, step
-from tests.kube import Kube, until
+from dev.cluster import choice
+from dev.cluster.golang import program
+from dev.cluster.steps import again, step
+from dev.kube import Kube, until
 
 ROOT = Path(__file__).parents[1]
 SYSTEM = "onnx-operator-system"

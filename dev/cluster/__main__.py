@@ -1,4 +1,4 @@
-"""Entry point of `python3 -m tests.cluster`."""
+"""Entry point of `python3 -m dev.cluster`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The local Kubernetes for demos and tests: python3 -m tests.cluster COMMAND, from the repository's root."""
+"""The local Kubernetes for demos and tests: python3 -m dev.cluster COMMAND, from the repository's root."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python3 -m dev.cluster", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:

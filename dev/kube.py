@@ -1,4 +1,4 @@
-"""kubectl for tests: objects as dictionaries, and waiting for what must become true."""
+"""kubectl for the demo, the benchmarks and the tests: objects as dictionaries, and waiting for what must become true."""
 
 import json
 import os
@@ -77,9 +77,9 @@ def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: f
     seen: Any = None
     while time.monotonic() < end:
         try:
-            seen = look()
-            if seen:
-                return seen
+            if value := look():
+                return value
+            seen = value
         except KubectlError as error:
             seen = error
         time.sleep(pause or seconds / 300)

@@ -1,22 +1,15 @@
-"""Writes docs/api.md, the reference of every field, from the same models as the CRD.
-
-    .venv/bin/python docs/generate_api.py
-
-tests/unit/test_docs.py fails when the file is older than the models.
-"""
+"""Renders docs/api.md, the reference of every field, from the same models as the CRD."""
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from onnxmodel_operator.api.crd import crd
 
-TARGET = Path(__file__).parent / "api.md"
 _HEAD = """\
 # API reference
 
-<!-- Generated from operator/onnxmodel_operator/api by docs/generate_api.py. Do not edit. -->
+<!-- Generated from operator/onnxmodel_operator/api by `python -m dev.docs`. Do not edit. -->
 
 `{api_version}`, kind `{kind}`, namespaced, short name `{short}`, category `{category}`. The same facts on a cluster:
 `kubectl explain onnxmodel.spec --recursive`.
@@ -93,7 +86,7 @@ def _type(field: Mapping[str, Any]) -> str:
         case "string" if "enum" in field:
             return " \\| ".join(f"`{value}`" for value in field["enum"])
         case "string":
-            return field.get("format", "string") + _bounds(field, "minLength", "maxLength", "characters")
+            return str(field.get("format", "string")) + _bounds(field, "minLength", "maxLength", "characters")
         case "integer" | "number":
             low = _limit(field, "minimum", "exclusiveMinimum", "≥", ">")
             high = _limit(field, "maximum", "exclusiveMaximum", "≤", "<")
@@ -122,8 +115,3 @@ def _rules(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
         where = f"{path}.{name}" if path else name
         yield from _rules(where, field)
         yield from _rules(f"{where}[]", field.get("items", {}))
-
-
-if __name__ == "__main__":
-    TARGET.write_text(render())
-    print(f"{TARGET.name}: {len(render())} characters")

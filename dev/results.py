@@ -1,0 +1,108 @@
+"""Results that the stages report of a good model, and what a played kubelet answers for a Job."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from onnxmodel_runtime.contract import (
+    BenchmarkResult,
+    Environment,
+    LoadTestResult,
+    ModelFacts,
+    OptimizeResult,
+    Parity,
+    Point,
+    ProbeResult,
+    ProviderUse,
+    Result,
+    Tensor,
+    ValidateResult,
+    Variant,
+)
+
+URI = "s3://models/magika/1/model.onnx"
+SHA = {"original": "a" * 64, "fp32": "b" * 64}
+GRID = ((1, 1), (1, 4), (8, 1), (8, 4))
+"""The batch sizes and concurrencies that a model is measured at by default."""
+
+
+def validated(**facts: Any) -> ValidateResult:
+    """What validate says of a good model."""
+    given = {
+        "sha256": SHA["original"],
+        "bytes": 1000,
+        "ir_version": 8,
+        "opset": 17,
+        "producer": "pytorch",
+        "nodes": 10,
+        "parameters": 100,
+        "inputs": (Tensor("x", "FP32", (-1, 4)),),
+        "outputs": (Tensor("y", "FP32", (-1, 2)),),
+    }
+    return ValidateResult(ModelFacts(**{**given, **facts}), uri=URI)
+
+
+def optimized(
+    directory: str = "/artifacts/optimize/o", *, parity: bool = True, absolute: float = 1e-6
+) -> OptimizeResult:
+    """The original and an fp32 variant, which passes parity or not, in the directory that the request named."""
+    result = Parity(parity, absolute, 1e-5, 1.0, "y", (1, 3, 8))
+    return OptimizeResult(
+        variants=(
+            Variant("original", "/artifacts/source/s/model.onnx", SHA["original"], 1000, 10, "All"),
+            Variant("fp32", f"{directory}/fp32/model.onnx", SHA["fp32"], 900, 7, "None", result),
+        ),
+        probe=f"{directory}/probe.npz",
+        provider=ProviderUse("CPU", 100.0, {"CPU": 7}),
+    )
+
+
+def points(
+    variant: str, p50: float, throughput: float = 500.0, grid: tuple[tuple[int, int], ...] = GRID
+) -> tuple[Point, ...]:
+    """p50 where it is smallest, and the best throughput where it is largest."""
+    return tuple(
+        Point(variant, batch, callers, p50 * size, p50 * size * 1.5, p50 * size * 2, rate, 100, p50 * size * 1.2)
+        for batch, callers in grid
+        for size in [batch * callers]
+        for rate in [throughput if (batch, callers) == grid[-1] else min(1000 / p50, throughput)]
+    )
+
+
+def benchmarked(
+    original: float = 4.0, fp32: float | None = 2.0, grid: tuple[tuple[int, int], ...] = GRID
+) -> BenchmarkResult:
+    """p50 in milliseconds of each candidate."""
+    measured = points("original", original, 500.0, grid)
+    measured += points("fp32", fp32, 900.0, grid) if fp32 is not None else ()
+    where = Environment("a processor", 2.0, "", {"onnxruntime": "1.31.1"})
+    return BenchmarkResult(measured, ProviderUse("CPU", 100.0, {"CPU": 7}), where, sizes={"length": 16})
+
+
+def loaded(asked: Mapping[str, Any], p50: float = 2.5, throughput: float = 800.0) -> LoadTestResult:
+    """What a client measured under the loads of a request."""
+    grid = tuple((load["batch_size"], load["concurrency"]) for load in asked["loads"])
+    return LoadTestResult(points(asked["variant"], p50, throughput, grid))
+
+
+def probed() -> ProbeResult:
+    """A right answer."""
+    return ProbeResult(3.0, 2.0, 0.0, ProviderUse("CPU", 100.0))
+
+
+def good(job: Mapping[str, Any]) -> Result:
+    """What a healthy run of the Job gives."""
+    command, _, request, *_ = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    match command:
+        case "validate":
+            return validated()
+        case "optimize":
+            return optimized(json.loads(request)["directory"])
+        case "benchmark":
+            asked = json.loads(request)
+            grid = tuple((b, c) for b in asked["batch_sizes"] for c in asked["concurrency"])
+            return benchmarked(grid=grid)
+        case "loadtest":
+            return loaded(json.loads(request))
+        case _:
+            return probed()

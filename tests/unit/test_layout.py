@@ -1,0 +1,52 @@
+"""Who may import whom, outside of the packages whose layers pyproject.toml declares."""
+
+import ast
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FORBIDDEN = {
+    "operator": {"dev", "tests", "benchmarks", "examples", "locks"},
+    "runtime-image": {"dev", "tests", "benchmarks", "examples", "locks"},
+    "dev": {"tests", "benchmarks", "examples", "locks"},
+    "locks": {"dev", "tests", "benchmarks", "examples"},
+    "examples": {"tests", "benchmarks"},
+    "benchmarks": {"tests"},
+}
+
+
+def imported(source: str) -> Iterator[str]:
+    """Top-level packages that a module imports, inside of functions too, or starts by `python -m`."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import():
+                yield from (name.name.partition(".")[0] for name in node.names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module.partition(".")[0]
+            case ast.List(elts=words) | ast.Tuple(elts=words):
+                values = [word.value if isinstance(word, ast.Constant) else None for word in words]
+                yield from (str(b).partition(".")[0] for a, b in pairwise(values) if a == "-m")
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_nothing_that_ships_or_is_shared_needs_the_tests(folder):
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    assert paths
+    found = {str(path): sorted(set(imported(path.read_text())) & FORBIDDEN[folder]) for path in paths}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import tests.models",
+        "from tests import models",
+        "def late():\n    from tests.models import mlp",
+        "run(['python', '-m', 'tests.cluster', 'up'])",
+    ],
+)
+def test_every_way_to_reach_a_package_is_seen(source):
+    assert list(imported(source)) == ["tests"]
