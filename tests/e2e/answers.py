@@ -43,16 +43,16 @@ def questions(name, rows):
 
         def counted():
             stats = client.get_inference_statistics(name)["model_stats"][0]
-            return int(stats["inference_count"]), int(stats["execution_count"])
+            return int(stats["inference_stats"]["success"]["count"]), int(stats["execution_count"])
 
-        def counted_after(since, rows):
-            """Rows and runs so far, with `rows` more than `since`: Triton counts a request after it has answered it."""
+        def counted_after(since, requests):
+            """Requests and executions so far, `requests` later: Triton counts a request after it has answered it."""
             for _ in range(100):
                 now = counted()
-                if now[0] >= since[0] + rows:
+                if now[0] >= since[0] + requests:
                     break
                 time.sleep(0.1)
-            assert now[0] == since[0] + rows, (since, rows, now)
+            assert now[0] == since[0] + requests, (since, requests, now)
             return now
 
         def some(first, last):
@@ -63,7 +63,7 @@ def questions(name, rows):
         for protocol in PROTOCOLS:
             alone[protocol] = [ask(protocol, host, name, metadata, some(0, count)) for count in (1, 3)]
             alone[protocol] += [ask(protocol, host, name, metadata, some(n, n + 1)) for n in range(CLIENTS)]
-        between = counted_after(before, len(PROTOCOLS) * (1 + 3 + CLIENTS))
+        between = counted_after(before, len(PROTOCOLS) * (2 + CLIENTS))
         at_once = {}
         for protocol in PROTOCOLS:
             start = threading.Barrier(CLIENTS)
