@@ -77,7 +77,7 @@ def test_the_first_manifest_works_after_the_demo():
     taken = yaml.safe_load((ROOT / "examples" / "magika" / "onnxmodel.yaml").read_text())["metadata"]["name"]
     name = manifest["metadata"]["name"]
     assert name != taken, "the demo's own would be changed"
-    first = README[README.index("## Two commands") : README.index("Everything that can be said")]
+    first = README[README.index("## Two commands") : README.index("All fields;")]
     asked = re.findall(r"\bkubectl .+", "\n".join(re.findall(r"^```\w+\n(.*?)^```", first, re.MULTILINE | re.DOTALL)))
     assert len(asked) == 4
     for command in asked:
