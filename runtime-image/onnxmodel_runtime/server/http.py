@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from onnxmodel_runtime.server import limits, tracing
+from onnxmodel_runtime.server import http1, limits, tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
-from onnxmodel_runtime.server.front import http1
 from onnxmodel_runtime.server.protocol import compression, describe, repeat, rest
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.recorder import CONTENT_TYPE

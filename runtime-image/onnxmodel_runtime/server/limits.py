@@ -13,6 +13,8 @@ MAX_HEAD = 64 << 10
 """Bytes of an HTTP request's line and headers."""
 READ_SECONDS = 60.0
 """How long a client may take to send a body."""
+KEEP_ALIVE_SECONDS = 620
+"""How long a connection may be idle: longer than load balancers keep theirs, so that they, not we, close them."""
 OFF_LOOP = 1 << 20
 """From this many bytes on, decoding and encoding leave the event loop: a health probe must not wait for them."""
 INLINE_NS = 200_000

@@ -53,11 +53,6 @@ class Service:
         self._tell()
 
     @property
-    def max_queue(self) -> int:
-        """How many requests may wait for an instance."""
-        return self._request.max_queue_size
-
-    @property
     def ready(self) -> bool:
         """Whether traffic should come here."""
         return self._model is not None and not self.draining

@@ -21,8 +21,8 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from dev.cluster.golang import go
-from onnxmodel_runtime.server import limits
-from onnxmodel_runtime.server.front import http1, http2, listener, rpc
+from onnxmodel_runtime.server import http1, limits, listener, rpc
+from onnxmodel_runtime.server.http2 import connection, frames, sending, transport
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
 from tests.unit.runtime import server_support as support
@@ -408,7 +408,7 @@ def test_head_has_no_body(server: Server) -> None:
         b"GET /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"GET /v2 HTTP/1.1\r\nHost : x\r\n\r\n",
         b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        http2.PREFACE,
+        frames.PREFACE,
     ],
 )
 def test_requests_that_two_servers_would_read_differently(server: Server, request_: bytes) -> None:
@@ -422,7 +422,7 @@ def test_slow_heads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
     with connected(server) as client, connected(server, 1) as other:
         client.sendall(b"GET /v2 HTTP/1.1\r\nHost:")
-        other.sendall(http2.PREFACE[:5])
+        other.sendall(frames.PREFACE[:5])
         for each in (client, other):
             with contextlib.suppress(ConnectionError):
                 while each.recv(4096):
@@ -433,9 +433,8 @@ def test_idle_connections(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
     with connected(server) as client, connected(server, 1) as other:
         client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         read_until(client, b"\r\n\r\n")
-        other.sendall(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, b""))
-        for module in (http1, http2):
-            monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.1)
+        other.sendall(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, b""))
+        monkeypatch.setattr(limits, "KEEP_ALIVE_SECONDS", 0.1)
         for each in (client, other):
             with contextlib.suppress(ConnectionError):
                 while each.recv(4096):
@@ -475,7 +474,7 @@ class Client:
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.buffer = b""
-        sock.sendall(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, settings))
+        sock.sendall(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, settings))
 
     def head(self, number: int, method: str = "ServerLive", ended: bool = False, **headers: str) -> bytes:
         fields = {
@@ -486,20 +485,20 @@ class Client:
             "content-type": "application/grpc",
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
-        flags = http2.END_HEADERS | (http2.END_STREAM if ended else 0)
-        return http2.frame(http2.HEADERS, flags, number, self.encoder.encode(fields))
+        flags = frames.END_HEADERS | (frames.END_STREAM if ended else 0)
+        return frames.frame(frames.HEADERS, flags, number, self.encoder.encode(fields))
 
     def data(self, number: int, message: Any = b"", ended: bool = True) -> bytes:
         body = message if isinstance(message, bytes) else message.SerializeToString()
-        return http2.frame(
-            http2.DATA, http2.END_STREAM if ended else 0, number, b"\0" + struct.pack(">I", len(body)) + body
+        return frames.frame(
+            frames.DATA, frames.END_STREAM if ended else 0, number, b"\0" + struct.pack(">I", len(body)) + body
         )
 
     def frame(self) -> tuple[int, int, int, bytes]:
         """The next one. EOFError at the connection's end."""
         while True:
             if len(self.buffer) >= 9:
-                high, low, kind, flags, number = http2.FRAME.unpack_from(self.buffer)
+                high, low, kind, flags, number = frames.FRAME.unpack_from(self.buffer)
                 end = 9 + (high << 16 | low)
                 if len(self.buffer) >= end:
                     payload, self.buffer = self.buffer[9:end], self.buffer[end:]
@@ -513,9 +512,9 @@ class Client:
         """Of the call, once it is over."""
         while True:
             kind, flags, found, payload = self.frame()
-            if kind == http2.HEADERS:
+            if kind == frames.HEADERS:
                 fields = dict(self.decoder.decode(payload))
-                if found == number and flags & http2.END_STREAM:
+                if found == number and flags & frames.END_STREAM:
                     return fields["grpc-status"], fields.get("grpc-message", "")
 
     def until(self, wanted: int) -> bytes:
@@ -551,8 +550,8 @@ def test_what_is_not_grpc(server: Server) -> None:
     with connected(server, 1) as sock:
         client = Client(sock)
         sock.sendall(client.head(1, content_type="text/plain", ended=True))
-        client.until(http2.HEADERS)
-        assert client.until(http2.DATA) == b"this port speaks gRPC\n"
+        client.until(frames.HEADERS)
+        assert client.until(frames.DATA) == b"this port speaks gRPC\n"
         sock.sendall(client.head(3, "Nothing") + client.data(3))
         assert client.status(3) == ("12", f"there is no method {PATH}Nothing")
     with connected(server, 1) as sock:
@@ -580,7 +579,7 @@ def test_broken_messages(server: Server, body: bytes, headers: dict[str, str], s
     with connected(server, 1) as sock:
         client = Client(sock)
         sock.sendall(client.head(1, "ModelInfer", **headers))
-        sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, 1, body))
+        sock.sendall(frames.frame(frames.DATA, frames.END_STREAM, 1, body))
         found, message = client.status(1)
         assert found == status
         assert message
@@ -592,8 +591,8 @@ def test_a_message_that_is_announced_too_large(server: Server) -> None:
         client = Client(sock)
         for number, cut in ((1, 5), (3, 2)):
             prefix = b"\0" + struct.pack(">I", limits.MAX_REQUEST + 1)
-            sock.sendall(client.head(number, "ModelInfer") + http2.frame(http2.DATA, 0, number, prefix[:cut]))
-            sock.sendall(http2.frame(http2.DATA, 0, number, prefix[cut:] + b"x"))
+            sock.sendall(client.head(number, "ModelInfer") + frames.frame(frames.DATA, 0, number, prefix[:cut]))
+            sock.sendall(frames.frame(frames.DATA, 0, number, prefix[cut:] + b"x"))
             assert client.status(number)[0] == "8"
 
 
@@ -602,9 +601,9 @@ def test_a_message_that_is_larger_than_announced(server: Server, monkeypatch: py
     monkeypatch.setattr(limits, "MAX_REQUEST", 100)
     with connected(server, 1) as sock:
         client = Client(sock)
-        sock.sendall(client.head(1, "ModelInfer") + http2.frame(http2.DATA, 0, 1, b"\0\0\0\0\1"))
+        sock.sendall(client.head(1, "ModelInfer") + frames.frame(frames.DATA, 0, 1, b"\0\0\0\0\1"))
         for _ in range(2):
-            sock.sendall(http2.frame(http2.DATA, 0, 1, bytes(51)))
+            sock.sendall(frames.frame(frames.DATA, 0, 1, bytes(51)))
         assert client.status(1) == ("8", "Received message larger than max (102 vs. 100)")
 
 
@@ -612,8 +611,10 @@ def test_messages_in_pieces(server: Server) -> None:
     with connected(server, 1) as sock:
         client = Client(sock)
         head, body = client.head(1, "ModelInfer"), infer([1, 2]).SerializeToString()
-        frames = [http2.frame(http2.DATA, 0, 1, bytes([byte])) for byte in b"\0" + struct.pack(">I", len(body)) + body]
-        for byte in head + b"".join(frames) + http2.frame(http2.DATA, http2.END_STREAM, 1, b""):
+        pieces = [
+            frames.frame(frames.DATA, 0, 1, bytes([byte])) for byte in b"\0" + struct.pack(">I", len(body)) + body
+        ]
+        for byte in head + b"".join(pieces) + frames.frame(frames.DATA, frames.END_STREAM, 1, b""):
             sock.sendall(bytes([byte]))
         assert client.status(1)[0] == "0"
 
@@ -625,14 +626,14 @@ def test_a_stream_in_pieces(server: Server) -> None:
         body = infer([1, 2]).SerializeToString()
         whole = (b"\0" + struct.pack(">I", len(body)) + body) * 3
         for at in range(0, len(whole), 7):
-            sock.sendall(http2.frame(http2.DATA, 0, 1, whole[at : at + 7]))
+            sock.sendall(frames.frame(frames.DATA, 0, 1, whole[at : at + 7]))
         for _ in range(3):
-            answer = service_pb2.ModelStreamInferResponse.FromString(client.until(http2.DATA)[5:])
+            answer = service_pb2.ModelStreamInferResponse.FromString(client.until(frames.DATA)[5:])
             assert np.frombuffer(answer.infer_response.raw_output_contents[0], np.float32).tolist() == [2, 4]
-        sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, 1, b""))
+        sock.sendall(frames.frame(frames.DATA, frames.END_STREAM, 1, b""))
         assert client.status(1)[0] == "0"
         sock.sendall(
-            client.head(3, "ModelStreamInfer") + http2.frame(http2.DATA, http2.END_STREAM, 3, b"\0\0\0\0\x05abc")
+            client.head(3, "ModelStreamInfer") + frames.frame(frames.DATA, frames.END_STREAM, 3, b"\0\0\0\0\x05abc")
         )
         assert client.status(3)[0] == "13"
 
@@ -645,18 +646,18 @@ def test_windows_are_respected(server: Server) -> None:
         seen = b""
         while True:
             kind, flags, _, payload = client.frame()
-            if kind == http2.DATA:
+            if kind == frames.DATA:
                 assert len(payload) <= 7
                 seen += payload
-                sock.sendall(http2.frame(http2.WINDOW_UPDATE, 0, 1, struct.pack(">I", len(payload))))
-            elif kind == http2.HEADERS and flags & http2.END_STREAM:
+                sock.sendall(frames.frame(frames.WINDOW_UPDATE, 0, 1, struct.pack(">I", len(payload))))
+            elif kind == frames.HEADERS and flags & frames.END_STREAM:
                 break
     answer = service_pb2.ModelInferResponse.FromString(seen[5:])
     assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [2, 4, 6]
 
 
 def window(number: int, size: int) -> bytes:
-    return http2.frame(http2.WINDOW_UPDATE, 0, number, struct.pack(">I", size))
+    return frames.frame(frames.WINDOW_UPDATE, 0, number, struct.pack(">I", size))
 
 
 @pytest.fixture
@@ -690,15 +691,15 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
 
 def pong(client: Client) -> None:
     """All that was sent has been read."""
-    client.socket.sendall(http2.frame(http2.PING, 0, 0, bytes(8)))
-    client.until(http2.PING)
+    client.socket.sendall(frames.frame(frames.PING, 0, 0, bytes(8)))
+    client.until(frames.PING)
 
 
 def test_answers_that_the_client_has_no_window_for(
     server: Server, monkeypatch: pytest.MonkeyPatch, runs: list[int]
 ) -> None:
     """No request is begun while too many bytes wait, and the connection goes on as soon as the client lets it."""
-    monkeypatch.setattr(http2, "MAX_UNSENT", 10_000)
+    monkeypatch.setattr(sending, "MAX_UNSENT", 10_000)
     monkeypatch.setattr(limits, "INLINE_NS", 1 << 60)
     x = list(range(1000))
     with connected(server, 1) as sock:
@@ -707,15 +708,15 @@ def test_answers_that_the_client_has_no_window_for(
             sock.sendall(client.head(number, "ModelInfer") + client.data(number, infer(x)))
             pong(client)
         assert len(runs) == 3  # of 4 kB
-        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))
+        sock.sendall(frames.frame(frames.RST_STREAM, 0, 1, bytes(4)))
         pong(client)
         support.wait_until(lambda: len(runs) > 3)
         sock.sendall(b"".join(window(number, 10_000) for number in range(3, 41, 2)))
         ended = 0
         while ended < 19:
             kind, flags, _, _ = client.frame()
-            ended += kind == http2.HEADERS and bool(flags & http2.END_STREAM)
-            if kind == http2.DATA:
+            ended += kind == frames.HEADERS and bool(flags & frames.END_STREAM)
+            if kind == frames.DATA:
                 sock.sendall(window(0, 10_000))
         before = len(runs)
         sock.sendall(client.head(41, "ModelInfer") + client.data(41, infer(x)) + window(41, 10_000))
@@ -728,7 +729,7 @@ def test_a_stream_that_the_client_has_no_window_for(server: Server, runs: list[i
     with connected(server, 1) as sock:
         client = Client(sock, struct.pack(">HI", 4, 0))
         sock.sendall(client.head(1, "ModelStreamInfer") + client.data(1, infer([1, 2]), ended=False))
-        client.until(http2.HEADERS)  # and its answer waits
+        client.until(frames.HEADERS)  # and its answer waits
         for _ in range(10):
             sock.sendall(client.data(1, infer([1, 2]), ended=False))
             pong(client)
@@ -747,12 +748,12 @@ def test_a_window_that_stays_closed(server: Server, monkeypatch: pytest.MonkeyPa
         client = Client(sock, struct.pack(">HI", 4, 100 if whose == "stream" else 1 << 20))
         sock.sendall(client.head(1, method) + client.data(1, infer(range(20_000))))
         if whose == "stream":
-            assert client.until(http2.RST_STREAM) == struct.pack(">I", http2.CANCEL)
+            assert client.until(frames.RST_STREAM) == struct.pack(">I", frames.CANCEL)
             sock.sendall(client.head(3) + client.data(3))
             assert client.status(3)[0] == "0"
         else:
             with pytest.raises((EOFError, ConnectionError)):
-                client.until(http2.RST_STREAM)
+                client.until(frames.RST_STREAM)
 
 
 def test_large_messages_both_ways(server: Server) -> None:
@@ -779,10 +780,10 @@ def test_memory_of_messages_is_counted(server: Server, monkeypatch: pytest.Monke
     monkeypatch.setattr(limits, "MAX_BODIES", 100)
     with connected(server, 1) as sock:
         client = Client(sock)
-        sock.sendall(client.head(1, "ModelInfer") + http2.frame(http2.DATA, 0, 1, b"\0\0\0\1\0" + bytes(60)))
-        sock.sendall(client.head(3, "ModelInfer") + http2.frame(http2.DATA, 0, 3, b"\0\0\0\1\0" + bytes(60)))
+        sock.sendall(client.head(1, "ModelInfer") + frames.frame(frames.DATA, 0, 1, b"\0\0\0\1\0" + bytes(60)))
+        sock.sendall(client.head(3, "ModelInfer") + frames.frame(frames.DATA, 0, 3, b"\0\0\0\1\0" + bytes(60)))
         assert client.status(3) == ("14", "the server holds too many large requests")
-        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))  # what it held is free again
+        sock.sendall(frames.frame(frames.RST_STREAM, 0, 1, bytes(4)))  # what it held is free again
         sock.sendall(client.head(5, "ModelInfer") + client.data(5, infer([1, 2])))
         assert client.status(5)[0] == "0"
 
@@ -795,22 +796,22 @@ def test_memory_of_streams_is_counted(server: Server, monkeypatch: pytest.Monkey
     with connected(server, 1) as sock:
         client = Client(sock)
         sock.sendall(
-            client.head(1, "ModelStreamInfer") + http2.frame(http2.DATA, 0, 1, b"\0\0\0\1\0" + bytes(2 * size))
+            client.head(1, "ModelStreamInfer") + frames.frame(frames.DATA, 0, 1, b"\0\0\0\1\0" + bytes(2 * size))
         )
-        sock.sendall(client.head(3, "ModelInfer") + http2.frame(http2.DATA, 0, 3, b"\0\0\0\1\0" + bytes(2 * size)))
+        sock.sendall(client.head(3, "ModelInfer") + frames.frame(frames.DATA, 0, 3, b"\0\0\0\1\0" + bytes(2 * size)))
         assert client.status(3) == refused  # because of a message that is not whole
-        sock.sendall(http2.frame(http2.RST_STREAM, 0, 1, bytes(4)))
+        sock.sendall(frames.frame(frames.RST_STREAM, 0, 1, bytes(4)))
         sock.sendall(client.head(5, "ModelStreamInfer"))
         for _ in range(4):
             sock.sendall(client.data(5, message, ended=False))
         assert client.status(5) == refused  # because of messages that have no answer
-        sock.sendall(client.head(9, "ModelStreamInfer") + http2.frame(http2.DATA, 0, 9, bytes(5) * 10))
+        sock.sendall(client.head(9, "ModelStreamInfer") + frames.frame(frames.DATA, 0, 9, bytes(5) * 10))
         assert client.status(9) == refused  # empty ones take memory too
         release.set()
         sock.sendall(client.head(11, "ModelStreamInfer"))
         for _ in range(10):  # and with it all is free again
             sock.sendall(client.data(11, message, ended=False))
-            client.until(http2.DATA)
+            client.until(frames.DATA)
         sock.sendall(client.data(11, message))
         assert client.status(11)[0] == "0"
 
@@ -835,7 +836,7 @@ async def test_many_messages_in_one_frame() -> None:
             yield message
 
     methods = rpc.Methods({b"/x": rpc.Method(stream=take)})
-    connection = http2.Http2(Watched, methods, set())
+    connection = transport.Http2(Watched, methods, set())
     head = {b":path": b"/x", b":method": b"POST", b"content-type": b"application/grpc"}
     call = Watched(connection, 1, head, 0)
     call.on_head()
@@ -865,7 +866,7 @@ def test_memory_of_compressed_messages_is_counted(server: Server, monkeypatch: p
             packed = gzip.compress(infer(np.zeros(columns)).SerializeToString())
             body = b"\1" + struct.pack(">I", len(packed)) + packed
             sock.sendall(client.head(number, method, grpc_encoding="gzip"))
-            sock.sendall(http2.frame(http2.DATA, http2.END_STREAM, number, body))
+            sock.sendall(frames.frame(frames.DATA, frames.END_STREAM, number, body))
             assert client.status(number)[0] == status
 
 
@@ -877,15 +878,15 @@ def test_a_stream_with_much_to_do(server: Server, monkeypatch: pytest.MonkeyPatc
         sock.sendall(window(0, 1 << 20) + client.head(1, "ModelStreamInfer"))
         data = client.data(1, infer(range(50_000)))[9:]
         for at in range(0, 3 * len(data), 100_000):
-            sock.sendall(http2.frame(http2.DATA, 0, 1, (data * 3)[at : at + 100_000]))
-        sock.sendall(http2.frame(http2.PING, 0, 0, bytes(8)))
+            sock.sendall(frames.frame(frames.DATA, 0, 1, (data * 3)[at : at + 100_000]))
+        sock.sendall(frames.frame(frames.PING, 0, 0, bytes(8)))
         windows = []
-        while (frame := client.frame())[0] != http2.PING:
-            windows += [frame[2]] if frame[0] == http2.WINDOW_UPDATE else []
+        while (frame := client.frame())[0] != frames.PING:
+            windows += [frame[2]] if frame[0] == frames.WINDOW_UPDATE else []
         assert 1 not in windows
         release.set()
-        while (frame := client.frame())[:3] != (http2.WINDOW_UPDATE, 0, 1):
-            assert frame[0] == http2.DATA or frame[2] != 1 or not frame[1] & http2.END_STREAM
+        while (frame := client.frame())[:3] != (frames.WINDOW_UPDATE, 0, 1):
+            assert frame[0] == frames.DATA or frame[2] != 1 or not frame[1] & frames.END_STREAM
 
 
 def test_slow_messages_of_a_stream(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -893,9 +894,9 @@ def test_slow_messages_of_a_stream(server: Server, monkeypatch: pytest.MonkeyPat
     with connected(server, 1) as sock:
         client = Client(sock)
         whole = client.data(1, infer([1, 2]), ended=False)
-        sock.sendall(client.head(1, "ModelStreamInfer") + whole + http2.frame(http2.DATA, 0, 1, b""))
+        sock.sendall(client.head(1, "ModelStreamInfer") + whole + frames.frame(frames.DATA, 0, 1, b""))
         sock.sendall(client.head(3, "ModelStreamInfer") + client.data(3, infer([1, 2]), ended=False))
-        sock.sendall(http2.frame(http2.DATA, 0, 3, b"\0\0"))
+        sock.sendall(frames.frame(frames.DATA, 0, 3, b"\0\0"))
         assert client.status(3) == ("4", "the request did not arrive within 0 s")
         sock.sendall(client.data(1, infer([1, 2])))  # between two messages it may take its time
         assert client.status(1)[0] == "0"
@@ -907,7 +908,7 @@ def test_deadlines(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         sock.sendall(client.head(1, "ModelStreamInfer", grpc_timeout="50m"))
         assert client.status(1) == ("4", "Deadline Exceeded")
         monkeypatch.setattr(limits, "READ_SECONDS", 0.1)
-        sock.sendall(client.head(3, "ModelInfer") + http2.frame(http2.DATA, 0, 3, b"\0\0"))
+        sock.sendall(client.head(3, "ModelInfer") + frames.frame(frames.DATA, 0, 3, b"\0\0"))
         assert client.status(3) == ("4", "the request did not arrive within 0 s")
 
 
@@ -927,7 +928,7 @@ def test_streams_beyond_the_most_are_refused_and_the_others_answered(server: Ser
     more = 700
     with connected(server, 1) as sock:
         client = Client(sock)
-        numbers = range(1, 2 * (http2.MAX_STREAMS + more), 2)
+        numbers = range(1, 2 * (connection.MAX_STREAMS + more), 2)
         sending = Thread(
             target=sock.sendall,
             args=(b"".join([*(client.head(n) for n in numbers), *(client.data(n) for n in numbers)]),),
@@ -936,25 +937,25 @@ def test_streams_beyond_the_most_are_refused_and_the_others_answered(server: Ser
         ended: dict[int, bytes] = {}
         while len(ended) < len(numbers):
             kind, flags, number, payload = client.frame()
-            if kind == http2.RST_STREAM:
+            if kind == frames.RST_STREAM:
                 ended[number] = payload
-            elif kind == http2.HEADERS:
+            elif kind == frames.HEADERS:
                 client.decoder.decode(payload)
-                if flags & http2.END_STREAM:
+                if flags & frames.END_STREAM:
                     ended[number] = b"answered"
         sending.join()
-        refused = struct.pack(">I", http2.REFUSED_STREAM)
-        assert [ended[number] for number in numbers] == [b"answered"] * http2.MAX_STREAMS + [refused] * more
+        refused = struct.pack(">I", frames.REFUSED_STREAM)
+        assert [ended[number] for number in numbers] == [b"answered"] * connection.MAX_STREAMS + [refused] * more
         sock.sendall(client.head(numbers[-1] + 2) + client.data(numbers[-1] + 2))
         assert client.status(numbers[-1] + 2)[0] == "0"
 
 
 def test_floods(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "MAX_RESETS", 10)
-    reset = struct.pack(">I", http2.CANCEL)
+    monkeypatch.setattr(connection, "MAX_RESETS", 10)
+    reset = struct.pack(">I", frames.CANCEL)
     floods = {
         "resets": lambda client: b"".join(
-            client.head(number, "ModelInfer") + http2.frame(http2.RST_STREAM, 0, number, reset)
+            client.head(number, "ModelInfer") + frames.frame(frames.RST_STREAM, 0, number, reset)
             for number in range(1, 101, 2)
         ),
         "resets by an empty window": lambda client: b"".join(
@@ -964,22 +965,22 @@ def test_floods(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
             client.head(number, te="what") for number in range(1, 101, 2)
         ),
         "endless head": lambda client: (
-            http2.frame(http2.HEADERS, 0, 1, b"") + http2.frame(http2.CONTINUATION, 0, 1, bytes(16000)) * 10
+            frames.frame(frames.HEADERS, 0, 1, b"") + frames.frame(frames.CONTINUATION, 0, 1, bytes(16000)) * 10
         ),
         "empty heads": lambda client: (
-            http2.frame(http2.HEADERS, 0, 1, b"") + http2.frame(http2.CONTINUATION, 0, 1, b"") * 10
+            frames.frame(frames.HEADERS, 0, 1, b"") + frames.frame(frames.CONTINUATION, 0, 1, b"") * 10
         ),
-        "a bomb": lambda client: http2.frame(
-            http2.HEADERS, http2.END_HEADERS, 1, client.encoder.encode([("x", "y" * 4000)]) + b"\xbe" * 1000
+        "a bomb": lambda client: frames.frame(
+            frames.HEADERS, frames.END_HEADERS, 1, client.encoder.encode([("x", "y" * 4000)]) + b"\xbe" * 1000
         ),
     }
     for name, flood in floods.items():
         with connected(server, 1) as sock:
             client = Client(sock)
             sock.sendall(flood(client))
-            assert client.until(http2.GOAWAY)[4:8] == struct.pack(">I", http2.ENHANCE_YOUR_CALM), name
+            assert client.until(frames.GOAWAY)[4:8] == struct.pack(">I", frames.ENHANCE_YOUR_CALM), name
             with pytest.raises((EOFError, ConnectionError)):
-                client.until(http2.PING)
+                client.until(frames.PING)
 
 
 def test_more_than_the_window(server: Server) -> None:
@@ -988,15 +989,15 @@ def test_more_than_the_window(server: Server) -> None:
         sock.sendall(client.head(1, "ModelStreamInfer"))
         message = infer(range(1000)).SerializeToString()
         body = b"\0" + struct.pack(">I", len(message)) + message
-        data = (body * 20)[: http2.MAX_FRAME]
+        data = (body * 20)[: connection.MAX_FRAME]
         with contextlib.suppress(ConnectionError):
-            for _ in range(3 * http2.WINDOW // len(data)):
-                sock.sendall(http2.frame(http2.DATA, 0, 1, data))
+            for _ in range(3 * connection.WINDOW // len(data)):
+                sock.sendall(frames.frame(frames.DATA, 0, 1, data))
             while True:
                 kind, _, _, payload = client.frame()
-                if kind in (http2.RST_STREAM, http2.GOAWAY):
+                if kind in (frames.RST_STREAM, frames.GOAWAY):
                     break
-        assert payload[-4:] == struct.pack(">I", http2.FLOW_CONTROL_ERROR) or kind == http2.GOAWAY
+        assert payload[-4:] == struct.pack(">I", frames.FLOW_CONTROL_ERROR) or kind == frames.GOAWAY
 
 
 async def test_no_call_is_lost_while_draining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1010,12 +1011,12 @@ async def test_no_call_is_lost_while_draining(tmp_path: Path, monkeypatch: pytes
             sock.sendall(client.head(1) + client.data(1))
             assert client.status(1)[0] == "0"
             server.stop()
-            assert client.until(http2.GOAWAY)[:4] == b"\x7f\xff\xff\xff"
-            client.until(http2.PING)
+            assert client.until(frames.GOAWAY)[:4] == b"\x7f\xff\xff\xff"
+            client.until(frames.PING)
             sock.sendall(client.head(3) + client.data(3))
-            sock.sendall(http2.frame(http2.PING, http2.ACK, 0, bytes(8)))
+            sock.sendall(frames.frame(frames.PING, frames.ACK, 0, bytes(8)))
             assert client.status(3)[0] == "0"
-            assert client.until(http2.GOAWAY)[:4] == struct.pack(">I", 3)
+            assert client.until(frames.GOAWAY)[:4] == struct.pack(">I", 3)
             with pytest.raises(EOFError):
                 client.frame()
 

@@ -21,7 +21,6 @@ from typing import Any, Protocol
 import httptools
 
 from onnxmodel_runtime.server import limits
-from onnxmodel_runtime.server.front.listener import KEEP_ALIVE_SECONDS
 
 log = logging.getLogger("onnxmodel.server")
 
@@ -358,7 +357,7 @@ class Http1(asyncio.Protocol):
         if self._deaf and now - self._since > LINGER_SECONDS:
             self._transport.abort()
             return
-        most = KEEP_ALIVE_SECONDS if self._writable and self._head <= 0 else limits.READ_SECONDS
+        most = limits.KEEP_ALIVE_SECONDS if self._writable and self._head <= 0 else limits.READ_SECONDS
         if now - self._since > most:
             self._transport.abort()
 

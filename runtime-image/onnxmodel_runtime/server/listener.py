@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from onnxmodel_runtime.server import limits
 
-KEEP_ALIVE_SECONDS = 620  # longer than load balancers keep idle connections, so that they, not we, close them
 SWEEP_SECONDS = 5.0
 HANDSHAKE_SECONDS = 0.1
 """How long a handshake that has begun may take to end once no further one may begin."""

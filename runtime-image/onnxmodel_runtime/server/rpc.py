@@ -13,17 +13,10 @@ from urllib.parse import quote
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.bodies import TOO_MUCH, decompressed
 from onnxmodel_runtime.server.errors import Code, ServerError
-from onnxmodel_runtime.server.front.http2 import (
-    DATA,
-    END_HEADERS,
-    END_STREAM,
-    HEADERS,
-    Head,
-    Http2,
-    Stream,
-    frame,
-    literal,
-)
+from onnxmodel_runtime.server.http2.events import WholeRequest
+from onnxmodel_runtime.server.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame, literal
+from onnxmodel_runtime.server.http2.heads import Head
+from onnxmodel_runtime.server.http2.transport import Exchange, Http2
 from onnxmodel_runtime.server.protocol import compression
 
 log = logging.getLogger("onnxmodel.server")
@@ -83,7 +76,7 @@ class Context:
         self.trailers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Call(Stream):
+class Call(Exchange):
     """One call."""
 
     __slots__ = (
@@ -104,7 +97,6 @@ class Call(Stream):
         "wanted",
     )
 
-    connection: Http2
     # Of a stream of requests:
     drained: asyncio.Event  # the client has taken what it was sent
     taken: deque[int]  # sizes of the messages that have no answer yet
@@ -133,20 +125,19 @@ class Call(Stream):
         return None if method is None or b"grpc-timeout" in head or not _speaks(head) else method.now
 
     @classmethod
-    def at_once(
-        cls, connection: Http2, number: int, head: Head, plain: Any, data: bytes, begin: int, stop: int
-    ) -> bool:
+    def at_once(cls, connection: Http2, request: WholeRequest) -> bool:
         """Answer a plain call."""
+        number, data, begin, stop = request.number, request.data, request.begin, request.stop
         if stop - begin < 5:
             return False
         packed, size = _PREFIX.unpack_from(data, begin)
         if packed or size != stop - begin - 5 or size > limits.MAX_REQUEST:
             return False
-        asked = Context(connection, head)
+        asked = Context(connection, request.head)
         try:
-            answer = plain(data[begin + 5 : stop], asked)
+            answer = request.prepared(data[begin + 5 : stop], asked)
         except Status as status:
-            failed = connection.open(number, head)
+            failed = connection.open(number, request.head)
             assert isinstance(failed, cls)
             failed.trailers = asked.trailers
             failed.fail(status)
@@ -157,7 +148,7 @@ class Call(Stream):
         if connection.fits(size):
             connection.write(_prefix(number, size) + answer + _last(number, asked.trailers))
         else:
-            stream = connection.open(number, head)
+            stream = connection.open(number, request.head)
             assert isinstance(stream, cls)
             stream.trailers = asked.trailers
             stream.succeed(answer)
