@@ -111,7 +111,7 @@ triton-qa: setup ## Triton's own qa suites against our server: make triton-qa TR
 	@$(BIN)/python -m tests.tritonqa "$(TRITON)"
 
 unit: setup ## tests without any cluster
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest tests/unit tests/frozen
 
 integration: setup ## tests against a real API server without pods
 	@$(BIN)/python -m pytest tests/integration
@@ -123,7 +123,7 @@ e2e: ready ## tests with real pods
 # By two workers (tests/conftest.py), the longest first: it waits for pods most of the time, and the others run beside it.
 test: ready ## every test, in one run
 	@$(LOCAL) build --tests
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/unit
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/frozen tests/unit
 
 # Not part of `make test`: for nightly runs. By two workers, each with an API server of its own. One fault alone: .venv/bin/python -m pytest tests/faults -k etcd-paused
 test-faults: setup ## each fault at each moment of a life on a real API server, and 2,000 sequences of specs, into docs/benchmarks/faults.md
