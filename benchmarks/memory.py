@@ -22,7 +22,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from benchmarks.processes import own, tree
-from onnxmodel_runtime.contract import CALIBRATION_FILE, MODEL_FILE, OptimizeRequest, decode, dumps
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.outcome import decode
+from onnxmodel_runtime.contract.volume import CALIBRATION_FILE, MODEL_FILE
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.variants import RECIPES
 

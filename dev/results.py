@@ -4,21 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from onnxmodel_runtime.contract import (
-    BenchmarkResult,
-    Environment,
-    LoadTestResult,
-    ModelFacts,
-    OptimizeResult,
-    Parity,
-    Point,
-    ProbeResult,
-    ProviderUse,
-    Result,
-    Tensor,
-    ValidateResult,
-    Variant,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Environment, Point
+from onnxmodel_runtime.contract.loadtest import LoadTestResult
+from onnxmodel_runtime.contract.model import Parity, Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
+from onnxmodel_runtime.contract.probe import ProbeResult
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.stages import Result
+from onnxmodel_runtime.contract.validate import ModelFacts, ValidateResult
 
 URI = "s3://models/magika/1/model.onnx"
 SHA = {"original": "a" * 64, "fp32": "b" * 64}

@@ -21,12 +21,8 @@ from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.reconcile import Outcome as Reconciled
 from onnxmodel_operator.reconcile import reconcile
-from onnxmodel_runtime.contract import (
-    Failure,
-    Finding,
-    Outcome,
-    encode,
-)
+from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
+from onnxmodel_runtime.contract.validate import Finding
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.controlplane.api import Api, RefusedError, connect
 from dev.results import good
-from onnxmodel_runtime.contract import Outcome, encode
+from onnxmodel_runtime.contract.outcome import Outcome, encode
 
 _CONDITIONS = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
 

@@ -27,7 +27,7 @@ from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
 from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_operator.settings import Settings
-from onnxmodel_runtime.contract import Outcome, encode
+from onnxmodel_runtime.contract.outcome import Outcome, encode
 
 _IN_A_TRANSACTION = 100
 _MARK = encode(Outcome("validate", 1.0)).rpartition(":")[0] + ":"

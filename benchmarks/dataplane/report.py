@@ -15,7 +15,7 @@ from benchmarks.dataplane.load import PER_CONNECTION
 from benchmarks.dataplane.machine import Shares
 from benchmarks.dataplane.results import ALONE, Run, middle
 from benchmarks.dataplane.subjects import SUBJECTS, TRITON_LEAST
-from onnxmodel_runtime.contract import plain
+from onnxmodel_runtime.contract.text import plain
 
 COMMAND = "make bench-dataplane"
 _COLUMNS = "| server | protocol | at one time | per second | of ONNX Runtime | p50 ms | p99 ms | CPU s per 1,000 |"

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from benchmarks.optimize.weights import with_weights
 from benchmarks.validator.cases import cases as package_cases
 from dev import magika
-from onnxmodel_runtime.contract import CALIBRATION_FOLDER, GOLDEN_FILE, MODEL_FILE
+from onnxmodel_runtime.contract.volume import CALIBRATION_FOLDER, GOLDEN_FILE, MODEL_FILE
 from onnxmodel_runtime.inputs import Arrays, generate, signature
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

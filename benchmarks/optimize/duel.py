@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.inputs import Arrays
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile

@@ -14,18 +14,10 @@ from benchmarks.optimize.rivals import rivals
 from onnxmodel_operator.api.spec import Benchmark
 from onnxmodel_operator.choose import Choice, choose
 from onnxmodel_runtime import isolate, parity
-from onnxmodel_runtime.contract import (
-    BenchmarkRequest,
-    BenchmarkResult,
-    Candidate,
-    OptimizeRequest,
-    OptimizeResult,
-    Parity,
-    Point,
-    Providers,
-    Tolerance,
-    Variant,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Point
+from onnxmodel_runtime.contract.model import Parity, Tolerance
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import runtime_message
 from onnxmodel_runtime.inputs import Arrays, generate, signature

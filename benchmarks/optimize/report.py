@@ -7,7 +7,7 @@ from benchmarks.optimize.cases import HUGE
 from benchmarks.optimize.measure import BAR_PERCENT, BATCHES, Measured, Row, Verdict
 from benchmarks.optimize.rivals import PLAIN
 from benchmarks.optimize.weights import OPSET
-from onnxmodel_runtime.contract import plain
+from onnxmodel_runtime.contract.text import plain
 
 COMMAND = "make bench-optimize"
 _WIDTH = 120

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.optimize.cases import Case
-from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.contract.volume import MODEL_FILE
 
 PLAIN = "ort-all"  # the original, with ORT_ENABLE_ALL when it is loaded
 HERE = Path(__file__).parent

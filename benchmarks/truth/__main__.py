@@ -26,7 +26,7 @@ from dev.cluster.steps import step
 from dev.kube import Kube, until
 from dev.platform import Platform
 from examples.magika.demo import magika
-from onnxmodel_runtime.contract import plain
+from onnxmodel_runtime.contract.text import plain
 
 NAMESPACE = "truth"
 RUNTIMES = ("onnxruntime", "triton")

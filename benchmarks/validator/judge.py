@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from benchmarks.validator.cases import Case
 from benchmarks.validator.pool import Verdict, Worker
-from onnxmodel_runtime.contract import Tolerance, ValidateRequest
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.validate import ValidateRequest
 
 Judged = tuple[Case, Verdict]
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from onnxmodel_runtime.contract import ValidateRequest, dumps
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.isolate import died
 
 START_SECONDS = 120.0

@@ -11,8 +11,9 @@ import sys
 import time
 from typing import Any
 
-from onnxmodel_runtime import child, contract
-from onnxmodel_runtime.contract import ValidateRequest
+from onnxmodel_runtime import child
+from onnxmodel_runtime.contract.codec import loads
+from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.errors import StageError
 
 MEMORY_BYTES = 4 << 30  # what a container with a limit of 4 GiB lets the stage have
@@ -28,7 +29,7 @@ def main() -> None:
     supported()  # what an ONNX Runtime can load is tried out once per process
     pipe.write(json.dumps({"ready": True}) + "\n")
     for line in sys.stdin:
-        pipe.write(json.dumps(judge(contract.loads(ValidateRequest, line))) + "\n")
+        pipe.write(json.dumps(judge(loads(ValidateRequest, line))) + "\n")
 
 
 def judge(request: ValidateRequest) -> dict[str, Any]:

@@ -52,7 +52,7 @@ _RECIPES = (
             "locks/operator.txt",
             "operator/onnxmodel_operator",
             "runtime-image/onnxmodel_runtime/__init__.py",
-            "runtime-image/onnxmodel_runtime/contract.py",
+            "runtime-image/onnxmodel_runtime/contract",
         ),
     ),
     _Recipe(

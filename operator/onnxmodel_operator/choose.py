@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onnxmodel_operator.api.spec import Benchmark
-from onnxmodel_runtime.contract import ORIGINAL, BenchmarkResult, Load, OptimizeResult, Point, Variant, in_words, plain
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
+from onnxmodel_runtime.contract.loadtest import Load
+from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeResult, Variant
+from onnxmodel_runtime.contract.text import in_words, plain
 
 INEXACT = ("fp16", "int8-dynamic", "int8-static")
 """Variants that compute with fewer bits: how they differ from the original depends on the inputs."""

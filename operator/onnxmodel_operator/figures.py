@@ -1,6 +1,6 @@
 """Format figures of status for people. Pure."""
 
-from onnxmodel_runtime.contract import plain
+from onnxmodel_runtime.contract.text import plain
 
 _DIGITS = 3
 _SECOND = 1000.0  # milliseconds

@@ -31,8 +31,16 @@ from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
 from onnxmodel_operator.plan import COMMANDS, Plan, Progress, Revision, State, Step, plan
 from onnxmodel_operator.settings import Settings, SettingsError
 from onnxmodel_operator.status import summarize
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import GPU_PROVIDERS, ContractError, ExitCode, Failure, Outcome, Stage
+from onnxmodel_runtime.contract.codec import ContractError, dumps, load
+from onnxmodel_runtime.contract.fetch import FetchRequest
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, decode, encode
+from onnxmodel_runtime.contract.parser import Parser
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.serve import MAX_QUEUE_SIZE
+from onnxmodel_runtime.contract.stages import FETCH, REPOSITORY, RESULTS, SERVE, STAGES, Stage
+from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
+from onnxmodel_runtime.contract.volume import ARTIFACTS
 
 _DEFECT, _USAGE = 1, 2
 _IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local", "triton": "local"}
@@ -83,7 +91,7 @@ class Road:
         self.server: subprocess.Popen[bytes] | None = None
         self.ports = dict.fromkeys(("http_port", "grpc_port", "metrics_port"), 0)
         self.last: Outcome | None = None
-        self.environment = {**os.environ, contract.PUBLIC_KEY_VARIABLE: public_key}
+        self.environment = {**os.environ, PUBLIC_KEY_VARIABLE: public_key}
 
     def run(self, until: Stage) -> Plan:
         """Decide and carry out until nothing is left to do, or the stage `until` is done."""
@@ -127,13 +135,13 @@ class Road:
             fetch = dataclasses.replace(step.fetch, **places)
             if places:
                 self._forget(step.fetch.directory)
-            code, outcome = self._container("fetch", fetch)
-            stage = "fetch" if code else stage
+            code, outcome = self._container(FETCH, fetch)
+            stage = FETCH if code else stage
         if code == ExitCode.OK:
             request = step.request
             if step.stage is Stage.BENCHMARK:  # no cluster has this resource, which the page would speak of
                 request = dataclasses.replace(request, namespace="", name="")
-            if step.stage in (Stage.LOADTEST, Stage.PROBE):
+            if STAGES[step.stage].asks_server:
                 ports = {name: port for name, port in self.ports.items() if hasattr(request, name)}
                 request = dataclasses.replace(request, host="127.0.0.1", **ports)
             code, outcome = self._container(step.stage, request)
@@ -152,7 +160,7 @@ class Road:
             start_time=_time(started),
             completion_time=_time(datetime.now(UTC)),
             outcome=None if ended else outcome,
-            message=None if ended else contract.encode(outcome),
+            message=None if ended else encode(outcome),
             ended=ended,
             attempts=int(ended is not None),
             waiting=None,
@@ -161,7 +169,7 @@ class Road:
 
     def _forget(self, directory: str) -> None:
         """A person's own file changes under its name, unlike what a cluster fetched."""
-        path = Path(directory.replace(contract.ARTIFACTS, str(self.folder), 1))
+        path = Path(directory.replace(ARTIFACTS, str(self.folder), 1))
         shutil.rmtree(path, ignore_errors=True)
         for beside in path.parent.glob(f"{path.name}.*"):
             beside.unlink()
@@ -179,17 +187,17 @@ class Road:
         ).returncode
         text = message.read_text()
         message.unlink()
-        if command == "fetch" and code == ExitCode.OK:
+        if command == FETCH and code == ExitCode.OK:
             return code, Outcome(command, 0.0)
         try:
-            outcome = contract.decode(text)
+            outcome = decode(text)
         except ContractError:
             return code or _DEFECT, Outcome(command, 0.0)
-        return code, _moved(outcome, str(self.folder), contract.ARTIFACTS)
+        return code, _moved(outcome, str(self.folder), ARTIFACTS)
 
     def _command(self, command: str, request: Any) -> list[str]:
-        data = json.loads(contract.dumps(request))
-        text = json.dumps(_replaced(data, contract.ARTIFACTS, str(self.folder)))
+        data = json.loads(dumps(request))
+        text = json.dumps(_replaced(data, ARTIFACTS, str(self.folder)))
         return [sys.executable, "-m", "onnxmodel_runtime", command, "--request", text, "--local"]
 
     def _serve(self, revision: Revision) -> None:
@@ -203,12 +211,12 @@ class Road:
         print("== serve", file=sys.stderr, flush=True)
         self.ports = dict(zip(self.ports, _free_ports(len(self.ports)), strict=True))
         ports: dict[str, Any] = dict(self.ports)
-        queue = revision.request.max_queue_size or contract.MAX_QUEUE_SIZE
+        queue = revision.request.max_queue_size or MAX_QUEUE_SIZE
         request = dataclasses.replace(revision.request, host="127.0.0.1", max_queue_size=queue, **ports)
         message = self.folder / ".serve.termination"
         message.write_text("")
         self.server = subprocess.Popen(
-            self._command("serve", request),
+            self._command(SERVE, request),
             env={**self.environment, "ONNXMODEL_TERMINATION_LOG": str(message)},
             stdout=sys.stderr,
         )
@@ -217,19 +225,19 @@ class Road:
             code = self.server.poll()
             failure = Failure("InternalError", f"the server ended with exit code {code}", "Its output is above.")
             with suppress(ContractError):
-                failure = contract.decode(message.read_text()).failure or failure
+                failure = decode(message.read_text()).failure or failure
             ended = Ended(failure, code, _time(datetime.now(UTC)), terminal=True)
         message.unlink(missing_ok=True)
         self._served(revision, ended)
 
     def _lay_out(self, revision: Revision) -> Ended | None:
         """How laying out Triton's repository ended, if it did not succeed."""
-        directory = f"{contract.ARTIFACTS}/triton/{revision.short}"
-        request = contract.RepositoryRequest(revision.request, directory, revision.placement.gpus, revision.triton)
-        code, outcome = self._container(contract.REPOSITORY, request)
+        directory = f"{ARTIFACTS}/triton/{revision.short}"
+        request = RepositoryRequest(revision.request, directory, revision.placement.gpus, revision.triton)
+        code, outcome = self._container(REPOSITORY, request)
         if code == ExitCode.OK:
             return None
-        defect = Failure("InternalError", f"{contract.REPOSITORY} ended with exit code {code}", "Its output is above.")
+        defect = Failure("InternalError", f"{REPOSITORY} ended with exit code {code}", "Its output is above.")
         return Ended(outcome.failure or defect, code, _time(datetime.now(UTC)), terminal=True)
 
     def _served(self, revision: Revision, ended: Ended | None) -> None:
@@ -358,7 +366,7 @@ def _free_ports(count: int) -> list[int]:
             item.close()
 
 
-def _places(fetch: contract.FetchRequest, given: Mapping[str, str]) -> dict[str, Any]:
+def _places(fetch: FetchRequest, given: Mapping[str, str]) -> dict[str, Any]:
     """What to take instead. What the manifest does not ask for is not asked for here either."""
     if fetch.kind == "calibration":
         return {"uri": given["calibration"]} if "calibration" in given else {}
@@ -367,10 +375,10 @@ def _places(fetch: contract.FetchRequest, given: Mapping[str, str]) -> dict[str,
 
 def _moved(outcome: Outcome, folder: str, to: str) -> Outcome:
     """The outcome with paths below `to`."""
-    data = _replaced(json.loads(contract.dumps(outcome)), folder, to)
+    data = _replaced(json.loads(dumps(outcome)), folder, to)
     result = data.pop("result")
-    moved = contract.load(Outcome, data)
-    return dataclasses.replace(moved, result=contract.load(contract.RESULTS[moved.command], result) if result else None)
+    moved = load(Outcome, data)
+    return dataclasses.replace(moved, result=load(RESULTS[moved.command], result) if result else None)
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:
@@ -417,13 +425,13 @@ def _report(road: Road, options: argparse.Namespace, decided: Plan) -> int:
 
 def _sarif(outcome: Outcome | None, uri: str) -> str:
     """By the runtime's own command: how findings look is its knowledge."""
-    text = contract.dumps(outcome) if outcome else ""
+    text = dumps(outcome) if outcome else ""
     command = [sys.executable, "-m", "onnxmodel_runtime.sarif", uri]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.rstrip("\n")
 
 
-def _parser() -> contract.Parser:
-    parser = contract.Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="onnxmodel run",
         description="Run every stage of an OnnxModel here, without a cluster, with the verdict that a cluster would give.",
         epilog="Exit codes: 0 Ready (or --until's stage is done); 2 the command line, the manifest or the settings are wrong, or "

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onnxmodel_operator import names, tritonlog
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import Failure, Finding, Outcome, Stage
+from onnxmodel_runtime.contract.codec import ContractError
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, decode
+from onnxmodel_runtime.contract.stages import STAGES
+from onnxmodel_runtime.contract.validate import Finding
 
 Object = Mapping[str, Any]
 
@@ -15,8 +17,8 @@ _WAITING_FOR_OTHERS = {  # reasons of a waiting container that are not an error
     "ContainerCreating",
     "PodInitializing",
 }
-MEASURING = (Stage.BENCHMARK, Stage.LOADTEST)
-WORKING = (Stage.VALIDATE, Stage.OPTIMIZE, *MEASURING)
+MEASURING = tuple(stage for stage, spec in STAGES.items() if spec.measures)
+WORKING = tuple(stage for stage, spec in STAGES.items() if spec.works)
 """Stages that use a node's cores for longer than a moment."""
 _NAMED = 3
 _SETTINGS = "under settings in the chart's values"
@@ -374,10 +376,10 @@ def _success(pods: list[Object]) -> tuple[Outcome | None, str | None]:
     for pod in pods:
         for status in pod.get("status", {}).get("containerStatuses", ()):
             end = status.get("state", {}).get("terminated") or {}
-            if end.get("exitCode") == contract.ExitCode.OK:
+            if end.get("exitCode") == ExitCode.OK:
                 try:
-                    return contract.decode(end.get("message", "")), end["message"]
-                except contract.ContractError:
+                    return decode(end.get("message", "")), end["message"]
+                except ContractError:
                     continue
     return None, None
 
@@ -390,7 +392,7 @@ def _pod_end(pod: Object) -> Ended | None:
         if container.get("ready") and container.get("started"):
             continue
         end = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
-        if end and end.get("exitCode") != contract.ExitCode.OK:
+        if end and end.get("exitCode") != ExitCode.OK:
             ended = _ended(end, container["name"], pod)
             return replace(ended, terminal=False) if _disrupted(pod) else ended
     if status.get("phase") == "Failed":
@@ -412,11 +414,11 @@ def _ended(end: Object, container: str, pod: Object) -> Ended:
     code, time = end.get("exitCode"), end.get("finishedAt") or ""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     try:
-        outcome = contract.decode(end.get("message") or "")
+        outcome = decode(end.get("message") or "")
         if outcome.failure:
             failure = replace(outcome.failure, reason=outcome.failure.reason or "Unknown")
-            return Ended(failure, code, time, code == contract.ExitCode.REFUSED, outcome.findings)
-    except contract.ContractError:
+            return Ended(failure, code, time, code == ExitCode.REFUSED, outcome.findings)
+    except ContractError:
         pass  # died without a word: the exit code and the log's end are all there is
     if code == 137 and end.get("reason") != "OOMKilled":
         failure = Failure(

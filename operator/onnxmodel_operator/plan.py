@@ -22,32 +22,19 @@ from onnxmodel_operator.api.spec import Calibration as AskedCalibration
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting, parse_time
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import (
-    GPU_PROVIDERS,
-    BenchmarkRequest,
-    BenchmarkResult,
-    Calibration,
-    Candidate,
-    Failure,
-    FetchRequest,
-    LoadTestRequest,
-    LoadTestResult,
-    OptimizeRequest,
-    OptimizeResult,
-    Outcome,
-    ProbeRequest,
-    ProbeResult,
-    Providers,
-    ServeRequest,
-    SignatureRule,
-    SourcePolicy,
-    Stage,
-    Tensor,
-    Tolerance,
-    ValidateRequest,
-    ValidateResult,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate
+from onnxmodel_runtime.contract.codec import ContractError, as_data
+from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
+from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
+from onnxmodel_runtime.contract.model import Tensor, Tolerance
+from onnxmodel_runtime.contract.optimize import Calibration, OptimizeRequest, OptimizeResult
+from onnxmodel_runtime.contract.outcome import Failure, Outcome, decode
+from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
+from onnxmodel_runtime.contract.serve import MAX_QUEUE_SIZE, ServeRequest
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE, SignatureRule, ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract.volume import ARTIFACTS, CALIBRATION_DATA_FOLDER, MODEL_FILE, REPORT_FILE, SOURCE_FOLDER
 
 _QUEUE_SECONDS = 30.0  # after that, status names who is ahead now
 _EVENT_SECONDS = 60.0  # no watch tells of events: they are read again
@@ -370,7 +357,7 @@ def _validate(draft: _Draft) -> Progress | None:
         signature_uri=signature.uri if signature else "",
         golden_uri=golden.uri if golden else "",
     )
-    fetch = _placed(draft, fetch, contract.SOURCE_FOLDER)
+    fetch = _placed(draft, fetch, SOURCE_FOLDER)
     request = ValidateRequest(
         directory=fetch.directory,
         sha256=fetch.sha256,
@@ -403,12 +390,12 @@ def _validate(draft: _Draft) -> Progress | None:
         max_nodes=settings.policy.max_nodes,
         max_depth=settings.policy.max_nesting,
     )
-    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)), "Validating")
+    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)))
 
 
 def _serving_memory(draft: _Draft) -> int:
     """Bytes that the server may use; 0 where no limit is set, or where a GPU holds what a run on the CPU would need."""
-    if draft.providers.names[0] in contract.GPU_PROVIDERS:
+    if draft.providers.names[0] in GPU_PROVIDERS:
         return 0
     return int(quantity.parse(draft.server.resources.limits.get("memory", "0")))
 
@@ -417,13 +404,13 @@ def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
     """Into a folder known by what is fetched alone: other rules neither fetch it again nor move what is made of it."""
     ref = draft.model.spec.source.secret_ref
     digest = _source_digest(Named(fetch.uri, (fetch, ref.name if ref else "")))
-    return dataclasses.replace(fetch, directory=f"{contract.ARTIFACTS}/{folder}/{digest[:16]}")
+    return dataclasses.replace(fetch, directory=f"{ARTIFACTS}/{folder}/{digest[:16]}")
 
 
 @lru_cache(maxsize=1024)
 def _source_digest(of: Named[tuple[FetchRequest, str]]) -> str:
     fetch, secret = of.parts
-    return names.digest([contract.as_data(fetch), secret])
+    return names.digest([as_data(fetch), secret])
 
 
 def _ruled(draft: _Draft, fetch: FetchRequest) -> FetchRequest:
@@ -437,7 +424,7 @@ def _signature_rule(signature: Signature) -> SignatureRule:
         return SignatureRule(identity=signature.identity.identity, issuer=signature.identity.issuer)
     key = signature.public_key_ref
     assert key is not None
-    return SignatureRule(public_key=f"env:{contract.PUBLIC_KEY_VARIABLE}", origin=f"{key.name}/{key.key}")
+    return SignatureRule(public_key=f"env:{PUBLIC_KEY_VARIABLE}", origin=f"{key.name}/{key.key}")
 
 
 def _source_policy(sources: Sources) -> SourcePolicy:
@@ -455,9 +442,9 @@ def _optimize(draft: _Draft) -> Progress | None:
     fetch = None
     if static and calibration.uri:  # in this Job, so that other data validate nothing again
         fetch = FetchRequest(uri=calibration.uri, directory="", kind="calibration", home=spec.source.uri)
-        fetch = _placed(draft, fetch, contract.CALIBRATION_DATA_FOLDER)
+        fetch = _placed(draft, fetch, CALIBRATION_DATA_FOLDER)
     request = OptimizeRequest(
-        model=f"{source}/{contract.MODEL_FILE}",
+        model=f"{source}/{MODEL_FILE}",
         sha256=validated.model.sha256,
         directory="",
         variants=tuple(sorted(set(spec.optimization.variants), key=VARIANTS.index)),
@@ -478,7 +465,7 @@ def _optimize(draft: _Draft) -> Progress | None:
     # test of each revision proves the size that it serves.
     largest = spec.serving.batching.max_batch_size
     step = _step(draft, Stage.OPTIMIZE, request, draft.server, fetch, max_batch_size=largest)
-    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)) if fetch else step, "Optimizing")
+    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)) if fetch else step)
 
 
 def _calibration(asked: AskedCalibration) -> Calibration:
@@ -502,13 +489,13 @@ def _benchmark(draft: _Draft) -> Progress | None:
         concurrency=tuple(sorted(set(spec.concurrency))),
         instances=draft.model.spec.serving.instances,
         providers=draft.providers,
-        optimized=f"{PurePosixPath(optimized.probe).parent}/{contract.REPORT_FILE}",
+        optimized=f"{PurePosixPath(optimized.probe).parent}/{REPORT_FILE}",
         attempt=spec.attempt,
         batch=optimized.batch,
     )
     model = draft.model
     step = _step(draft, Stage.BENCHMARK, request, draft.server, namespace=model.namespace, name=model.name)
-    return _follow(draft, step, "Benchmarking")
+    return _follow(draft, step)
 
 
 def _choose(draft: _Draft) -> Progress | None:
@@ -579,7 +566,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         preferred_batch_sizes=tuple(sorted(set(spec.batching.preferred_batch_sizes))),
         default_timeout_microseconds=spec.batching.default_timeout_microseconds,
         # Triton bounds its queue by its batcher alone, which has a price: not unless it was asked for.
-        max_queue_size=spec.batching.max_queue_size or (0 if triton else contract.MAX_QUEUE_SIZE),
+        max_queue_size=spec.batching.max_queue_size or (0 if triton else MAX_QUEUE_SIZE),
         instances=spec.instances,
         engine_cache=_ENGINES if "TensorRT" in draft.providers.names and not triton else "",
         access_log=spec.access_log,
@@ -639,7 +626,7 @@ def _loadtest(draft: _Draft) -> Progress | None:
     step = dataclasses.replace(step, placement=_light(draft))
     if not complete and not (step.seen or step.outcome):
         return _rollout(draft, seen)
-    stop = _follow(draft, step, "LoadTesting")
+    stop = _follow(draft, step)
     if step.outcome:  # whether or not all replicas are there now: a pod that is away takes nothing back
         tested = _result(draft, Stage.LOADTEST, LoadTestResult)
         draft.choice = choose.as_served(model.spec.benchmark, draft.choice, tested.points)
@@ -670,7 +657,7 @@ def _probe(draft: _Draft) -> Progress | None:
         tolerance=revision.request.tolerance,
         revision=revision.short,
     )
-    stop = _follow(draft, _step(draft, Stage.PROBE, request, _light(draft), depends_on=revision.digest), "Probing")
+    stop = _follow(draft, _step(draft, Stage.PROBE, request, _light(draft), depends_on=revision.digest))
     failed = stop and stop.state is State.STALLED and _failed(draft.steps[-1].seen)
     if not failed:  # a probe that waits for a node or an image has yet to ask, and asks this revision
         draft.route = revision.short
@@ -682,7 +669,9 @@ def _probe(draft: _Draft) -> Progress | None:
         return stop
     if stop and draft.seen.routed != draft.route:
         draft.job = None  # asked before the Service points there, the probe would ask the old revision
-        return _going("Probing", "Switching", f"Service {model.name} is being switched to revision {draft.route}")
+        return _going(
+            STAGES[Stage.PROBE].phase, "Switching", f"Service {model.name} is being switched to revision {draft.route}"
+        )
     return stop
 
 
@@ -702,7 +691,11 @@ def _ready(draft: _Draft) -> Progress:
     assert draft.choice is not None
     assert draft.revision is not None
     if draft.seen.routed != draft.revision.short:
-        return _going("Probing", "Switching", f"Service {draft.model.name} is being switched to {draft.revision.short}")
+        return _going(
+            STAGES[Stage.PROBE].phase,
+            "Switching",
+            f"Service {draft.model.name} is being switched to {draft.revision.short}",
+        )
     missed = "; ".join(draft.choice.winner.missed)
     return Progress(State.READY, "Ready", "Ready", f"{draft.choice.sentence}{f' (misses: {missed})' if missed else ''}")
 
@@ -735,12 +728,12 @@ class _Inputs:
 def _digest(inputs: _Inputs) -> str:
     """Remembered: each turn of a model asks for all that it is made from."""
     covered = {
-        "request": contract.as_data(inputs.request),
+        "request": as_data(inputs.request),
         "placement": _plain(inputs.placement),
         "claim": inputs.claim,
     }
     if inputs.stage:
-        fetch = contract.as_data(inputs.fetch) if inputs.fetch else None
+        fetch = as_data(inputs.fetch) if inputs.fetch else None
         covered |= {"stage": inputs.stage, "fetch": fetch, "dependsOn": inputs.depends_on}
     if inputs.triton:
         covered["triton"] = inputs.triton
@@ -758,14 +751,14 @@ def _step(
 ) -> Step:
     """One Job's stage as far as it is known. uncovered: fields of the request that its digest must not cover."""
     digest = _digest(_Inputs(draft.seen.claim_uid, stage, request, placement, fetch, depends_on))
-    if hasattr(request, "directory") and not request.directory:
-        uncovered["directory"] = f"{contract.ARTIFACTS}/{stage}/{digest[:16]}"
+    if STAGES[stage].directory:
+        uncovered["directory"] = f"{ARTIFACTS}/{stage}/{digest[:16]}"
     if uncovered:
         request = dataclasses.replace(request, **uncovered)
     name = names.child(draft.model.name, stage, names.short(digest))
     seen = draft.seen.jobs.get((stage, digest))
     record = _record(draft.model.status, stage, digest)
-    outcome = contract.decode(record) if record else None
+    outcome = decode(record) if record else None
     if outcome is None and seen and seen.outcome and seen.outcome.result:
         outcome, record = seen.outcome, seen.message
     if record and results.problem(stage, request, record):
@@ -779,10 +772,11 @@ def _quiet(draft: _Draft, seen: JobSeen | None) -> bool:
     return seen.quiet if seen and not waits else not draft.seen.stuck
 
 
-def _follow(draft: _Draft, step: Step, phase: str) -> Progress | None:
+def _follow(draft: _Draft, step: Step) -> Progress | None:
     """The stage on the road: nothing to say once its result is known, else how far its Job is."""
     draft.steps.append(step)
     stage, name, seen = step.stage, step.job, step.seen
+    phase = STAGES[stage].phase
     if step.outcome:
         return None
     if seen is None:
@@ -1002,7 +996,7 @@ def _outlived(draft: _Draft, seen: JobSeen) -> bool:
     return left <= 0
 
 
-_FOLDER = re.compile(rf"{contract.ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")
+_FOLDER = re.compile(rf"{ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")
 
 
 def _needed(draft: _Draft) -> tuple[str, ...]:
@@ -1048,9 +1042,9 @@ def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:
         if item.get("name") == stage and item.get("digest") == digest and item.get("state") == "Succeeded":
             record: str | None = item.get("result")
             try:
-                if record and contract.decode(record).result:
+                if record and decode(record).result:
                     return record
-            except contract.ContractError:
+            except ContractError:
                 continue
     return None
 

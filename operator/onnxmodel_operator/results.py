@@ -10,32 +10,16 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from onnxmodel_runtime.contract import (
-    BATCH_FIRST,
-    BATCH_NONE,
-    BATCH_UNKNOWN,
-    ORIGINAL,
-    BenchmarkRequest,
-    BenchmarkResult,
-    LoadTestRequest,
-    LoadTestResult,
-    OptimizeResult,
-    Point,
-    ProbeResult,
-    Stage,
-    ValidateResult,
-    Variant,
-    decode,
-    field_names,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Point
+from onnxmodel_runtime.contract.codec import field_names
+from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
+from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, BATCH_UNKNOWN
+from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeResult, Variant
+from onnxmodel_runtime.contract.outcome import decode
+from onnxmodel_runtime.contract.probe import ProbeResult
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.validate import ValidateResult
 
-_KINDS = {
-    Stage.VALIDATE: ValidateResult,
-    Stage.OPTIMIZE: OptimizeResult,
-    Stage.BENCHMARK: BenchmarkResult,
-    Stage.LOADTEST: LoadTestResult,
-    Stage.PROBE: ProbeResult,
-}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 1024  # what a pod's own arguments take of a variant's words
 _LARGEST = 2**63 - 1  # what the API server can store
@@ -46,7 +30,7 @@ def problem(stage: Stage, request: Any, message: str) -> str | None:
     """What is wrong with a stage's outcome, or None. message: one that can be decoded."""
     outcome = decode(message)
     result = outcome.result
-    if outcome.command != stage or not isinstance(result, _KINDS[stage]):
+    if outcome.command != stage or type(result) is not STAGES[stage].result:
         return f"it is of {outcome.command!r}"
     if not 0 <= outcome.seconds < math.inf:
         return "its duration is no number"

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.errors import field_errors
 from onnxmodel_operator.api.spec import SCHEMES, Provider, Quantity
-from onnxmodel_runtime.contract import GPU_PROVIDERS, misplaced
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, misplaced
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 

@@ -31,24 +31,20 @@ from onnxmodel_operator.api.status import (
 from onnxmodel_operator.choose import Choice, Numbers, Verdict, where
 from onnxmodel_operator.observe import Observed, RevisionSeen
 from onnxmodel_operator.plan import Plan, Progress, State, Step, serve_request
-from onnxmodel_runtime.contract import (
-    BATCH_FIRST,
-    BATCH_NONE,
-    REPORT_PAGE,
-    BenchmarkResult,
-    OptimizeResult,
-    ProbeResult,
-    ProviderUse,
-    Stage,
-    Tensor,
-    ValidateResult,
-    in_words,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult
+from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeResult
+from onnxmodel_runtime.contract.probe import ProbeResult
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.text import in_words
+from onnxmodel_runtime.contract.validate import ValidateResult
+from onnxmodel_runtime.contract.volume import REPORT_PAGE
 
 _RECORDS = 3  # successes kept of each stage: this one, and those to go back to
 _HISTORY = 5
 _FINDINGS = 20
-_CONDITION_OF = {Stage.VALIDATE: "Validated", Stage.OPTIMIZE: "Optimized", Stage.BENCHMARK: "Benchmarked"}
+_CONDITION_OF = {stage: spec.condition for stage, spec in STAGES.items() if spec.condition}
 
 
 def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dict[str, Any]:

@@ -7,7 +7,7 @@ termination message. So it is started with --log-info=false: the tables that it 
 import json
 import re
 
-from onnxmodel_runtime.contract import Failure
+from onnxmodel_runtime.contract.outcome import Failure
 
 _LOAD = re.compile(r"failed to load '[^']+' version \d+: (?P<reason>.+)", re.DOTALL)
 _POLL = re.compile(r"Poll failed for model directory '[^']+': (?P<reason>.+)", re.DOTALL)

@@ -6,7 +6,7 @@ from onnxmodel_operator.api.spec import Resource
 from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, lacks_a_right
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revision, route
-from onnxmodel_runtime.contract import Failure
+from onnxmodel_runtime.contract.outcome import Failure
 
 
 def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:

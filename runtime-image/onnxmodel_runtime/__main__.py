@@ -24,10 +24,23 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onnxmodel_runtime import contract, isolate
-from onnxmodel_runtime.contract import (
-    BATCH_NONE,
-    BATCH_UNKNOWN,
+from onnxmodel_runtime import isolate
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
+from onnxmodel_runtime.contract.codec import ContractError, dumps, loads
+from onnxmodel_runtime.contract.fetch import CREDENTIALS, SECRET_PREFIX, FetchRequest
+from onnxmodel_runtime.contract.loadtest import Load, LoadTestRequest
+from onnxmodel_runtime.contract.model import BATCH_NONE, BATCH_UNKNOWN, Tolerance
+from onnxmodel_runtime.contract.optimize import Calibration, OptimizeRequest
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome
+from onnxmodel_runtime.contract.parser import Parser
+from onnxmodel_runtime.contract.probe import ProbeRequest
+from onnxmodel_runtime.contract.providers import PROVIDERS, Providers, misplaced
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.serve import MAX_QUEUE_SIZE, ServeRequest
+from onnxmodel_runtime.contract.stages import COMMANDS, Result, Stage
+from onnxmodel_runtime.contract.text import nearest
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
+from onnxmodel_runtime.contract.volume import (
     CALIBRATION_FILE,
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
@@ -36,28 +49,6 @@ from onnxmodel_runtime.contract import (
     PROBE_FILE,
     REPORT_FILE,
     REPORT_PAGE,
-    REQUESTS,
-    BenchmarkRequest,
-    Calibration,
-    Candidate,
-    ContractError,
-    ExitCode,
-    Failure,
-    FetchRequest,
-    Finding,
-    Load,
-    LoadTestRequest,
-    OptimizeRequest,
-    Outcome,
-    ProbeRequest,
-    Providers,
-    RepositoryRequest,
-    Result,
-    ServeRequest,
-    Stage,
-    Tolerance,
-    ValidateRequest,
-    dumps,
 )
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, clip
@@ -86,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
         return _job(arguments)
     options = _parser().parse_args(arguments)
-    parser: contract.Parser = options.parser
+    parser: Parser = options.parser
     parser.needs(*_places(options))
     if options.command == "report":
         return _report(options)
@@ -176,7 +167,7 @@ def _by_manifest(arguments: list[str]) -> int:
 def _job(arguments: list[str]) -> int:
     """The contract with the operator: a request in, an outcome in the termination message."""
     parser = argparse.ArgumentParser(prog="onnxmodel", description="Run a stage as a Job does.")
-    parser.add_argument("command", choices=sorted(REQUESTS))
+    parser.add_argument("command", choices=sorted(COMMANDS))
     parser.add_argument("--request", required=True, metavar="JSON")
     parser.add_argument(
         "--local", action="store_true", help="on a person's machine: local files and loopback may be read"
@@ -184,7 +175,7 @@ def _job(arguments: list[str]) -> int:
     parser.add_argument("--keep", default="", metavar="FOLDER,…", help="remove all other folders from the volume first")
     options = parser.parse_args(arguments)
     try:
-        request: Any = contract.loads(REQUESTS[options.command], options.request)
+        request: Any = loads(COMMANDS[options.command].request, options.request)
     except ContractError as error:
         failure = Failure("RequestInvalid", clip(str(error)), "Operator and image must be of the same release.")
         outcome = Outcome(options.command, 0.0, failure=failure)
@@ -262,10 +253,10 @@ def _defect(error: Exception) -> Failure:
 def take_credentials() -> None:
     """Of what a Secret brought, the variables that sources know; they replace what the image or the node set."""
     for name in sorted(os.environ):
-        if not name.startswith(contract.SECRET_PREFIX):
+        if not name.startswith(SECRET_PREFIX):
             continue
-        key, value = name.removeprefix(contract.SECRET_PREFIX), os.environ.pop(name)
-        if key in contract.CREDENTIALS:
+        key, value = name.removeprefix(SECRET_PREFIX), os.environ.pop(name)
+        if key in CREDENTIALS:
             os.environ[key] = value
         else:
             print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
@@ -358,8 +349,8 @@ def _verify(directory: Path, output: str) -> int:
 # ---- arguments for people --------------------------------------------------------------------------------------------
 
 
-def _parser() -> contract.Parser:
-    parser = contract.Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="onnxmodel",
         description="Fetch, validate, optimize, verify, benchmark, serve, load and probe ONNX models; lay them out for Triton.",
         epilog="Exit codes: 0 done; 2 the command line is wrong, or names a file that is not there; 10 refused, the same "
@@ -487,8 +478,8 @@ def _parser() -> contract.Parser:
     return parser
 
 
-def _command(commands: Any, name: str, summary: str, build: Any) -> contract.Parser:
-    parser: contract.Parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
+def _command(commands: Any, name: str, summary: str, build: Any) -> Parser:
+    parser: Parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
     formats = ("text", "json", "sarif") if name == "validate" else ("text", "json")
     parser.add_argument("--output", choices=formats, default="text")
     parser.set_defaults(build=build, parser=parser)
@@ -565,8 +556,8 @@ def _segment(value: str) -> str:
 
 
 def _provider_names(value: str) -> tuple[str, ...]:
-    _known("execution provider", names := _names(value), contract.PROVIDERS)
-    if wrong := contract.misplaced(names) if names else f"name at least one of {', '.join(contract.PROVIDERS)}":
+    _known("execution provider", names := _names(value), PROVIDERS)
+    if wrong := misplaced(names) if names else f"name at least one of {', '.join(PROVIDERS)}":
         raise argparse.ArgumentTypeError(wrong)
     return names
 
@@ -575,7 +566,7 @@ def _known(what: str, names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             there_are = f"there is no {what} {name!r}; there are {', '.join(known)}"
-            raise argparse.ArgumentTypeError(f"{there_are}{contract.nearest(name, known)}")
+            raise argparse.ArgumentTypeError(f"{there_are}{nearest(name, known)}")
 
 
 def _numbers(value: str) -> tuple[int, ...]:
@@ -747,7 +738,7 @@ def _served(options: argparse.Namespace) -> ServeRequest:
         max_queue_delay_microseconds=options.max_queue_delay,
         preferred_batch_sizes=options.preferred_batch_sizes,
         default_timeout_microseconds=options.default_timeout,
-        max_queue_size=options.max_queue_size or contract.MAX_QUEUE_SIZE,
+        max_queue_size=options.max_queue_size or MAX_QUEUE_SIZE,
         instances=options.instances,
         batch=options.batch,
     )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.errors import StageError, size
 from onnxmodel_runtime.sources import CHUNK, FIELD, MAX_FILES, safe_path, shown
 

@@ -12,7 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxmodel_runtime import isolate, manifest
-from onnxmodel_runtime.contract import BATCH_NONE, OptimizeRequest, OptimizeResult, ServeRequest, Stage, Variant
+from onnxmodel_runtime.contract.model import BATCH_NONE
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.stages import Stage
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.progress import log
 

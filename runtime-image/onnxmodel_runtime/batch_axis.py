@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, BATCH_UNKNOWN, Tensor
+from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, BATCH_UNKNOWN, Tensor
 from onnxmodel_runtime.datatypes import tensors
 
 DYNAMIC = -1

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmodel_runtime import parity
-from onnxmodel_runtime.contract import Tolerance
+from onnxmodel_runtime.contract.model import Tolerance
 from onnxmodel_runtime.errors import ran_out_of_memory, runtime_message
 
 ROWS = 3

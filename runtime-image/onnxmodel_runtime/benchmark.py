@@ -18,17 +18,10 @@ from typing import Any
 import numpy as np
 
 from onnxmodel_runtime import batch_axis, groups, probefile, report, sizes, tensorrt
-from onnxmodel_runtime.contract import (
-    BATCH_FIRST,
-    BATCH_NONE,
-    BenchmarkRequest,
-    BenchmarkResult,
-    Candidate,
-    OptimizeRequest,
-    Point,
-    Providers,
-    ProviderUse,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Point
+from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, runtime_words, words

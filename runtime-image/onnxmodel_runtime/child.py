@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime import progress
-from onnxmodel_runtime.contract import REPOSITORY, REQUESTS, Result, Stage, Variant, dumps, loads
+from onnxmodel_runtime.contract.codec import dumps, loads
+from onnxmodel_runtime.contract.optimize import Variant
+from onnxmodel_runtime.contract.stages import COMMANDS, REPOSITORY, Result, Stage
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_words, storage_error
 from onnxmodel_runtime.isolate import memory_limit
 from onnxmodel_runtime.sandbox import without_network
@@ -40,7 +42,7 @@ def main() -> None:
         step = doing
         tell({"step": doing})
 
-    request: Any = loads(VariantRequest if command == VARIANT else REQUESTS[command], sys.stdin.read())
+    request: Any = loads(VariantRequest if command == VARIANT else COMMANDS[command].request, sys.stdin.read())
     providers = getattr(getattr(request, "serve", request), "providers", None)
     sandbox(cpu_only=set(getattr(providers, "names", ("CPU",))) == {"CPU"})
     if command != Stage.BENCHMARK:  # whose memory is as the server's

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from onnxmodel_runtime.contract import ProviderUse, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log

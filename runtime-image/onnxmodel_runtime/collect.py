@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from onnxmodel_runtime.contract import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER, Stage
+from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
 from onnxmodel_runtime.progress import log
 
 _COLLECTED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER, Stage.OPTIMIZE, Stage.BENCHMARK)

@@ -7,7 +7,7 @@ is tried beforehand: where nothing crashes, which is nearly always, no candidate
 from dataclasses import replace
 from typing import Any
 
-from onnxmodel_runtime.contract import BenchmarkRequest
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest
 from onnxmodel_runtime.errors import StageError, clip
 
 REASON_CHARACTERS = 200  # of each candidate that is left out: a termination message has room for six

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from onnxmodel_runtime.contract import Tensor
+from onnxmodel_runtime.contract.model import Tensor
 
 
 class Datatype(NamedTuple):

@@ -5,7 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
-from onnxmodel_runtime.contract import ExitCode, Failure, Finding
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure
+from onnxmodel_runtime.contract.validate import Finding
 
 # What ONNX Runtime, CUDA and numpy say when an allocation fails: they have no exception type for it.
 MEMORY_WORDS = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "alloc_failed")

@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from onnxmodel_runtime import archive
-from onnxmodel_runtime.contract import (
+from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
+from onnxmodel_runtime.contract.volume import (
     CALIBRATION_FILE,
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
@@ -28,8 +29,6 @@ from onnxmodel_runtime.contract import (
     OUR_FILES,
     SIGNATURE_FILE,
     SOURCE_FILE,
-    FetchRequest,
-    SourcePolicy,
 )
 from onnxmodel_runtime.digests import check_pin, digest
 from onnxmodel_runtime.errors import StageError, size, storage_error

@@ -20,7 +20,9 @@ from onnx import TensorProto, numpy_helper
 from onnxmodel_runtime import graph, parity
 from onnxmodel_runtime.checks import GOLDEN, GOLDEN_DATA
 from onnxmodel_runtime.checks.tensors import required_bytes
-from onnxmodel_runtime.contract import GOLDEN_FILE, GOLDEN_FOLDER, Finding, Parity, Tensor, Tolerance, ValidateRequest
+from onnxmodel_runtime.contract.model import Parity, Tensor, Tolerance
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
+from onnxmodel_runtime.contract.volume import GOLDEN_FILE, GOLDEN_FOLDER
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.errors import clip, runtime_message, size
 from onnxmodel_runtime.progress import step

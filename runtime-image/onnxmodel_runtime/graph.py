@@ -11,7 +11,8 @@ from typing import Any
 
 import onnx
 
-from onnxmodel_runtime.contract import ModelFacts, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.validate import ModelFacts
 from onnxmodel_runtime.datatypes import BY_ONNX
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import NAME_CHARACTERS, clip

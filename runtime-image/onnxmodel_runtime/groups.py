@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from onnxmodel_runtime.contract import Point
+from onnxmodel_runtime.contract.benchmark import Point
 from onnxmodel_runtime.report import Spread
 from onnxmodel_runtime.stats import significant
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmodel_runtime import batch_axis
-from onnxmodel_runtime.contract import BATCH_UNKNOWN, Tensor
+from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tensor
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.errors import StageError
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onnxmodel_runtime.contract import RESULTS, Finding, Result, dumps, load
+from onnxmodel_runtime.contract.codec import dumps, load
+from onnxmodel_runtime.contract.stages import RESULTS, Result
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.culprit import without
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
 from onnxmodel_runtime.progress import log
@@ -57,7 +59,8 @@ def run(command: str, request: Any) -> Result:
         ended = launch(command, dumps(request), limit)
         report = ended.report
         if report is not None and "result" in report:
-            return load(RESULTS[command], report["result"])
+            result: Result = load(RESULTS[command], report["result"])
+            return result
         error = failed(ended, command)
         smaller = without(request, error, ended.step)
         if smaller is None:

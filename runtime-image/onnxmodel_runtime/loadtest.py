@@ -19,7 +19,9 @@ import numpy as np
 
 from onnxmodel_runtime import batch_axis, parity, probefile
 from onnxmodel_runtime.client import WAIT_SECONDS, Client, as_sent, as_taken, decoded, over_http
-from onnxmodel_runtime.contract import BATCH_FIRST, BATCH_NONE, Load, LoadTestRequest, LoadTestResult, Parity, plain
+from onnxmodel_runtime.contract.loadtest import Load, LoadTestRequest, LoadTestResult
+from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, Parity
+from onnxmodel_runtime.contract.text import plain
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step

@@ -7,7 +7,9 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
-from onnxmodel_runtime.contract import Failure, Finding, OptimizeResult, Outcome, ValidateResult
+from onnxmodel_runtime.contract.optimize import OptimizeResult
+from onnxmodel_runtime.contract.outcome import Failure, Outcome
+from onnxmodel_runtime.contract.validate import Finding, ValidateResult
 
 _OPTIONS = {
     "spec.source.sha256": "--sha256",

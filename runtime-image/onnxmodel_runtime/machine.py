@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from onnxmodel_runtime.contract import Environment
+from onnxmodel_runtime.contract.benchmark import Environment
 from onnxmodel_runtime.isolate import memory_limit
 
 

@@ -11,21 +11,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from onnxmodel_runtime.contract import (
+from onnxmodel_runtime.contract.codec import ContractError, load
+from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.volume import (
     CALIBRATION_FILE,
     CALIBRATION_FOLDER,
     GOLDEN_FILE,
     GOLDEN_FOLDER,
     MANIFEST_FILE,
-    ORIGINAL,
     PROBE_FILE,
     SOURCE_FILE,
-    ContractError,
-    OptimizeRequest,
-    OptimizeResult,
-    ProviderUse,
-    Variant,
-    load,
 )
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.verify import verify

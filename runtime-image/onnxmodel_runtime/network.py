@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from onnxmodel_runtime.contract import SourcePolicy
+from onnxmodel_runtime.contract.fetch import SourcePolicy
 from onnxmodel_runtime.errors import StageError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

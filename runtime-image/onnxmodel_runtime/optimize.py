@@ -18,21 +18,10 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxmodel_runtime import batch_trial, golden, graph, manifest, parity, probefile, repair, sizes, wide
-from onnxmodel_runtime.contract import (
-    BATCH_FIRST,
-    BATCH_NONE,
-    GOLDEN_FILE,
-    GOLDEN_FOLDER,
-    ORIGINAL,
-    PROBE_FILE,
-    OptimizeRequest,
-    OptimizeResult,
-    Parity,
-    Providers,
-    ProviderUse,
-    Tensor,
-    Variant,
-)
+from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, Parity, Tensor
+from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract.providers import Providers, ProviderUse
+from onnxmodel_runtime.contract.volume import GOLDEN_FILE, GOLDEN_FOLDER, PROBE_FILE
 from onnxmodel_runtime.digests import check_digest, data_digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays, Signature, assumed, generate, signature

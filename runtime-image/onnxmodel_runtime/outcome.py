@@ -7,21 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from onnxmodel_runtime.contract import (
-    TERMINATION_LOG,
-    BenchmarkResult,
-    ContractError,
-    ExitCode,
-    Failure,
-    Finding,
-    OptimizeResult,
-    Outcome,
-    Tensor,
-    ValidateResult,
-    decode,
-    dumps,
-    encode,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult
+from onnxmodel_runtime.contract.codec import ContractError, dumps
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeResult
+from onnxmodel_runtime.contract.outcome import TERMINATION_LOG, ExitCode, Failure, Outcome, decode, encode
+from onnxmodel_runtime.contract.validate import Finding, ValidateResult
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.stats import significant

@@ -13,7 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from onnxmodel_runtime import plots
-from onnxmodel_runtime.contract import BATCH_NONE, Candidate, Point, Variant, in_words, plain
+from onnxmodel_runtime.contract.benchmark import Candidate, Point
+from onnxmodel_runtime.contract.model import BATCH_NONE
+from onnxmodel_runtime.contract.optimize import Variant
+from onnxmodel_runtime.contract.text import in_words, plain
 from onnxmodel_runtime.errors import clip, size
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.report import PERCENTS, Report, Spread

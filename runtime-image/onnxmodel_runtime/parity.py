@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime.contract import Parity, Tolerance
+from onnxmodel_runtime.contract.model import Parity, Tolerance
 from onnxmodel_runtime.errors import NAME_CHARACTERS, clip
 
 MAX_CLASSES = 32_768

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from onnxmodel_runtime.contract import plain
+from onnxmodel_runtime.contract.text import plain
 
 WIDTH = 420
 STYLES = 7  # classes s0 to s6

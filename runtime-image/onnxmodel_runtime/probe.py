@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.client import WAIT_SECONDS, Client, as_sent, as_taken, over_grpc, over_http
-from onnxmodel_runtime.contract import ProbeRequest, ProbeResult
+from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxmodel_runtime.contract import Candidate, Providers
+from onnxmodel_runtime.contract.benchmark import Candidate
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.inputs import Arrays
 from onnxmodel_runtime.session import open_session, provider_name

@@ -7,19 +7,11 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxmodel_runtime.contract import (
-    BENCHMARK_FILE,
-    MANIFEST_FILE,
-    REPORT_PAGE,
-    BenchmarkRequest,
-    BenchmarkResult,
-    ContractError,
-    ModelFacts,
-    OptimizeResult,
-    dumps,
-    load,
-    loads,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult
+from onnxmodel_runtime.contract.codec import ContractError, dumps, load, loads
+from onnxmodel_runtime.contract.optimize import OptimizeResult
+from onnxmodel_runtime.contract.validate import ModelFacts
+from onnxmodel_runtime.contract.volume import BENCHMARK_FILE, MANIFEST_FILE, REPORT_PAGE
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import clip, words
 from onnxmodel_runtime.outcome import write_beside

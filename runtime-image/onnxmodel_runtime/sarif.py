@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import Finding, Outcome, ValidateResult
+from onnxmodel_runtime.contract.codec import load
+from onnxmodel_runtime.contract.outcome import Outcome
+from onnxmodel_runtime.contract.stages import RESULTS
+from onnxmodel_runtime.contract.validate import Finding, ValidateResult
 
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
@@ -47,7 +49,7 @@ if __name__ == "__main__":
     # An outcome as the contract writes it comes in, for callers that import nothing of this package.
     data = json.loads(sys.stdin.read() or "{}")
     result = data.pop("result", None)
-    given = contract.load(Outcome, data) if data else Outcome("validate", 0.0)
+    given = load(Outcome, data) if data else Outcome("validate", 0.0)
     if result:
-        given = Outcome(given.command, given.seconds, contract.load(contract.RESULTS[given.command], result))
+        given = Outcome(given.command, given.seconds, load(RESULTS[given.command], result))
     print(text(given, sys.argv[1]))

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime.contract import GPU_PROVIDERS, Providers, ProviderUse
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers, ProviderUse
 from onnxmodel_runtime.errors import StageError, clip, runtime_words
 
 PROVIDERS = {

@@ -26,13 +26,8 @@ from sigstore.errors import VerificationError
 from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier, policy
 
-from onnxmodel_runtime.contract import (
-    MODEL_FILE,
-    OUR_FILES,
-    SIGNATURE_FILE,
-    SignatureRule,
-    ValidateRequest,
-)
+from onnxmodel_runtime.contract.validate import SignatureRule, ValidateRequest
+from onnxmodel_runtime.contract.volume import MODEL_FILE, OUR_FILES, SIGNATURE_FILE
 from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, clip, ran_out_of_memory, size
 from onnxmodel_runtime.fetch import read_source
 from onnxmodel_runtime.progress import log, step

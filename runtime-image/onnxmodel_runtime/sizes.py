@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from onnxmodel_runtime import batch_axis, graph, inputs
-from onnxmodel_runtime.contract import in_words
+from onnxmodel_runtime.contract.text import in_words
 from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Signature, axis_name, generate, ranked
 from onnxmodel_runtime.progress import log, step

@@ -4,23 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from onnxmodel_runtime.contract import (
-    BATCH_NONE,
-    BenchmarkResult,
-    Finding,
-    LoadTestResult,
-    OptimizeResult,
-    Point,
-    ProbeResult,
-    ProviderUse,
-    RepositoryResult,
-    Result,
-    Tensor,
-    ValidateResult,
-    Variant,
-    in_words,
-    plain,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
+from onnxmodel_runtime.contract.loadtest import LoadTestResult
+from onnxmodel_runtime.contract.model import BATCH_NONE, Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
+from onnxmodel_runtime.contract.probe import ProbeResult
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.repository import RepositoryResult
+from onnxmodel_runtime.contract.stages import Result
+from onnxmodel_runtime.contract.text import in_words, plain
+from onnxmodel_runtime.contract.validate import Finding, ValidateResult
 from onnxmodel_runtime.errors import size
 
 SEVERITIES = ("error", "warning", "info")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from onnxmodel_runtime.contract import Providers, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.machine import accelerator
 from onnxmodel_runtime.session import PROVIDERS
 

@@ -34,7 +34,8 @@ from onnxmodel_runtime.checks import (
     tensors,
     weights,
 )
-from onnxmodel_runtime.contract import BATCH_NONE, Finding, ModelFacts, Parity, ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract.model import BATCH_NONE, Parity
+from onnxmodel_runtime.contract.validate import Finding, ModelFacts, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import check_pin, data_digest, digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, words
 from onnxmodel_runtime.fetch import read_source

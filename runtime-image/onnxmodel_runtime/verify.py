@@ -12,7 +12,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onnxmodel_runtime.contract import (
+from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.volume import (
     BENCHMARK_FILE,
     CALIBRATION_DATA_FOLDER,
     ENGINE_CACHE_FOLDER,
@@ -20,7 +21,6 @@ from onnxmodel_runtime.contract import (
     REPORT_PAGE,
     SOURCE_FILE,
     SOURCE_FOLDER,
-    Stage,
 )
 from onnxmodel_runtime.digests import digest
 

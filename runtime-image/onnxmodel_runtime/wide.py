@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from onnxmodel_runtime import graph, parity
-from onnxmodel_runtime.contract import Parity, Tensor, Tolerance
+from onnxmodel_runtime.contract.model import Parity, Tensor, Tolerance
 from onnxmodel_runtime.inputs import BYTE_VALUES, SEED, Arrays, Signature, generate
 
 SCALES = (10, 100)

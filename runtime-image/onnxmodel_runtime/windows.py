@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnxmodel_runtime.contract import Point
+from onnxmodel_runtime.contract.benchmark import Point
 from onnxmodel_runtime.stats import percentile, significant
 
 STABLE = 3  # windows that must agree

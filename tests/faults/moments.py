@@ -13,7 +13,8 @@ from dev.cluster.apiclient import Api, ApiError
 from dev.kube import Kube, condition, is_true, until
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import CHILDREN, MODEL, POD, Kind
-from onnxmodel_runtime.contract import ContractError, decode
+from onnxmodel_runtime.contract.codec import ContractError
+from onnxmodel_runtime.contract.outcome import decode
 from tests.faults.played import Played
 
 RUNTIMES = ("onnxruntime", "triton")

@@ -14,7 +14,7 @@ import yaml
 
 from dev.results import good
 from onnxmodel_operator import names
-from onnxmodel_runtime.contract import ExitCode, Failure, Outcome, encode
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, encode
 from tests.faults.proxy import tls
 from tests.integration.kubelet import ended, serves
 

@@ -7,7 +7,7 @@ from typing import Any
 from dev.kube import Kube, until
 from dev.results import good
 from onnxmodel_operator import names
-from onnxmodel_runtime.contract import Failure, Outcome, encode
+from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
 
 
 class Kubelet:

@@ -15,7 +15,7 @@ from onnxmodel_operator.cluster.access import from_kubeconfig
 from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import StaleError
 from onnxmodel_operator.cluster.kinds import ALL
-from onnxmodel_runtime.contract import ExitCode, Failure
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.faults.proxy import Fault
 from tests.integration.test_crd import GOOD, model
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import grpc
 from tritonclient.grpc import service_pb2
 
-from onnxmodel_runtime.contract import ServeRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.server.main import Server
 from tests.tritonqa.models import Model
 

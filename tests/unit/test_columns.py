@@ -8,7 +8,8 @@ import pytest
 from dev.results import loaded, optimized, validated
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.figures import milliseconds, plain, rate
-from onnxmodel_runtime.contract import ExitCode, Failure, ProbeResult
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure
+from onnxmodel_runtime.contract.probe import ProbeResult
 from tests.builders import Cluster, body
 
 SERVES = ("RUNTIME", "PROVIDER", "VARIANT", "P99", "THROUGHPUT", "REPLICAS", "OPSET", "SHA256")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from onnxmodel_runtime.contract import ExitCode, Failure
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body
 
 

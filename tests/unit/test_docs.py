@@ -20,7 +20,7 @@ from onnxmodel_operator.api.spec import parse
 from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime import checks
-from onnxmodel_runtime.contract import CREDENTIALS
+from onnxmodel_runtime.contract.fetch import CREDENTIALS
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import authorities, open_source
 from tests.builders import SETTINGS, START, body

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from lupa import lua51
 
-from onnxmodel_runtime.contract import ExitCode, Failure
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from dev.results import good
 from onnxmodel_operator import names
 from onnxmodel_operator.api.status import OnnxModelStatus
 from onnxmodel_operator.cluster.errors import ApiError
-from onnxmodel_runtime.contract import Failure, Outcome, encode
+from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
 from tests.builders import Cluster, body
 
 SIDECAR = {"name": "istio-proxy", "image": "proxy", "state": {"running": {}}}

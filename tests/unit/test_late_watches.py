@@ -10,7 +10,7 @@ from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME
 from onnxmodel_operator.reconcile import Outcome as Reconciled
 from onnxmodel_operator.reconcile import reconcile
-from onnxmodel_runtime.contract import ExitCode, Failure
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body, watched
 
 

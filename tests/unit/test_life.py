@@ -13,8 +13,9 @@ from dev.results import SHA, benchmarked, loaded, optimized, validated
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.settings import Resources
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import ExitCode, Failure, Finding, Outcome, ProviderUse, encode
+from onnxmodel_runtime.contract.outcome import _PREFIX, ExitCode, Failure, Outcome, encode
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.validate import Finding
 from tests.builders import SETTINGS, Cluster, body
 
 
@@ -1113,7 +1114,7 @@ def test_a_deleted_model_is_left_to_the_garbage_collector():
 
 def crafted(text: str) -> str:
     """JSON as a termination message, whatever it says."""
-    return contract._PREFIX + b64encode(zlib.compress(text.encode())).decode()
+    return _PREFIX + b64encode(zlib.compress(text.encode())).decode()
 
 
 def test_a_termination_message_with_a_number_that_no_float_holds_is_no_outcome():

@@ -11,7 +11,10 @@ from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.render import templates
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_operator.settings import Artifacts
-from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract.codec import loads
+from onnxmodel_runtime.contract.fetch import FetchRequest
+from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_runtime.contract.serve import ServeRequest
 from tests.builders import SETTINGS, Cluster, body
 
 
@@ -92,7 +95,7 @@ def test_the_server_is_told_how_requests_wait(providers):
     cluster = Cluster(body(serving={"executionProviders": providers, **serving}, benchmark={"batchSizes": [1]}))
     cluster.live()
     pod = cluster.deployments()[0]["spec"]["template"]["spec"]
-    request = contract.loads(contract.ServeRequest, pod["containers"][0]["args"][2])
+    request = loads(ServeRequest, pod["containers"][0]["args"][2])
     assert request.max_queue_delay_microseconds == 300
     assert request.preferred_batch_sizes == (4, 8)
     assert (request.default_timeout_microseconds, request.max_queue_size) == (2000, 7)
@@ -106,8 +109,8 @@ def test_what_ends_the_same_way_again_ends_the_job(cluster):
     spec = cluster.jobs()["validate"]["spec"]
     rules = spec["podFailurePolicy"]["rules"]
     assert rules[0]["onPodConditions"][0]["type"] == "DisruptionTarget"
-    assert contract.ExitCode.REFUSED in rules[1]["onExitCodes"]["values"]
-    assert contract.ExitCode.RETRY not in rules[1]["onExitCodes"]["values"]
+    assert ExitCode.REFUSED in rules[1]["onExitCodes"]["values"]
+    assert ExitCode.RETRY not in rules[1]["onExitCodes"]["values"]
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
 
 
@@ -126,7 +129,7 @@ def test_the_kubelet_finds_no_variable_to_expand_in_a_request():
     cluster.settle()
     args = cluster.jobs()["validate"]["spec"]["template"]["spec"]["initContainers"][0]["args"]
     assert "$" not in str(args)
-    assert contract.loads(contract.FetchRequest, args[2]).uri == uri
+    assert loads(FetchRequest, args[2]).uri == uri
 
 
 @given(st.text(max_size=60), st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))

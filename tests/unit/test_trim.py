@@ -8,7 +8,7 @@ from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD
 from onnxmodel_operator.cluster.trim import KEPT, share, trim
 from onnxmodel_operator.names import LABEL_MODEL
-from onnxmodel_runtime.contract import ExitCode, Failure
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body
 
 NO_FIELDS = {("Deployment", "data"), ("ControllerRevision", "status")}

@@ -8,8 +8,9 @@ import pytest
 
 from dev.results import benchmarked, optimized, probed
 from onnxmodel_operator import names, settings
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import Failure, Outcome, RepositoryRequest
+from onnxmodel_runtime.contract.codec import loads
+from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
+from onnxmodel_runtime.contract.repository import RepositoryRequest
 from tests.builders import SETTINGS, Cluster, body
 
 TRITON = {"runtime": "triton"}
@@ -29,7 +30,7 @@ def pod(cluster):
 def request(cluster) -> RepositoryRequest:
     command, _, text = pod(cluster)["initContainers"][0]["args"]
     assert command == "repository"
-    return contract.loads(RepositoryRequest, text)
+    return loads(RepositoryRequest, text)
 
 
 def arguments(cluster) -> dict[str, str]:
@@ -192,7 +193,7 @@ def test_what_the_layout_refuses_is_stalled_with_its_own_words():
     cluster.prove()
     (deployment,) = cluster.deployments()
     failure = Failure("UnsupportedDatatype", "output 'y' is BF16", "Cast it inside the model.")
-    message = contract.encode(Outcome("repository", 0.1, failure=failure))
+    message = encode(Outcome("repository", 0.1, failure=failure))
     end = {"exitCode": 10, "message": message, "finishedAt": "2026-01-01T00:01:00Z"}
     cluster.available(deployment, 0)
     cluster.pod(deployment, phase="Pending", container="repository", init=True, state={"terminated": end})

@@ -8,7 +8,7 @@ import pytest
 from dev.results import benchmarked
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
-from onnxmodel_runtime.contract import Failure
+from onnxmodel_runtime.contract.outcome import Failure
 from tests.builders import Cluster, Killed, body
 
 NEW = {"optimization": {"graphLevel": "Basic"}}

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from onnxmodel_operator.api.patterns import EXPECTED
-from onnxmodel_runtime.contract import nearest
+from onnxmodel_runtime.contract.text import nearest
 
 _NO_TEXT = ("int_type", "float_type", "bool_type")
 

@@ -8,7 +8,7 @@ import yaml
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.patterns import MODEL_NAME, MODEL_NAME_MESSAGE, NAMESPACE
-from onnxmodel_runtime.contract import nearest
+from onnxmodel_runtime.contract.text import nearest
 
 _FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 

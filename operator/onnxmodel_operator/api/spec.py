@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator.api.errors import field_errors
 from onnxmodel_operator.api.patterns import QUANTITY, SHA256, SOURCE_URI
-from onnxmodel_runtime.contract import CPU_NOT_LAST, PROVIDER_TWICE, misplaced
+from onnxmodel_runtime.contract.providers import CPU_NOT_LAST, PROVIDER_TWICE, misplaced
 
 Provider = Literal["TensorRT", "CUDA", "OpenVINO", "CPU"]
 VariantName = Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]

@@ -12,7 +12,13 @@ from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
 from onnxmodel_operator.render.templates import read_script, render_template
 from onnxmodel_operator.settings import Settings
-from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
+from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
+from onnxmodel_runtime.contract.volume import ARTIFACTS, ENGINE_CACHE_FOLDER
 
 Manifest = dict[str, Any]
 """Remembered and shared: nobody may change one."""
@@ -112,15 +118,15 @@ def _job(model: _Whose, of: Named[tuple[OnnxModelSpec, Step, str, Settings]]) ->
         request=_argument(step.request),
         fetch=_argument(step.fetch) if step.fetch else None,
         keep=keep,
-        collects=step.stage is contract.Stage.OPTIMIZE,
-        secret_prefix=contract.SECRET_PREFIX,
+        collects=STAGES[step.stage].collects,
+        secret_prefix=SECRET_PREFIX,
         secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
         source_claim=_source_claim(spec) if step.fetch else None,
-        public_key=_public_key(spec) if step.stage is contract.Stage.VALIDATE else None,
+        public_key=_public_key(spec) if step.stage is Stage.VALIDATE else None,
         claim=claim_name(model.name),
-        writes=step.stage in (contract.Stage.VALIDATE, contract.Stage.OPTIMIZE, contract.Stage.BENCHMARK),
+        writes=STAGES[step.stage].writes,
         jobs=settings.jobs,
-        exits=(contract.ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
+        exits=(ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
         **{**_scheduling(step.placement, settings), "affinity": _affinity(step)},
     )
     return _stamped(job, keep)
@@ -196,15 +202,15 @@ def _deadline(revision: Revision, settings: Settings) -> int:
 def _triton(revision: Revision) -> dict[str, Any]:
     """What the pod of a Triton has beside that of the ONNX Runtime server."""
     gpus = revision.placement.gpus
-    cache = f"{contract.ARTIFACTS}/{contract.ENGINE_CACHE_FOLDER}"
+    cache = f"{ARTIFACTS}/{ENGINE_CACHE_FOLDER}"
     engines = cache if "TensorRT" in revision.request.providers.names else ""
-    repository = contract.RepositoryRequest(revision.request, _MODELS, gpus, revision.triton, engines)
+    repository = RepositoryRequest(revision.request, _MODELS, gpus, revision.triton, engines)
     return {
         "repository": _argument(repository),
         "models": _MODELS,
         "ready": f"/v2/models/{revision.request.name}/ready",
         "engines": engines,
-        "engines_folder": contract.ENGINE_CACHE_FOLDER,
+        "engines_folder": ENGINE_CACHE_FOLDER,
         "arguments": [
             "tritonserver",
             f"--model-repository={_MODELS}",
@@ -255,7 +261,7 @@ def _argument(request: Any) -> str:
     """A request as a container's argument. The kubelet replaces $(NAME) in arguments by what the environment holds, the
     credentials of the fetch included: so there is no $ in it.
     """
-    return contract.dumps(request).replace("$", "\\u0024")
+    return dumps(request).replace("$", "\\u0024")
 
 
 def _public_key(spec: OnnxModelSpec) -> dict[str, Any] | None:
@@ -263,7 +269,7 @@ def _public_key(spec: OnnxModelSpec) -> dict[str, Any] | None:
     if signature is None or signature.public_key_ref is None:
         return None
     reference = signature.public_key_ref.model_dump()
-    return {"name": contract.PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}}
+    return {"name": PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}}
 
 
 def _source_claim(spec: OnnxModelSpec) -> str | None:

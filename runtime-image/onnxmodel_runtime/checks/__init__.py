@@ -5,7 +5,7 @@ A check yields findings and decides nothing: whether an error refuses the model 
 
 from dataclasses import dataclass
 
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import clip
 
 

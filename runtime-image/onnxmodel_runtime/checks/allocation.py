@@ -12,7 +12,7 @@ from typing import Any
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import MEMORY
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 
 _MOST = 20
 # Operator -> its inputs that say how large its output is.

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import ATTRIBUTE, COUNT, DEPTH, NODES
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
 
 MAX_TENSORS = 64  # inputs, and outputs: as many as status lists

@@ -9,7 +9,8 @@ from typing import Any
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import EXTERNAL, PIN
 from onnxmodel_runtime.checks.tensors import required_bytes
-from onnxmodel_runtime.contract import OUR_FILES, Finding, ValidateRequest
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
+from onnxmodel_runtime.contract.volume import OUR_FILES
 
 _KEYS = {"location", "offset", "length", "checksum", "basepath"}
 _NUMBER = re.compile(r"[0-9]{1,19}")

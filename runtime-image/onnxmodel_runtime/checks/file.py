@@ -8,7 +8,7 @@ from typing import Any
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import CORRUPT, DEPTH, FILE, FILE_SIZE
 from onnxmodel_runtime.checks.wire import NESTING, nesting
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
 from onnxmodel_runtime.machine import available_bytes
 

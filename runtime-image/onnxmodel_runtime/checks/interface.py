@@ -18,7 +18,8 @@ from onnxmodel_runtime.checks import (
     UNRANKED,
     Check,
 )
-from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.inputs import Signature
 from onnxmodel_runtime.server.errors import ServerError

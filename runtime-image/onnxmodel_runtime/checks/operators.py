@@ -11,7 +11,7 @@ import onnx
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import DOMAIN, PRECOMPILED, PROVIDER, RANDOM
-from onnxmodel_runtime.contract import Finding, ValidateRequest
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}

@@ -10,7 +10,8 @@ from typing import Any
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import DECLARED
-from onnxmodel_runtime.contract import Finding, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.datatypes import BY_NAME, tensors
 
 Seen = Mapping[str, list[tuple[int, ...]]]

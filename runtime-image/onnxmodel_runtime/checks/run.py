@@ -13,7 +13,10 @@ from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import BATCH, INFINITE, NAN, OPERATOR, RUN, SESSION
 from onnxmodel_runtime.checks.arithmetic import Readers
 from onnxmodel_runtime.checks.memory import Footprint
-from onnxmodel_runtime.contract import BATCH_UNKNOWN, Finding, Providers, Tensor, in_words
+from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tensor
+from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.text import in_words
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays, assumed, generate, signature
 from onnxmodel_runtime.progress import step

@@ -14,7 +14,7 @@ import onnx
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import DECLARED, SHAPES, UNTYPED
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import clip, ran_out_of_memory
 
 _PART = re.compile(r"\(op_type:([^,)]+)(?:, node name: (.*?))?\): \[")

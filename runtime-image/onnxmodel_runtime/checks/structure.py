@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import CYCLE, DIMENSION, DUPLICATE, RECURSION
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 
 _MOST = 20
 _Key = tuple[str, str, str]

@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import TENSOR
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
 
 _INT64_MAX = 2**63 - 1

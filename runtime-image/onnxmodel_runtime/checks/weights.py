@@ -15,7 +15,7 @@ from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import INFINITE, NAN, RANGE, REPEATED, UNUSED
 from onnxmodel_runtime.checks.arithmetic import Readers
 from onnxmodel_runtime.checks.tensors import required_bytes
-from onnxmodel_runtime.contract import Finding
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import clip, size
 
 _CHUNK = 16 << 20

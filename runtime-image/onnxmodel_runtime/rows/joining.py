@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from onnxmodel_runtime.contract import ServeRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.parity import Arrays
 from onnxmodel_runtime.rows import trial

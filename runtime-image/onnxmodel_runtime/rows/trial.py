@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmodel_runtime import parity
-from onnxmodel_runtime.contract import Tolerance
+from onnxmodel_runtime.contract.model import Tolerance
 from onnxmodel_runtime.errors import runtime_message
 from onnxmodel_runtime.parity import Arrays
 

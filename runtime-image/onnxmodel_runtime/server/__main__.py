@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract.codec import ContractError, loads
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.server.main import serve
 
 
@@ -13,8 +14,8 @@ def main() -> int:
     parser.add_argument("--request", required=True, help="a ServeRequest as JSON")
     arguments = parser.parse_args()
     try:
-        request = contract.loads(contract.ServeRequest, arguments.request)
-    except contract.ContractError as error:
+        request = loads(ServeRequest, arguments.request)
+    except ContractError as error:
         parser.error(str(error))
     return serve(request)
 

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import uvloop
 
 from onnxmodel_runtime import outcome
-from onnxmodel_runtime.contract import ExitCode, Failure, Outcome, ServeRequest
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.server import limits, selftest
 from onnxmodel_runtime.server import model as models

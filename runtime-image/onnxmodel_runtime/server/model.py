@@ -10,7 +10,9 @@ from typing import Any
 import onnxruntime as ort
 
 from onnxmodel_runtime import batch_axis, ranks, tensorrt
-from onnxmodel_runtime.contract import BATCH_UNKNOWN, GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tensor
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, ProviderUse
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.datatypes import tensors
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import (

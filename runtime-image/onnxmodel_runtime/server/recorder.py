@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxmodel_runtime.contract import ProviderUse
+from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.server.errors import Ended, Reason
 from onnxmodel_runtime.server.protocol.request import VERSION
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from onnxmodel_runtime import parity, probefile
-from onnxmodel_runtime.contract import ServeRequest, Tolerance
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.digests import ANEW
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
 from onnxmodel_runtime.rows import joining

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any, TypeVar
 
-from onnxmodel_runtime.contract import ServeRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.server import access
 from onnxmodel_runtime.server.access import NOBODY, Caller
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError

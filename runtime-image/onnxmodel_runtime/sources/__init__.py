@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.errors import StageError
 
 CHUNK = 1 << 20

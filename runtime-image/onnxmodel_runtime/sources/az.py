@@ -12,7 +12,7 @@ from azure.core.credentials import AzureSasCredential
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ContainerClient
 
-from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.sources import (
     CHUNK,
     MAX_FILES,

@@ -17,7 +17,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
-from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.sources import (
     CHUNK,
     MAX_FILES,

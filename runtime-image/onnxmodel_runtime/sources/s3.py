@@ -13,7 +13,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 from onnxmodel_runtime import network
-from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import (
     CHUNK,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import StageError
 
 GPU = ("TensorRT", "CUDA")

@@ -14,7 +14,8 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2 as pb
 
 from onnxmodel_runtime import batch_axis
-from onnxmodel_runtime.contract import ServeRequest, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.rows import joining

@@ -18,15 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmodel_runtime import batch_axis, machine, probefile, ranks
-from onnxmodel_runtime.contract import (
-    BATCH_NONE,
-    GPU_PROVIDERS,
-    Providers,
-    RepositoryRequest,
-    RepositoryResult,
-    ServeRequest,
-    Tensor,
-)
+from onnxmodel_runtime.contract.model import BATCH_NONE, Tensor
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
+from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.datatypes import tensors
 from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message

@@ -11,7 +11,8 @@ This module is read by the light parent process too: it imports the contract alo
 
 from dataclasses import dataclass, field
 
-from onnxmodel_runtime.contract import OptimizeRequest, Providers
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.providers import Providers
 
 VARIANT = "variant"  # the command of child.py
 SLIM, RUNTIME, FUSION = "onnxslim", "onnxruntime", "transformer-fusion"

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxmodel_runtime import isolate
-from onnxmodel_runtime.contract import OptimizeRequest, Variant, dumps, load
+from onnxmodel_runtime.contract.codec import dumps, load
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, Variant
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.variants import VARIANT, VariantRequest, unsupported

@@ -14,7 +14,7 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from onnxmodel_runtime import graph, probefile
-from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import runtime_message
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.session import open_session

@@ -15,7 +15,7 @@ from onnx import TensorProto
 from onnx.inliner import inline_local_functions
 
 from onnxmodel_runtime import graph
-from onnxmodel_runtime.contract import MODEL_FILE
+from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.repair import repair
 

@@ -15,7 +15,10 @@ from typing import Any
 import onnxruntime as ort
 
 from onnxmodel_runtime import parity, probefile, wide
-from onnxmodel_runtime.contract import OptimizeRequest, Parity, Pass, Providers, Variant, load
+from onnxmodel_runtime.contract.codec import load
+from onnxmodel_runtime.contract.model import Parity
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, Pass, Variant
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import (
     StageError,

@@ -29,7 +29,8 @@ from onnxruntime.quantization.calibrate import (
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from onnxmodel_runtime import graph
-from onnxmodel_runtime.contract import Calibration, Providers
+from onnxmodel_runtime.contract.optimize import Calibration
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import ran_out_of_memory, runtime_message
 from onnxmodel_runtime.inputs import Arrays
 from onnxmodel_runtime.machine import free

@@ -1,6 +1,7 @@
 """ONNX Runtime's own optimizer, done once and stored; and its format for edge devices."""
 
-from onnxmodel_runtime.contract import OptimizeRequest, Providers
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import layout, ortfile
 from onnxmodel_runtime.variants.task import Skip, Task

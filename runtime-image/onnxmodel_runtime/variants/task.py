@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxmodel_runtime.contract import OptimizeRequest
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
 
 
 @dataclass(frozen=True, slots=True)

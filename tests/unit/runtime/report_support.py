@@ -1,20 +1,10 @@
 """Reports to make pages of: as large as they can be, and with names that mean harm."""
 
-from onnxmodel_runtime.contract import (
-    BenchmarkRequest,
-    BenchmarkResult,
-    Candidate,
-    Environment,
-    ModelFacts,
-    OptimizeResult,
-    Parity,
-    Pass,
-    Point,
-    Providers,
-    ProviderUse,
-    Tensor,
-    Variant,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Environment, Point
+from onnxmodel_runtime.contract.model import Parity, Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeResult, Pass, Variant
+from onnxmodel_runtime.contract.providers import Providers, ProviderUse
+from onnxmodel_runtime.contract.validate import ModelFacts
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.report import PERCENTS, Report, Spread
 

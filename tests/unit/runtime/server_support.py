@@ -18,8 +18,8 @@ import onnx
 import uvloop
 from onnx import TensorProto, helper
 
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import ServeRequest
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.server.main import Server
 
@@ -276,7 +276,7 @@ def in_thread(asked: ServeRequest) -> Iterator[Server]:
 @contextlib.contextmanager
 def in_process(asked: ServeRequest, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A server of its own process, as it runs in a pod. Gives the process and its ports."""
-    command = [sys.executable, "-m", "onnxmodel_runtime.server", "--request", contract.dumps(asked)]
+    command = [sys.executable, "-m", "onnxmodel_runtime.server", "--request", dumps(asked)]
     with subprocess.Popen(
         command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from onnxmodel_runtime.contract import FetchRequest, SourcePolicy
+from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.fetch import fetch
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onnxmodel_runtime import archive
-from onnxmodel_runtime.contract import SOURCE_FILE
+from onnxmodel_runtime.contract.volume import SOURCE_FILE
 from onnxmodel_runtime.errors import StageError
 from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, refused, sends
 

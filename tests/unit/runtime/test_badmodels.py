@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnxmodel_runtime import isolate
-from onnxmodel_runtime.contract import ValidateRequest
+from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.errors import StageError
 from tests import badmodels
 

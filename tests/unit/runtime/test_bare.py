@@ -15,15 +15,10 @@ from onnx import TensorProto, helper
 
 from onnxmodel_runtime import bare, isolate, manifest, probefile
 from onnxmodel_runtime.__main__ import main
-from onnxmodel_runtime.contract import (
-    BATCH_NONE,
-    GOLDEN_FILE,
-    OptimizeRequest,
-    OptimizeResult,
-    Providers,
-    ProviderUse,
-    Variant,
-)
+from onnxmodel_runtime.contract.model import BATCH_NONE
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract.providers import Providers, ProviderUse
+from onnxmodel_runtime.contract.volume import GOLDEN_FILE
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize

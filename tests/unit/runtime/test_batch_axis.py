@@ -15,20 +15,14 @@ from onnxmodel_runtime import batch_axis, batch_trial, inputs, probefile, tables
 from onnxmodel_runtime.benchmark import benchmark
 from onnxmodel_runtime.checks import interface
 from onnxmodel_runtime.client import over_grpc, over_http
-from onnxmodel_runtime.contract import (
-    BenchmarkRequest,
-    Candidate,
-    Load,
-    LoadTestRequest,
-    OptimizeRequest,
-    OptimizeResult,
-    ProbeRequest,
-    RepositoryRequest,
-    ServeRequest,
-    Tensor,
-    Tolerance,
-    ValidateRequest,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
+from onnxmodel_runtime.contract.loadtest import Load, LoadTestRequest
+from onnxmodel_runtime.contract.model import Tensor, Tolerance
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult
+from onnxmodel_runtime.contract.probe import ProbeRequest
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.loadtest import loadtest

@@ -17,20 +17,10 @@ from onnx import helper
 from onnxmodel_runtime import benchmark as module
 from onnxmodel_runtime import groups, isolate, machine, probefile, profiler, report
 from onnxmodel_runtime.benchmark import MAX_POINTS, benchmark
-from onnxmodel_runtime.contract import (
-    TERMINATION_BYTES,
-    BenchmarkRequest,
-    BenchmarkResult,
-    Candidate,
-    Environment,
-    Outcome,
-    Point,
-    Providers,
-    ProviderUse,
-    ValidateRequest,
-    decode,
-    encode,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Environment, Point
+from onnxmodel_runtime.contract.outcome import TERMINATION_BYTES, Outcome, decode, encode
+from onnxmodel_runtime.contract.providers import Providers, ProviderUse
+from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing, without
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError

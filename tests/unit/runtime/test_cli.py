@@ -16,33 +16,17 @@ import pytest
 
 from dev import magika
 from onnxmodel_operator.api.crd import crd
-from onnxmodel_runtime import contract, isolate
+from onnxmodel_runtime import isolate
 from onnxmodel_runtime.__main__ import main, report_path, run
 from onnxmodel_runtime.checks import CHECKS, Check
-from onnxmodel_runtime.contract import (
-    BenchmarkRequest,
-    BenchmarkResult,
-    Candidate,
-    Environment,
-    ExitCode,
-    Failure,
-    FetchRequest,
-    Finding,
-    ModelFacts,
-    OptimizeRequest,
-    OptimizeResult,
-    Outcome,
-    Parity,
-    Pass,
-    Point,
-    ProviderUse,
-    Tensor,
-    ValidateRequest,
-    ValidateResult,
-    Variant,
-    decode,
-    dumps,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Environment, Point
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.fetch import SECRET_PREFIX, FetchRequest
+from onnxmodel_runtime.contract.model import Parity, Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Pass, Variant
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, decode
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.validate import Finding, ModelFacts, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import out_of_memory, storage_error
 from onnxmodel_runtime.locally import in_options, worded
@@ -499,10 +483,10 @@ def test_a_secret_brings_credentials_and_nothing_else(
         "PYTHONPATH": "/artifacts",
         "ONNXMODEL_CLAIM_MOUNT": "/",
     }.items():
-        monkeypatch.setenv(f"{contract.SECRET_PREFIX}{name}", value)
+        monkeypatch.setenv(f"{SECRET_PREFIX}{name}", value)
     monkeypatch.delenv("ONNXMODEL_CLAIM_MOUNT", raising=False)
     job("fetch", FetchRequest("ftp://host/m.onnx", str(tmp_path / "model")), log)
     assert os.environ["HTTP_AUTHORIZATION"] == "Bearer mine"
     assert "ONNXMODEL_CLAIM_MOUNT" not in os.environ
-    assert not [name for name in os.environ if name.startswith(contract.SECRET_PREFIX)]
+    assert not [name for name in os.environ if name.startswith(SECRET_PREFIX)]
     assert "PYTHONPATH" in capsys.readouterr().err

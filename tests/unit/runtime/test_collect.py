@@ -1,8 +1,10 @@
 import json
 
-from onnxmodel_runtime import contract
 from onnxmodel_runtime.__main__ import main
 from onnxmodel_runtime.collect import collect
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.outcome import ExitCode
 
 KEPT, OLD = "a" * 16, "b" * 16
 
@@ -42,10 +44,10 @@ def test_a_link_is_removed_and_not_followed(tmp_path):
 def test_a_stage_makes_room_before_it_begins(tmp_path, monkeypatch):
     """Also where the stage itself fails: here there is no model."""
     volume(tmp_path)
-    monkeypatch.setattr(contract, "TERMINATION_LOG", str(tmp_path / "termination"))
-    request = contract.OptimizeRequest(str(tmp_path / "model.onnx"), "0" * 64, str(tmp_path / "optimize" / ("c" * 16)))
-    arguments = ["optimize", "--request", contract.dumps(request), "--keep", f"optimize/{KEPT},source/{KEPT}"]
-    assert main(arguments) != contract.ExitCode.OK
+    monkeypatch.setenv("ONNXMODEL_TERMINATION_LOG", str(tmp_path / "termination"))
+    request = OptimizeRequest(str(tmp_path / "model.onnx"), "0" * 64, str(tmp_path / "optimize" / ("c" * 16)))
+    arguments = ["optimize", "--request", dumps(request), "--keep", f"optimize/{KEPT},source/{KEPT}"]
+    assert main(arguments) != ExitCode.OK
     assert not (tmp_path / "optimize" / OLD).exists()
     assert (tmp_path / "optimize" / KEPT).exists()
     assert json.loads((tmp_path / "source" / f"{KEPT}.validate.json").read_text()) == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dev.ports import reserved
-from onnxmodel_runtime.contract import SOURCE_FILE
+from onnxmodel_runtime.contract.volume import SOURCE_FILE
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.outcome import accept
 from onnxmodel_runtime.sources.http import HttpSource

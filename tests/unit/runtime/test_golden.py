@@ -11,14 +11,10 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from onnxmodel_runtime import golden, graph
-from onnxmodel_runtime.contract import (
-    GOLDEN_FILE,
-    GOLDEN_FOLDER,
-    OptimizeRequest,
-    Tolerance,
-    ValidateRequest,
-    ValidateResult,
-)
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract.volume import GOLDEN_FILE, GOLDEN_FOLDER
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize

@@ -18,17 +18,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import child, isolate
 from onnxmodel_runtime.child import classify
-from onnxmodel_runtime.contract import (
-    BenchmarkRequest,
-    Candidate,
-    ExitCode,
-    FetchRequest,
-    OptimizeRequest,
-    ValidateRequest,
-    ValidateResult,
-    decode,
-    dumps,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.fetch import FetchRequest
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.outcome import ExitCode, decode
+from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from tests import models

@@ -11,7 +11,9 @@ import onnxruntime as ort
 import pytest
 
 from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import RepositoryRequest, ServeRequest, Tolerance
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.parity import Arrays
 from onnxmodel_runtime.rows import joining, trial
 from onnxmodel_runtime.server import model as servers

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import Load, LoadTestRequest
+from onnxmodel_runtime.contract.loadtest import Load, LoadTestRequest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.loadtest import loadtest
 from onnxmodel_runtime.server.main import Server

@@ -13,13 +13,15 @@ import pytest
 
 from onnxmodel_runtime import manifest, verify
 from onnxmodel_runtime.__main__ import main
-from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, ProviderUse, Variant
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.variants import RECIPES
 from tests import models
 
 _OPTIMIZE = (
-    "import sys; from onnxmodel_runtime.optimize import optimize; from onnxmodel_runtime.contract import *; "
+    "import sys; from onnxmodel_runtime.optimize import optimize; from onnxmodel_runtime.contract.codec import loads; "
+    "from onnxmodel_runtime.contract.optimize import OptimizeRequest; "
     "optimize(loads(OptimizeRequest, sys.argv[1]))"
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from onnxmodel_runtime.contract import SourcePolicy
+from onnxmodel_runtime.contract.fetch import SourcePolicy
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.network import Guard, guarded
 from tests.unit.runtime.source_support import HERE, Site, get, redirects, refused, rejected, sends, serving

@@ -13,7 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dev import magika
 from onnxmodel_runtime import inputs, optimize, parity, probefile
-from onnxmodel_runtime.contract import OptimizeRequest, OptimizeResult, Providers, Tolerance, ValidateRequest
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult
+from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.digests import data_digest, digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.session import Loaded, open_session
@@ -148,7 +151,8 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     first = optimized(models.mlp(), tmp_path / "a")
     path = models.save(models.mlp(), tmp_path / "b" / "deeper")
     code = (
-        "import sys; from onnxmodel_runtime.optimize import optimize; from onnxmodel_runtime.contract import *; "
+        "import sys; from onnxmodel_runtime.optimize import optimize; "
+        "from onnxmodel_runtime.contract.optimize import OptimizeRequest; "
         "optimize(OptimizeRequest(*sys.argv[1:]))"
     )
     subprocess.run(

@@ -20,7 +20,11 @@ import pytest
 from dev.ports import reserved
 from onnxmodel_runtime import probefile
 from onnxmodel_runtime.client import over_grpc, over_http
-from onnxmodel_runtime.contract import OptimizeRequest, ProbeRequest, ServeRequest, Tolerance, dumps
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.probe import ProbeRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize

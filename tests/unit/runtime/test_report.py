@@ -13,7 +13,11 @@ from onnx import TensorProto, helper
 from onnxmodel_runtime import plots
 from onnxmodel_runtime.__main__ import main, report_path
 from onnxmodel_runtime.benchmark import benchmark
-from onnxmodel_runtime.contract import BenchmarkRequest, Candidate, OptimizeResult, Outcome, ProviderUse, Variant, dumps
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
+from onnxmodel_runtime.contract.outcome import Outcome
+from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.page import number, percent, render
 from onnxmodel_runtime.report import PERCENTS, Report, read

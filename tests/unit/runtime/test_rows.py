@@ -15,7 +15,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from dev import magika
-from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.rows.judge import Verdict, judge, judge_file
 from onnxmodel_runtime.session import open_session
 from tests import models, rowchains, rowmodels

@@ -16,7 +16,10 @@ from onnx import TensorProto, helper
 
 from onnxmodel_runtime import ranks, tables
 from onnxmodel_runtime.checks import allocation, memory, run
-from onnxmodel_runtime.contract import OptimizeRequest, RepositoryRequest, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize

@@ -16,7 +16,8 @@ import tritonclient.http as triton_http
 from ml_dtypes import bfloat16 as BFLOAT16  # noqa: N812
 from tritonclient.utils import InferenceServerException
 
-from onnxmodel_runtime.contract import BATCH_NONE, Providers
+from onnxmodel_runtime.contract.model import BATCH_NONE
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import runtime_words
 from onnxmodel_runtime.server import http, limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone

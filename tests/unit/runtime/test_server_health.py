@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
-from onnxmodel_runtime import contract
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.server import limits, main
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.main import Server
@@ -63,12 +63,12 @@ def test_a_watch_sees_a_whole_life(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     created: list[Server] = []
     create = Server.__init__
 
-    def held(asked: contract.ServeRequest) -> models.Model:
+    def held(asked: ServeRequest) -> models.Model:
         watcher.start()
         assert release.wait(60)
         return load(asked)
 
-    def remember(self: Server, request: contract.ServeRequest) -> None:
+    def remember(self: Server, request: ServeRequest) -> None:
         create(self, request)
         created.append(self)
 

@@ -17,8 +17,10 @@ import tritonclient.http as triton_http
 from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 
-from onnxmodel_runtime import contract, digests, outcome
-from onnxmodel_runtime.contract import ExitCode, Failure, Providers
+from onnxmodel_runtime import digests, outcome
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, decode
+from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.server import limits, main, selftest
 from onnxmodel_runtime.server import model as models
@@ -41,9 +43,9 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def failure(asked: contract.ServeRequest, log: Path, code: ExitCode = ExitCode.REFUSED) -> Failure:
+def failure(asked: ServeRequest, log: Path, code: ExitCode = ExitCode.REFUSED) -> Failure:
     assert main.serve(asked) == code
-    left = contract.decode(log.read_text())
+    left = decode(log.read_text())
     assert (left.command, left.retry) == ("serve", code == ExitCode.RETRY)
     assert left.failure is not None
     assert left.failure.hint
@@ -64,7 +66,7 @@ def test_a_defect_leaves_its_reason(tmp_path: Path, log: Path, monkeypatch: pyte
 
     monkeypatch.setattr(models, "load", broken)
     assert main.serve(support.request(support.double(tmp_path))) == outcome.INTERNAL
-    left = contract.decode(log.read_text())
+    left = decode(log.read_text())
     assert left.failure is not None
     assert left.failure.reason == "InternalError"
 
@@ -164,7 +166,7 @@ def test_without_a_probe_a_warm_up_proves_nothing(tmp_path: Path, caplog: pytest
     assert model.spec.max_batch_size == 0
 
 
-def runs(asked: contract.ServeRequest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+def runs(asked: ServeRequest, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Rows of each execution of the self-test, with the instance that ran it."""
     model = models.load(asked)
     names = {id(instance): str(number) for number, instance in enumerate(model.instances)}
@@ -278,7 +280,7 @@ def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.M
     loading, release = threading.Event(), threading.Event()
     load = models.load
 
-    def held(asked: contract.ServeRequest) -> models.Model:
+    def held(asked: ServeRequest) -> models.Model:
         loading.set()
         assert release.wait(60)
         return load(asked)
@@ -308,7 +310,7 @@ def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.M
     seen: list[Any] = []
     create = main.Server.__init__
 
-    def remember(self: main.Server, request: contract.ServeRequest) -> None:
+    def remember(self: main.Server, request: ServeRequest) -> None:
         create(self, request)
         server_is.append(self)
 
@@ -325,7 +327,7 @@ def test_stopped_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The process does not wait for a load that takes minutes, and does not unload the library under it."""
     release = threading.Event()
 
-    def held(asked: contract.ServeRequest) -> models.Model:
+    def held(asked: ServeRequest) -> models.Model:
         threading.Timer(0.05, signal.raise_signal, [signal.SIGTERM]).start()
         release.wait(60)
         raise StageError("Late", "too late", "none")

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from onnxmodel_runtime.contract import ProviderUse
+from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.server import tracing
 from onnxmodel_runtime.server.errors import Reason
 from onnxmodel_runtime.server.recorder import Compute, Recorder

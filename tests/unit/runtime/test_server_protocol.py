@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import InferResult, service_pb2
 
-from onnxmodel_runtime.contract import ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.server import limits

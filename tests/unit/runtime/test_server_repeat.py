@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
-from onnxmodel_runtime.contract import Tensor
+from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.server.errors import ServerError
 from onnxmodel_runtime.server.protocol import grpc, repeat, rest
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from onnxmodel_runtime import session
-from onnxmodel_runtime.contract import Providers
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import StageError
 from tests import models
 

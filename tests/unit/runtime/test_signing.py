@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from sigstore.models import TrustedRoot
 
 from onnxmodel_runtime import isolate, signing
-from onnxmodel_runtime.contract import SignatureRule, ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract.validate import SignatureRule, ValidateRequest, ValidateResult
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.validate import validate
 from tests import models

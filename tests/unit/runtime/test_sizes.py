@@ -10,19 +10,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import inputs, outcome, probefile, report, sizes
 from onnxmodel_runtime.benchmark import benchmark
-from onnxmodel_runtime.contract import (
-    BenchmarkRequest,
-    Candidate,
-    ModelFacts,
-    OptimizeRequest,
-    Outcome,
-    Providers,
-    Tolerance,
-    ValidateRequest,
-    ValidateResult,
-    decode,
-    encode,
-)
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.outcome import Outcome, decode, encode
+from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.validate import ModelFacts, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.optimize import optimize

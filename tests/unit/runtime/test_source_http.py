@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from onnxmodel_runtime.contract import SourcePolicy
+from onnxmodel_runtime.contract.fetch import SourcePolicy
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.outcome import accept
 from tests.unit.runtime.source_support import (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from onnxmodel_runtime.contract import SourcePolicy
+from onnxmodel_runtime.contract.fetch import SourcePolicy
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources.oci_login import Login
 from tests.unit.runtime import registry_support as support

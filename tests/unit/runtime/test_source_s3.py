@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxmodel_runtime.contract import SourcePolicy
+from onnxmodel_runtime.contract.fetch import SourcePolicy
 from tests.unit.runtime.source_support import (
     BODY,
     DIGEST,

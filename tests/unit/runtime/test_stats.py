@@ -2,7 +2,9 @@
 
 import pytest
 
-from onnxmodel_runtime.contract import LoadTestResult, Point, plain
+from onnxmodel_runtime.contract.benchmark import Point
+from onnxmodel_runtime.contract.loadtest import LoadTestResult
+from onnxmodel_runtime.contract.text import plain
 from onnxmodel_runtime.stats import percentile, significant
 from onnxmodel_runtime.tables import text
 

@@ -6,7 +6,8 @@ import onnxruntime as ort
 import pytest
 
 from onnxmodel_runtime import tensorrt
-from onnxmodel_runtime.contract import Providers, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.providers import Providers
 from tests.unit.runtime import server_support as support
 
 IMAGE = Tensor("x", "FP32", (-1, 3, 224, 224))

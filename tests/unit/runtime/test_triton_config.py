@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
 from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import Providers, RepositoryRequest, ServeRequest, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.triton import config as configs

@@ -17,7 +17,7 @@ import pytest
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
 
-from onnxmodel_runtime.contract import RepositoryRequest
+from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.triton.repository import lay_out
 from tests.builders import Cluster, body
 from tests.triton.server import Triton, serving

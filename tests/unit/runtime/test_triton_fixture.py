@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxmodel_runtime.contract import RepositoryRequest
+from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.triton.repository import lay_out
 from tests.triton import server as fixture
 from tests.triton.install import installed

@@ -25,15 +25,10 @@ from dev import magika
 from onnxmodel_operator import tritonlog
 from onnxmodel_runtime import inputs as generated
 from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import (
-    Load,
-    LoadTestRequest,
-    LoadTestResult,
-    ProbeRequest,
-    ProbeResult,
-    RepositoryRequest,
-    ServeRequest,
-)
+from onnxmodel_runtime.contract.loadtest import Load, LoadTestRequest, LoadTestResult
+from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.loadtest import loadtest
 from onnxmodel_runtime.probe import probe

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from dev import magika
 from onnxmodel_runtime import tables
 from onnxmodel_runtime.checks import CHECKS, allocation
-from onnxmodel_runtime.contract import Finding, Tensor, ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest, ValidateResult
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.validate import supported, validate

@@ -10,7 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxmodel_runtime import graph, inputs, optimize, variants
-from onnxmodel_runtime.contract import Calibration, OptimizeRequest, Providers, Tolerance, Variant
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.optimize import Calibration, OptimizeRequest, Variant
+from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.digests import check_digest, digest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.session import open_session

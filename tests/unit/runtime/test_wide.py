@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxmodel_runtime import inputs, optimize, wide
-from onnxmodel_runtime.contract import OptimizeRequest, Tolerance, Variant
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, Variant
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.variants import VariantRequest, halves, layout, make, quantize
 from onnxmodel_runtime.variants.task import Task

@@ -14,7 +14,9 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnxmodel_runtime import probefile
-from onnxmodel_runtime.contract import Providers, RepositoryRequest, ServeRequest
+from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.triton import config as configs
 from onnxmodel_runtime.triton.repository import open_model, signature
 from tests.unit.runtime import server_support as support

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime.contract import Tensor
+from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import ServerError
 

@@ -3,7 +3,9 @@
 from importlib import metadata
 from typing import Any
 
-from onnxmodel_runtime.contract import GPU_PROVIDERS, ProviderUse, ServeRequest, Tensor
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, ProviderUse
+from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.server.datatypes import triton
 from onnxmodel_runtime.server.protocol.request import VERSION, ModelSpec

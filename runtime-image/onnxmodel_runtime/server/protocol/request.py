@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime.contract import Tensor
+from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.server.datatypes import NUMPY, Array, unpack_bytes
 from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.protocol import classification

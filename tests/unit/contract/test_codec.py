@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dev.results import benchmarked, optimized, probed, validated
-from onnxmodel_runtime import contract
-from onnxmodel_runtime.contract import REQUESTS, RESULTS, ContractError, Failure, Outcome, as_data, decode, encode, load
+from onnxmodel_runtime.contract.codec import ContractError, as_data, load
+from onnxmodel_runtime.contract.outcome import _PREFIX, Failure, Outcome, decode, encode
+from onnxmodel_runtime.contract.stages import COMMANDS, RESULTS
 
-KINDS = sorted({*REQUESTS.values(), *RESULTS.values()}, key=lambda kind: kind.__name__)
+KINDS = sorted({*(command.request for command in COMMANDS.values()), *RESULTS.values()}, key=lambda kind: kind.__name__)
 
 
 def lists(value: Any) -> Any:
@@ -72,7 +73,7 @@ def test_a_whole_number_is_a_number_too_and_what_is_unknown_is_left_out() -> Non
 
 def message(text: str) -> str:
     """JSON as a termination message. Anybody who has a pod may write one."""
-    return contract._PREFIX + base64.b64encode(zlib.compress(text.encode())).decode()
+    return _PREFIX + base64.b64encode(zlib.compress(text.encode())).decode()
 
 
 ATOMS = (

@@ -1,0 +1,42 @@
+"""What several stages say of a model: its tensors, its batch axis, and how far its outputs may differ."""
+
+from dataclasses import dataclass
+
+# Whether axis 0 of every input and output is a batch: found from the graph and by running; it is; it is not.
+BATCH_UNKNOWN, BATCH_FIRST, BATCH_NONE = "Auto", "First", "None"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output. shape: -1 is a dynamic axis; datatype: Open Inference Protocol names (FP32, INT64, BYTES …)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """A variant passes when |a-b| <= absolute + relative*|b| for each element and cosine(a, b) >= cosine for each output."""
+
+    relative: float = 1e-2
+    absolute: float = 1e-3
+    cosine: float = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen.
+
+    note: what a number cannot say, such as NaN where the original has a number, or a shape that differs.
+    top1: the share of rows whose best class is the same, where an output looks like class scores; None where none does.
+    """
+
+    passed: bool
+    max_absolute: float
+    max_relative: float
+    cosine: float
+    output: str
+    batch_sizes: tuple[int, ...]
+    note: str = ""
+    top1: float | None = None

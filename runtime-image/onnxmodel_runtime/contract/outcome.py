@@ -1,0 +1,94 @@
+"""How a container ends: its exit code, and its outcome as the termination message."""
+
+import base64
+import binascii
+import dataclasses
+import functools
+import json
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from onnxmodel_runtime.contract.codec import ContractError, dumps, load
+from onnxmodel_runtime.contract.stages import RESULTS, Result
+from onnxmodel_runtime.contract.validate import Finding
+
+TERMINATION_LOG = "/dev/termination-log"
+TERMINATION_BYTES = 4096  # what the kubelet keeps of a termination message
+_PREFIX = "onnxmodel/v1:"
+
+
+class ExitCode(IntEnum):
+    """How a container ends. Everything else is unexpected and retried a bounded number of times."""
+
+    OK = 0
+    REFUSED = 10
+    """Running again gives the same answer: the model, the request or the data must change."""
+    RETRY = 11
+    """Something outside was not there (network, storage): it may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a stage did not succeed, written for the person who reads it.
+
+    reason: CamelCase and stable, for machines. message: what happened, to which field or tensor. hint: what to do.
+    """
+
+    reason: str
+    message: str
+    hint: str
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a container leaves behind: a result or a failure, never both. command: fetch, a Stage, or serve.
+
+    findings: why validation refused the model, all of it (a result has its own).
+    """
+
+    command: str
+    seconds: float
+    result: Result | None = None
+    failure: Failure | None = None
+    retry: bool = False
+    findings: tuple[Finding, ...] = ()
+
+
+def encode(outcome: Outcome) -> str:
+    """The outcome as a termination message.
+
+    Raises ContractError when it does not fit: a stage bounds its own lists, so that is a defect, not an input error.
+    """
+    packed = zlib.compress(dumps(outcome).encode(), 9)
+    text = _PREFIX + base64.b64encode(packed).decode()
+    if len(text) > TERMINATION_BYTES:
+        raise ContractError(f"the outcome of {outcome.command} needs {len(text)} bytes, {TERMINATION_BYTES} fit")
+    return text
+
+
+@functools.lru_cache(maxsize=512)
+def decode(text: str) -> Outcome:
+    """The reverse of encode. Raises ContractError on anything else, a message cut short included.
+
+    The outcomes of the last messages are remembered: each turn of a model reads the same ones again. Nobody may change them.
+    """
+    if not text.startswith(_PREFIX):
+        raise ContractError("not an outcome of this version's contract")
+    try:
+        packed = base64.b64decode(text.removeprefix(_PREFIX).strip(), validate=True)
+        # The bound is against a message made to be large: a pod's termination message is written by the pod.
+        raw = zlib.decompressobj().decompress(packed, 1 << 20)
+        data = json.loads(raw.decode())
+        # Status holds no NaN and no infinity, which are no JSON, and no half of a surrogate pair, as in odd names of files.
+        data = json.loads(json.dumps(data, allow_nan=False, ensure_ascii=False).encode(errors="replace"))
+    except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
+        raise ContractError(f"the outcome cannot be read: {error}") from error
+    result = data.pop("result", None) if isinstance(data, dict) else None
+    outcome = load(Outcome, data)
+    if result is None:
+        return outcome
+    if outcome.command not in RESULTS:
+        raise ContractError(f"{outcome.command!r} has no result")
+    return dataclasses.replace(outcome, result=load(RESULTS[outcome.command], result))

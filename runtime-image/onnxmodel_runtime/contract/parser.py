@@ -1,0 +1,42 @@
+"""The argument parser of the commands for people."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from onnxmodel_runtime.contract.text import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line for people: each error is one sentence, which suggests the nearest option or value."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(2, f"error: {message} ({self.prog} --help)\n")
+
+    def options(self) -> list[str]:
+        """Every option, as it is written."""
+        return [*self._option_string_actions]
+
+    def needs(self, *places: str) -> None:
+        """End with an error for the first local file or folder that does not exist. A URI is none."""
+        for place in places:
+            if place and "://" not in place and not os.path.exists(place):
+                self.error(f"there is no file or folder {place!r}; check the path")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse's. A command names its own parser by set_defaults(parser=…)."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            parser: Parser = getattr(found, "parser", self)
+            word = rest[0].partition("=")[0]
+            what = "there is no option" if word.startswith("-") else "unexpected argument"
+            parser.error(f"{what} {word!r}{nearest(word, parser.options())}")
+        return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            message = f"{value!r} is none of {', '.join(known)}{nearest(str(value), known)}"
+            raise argparse.ArgumentError(action, message)

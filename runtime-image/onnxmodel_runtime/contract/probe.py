@@ -1,0 +1,36 @@
+"""The probe stage: ask the Service for an answer that is known, over HTTP and gRPC."""
+
+from dataclasses import dataclass
+
+from onnxmodel_runtime.contract.model import Tolerance
+from onnxmodel_runtime.contract.providers import ProviderUse
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Ask `host` (the Service) for the probe file's answer, over HTTP and over gRPC, and compare.
+
+    revision: which one must answer; for a while after a switch, an older one may. "" for any.
+    """
+
+    name: str
+    host: str
+    probe: str
+    tolerance: Tolerance = Tolerance()
+    http_port: int = 8000
+    grpc_port: int = 8001
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a client saw. Milliseconds are of one call; provider: what the server says it runs on.
+
+    unjoined: why the server joins no requests, as it says; "" where it does, None where it does not say.
+    """
+
+    http_milliseconds: float
+    grpc_milliseconds: float
+    max_absolute: float
+    provider: ProviderUse | None = None
+    unjoined: str | None = None

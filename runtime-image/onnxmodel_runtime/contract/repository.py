@@ -1,0 +1,29 @@
+"""Repository: lay out a model repository for Triton, in an init container of its pod."""
+
+from dataclasses import dataclass
+
+from onnxmodel_runtime.contract.serve import ServeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRequest:
+    """Lay out a model repository for Triton in `directory`, so that it serves what `serve` says.
+
+    gpus: that Triton's container has. image: Triton's, whose libraries compile what TensorRT caches below `engines`; "" for
+    no cache.
+    """
+
+    serve: ServeRequest
+    directory: str
+    gpus: int = 0
+    image: str = ""
+    engines: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryResult:
+    """config: path of the configuration; joins: whether Triton joins requests to batches; engines: the cache in use."""
+
+    config: str
+    joins: bool
+    engines: str = ""

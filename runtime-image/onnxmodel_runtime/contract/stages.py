@@ -1,0 +1,153 @@
+"""The table of stages, and of what else a container of the runtime image does.
+
+Both sides derive from it whatever they must know of a stage: the operator its Job, phase and condition, the runtime the types
+of its request and result, and the process in which it runs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult
+from onnxmodel_runtime.contract.fetch import FetchRequest
+from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult
+from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
+from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
+from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult
+
+Request = (
+    FetchRequest
+    | ValidateRequest
+    | OptimizeRequest
+    | BenchmarkRequest
+    | LoadTestRequest
+    | ProbeRequest
+    | ServeRequest
+    | RepositoryRequest
+)
+Result = ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult
+
+FETCH, SERVE, REPOSITORY = "fetch", "serve", "repository"
+"""Commands that are not stages: containers of a stage's Job or of a server's pod."""
+
+
+class Stage(StrEnum):
+    """The stages, in the order in which they run. Each is one Job."""
+
+    VALIDATE = "validate"
+    OPTIMIZE = "optimize"
+    BENCHMARK = "benchmark"
+    LOADTEST = "loadtest"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """A command of the runtime image: `onnxmodel NAME --request JSON`.
+
+    result: None for a command that leaves none. isolated: it runs in a sandboxed child process, because it hands the model
+    to native code.
+    """
+
+    name: str
+    request: type[Any]
+    result: type[Any] | None = None
+    isolated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec(CommandSpec):
+    """A stage: a command that runs as a Job.
+
+    phase: status.phase while the Job runs. condition: its type in status.conditions, "" for a stage without one.
+    writes: its Job mounts the model's volume for writing. directory: it fills a folder of its own there, named by its digest;
+    its request has a field `directory`. collects: its Job first removes folders that no spec can go back to.
+    as_server: its Job gets the server's resources and GPUs, not those of settings.jobs. asks_server: it is a client of the
+    revision's server. works: it keeps a node busy for longer than a moment. measures: its figures are worth nothing on a node
+    where another stage works.
+    """
+
+    phase: str = ""
+    condition: str = ""
+    writes: bool = False
+    directory: bool = False
+    collects: bool = False
+    as_server: bool = False
+    asks_server: bool = False
+    works: bool = True
+    measures: bool = False
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that this row is of."""
+        return Stage(self.name)
+
+
+STAGES: Mapping[Stage, StageSpec] = {
+    row.stage: row
+    for row in (
+        StageSpec(
+            Stage.VALIDATE,
+            ValidateRequest,
+            ValidateResult,
+            isolated=True,
+            phase="Validating",
+            condition="Validated",
+            writes=True,
+        ),
+        StageSpec(
+            Stage.OPTIMIZE,
+            OptimizeRequest,
+            OptimizeResult,
+            isolated=True,
+            phase="Optimizing",
+            condition="Optimized",
+            writes=True,
+            directory=True,
+            collects=True,
+            as_server=True,
+        ),
+        StageSpec(
+            Stage.BENCHMARK,
+            BenchmarkRequest,
+            BenchmarkResult,
+            isolated=True,
+            phase="Benchmarking",
+            condition="Benchmarked",
+            writes=True,
+            directory=True,
+            as_server=True,
+            measures=True,
+        ),
+        StageSpec(
+            Stage.LOADTEST,
+            LoadTestRequest,
+            LoadTestResult,
+            phase="LoadTesting",
+            asks_server=True,
+            measures=True,
+        ),
+        StageSpec(
+            Stage.PROBE,
+            ProbeRequest,
+            ProbeResult,
+            phase="Probing",
+            asks_server=True,
+            works=False,
+        ),
+    )
+}
+
+COMMANDS: Mapping[str, CommandSpec] = {
+    row.name: row
+    for row in (
+        CommandSpec(FETCH, FetchRequest),
+        *STAGES.values(),
+        CommandSpec(SERVE, ServeRequest),
+        CommandSpec(REPOSITORY, RepositoryRequest, RepositoryResult, isolated=True),
+    )
+}
+RESULTS: Mapping[str, type[Any]] = {row.name: row.result for row in COMMANDS.values() if row.result}
