@@ -23,8 +23,9 @@ from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting, parse_time
 from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate
-from onnxmodel_runtime.contract.codec import ContractError, as_data
+from onnxmodel_runtime.contract.codec import ContractError
 from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
+from onnxmodel_runtime.contract.identity import identity_of
 from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
 from onnxmodel_runtime.contract.model import Tensor, Tolerance
 from onnxmodel_runtime.contract.optimize import Calibration, OptimizeRequest, OptimizeResult
@@ -349,15 +350,15 @@ def _claim(draft: _Draft) -> Progress | None:
 def _validate(draft: _Draft) -> Progress | None:
     spec, settings = draft.model.spec, draft.settings
     golden, signature = spec.validation.golden, spec.source.signature
-    fetch = FetchRequest(
+    fetch = _fetch(
+        draft,
+        SOURCE_FOLDER,
         uri=spec.source.uri,
-        directory="",
         sha256=spec.source.sha256 or "",
         files=spec.source.files,
         signature_uri=signature.uri if signature else "",
         golden_uri=golden.uri if golden else "",
     )
-    fetch = _placed(draft, fetch, SOURCE_FOLDER)
     request = ValidateRequest(
         directory=fetch.directory,
         sha256=fetch.sha256,
@@ -376,21 +377,12 @@ def _validate(draft: _Draft) -> Progress | None:
         sizes=dict(spec.validation.sizes),
         mode=spec.validation.mode,
         serving_memory=_serving_memory(draft),
-    )
-    placement = dataclasses.replace(_light(draft), image=settings.images.runtime_cpu)
-    # How a model is fetched and up to which batch size it is tried do not change what it is: no digest covers them, so
-    # that neither a new rule of the platform nor a serving field makes every model validate again.
-    step = _step(
-        draft,
-        Stage.VALIDATE,
-        request,
-        placement,
-        fetch,
         max_batch_size=spec.serving.batching.max_batch_size,
         max_nodes=settings.policy.max_nodes,
         max_depth=settings.policy.max_nesting,
     )
-    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)))
+    placement = dataclasses.replace(_light(draft), image=settings.images.runtime_cpu)
+    return _follow(draft, _step(draft, Stage.VALIDATE, request, placement, fetch))
 
 
 def _serving_memory(draft: _Draft) -> int:
@@ -400,9 +392,10 @@ def _serving_memory(draft: _Draft) -> int:
     return int(quantity.parse(draft.server.resources.limits.get("memory", "0")))
 
 
-def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
-    """Into a folder known by what is fetched alone: other rules neither fetch it again nor move what is made of it."""
-    ref = draft.model.spec.source.secret_ref
+def _fetch(draft: _Draft, folder: str, **asked: Any) -> FetchRequest:
+    """A fetch under the platform's rules, into a folder named by what is fetched and with which Secret."""
+    rules, ref = draft.settings.policy, draft.model.spec.source.secret_ref
+    fetch = FetchRequest(directory="", policy=_source_policy(rules.sources), max_bytes=rules.max_model_bytes, **asked)
     digest = _source_digest(Named(fetch.uri, (fetch, ref.name if ref else "")))
     return dataclasses.replace(fetch, directory=f"{ARTIFACTS}/{folder}/{digest[:16]}")
 
@@ -410,13 +403,7 @@ def _placed(draft: _Draft, fetch: FetchRequest, folder: str) -> FetchRequest:
 @lru_cache(maxsize=1024)
 def _source_digest(of: Named[tuple[FetchRequest, str]]) -> str:
     fetch, secret = of.parts
-    return names.digest([as_data(fetch), secret])
-
-
-def _ruled(draft: _Draft, fetch: FetchRequest) -> FetchRequest:
-    """With the platform's rules, which no digest covers."""
-    rules = draft.settings.policy
-    return dataclasses.replace(fetch, policy=_source_policy(rules.sources), max_bytes=rules.max_model_bytes)
+    return names.digest([identity_of(fetch), secret])
 
 
 def _signature_rule(signature: Signature) -> SignatureRule:
@@ -441,8 +428,7 @@ def _optimize(draft: _Draft) -> Progress | None:
     static = "int8-static" in spec.optimization.variants
     fetch = None
     if static and calibration.uri:  # in this Job, so that other data validate nothing again
-        fetch = FetchRequest(uri=calibration.uri, directory="", kind="calibration", home=spec.source.uri)
-        fetch = _placed(draft, fetch, CALIBRATION_DATA_FOLDER)
+        fetch = _fetch(draft, CALIBRATION_DATA_FOLDER, uri=calibration.uri, kind="calibration", home=spec.source.uri)
     request = OptimizeRequest(
         model=f"{source}/{MODEL_FILE}",
         sha256=validated.model.sha256,
@@ -460,12 +446,9 @@ def _optimize(draft: _Draft) -> Progress | None:
         signer=validated.signer,
         batch=spec.validation.batch,
         sizes=validated.sizes,
+        max_batch_size=spec.serving.batching.max_batch_size,
     )
-    # As of validate: up to which size it is tried is in no digest, so that a serving field makes nothing again. The load
-    # test of each revision proves the size that it serves.
-    largest = spec.serving.batching.max_batch_size
-    step = _step(draft, Stage.OPTIMIZE, request, draft.server, fetch, max_batch_size=largest)
-    return _follow(draft, dataclasses.replace(step, fetch=_ruled(draft, fetch)) if fetch else step)
+    return _follow(draft, _step(draft, Stage.OPTIMIZE, request, draft.server, fetch))
 
 
 def _calibration(asked: AskedCalibration) -> Calibration:
@@ -490,12 +473,12 @@ def _benchmark(draft: _Draft) -> Progress | None:
         instances=draft.model.spec.serving.instances,
         providers=draft.providers,
         optimized=f"{PurePosixPath(optimized.probe).parent}/{REPORT_FILE}",
+        namespace=draft.model.namespace,
+        name=draft.model.name,
         attempt=spec.attempt,
         batch=optimized.batch,
     )
-    model = draft.model
-    step = _step(draft, Stage.BENCHMARK, request, draft.server, namespace=model.namespace, name=model.name)
-    return _follow(draft, step)
+    return _follow(draft, _step(draft, Stage.BENCHMARK, request, draft.server))
 
 
 def _choose(draft: _Draft) -> Progress | None:
@@ -621,9 +604,8 @@ def _loadtest(draft: _Draft) -> Progress | None:
     )
     seen = draft.seen.revisions[revision.short]
     complete = seen.complete and seen.wanted == revision.replicas
-    # Which resources the client has is in no digest: the platform's change of them asks no server again.
-    step = _step(draft, Stage.LOADTEST, request, draft.server, depends_on=revision.digest)
-    step = dataclasses.replace(step, placement=_light(draft))
+    # The digest covers the server's placement and not the client's: other resources of Jobs ask no server again.
+    step = _step(draft, Stage.LOADTEST, request, _light(draft), depends_on=revision.digest, covers=draft.server)
     if not complete and not (step.seen or step.outcome):
         return _rollout(draft, seen)
     stop = _follow(draft, step)
@@ -728,12 +710,13 @@ class _Inputs:
 def _digest(inputs: _Inputs) -> str:
     """Remembered: each turn of a model asks for all that it is made from."""
     covered = {
-        "request": as_data(inputs.request),
+        "request": identity_of(inputs.request),
         "placement": _plain(inputs.placement),
         "claim": inputs.claim,
     }
     if inputs.stage:
-        fetch = as_data(inputs.fetch) if inputs.fetch else None
+        # Its folder too, which says with which Secret it is fetched.
+        fetch = {**identity_of(inputs.fetch), "directory": inputs.fetch.directory} if inputs.fetch else None
         covered |= {"stage": inputs.stage, "fetch": fetch, "dependsOn": inputs.depends_on}
     if inputs.triton:
         covered["triton"] = inputs.triton
@@ -747,14 +730,12 @@ def _step(
     placement: Placement,
     fetch: FetchRequest | None = None,
     depends_on: str = "",
-    **uncovered: Any,
+    covers: Placement | None = None,
 ) -> Step:
-    """One Job's stage as far as it is known. uncovered: fields of the request that its digest must not cover."""
-    digest = _digest(_Inputs(draft.seen.claim_uid, stage, request, placement, fetch, depends_on))
+    """One Job's stage as far as it is known. covers: the placement that the digest covers, where that is not the Job's own."""
+    digest = _digest(_Inputs(draft.seen.claim_uid, stage, request, covers or placement, fetch, depends_on))
     if STAGES[stage].directory:
-        uncovered["directory"] = f"{ARTIFACTS}/{stage}/{digest[:16]}"
-    if uncovered:
-        request = dataclasses.replace(request, **uncovered)
+        request = dataclasses.replace(request, directory=f"{ARTIFACTS}/{stage}/{digest[:16]}")
     name = names.child(draft.model.name, stage, names.short(digest))
     seen = draft.seen.jobs.get((stage, digest))
     record = _record(draft.model.status, stage, digest)

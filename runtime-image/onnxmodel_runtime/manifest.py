@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime.contract.codec import ContractError, load
+from onnxmodel_runtime.contract.identity import recipe_of
 from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeRequest, OptimizeResult, Variant
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.contract.volume import (
@@ -28,8 +29,6 @@ from onnxmodel_runtime.verify import verify
 
 SCHEMA = 1
 _TOOLS = ("onnx", "onnxruntime", "onnxruntime-gpu", "onnxslim", "sympy", "numpy", "protobuf", "ml_dtypes")
-# Where things lie, and what is told elsewhere: each variant's parity has its batch sizes.
-_NOT_RECIPE = ("model", "directory", "sha256", "data_sha256", "signer", "max_batch_size", "calibration_data")
 
 
 def write(request: OptimizeRequest, result: OptimizeResult) -> None:
@@ -87,7 +86,6 @@ def variant(path: Path, sha256: str) -> tuple[Variant, str] | None:
 
 def _made_of(request: OptimizeRequest) -> dict[str, Any]:
     """What decides every byte of the variants."""
-    recipe = dataclasses.asdict(request)
     return {
         "schema": SCHEMA,
         "source": {
@@ -97,7 +95,7 @@ def _made_of(request: OptimizeRequest) -> dict[str, Any]:
         },
         "signer": request.signer,
         "data": _data(request),
-        "recipe": {key: value for key, value in recipe.items() if key not in _NOT_RECIPE},
+        "recipe": recipe_of(request),
         "tools": {name: version for name in _TOOLS if (version := _version(name))},
     }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 
@@ -10,11 +11,11 @@ from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 class Candidate:
     """A variant to measure. sha256 and data_sha256: of what was proven."""
 
-    name: str
-    path: str
-    sha256: str
-    graph_level: str = "All"
-    data_sha256: str = ""
+    name: Identity[str]
+    path: Identity[str]
+    sha256: Identity[str]
+    graph_level: Identity[str] = "All"
+    data_sha256: Identity[str] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +30,22 @@ class BenchmarkRequest:
     batch: as OptimizeResult's. Without a batch axis the probe is measured as it is, as batch size 1.
     """
 
-    candidates: tuple[Candidate, ...]
-    probe: str
-    batch_sizes: tuple[int, ...] = (1, 8)
-    concurrency: tuple[int, ...] = (1, 4)
-    seconds: float = 0.3
-    instances: int = 1
-    providers: Providers = Providers()
-    stable_percent: float = 5.0
-    windows: int = 10
-    optimized: str = ""
-    directory: str = ""
-    namespace: str = ""
-    name: str = ""
-    attempt: int = 1
-    left_out: dict[str, str] = field(default_factory=dict)
-    batch: str = BATCH_UNKNOWN
+    candidates: Identity[tuple[Candidate, ...]]
+    probe: Identity[str]
+    batch_sizes: Identity[tuple[int, ...]] = (1, 8)
+    concurrency: Identity[tuple[int, ...]] = (1, 4)
+    seconds: Identity[float] = 0.3
+    instances: Identity[int] = 1
+    providers: Identity[Providers] = Providers()
+    stable_percent: Identity[float] = 5.0
+    windows: Identity[int] = 10
+    optimized: Identity[str] = ""
+    directory: Incidental[str] = ""
+    namespace: Incidental[str] = ""
+    name: Incidental[str] = ""
+    attempt: Identity[int] = 1
+    left_out: Incidental[dict[str, str]] = field(default_factory=dict)
+    batch: Identity[str] = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

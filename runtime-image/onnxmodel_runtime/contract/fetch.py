@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from onnxmodel_runtime.contract.identity import Identity, Incidental
+
 # A Secret's keys become variables of the fetch container with this prefix, and only these of them are taken: a Secret is
 # a tenant's, and others (PYTHONPATH, LD_PRELOAD) would decide what the container runs.
 SECRET_PREFIX = "ONNXMODEL_SECRET_"
@@ -25,10 +27,10 @@ class SourcePolicy:
     networks: CIDR ranges that are allowed whatever they are. Loopback, link-local and metadata addresses never are otherwise.
     """
 
-    schemes: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    private_networks: bool = True
-    networks: tuple[str, ...] = ()
+    schemes: Identity[tuple[str, ...]] = ()
+    hosts: Identity[tuple[str, ...]] = ()
+    private_networks: Identity[bool] = True
+    networks: Identity[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,17 @@ class FetchRequest:
     max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
     GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/". kind "calibration": no model, but data that go to
     CALIBRATION_FILE or CALIBRATION_FOLDER in the same way. home: the URI that the credentials are for; "" for `uri`.
+
+    The platform's bound and policy are incidental: a new rule neither fetches again nor moves what is made of it.
     """
 
-    uri: str
-    directory: str
-    sha256: str = ""
-    max_bytes: int = 16 << 30
-    policy: SourcePolicy = SourcePolicy()
-    signature_uri: str = ""
-    golden_uri: str = ""
-    files: dict[str, str] = field(default_factory=dict)
-    kind: str = "model"
-    home: str = ""
+    uri: Identity[str]
+    directory: Incidental[str]
+    sha256: Identity[str] = ""
+    max_bytes: Incidental[int] = 16 << 30
+    policy: Incidental[SourcePolicy] = SourcePolicy()
+    signature_uri: Identity[str] = ""
+    golden_uri: Identity[str] = ""
+    files: Identity[dict[str, str]] = field(default_factory=dict)
+    kind: Identity[str] = "model"
+    home: Identity[str] = ""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from onnxmodel_runtime.contract.benchmark import Point
+from onnxmodel_runtime.contract.identity import Identity
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
 
 
@@ -10,8 +11,8 @@ from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
 class Load:
     """So many callers, each of whom sends so many rows again and again."""
 
-    batch_size: int
-    concurrency: int
+    batch_size: Identity[int]
+    concurrency: Identity[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +26,21 @@ class LoadTestRequest:
     if `windows` allows: a client gets the bad moments too, and a p99 needs its answers. batch: as OptimizeResult's.
     """
 
-    name: str
-    host: str
-    probe: str
-    loads: tuple[Load, ...]
-    tolerance: Tolerance = Tolerance()
-    max_batch_size: int = 1
-    variant: str = ""
-    http_port: int = 8000
-    revision: str = ""
-    seconds: float = 1.0
-    stable_percent: float = 5.0
-    windows: int = 10
-    attempt: int = 1
-    batch: str = BATCH_UNKNOWN
-    unjoined: str | None = None
+    name: Identity[str]
+    host: Identity[str]
+    probe: Identity[str]
+    loads: Identity[tuple[Load, ...]]
+    tolerance: Identity[Tolerance] = Tolerance()
+    max_batch_size: Identity[int] = 1
+    variant: Identity[str] = ""
+    http_port: Identity[int] = 8000
+    revision: Identity[str] = ""
+    seconds: Identity[float] = 1.0
+    stable_percent: Identity[float] = 5.0
+    windows: Identity[int] = 10
+    attempt: Identity[int] = 1
+    batch: Identity[str] = BATCH_UNKNOWN
+    unjoined: Identity[str | None] = None
 
 
 @dataclass(frozen=True, slots=True)

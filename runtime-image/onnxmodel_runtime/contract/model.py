@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from onnxmodel_runtime.contract.identity import Identity
+
 # Whether axis 0 of every input and output is a batch: found from the graph and by running; it is; it is not.
 BATCH_UNKNOWN, BATCH_FIRST, BATCH_NONE = "Auto", "First", "None"
 
@@ -10,18 +12,18 @@ BATCH_UNKNOWN, BATCH_FIRST, BATCH_NONE = "Auto", "First", "None"
 class Tensor:
     """An input or output. shape: -1 is a dynamic axis; datatype: Open Inference Protocol names (FP32, INT64, BYTES …)."""
 
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
+    name: Identity[str]
+    datatype: Identity[str]
+    shape: Identity[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """A variant passes when |a-b| <= absolute + relative*|b| for each element and cosine(a, b) >= cosine for each output."""
 
-    relative: float = 1e-2
-    absolute: float = 1e-3
-    cosine: float = 0.999
+    relative: Identity[float] = 1e-2
+    absolute: Identity[float] = 1e-3
+    cosine: Identity[float] = 0.999
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from onnxmodel_runtime.contract.identity import Identity, Incidental, Input
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Parity, Tolerance
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 
@@ -12,9 +13,9 @@ ORIGINAL = "original"  # what the variant is called that was not made, but fetch
 class Calibration:
     """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile". samples: rows, at most."""
 
-    method: str = "MinMax"
-    percentile: float = 99.99
-    samples: int = 256
+    method: Identity[str] = "MinMax"
+    percentile: Identity[float] = 99.99
+    samples: Identity[int] = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +32,27 @@ class OptimizeRequest:
     batch: "None" for a model without a batch axis, as its author says; "Auto": it is found out.
     signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
     original model's answers) and `directory`/manifest.json.
+
+    max_batch_size is incidental: a serving field makes nothing again. The load test of each revision proves the size that it
+    serves.
     """
 
-    model: str
-    sha256: str
-    directory: str
-    variants: tuple[str, ...] = ("fp32",)
-    graph_level: str = "All"
-    batch_sizes: tuple[int, ...] = (1, 3, 8)
-    tolerance: Tolerance = Tolerance()
-    providers: Providers = Providers()
-    calibration: Calibration = Calibration()
-    calibration_data: str = ""
-    golden: bool = False
-    signer: str = ""
-    data_sha256: str = ""
-    max_batch_size: int = 0
-    batch: str = BATCH_UNKNOWN
-    sizes: dict[str, int] = field(default_factory=dict)
+    model: Input[str]
+    sha256: Input[str]
+    directory: Incidental[str]
+    variants: Identity[tuple[str, ...]] = ("fp32",)
+    graph_level: Identity[str] = "All"
+    batch_sizes: Identity[tuple[int, ...]] = (1, 3, 8)
+    tolerance: Identity[Tolerance] = Tolerance()
+    providers: Identity[Providers] = Providers()
+    calibration: Identity[Calibration] = Calibration()
+    calibration_data: Input[str] = ""
+    golden: Identity[bool] = False
+    signer: Input[str] = ""
+    data_sha256: Input[str] = ""
+    max_batch_size: Incidental[int] = 0
+    batch: Identity[str] = BATCH_UNKNOWN
+    sizes: Identity[dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from onnxmodel_runtime.contract.identity import Identity
 from onnxmodel_runtime.contract.model import Tolerance
 from onnxmodel_runtime.contract.providers import ProviderUse
 
@@ -13,13 +14,13 @@ class ProbeRequest:
     revision: which one must answer; for a while after a switch, an older one may. "" for any.
     """
 
-    name: str
-    host: str
-    probe: str
-    tolerance: Tolerance = Tolerance()
-    http_port: int = 8000
-    grpc_port: int = 8001
-    revision: str = ""
+    name: Identity[str]
+    host: Identity[str]
+    probe: Identity[str]
+    tolerance: Identity[Tolerance] = Tolerance()
+    http_port: Identity[int] = 8000
+    grpc_port: Identity[int] = 8001
+    revision: Identity[str] = ""
 
 
 @dataclass(frozen=True, slots=True)

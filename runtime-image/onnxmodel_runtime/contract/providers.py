@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from onnxmodel_runtime.contract.identity import Identity
+
 PROVIDERS = ("TensorRT", "CUDA", "OpenVINO", "CPU")
 GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
 PROVIDER_TWICE = "no execution provider can be named twice"
@@ -25,10 +27,10 @@ class Providers:
     threads: intra-op threads of a session; 0 lets ONNX Runtime decide, which in a pod means all cores of the node.
     """
 
-    names: tuple[str, ...] = ("CPU",)
-    fallback: str = "Forbid"
-    options: dict[str, dict[str, str]] = field(default_factory=dict)
-    threads: int = 1
+    names: Identity[tuple[str, ...]] = ("CPU",)
+    fallback: Identity[str] = "Forbid"
+    options: Identity[dict[str, dict[str, str]]] = field(default_factory=dict)
+    threads: Identity[int] = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.serve import ServeRequest
 
 
@@ -13,11 +14,11 @@ class RepositoryRequest:
     no cache.
     """
 
-    serve: ServeRequest
-    directory: str
-    gpus: int = 0
-    image: str = ""
-    engines: str = ""
+    serve: Identity[ServeRequest]
+    directory: Incidental[str]
+    gpus: Incidental[int] = 0
+    image: Incidental[str] = ""
+    engines: Incidental[str] = ""
 
 
 @dataclass(frozen=True, slots=True)

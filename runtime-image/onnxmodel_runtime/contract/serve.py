@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
 from onnxmodel_runtime.contract.providers import Providers
 
@@ -23,26 +24,26 @@ class ServeRequest:
     unjoined: as in Variant; None: the server looks at its file itself.
     """
 
-    name: str
-    model: str
-    sha256: str
-    probe: str = ""
-    graph_level: str = "All"
-    providers: Providers = Providers()
-    tolerance: Tolerance = Tolerance()
-    max_batch_size: int = 32
-    max_queue_delay_microseconds: int = 0
-    preferred_batch_sizes: tuple[int, ...] = ()
-    default_timeout_microseconds: int = 0
-    max_queue_size: int = MAX_QUEUE_SIZE
-    instances: int = 1
-    engine_cache: str = ""
-    access_log: bool = False
-    host: str = "0.0.0.0"
-    http_port: int = 8000
-    grpc_port: int = 8001
-    metrics_port: int = 8002
-    revision: str = ""
-    data_sha256: str = ""
-    batch: str = BATCH_UNKNOWN
-    unjoined: str | None = None
+    name: Identity[str]
+    model: Identity[str]
+    sha256: Identity[str]
+    probe: Identity[str] = ""
+    graph_level: Identity[str] = "All"
+    providers: Identity[Providers] = Providers()
+    tolerance: Identity[Tolerance] = Tolerance()
+    max_batch_size: Identity[int] = 32
+    max_queue_delay_microseconds: Identity[int] = 0
+    preferred_batch_sizes: Identity[tuple[int, ...]] = ()
+    default_timeout_microseconds: Identity[int] = 0
+    max_queue_size: Identity[int] = MAX_QUEUE_SIZE
+    instances: Identity[int] = 1
+    engine_cache: Identity[str] = ""
+    access_log: Identity[bool] = False
+    host: Identity[str] = "0.0.0.0"
+    http_port: Identity[int] = 8000
+    grpc_port: Identity[int] = 8001
+    metrics_port: Identity[int] = 8002
+    revision: Incidental[str] = ""
+    data_sha256: Identity[str] = ""
+    batch: Identity[str] = BATCH_UNKNOWN
+    unjoined: Identity[str | None] = None

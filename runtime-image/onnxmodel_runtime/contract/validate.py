@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Parity, Tensor, Tolerance
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 
@@ -16,10 +17,10 @@ class SignatureRule:
     signature. origin: where the variable comes from, so that a key from another place is another rule.
     """
 
-    public_key: str = ""
-    identity: str = ""
-    issuer: str = ""
-    origin: str = ""
+    public_key: Identity[str] = ""
+    identity: Identity[str] = ""
+    issuer: Identity[str] = ""
+    origin: Identity[str] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +40,34 @@ class ValidateRequest:
     batch: "None" for a model without a batch axis, as its author says; dynamic_batch then asks for nothing.
     max_nodes, max_depth: bounds of the graph, and of subgraphs within each other. timeout_seconds: what takes longer is
     refused: a model can loop without end.
+
+    The platform's bounds and the largest batch are incidental: neither a new rule nor a serving field validates again.
     """
 
-    directory: str
-    opset_min: int = 13
-    opset_max: int = 0
-    dynamic_batch: str = "Required"
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
-    mode: str = "Enforce"
-    file: str = MODEL_FILE
-    sha256: str = ""
-    files: dict[str, str] = field(default_factory=dict)
-    pin_all: bool = False
-    opset_floor: int = 0
-    signature: SignatureRule | None = None
-    golden: Tolerance | None = None
-    golden_path: str = ""
-    providers: tuple[str, ...] = ("CPU",)
-    max_batch_size: int = 0
-    domains: tuple[str, ...] = ()
-    sizes: dict[str, int] = field(default_factory=dict)
-    max_nodes: int = 200_000
-    max_depth: int = 32
-    timeout_seconds: float = 1800.0
-    serving_memory: int = 0
-    batch: str = BATCH_UNKNOWN
+    directory: Identity[str]
+    opset_min: Identity[int] = 13
+    opset_max: Identity[int] = 0
+    dynamic_batch: Identity[str] = "Required"
+    inputs: Identity[tuple[Tensor, ...]] = ()
+    outputs: Identity[tuple[Tensor, ...]] = ()
+    mode: Identity[str] = "Enforce"
+    file: Identity[str] = MODEL_FILE
+    sha256: Identity[str] = ""
+    files: Identity[dict[str, str]] = field(default_factory=dict)
+    pin_all: Identity[bool] = False
+    opset_floor: Identity[int] = 0
+    signature: Identity[SignatureRule | None] = None
+    golden: Identity[Tolerance | None] = None
+    golden_path: Incidental[str] = ""
+    providers: Identity[tuple[str, ...]] = ("CPU",)
+    max_batch_size: Incidental[int] = 0
+    domains: Identity[tuple[str, ...]] = ()
+    sizes: Identity[dict[str, int]] = field(default_factory=dict)
+    max_nodes: Incidental[int] = 200_000
+    max_depth: Incidental[int] = 32
+    timeout_seconds: Incidental[float] = 1800.0
+    serving_memory: Identity[int] = 0
+    batch: Identity[str] = BATCH_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
