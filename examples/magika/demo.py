@@ -47,7 +47,7 @@ def main() -> None:
     platform.credentials(kube)
     with step(f"magika: uploading to s3://models/{KEY}"):
         platform.upload({KEY: magika.model().read_bytes()})
-    with step("magika: validate, optimize, benchmark, deploy, probe"):
+    with step("magika: validate, optimize, benchmark, deploy, loadtest, probe"):
         kube.apply(yaml.safe_load((HERE / "onnxmodel.yaml").read_text()))
         watched = Watcher()
         until("magika is Ready", lambda: watched.ready(kube.get("onnxmodel", "magika")), seconds=900, pause=0.5)

@@ -1,4 +1,4 @@
-"""What runs in the Jobs and the server of an OnnxModel: fetch, validate, optimize, benchmark, serve, probe."""
+"""What runs in the Jobs and the server of an OnnxModel: fetch, validate, optimize, benchmark, serve, loadtest, probe."""
 
 import os
 
