@@ -21,7 +21,7 @@ from dev.ports import reserved
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import key_of
 from onnxmodel_operator.cluster.kinds import ALL
-from onnxmodel_operator.settings import load
+from onnxmodel_operator.platform.settings import load
 
 NAMESPACE = "onnxmodel-system"
 ACCOUNT = "onnxmodel-operator"

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from onnxmodel_operator import metrics, web
-from onnxmodel_operator import settings as settings_module
 from onnxmodel_operator.cluster.access import AccessError
 from onnxmodel_operator.cluster.cache import Cache, Key, Object
 from onnxmodel_operator.cluster.client import Client, connect
@@ -36,8 +35,9 @@ from onnxmodel_operator.ending import Backstop
 from onnxmodel_operator.observe import decides, is_a_wish
 from onnxmodel_operator.outage import Outage
 from onnxmodel_operator.pauses import Collector
+from onnxmodel_operator.platform import settings as settings_module
+from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.reconcile import reconcile
-from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.workqueue import Urgency, WorkQueue
 
 log = logging.getLogger("onnxmodel_operator")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onnxmodel_operator.api.spec import Benchmark
+from onnxmodel_operator.api.status import Measured
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
 from onnxmodel_runtime.contract.loadtest import Load
 from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeResult, Variant
@@ -35,16 +36,17 @@ class Numbers:
     throughput_spread: float = 0.0
 
 
-FIELDS = {
-    "p50Milliseconds": "p50",
-    "p90Milliseconds": "p90",
-    "p95Milliseconds": "p95",
-    "p99Milliseconds": "p99",
-    "throughputPerSecond": "throughput",
-    "batchSize": "batch_size",
-    "concurrency": "concurrency",
-}
-"""What status calls the numbers."""
+def remembered(measured: Measured) -> Numbers:
+    """The numbers as status tells them. It does not tell by how much they vary."""
+    return Numbers(
+        p50=measured.p50_milliseconds,
+        p95=measured.p95_milliseconds,
+        p99=measured.p99_milliseconds,
+        throughput=measured.throughput_per_second,
+        batch_size=measured.batch_size,
+        concurrency=measured.concurrency,
+        p90=measured.p90_milliseconds or 0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,14 @@ from typing import Any
 
 import yaml
 
-from onnxmodel_operator import names, settings
+from onnxmodel_operator import names
 from onnxmodel_operator.api.manifest import KubernetesLoader, RepeatedKey, envelope_errors
 from onnxmodel_operator.api.spec import OnnxModel, SpecError, parse
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
+from onnxmodel_operator.observe.memory import read
 from onnxmodel_operator.plan import COMMANDS, Plan, Progress, Revision, State, Step, plan
-from onnxmodel_operator.settings import Settings, SettingsError
+from onnxmodel_operator.platform import settings
+from onnxmodel_operator.platform.settings import Settings, SettingsError
 from onnxmodel_operator.status import summarize
 from onnxmodel_runtime.contract.codec import ContractError, dumps, load
 from onnxmodel_runtime.contract.fetch import FetchRequest
@@ -113,7 +115,7 @@ class Road:
 
     def observed(self) -> Observed:
         """What a cluster would hold now."""
-        return Observed("local", False, self.jobs, self.revisions, self.routed, {})
+        return Observed("local", False, self.jobs, self.revisions, self.routed, {}, memory=read(self.model.status))
 
     def _decide(self, done: Stage | None = None) -> Plan:
         """What comes next, and the status. done: after which stage nothing does, unless it failed."""

@@ -16,14 +16,17 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from onnxmodel_operator import choose, names, policy, quantity, results
+from onnxmodel_operator import choose, names, quantity, results
 from onnxmodel_operator.api.spec import VARIANTS, OnnxModel, Resource, Signature, SpecError
 from onnxmodel_operator.api.spec import Calibration as AskedCalibration
+from onnxmodel_operator.api.status import AgainstStatus, RevisionStatus
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting, parse_time
-from onnxmodel_operator.settings import Pool, Resources, Settings, Sources
+from onnxmodel_operator.observe.memory import Memory
+from onnxmodel_operator.platform import policy
+from onnxmodel_operator.platform.resolve import Placement, Resolved, resolve
+from onnxmodel_operator.platform.settings import Settings, Sources
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate
-from onnxmodel_runtime.contract.codec import ContractError
 from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
 from onnxmodel_runtime.contract.identity import identity_of
 from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
@@ -31,7 +34,7 @@ from onnxmodel_runtime.contract.model import Tensor, Tolerance
 from onnxmodel_runtime.contract.optimize import Calibration, OptimizeRequest, OptimizeResult
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, decode
 from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
-from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS
 from onnxmodel_runtime.contract.serve import MAX_QUEUE_SIZE, ServeRequest
 from onnxmodel_runtime.contract.stages import STAGES, Stage
 from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE, SignatureRule, ValidateRequest, ValidateResult
@@ -73,16 +76,6 @@ class Progress:
     reason: str
     message: str
     trouble: Trouble | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a pod runs and with what."""
-
-    image: str
-    pool: Pool
-    resources: Resources
-    gpus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +178,7 @@ class _Draft:
     seen: Observed
     settings: Settings
     now: datetime
-    pool: Pool
-    providers: Providers
-    server: Placement
+    platform: Resolved
     steps: list[Step] = field(default_factory=list)
     job: Step | None = None
     choice: choose.Choice | None = None
@@ -200,7 +191,7 @@ class _Draft:
 
 def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> Plan:
     """The decision for one model. Raises nothing: what cannot be done is a Plan whose progress says so."""
-    active = active_revision(model, seen)
+    active = active_revision(seen)
     if model.spec.suspend:
         progress = Progress(
             State.SUSPENDED,
@@ -211,7 +202,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
         )
         return Plan(progress, route=route(model, seen, active), active=active, kept=_kept(model, seen, active))
     try:
-        draft = _draft(model, seen, settings, now)
+        draft = _Draft(model, seen, settings, now, resolve(model, settings))
     except SpecError as error:
         return invalid(model, seen, error)
     draft.route = route(model, seen, active)
@@ -243,7 +234,7 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
         hint = f"Change {path}; the rules are the platform team's (settings.policy in the operator's chart values)."
         failure = Failure("PolicyViolation", str(error), hint, path)
     progress = Progress(State.STALLED, "Failed", failure.reason, str(error), Trouble("spec", failure))
-    active = active_revision(resource, seen)
+    active = active_revision(seen)
     return Plan(progress, route=route(resource, seen, active), active=active, kept=_kept(resource, seen, active))
 
 
@@ -255,75 +246,6 @@ def _kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
     serving = seen.revisions.get(active or "")
     replicas = model.replicas if model.replicas is not None else serving.wanted if serving else 1
     return Kept(record, replicas)
-
-
-# ---- before the road: what the spec means on this platform -----------------------------------------------------------
-
-
-def _draft(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> _Draft:
-    spec = model.spec
-    if forbidden := policy.violations(model, settings.policy):
-        raise policy.PolicyError(forbidden)
-    claims = {
-        uri.removeprefix("pvc://").partition("/")[0]: field for field, uri in spec.uris() if uri.startswith("pvc:")
-    }
-    if len(claims) > 1:
-        *_, field = claims.values()
-        raise SpecError([(field, f"one claim can be read from, and {' and '.join(claims)} are named")])
-    pool_name = spec.serving.node_pool or settings.defaults.pool
-    if pool_name not in settings.pools:
-        known = ", ".join(sorted(settings.pools))
-        raise SpecError([("spec.serving.nodePool", f"there is no pool {pool_name!r}; the platform has: {known}")])
-    pool = settings.pools[pool_name]
-    chosen = tuple(spec.serving.execution_providers or pool.execution_providers)
-    if refused := [name for name in chosen if name not in pool.execution_providers and name != "CPU"]:
-        why = "has no GPUs" if not pool.gpu_resource else f"offers {', '.join(pool.execution_providers)}"
-        raise SpecError([("spec.serving.executionProviders", f"{refused[0]} is not there: pool {pool_name!r} {why}")])
-    needs_gpu = chosen[0] in GPU_PROVIDERS
-    gpus = spec.serving.gpus if spec.serving.gpus is not None else int(needs_gpu)
-    if gpus and not pool.gpu_resource:
-        raise SpecError([("spec.serving.gpus", f"pool {pool_name!r} has no GPUs")])
-    if needs_gpu and not gpus:
-        raise SpecError([("spec.serving.gpus", f"{chosen[0]} needs at least 1 GPU")])
-    resources = _resources(model, settings)
-    options = spec.serving.provider_options
-    given = options.model_dump(by_alias=True, exclude_none=True) if options else {}
-    if unused := [name for name in given if name not in chosen]:
-        raise SpecError(
-            [(f"spec.serving.providerOptions.{unused[0]}", f"{unused[0]} is not one of {', '.join(chosen)}")]
-        )
-    threads = _threads(resources, spec.serving.instances)
-    providers = Providers(names=chosen, fallback=spec.serving.fallback, options=given, threads=threads)
-    if spec.serving.runtime == "triton" and not settings.images.triton:
-        raise SpecError(
-            [("spec.serving.runtime", "the platform has no image of Triton: set runtimeImages.triton of the chart")]
-        )
-    image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
-    return _Draft(model, seen, settings, now, pool, providers, Placement(image, pool, resources, gpus))
-
-
-def _resources(model: OnnxModel, settings: Settings) -> Resources:
-    given, default = model.spec.serving.resources, settings.defaults.resources
-    if given is None:
-        return default
-    limits = given.limits if given.limits is not None else default.limits
-    # Limits alone: Kubernetes itself asks for as much then, and a default of ours might be more than the limit.
-    requests = given.requests if given.requests is not None else {} if given.limits is not None else default.requests
-    for name, limit in limits.items():
-        request = requests.get(name)
-        if request is not None and quantity.parse(request) > quantity.parse(limit):
-            where = f"spec.serving.resources.requests.{name}"
-            raise SpecError([(where, f"the request {request} is more than the limit {limit}")])
-    return Resources(requests=requests, limits=limits)
-
-
-def _threads(resources: Resources, instances: int) -> int:
-    """An instance's share of the whole cores that the container may use.
-
-    ONNX Runtime itself would count the node's cores, for every instance anew, and be throttled.
-    """
-    cpu = resources.limits.get("cpu") or resources.requests.get("cpu") or "1"
-    return max(1, int(quantity.parse(cpu)) // instances)
 
 
 # ---- the road --------------------------------------------------------------------------------------------------------
@@ -367,7 +289,7 @@ def _validate(draft: _Draft) -> Progress | None:
         opset_floor=settings.policy.min_opset if settings.policy.min_opset > 1 else 0,
         signature=_signature_rule(signature) if signature else None,
         golden=Tolerance(**golden.tolerance.model_dump()) if golden else None,
-        providers=draft.providers.names,
+        providers=draft.platform.providers.names,
         domains=settings.policy.operator_domains,
         opset_min=spec.validation.opset.min,
         dynamic_batch=spec.validation.dynamic_batch,
@@ -381,15 +303,14 @@ def _validate(draft: _Draft) -> Progress | None:
         max_nodes=settings.policy.max_nodes,
         max_depth=settings.policy.max_nesting,
     )
-    placement = dataclasses.replace(_light(draft), image=settings.images.runtime_cpu)
-    return _follow(draft, _step(draft, Stage.VALIDATE, request, placement, fetch))
+    return _follow(draft, _step(draft, Stage.VALIDATE, request, draft.platform.validator, fetch))
 
 
 def _serving_memory(draft: _Draft) -> int:
     """Bytes that the server may use; 0 where no limit is set, or where a GPU holds what a run on the CPU would need."""
-    if draft.providers.names[0] in GPU_PROVIDERS:
+    if draft.platform.providers.names[0] in GPU_PROVIDERS:
         return 0
-    return int(quantity.parse(draft.server.resources.limits.get("memory", "0")))
+    return int(quantity.parse(draft.platform.server.resources.limits.get("memory", "0")))
 
 
 def _fetch(draft: _Draft, folder: str, **asked: Any) -> FetchRequest:
@@ -439,7 +360,7 @@ def _optimize(draft: _Draft) -> Progress | None:
         # 1, an odd size and, below, the largest: some defects show at certain sizes only.
         batch_sizes=(1, 3),
         tolerance=Tolerance(parity.relative, parity.absolute, parity.cosine),
-        providers=draft.providers,
+        providers=draft.platform.providers,
         calibration=_calibration(calibration) if static else Calibration(),
         calibration_data=fetch.directory if fetch else "",
         golden=validated.golden is not None,  # which mode Warn may have found unusable
@@ -448,7 +369,7 @@ def _optimize(draft: _Draft) -> Progress | None:
         sizes=validated.sizes,
         max_batch_size=spec.serving.batching.max_batch_size,
     )
-    return _follow(draft, _step(draft, Stage.OPTIMIZE, request, draft.server, fetch))
+    return _follow(draft, _step(draft, Stage.OPTIMIZE, request, draft.platform.server, fetch))
 
 
 def _calibration(asked: AskedCalibration) -> Calibration:
@@ -471,14 +392,14 @@ def _benchmark(draft: _Draft) -> Progress | None:
         batch_sizes=tuple(sorted(set(spec.batch_sizes))),
         concurrency=tuple(sorted(set(spec.concurrency))),
         instances=draft.model.spec.serving.instances,
-        providers=draft.providers,
+        providers=draft.platform.providers,
         optimized=f"{PurePosixPath(optimized.probe).parent}/{REPORT_FILE}",
         namespace=draft.model.namespace,
         name=draft.model.name,
         attempt=spec.attempt,
         batch=optimized.batch,
     )
-    return _follow(draft, _step(draft, Stage.BENCHMARK, request, draft.server))
+    return _follow(draft, _step(draft, Stage.BENCHMARK, request, draft.platform.server))
 
 
 def _choose(draft: _Draft) -> Progress | None:
@@ -513,28 +434,24 @@ def _serving(draft: _Draft) -> choose.Serving | None:
 
     Of results that were decided on before: what they were compared with then, or the choice would change by being made.
     """
-    status, digest = draft.model.status, names.short(draft.steps[-1].digest)
-    for record in (status.get("target", {}), status.get("active", {})):
-        if record.get("benchmark") == digest:
-            return _recorded(record.get("against"))
-    active = status.get("active", {})
-    if not _there(draft.seen, active.get("revision")) or "measured" not in active:
-        return None
-    return _recorded(active)
+    memory, digest = draft.seen.memory, names.short(draft.steps[-1].digest)
+    for record in (memory.target, memory.active):
+        if record and record.benchmark == digest:
+            return _recorded(record.against)
+    return _recorded(memory.active) if memory.active and _there(draft.seen, memory.active.revision) else None
 
 
-def _recorded(record: Mapping[str, Any] | None) -> choose.Serving | None:
-    if not record or "measured" not in record:
+def _recorded(record: AgainstStatus | RevisionStatus | None) -> choose.Serving | None:
+    if record is None or record.measured is None or record.measured_on is None:
         return None
-    numbers = {choose.FIELDS[key]: value for key, value in record["measured"].items() if key in choose.FIELDS}
-    return choose.Serving(record["revision"], choose.Numbers(**numbers), record["measuredOn"])
+    return choose.Serving(record.revision, choose.remembered(record.measured), record.measured_on)
 
 
 def _deploy(draft: _Draft) -> Progress | None:
     assert draft.choice is not None
     spec, model = draft.model.spec.serving, draft.model
     variant = draft.choice.winner.variant
-    triton = draft.settings.images.triton if spec.runtime == "triton" else ""
+    triton = draft.platform.triton
     request = ServeRequest(
         name=model.name,
         model=variant.path,
@@ -542,7 +459,7 @@ def _deploy(draft: _Draft) -> Progress | None:
         data_sha256=variant.data_sha256,
         probe=_result(draft, Stage.OPTIMIZE, OptimizeResult).probe,
         graph_level=variant.graph_level,
-        providers=draft.providers,
+        providers=draft.platform.providers,
         tolerance=_tolerance(model),
         max_batch_size=spec.batching.max_batch_size,
         max_queue_delay_microseconds=spec.batching.max_queue_delay_microseconds,
@@ -551,18 +468,18 @@ def _deploy(draft: _Draft) -> Progress | None:
         # Triton bounds its queue by its batcher alone, which has a price: not unless it was asked for.
         max_queue_size=spec.batching.max_queue_size or (0 if triton else MAX_QUEUE_SIZE),
         instances=spec.instances,
-        engine_cache=_ENGINES if "TensorRT" in draft.providers.names and not triton else "",
+        engine_cache=_ENGINES if "TensorRT" in draft.platform.providers.names and not triton else "",
         access_log=spec.access_log,
         batch=_result(draft, Stage.OPTIMIZE, OptimizeResult).batch,
         unjoined=variant.unjoined,
     )
-    digest = _digest(_Inputs(draft.seen.claim_uid, "", request, draft.server, triton=triton))
+    digest = _digest(_Inputs(draft.seen.claim_uid, "", request, draft.platform.server, triton=triton))
     request = dataclasses.replace(request, revision=names.short(digest))
     name = names.child(model.name, names.short(digest))
     loading = _result(draft, Stage.BENCHMARK, BenchmarkResult).load_seconds.get(variant.name, 0.0)
     claim = draft.seen.claim_uid or ""
     draft.revision = revision = Revision(
-        digest, name, request, draft.server, spec.replicas, claim, _startup_seconds(loading), triton
+        digest, name, request, draft.platform.server, spec.replicas, claim, _startup_seconds(loading), triton
     )
     seen = draft.seen.revisions.get(revision.short)
     if spec.replicas == 0:
@@ -605,7 +522,8 @@ def _loadtest(draft: _Draft) -> Progress | None:
     seen = draft.seen.revisions[revision.short]
     complete = seen.complete and seen.wanted == revision.replicas
     # The digest covers the server's placement and not the client's: other resources of Jobs ask no server again.
-    step = _step(draft, Stage.LOADTEST, request, _light(draft), depends_on=revision.digest, covers=draft.server)
+    platform = draft.platform
+    step = _step(draft, Stage.LOADTEST, request, platform.client, depends_on=revision.digest, covers=platform.server)
     if not complete and not (step.seen or step.outcome):
         return _rollout(draft, seen)
     stop = _follow(draft, step)
@@ -617,11 +535,6 @@ def _loadtest(draft: _Draft) -> Progress | None:
     if stop:
         return stop
     return _constrained(draft, Stage.LOADTEST, f"revision {revision.short} does not meet the constraints")
-
-
-def _light(draft: _Draft) -> Placement:
-    """Of a Job that does not run the model as the server does: near it, and without what the server needs."""
-    return dataclasses.replace(draft.server, resources=draft.settings.jobs.resources, gpus=0)
 
 
 def _probe(draft: _Draft) -> Progress | None:
@@ -639,11 +552,11 @@ def _probe(draft: _Draft) -> Progress | None:
         tolerance=revision.request.tolerance,
         revision=revision.short,
     )
-    stop = _follow(draft, _step(draft, Stage.PROBE, request, _light(draft), depends_on=revision.digest))
+    stop = _follow(draft, _step(draft, Stage.PROBE, request, draft.platform.client, depends_on=revision.digest))
     failed = stop and stop.state is State.STALLED and _failed(draft.steps[-1].seen)
     if not failed:  # a probe that waits for a node or an image has yet to ask, and asks this revision
         draft.route = revision.short
-    elif draft.route == revision.short and not _refuted(draft.steps[-1].seen, model.status):
+    elif draft.route == revision.short and not _refuted(draft.steps[-1].seen, draft.seen.memory):
         return stop
     elif draft.route in (None, revision.short):
         draft.route = None  # there is no older revision to go back to, and an unproven one takes no traffic
@@ -738,7 +651,7 @@ def _step(
         request = dataclasses.replace(request, directory=f"{ARTIFACTS}/{stage}/{digest[:16]}")
     name = names.child(draft.model.name, stage, names.short(digest))
     seen = draft.seen.jobs.get((stage, digest))
-    record = _record(draft.model.status, stage, digest)
+    record = draft.seen.memory.success(stage, digest)
     outcome = decode(record) if record else None
     if outcome is None and seen and seen.outcome and seen.outcome.result:
         outcome, record = seen.outcome, seen.message
@@ -763,7 +676,7 @@ def _follow(draft: _Draft, step: Step) -> Progress | None:
     if seen is None:
         draft.job = step
         return _going(phase, phase, f"Job {name} is being created")
-    said = draft.model.status.get("phase") == "Failed" and draft.model.status.get("lastFailure", {}).get("job") == name
+    said = draft.seen.memory.failed and draft.seen.memory.failure_of(name)
     if (seen.state == "Succeeded" and not seen.outcome) or (seen.state == "Failed" and not said):
         draft.doubts.add(name)  # its pod has the result, or the reason why there is none
     wrong = results.problem(stage, step.request, seen.message) if seen.message else None
@@ -787,12 +700,9 @@ def _job_progress(draft: _Draft, seen: JobSeen, phase: str) -> Progress:
     if _failed(seen):
         assert seen.ended is not None
         failure = seen.ended.failure
-        last = draft.model.status.get("lastFailure", {})
-        if not seen.pods and last.get("job") == seen.name:
+        if not seen.pods and (last := draft.seen.memory.failure_of(seen.name)):
             # The pod is gone, and with it why it failed: status remembers.
-            failure = Failure(
-                last["reason"], last["message"], last["hint"].partition(COMMANDS)[0], last.get("field", "")
-            )
+            failure = Failure(last.reason, last.message, last.hint.partition(COMMANDS)[0], last.field or "")
         failure = dataclasses.replace(failure, hint=failure.hint + _commands(draft, seen.name))
         trouble = Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts)
         return Progress(State.STALLED, "Failed", failure.reason, failure.message, trouble)
@@ -873,16 +783,15 @@ def load_tested(job: Step | None, revision: Revision | None) -> Revision | None:
     return revision if job and job.stage is Stage.LOADTEST else None
 
 
-def active_revision(model: Resource, seen: Observed) -> str | None:
+def active_revision(seen: Observed) -> str | None:
     """The revision that was proven last, while it is there or can be restored; else what the Service selects.
 
     What a model's very first Service selects counts only with a lost status: else it is known to be unproven.
     """
-    status = model.status
-    recorded: str | None = status.get("active", {}).get("revision")
-    if _there(seen, recorded):
-        return recorded
-    unproven = "stages" in status and "active" not in status and "history" not in status
+    memory = seen.memory
+    if memory.active and _there(seen, memory.active.revision):
+        return memory.active.revision
+    unproven = bool(memory.stages) and not memory.proven
     return seen.routed if not unproven and _there(seen, seen.routed) else None
 
 
@@ -895,18 +804,17 @@ def route(model: Resource, seen: Observed, active: str | None) -> str | None:
     taking = seen.routed or ""
     if active is None or model.replicas == 0 or _available(seen, active) or not _available(seen, taking):
         return active
-    return active if any(_refuted(job, model.status) for job in seen.jobs.values()) else taking
+    return active if any(_refuted(job, seen.memory) for job in seen.jobs.values()) else taking
 
 
-def _refuted(job: JobSeen | None, status: Mapping[str, Any]) -> bool:
+def _refuted(job: JobSeen | None, memory: Memory) -> bool:
     """Whether a server gave the probe another answer than it must. A probe that found no server, or none of the revision,
     or no node, refutes nothing.
     """
     if job is None or job.stage != Stage.PROBE or not _failed(job) or job.ended is None:
         return False
-    last = status.get("lastFailure", {})
-    remembered = not job.pods and last.get("job") == job.name
-    return (last["reason"] if remembered else job.ended.failure.reason) in _WRONG_ANSWERS
+    last = None if job.pods else memory.failure_of(job.name)
+    return (last.reason if last else job.ended.failure.reason) in _WRONG_ANSWERS
 
 
 def _available(seen: Observed, revision: str) -> bool:
@@ -963,7 +871,7 @@ def _superfluous(draft: _Draft, job: JobSeen) -> bool:
 def _over(draft: _Draft, step: Step) -> bool:
     """Whether a Job's result is in status, and nobody reads its log any more, or it would never end by itself."""
     seen = step.seen
-    return bool(seen and _record(draft.model.status, step.stage, step.digest) and _outlived(draft, seen))
+    return bool(seen and draft.seen.memory.success(step.stage, step.digest) and _outlived(draft, seen))
 
 
 def _outlived(draft: _Draft, seen: JobSeen) -> bool:
@@ -982,7 +890,7 @@ _FOLDER = re.compile(rf"{ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")
 
 def _needed(draft: _Draft) -> tuple[str, ...]:
     """Folders of the volume that the spec needs, that serve, or that a spec which status remembers would go back to."""
-    paths = [item.get("directory", "") for item in draft.model.status.get("stages", ()) if item["state"] == "Succeeded"]
+    paths = [stage.directory or "" for stage in draft.seen.memory.successes]
     paths += [getattr(step.request, "directory", "") for step in draft.steps]
     paths += [step.fetch.directory for step in draft.steps if step.fetch]
     for (kind, _), item in draft.seen.live.items():
@@ -1008,26 +916,6 @@ def serve_request(seen: Observed, revision: str) -> dict[str, Any]:
             if isinstance(request, dict):
                 return dict(request.get("serve", request))
     return {}
-
-
-def remembered(status: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What of a status later turns decide by, and tell further. Where all else changes, nothing follows from that."""
-    done = [item for item in status.get("stages", ()) if item.get("state") == "Succeeded"]
-    told = [status.get(key) for key in ("active", "target", "history", "lastFailure", "observedGeneration")]
-    return done, told, status.get("phase") == "Failed"
-
-
-def _record(status: Mapping[str, Any], stage: str, digest: str) -> str | None:
-    """The stored success of a stage. One that cannot be read any more does not count: the stage runs again."""
-    for item in status.get("stages", ()):
-        if item.get("name") == stage and item.get("digest") == digest and item.get("state") == "Succeeded":
-            record: str | None = item.get("result")
-            try:
-                if record and decode(record).result:
-                    return record
-            except ContractError:
-                continue
-    return None
 
 
 R = TypeVar("R", ValidateResult, OptimizeResult, BenchmarkResult, LoadTestResult, ProbeResult)

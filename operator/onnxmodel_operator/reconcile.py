@@ -27,9 +27,10 @@ from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.drift import FIXED, applicable, difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe import Observed, Warned, explained, observe, puzzles
-from onnxmodel_operator.plan import Plan, active_revision, invalid, plan, remembered
+from onnxmodel_operator.observe.memory import read
+from onnxmodel_operator.plan import Plan, active_revision, invalid, plan
+from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render import Manifest, render
-from onnxmodel_operator.settings import Settings
 from onnxmodel_operator.status import excused, summarize
 from onnxmodel_operator.troubles import defect, not_applied, status_refused
 
@@ -221,7 +222,7 @@ async def _carry_out(key: Key, turn: _Turn, cache: Cache, writer: Writer, failur
         if not _refusal(error, failures):
             raise
         turn.error = error
-        turn.decided = not_applied(turn.decided, active_revision(resource, seen), error)
+        turn.decided = not_applied(turn.decided, active_revision(seen), error)
     except (OSError, TimeoutError):
         raise
     except Exception as error:
@@ -270,7 +271,7 @@ async def _write_status(turn: _Turn, status: Mapping[str, Any], cache: Cache, wr
     WRITES.labels("apply", "OnnxModel/status").inc()
     answer = await writer.apply_status(resource.namespace, resource.name, metadata["resourceVersion"], status)
     cache.put(MODEL, answer)
-    turn.news |= remembered(status) != remembered(resource.status)
+    turn.news |= read(status, resource.uid).decisive != turn.seen.memory.decisive
     log.info("%s/%s: %s: %s", resource.namespace, resource.name, status["phase"], status["message"])
     if unkept := difference(status, answer.get("status") or {}):
         cache.admitted[resource.uid] = _kept(status, answer.get("status") or {})

@@ -4,7 +4,7 @@ The contract is kstatus': Ready is always there, Reconciling and Stalled only wh
 means this generation. docs/status.md says it for users.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -30,6 +30,7 @@ from onnxmodel_operator.api.status import (
 )
 from onnxmodel_operator.choose import Choice, Numbers, Verdict, where
 from onnxmodel_operator.observe import Observed, RevisionSeen
+from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.plan import Plan, Progress, State, Step, serve_request
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult
 from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, Tensor
@@ -49,7 +50,7 @@ _CONDITION_OF = {stage: spec.condition for stage, spec in STAGES.items() if spec
 
 def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dict[str, Any]:
     """The whole status as plain data. Equal to the stored one when nothing changed."""
-    old = model.status
+    old = seen.memory
     target = _target(plan, old, now)
     active = _active(seen, plan, target, old, now)
     status = OnnxModelStatus(
@@ -69,8 +70,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         last_failure=_failure(model.generation, seen, plan.progress, old, now),
         stages=_stages(plan, old),
     )
-    kept: dict[str, Any] = {} if plan.steps else {key: old[key] for key in _FACTS if key in old}
-    return {**kept, **status.dump()}
+    return (status if plan.steps else _keeping(old, status)).dump()
 
 
 def excused(model: Resource, seen: Observed, progress: Progress, now: datetime) -> dict[str, Any]:
@@ -78,36 +78,40 @@ def excused(model: Resource, seen: Observed, progress: Progress, now: datetime) 
 
     Why a Job failed that is still there stays: its pods may be gone, and nothing else remembers.
     """
-    conditions = _common(model.generation, progress, model.status, now)
+    old = seen.memory
+    conditions = _common(model.generation, progress, old, now)
     kinds = {State.READY, State.RECONCILING, State.STALLED}
-    kept = [Condition.model_validate(c) for c in model.status.get("conditions", ()) if c["type"] not in kinds]
-    last = model.status.get("lastFailure", {})
-    remembers = any(job.name == last.get("job") and job.state != "Succeeded" for job in seen.jobs.values())
-    told = OnnxModelStatus(
-        observed_generation=model.generation,
-        phase=progress.phase,
-        reason=progress.reason[:253],
-        message=progress.message[:2048],
-        conditions=sorted([*conditions, *kept], key=lambda condition: condition.type),
-        last_failure=None if remembers else _failure(model.generation, seen, progress, model.status, now),
-    )
-    return {**model.status, **told.dump()}
+    kept = [condition for condition in old.conditions if condition.type not in kinds]
+    remembers = any(old.failure_of(job.name) and job.state != "Succeeded" for job in seen.jobs.values())
+    failure = None if remembers else _failure(model.generation, seen, progress, old, now)
+    told = {
+        "observed_generation": model.generation,
+        "phase": progress.phase,
+        "reason": progress.reason[:253],
+        "message": progress.message[:2048],
+        "conditions": sorted([*conditions, *kept], key=lambda condition: condition.type),
+        "last_failure": failure or old.failure,
+    }
+    return old.stored.model_copy(update=told).dump()
 
 
-_FACTS = ("model", "findings", "variants", "benchmark", "stages", "target")
-"""What stays in status while nothing is worked on: the model is suspended, or its spec cannot be worked on."""
+def _keeping(old: Memory, status: OnnxModelStatus) -> OnnxModelStatus:
+    """The status with the facts from before: the model is suspended, or its spec cannot be worked on."""
+    facts = ("model", "findings", "variants", "benchmark", "stages", "target")
+    missing = [name for name in facts if getattr(status, name) is None]
+    return status.model_copy(update={name: getattr(old.stored, name) for name in missing})
 
 
 # ---- conditions ------------------------------------------------------------------------------------------------------
 
 
-def _conditions(generation: int, seen: Observed, plan: Plan, old: Mapping[str, Any], now: datetime) -> list[Condition]:
+def _conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: datetime) -> list[Condition]:
     out = _common(generation, plan.progress, old, now)
     for stage, kind in _CONDITION_OF.items():
-        previous = _previous(old, kind)
+        previous = old.condition(kind)
         if not plan.steps and previous:
             # Nothing is worked on: what was found out stays, and so does the generation that it is about.
-            out.append(Condition.model_validate(previous))
+            out.append(previous)
             continue
         step = next((step for step in plan.steps if step.stage is stage), None)
         status, reason, message = _stage_condition(step, plan)
@@ -121,7 +125,7 @@ def _conditions(generation: int, seen: Observed, plan: Plan, old: Mapping[str, A
     return sorted(out, key=lambda condition: condition.type)
 
 
-def _common(generation: int, progress: Progress, old: Mapping[str, Any], now: datetime) -> list[Condition]:
+def _common(generation: int, progress: Progress, old: Memory, now: datetime) -> list[Condition]:
     ready = progress.state is State.READY
     out = [_condition("Ready", str(ready), progress.reason, progress.message, generation, old, now)]
     if progress.state in (State.RECONCILING, State.STALLED):
@@ -162,22 +166,18 @@ def _stage_message(step: Step, plan: Plan) -> str:
 
 
 def _condition(
-    kind: str, status: str, reason: str, message: str, generation: int, old: Mapping[str, Any], now: datetime
+    kind: str, status: str, reason: str, message: str, generation: int, old: Memory, now: datetime
 ) -> Condition:
-    previous = _previous(old, kind)
-    flipped = previous is None or previous["status"] != status
+    previous = old.condition(kind)
+    flipped = previous is None or previous.status != status
     return Condition(
         type=kind,
         status=status,
         reason=reason[:128],
         message=message[:2048],
         observed_generation=generation,
-        last_transition_time=_time(now) if flipped or previous is None else previous["lastTransitionTime"],
+        last_transition_time=_time(now) if flipped or previous is None else previous.last_transition_time,
     )
-
-
-def _previous(old: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
-    return next((condition for condition in old.get("conditions", ()) if condition["type"] == kind), None)
 
 
 # ---- facts -----------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def _tensors(tensors: tuple[Tensor, ...]) -> list[TensorStatus]:
     return [TensorStatus(name=t.name[:253], datatype=t.datatype, shape=list(t.shape)[:16]) for t in tensors[:64]]
 
 
-def _findings(plan: Plan, old: Mapping[str, Any]) -> list[FindingStatus] | None:
+def _findings(plan: Plan, old: Memory) -> list[FindingStatus] | None:
     """Of the model that was found good, or of the one that was refused: then its pod told, or status remembers."""
     step = next((step for step in plan.steps if step.stage is Stage.VALIDATE), None)
     if step is None:
@@ -218,7 +218,7 @@ def _findings(plan: Plan, old: Mapping[str, Any]) -> list[FindingStatus] | None:
     result: ValidateResult | None = plan.result(Stage.VALIDATE)
     found = result.findings if result else step.seen.ended.findings if step.seen and step.seen.ended else ()
     if result is None and step.seen and step.state == "Failed" and not step.seen.pods:
-        return [FindingStatus.model_validate(finding) for finding in old.get("findings", ())] or None
+        return list(old.findings) or None
     if not found:
         return None
     return [
@@ -319,7 +319,7 @@ def _serving(
         return None
     host = f"{model.name}.{model.namespace}.svc"
     selector = f"{names.LABEL_MODEL}={model.name},{names.LABEL_REVISION}={served.revision}"
-    record = _recorded(served.revision, proven, model.status)
+    record = _recorded(served.revision, proven, seen.memory)
     return ServingStatus(
         url=f"http://{host}:8000",
         grpc=f"{host}:8001",
@@ -343,33 +343,29 @@ def _serving(
 
 
 def _recorded(
-    revision: str, proven: tuple[RevisionStatus | None, RevisionStatus | None], old: Mapping[str, Any]
+    revision: str, proven: tuple[RevisionStatus | None, RevisionStatus | None], old: Memory
 ) -> RevisionStatus | None:
     """What is known of a revision: from this turn, or from what status remembers."""
-    if known := next((item for item in proven if item and item.revision == revision), None):
-        return known
-    return _stored(revision, (old.get("active"), old.get("target"), *old.get("history", ())))
+    return _first(revision, proven) or old.revision(revision)
 
 
-def _stored(revision: str, blocks: Iterable[Mapping[str, Any] | None]) -> RevisionStatus | None:
+def _first(revision: str, blocks: Iterable[RevisionStatus | None]) -> RevisionStatus | None:
     """The first block of status that is of this revision."""
-    block = next((block for block in blocks if block and block["revision"] == revision), None)
-    return RevisionStatus.model_validate(block) if block else None
+    return next((block for block in blocks if block and block.revision == revision), None)
 
 
-def _target(plan: Plan, old: Mapping[str, Any], now: datetime) -> RevisionStatus | None:
-    return _revision(plan, old, "target", now) if plan.revision else None
+def _target(plan: Plan, old: Memory, now: datetime) -> RevisionStatus | None:
+    return _revision(plan, old, old.target, now) if plan.revision else None
 
 
 def _active(
-    seen: Observed, plan: Plan, target: RevisionStatus | None, old: Mapping[str, Any], now: datetime
+    seen: Observed, plan: Plan, target: RevisionStatus | None, old: Memory, now: datetime
 ) -> RevisionStatus | None:
     if plan.progress.state is State.READY:
-        return target if old.get("active") == old.get("target") else _revision(plan, old, "active", now)
-    recorded = old.get("active")
-    if plan.active and recorded is None and "history" not in old:
+        return target if old.active == old.target else _revision(plan, old, old.active, now)
+    if plan.active and not old.proven:
         return _recovered(seen, plan.active, now)
-    return RevisionStatus.model_validate(recorded) if recorded and recorded["revision"] == plan.active else None
+    return old.active if old.active and old.active.revision == plan.active else None
 
 
 def _recovered(seen: Observed, revision: str, now: datetime) -> RevisionStatus:
@@ -395,8 +391,8 @@ def _as_measured(plan: Plan) -> ProviderUse | None:
     return result.uses.get(plan.choice.winner.variant.name, result.provider) if result else None
 
 
-def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> RevisionStatus | None:
-    """The revision that the spec asks for, as the block of status tells it.
+def _revision(plan: Plan, old: Memory, block: RevisionStatus | None, now: datetime) -> RevisionStatus | None:
+    """The revision that the spec asks for, as this block of status tells it.
 
     What the load test and the probe found out stays while the same revision is looked at, though this turn did not get so
     far: a pod that is away makes nothing of it untrue.
@@ -404,13 +400,13 @@ def _revision(plan: Plan, old: Mapping[str, Any], block: str, now: datetime) -> 
     if plan.revision is None or plan.choice is None:
         return None
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
-    before = _stored(plan.revision.short, (old.get(key) for key in (block, "target", "active")))
+    before = _first(plan.revision.short, (block, old.target, old.active))
     same = before if before and before.benchmark == names.short(step.digest) else None
     validated: ValidateResult | None = plan.result(Stage.VALIDATE)
     probe: ProbeResult | None = plan.result(Stage.PROBE)
     use = (probe.provider or _as_measured(plan)) if probe else None
     found = {
-        "time": before.time if before and old.get(block, {}).get("revision") == before.revision else _time(now),
+        "time": block.time if block and block.revision == plan.revision.short else _time(now),
         "source_sha256": validated.model.sha256 if validated else None,
         "opset": validated.model.opset if validated else None,
         "runtime": "triton" if plan.revision.triton else "onnxruntime",
@@ -449,32 +445,29 @@ def _missed(choice: Choice) -> str | None:
     return "; ".join(choice.winner.missed)[:2048] or None
 
 
-def _history(old: Mapping[str, Any], active: RevisionStatus | None) -> list[RevisionStatus] | None:
+def _history(old: Memory, active: RevisionStatus | None) -> list[RevisionStatus] | None:
     """Revisions that were active, newest first. The active one joins when it is replaced; one that only went away for a
     while is not there twice.
     """
-    history = [RevisionStatus.model_validate(item) for item in old.get("history", ())]
-    before = old.get("active")
-    if before and (active is None or before["revision"] != active.revision):
-        returned = bool(history) and history[0].revision == before["revision"]
-        history = [RevisionStatus.model_validate(before), *history[returned:]]
+    history, before = list(old.history), old.active
+    if before and (active is None or before.revision != active.revision):
+        returned = bool(history) and history[0].revision == before.revision
+        history = [before, *history[returned:]]
     return history[:_HISTORY] or None
 
 
 # ---- troubles and stages ---------------------------------------------------------------------------------------------
 
 
-def _failure(
-    generation: int, seen: Observed, progress: Progress, old: Mapping[str, Any], now: datetime
-) -> FailureStatus | None:
+def _failure(generation: int, seen: Observed, progress: Progress, old: Memory, now: datetime) -> FailureStatus | None:
     """What goes wrong now; else the last failure, while it is of this spec and its Job is there to be looked at."""
     if progress.state is State.READY:
         return None
-    previous = FailureStatus.model_validate(old["lastFailure"]) if "lastFailure" in old else None
+    previous = old.failure
     trouble = progress.trouble
     if trouble is None:
         jobs = {job.name for job in seen.jobs.values() if job.state != "Succeeded"}
-        stays = previous and old.get("observedGeneration") == generation and (not previous.job or previous.job in jobs)
+        stays = previous and old.generation == generation and (not previous.job or previous.job in jobs)
         return previous if stays else None
     failure = FailureStatus(
         stage=trouble.stage,
@@ -492,16 +485,15 @@ def _failure(
     return failure
 
 
-def _stages(plan: Plan, old: Mapping[str, Any]) -> list[StageStatus] | None:
+def _stages(plan: Plan, old: Memory) -> list[StageStatus] | None:
     """The chain's stages first, then older successes, so that going back to an earlier spec runs nothing again."""
-    before = [StageStatus.model_validate(item) for item in old.get("stages", ())]
-    known = {(item.name, item.digest): item for item in before if item.state == "Succeeded"}
+    known = {(item.name, item.digest): item for item in old.successes}
     current = [_current(step, known.get((step.stage, step.digest))) for step in plan.steps]
     chain = {(item.name, item.digest) for item in current}
     count = {item.name: 1 for item in current}
     older = []
-    for item in before:
-        if item.state == "Succeeded" and (item.name, item.digest) not in chain:
+    for item in old.successes:
+        if (item.name, item.digest) not in chain:
             count[item.name] = count.get(item.name, 0) + 1
             if count[item.name] <= _RECORDS:
                 older.append(item)

@@ -80,5 +80,5 @@ def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
         "Report it with the log of Deployment onnxmodel-operator. It is retried, at most a minute apart.",
     )
     progress = Progress(State.RECONCILING, "Pending", failure.reason, failure.message, Trouble("operator", failure))
-    active = active_revision(resource, seen)
+    active = active_revision(seen)
     return Plan(progress, route=route(resource, seen, active), active=active)

@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from onnxmodel_operator import settings
 from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.platform import settings
 from tests.builders import SETTINGS, Cluster, body
 from tests.frozen import results, text
 

@@ -14,11 +14,12 @@ from dev.cluster.node import NODES
 from dev.docs import api, findings
 from dev.platform import VALUES, Platform
 from examples.magika import demo
-from onnxmodel_operator import choose, metrics, plan, settings
+from onnxmodel_operator import choose, metrics, plan
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.spec import parse
 from onnxmodel_operator.observe import Snapshot, observe
-from onnxmodel_operator.settings import Settings
+from onnxmodel_operator.platform import settings
+from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_runtime import checks
 from onnxmodel_runtime.contract.fetch import CREDENTIALS
 from onnxmodel_runtime.errors import StageError

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from onnxmodel_operator.api.crd import crd
-from onnxmodel_operator.settings import Settings
+from onnxmodel_operator.platform.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(

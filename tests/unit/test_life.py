@@ -12,7 +12,7 @@ import pytest
 from dev.results import SHA, benchmarked, loaded, optimized, validated
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
-from onnxmodel_operator.settings import Resources
+from onnxmodel_operator.platform.settings import Resources
 from onnxmodel_runtime.contract.outcome import _PREFIX, ExitCode, Failure, Outcome, encode
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.contract.validate import Finding

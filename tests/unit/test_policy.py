@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from onnxmodel_operator import settings
 from onnxmodel_operator.api.spec import parse
-from onnxmodel_operator.policy import violations
+from onnxmodel_operator.platform import settings
+from onnxmodel_operator.platform.policy import violations
 from tests.builders import SETTINGS, Cluster, body
 
 SIGNATURE = {"uri": "http://b/s", "publicKeyRef": {"name": "n", "key": "k"}}

@@ -2,9 +2,10 @@
 
 import pytest
 
-from onnxmodel_operator import names, settings
+from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import POD
+from onnxmodel_operator.platform import settings
 from tests.builders import SETTINGS, Cluster, body
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"

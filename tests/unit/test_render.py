@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from onnxmodel_operator import names
 from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.platform.settings import Artifacts
 from onnxmodel_operator.render import templates
 from onnxmodel_operator.render.templates import render_template
-from onnxmodel_operator.settings import Artifacts
 from onnxmodel_runtime.contract.codec import loads
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.outcome import ExitCode

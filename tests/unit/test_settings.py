@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxmodel_operator.settings import Pool, SettingsError, load, parse
+from onnxmodel_operator.platform.settings import Pool, SettingsError, load, parse
 
 IMAGES = {"runtimeCpu": "cpu"}
 

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from dev.results import benchmarked, optimized, probed
-from onnxmodel_operator import names, settings
+from onnxmodel_operator import names
+from onnxmodel_operator.platform import settings
 from onnxmodel_runtime.contract.codec import loads
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
 from onnxmodel_runtime.contract.repository import RepositoryRequest

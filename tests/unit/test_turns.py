@@ -148,3 +148,11 @@ def test_a_step_is_told_once() -> None:
     assert told == {"apply": 10, "delete": 1, "status": 7}, (
         "a status for each of five stages, for the rollout, and Ready"
     )
+
+
+def test_a_new_model_takes_one_turn_until_its_first_job_ends() -> None:
+    """Its first status tells of a generation that nothing was known of, and nothing follows from that."""
+    cluster = Cluster(body())
+    assert not cluster.step().wrote
+    assert [verb for verb, *_ in cluster.writes] == ["apply", "apply", "status"]
+    assert cluster.settle() == []

@@ -442,7 +442,7 @@ class OnnxModelSpec(_Model):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource but for its spec. `status` is the stored status as it is: the operator's own memory.
+    """A resource but for its spec. `status` is the stored status as it is, to compare with what is to be stored.
 
     replicas: spec.serving.replicas, which holds for what serves even where the rest of the spec cannot be worked on; None
     where it cannot be read.

@@ -9,9 +9,10 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModel, OnnxModelSpec, Resource
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import MEASURING, WORKING
-from onnxmodel_operator.plan import STARTUP_SECONDS, Placement, Plan, Revision, Step, load_tested
+from onnxmodel_operator.plan import STARTUP_SECONDS, Plan, Revision, Step, load_tested
+from onnxmodel_operator.platform.resolve import Placement
+from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.templates import read_script, render_template
-from onnxmodel_operator.settings import Settings
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
 from onnxmodel_runtime.contract.outcome import ExitCode

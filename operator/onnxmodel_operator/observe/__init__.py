@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onnxmodel_operator import names, tritonlog
+from onnxmodel_operator.observe.memory import Memory, read
 from onnxmodel_runtime.contract.codec import ContractError
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, decode
 from onnxmodel_runtime.contract.stages import STAGES
@@ -135,6 +136,8 @@ class Observed:
     """A pod of a stage, whosever, has a node and cannot start there, or failed and is kept from ending by a sidecar: nobody
     knows for how long.
     """
+    memory: Memory = field(default_factory=Memory)
+    """The model's own status."""
     records: Mapping[str, Object] = field(default_factory=dict)
     """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision. Of this volume alone."""
 
@@ -148,6 +151,7 @@ def observe(snapshot: Snapshot) -> Observed:
     staying = [pod for pod in snapshot.pods if not _deleting(pod)]
     pods_at = _by_label(staying, names.LABEL_REVISION)
     uid = snapshot.model["metadata"]["uid"] if snapshot.model else ""
+    status = (snapshot.model or {}).get("status") or {}
     children = {
         kind: [item for item in items if _owned(item, uid)]
         for kind, items in (
@@ -180,6 +184,7 @@ def observe(snapshot: Snapshot) -> Observed:
         },
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
+        memory=read(status, uid),
         stuck=any(_label(pod, names.LABEL_STAGE) not in MEASURING and _idle(pod) for pod in snapshot.busy),
     )
 

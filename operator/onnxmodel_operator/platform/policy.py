@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from onnxmodel_operator.api.spec import OnnxModel, SpecError
-from onnxmodel_operator.settings import Policy, Requirement
+from onnxmodel_operator.platform.settings import Policy, Requirement
 
 
 class PolicyError(SpecError):

@@ -1,0 +1,123 @@
+"""What a spec asks for, in terms of this platform: a pool, images, providers, threads and resources. Pure."""
+
+from dataclasses import dataclass, replace
+
+from onnxmodel_operator import quantity
+from onnxmodel_operator.api.spec import OnnxModel, OnnxModelSpec, SpecError
+from onnxmodel_operator.platform.policy import PolicyError, violations
+from onnxmodel_operator.platform.settings import Pool, Resources, Settings
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a pod runs and with what."""
+
+    image: str
+    pool: Pool
+    resources: Resources
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a model gets on this platform.
+
+    server: of its pods, and of what must run as they do. client: of a Job that only asks a server, near it and without what
+    the server needs. validator: of the Job that validates, which needs no GPU. triton: the image of Triton where that
+    serves, else "".
+    """
+
+    providers: Providers
+    server: Placement
+    client: Placement
+    validator: Placement
+    triton: str = ""
+
+
+def resolve(model: OnnxModel, settings: Settings) -> Resolved:
+    """What the model's spec means on this platform. Raises SpecError, and PolicyError for what the platform forbids."""
+    serving = model.spec.serving
+    if forbidden := violations(model, settings.policy):
+        raise PolicyError(forbidden)
+    _check_claims(model.spec)
+    name, pool = _pool(model.spec, settings)
+    chosen = tuple(serving.execution_providers or pool.execution_providers)
+    if refused := [each for each in chosen if each not in pool.execution_providers and each != "CPU"]:
+        why = "has no GPUs" if not pool.gpu_resource else f"offers {', '.join(pool.execution_providers)}"
+        raise SpecError([("spec.serving.executionProviders", f"{refused[0]} is not there: pool {name!r} {why}")])
+    needs_gpu = chosen[0] in GPU_PROVIDERS
+    gpus = serving.gpus if serving.gpus is not None else int(needs_gpu)
+    if gpus and not pool.gpu_resource:
+        raise SpecError([("spec.serving.gpus", f"pool {name!r} has no GPUs")])
+    if needs_gpu and not gpus:
+        raise SpecError([("spec.serving.gpus", f"{chosen[0]} needs at least 1 GPU")])
+    resources = _resources(model.spec, settings)
+    options = _options(model.spec, chosen)
+    threads = _threads(resources, serving.instances)
+    if serving.runtime == "triton" and not settings.images.triton:
+        raise SpecError(
+            [("spec.serving.runtime", "the platform has no image of Triton: set runtimeImages.triton of the chart")]
+        )
+    image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
+    server = Placement(image, pool, resources, gpus)
+    client = replace(server, resources=settings.jobs.resources, gpus=0)
+    return Resolved(
+        providers=Providers(names=chosen, fallback=serving.fallback, options=options, threads=threads),
+        server=server,
+        client=client,
+        validator=replace(client, image=settings.images.runtime_cpu),
+        triton=settings.images.triton if serving.runtime == "triton" else "",
+    )
+
+
+def _check_claims(spec: OnnxModelSpec) -> None:
+    """A pod mounts one claim to read from."""
+    claims = {
+        uri.removeprefix("pvc://").partition("/")[0]: field for field, uri in spec.uris() if uri.startswith("pvc:")
+    }
+    if len(claims) > 1:
+        *_, field = claims.values()
+        raise SpecError([(field, f"one claim can be read from, and {' and '.join(claims)} are named")])
+
+
+def _pool(spec: OnnxModelSpec, settings: Settings) -> tuple[str, Pool]:
+    name = spec.serving.node_pool or settings.defaults.pool
+    if name not in settings.pools:
+        known = ", ".join(sorted(settings.pools))
+        raise SpecError([("spec.serving.nodePool", f"there is no pool {name!r}; the platform has: {known}")])
+    return name, settings.pools[name]
+
+
+def _resources(spec: OnnxModelSpec, settings: Settings) -> Resources:
+    given, default = spec.serving.resources, settings.defaults.resources
+    if given is None:
+        return default
+    limits = given.limits if given.limits is not None else default.limits
+    # Limits alone: Kubernetes itself asks for as much then, and a default of ours might be more than the limit.
+    requests = given.requests if given.requests is not None else {} if given.limits is not None else default.requests
+    for name, limit in limits.items():
+        request = requests.get(name)
+        if request is not None and quantity.parse(request) > quantity.parse(limit):
+            where = f"spec.serving.resources.requests.{name}"
+            raise SpecError([(where, f"the request {request} is more than the limit {limit}")])
+    return Resources(requests=requests, limits=limits)
+
+
+def _options(spec: OnnxModelSpec, chosen: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    options = spec.serving.provider_options
+    given = options.model_dump(by_alias=True, exclude_none=True) if options else {}
+    if unused := [name for name in given if name not in chosen]:
+        raise SpecError(
+            [(f"spec.serving.providerOptions.{unused[0]}", f"{unused[0]} is not one of {', '.join(chosen)}")]
+        )
+    return given
+
+
+def _threads(resources: Resources, instances: int) -> int:
+    """An instance's share of the whole cores that the container may use.
+
+    ONNX Runtime itself would count the node's cores for every instance, and be throttled.
+    """
+    cpu = resources.limits.get("cpu") or resources.requests.get("cpu") or "1"
+    return max(1, int(quantity.parse(cpu)) // instances)
