@@ -9,7 +9,7 @@ from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A variant to measure. sha256 and data_sha256: of what was proven."""
+    """A variant to measure. sha256 and data_sha256: the digests of the files that were proven."""
 
     name: Identity[str]
     path: Identity[str]
@@ -20,14 +20,19 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRequest:
-    """Measure every candidate at every batch size and concurrency, on the first provider.
+    """Measure each candidate at each batch size and concurrency, on the first provider.
 
-    A point is measured in windows of `seconds` after its warm-up, until throughput and p50 of the last three are within
-    `stable_percent` of their mean, `windows` at most. instances: sessions that share the load, as the server's.
-    optimized: the report of the optimize stage, for the page; directory: where the report, its page and the profile go.
-    namespace, name: of the resource, for the page alone. attempt: another one measures again.
-    left_out: by name, why a candidate is not measured: an earlier try ended because of it. The stage's own.
-    batch: as OptimizeResult's. Without a batch axis the probe is measured as it is, as batch size 1.
+    After a warm-up, a point is measured in windows of `seconds`, until throughput and p50 of the last three windows are within
+    `stable_percent` of their mean; in `windows` windows at most.
+
+    probe: path of the probe file; measured as it is, as batch size 1, if the model has no batch axis.
+    instances: sessions that share the load, as in the server.
+    optimized: path of the optimize stage's report, for the page.
+    directory: where the report, its page and the profile go.
+    namespace, name: of the resource, for the page only.
+    attempt: another number measures again.
+    left_out: why a candidate is not measured, by name: it ended an earlier try. Set by the stage itself.
+    batch: as in OptimizeResult.
     """
 
     candidates: Identity[tuple[Candidate, ...]]
@@ -50,11 +55,12 @@ class BenchmarkRequest:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measurement. Latencies in milliseconds per call; throughput in rows per second, or in inferences per second for a model
-    without a batch axis.
+    """One measurement.
 
-    noisy: it did not become stable in the windows that it had; what depends on it is not certain. spread: by how many percent
-    its ratio to the original varies from one turn of the benchmark to the next; a smaller difference tells nothing.
+    p50, p90, p95, p99: latency of a call in milliseconds.
+    throughput: rows per second, or inferences per second for a model without a batch axis.
+    noisy: it did not become stable in the allowed windows, so decisions that depend on it are uncertain.
+    spread: by how many percent its ratio to the original varies between rounds; a smaller difference is not significant.
     """
 
     variant: str
@@ -72,7 +78,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the numbers were measured on."""
+    """The hardware and software on which figures were measured. cores: as limited by the container."""
 
     processor: str
     cores: float
@@ -82,11 +88,15 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """By variant: seconds to load, resident memory that loading and the largest batch added at its peak, provider's use.
+    """The points, and what was seen of each variant while it was measured.
 
-    provider: the least that is true of all of them. left_out: why a candidate has no point, by its name.
-    batch: "First": throughput counts rows; "None": it counts inferences, of which each is the probe as it is.
-    sizes: of dynamic axes besides the batch, as measured.
+    provider: the weakest use of the provider among the variants.
+    load_seconds: time to load, by variant.
+    memory_bytes: peak resident memory that loading and the largest batch added, by variant.
+    uses: use of the provider, by variant.
+    left_out: why a candidate has no points, by name.
+    batch: "First" if throughput counts rows, "None" if it counts inferences of the probe as it is.
+    sizes: sizes of dynamic axes except the batch, as measured.
     """
 
     points: tuple[Point, ...]

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 
 class ContractError(ValueError):
-    """A request or an outcome that is not of this contract's shape; the message names the field."""
+    """A request or outcome that does not have the contract's shape. The message names the field."""
 
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def dumps(value: Any) -> str:
-    """A dataclass of this module as JSON with sorted keys and no spaces: equal values give equal bytes."""
+    """Serialize a dataclass as JSON with sorted keys and no spaces. Equal values give equal bytes."""
     return _JSON.encode(as_data(value))
 
 
@@ -26,7 +26,7 @@ _ATOMS = frozenset((str, int, float, bool, type(None)))
 
 
 def as_data(value: Any) -> Any:
-    """A dataclass of this module as plain data. As `dataclasses.asdict`, which copies strings and numbers one by one."""
+    """Convert a dataclass to plain data, as `dataclasses.asdict` does, without copying each string and number."""
     kind: Any = type(value)
     if kind in _ATOMS:
         return value
@@ -40,7 +40,7 @@ def as_data(value: Any) -> Any:
 
 @functools.cache
 def _writer(kind: typing.Hashable) -> Callable[[Any], dict[str, Any]] | None:
-    """What makes plain data of a dataclass; None for any other type. Fields that can only be atoms are taken as they are."""
+    """Return the function that converts a dataclass to plain data; None for any other type. Atoms are taken as they are."""
     names = field_names(kind)
     if not names:
         return None
@@ -62,7 +62,7 @@ def _writer(kind: typing.Hashable) -> Callable[[Any], dict[str, Any]] | None:
 
 @functools.cache
 def field_names(kind: typing.Hashable) -> tuple[str, ...]:
-    """Of a dataclass; () for any other type."""
+    """Return the names of a dataclass's fields; () for any other type."""
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
@@ -70,7 +70,7 @@ T = TypeVar("T")
 
 
 def loads(kind: type[T], text: str) -> T:
-    """JSON as `kind`. Raises ContractError that names the field."""
+    """Parse JSON as `kind`. Raises ContractError that names the field."""
     try:
         return load(kind, json.loads(text))
     except ValueError as error:
@@ -78,9 +78,9 @@ def loads(kind: type[T], text: str) -> T:
 
 
 def load(kind: type[T], data: Any, where: str = "") -> T:
-    """Plain data as `kind`. Unknown fields are ignored, so that an older side reads what a newer one wrote.
+    """Convert plain data to `kind`. Unknown fields are ignored, so that an older side can read what a newer one wrote.
 
-    Raises ContractError that names the field.
+    Raises ContractError that names the field. where: the name of the data in that error, instead of the type's.
     """
     try:
         value: Any = _reader(typing.cast(Any, kind))(data)
@@ -90,7 +90,7 @@ def load(kind: type[T], data: Any, where: str = "") -> T:
 
 
 class _Wrong(Exception):
-    """What is wrong with a value. path: from where it was read down to it."""
+    """What is wrong with a value. path: of the value, from where reading began."""
 
     path = ""
 
@@ -101,7 +101,7 @@ class _Wrong(Exception):
 
 @functools.cache
 def _reader(kind: Any) -> Callable[[Any], Any]:
-    """What makes a value of `kind` from plain data. Once for each type: the operator reads results all the time."""
+    """Return the function that converts plain data to `kind`, built once for each type: the operator reads results all day."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         some = _reader(next(option for option in args if option is not types.NoneType))
@@ -144,9 +144,7 @@ def _object_reader(kind: Any) -> Callable[[Any], Any]:
         for name, exact, reader in fields:
             if name in data:
                 value = data[name]
-                if (
-                    type(value) is not exact
-                ):  # a number, a string and a boolean need no reader: it would be a call for each
+                if type(value) is not exact:  # atoms need no reader, which would be a call for each
                     try:
                         value = reader(value)
                     except _Wrong as wrong:

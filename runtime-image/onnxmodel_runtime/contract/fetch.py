@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from onnxmodel_runtime.contract.identity import Identity, Incidental
 
-# A Secret's keys become variables of the fetch container with this prefix, and only these of them are taken: a Secret is
-# a tenant's, and others (PYTHONPATH, LD_PRELOAD) would decide what the container runs.
+# A Secret's keys become variables of the fetch container with this prefix. Only the ones below are used: the Secret is a
+# tenant's, and others (PYTHONPATH, LD_PRELOAD) would decide what the container runs.
 SECRET_PREFIX = "ONNXMODEL_SECRET_"
 CREDENTIALS = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
@@ -20,11 +20,12 @@ CREDENTIALS = (
 
 @dataclass(frozen=True, slots=True)
 class SourcePolicy:
-    """Where a fetch may go. It holds for every redirect and for every address that a name resolves to.
+    """Limit where a fetch may connect. It applies to each redirect, and to each address that a name resolves to.
 
-    schemes: of URIs, empty for all. hosts: names that may be asked, "*.example.com" for all below a domain, empty for all.
-    private_networks: whether addresses of private networks (RFC 1918, RFC 4193) may be asked, where in-cluster stores are.
-    networks: CIDR ranges that are allowed whatever they are. Loopback, link-local and metadata addresses never are otherwise.
+    schemes: allowed URI schemes; empty allows all.
+    hosts: allowed host names, "*.example.com" for all below a domain; empty allows all.
+    private_networks: allow private addresses (RFC 1918, RFC 4193), where in-cluster stores are.
+    networks: CIDR ranges that are always allowed. Loopback, link-local and metadata addresses are allowed only by these.
     """
 
     schemes: Identity[tuple[str, ...]] = ()
@@ -35,16 +36,20 @@ class SourcePolicy:
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """Copy `uri` into `directory` (made atomically: it is whole or not there). Credentials come from the environment.
+    """Copy `uri` into `directory`, atomically: the directory is complete or does not exist.
 
-    A file becomes `directory/model.onnx`; a URI that ends in "/" is a folder that holds model.onnx and external data; a
-    .tar.gz or .zip is a folder, packed. sha256: pin of the model file, lower-case hexadecimal, or "" for none; files: pins
-    of other files of a folder, by their paths.
-    max_bytes: bound on the sum of all files, unpacked. signature_uri: goes to SIGNATURE_FILE. golden_uri: goes to
-    GOLDEN_FILE, or to GOLDEN_FOLDER when it ends in "/". kind "calibration": no model, but data that go to
-    CALIBRATION_FILE or CALIBRATION_FOLDER in the same way. home: the URI that the credentials are for; "" for `uri`.
+    Credentials come from the environment. A file becomes `directory`/model.onnx. A URI that ends in "/" is a folder with
+    model.onnx and its external data; a .tar.gz or .zip is such a folder, packed.
 
-    The platform's bound and policy are incidental: a new rule neither fetches again nor moves what is made of it.
+    sha256: the pinned digest of the model file, lower-case hexadecimal; "" for no pin.
+    max_bytes: bound on the total size of all files, unpacked.
+    signature_uri: fetched to SIGNATURE_FILE.
+    golden_uri: fetched to GOLDEN_FILE, or to GOLDEN_FOLDER if it ends in "/".
+    files: pinned digests of the other files of a folder, by path.
+    kind: "model", or "calibration" for data that goes to CALIBRATION_FILE or CALIBRATION_FOLDER in the same way.
+    home: the URI that the credentials belong to; "" for `uri`.
+
+    max_bytes and policy are incidental: a new rule of the platform neither fetches a model again nor moves what is made of it.
     """
 
     uri: Identity[str]

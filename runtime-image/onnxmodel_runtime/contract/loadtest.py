@@ -9,7 +9,7 @@ from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """So many callers, each of whom sends so many rows again and again."""
+    """A number of concurrent clients, each sending requests of the same number of rows."""
 
     batch_size: Identity[int]
     concurrency: Identity[int]
@@ -17,13 +17,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class LoadTestRequest:
-    """Ask one server of this revision for the probe's rows over HTTP, under each of the loads, and prove its answers.
+    """Load one server of this revision over HTTP with the probe's rows, under each of the loads, and prove its outputs.
 
-    host: its address, or a name of which the first address is taken. max_batch_size: the rows of which the answers are
-    proven too. variant: what serves, for the result alone. unjoined: as in Variant; where rows influence each other, or may,
-    answers to several are compared with each other alone.
-    seconds, stable_percent, windows and attempt: as in BenchmarkRequest, but all windows count, and there are five at least
-    if `windows` allows: a client gets the bad moments too, and a p99 needs its answers. batch: as OptimizeResult's.
+    host: an address, or a name; its first address is used.
+    max_batch_size: the number of rows at which outputs are proven as well.
+    variant: the name of what serves, for the result only.
+    seconds, stable_percent, windows, attempt: as in BenchmarkRequest. But all windows count, and at least five if `windows`
+    allows: clients see the bad moments too, and a p99 needs them.
+    batch: as in OptimizeResult.
+    unjoined: as in Variant. If rows influence each other, or may, outputs of several rows are only compared with one another.
     """
 
     name: Identity[str]
@@ -45,9 +47,9 @@ class LoadTestRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadTestResult:
-    """What a client saw of one server, its own time and the network's included: a point for each load.
+    """What a client measured of one server, a point for each load. Client and network time is included.
 
-    batch: as BenchmarkResult's.
+    batch: as in BenchmarkResult.
     """
 
     points: tuple[Point, ...]

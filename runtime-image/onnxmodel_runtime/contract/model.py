@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from onnxmodel_runtime.contract.identity import Identity
 
-# Whether axis 0 of every input and output is a batch: found from the graph and by running; it is; it is not.
+# Whether axis 0 of every input and output is a batch: not known yet, it is, it is not.
 BATCH_UNKNOWN, BATCH_FIRST, BATCH_NONE = "Auto", "First", "None"
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input or output. shape: -1 is a dynamic axis; datatype: Open Inference Protocol names (FP32, INT64, BYTES …)."""
+    """An input or output. shape: -1 is a dynamic axis. datatype: as in the Open Inference Protocol (FP32, INT64, BYTES …)."""
 
     name: Identity[str]
     datatype: Identity[str]
@@ -19,7 +19,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """A variant passes when |a-b| <= absolute + relative*|b| for each element and cosine(a, b) >= cosine for each output."""
+    """How far outputs may differ.
+
+    |a - b| <= absolute + relative * |b| for each element, and cosine(a, b) >= cosine for each output.
+    """
 
     relative: Identity[float] = 1e-2
     absolute: Identity[float] = 1e-3
@@ -28,10 +31,11 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far a variant's answers are from the original's, at their worst. output: the tensor where that was seen.
+    """The largest difference between a variant's outputs and the original's.
 
-    note: what a number cannot say, such as NaN where the original has a number, or a shape that differs.
-    top1: the share of rows whose best class is the same, where an output looks like class scores; None where none does.
+    output: the tensor with that difference.
+    note: what a number cannot express, such as NaN where the original has a number, or another shape.
+    top1: the share of rows with the same best class, if an output looks like class scores; else None.
     """
 
     passed: bool

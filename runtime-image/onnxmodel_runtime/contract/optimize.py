@@ -6,12 +6,15 @@ from onnxmodel_runtime.contract.identity import Identity, Incidental, Input
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Parity, Tolerance
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 
-ORIGINAL = "original"  # what the variant is called that was not made, but fetched
+ORIGINAL = "original"  # the name of the model as it was fetched, among the variants
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How int8-static learns the ranges of activations: "MinMax", "Entropy" or "Percentile". samples: rows, at most."""
+    """How int8-static learns the ranges of activations.
+
+    method: "MinMax", "Entropy" or "Percentile". samples: the maximum number of rows.
+    """
 
     method: Identity[str] = "MinMax"
     percentile: Identity[float] = 99.99
@@ -20,20 +23,22 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class OptimizeRequest:
-    """Make the variants of the model at `model`, prove each against it, and write them to `directory`/<variant>/.
+    """Make the variants of the model at `model` and prove each against it.
 
-    graph_level: None Basic Extended All: the highest that is tried. The original's outputs decide which one is taken.
-    batch_sizes: where parity is measured, and at max_batch_size, which decides nothing that is written into a variant.
-    golden: on the golden data beside the model, as they are and cut to these sizes, and not on made inputs. data_sha256: of
-    weights beside the model (digests.data_digest), "" where there are none.
-    sizes: of dynamic axes, as validate found them; what is missing is looked for.
-    variants: fp32 fused fp16 int8-dynamic int8-static ort.
-    calibration_data: the folder to which fetch brought calibration data; "": the golden data's inputs are taken.
-    batch: "None" for a model without a batch axis, as its author says; "Auto": it is found out.
-    signer: who signed the source, for the manifest. Also writes `directory`/probe.npz (inputs made with a fixed seed and the
-    original model's answers) and `directory`/manifest.json.
+    Writes each variant to `directory`/NAME/, and beside them probe.npz (generated inputs from a fixed seed, and the original
+    model's outputs) and manifest.json.
 
-    max_batch_size is incidental: a serving field makes nothing again. The load test of each revision proves the size that it
+    variants: of fp32, fused, fp16, int8-dynamic, int8-static and ort.
+    graph_level: the highest level to try, of None, Basic, Extended and All. The original's outputs decide which one is used.
+    batch_sizes: the sizes at which parity is measured, besides max_batch_size, which no byte of a variant depends on.
+    calibration_data: the folder with calibration data that fetch left; "" to calibrate with the golden data's inputs.
+    golden: prove on the golden data beside the model, whole and cut to these batch sizes, instead of on generated inputs.
+    signer: who signed the source, for the manifest.
+    data_sha256: the digest of the weights beside the model (digests.data_digest); "" if there are none.
+    batch: "None" if the author says that the model has no batch axis, "Auto" to find out.
+    sizes: sizes of dynamic axes that validate found; missing ones are searched for.
+
+    max_batch_size is incidental: a serving field makes no variant again. The load test of each revision proves the size that it
     serves.
     """
 
@@ -57,9 +62,10 @@ class OptimizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One transformation. Nodes and bytes after it; of the pass before, or the original, where it was skipped.
+    """One transformation of the graph.
 
-    note: why it was skipped, failed or changed nothing; "" when it was applied.
+    nodes, bytes: after the pass; if it was skipped, after the pass before, or of the original.
+    note: why it was skipped, failed or changed nothing; "" if it was applied.
     """
 
     name: str
@@ -70,13 +76,15 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A candidate. path: the file, below the artifacts volume. `skipped` says why there is none; then path is "".
+    """A candidate for serving, or the reason why there is none.
 
-    data_sha256: of weights in files beside it (digests.data_digest); "" where there are none.
-    graph_level: what a session must ask for when it loads the file ("None" when the graph is optimized already).
-    passes: in the order in which they ran, on the original or on what the pass before left. note: what to know of it.
-    unjoined: why requests to it must not be joined to batches, as its graph tells; "" where they may be, None where nobody
-    looked.
+    path: the model file, below ARTIFACTS; "" if the variant was skipped.
+    graph_level: the level that a session must ask for when it loads the file; "None" if the graph is already optimized.
+    skipped: why there is no such variant; "" if there is one.
+    passes: in the order in which they ran.
+    note: a remark for the reader.
+    data_sha256: the digest of the weights beside the file (digests.data_digest); "" if there are none.
+    unjoined: why requests must not be batched together, as the graph shows; "" if they may be, None if nobody looked.
     """
 
     name: str
@@ -95,11 +103,13 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class OptimizeResult:
-    """The candidates: "original" first, then every requested variant. probe: path of the probe file.
+    """The candidates: "original" first, then each requested variant.
 
-    lowered: why sessions ask for a lower graph level than the request's; "" where they do not.
-    batch: "First", axis 0 of every input and output is a batch, or "None", and unbatched says why it is not.
-    made_inputs: whether variants were proven on made inputs alone.
+    probe: path of the probe file.
+    lowered: why sessions use a lower graph level than requested; "" if they do not.
+    batch: "First" if axis 0 of each input and output is a batch, else "None".
+    unbatched: why it is not.
+    made_inputs: whether variants were proven on generated inputs only.
     """
 
     variants: tuple[Variant, ...]

@@ -19,7 +19,7 @@ _PREFIX = "onnxmodel/v1:"
 
 
 class ExitCode(IntEnum):
-    """How a container ends. Everything else is unexpected and retried a bounded number of times."""
+    """How a container ends. Any other exit code is unexpected and retried a bounded number of times."""
 
     OK = 0
     REFUSED = 10
@@ -30,9 +30,9 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a stage did not succeed, written for the person who reads it.
+    """Why a stage failed, written for the person who reads it.
 
-    reason: CamelCase and stable, for machines. message: what happened, to which field or tensor. hint: what to do.
+    reason: CamelCase, stable, for machines. message: what happened, to which field or tensor. hint: what to do.
     """
 
     reason: str
@@ -43,9 +43,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a container leaves behind: a result or a failure, never both. command: fetch, a Stage, or serve.
+    """What a container leaves: a result or a failure, never both.
 
-    findings: why validation refused the model, all of it (a result has its own).
+    command: of the table in stages.py. findings: why validation refused the model (a result has its own).
     """
 
     command: str
@@ -57,9 +57,9 @@ class Outcome:
 
 
 def encode(outcome: Outcome) -> str:
-    """The outcome as a termination message.
+    """Encode an outcome as a termination message.
 
-    Raises ContractError when it does not fit: a stage bounds its own lists, so that is a defect, not an input error.
+    Raises ContractError if it does not fit: each stage bounds its lists, so that is a defect, not an error of the input.
     """
     packed = zlib.compress(dumps(outcome).encode(), 9)
     text = _PREFIX + base64.b64encode(packed).decode()
@@ -70,9 +70,10 @@ def encode(outcome: Outcome) -> str:
 
 @functools.lru_cache(maxsize=512)
 def decode(text: str) -> Outcome:
-    """The reverse of encode. Raises ContractError on anything else, a message cut short included.
+    """Decode a termination message. Raises ContractError for anything else, including a truncated message.
 
-    The outcomes of the last messages are remembered: each turn of a model reads the same ones again. Nobody may change them.
+    The last messages are remembered, because each turn of a model reads the same ones again: callers must not change an
+    outcome.
     """
     if not text.startswith(_PREFIX):
         raise ContractError("not an outcome of this version's contract")

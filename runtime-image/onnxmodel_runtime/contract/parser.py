@@ -16,17 +16,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} ({self.prog} --help)\n")
 
     def options(self) -> list[str]:
-        """Every option, as it is written."""
+        """Return each option as it is written."""
         return [*self._option_string_actions]
 
     def needs(self, *places: str) -> None:
-        """End with an error for the first local file or folder that does not exist. A URI is none."""
+        """End with an error for the first local file or folder that does not exist. URIs are not checked."""
         for place in places:
             if place and "://" not in place and not os.path.exists(place):
                 self.error(f"there is no file or folder {place!r}; check the path")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As argparse's. A command names its own parser by set_defaults(parser=…)."""
+        """Parse arguments as argparse does. A command names its own parser by set_defaults(parser=…)."""
         found, rest = self.parse_known_args(args, namespace)
         if rest:
             parser: Parser = getattr(found, "parser", self)

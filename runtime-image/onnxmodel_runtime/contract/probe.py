@@ -9,9 +9,9 @@ from onnxmodel_runtime.contract.providers import ProviderUse
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """Ask `host` (the Service) for the probe file's answer, over HTTP and over gRPC, and compare.
+    """Ask `host`, the Service, for the probe file's outputs over HTTP and gRPC, and compare them.
 
-    revision: which one must answer; for a while after a switch, an older one may. "" for any.
+    revision: the revision that must answer; for a while after a switch, an older one may. "" for any.
     """
 
     name: Identity[str]
@@ -25,9 +25,11 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a client saw. Milliseconds are of one call; provider: what the server says it runs on.
+    """What a client saw.
 
-    unjoined: why the server joins no requests, as it says; "" where it does, None where it does not say.
+    http_milliseconds, grpc_milliseconds: of one call.
+    provider: what the server reports to run on.
+    unjoined: why the server batches no requests; "" if it does, None if it does not say.
     """
 
     http_milliseconds: float

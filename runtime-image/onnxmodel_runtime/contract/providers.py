@@ -12,7 +12,7 @@ CPU_NOT_LAST = "CPU must be the last execution provider: it runs every node, and
 
 
 def misplaced(providers: Sequence[str]) -> str:
-    """What is wrong with a list of execution providers; "" if nothing."""
+    """Return what is wrong with a list of execution providers; "" if nothing is."""
     if len(set(providers)) < len(providers):
         return PROVIDER_TWICE
     return CPU_NOT_LAST if "CPU" in providers[:-1] else ""
@@ -20,11 +20,11 @@ def misplaced(providers: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """Execution providers in the order of preference: TensorRT, CUDA, OpenVINO, CPU. The first serves.
+    """Execution providers in order of preference. The first serves.
 
-    fallback "Forbid": fail when the first cannot be loaded. "Allow": the next that loads serves.
-    options: provider -> option -> value, handed to ONNX Runtime as they are.
-    threads: intra-op threads of a session; 0 lets ONNX Runtime decide, which in a pod means all cores of the node.
+    fallback: "Forbid" to fail if the first cannot be loaded, "Allow" to serve with the next that loads.
+    options: ONNX Runtime's options by provider, passed on unchanged.
+    threads: intra-op threads of a session. With 0 ONNX Runtime decides: in a pod it takes all cores of the node.
     """
 
     names: Identity[tuple[str, ...]] = ("CPU",)
@@ -35,7 +35,7 @@ class Providers:
 
 @dataclass(frozen=True, slots=True)
 class ProviderUse:
-    """The provider that really ran, and its share of the graph's nodes in percent. nodes: provider -> count."""
+    """The provider that ran, and the percentage of the graph's nodes that it ran. nodes: count of nodes by provider."""
 
     name: str
     share_percent: float

@@ -8,10 +8,10 @@ from onnxmodel_runtime.contract.serve import ServeRequest
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRequest:
-    """Lay out a model repository for Triton in `directory`, so that it serves what `serve` says.
+    """Lay out a model repository for Triton in `directory`, so that it serves as `serve` says.
 
-    gpus: that Triton's container has. image: Triton's, whose libraries compile what TensorRT caches below `engines`; "" for
-    no cache.
+    gpus: GPUs of Triton's container.
+    image: Triton's image, whose libraries build the engines that TensorRT caches below `engines`; "" for no cache.
     """
 
     serve: Identity[ServeRequest]
@@ -23,7 +23,10 @@ class RepositoryRequest:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryResult:
-    """config: path of the configuration; joins: whether Triton joins requests to batches; engines: the cache in use."""
+    """A model repository.
+
+    config: path of the configuration. joins: whether Triton batches requests. engines: the engine cache in use.
+    """
 
     config: str
     joins: bool

@@ -6,22 +6,26 @@ from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
 from onnxmodel_runtime.contract.providers import Providers
 
-MAX_QUEUE_SIZE = 512  # of the ONNX Runtime server where nothing was said
+MAX_QUEUE_SIZE = 512  # the default of the ONNX Runtime server
 
 
 @dataclass(frozen=True, slots=True)
 class ServeRequest:
-    """Serve one model by the Open Inference Protocol on HTTP 8000 and gRPC 8001, metrics on 8002.
+    """Serve one model by the Open Inference Protocol over HTTP and gRPC, with metrics.
 
-    The file must have this sha256, and the weights beside it data_sha256. Ready only after the probe file's inputs gave the
-    expected answers within `tolerance`.
-    max_batch_size: larger requests are refused; max_queue_delay_microseconds: how long a request may wait for others;
-    preferred_batch_sizes: rows at which a batch waits no longer. default_timeout_microseconds: a request that waits longer
-    for its turn is refused, 0 for never; max_queue_size: how many may wait, 0 (Triton alone) for any number.
-    access_log: a line of JSON for each inference.
-    engine_cache: a folder for what TensorRT builds; "" for none. batch: as OptimizeResult's.
-    revision: told to clients as a parameter of the model's configuration.
-    unjoined: as in Variant; None: the server looks at its file itself.
+    The server is ready once the probe's inputs gave the expected outputs within `tolerance`.
+
+    sha256, data_sha256: digests that the model file and the weights beside it must have.
+    max_batch_size: larger requests are refused.
+    max_queue_delay_microseconds: how long a request may wait to be batched with others.
+    preferred_batch_sizes: numbers of rows at which a batch stops waiting.
+    default_timeout_microseconds: a request that waits longer for its turn is refused; 0 for never.
+    max_queue_size: how many requests may wait; 0 (Triton only) for no bound.
+    engine_cache: a folder for the engines that TensorRT builds; "" for none.
+    access_log: log one line of JSON for each inference.
+    revision: shown to clients as a parameter of the model's configuration.
+    batch: as in OptimizeResult.
+    unjoined: as in Variant; None makes the server look at the file itself.
     """
 
     name: Identity[str]

@@ -6,15 +6,15 @@ from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Parity, Tensor, Tolerance
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 
-PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # of the validate container: the key that a signature must fit
+PUBLIC_KEY_VARIABLE = "ONNXMODEL_PUBLIC_KEY"  # in the validate container: the key that must have signed the model
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureRule:
-    """Who must have signed.
+    """Require a signature: by the key `public_key`, or by an OpenID Connect `identity` of `issuer`.
 
-    public_key: path of a PEM file, or env:NAME of a variable that holds it; or identity and issuer of an OpenID Connect
-    signature. origin: where the variable comes from, so that a key from another place is another rule.
+    public_key: path of a PEM file, or env:NAME of a variable that holds the key.
+    origin: where that variable comes from, so that a key from another Secret is another rule.
     """
 
     public_key: Identity[str] = ""
@@ -25,23 +25,29 @@ class SignatureRule:
 
 @dataclass(frozen=True, slots=True)
 class ValidateRequest:
-    """Judge the model `file` in `directory` (as fetch left it).
+    """Judge the model `file` in `directory`, where fetch left it.
 
-    dynamic_batch: "Required" or "Allowed". inputs, outputs: the author's contract; empty means not given. mode: "Enforce",
-    or "Warn", where findings of severity error are reported and do not refuse the model. opset_max: 0 means what
-    the ONNX Runtime of this image supports. opset_floor: the platform's bound, which holds in any mode. sha256: the pin,
-    compared once more with what is judged; "" for none; files: pins of other files, by their paths; pin_all: what is
-    neither pinned nor signed is refused, in any mode.
-    signature: None for a model that need not be signed; it is checked in any mode, before anything is parsed.
-    golden: the tolerance of golden data in `directory`; None when there is none. golden_path: where they are on a person's
-    machine; "" for where fetch puts them. providers: those that will serve, in order.
-    max_batch_size: the largest that will be served. serving_memory: bytes that the server may use; 0 where that is not known.
-    domains: further operator domains that are allowed. sizes: of dynamic axes, by symbol or INPUT[AXIS], where inputs are made.
-    batch: "None" for a model without a batch axis, as its author says; dynamic_batch then asks for nothing.
-    max_nodes, max_depth: bounds of the graph, and of subgraphs within each other. timeout_seconds: what takes longer is
-    refused: a model can loop without end.
+    opset_max: 0 for the newest opset that the image's ONNX Runtime supports.
+    dynamic_batch: "Required" or "Allowed".
+    inputs, outputs: the signature that the author promises; empty if none is given.
+    mode: "Enforce", or "Warn" to report errors without refusing the model.
+    sha256: the pinned digest, compared again with the file that is judged; "" for no pin.
+    files: pinned digests of other files, by path.
+    pin_all: refuse, in either mode, a model that is neither pinned nor signed.
+    opset_floor: the platform's oldest opset, enforced in either mode.
+    signature: the signature to require, verified in either mode before anything is parsed; None to require none.
+    golden: the tolerance of the golden data in `directory`; None if there is none.
+    golden_path: where golden data is on a person's machine; "" for where fetch puts it.
+    providers: the execution providers that will serve, in order.
+    max_batch_size: the largest batch that will be served.
+    domains: operator domains to allow besides the standard ones.
+    sizes: sizes of dynamic axes, by symbol or INPUT[AXIS], for generated inputs.
+    max_nodes, max_depth: bounds on the number of nodes, and on how deeply subgraphs are nested.
+    timeout_seconds: refuse a model that takes longer, because a model can loop forever.
+    serving_memory: bytes that the server may use; 0 if unknown.
+    batch: "None" if the author says that the model has no batch axis; dynamic_batch then has no effect.
 
-    The platform's bounds and the largest batch are incidental: neither a new rule nor a serving field validates again.
+    The platform's bounds and the largest batch are incidental: neither a new rule nor a serving field validates a model again.
     """
 
     directory: Identity[str]
@@ -72,7 +78,7 @@ class ValidateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check saw. severity: "error", "warning" or "info"; target: the node or tensor by name."""
+    """One observation of a check. severity: "error", "warning" or "info"; target: the name of the node or tensor."""
 
     id: str
     severity: str
@@ -83,9 +89,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a model is, at a glance. sha256 is of the model file; bytes include external data; parameters: weights' elements.
+    """The facts about a model that status shows.
 
-    unranked: the inputs and outputs of any rank, whose shape () says nothing.
+    sha256: of the model file. bytes: size with external data. parameters: number of weights.
+    unranked: inputs and outputs of unknown rank; their shape is ().
     """
 
     sha256: str
@@ -102,12 +109,15 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class ValidateResult:
-    """A model that may go on to be optimized, with what was found on the way.
+    """A model that passed validation, with the findings.
 
-    uri: what was fetched, resolved (an OCI tag to its digest, a branch to its commit). signer: who signed it, "" for nobody
-    that was asked for. golden: how far the answers are from the golden data, None when there are none. data_sha256: of
-    weights beside the model. sizes: of all dynamic axes besides the batch, at which made inputs run; empty with golden data.
-    unbatched: why axis 0 is no batch, as far as the signature and golden data tell; "" where it is one. unjoined: as in Variant.
+    uri: the resolved source (an OCI tag by its digest, a branch by its commit).
+    signer: who signed the model; "" if no signature was required.
+    golden: parity with the golden data; None without golden data.
+    data_sha256: the digest of the weights beside the model.
+    sizes: sizes of all dynamic axes except the batch, at which generated inputs run; empty with golden data.
+    unbatched: why axis 0 is not a batch axis, as far as the signature and golden data show; "" if it is one.
+    unjoined: as in Variant.
     """
 
     model: ModelFacts
