@@ -421,13 +421,17 @@ EVERY_DAY = {
 """What happens to each model. The rest happens to those whose life is a whole one."""
 
 
-def live(case: Mapping[str, Any], known: Mapping[str, dict[str, str]]) -> Life:
-    """What happens to a model of this case. A moment to which it does not come is left out.
+def begin(case: Mapping[str, Any], known: Mapping[str, dict[str, str]]) -> Life:
+    """A cluster in which nothing has happened to the model yet.
 
     known: by role, the documents of which the first ones are told by what is different.
     """
-    filled = json.loads(json.dumps(case).replace("{model}", results.MODEL).replace("{data}", results.DATA))
-    life = Life(filled, known)
+    return Life(json.loads(json.dumps(case).replace("{model}", results.MODEL).replace("{data}", results.DATA)), known)
+
+
+def live(case: Mapping[str, Any], known: Mapping[str, dict[str, str]]) -> Life:
+    """What happens to a model of this case. A moment to which it does not come is left out."""
+    life = begin(case, known)
     for name, action in MOMENTS.items():
         if name not in EVERY_DAY and not case.get("whole"):
             continue
@@ -438,6 +442,6 @@ def live(case: Mapping[str, Any], known: Mapping[str, dict[str, str]]) -> Life:
         inside, life.lines[start:] = life.lines[start:], []
         life.moment(name)
         life.lines[start + 1 : start + 1] = inside
-        if filled.get("short") and name == "corrected":
+        if case.get("short") and name == "corrected":
             break
     return life

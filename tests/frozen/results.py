@@ -16,6 +16,15 @@ def message(command: str, result: Any = None, failure: Any = None, findings: Any
     return PREFIX + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
+def opened(message: str) -> dict[str, Any]:
+    """The reverse: what a container said. Raises ValueError where that cannot be read."""
+    try:
+        told = json.loads(zlib.decompress(base64.b64decode(message.removeprefix(PREFIX), validate=True)))
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    return dict(told)
+
+
 PREFIX = "onnxmodel/v1:"
 
 

@@ -1,15 +1,11 @@
 """What the operator writes, for each spec at each moment of its life, is what was recorded."""
 
 from functools import cache
-from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.frozen import lives, text
-
-CASES = yaml.safe_load(Path(__file__).with_name("specs.yaml").read_text(encoding="utf-8"))
-
+from tests.frozen.cases import CASES
 
 FIRST = "plain"
 """Of the others, it is told what is different from this one."""

@@ -1,0 +1,85 @@
+"""What the chart renders, and the CRD, are as they were recorded."""
+
+import difflib
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dev.cluster import golang
+from tests.frozen import text
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = "1.35.4"
+
+BARE = {"crds": {"enabled": False}}
+NOTHING = {**BARE, "rbac": {"aggregate": False}, "runtimeImages": {"triton": "", "gpu": ""}}
+EVERYTHING = {
+    "image": {"digest": "sha256:" + "a" * 64, "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "runtimeImages": {"cpu": "r/cpu:1", "gpu": "r/gpu:1", "triton": "r/triton:1", "pullSecrets": ["registry"]},
+    "replicas": 2,
+    "settings": {
+        "pools": {
+            "gpu": {
+                "nodeSelector": {"gpu": "a100"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                "gpuResource": "nvidia.com/gpu",
+                "executionProviders": ["TensorRT", "CUDA", "CPU"],
+            }
+        },
+        "artifacts": {"storageClassName": "shared", "accessMode": "ReadWriteMany"},
+        "jobs": {"backoffLimit": 3},
+        "policy": {
+            "sources": {"schemes": ["s3"], "hosts": ["*.example.com"], "networks": ["10.0.0.0/8"]},
+            "require": [{"namespaces": ["prod-*"], "pin": True, "signature": True}],
+            "operatorDomains": ["com.example"],
+        },
+    },
+    **BARE,
+    "serviceAccount": {"name": "mine", "annotations": {"a": "b"}},
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {}},
+    "priorityClassName": "high",
+    "podAnnotations": {"c": "d"},
+    "podLabels": {"e": "f"},
+    "metrics": {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}}},
+}
+CHANGES = {
+    "with-the-crd": (BARE, {}),
+    "crd-not-kept": ({}, {"crds": {"keep": False}}),
+    "nothing-optional": (BARE, NOTHING),
+    "everything": (BARE, EVERYTHING),
+}
+"""Values, and those that they are compared with: the CRD is long, and is recorded once."""
+
+
+def rendered(values: object, namespace: str = "onnxmodel-system") -> str:
+    command = [
+        str(golang.program("helm")),
+        "template",
+        "onnxmodel-operator",
+        str(ROOT / "charts" / "onnxmodel-operator"),
+    ]
+    command += [f"--namespace={namespace}", f"--kube-version={KUBERNETES}", "--values=-"]
+    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True).stdout
+
+
+def test_the_chart_renders_as_recorded():
+    text.compare("chart/without-the-crd.yaml", rendered(BARE))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_other_values_change_what_they_changed_when_it_was_recorded(name):
+    before, after = CHANGES[name]
+    lines = rendered(before).splitlines(), rendered(after, "another").splitlines()
+    text.compare(f"chart/{name}.diff", "\n".join(difflib.unified_diff(*lines, n=0, lineterm="")) + "\n")
+
+
+def test_the_crd_is_as_recorded():
+    """By its digest: the committed file itself shows what changed."""
+    crd = (ROOT / "crds" / "onnxmodels.yaml").read_bytes()
+    text.compare("crd.txt", f"crds/onnxmodels.yaml {hashlib.sha256(crd).hexdigest()}\n")
