@@ -5,11 +5,11 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
 from onnxmodel_runtime.progress import log
 
-_COLLECTED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER, Stage.OPTIMIZE, Stage.BENCHMARK)
+_COLLECTED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER, *(row.name for row in STAGES.values() if row.directory))
 _NAME = 16  # characters of a digest: what stands beside a folder (a report, a marker) begins with the folder's name
 
 
