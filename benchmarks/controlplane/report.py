@@ -19,17 +19,19 @@ _WIDTH = 116
 _BARS_AT = 614  # models at which the bars of a restart were set
 T = TypeVar("T")
 _WHY = {
-    "CPU of a life": "a request takes 1.5 ms with aiohttp and TLS (docs/decisions/0026), an event what this table says, and "
-    "a life has some 20 and 60 of them: about as much as the whole bar before anything is decided. The rest are some 20 "
-    "looks at the model, in Python.",
-    "all first Jobs": "a model's first Job is its fourth request, and etcd, the API server, the controllers and the played "
-    "kubelet work on the same cores.",
-    "CPU of a reconcile of a Ready model": "beside the event, each child is read, the plan is made anew, and each manifest "
-    "compared with what is there. To keep the last plan with each model would save most of that, and cost memory.",
-    "CPU of an event that changes nothing: annotation": "the whole model with all of its results is read and compared.",
-    "restart with": "each model has sixteen objects to be read, and its first look has nothing that is remembered.",
-    "memory": "most of it are the results in status, and for an hour the same texts in the pods of the finished Jobs.",
-    "longest stall": "a watch brings many events in one piece, and all cores are taken: the machine's own part is in it.",
+    "CPU per life": "a request takes 1.5 ms with aiohttp and TLS (docs/decisions/0026), an event takes what this table says, "
+    "and a life has some 20 and 60 of them: about the whole target before anything is decided. The rest is "
+    "some 20 reconciles of the model, in Python.",
+    "all first Jobs": "a model's first Job is its fourth request, and etcd, the API server, the controllers and the simulated "
+    "kubelet run on the same cores.",
+    "CPU of a reconcile of a Ready model": "in addition to the event, each child is read, the plan is computed "
+    "again, and each manifest is compared with the existing object. Keeping the last plan with each model would save most "
+    "of that, and cost memory.",
+    "CPU of an event that changes nothing: annotation": "the whole model with all of its results is parsed and compared.",
+    "restart with": "each model has sixteen objects to parse, and its first reconcile has nothing in its caches.",
+    "memory": "most of it is the results in status, and for an hour the same texts in the pods of the finished Jobs.",
+    "longest stall": "a watch delivers many events in one chunk, and all cores are busy: the stall includes the machine's own "
+    "share.",
 }
 """By how a figure begins: why its bar is missed."""
 
@@ -87,26 +89,26 @@ def _lives(f: Figures) -> list[Row]:
     found = []
     if f.life:
         found += [
-            Row("CPU of a life, one at a time", f.life.cpu_ms, "ms", None, "456 ms"),
-            Row("requests of a life, one at a time", f.life.requests, "", None, "38.8"),
+            Row("CPU per life, one at a time", f.life.cpu_ms, "ms", None, "456 ms"),
+            Row("requests per life, one at a time", f.life.requests, "", None, "38.8"),
         ]
     for lives, other in ((f.burst, f.kserve_burst), (f.many, f.kserve_many)):
         if lives:
             name, first = f"burst of {lives.count}", lives is f.burst
             cpu, asked = (other.cpu_ms, other.requests) if other else (None, None)
             found += [
-                Row(f"CPU of a life, {name}", lives.cpu_ms, "ms", 70, "250 ms" * first, cpu, 23),
-                Row(f"requests of a life, {name}", lives.requests, "", 25, "29" * first, asked),
+                Row(f"CPU per life, {name}", lives.cpu_ms, "ms", 70, "250 ms" * first, cpu, 23),
+                Row(f"requests per life, {name}", lives.requests, "", 25, "29" * first, asked),
             ]
     if f.collected:
         each = f.collected.spent.writes / f.collected.models
-        found.append(Row("requests to remove the finished Jobs of a life, an hour later", each, ""))
+        found.append(Row("requests per life to delete its finished Jobs, an hour later", each, ""))
     if f.many:
         name, told = f"of a burst of {f.many.count}", f.kserve_many.told_seconds if f.kserve_many else None
         found += [
-            Row(f"half of the first Jobs {name} after", f.many.first[len(f.many.first) // 2], "s"),
+            Row(f"half of the first Jobs {name} created after", f.many.first[len(f.many.first) // 2], "s"),
             Row(
-                f"all first Jobs {name} after (KServe: all statuses)",
+                f"all first Jobs {name} created after (KServe: all statuses)",
                 f.many.first[-1],
                 "s",
                 10,
@@ -114,7 +116,9 @@ def _lives(f: Figures) -> list[Row]:
                 told,
                 11.2,
             ),
-            Row(f"all Ready {name} after", f.many.spent.seconds, "s", None, "", _seconds(f.kserve_many)),
+            Row(
+                f"burst of {f.many.count} all Ready after", f.many.spent.seconds, "s", None, "", _seconds(f.kserve_many)
+            ),
         ]
     return found
 
@@ -153,7 +157,7 @@ def _restarts(f: Figures) -> list[Row]:
         ]
         if f.empty:
             each = 1000 * (one.spent.cpu_seconds - f.empty.spent.cpu_seconds) / one.models
-            found.append(Row(f"{name}: CPU of each model", each, "ms"))
+            found.append(Row(f"{name}: CPU per model", each, "ms"))
         found.append(Row(f"{name}: longest stall of the event loop", one.stall, "s"))
     return found
 
@@ -193,7 +197,7 @@ def _seconds(served: Served | None) -> float | None:
 
 def table(figures: Figures) -> list[str]:
     """In Markdown."""
-    lines = ["| figure | before | KServe | bar | now | |", "|---|---:|---:|---:|---:|---|"]
+    lines = ["| figure | before | KServe | target | now | |", "|---|---:|---:|---:|---:|---|"]
     for row in rows(figures):
         cells = (_cell(row.kserve, row.unit), _cell(row.bar, row.unit), _cell(row.value, row.unit))
         lines.append(f"| {row.figure} | {row.before} | {' | '.join(cells)} | {_verdict(row)} |")
@@ -211,7 +215,7 @@ def page(figures: Figures) -> str:
         [
             "# The control plane in numbers",
             "",
-            "What the operator takes of a processor, of memory and of the API server. This page is made by",
+            "This page shows what the operator costs in CPU, memory and API requests. It is generated by",
             "",
             *("```sh", COMMAND, "```", ""),
             *table(figures),
@@ -228,15 +232,15 @@ def _beside(figures: Figures) -> list[str]:
     """The bars as ratios: machines differ, and KServe's controller shows by how much."""
     found = [row for row in rows(figures) if row.kserve and row.then and row.bar]
     text = (
-        "When the bars were set, KServe's controller took what the first column says: on a machine that was faster or less "
-        "busy, and set up a little otherwise. So the bars and the operator, each in multiples of KServe's controller:"
+        "The KServe then column shows KServe's controller when the targets were set, on a machine that was faster or less busy, "
+        "with a slightly different setup. So this table shows the targets and the operator as multiples of KServe's controller:"
     )
     lines = [
-        "## Beside KServe",
+        "## Compared with KServe",
         "",
         *wrap(text, _WIDTH),
         "",
-        "| figure | KServe then | KServe now | bar, of KServe then | now, of KServe now | |",
+        "| figure | KServe then | KServe now | target / KServe then | now / KServe now | |",
         "|---|---:|---:|---:|---:|---|",
     ]
     for row in found:
@@ -245,15 +249,15 @@ def _beside(figures: Figures) -> list[str]:
         assert row.bar
         bar, now = row.bar / row.then, row.value / row.kserve
         cells = (_number(row.then, row.unit), _number(row.kserve, row.unit), f"{bar:.2f}", f"{now:.2f}")
-        lines.append(f"| {row.figure} | {' | '.join(cells)} | {'held' if now <= bar else 'missed'} |")
+        lines.append(f"| {row.figure} | {' | '.join(cells)} | {'met' if now <= bar else 'missed'} |")
     return [*lines, ""] if found else []
 
 
 def _missed(figures: Figures) -> list[str]:
     missed = [row for row in rows(figures) if row.bar is not None and not row.value <= row.bar]
-    lines = ["## Bars that are missed", ""]
+    lines = ["## Missed targets", ""]
     for row in missed:
-        by = f", {row.value / row.bar:.1f} times the bar" if row.bar else ""
+        by = f", {row.value / row.bar:.1f} times the target" if row.bar else ""
         lines.append(f"- {row.figure}: {_number(row.value, row.unit)} of {_number(row.bar or 0, row.unit)}{by}.")
     for begins, why in _WHY.items():
         if any(row.figure.startswith(begins) for row in missed):
@@ -266,34 +270,35 @@ def _missed(figures: Figures) -> list[str]:
 def _how(figures: Figures) -> list[str]:
     notes = [
         f"etcd, the API server and the controller manager are Kubernetes {KUBERNETES}, on {os.cpu_count()} cores "
-        f"({_processor()}) that all of them share with the operator and with this program, so that seconds are upper "
-        f"bounds. Python {platform.python_version()}, aiohttp {version('aiohttp')}.",
+        f"({_processor()}) that they share with the operator and with this program, so seconds are upper bounds. "
+        f"Python {platform.python_version()}, aiohttp {version('aiohttp')}.",
         *_noise(figures.shares),
-        "The operator is a process of its own with the chart's rights, and speaks TLS with a ServiceAccount's token. "
-        "Its CPU is user and system time from /proc, its memory is VmRSS, its requests are the lines of the audit log "
-        "that carry its name, reads and watches too, those of Leases aside.",
-        "The kubelet is played, by one more process: a Job's pod ends at once with the outcome that its stage would "
-        "have, another pod becomes ready at once. No two outcomes are the same text. A life is what a model goes "
-        "through from created to Ready: a volume, five Jobs, a Deployment, a record of it, and Services.",
-        "A part begins with a new process that is idle, and ends when the process has asked for nothing for two "
-        "seconds and takes less than 5 % of a core. The CPU of a restart is all from the start of the process, imports "
-        "included. Its bar grows with the number of models.",
-        f"Up to {figures.restarts[0].models if figures.restarts else _BARS_AT:,} models have really lived, but for a few; "
-        "more are copies of one life in etcd, with other names, uids and digests. That a restart beside them writes "
-        "nothing is the proof that they are what lives would have left.",
-        "An event that changes nothing: an annotation that nobody reads on each model; and on each Deployment another "
-        "hand that owns a label, then does not, so that managed fields and the resource version change alone. A "
-        "reconcile where nothing changed: an annotation of another hand on each Service; the event is part of the figure.",
-        "An hour later: finished Jobs and their pods are there for an hour after their end, and then removed. Requests "
-        "for that are not among those of a life.",
-        "Stalls: how late a timer is that is due ten times a second; the longest since the start of the process.",
-        "Takeover: two replicas with a Lease; from the signal to the leader until the standby has made the first Job "
-        "of a model that was created at that moment.",
-        f"KServe is its controller as {rival.version()} of its Go module has it, without Knative, with its webhooks for "
-        "InferenceServices and pods, and its defaults: for each InferenceService a Deployment, a Service, an autoscaler "
-        "and an Ingress, and the storage initializer in the pod. It runs no Jobs, so its life is one stage of ours. "
-        "No client-side rate limit.",
-        "Before: what was measured when the bars were set, with kopf.",
+        "The operator is a separate process with the chart's permissions, and uses TLS with a ServiceAccount's "
+        "token. Its CPU is user and system time from /proc, its memory is VmRSS, and its requests are the lines "
+        "of the audit log with its name, including reads and watches, except those for Leases.",
+        "The kubelet is simulated by one more process: a Job's pod ends at once with the outcome of its stage, "
+        "any other pod becomes ready at once. No two outcomes have the same text. A life is the time of a model "
+        "from created to Ready: a volume, five Jobs, a Deployment, its record, and Services.",
+        "A part starts with a new, idle process, and ends when the process has sent no request for two seconds "
+        "and takes less than 5 % of a core. The CPU of a restart covers everything from the start of the "
+        "process, including imports. Its target grows with the number of models.",
+        f"Up to {figures.restarts[0].models if figures.restarts else _BARS_AT:,} models have really lived, except "
+        "for a few; the others are copies of one life in etcd, with different names, uids and digests. A restart "
+        "with them writes nothing, which proves that they are what real lives would have left.",
+        "An event that changes nothing: on each model an annotation that nobody reads; on each Deployment "
+        "another field manager that first owns a label and then does not, so that only managed fields and the "
+        "resource version change. A reconcile where nothing changed: a foreign annotation on each Service; the "
+        "event is part of the figure.",
+        "An hour later: finished Jobs and their pods are kept for an hour, and then deleted. The requests for "
+        "that are not part of a life.",
+        "Stalls: the lag of a timer that is due ten times a second; the longest since the start of the process.",
+        "Takeover: two replicas with a Lease; from the signal to the leader until the standby has created the "
+        "first Job of a model that was created at that moment.",
+        f"KServe is its controller from its Go module at {rival.version()}, without Knative, with its webhooks "
+        "for InferenceServices and pods, and its defaults: for each InferenceService a Deployment, a Service, an "
+        "autoscaler and an Ingress, and the storage initializer in the pod. It runs no Jobs, so its life is one "
+        "stage of ours. No client-side rate limit.",
+        "Before: the figures when the targets were set, with kopf.",
     ]
     lines = ["## How it was measured", ""]
     for note in notes:
@@ -306,8 +311,8 @@ def _noise(shares: Shares | None) -> list[str]:
     if shares is None:
         return []
     return [
-        f"Of the time of the cores their host stole {100 * shares.stolen:.1f} %, and processes that are not of this "
-        f"benchmark took {100 * shares.others:.1f} %. Seconds and stalls grow with both; above some 5 % make the run again."
+        f"The host stole {100 * shares.stolen:.1f} % of the cores' time, and processes that are not part of this benchmark took "
+        f"{100 * shares.others:.1f} %. Seconds and stalls grow with both; above about 5 %, repeat the run."
     ]
 
 
@@ -322,7 +327,7 @@ def _verdict(row: Row) -> str:
     if row.bar is None:
         return ""
     if row.value <= row.bar:
-        return "held"
+        return "met"
     return f"missed, × {row.value / row.bar:.1f}" if row.bar else "missed"
 
 

@@ -45,7 +45,7 @@ _NAMES = {"throughput": "throughput", "cpu_per_1000": "CPU", "p99": "p99"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """A bar, and whether it was held."""
+    """A target, and whether it was met."""
 
     text: str
     held: bool
@@ -60,7 +60,7 @@ def verdicts(runs: Sequence[Run]) -> list[Verdict]:
                 for bar in OVERHEAD if run.name == "overhead" else INFERENCE:
                     ratios = run.ratios(bar.figure, OURS, bar.other, protocol, concurrency)
                     if ratios and protocol in bar.protocols:
-                        found.append(_ratio(f"{run.name}, {protocol}, {concurrency} at one time", bar, ratios))
+                        found.append(_ratio(f"{run.name}, {protocol}, concurrency {concurrency}", bar, ratios))
         found += _server(run)
     return found
 
@@ -73,8 +73,8 @@ def _ratio(where: str, bar: Bar, ratios: Sequence[float]) -> Verdict:
         assert bar.most is not None
         held, bound = value <= bar.most, f"at most {bar.most:.2f}"
     low, high = min(ratios), max(ratios)
-    what = f"{_NAMES[bar.figure]} by that of {bar.other}"
-    return _verdict(held, f"{where}: {what} {value:.{bar.digits}f} ({low:.2f} to {high:.2f}), {bound}")
+    what = f"{_NAMES[bar.figure]} relative to {bar.other}"
+    return _verdict(held, f"{where}: {what}: {value:.{bar.digits}f} ({low:.2f} to {high:.2f}), target {bound}")
 
 
 def _server(run: Run) -> list[Verdict]:
@@ -82,12 +82,12 @@ def _server(run: Run) -> list[Verdict]:
     if server is None:
         return []
     memory, ready, most = server.idle_memory, server.ready_seconds, READY_SECONDS + run.load_seconds
-    bound = f"less than {READY_SECONDS:g} s and the model's load, {run.load_seconds:.2f} s"
+    bound = f"less than {READY_SECONDS:g} s plus the model's load time, {run.load_seconds:.2f} s"
     return [
-        _verdict(memory < MEMORY_MB, f"{run.name}: idle memory {memory:.0f} MB, less than {MEMORY_MB} MB"),
-        _verdict(ready < most, f"{run.name}: ready after {ready:.2f} s, {bound}"),
+        _verdict(memory < MEMORY_MB, f"{run.name}: idle memory {memory:.0f} MB, target less than {MEMORY_MB} MB"),
+        _verdict(ready < most, f"{run.name}: ready after {ready:.2f} s, target {bound}"),
     ]
 
 
 def _verdict(held: bool, text: str) -> Verdict:
-    return Verdict(f"{'held  ' if held else 'MISSED'} {text}", held)
+    return Verdict(f"{'met   ' if held else 'MISSED'} {text}", held)

@@ -231,7 +231,7 @@ def _compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc")
 
 
-OURS, TRITON, TRITON_LEAST, KSERVE, MLSERVER = "onnxmodel", "Triton", "Triton, least", "KServe", "MLServer"
+OURS, TRITON, TRITON_LEAST, KSERVE, MLSERVER = "onnxmodel", "Triton", "Triton, minimal", "KServe", "MLServer"
 SUBJECTS = (
     Subject(OURS, "this project's ONNX Runtime server", _ours),
     Subject(
@@ -239,7 +239,7 @@ SUBJECTS = (
     ),
     Subject(
         TRITON_LEAST,
-        "the same tritonserver with a backend in C that adds, and no runtime",
+        "the same tritonserver with a C backend that only adds, without a runtime",
         _triton_least,
         ("overhead",),
         environment="triton",

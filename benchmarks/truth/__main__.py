@@ -53,7 +53,7 @@ def main() -> int:
     _upload(platform)
     client = _client(platform)
     print(
-        "| model | runtime | figure | batch, callers | status |"
+        "| model | runtime | figure | batch, clients | status |"
         + "".join(f" {kind} | of status |" for kind in PROTOCOLS)
     )
     print("|---|---|---|---|---:|" + "---:|---:|" * len(PROTOCOLS))
@@ -81,7 +81,7 @@ def _judged(name: str, runtime: str, ratios: dict[tuple[str, str], list[float]])
         bar = BARS[figure]
         fine = bar is None or abs(median(values) - 1) <= bar
         held &= fine
-        verdict = "" if bar is None else f", bar {bar:.0%}: {'held' if fine else 'MISSED'}"
+        verdict = "" if bar is None else f", target {bar:.0%}: {'met' if fine else 'MISSED'}"
         spread = f"{min(values):.2f} to {max(values):.2f}"
         print(
             f"{name}, {runtime}, {kind}: {UNITS[figure]} {median(values):.2f} of status ({spread}){verdict}", flush=True

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-_MADE_UP = "Inputs that are made from the signature alone cannot know that; with the test's own inputs the model runs."
+_MADE_UP = "Inputs generated from the signature alone cannot satisfy that; with the test's own inputs the model runs."
 _INDICES = "ArrayFeature|Gather|MaxUnpool|RotaryEmbedding|Scatter|TensorScatter|If$"
 _AXES = "Cum|DFT|Pad|Reduce|Slice|Squeeze|Unsqueeze"
 
@@ -22,22 +22,22 @@ _RULES = (
     Rule(
         "ONNX-OPSET-HIGH|ONNX-IR-HIGH",
         "",
-        "The onnx package defines this opset already; the ONNX Runtime that serves does not load it.",
+        "The onnx package already defines this opset; the ONNX Runtime that serves does not support it.",
     ),
     Rule(
         "ONNX-DATATYPE",
         "SEQUENCE|OPTIONAL|MAP",
-        "An input or output is no tensor; the Open Inference Protocol carries tensors only.",
+        "An input or output is not a tensor; the Open Inference Protocol supports only tensors.",
     ),
     Rule(
         "ONNX-DATATYPE",
         "",
-        "The Open Inference Protocol has no such datatype, or numpy has none to make inputs of: no client could send it.",
+        "The Open Inference Protocol has no such datatype, or numpy has none to generate inputs: no client could send it.",
     ),
     Rule(
         "ONNX-OPERATOR|ONNX-DOMAIN",
         r"domain ai\.onnx\.preview\.training|'ai\.onnx\.preview\.training'",
-        "Operators of training, a preview of the standard: ONNX Runtime does not run them.",
+        "Training operators, a preview of the standard: ONNX Runtime does not support them.",
     ),
     Rule(
         "ONNX-OPERATOR|ONNX-DOMAIN",
@@ -55,14 +55,14 @@ _RULES = (
     Rule(
         "ONNX-SESSION",
         r"Failed to find kernel",
-        "ONNX Runtime has no CPU kernel of the operator for this datatype, and says so when it loads the model.",
+        "ONNX Runtime has no CPU kernel of the operator for this datatype, and reports it when it loads the model.",
     ),
     Rule(
         "ONNX-SESSION",
         r"bound to different types",
-        "ONNX Runtime's own expansion of the operator mixes BF16 with FP32, and does not load.",
+        "ONNX Runtime's own expansion of the operator mixes BF16 with FP32, and fails to load.",
     ),
-    Rule("ONNX-SESSION", "locale", "The operator needs the locale en_US.UTF-8 of the system, which is not installed."),
+    Rule("ONNX-SESSION", "locale", "The operator needs the system locale en_US.UTF-8, which is not installed."),
     Rule(
         "ONNX-SESSION",
         "layout",
@@ -71,39 +71,43 @@ _RULES = (
     Rule(
         "ONNX-SESSION",
         "Unrecognized attribute",
-        "The onnx package's definition of the operator has an attribute that this ONNX Runtime's of the same opset has not.",
+        "The onnx package defines an attribute of the operator that this ONNX Runtime does not have at the same opset.",
     ),
     Rule(
         "ONNX-RUN|ONNX-GOLDEN",
         "training_dropout",
-        "In training mode the operator draws random numbers, so its answers are never the test's.",
+        "In training mode the operator draws random numbers, so its outputs never match the test's.",
     ),
     Rule(
         "ONNX-RUN|ONNX-GOLDEN",
         "resize_downsample_scales_(cubic|linear)_align_corners|maxunpool_export_with_output_shape",
-        "ONNX Runtime's answer to the test's own inputs differs from the standard's.",
+        "ONNX Runtime's output for the test's own inputs differs from the standard's.",
     ),
     Rule(
         "ONNX-GOLDEN",
         "qk_matmul_output",
-        "ONNX Runtime masks with the lowest number of the datatype where the standard's answer has minus infinity.",
+        "ONNX Runtime masks with the lowest number of the datatype; the standard's output has minus infinity.",
     ),
     Rule(
         "ONNX-RUN|ONNX-GOLDEN-DATA",
         "per-tensor|empty set with bool|mask4d_padded_kv",
-        "ONNX Runtime refuses the test's own inputs too: it implements a part of what the standard allows here.",
+        "ONNX Runtime also rejects the test's own inputs: it implements only part of what the standard allows here.",
     ),
-    Rule("ONNX-RUN", f"^({_INDICES})", f"An input holds indices into another input, and few numbers are. {_MADE_UP}"),
-    Rule("ONNX-RUN", f"^({_AXES})", f"An input says on which axes, or how far, the operator works. {_MADE_UP}"),
+    Rule(
+        "ONNX-RUN",
+        f"^({_INDICES})",
+        f"An input holds indices into another input, and few numbers are valid. {_MADE_UP}",
+    ),
+    Rule("ONNX-RUN", f"^({_AXES})", f"An input sets the axes, or the range, of the operator. {_MADE_UP}"),
     Rule(
         "ONNX-RUN",
         "running",
-        f"An input says how the operator works (a shape, a size, a count, a ratio). {_MADE_UP}",
+        f"An input controls the operator (a shape, a size, a count, a ratio). {_MADE_UP}",
     ),
     Rule(
         "OutOfMemory|ONNX-MEMORY.*",
         "Pad|Resize|Tile|Expand",
-        f"An input says how large the output is: made-up numbers ask for more than the 4 GiB of the run. {_MADE_UP}",
+        f"An input sets the size of the output: generated numbers need more than the 4 GiB of the run. {_MADE_UP}",
     ),
 )
 

@@ -36,13 +36,13 @@ def test_what_is_within_its_bar_is_held():
     figures = Figures(burst=lives(6.9, 2500), restarts=[restart(614, 2.9, watch=7), restart(1228, 5.9, watch=7)])
     assert held(figures)
     assert "missed" not in "\n".join(table(figures))
-    assert "## Bars that are missed" not in page(figures)
+    assert "## Missed targets" not in page(figures)
 
 
 def test_a_missed_bar_is_named_with_how_much():
     figures = Figures(burst=lives(14.0, 2500), takeovers=[TakenOver(1000, "SIGKILL", float("inf"))])
     assert not held(figures)
-    assert "- CPU of a life, burst of 100: 140 ms of 70.0 ms, 2.0 times the bar." in page(figures)
+    assert "- CPU per life, burst of 100: 140 ms of 70.0 ms, 2.0 times the target." in page(figures)
     assert "takeover with 1,000 after SIGKILL" in page(figures)
 
 
