@@ -11,26 +11,26 @@ _HEAD = """\
 
 <!-- Generated from operator/onnxmodel_operator/api by `python -m dev.docs`. Do not edit. -->
 
-`{api_version}`, kind `{kind}`, namespaced, short name `{short}`, category `{category}`. The same facts on a cluster:
-`kubectl explain onnxmodel.spec --recursive`.
+`{api_version}`, kind `{kind}`, namespaced, short name `{short}`, category `{category}`. On a cluster, run
+`kubectl explain onnxmodel.spec --recursive` for the same information.
 
-Bounds are inclusive unless a `>` or `<` stands there. A field that is **required** is so within its parent. `[]` is an
-item of a list, `{{}}` a value of a map with keys of your own.
+Bounds are inclusive unless marked with `>` or `<`. A **required** field is required within its parent. `[]` is an item
+of a list, `{{}}` a value of a map with arbitrary keys.
 """
 _SPEC = """\
 ## spec
 
-What users write. `source.uri` is enough: every other field has a default.
+Written by users. Only `source.uri` is required: every other field has a default.
 """
 _RULES = """\
 ## Rules between fields
 
-The API server checks these at apply, `--dry-run=server` included.
+The API server checks these rules on apply, also with `--dry-run=server`.
 """
 _STATUS = """\
 ## status
 
-What the operator writes, and nobody else. What the fields mean together is in [status.md](status.md).
+Written only by the operator. [status.md](status.md) explains how the fields work together.
 """
 
 

@@ -9,15 +9,16 @@ _HEAD = """\
 
 <!-- Generated from runtime-image/onnxmodel_runtime/checks by `python -m dev.docs`. Do not edit. -->
 
-What `onnxmodel validate` looks for. A finding names its check, how severe it is, the node or tensor, and what to do.
+These are the checks of `onnxmodel validate`. A finding has the id of its check, a severity, the node or tensor, and a
+fix.
 
-- An **error** refuses the model; with `validation.mode: Warn` it is reported and the model goes on. What cannot be read
-  at all, or reads outside of its own folder, is refused in both modes.
-- A **warning** is something to know about: it refuses nothing.
-- An **info** asks for nothing yet.
+- An **error** refuses the model. With `validation.mode: Warn` it is only reported. A model that cannot be read at all,
+  or that reads files outside of its own folder, is refused in both modes.
+- A **warning** needs attention, but refuses nothing.
+- An **info** needs no action.
 
-The worst are in `status.findings`, all of them in the report beside the artifact (`<folder>.validate.json`) and in the
-Job's log. A refused model's first error is `status.lastFailure`, under the reason below.
+The most severe findings are in `status.findings`. The report beside the artifact (`<folder>.validate.json`) and the
+Job's log have all of them. The first error of a refused model is in `status.lastFailure`, with the reason below.
 
 | check | severity | reason | field |
 |---|---|---|---|
