@@ -11,7 +11,7 @@ import onnx
 from benchmarks.optimize.cases import Case, golden_inputs
 from benchmarks.optimize.duel import AGAIN, duel
 from benchmarks.optimize.rivals import rivals
-from onnxmodel_operator.api.spec import Benchmark
+from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.choose import Choice, choose
 from onnxmodel_runtime import isolate, parity
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Point

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from onnxmodel_operator.api.spec import Benchmark
+from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.api.status import Measured
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
 from onnxmodel_runtime.contract.loadtest import Load

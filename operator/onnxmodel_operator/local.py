@@ -26,7 +26,7 @@ import yaml
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.manifest import KubernetesLoader, RepeatedKey, envelope_errors
-from onnxmodel_operator.api.spec import OnnxModel, SpecError, parse
+from onnxmodel_operator.api.resource import OnnxModel, SpecError, parse
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
 from onnxmodel_operator.observe.memory import read
 from onnxmodel_operator.plan import COMMANDS, Plan, Progress, Revision, State, Step, plan

@@ -17,8 +17,10 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from onnxmodel_operator import choose, names, quantity, results
-from onnxmodel_operator.api.spec import VARIANTS, OnnxModel, Resource, Signature, SpecError
-from onnxmodel_operator.api.spec import Calibration as AskedCalibration
+from onnxmodel_operator.api.resource import OnnxModel, Resource, SpecError
+from onnxmodel_operator.api.spec.optimization import VARIANTS
+from onnxmodel_operator.api.spec.optimization import Calibration as AskedCalibration
+from onnxmodel_operator.api.spec.source import Signature
 from onnxmodel_operator.api.status import AgainstStatus, RevisionStatus
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting, parse_time

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from onnxmodel_operator import names
-from onnxmodel_operator.api.spec import Resource, SpecError, identify, parse
+from onnxmodel_operator.api.resource import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import (
     TRANSIENT,

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from onnxmodel_operator import figures, names
-from onnxmodel_operator.api.spec import VARIANTS, Resource
+from onnxmodel_operator.api.resource import Resource
+from onnxmodel_operator.api.spec.optimization import VARIANTS
 from onnxmodel_operator.api.status import (
     AgainstStatus,
     BatchingStatus,

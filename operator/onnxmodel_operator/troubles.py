@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from onnxmodel_operator.api.spec import Resource
+from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, lacks_a_right
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revision, route

@@ -7,7 +7,8 @@ import yaml
 
 from onnxmodel_operator.api import crd
 from onnxmodel_operator.api.patterns import EXPECTED
-from onnxmodel_operator.api.spec import OnnxModelSpec, SpecError, parse
+from onnxmodel_operator.api.resource import SpecError, parse
+from onnxmodel_operator.api.spec import OnnxModelSpec
 from tests.builders import body
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from dev.results import benchmarked, optimized, points
-from onnxmodel_operator.api.spec import Benchmark
+from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.choose import Numbers, Serving, as_served, choose, loads, where
 from onnxmodel_runtime.contract.loadtest import Load
 from onnxmodel_runtime.contract.model import Parity

@@ -16,7 +16,7 @@ from dev.platform import VALUES, Platform
 from examples.magika import demo
 from onnxmodel_operator import choose, metrics, plan
 from onnxmodel_operator.api.crd import crd
-from onnxmodel_operator.api.spec import parse
+from onnxmodel_operator.api.resource import parse
 from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.platform import settings
 from onnxmodel_operator.platform.settings import Settings

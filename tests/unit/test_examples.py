@@ -10,7 +10,7 @@ import yaml
 
 from benchmarks.optimize.weights import with_weights
 from benchmarks.validator.cases import cases
-from onnxmodel_operator.api.spec import parse
+from onnxmodel_operator.api.resource import parse
 from onnxmodel_runtime.contract.model import Tensor, Tolerance
 from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.inputs import generate, signature

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from onnxmodel_operator.api.spec import parse
+from onnxmodel_operator.api.resource import parse
 from onnxmodel_operator.platform import settings
 from onnxmodel_operator.platform.policy import violations
 from tests.builders import SETTINGS, Cluster, body

@@ -6,20 +6,19 @@ unit for `kubectl get`.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints
+
+from onnxmodel_operator.api.base import Model
 
 Short = Annotated[str, StringConstraints(max_length=253)]
 Text = Annotated[str, StringConstraints(max_length=2048)]
 Time = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extra={"format": "date-time"})]
 Number = Annotated[float, Field(ge=0)]
+MOST_STAGES = 16
+"""Records of stages that status holds."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
-
-
-class Condition(_Model):
+class Condition(Model):
     """A Kubernetes condition."""
 
     type: Annotated[str, StringConstraints(max_length=64)]
@@ -30,7 +29,7 @@ class Condition(_Model):
     observed_generation: int
 
 
-class TensorStatus(_Model):
+class TensorStatus(Model):
     """An input or output of the model. -1 is a dynamic axis."""
 
     name: Short
@@ -38,7 +37,7 @@ class TensorStatus(_Model):
     shape: Annotated[list[int], Field(max_length=16)]
 
 
-class ModelStatus(_Model):
+class ModelStatus(Model):
     """What was fetched and validated. uri: a tag or a branch as the digest or the commit that it was then.
 
     batch: First, axis 0 of every input and output is a batch, so that throughput counts rows; None: there is no batch axis
@@ -60,7 +59,7 @@ class ModelStatus(_Model):
     unbatched: Text | None = None
 
 
-class FindingStatus(_Model):
+class FindingStatus(Model):
     """One finding of the validation."""
 
     id: Short
@@ -70,7 +69,7 @@ class FindingStatus(_Model):
     fix: Text
 
 
-class ParityStatus(_Model):
+class ParityStatus(Model):
     """How far the variant's answers are from the original's, at their worst."""
 
     passed: bool
@@ -82,7 +81,7 @@ class ParityStatus(_Model):
     top1: float | None = None
 
 
-class Measured(_Model):
+class Measured(Model):
     """What was measured of one variant. p50 to p99: at the smallest batch size and the lowest concurrency.
 
     throughput_per_second: the best of the grid, in rows (in inferences where status.model.batch is None); batch_size and
@@ -99,7 +98,7 @@ class Measured(_Model):
     noisy: bool | None = None
 
 
-class VariantStatus(_Model):
+class VariantStatus(Model):
     """A candidate, what was measured of it, and why it was chosen or not. saved_percent: of the original's bytes.
 
     graph_level: of the sessions that load it; lower than the spec's where a higher level changes the original's outputs.
@@ -118,7 +117,7 @@ class VariantStatus(_Model):
     reason: Text
 
 
-class BenchmarkStatus(_Model):
+class BenchmarkStatus(Model):
     """The newest benchmark: the winner, the baseline (the original model with ONNX Runtime's own optimization), and where both
     were measured.
 
@@ -143,14 +142,14 @@ class BenchmarkStatus(_Model):
     versions: Annotated[dict[str, Short], Field(max_length=16)]
 
 
-class BatchingStatus(_Model):
+class BatchingStatus(Model):
     """Whether the server joins requests of different clients to batches, as it says itself; else why not."""
 
     joined: bool
     reason: Text | None = None
 
 
-class ServingStatus(_Model):
+class ServingStatus(Model):
     """The revision that the Service selects, whatever is being proven beside it.
 
     variant to sizes: as active, target or history have them; p99 and throughput are rounded, with their units, and of the load
@@ -177,7 +176,7 @@ class ServingStatus(_Model):
     selector: Text
 
 
-class AgainstStatus(_Model):
+class AgainstStatus(Model):
     """What served when a revision was chosen, and at what it was measured."""
 
     revision: Short
@@ -185,7 +184,7 @@ class AgainstStatus(_Model):
     measured_on: Short
 
 
-class RevisionStatus(_Model):
+class RevisionStatus(Model):
     """A Deployment of one variant with one serving configuration.
 
     sha256: of the variant; source_sha256 and opset: of the model that was fetched. served: what a client of one replica saw in
@@ -214,7 +213,7 @@ class RevisionStatus(_Model):
     missed: Text | None = None
 
 
-class StageStatus(_Model):
+class StageStatus(Model):
     """One run of a stage. result: the Job's outcome as the contract encodes it, kept so that it never runs again.
 
     directory: what it read or made on the model's volume, where it stays while this record does.
@@ -234,7 +233,7 @@ class StageStatus(_Model):
     result: Annotated[str, StringConstraints(max_length=4096)] | None = None
 
 
-class FailureStatus(_Model):
+class FailureStatus(Model):
     """The last thing that went wrong. hint: what to do. Gone once the model is Ready."""
 
     stage: Short
@@ -248,7 +247,7 @@ class FailureStatus(_Model):
     time: Time
 
 
-class OnnxModelStatus(_Model):
+class OnnxModelStatus(Model):
     """The whole status. phase, reason and message are for people: nothing branches on them."""
 
     observed_generation: int | None = None
@@ -274,7 +273,7 @@ class OnnxModelStatus(_Model):
     target: RevisionStatus | None = None
     history: Annotated[list[RevisionStatus], Field(max_length=5)] | None = None
     last_failure: FailureStatus | None = None
-    stages: Annotated[list[StageStatus], Field(max_length=16)] | None = None
+    stages: Annotated[list[StageStatus], Field(max_length=MOST_STAGES)] | None = None
 
     def dump(self) -> dict[str, Any]:
         """As the API server stores it: camelCase, nothing that is not set."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from onnxmodel_operator.api.spec import OnnxModel, SpecError
+from onnxmodel_operator.api.resource import OnnxModel, SpecError
 from onnxmodel_operator.platform.settings import Policy, Requirement
 
 

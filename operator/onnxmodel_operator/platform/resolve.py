@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from onnxmodel_operator import quantity
-from onnxmodel_operator.api.spec import OnnxModel, OnnxModelSpec, SpecError
+from onnxmodel_operator.api.resource import OnnxModel, SpecError
+from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.platform.policy import PolicyError, violations
 from onnxmodel_operator.platform.settings import Pool, Resources, Settings
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers

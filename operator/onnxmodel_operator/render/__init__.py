@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.api.spec import OnnxModel, OnnxModelSpec, Resource
+from onnxmodel_operator.api.resource import OnnxModel, Resource
+from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan import STARTUP_SECONDS, Plan, Revision, Step, load_tested

@@ -1,0 +1,44 @@
+"""Define spec.optimization: which variants compete with the original."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, StringConstraints
+
+from onnxmodel_operator.api.base import Model
+from onnxmodel_operator.api.patterns import SOURCE_URI
+
+VariantName = Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
+VARIANTS: tuple[str, ...] = get_args(VariantName)
+
+
+class ParityTolerance(Model):
+    """How close a variant's answers must be to the original's: |a-b| <= absolute + relative*|b|, and cosine."""
+
+    relative: Annotated[float, Field(ge=0, le=1)] = 0.01
+    absolute: Annotated[float, Field(ge=0, le=1)] = 0.001
+    cosine: Annotated[float, Field(ge=0, le=1)] = 0.999
+
+
+class Calibration(Model):
+    """How int8-static learns the ranges of activations."""
+
+    uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] | None = Field(
+        default=None,
+        description="Inputs, in the form of golden data; answers in it are not looked at. None: the golden data's inputs. Read "
+        "with the model's secretRef.",
+    )
+    method: Literal["MinMax", "Entropy", "Percentile"] = "MinMax"
+    percentile: Annotated[float, Field(gt=50, le=100)] = Field(default=99.99, description="For the method Percentile.")
+    samples: Annotated[int, Field(ge=1, le=10000)] = Field(default=256, description="Rows, at most.")
+
+
+class Optimization(Model):
+    """Which variants compete with the original. fp32 is the graph optimization alone."""
+
+    graph_level: Literal["None", "Basic", "Extended", "All"] = "All"
+    variants: Annotated[list[VariantName], Field(max_length=8)] = Field(
+        default=["fp32", "fused"],
+        description="Each is made, proven against the original and measured; what cannot be made for this model says why.",
+    )
+    calibration: Calibration = Calibration()
+    parity: ParityTolerance = ParityTolerance()
