@@ -126,8 +126,9 @@ test: ready ## every test, in one run
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/frozen tests/unit
 
 # Not part of `make test`: for nightly runs. By two workers, each with an API server of its own. One fault alone: .venv/bin/python -m pytest tests/faults -k etcd-paused
-test-faults: setup ## each fault at each moment of a life on a real API server, and 2,000 sequences of specs, into docs/benchmarks/faults.md
+test-faults: setup ## each fault at each moment of a life on a real API server, and 2,000 sequences of specs, into docs/benchmarks/faults.md; then fuzz HTTP/2
 	@ONNXMODEL_SEQUENCES=2000 $(BIN)/python -m pytest --numprocesses=2 --dist=loadscope tests/faults tests/unit/test_sequences.py --figures docs/benchmarks/faults.md
+	@ONNXMODEL_FRAMES=20000 $(BIN)/python -m pytest tests/unit/runtime/server/http2/test_fuzz.py
 
 lint: setup ## format, style, types, layers
 	@$(BIN)/ruff format --check .
