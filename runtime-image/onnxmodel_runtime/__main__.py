@@ -54,14 +54,13 @@ from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.locally import in_options, worded
 from onnxmodel_runtime.outcome import (
-    accept,
     exit_code,
     print_failure,
-    validation_report,
     write_report,
     write_termination_message,
 )
 from onnxmodel_runtime.variants import RECIPES
+from onnxmodel_runtime.volume import accept, validation_report
 
 _PORTS = {field.name: field.default for field in dataclasses.fields(ServeRequest) if field.name.endswith("_port")}
 _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.errors import StageError, size
-from onnxmodel_runtime.sources import CHUNK, FIELD, MAX_FILES, safe_path, shown
+from onnxmodel_runtime.sources.source import CHUNK, FIELD, MAX_FILES, safe_path, shown
 
 MAX_RATIO = 200  # weights hardly shrink; what unpacks to more than this was made to
 RATIO_FREE_BYTES = 64 << 20  # below this, no ratio does harm

@@ -17,21 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import batch_axis, groups, probefile, report, sizes, tensorrt
+from onnxmodel_runtime import batch_axis, groups, probefile, sizes, tensorrt, written
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Point
 from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing
-from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, runtime_words, words
+from onnxmodel_runtime.identity import check_digest
 from onnxmodel_runtime.inputs import Arrays, generate, signature
 from onnxmodel_runtime.machine import Peak, available_bytes, environment, free, resident_bytes
 from onnxmodel_runtime.profiler import Operator, profile
 from onnxmodel_runtime.progress import log, note, step
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.stats import percentile, significant
-from onnxmodel_runtime.windows import Window, counted, latencies, point, settled, spread, stable
+from onnxmodel_runtime.windows import PERCENTS, Spread, Window, counted, latencies, point, settled, spread, stable
 
 MAX_POINTS = 112  # 7 candidates, 4 batch sizes, 4 concurrencies; test_the_largest_grid_fits_a_termination_message
 _WARM_UP_SECONDS = 0.2
@@ -110,7 +110,7 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         original.sessions.clear()  # their memory makes room for one session with a profile
         operators = {item.candidate.name: _profile(item, request.providers, rows) for item in loaded}
         try:
-            report.write(request, result, tuple(spread for _, spread in measured), operators)
+            written.write(request, result, tuple(spread for _, spread in measured), operators)
         except Exception:  # a defect of ours; what was measured is worth more than its page
             traceback.print_exc()
     return result
@@ -238,7 +238,7 @@ def _rows(inputs: Arrays, batch: int, loaded: _Loaded) -> Arrays:
 
 def _point(
     loaded: list[_Loaded], rows: Arrays, batch: int, concurrency: int, request: BenchmarkRequest
-) -> Iterator[tuple[Point, report.Spread]]:
+) -> Iterator[tuple[Point, Spread]]:
     what = f"measuring batch size {batch}, concurrency {concurrency}"
     step(what)
     for item in loaded:
@@ -299,11 +299,11 @@ def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Wind
 
 def _summary(
     name: str, batch: int, concurrency: int, used: Sequence[Window], *, noisy: bool, varies: int, windows: int
-) -> tuple[Point, report.Spread]:
+) -> tuple[Point, Spread]:
     ordered = latencies(used)
-    milliseconds = tuple(significant(percentile(ordered, rank) * 1000) for rank in report.PERCENTS)
+    milliseconds = tuple(significant(percentile(ordered, rank) * 1000) for rank in PERCENTS)
     found = point(name, batch, concurrency, used, ordered, noisy=noisy, spread=varies)
-    return found, report.Spread(name, batch, concurrency, windows, milliseconds)
+    return found, Spread(name, batch, concurrency, windows, milliseconds)
 
 
 def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operator, ...]:

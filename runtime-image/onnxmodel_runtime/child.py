@@ -3,13 +3,9 @@
 Nothing heavy is imported before the limits are set.
 """
 
-import contextlib
-import ctypes
 import dataclasses
 import json
 import os
-import resource
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -20,13 +16,8 @@ from onnxmodel_runtime.contract.codec import dumps, loads
 from onnxmodel_runtime.contract.optimize import Variant
 from onnxmodel_runtime.contract.stages import COMMANDS, REPOSITORY, Result, Stage
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_words, storage_error
-from onnxmodel_runtime.isolate import memory_limit
-from onnxmodel_runtime.sandbox import without_network
+from onnxmodel_runtime.limits import confine, give_back_at_once, memory_limit
 from onnxmodel_runtime.variants import VARIANT, VariantRequest
-
-_PR_SET_PDEATHSIG = 1
-_M_MMAP_THRESHOLD = -3
-_RESERVE = 64 << 20  # for what else is counted: the kernel's tables, files in memory, what a parent takes meanwhile
 
 
 def main() -> None:
@@ -44,7 +35,7 @@ def main() -> None:
 
     request: Any = loads(VariantRequest if command == VARIANT else COMMANDS[command].request, sys.stdin.read())
     providers = getattr(getattr(request, "serve", request), "providers", None)
-    sandbox(cpu_only=set(getattr(providers, "names", ("CPU",))) == {"CPU"})
+    confine(cpu_only=set(getattr(providers, "names", ("CPU",))) == {"CPU"})
     if command != Stage.BENCHMARK:  # whose memory is as the server's
         give_back_at_once()
     progress.listen(on_step)
@@ -106,48 +97,6 @@ def stage(command: str, request: Any) -> Result | Variant:
 
         return lay_out(request)
     raise ValueError(f"{command} does not run in a child process")
-
-
-def sandbox(*, cpu_only: bool) -> None:
-    """Make this process the one that dies, without network or a core file on the node, and not outlive its parent."""
-    without_network()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel picks the child, so that the parent can tell
-    limit = memory_limit()
-    if limit and cpu_only:
-        # The kubelet lets the kernel kill all processes of a container together, the parent too. An allocation beyond
-        # what the container has left fails here first, as an exception. CUDA maps far more than it uses: not there.
-        mine, (_, hard) = share(limit, held_above()), resource.getrlimit(resource.RLIMIT_DATA)
-        mine = mine if hard == resource.RLIM_INFINITY else min(mine, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (mine, mine))
-
-
-def give_back_at_once() -> None:
-    """Have malloc take large blocks from the kernel one by one, and give each back when it is freed.
-
-    By itself it does so only until the first of them is freed. From then on it keeps them, and a session of ONNX Runtime
-    holds its copy of the model, which it needs no more, beside the weights.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # musl has no such function
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-
-
-def share(limit: int, held: int) -> int:
-    """Bytes of the container's limit for this process. held: by those that wait for it; half it gets in any case."""
-    return max(limit - held - _RESERVE, limit // 2)
-
-
-def held_above(proc: Path = Path("/proc"), process: str = "self") -> int:
-    """Bytes of memory of their own that this process's parent and its parents hold, as far as they can be seen."""
-    held = 0
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        while (process := (proc / process / "stat").read_text().rpartition(")")[2].split()[1]) != "0":
-            _, resident, shared, *_ = map(int, (proc / process / "statm").read_text().split())
-            held += (resident - shared) * resource.getpagesize()
-    return held
 
 
 if __name__ == "__main__":

@@ -33,11 +33,12 @@ from onnxmodel_runtime.contract.volume import (
 from onnxmodel_runtime.digests import check_pin, digest
 from onnxmodel_runtime.errors import StageError, size, storage_error
 from onnxmodel_runtime.network import LOOPBACK, guarded
-from onnxmodel_runtime.outcome import accepted
 from onnxmodel_runtime.progress import log
-from onnxmodel_runtime.sources import Remote, Source, UnreachableError, invalid, open_source, safe_path, shown
+from onnxmodel_runtime.sources import open_source
 from onnxmodel_runtime.sources.authorities import trusted
 from onnxmodel_runtime.sources.download import Download
+from onnxmodel_runtime.sources.source import Remote, Source, UnreachableError, invalid, safe_path, shown
+from onnxmodel_runtime.volume import accepted, read_source
 
 ATTEMPTS = 4
 _STALE_SECONDS = 6 * 3600.0
@@ -259,15 +260,6 @@ def _about(field: str, missing: str = "SourceNotFound") -> Iterator[None]:
         if error.failure.field == "spec.source.uri":
             error.failure = dataclasses.replace(error.failure, field=field)
         raise
-
-
-def read_source(directory: Path) -> dict[str, Any]:
-    """The record that fetch left in `directory`; empty when it left none (a person's own model)."""
-    try:
-        record = json.loads((directory / SOURCE_FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:

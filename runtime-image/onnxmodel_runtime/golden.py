@@ -7,7 +7,7 @@ with input_0.pb and output_0.pb, as ONNX's own test data and torch.onnx come wit
 import re
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,12 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from onnxmodel_runtime import graph, parity
-from onnxmodel_runtime.checks import GOLDEN, GOLDEN_DATA
-from onnxmodel_runtime.checks.tensors import required_bytes
-from onnxmodel_runtime.contract.model import Parity, Tensor, Tolerance
-from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
+from onnxmodel_runtime import graph
+from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.contract.volume import GOLDEN_FILE, GOLDEN_FOLDER
 from onnxmodel_runtime.datatypes import BY_NAME
-from onnxmodel_runtime.errors import clip, runtime_message, size
-from onnxmodel_runtime.progress import step
+from onnxmodel_runtime.errors import clip, size
 
 MAX_BYTES = 512 << 20  # of one set, unpacked
 _MAX_SETS = 100
@@ -47,28 +44,6 @@ class GoldenSet:
     name: str
     inputs: Arrays
     outputs: Arrays
-
-
-def judge(
-    session: Any, request: ValidateRequest, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
-) -> tuple[Parity | None, list[Finding]]:
-    """Run every set and compare. The parity is the worst of all sets; None where nothing could be compared."""
-    assert request.golden is not None
-    worst: Parity | None = None
-    compared = 0
-    where = place(request)
-    try:
-        for data in load(where, inputs, outputs):
-            compared += sum(array.size for array in data.outputs.values())
-            step(f"comparing with the golden data {data.name}")
-            found = _compare(session, data, request.golden)
-            worst = found if worst is None else _worse(worst, found)
-    except GoldenError as error:
-        return worst, [GOLDEN_DATA.error(where.name, str(error))]
-    if worst is None or worst.passed:
-        empty = "the golden outputs have no elements: nothing was compared"
-        return worst, [] if compared else [GOLDEN_DATA.warning(where.name, empty, "Record some rows.")]
-    return worst, [GOLDEN.error(worst.output, f"the golden outputs differ: {parity.explain(worst, request.golden)}")]
 
 
 def load(
@@ -246,7 +221,7 @@ def _pb(path: Path, budget: int) -> tuple[str, NDArray[Any]]:
         raise GoldenError(f"{path.name} is no tensor: {clip(str(error), 100)}") from error
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise GoldenError(f"{path.name} keeps its data in another file")
-    needed = required_bytes(tensor)
+    needed = graph.required_bytes(tensor)
     if needed is not None and needed > MAX_BYTES:
         raise GoldenError(f"{path.name} claims {needed} bytes")
     try:
@@ -256,7 +231,7 @@ def _pb(path: Path, budget: int) -> tuple[str, NDArray[Any]]:
     return tensor.name, np.asarray(array)
 
 
-# ---- comparing -------------------------------------------------------------------------------------------------------
+# ---- checking --------------------------------------------------------------------------------------------------------
 
 
 def _checked(data: GoldenSet, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], answers: bool) -> GoldenSet:
@@ -313,27 +288,3 @@ def _strings(array: NDArray[Any], what: str) -> NDArray[Any]:
         return array.astype(np.object_)
     except Exception as error:  # numbers that are no characters
         raise GoldenError(f"{what} is no text") from error
-
-
-def _compare(session: Any, data: GoldenSet, bound: Tolerance) -> Parity:
-    names = list(data.outputs)
-    try:
-        answers = session.run(names, data.inputs)
-    except Exception as error:
-        raise GoldenError(f"the model fails with the inputs of {data.name}: {runtime_message(error)}") from error
-    got: Mapping[str, NDArray[Any]] = dict(zip(names, answers, strict=True))
-    return parity.measure(lambda _: got, lambda _: data.outputs, (rows(data),), bound)
-
-
-def _worse(one: Parity, other: Parity) -> Parity:
-    """The worst numbers of two, at the output that failed, or that is further off."""
-    worst = max(one, other, key=lambda item: (not item.passed, bool(item.note), item.max_absolute))
-    return replace(
-        worst,
-        passed=one.passed and other.passed,
-        max_absolute=max(one.max_absolute, other.max_absolute),
-        max_relative=max(one.max_relative, other.max_relative),
-        cosine=min(one.cosine, other.cosine),
-        top1=min((item.top1 for item in (one, other) if item.top1 is not None), default=None),
-        batch_sizes=tuple(sorted({*one.batch_sizes, *other.batch_sizes})),
-    )

@@ -21,6 +21,9 @@ STANDARD = ("", "ai.onnx")  # two names of the same domain
 EXTERNAL = onnx.TensorProto.EXTERNAL
 MAX_RANK = 64  # no operator knows tensors of as many dimensions
 _BEYOND = 2**70
+# Bits of an element, by TensorProto.DataType. Strings have no fixed size.
+BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
+BITS |= {17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2}
 _NEURAL = {"Conv", "ConvInteger", "ConvTranspose", "QLinearConv", "LSTM", "GRU", "RNN"}
 _NEURAL |= {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "Attention"}
 _DENSE = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
@@ -132,6 +135,14 @@ def elements(dims: Any) -> int:
     if len(dims) > MAX_RANK:
         return _BEYOND
     return int(min(math.prod(dims), _BEYOND))
+
+
+def required_bytes(tensor: Any) -> int | None:
+    """What the dimensions ask for; None where they ask for nothing that can be said."""
+    bits = BITS.get(tensor.data_type)
+    if bits is None or any(dim < 0 for dim in tensor.dims[:MAX_RANK]):
+        return None
+    return (elements(tensor.dims) * bits + 7) // 8
 
 
 def _int64(value: int, least: int = 0) -> int:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxmodel_runtime.contract.benchmark import Point
-from onnxmodel_runtime.report import Spread
 from onnxmodel_runtime.stats import significant
+from onnxmodel_runtime.windows import Spread
 
 _SHARE = 0.8  # of the memory that there is: the rest is for what cannot be foreseen
 _TIMES = 3  # the file: protobuf's copy, ONNX Runtime's, and the one that it packs for its kernels

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +22,7 @@ from onnxmodel_runtime.contract.stages import RESULTS, Result
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.culprit import without
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
+from onnxmodel_runtime.limits import memory_limit
 from onnxmodel_runtime.progress import log
 
 _PR_SET_DUMPABLE = 4
@@ -133,18 +133,6 @@ def died(code: int, command: str, step: str) -> Exception:
     return StageError(
         "Interrupted", f"the {command} process was ended by {name} while {step}", "It runs again by itself.", retry=True
     )
-
-
-def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """The container's memory limit in bytes by cgroup v2 or v1; 0 where there is none."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limit = int((root / name).read_text())
-        except (OSError, ValueError):  # "max" is v2's word for no limit
-            continue
-        if 0 < limit < 1 << 60:  # v1 says "no limit" with a number near 2**63
-            return limit
-    return 0
 
 
 def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tuple[str, dict[str, Any] | None]:

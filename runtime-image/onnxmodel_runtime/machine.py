@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from onnxmodel_runtime.contract.benchmark import Environment
-from onnxmodel_runtime.isolate import memory_limit
+from onnxmodel_runtime.limits import memory_limit
 
 
 def environment(provider: str) -> Environment:

@@ -6,7 +6,6 @@ It holds no time and no path outside of its folder, so that equal variants have 
 import dataclasses
 import json
 import os
-import socket
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from onnxmodel_runtime.contract.volume import (
     GOLDEN_FOLDER,
     MANIFEST_FILE,
     PROBE_FILE,
-    SOURCE_FILE,
 )
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.verify import verify
+from onnxmodel_runtime.volume import source_uri
 
 SCHEMA = 1
 _TOOLS = ("onnx", "onnxruntime", "onnxruntime-gpu", "onnxslim", "sympy", "numpy", "protobuf", "ml_dtypes")
@@ -49,7 +48,7 @@ def write(request: OptimizeRequest, result: OptimizeResult) -> None:
         "lowered": result.lowered,
         "made_inputs": result.made_inputs,
     }
-    partial = directory / f"{MANIFEST_FILE}.tmp-{socket.gethostname()}-{os.getpid()}"  # two pods have equal pids
+    partial = directory / f"{MANIFEST_FILE}.tmp-{os.uname().nodename}-{os.getpid()}"  # two pods have equal pids
     partial.write_text(json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(directory / MANIFEST_FILE)
 
@@ -91,7 +90,7 @@ def _made_of(request: OptimizeRequest) -> dict[str, Any]:
         "source": {
             "sha256": request.sha256,
             "data_sha256": request.data_sha256,
-            "uri": _uri(Path(request.model).parent),
+            "uri": source_uri(Path(request.model).parent),
         },
         "signer": request.signer,
         "data": _data(request),
@@ -120,15 +119,6 @@ def _data(request: OptimizeRequest) -> dict[str, str]:
         if file.is_file()
     }
     return dict(sorted(found.items()))
-
-
-def _uri(folder: Path) -> str:
-    """Where fetch got the model from; "" for a file of a person's own."""
-    try:
-        source = json.loads((folder / SOURCE_FILE).read_text())
-        return str(source.get("resolved") or source.get("uri") or "")
-    except (OSError, ValueError, AttributeError):
-        return ""
 
 
 def _version(name: str) -> str:

@@ -22,8 +22,8 @@ from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, Parity, Te
 from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeRequest, OptimizeResult, Variant
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 from onnxmodel_runtime.contract.volume import GOLDEN_FILE, GOLDEN_FOLDER, PROBE_FILE
-from onnxmodel_runtime.digests import check_digest, data_digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message
+from onnxmodel_runtime.identity import check_digest, data_digest
 from onnxmodel_runtime.inputs import Arrays, Signature, assumed, generate, signature
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step

@@ -1,7 +1,6 @@
 """How a stage's end leaves the container: the exit code, the termination message, the report, words for people."""
 
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from onnxmodel_runtime.contract.validate import Finding, ValidateResult
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.progress import log
 from onnxmodel_runtime.stats import significant
+from onnxmodel_runtime.volume import write_beside
 
 INTERNAL = 1  # not in the contract on purpose: a defect of ours is what the contract calls unexpected
 
@@ -48,36 +48,6 @@ def write_termination_message(outcome: Outcome) -> Outcome:
 def write_report(outcome: Outcome, path: Path) -> None:
     """The whole outcome, beside the artifact. A volume that is mounted read-only gets none."""
     write_beside(path, dumps(outcome))
-
-
-def validation_report(directory: Path) -> Path:
-    """Where validate leaves its report on the model in `directory`: beside it, for the folder is the model's alone."""
-    return directory.with_name(f"{directory.name}.validate.json")
-
-
-def accept(directory: Path) -> None:
-    """Mark the model in `directory` as found good, by whichever rules: from now on it may be in use."""
-    write_beside(_marker(directory), "")
-
-
-def accepted(directory: Path) -> bool:
-    """Whether a validation found the model good. No later refusal takes that back."""
-    return _marker(directory).exists()
-
-
-def _marker(directory: Path) -> Path:
-    return directory.with_name(f"{directory.name}.accepted")
-
-
-def write_beside(path: Path, text: str) -> None:
-    """A file that appears whole, or a line in the log: no stage fails for want of a report."""
-    partial = path.with_name(f"{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        log(f"no {path.name} beside the artifact: {error}")
 
 
 def fit(outcome: Outcome) -> str:

@@ -19,7 +19,8 @@ from onnxmodel_runtime.contract.optimize import Variant
 from onnxmodel_runtime.contract.text import in_words, plain
 from onnxmodel_runtime.errors import clip, size
 from onnxmodel_runtime.profiler import Operator
-from onnxmodel_runtime.report import PERCENTS, Report, Spread
+from onnxmodel_runtime.report import Report
+from onnxmodel_runtime.windows import PERCENTS, Spread
 
 _TENSORS = 20  # inputs and outputs that are listed, of each
 _OPERATORS = 12  # rows of a variant's table

@@ -29,8 +29,8 @@ from sigstore.verify import Verifier, policy
 from onnxmodel_runtime.contract.validate import SignatureRule, ValidateRequest
 from onnxmodel_runtime.contract.volume import MODEL_FILE, OUR_FILES, SIGNATURE_FILE
 from onnxmodel_runtime.errors import NAME_CHARACTERS, StageError, clip, ran_out_of_memory, size
-from onnxmodel_runtime.fetch import read_source
 from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.volume import read_source
 
 MAX_BYTES = 10 << 20  # a manifest has some hundred bytes per file: what is larger is no signature
 _FIELD = "spec.source.signature"

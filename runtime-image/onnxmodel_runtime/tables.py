@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from onnxmodel_runtime.checks import SEVERITIES
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
 from onnxmodel_runtime.contract.loadtest import LoadTestResult
 from onnxmodel_runtime.contract.model import BATCH_NONE, Tensor
@@ -15,8 +16,6 @@ from onnxmodel_runtime.contract.stages import Result
 from onnxmodel_runtime.contract.text import in_words, plain
 from onnxmodel_runtime.contract.validate import Finding, ValidateResult
 from onnxmodel_runtime.errors import size
-
-SEVERITIES = ("error", "warning", "info")
 
 
 def text(result: Result) -> str:

@@ -34,15 +34,16 @@ from onnxmodel_runtime.checks import (
     tensors,
     weights,
 )
+from onnxmodel_runtime.checks import golden as recorded
 from onnxmodel_runtime.contract.model import BATCH_NONE, Parity
 from onnxmodel_runtime.contract.validate import Finding, ModelFacts, ValidateRequest, ValidateResult
-from onnxmodel_runtime.digests import check_pin, data_digest, digest
+from onnxmodel_runtime.digests import check_pin, digest
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, words
-from onnxmodel_runtime.fetch import read_source
+from onnxmodel_runtime.identity import data_digest
 from onnxmodel_runtime.inputs import assumed, signature, symbols
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.rows.judge import judge
-from onnxmodel_runtime.tables import SEVERITIES
+from onnxmodel_runtime.volume import source_uri
 
 if TYPE_CHECKING:
     from onnxmodel_runtime.signing import Signed
@@ -94,7 +95,7 @@ class _Findings(list[Finding]):
 
         That ONNX Runtime cannot load a model often follows from another error, which says it more clearly.
         """
-        return tuple(sorted(self, key=lambda finding: (SEVERITIES.index(finding.severity), _weight(finding))))
+        return tuple(sorted(self, key=lambda finding: (checks.SEVERITIES.index(finding.severity), _weight(finding))))
 
 
 def _weight(finding: Finding) -> int:
@@ -158,9 +159,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
             "spec.source.uri",
             findings=findings.ordered(),
         )
-    source = read_source(directory)
-    uri = str(source.get("resolved") or source.get("uri") or "")
-    by = signed.by if signed else ""
+    uri, by = source_uri(directory), signed.by if signed else ""
     why = why or _unbatched(model, facts, request)
     step("following the rows of a batch through the graph")
     unjoined = judge(model).unjoined if session is not None and not why else None
@@ -309,7 +308,7 @@ def _run(
         findings.note(tried(batches, sizes=made))
         return None, ""
     findings.note(interface.sizes(request.sizes, unsized))
-    parity, found = golden.judge(session, request, facts.inputs, facts.outputs)
+    parity, found = recorded.judge(session, request, facts.inputs, facts.outputs)
     findings.note(found)
     why = ""
     with suppress(golden.GoldenError):  # which is a finding already

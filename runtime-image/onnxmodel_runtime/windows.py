@@ -13,6 +13,7 @@ from onnxmodel_runtime.contract.benchmark import Point
 from onnxmodel_runtime.stats import percentile, significant
 
 STABLE = 3  # windows that must agree
+PERCENTS = (5, 25, 50, 75, 90, 95, 99, 100)
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ class Window:
     def p50(self) -> float:
         """In seconds."""
         return percentile(self.latencies, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the latencies of a point are spread: milliseconds at PERCENTS. windows: how many it had."""
+
+    variant: str
+    batch_size: int
+    concurrency: int
+    windows: int
+    milliseconds: tuple[float, ...]
 
 
 def stable(taken: Sequence[Window], percent: float) -> bool:

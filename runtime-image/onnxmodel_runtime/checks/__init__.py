@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import clip
 
+SEVERITIES = ("error", "warning", "info")
+
 
 @dataclass(frozen=True)
 class Check:

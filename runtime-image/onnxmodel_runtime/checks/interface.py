@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from onnxmodel_runtime import batch_axis, graph
+from onnxmodel_runtime import labels as label
 from onnxmodel_runtime.checks import (
     BATCH,
     CONTRACT_INPUT,
@@ -22,8 +23,6 @@ from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.inputs import Signature
-from onnxmodel_runtime.server.errors import ServerError
-from onnxmodel_runtime.server.protocol import classification
 
 SERVABLE = {name for name, datatype in BY_NAME.items() if datatype.numpy}
 ML = ("ai.onnx.ml",)
@@ -136,7 +135,7 @@ def labels(model: Any, outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
     """What the servers cannot use of the metadata property "labels", or would use wrongly."""
     told = next((entry.value for entry in model.metadata_props if entry.key == "labels"), "{}")
     try:
-        found = classification.labels(told)
+        found = label.read(told)
     except (ValueError, RecursionError) as error:
         yield LABELS.warning("labels", f"the metadata property 'labels' is not used: {error}")
         return
@@ -146,8 +145,8 @@ def labels(model: Any, outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
             yield LABELS.warning(name, f"there are labels for {name!r}; the model has the outputs {', '.join(known)}")
             continue
         try:
-            classification.check(known[name])
-        except ServerError as error:
+            label.check(known[name])
+        except ValueError as error:
             yield LABELS.warning(name, f"the labels of output {name!r} are not used: {error}")
             continue
         row = known[name].shape[1:]

@@ -5,9 +5,9 @@ from typing import Any
 
 from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import MEMORY
-from onnxmodel_runtime.checks.tensors import BITS
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
+from onnxmodel_runtime.graph import BITS
 from onnxmodel_runtime.machine import Peak, available_bytes, free, resident_bytes
 
 _MOST = 20

@@ -13,21 +13,10 @@ from onnxmodel_runtime.errors import size
 _INT64_MAX = 2**63 - 1
 _MOST = 20
 
-# Bits of an element, by TensorProto.DataType. Strings have no fixed size.
-BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
-BITS |= {17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2}
 # Where a tensor that has no raw data keeps its elements; what is not here is one to a number of int32_data.
 _FIELDS = {1: "float_data", 7: "int64_data", 8: "string_data", 11: "double_data", 12: "uint64_data", 13: "uint64_data"}
 _FIELDS |= {14: "float_data", 15: "double_data"}
 _COMPLEX = (14, 15)  # two numbers each
-
-
-def required_bytes(tensor: Any) -> int | None:
-    """What the dimensions ask for; None where they ask for nothing that can be said."""
-    bits = BITS.get(tensor.data_type)
-    if bits is None or any(dim < 0 for dim in tensor.dims[: graph.MAX_RANK]):
-        return None
-    return (graph.elements(tensor.dims) * bits + 7) // 8
 
 
 def tensor_sizes(model: Any) -> Iterator[Finding]:
@@ -43,12 +32,12 @@ def _problem(tensor: Any) -> str:
     dims = list(tensor.dims[: graph.MAX_RANK + 1])
     if len(dims) > graph.MAX_RANK:
         return f"has more than {graph.MAX_RANK} dimensions"
-    if tensor.data_type != TensorProto.STRING and tensor.data_type not in BITS:
+    if tensor.data_type != TensorProto.STRING and tensor.data_type not in graph.BITS:
         return f"is of the datatype number {tensor.data_type}, which ONNX does not have"
     if any(dim < 0 for dim in dims):
         return f"has the dimensions {dims}: one is negative"
     count = graph.elements(dims)
-    if count > _INT64_MAX or (required_bytes(tensor) or 0) > _INT64_MAX:
+    if count > _INT64_MAX or (graph.required_bytes(tensor) or 0) > _INT64_MAX:
         return f"has the dimensions {dims}: their product overflows 64 bits"
     if tensor.data_location == graph.EXTERNAL:
         return "says that its data is in another file, and has some here" if tensor.HasField("raw_data") else ""
@@ -59,7 +48,7 @@ def _problem(tensor: Any) -> str:
 
 def _amount(tensor: Any, count: int) -> str:
     if tensor.HasField("raw_data"):
-        needed = required_bytes(tensor)
+        needed = graph.required_bytes(tensor)
         if needed is None:
             return "is of strings, and keeps them as raw bytes"
         if len(tensor.raw_data) != needed:
@@ -68,5 +57,7 @@ def _amount(tensor: Any, count: int) -> str:
     have = len(getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data")))
     expected = count * 2 if tensor.data_type in _COMPLEX else count
     # Numbers below 8 bits are packed into bytes, and each byte is an element of int32_data.
-    packed = (count * BITS.get(tensor.data_type, 8) + 7) // 8 if BITS.get(tensor.data_type, 8) < 8 else expected
+    packed = (
+        (count * graph.BITS.get(tensor.data_type, 8) + 7) // 8 if graph.BITS.get(tensor.data_type, 8) < 8 else expected
+    )
     return "" if have in (expected, packed) else f"asks for {expected} elements, and has {have}"

@@ -7,3 +7,6 @@
 
 Pure, but for the sessions of the trial. What is not in the tables is unknown, and unknown rows are not computed together.
 """
+
+INFLUENCED = "rows of one batch influence each other"
+REASON_CHARACTERS = 200  # of each variant: a termination message has room for seven

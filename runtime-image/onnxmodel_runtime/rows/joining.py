@@ -5,12 +5,10 @@ from pathlib import Path
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.parity import Arrays
-from onnxmodel_runtime.rows import trial
+from onnxmodel_runtime.rows import INFLUENCED, REASON_CHARACTERS, trial
 from onnxmodel_runtime.rows.trial import Run
 
-REASON_CHARACTERS = 200  # of each variant: a termination message has room for seven
 _JOINED, _NOT = "joined", "not joined: "
-INFLUENCED = "rows of one batch influence each other"
 NO_BATCH = "the model has no batch axis"
 ONE_ROW = "serving.batching.maxBatchSize is 1"
 NO_DELAY = "serving.batching.maxQueueDelayMicroseconds is 0: no request waits for another"

@@ -11,8 +11,7 @@ import onnx
 from onnxmodel_runtime import graph as graphs
 from onnxmodel_runtime.errors import clip, runtime_message
 from onnxmodel_runtime.repair import load
-from onnxmodel_runtime.rows import sizes
-from onnxmodel_runtime.rows.joining import INFLUENCED, REASON_CHARACTERS
+from onnxmodel_runtime.rows import INFLUENCED, REASON_CHARACTERS, sizes
 from onnxmodel_runtime.rows.nodes import FEW
 from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.values import Kind, Place, Shape, Value, rows

@@ -9,12 +9,11 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime import batch_axis, ranks, tensorrt
+from onnxmodel_runtime import batch_axis, labels, ranks, tensorrt
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tensor
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, ProviderUse
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.datatypes import tensors
-from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import (
     MEMORY_WORDS,
     StageError,
@@ -24,10 +23,10 @@ from onnxmodel_runtime.errors import (
     runtime_words,
     words,
 )
+from onnxmodel_runtime.identity import check_digest
 from onnxmodel_runtime.server import bound, limits
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
-from onnxmodel_runtime.server.protocol import classification
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
 from onnxmodel_runtime.session import open_session
 
@@ -201,7 +200,7 @@ def _unranked(path: Path, inputs: tuple[Tensor, ...]) -> frozenset[str]:
 
 def _labels(properties: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     try:
-        return classification.labels(properties.get("labels", "{}"))
+        return labels.read(properties.get("labels", "{}"))
     except (ValueError, RecursionError) as error:
         log.warning("the model's metadata property 'labels' is not used: %s", error)
         return {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onnxmodel_runtime.sources import secret_invalid
+from onnxmodel_runtime.sources.source import secret_invalid
 
 VARIABLE = "CA_CERTIFICATES"
 

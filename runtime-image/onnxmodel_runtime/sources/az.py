@@ -13,7 +13,8 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ContainerClient
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
-from onnxmodel_runtime.sources import (
+from onnxmodel_runtime.sources.requests import guard
+from onnxmodel_runtime.sources.source import (
     CHUNK,
     MAX_FILES,
     Body,
@@ -27,7 +28,6 @@ from onnxmodel_runtime.sources import (
     secret_invalid,
     untrusted,
 )
-from onnxmodel_runtime.sources.requests import guard
 from onnxmodel_runtime.sources.web import environment
 
 _URI = re.compile(

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxmodel_runtime.errors import StageError, size
 from onnxmodel_runtime.progress import log
-from onnxmodel_runtime.sources import FIELD, Remote, UnreachableError
+from onnxmodel_runtime.sources.source import FIELD, Remote, UnreachableError
 
 _PROGRESS_SECONDS = 5.0
 

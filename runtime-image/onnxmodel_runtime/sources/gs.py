@@ -18,7 +18,8 @@ from google.cloud import storage  # type: ignore[import-untyped]
 from google.oauth2 import service_account
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
-from onnxmodel_runtime.sources import (
+from onnxmodel_runtime.sources.requests import guard
+from onnxmodel_runtime.sources.source import (
     CHUNK,
     MAX_FILES,
     Body,
@@ -32,7 +33,6 @@ from onnxmodel_runtime.sources import (
     secret_invalid,
     untrusted,
 )
-from onnxmodel_runtime.sources.requests import guard
 from onnxmodel_runtime.sources.web import environment
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"

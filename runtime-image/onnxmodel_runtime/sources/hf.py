@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
-from onnxmodel_runtime.sources import MAX_FILES, Remote, invalid, not_found, rejected, secret_invalid
+from onnxmodel_runtime.sources.source import MAX_FILES, Remote, invalid, not_found, rejected, secret_invalid
 from onnxmodel_runtime.sources.web import Origin, Reply, Web, WebFile, environment, loopback, origin
 
 ENDPOINT = "https://huggingface.co"

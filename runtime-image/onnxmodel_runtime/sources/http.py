@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
-from onnxmodel_runtime.sources import Remote, invalid, shown
+from onnxmodel_runtime.sources.source import Remote, invalid, shown
 from onnxmodel_runtime.sources.web import Origin, Web, WebFile, environment, origin
 
 

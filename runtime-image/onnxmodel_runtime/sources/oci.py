@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
-from onnxmodel_runtime.sources import MAX_FILES, Remote, invalid, not_found, rejected
 from onnxmodel_runtime.sources.oci_login import Login
+from onnxmodel_runtime.sources.source import MAX_FILES, Remote, invalid, not_found, rejected
 from onnxmodel_runtime.sources.web import Reply, Web, WebFile, environment, loopback, origin, read
 
 _MANIFESTS = (

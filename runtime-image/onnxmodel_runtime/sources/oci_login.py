@@ -10,7 +10,7 @@ import re
 from urllib.parse import urlencode, urlsplit
 
 from onnxmodel_runtime import network
-from onnxmodel_runtime.sources import forbidden, rejected
+from onnxmodel_runtime.sources.source import forbidden, rejected
 from onnxmodel_runtime.sources.web import Origin, Web, environment, loopback, origin, read
 
 _KNOWN = {

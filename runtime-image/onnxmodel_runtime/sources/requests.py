@@ -8,7 +8,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from onnxmodel_runtime import network
-from onnxmodel_runtime.sources import rejected, shown
+from onnxmodel_runtime.sources.source import rejected, shown
 
 
 class GuardedAdapter(HTTPAdapter):

@@ -11,7 +11,7 @@ import urllib3
 from urllib3.util import make_headers, parse_url
 
 from onnxmodel_runtime import network
-from onnxmodel_runtime.sources import (
+from onnxmodel_runtime.sources.source import (
     CHUNK,
     Body,
     UnreachableError,

@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime import batch_axis, machine, probefile, ranks
+from onnxmodel_runtime import batch_axis, labels, machine, probefile, ranks
 from onnxmodel_runtime.contract.model import BATCH_NONE, Tensor
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.datatypes import tensors
-from onnxmodel_runtime.digests import check_digest
 from onnxmodel_runtime.errors import StageError, runtime_message
+from onnxmodel_runtime.identity import check_digest
 from onnxmodel_runtime.probefile import Arrays
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.rows import joining
-from onnxmodel_runtime.server.protocol import classification
 from onnxmodel_runtime.session import PROVIDERS, open_session
 from onnxmodel_runtime.triton import config as configs
 from onnxmodel_runtime.triton.config import Sample
@@ -56,7 +55,7 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "warmup").mkdir(parents=True)
     (folder / configs.VERSION).symlink_to(Path(serve.model).parent, target_is_directory=True)
-    labels = _labels(session, outputs, folder)
+    label_files = _labels(session, outputs, folder)
     samples = _samples(given, inputs, folder / "warmup") if given else None
     engines = _engines(request, inputs) if request.engines and "TensorRT" in serve.providers.names else ""
     optional = tensors(session.get_overridable_initializers())
@@ -66,7 +65,7 @@ def lay_out(request: RepositoryRequest) -> RepositoryResult:
         engines=engines,
         samples=samples,
         optional=optional,
-        labels=labels,
+        labels=label_files,
     )
     path = folder / CONFIG
     path.write_text(configs.text(message), encoding="utf-8")
@@ -150,7 +149,7 @@ def _labels(session: Any, outputs: tuple[Tensor, ...], folder: Path) -> dict[str
     """Write the labels of the model's metadata, one on each line. The files, by output."""
     told = session.get_modelmeta().custom_metadata_map.get("labels", "{}")
     try:
-        known = classification.labels(told)
+        known = labels.read(told)
     except (ValueError, RecursionError) as error:
         log(f"the model's metadata property 'labels' is not used: {error}")
         return {}

@@ -19,7 +19,7 @@ from onnxmodel_runtime.contract.codec import load
 from onnxmodel_runtime.contract.model import Parity
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, Pass, Variant
 from onnxmodel_runtime.contract.providers import Providers
-from onnxmodel_runtime.digests import data_digest, digest
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import (
     StageError,
     clip,
@@ -29,7 +29,8 @@ from onnxmodel_runtime.errors import (
     runtime_words,
     storage_error,
 )
-from onnxmodel_runtime.isolate import memory_limit
+from onnxmodel_runtime.identity import data_digest
+from onnxmodel_runtime.limits import memory_limit
 from onnxmodel_runtime.machine import free
 from onnxmodel_runtime.progress import log, step
 from onnxmodel_runtime.rows.judge import judge_file

@@ -27,7 +27,7 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.outcome import fit
 from onnxmodel_runtime.profiler import Operator
 from onnxmodel_runtime.stats import percentile, significant
-from onnxmodel_runtime.windows import STABLE, Window
+from onnxmodel_runtime.windows import STABLE, Spread, Window
 from tests import models
 
 
@@ -237,7 +237,7 @@ def test_a_later_group_is_told_as_if_it_had_been_in_the_first() -> None:
 
     def numbers(variant: str, slower: float, *, noisy: bool = False) -> groups.Numbers:
         point = Point(variant, 8, 4, 10 * slower, 30 * slower, 40 * slower, 800 / slower, 9, 20 * slower, noisy)
-        return point, report.Spread(variant, 8, 4, 3, (10 * slower, 40 * slower))
+        return point, Spread(variant, 8, 4, 3, (10 * slower, 40 * slower))
 
     first = [numbers("original", 1), numbers("a", 0.5)]
     assert groups.joined([first], "original") == first

@@ -12,8 +12,8 @@ import pytest
 from dev.ports import reserved
 from onnxmodel_runtime.contract.volume import SOURCE_FILE
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.outcome import accept
 from onnxmodel_runtime.sources.http import HttpSource
+from onnxmodel_runtime.volume import accept
 from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, redirects, refused, sends, serving
 
 pytestmark = pytest.mark.usefixtures("plain_environment")

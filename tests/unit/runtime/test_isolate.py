@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxmodel_runtime import child, isolate
+from onnxmodel_runtime import isolate, limits
 from onnxmodel_runtime.child import classify
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
 from onnxmodel_runtime.contract.codec import dumps
@@ -230,7 +230,7 @@ def test_an_exit_without_a_report_is_a_defect_of_ours() -> None:
 def test_memory_limits_of_cgroups(tmp_path: Path, file: str, text: str, limit: int) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
-    assert isolate.memory_limit(tmp_path) == limit
+    assert limits.memory_limit(tmp_path) == limit
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_memory_limits_of_cgroups(tmp_path: Path, file: str, text: str, limit: i
 )
 def test_what_waits_above_is_no_childs_memory(limit: int, held: int, mine: int) -> None:
     """In MiB. 64 of them are for what is counted elsewhere, and half of all is the child's in any case."""
-    assert child.share(limit << 20, held << 20) == mine << 20
+    assert limits.share(limit << 20, held << 20) == mine << 20
 
 
 def test_memory_that_parents_hold(tmp_path: Path) -> None:
@@ -249,32 +249,32 @@ def test_memory_that_parents_hold(tmp_path: Path) -> None:
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "stat").write_text(f"4 (a name) 0 7) S {parent} 4 4 0")
         (tmp_path / pid / "statm").write_text(f"9000 {own + 50} 50 1 0 100 0\n")
-    assert child.held_above(tmp_path) == 321 * page
+    assert limits.held_above(tmp_path) == 321 * page
     (tmp_path / "1" / "statm").unlink()
-    assert child.held_above(tmp_path) == 320 * page
-    assert child.held_above() > 0
+    assert limits.held_above(tmp_path) == 320 * page
+    assert limits.held_above() > 0
 
 
 @pytest.mark.parametrize("hard", [resource.RLIM_INFINITY, 700 << 20])
 def test_the_share_is_the_limit_of_a_child(hard: int) -> None:
     """A real process, in a container of 1 GiB; and where somebody else has set a smaller limit already."""
     code = (
-        "import resource; from onnxmodel_runtime import child\n"
+        "import resource; from onnxmodel_runtime import limits\n"
         f"resource.setrlimit(resource.RLIMIT_DATA, ({hard}, {hard}))\n"
-        "child.memory_limit = lambda: 1 << 30\n"
-        "child.held_above = lambda: 100 << 20\n"
-        "child.sandbox(cpu_only=True)\n"
+        "limits.memory_limit = lambda: 1 << 30\n"
+        "limits.held_above = lambda: 100 << 20\n"
+        "limits.confine(cpu_only=True)\n"
         "print(*resource.getrlimit(resource.RLIMIT_DATA))"
     )
     expected = 860 << 20 if hard == resource.RLIM_INFINITY else hard
     assert _python(code).split() == [str(expected)] * 2
 
 
-@pytest.mark.parametrize(("call", "kept"), [("", True), ("child.give_back_at_once()", False)])
+@pytest.mark.parametrize(("call", "kept"), [("", True), ("limits.give_back_at_once()", False)])
 def test_large_blocks_are_given_back_when_they_are_freed(call: str, kept: bool) -> None:
     """64 blocks of 2 MiB, twice: after the first time malloc would keep them, with small ones between."""
     code = (
-        "import ctypes; from onnxmodel_runtime import child, machine\n"
+        "import ctypes; from onnxmodel_runtime import limits, machine\n"
         "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
         f"{call}\n"
         "before = machine.resident_bytes()\n"

@@ -17,8 +17,9 @@ from onnxmodel_runtime.contract.model import Tolerance
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult
 from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.contract.validate import ValidateRequest
-from onnxmodel_runtime.digests import data_digest, digest
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.identity import data_digest
 from onnxmodel_runtime.session import Loaded, open_session
 from onnxmodel_runtime.validate import validate
 from onnxmodel_runtime.variants import halves

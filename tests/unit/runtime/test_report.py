@@ -20,7 +20,8 @@ from onnxmodel_runtime.contract.outcome import Outcome
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.page import number, percent, render
-from onnxmodel_runtime.report import PERCENTS, Report, read
+from onnxmodel_runtime.report import Report, read
+from onnxmodel_runtime.windows import PERCENTS
 from tests import models
 from tests.unit.runtime.report_support import VARIANTS, report
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import InferResult, service_pb2
 
+from onnxmodel_runtime import labels
 from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.contract.serve import ServeRequest
@@ -294,12 +295,12 @@ def test_classification(array: Any, count: int, batched: bool, found: Any) -> No
 
 
 def test_labels() -> None:
-    found = classification.labels('{"y": ["cat", "dog"]}')
+    found = labels.read('{"y": ["cat", "dog"]}')
     array = np.array([[1, 3, 2]], np.int8)
     assert classification.top(array, 3, True, found["y"]).tolist() == [["3:1:dog", "2:2", "1:0:cat"]]
     for wrong in ("{", "[]", '{"y": "cat"}', '{"y": [1]}'):
         with pytest.raises(ValueError, match=r"expect|Expecting"):
-            classification.labels(wrong)
+            labels.read(wrong)
 
 
 def test_classification_is_bounded() -> None:

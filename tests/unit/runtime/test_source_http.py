@@ -9,7 +9,7 @@ import trustme
 
 from onnxmodel_runtime.contract.fetch import SourcePolicy
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.outcome import accept
+from onnxmodel_runtime.volume import accept
 from tests.unit.runtime.source_support import (
     BODY,
     DIGEST,

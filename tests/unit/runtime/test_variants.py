@@ -13,8 +13,9 @@ from onnxmodel_runtime import graph, inputs, optimize, variants
 from onnxmodel_runtime.contract.model import Tolerance
 from onnxmodel_runtime.contract.optimize import Calibration, OptimizeRequest, Variant
 from onnxmodel_runtime.contract.providers import Providers
-from onnxmodel_runtime.digests import check_digest, digest
+from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.identity import check_digest
 from onnxmodel_runtime.session import open_session
 from onnxmodel_runtime.variants import RECIPES, VariantRequest, halves, layout, make, runtime, slim, subgraphs
 from onnxmodel_runtime.variants.task import Task

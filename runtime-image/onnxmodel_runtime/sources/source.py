@@ -1,0 +1,158 @@
+"""What a source of models is: it lists its files and opens each one.
+
+`UnreachableError` is what may pass; everything else is a StageError.
+"""
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from onnxmodel_runtime.errors import StageError
+
+CHUNK = 1 << 20
+FIELD = "spec.source.uri"
+SECRET = "spec.source.secretRef"
+MAX_FILES = 10_000
+_SECRET_WORDS = (
+    "sig",
+    "token",
+    "key",
+    "secret",
+    "credential",
+    "password",
+    "auth",
+    "x-amz",
+    "x-goog",
+    "policy",
+    "expires",
+)
+
+
+class UnreachableError(Exception):
+    """The source did not answer, or broke off: trying again may help."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """The bytes of a file from `start`, which is 0 when the source could not go on where it was asked to.
+
+    length: of the whole file, -1 when not known. sha256: of the whole file, when the source vouches for it.
+    """
+
+    start: int
+    chunks: Generator[bytes, None, None]
+    length: int = -1
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One file of a source. path: where it goes below the model's directory; length: in bytes, -1 when not known yet.
+
+    open: gives the body from an offset. sha256: of a file that is known by its content. pack: "tar", "tar.gz" or "zip"
+    for a folder that is packed into one file; then `path` is only a name for messages.
+    """
+
+    path: str
+    length: int
+    open: Callable[[int], Body]
+    sha256: str = ""
+    pack: str = ""
+
+
+class Source(Protocol):
+    """A place that holds a model."""
+
+    def list(self) -> list[Remote]:
+        """The files to fetch: one named model.onnx, or a folder's."""
+
+    @property
+    def resolved(self) -> str:
+        """The URI of exactly what was listed, a tag or a branch resolved, without credentials."""
+
+    @property
+    def loose(self) -> bool:
+        """Whether the files are laid out as their author liked, so that the model must be looked for."""
+
+
+def shown(uri: str) -> str:
+    """A URI that may be written down: without user and password, and without what a signed query holds."""
+    try:
+        parts = urlsplit(uri)
+        if parts.scheme not in ("http", "https"):
+            return uri
+        netloc = parts.netloc.rpartition("@")[2]
+        pairs = [
+            pair
+            for pair in parse_qsl(parts.query, keep_blank_values=True)
+            if not any(word in pair[0].lower() for word in _SECRET_WORDS)
+        ]
+    except ValueError:
+        return uri.partition("?")[0]
+    return parts._replace(netloc=netloc, query=urlencode(pairs)).geturl()
+
+
+def scrubbed(error: object) -> str:
+    """A library's words without what it says of queries, which may be signed."""
+    return re.sub(r"\?[^\s'\")>]+", "", str(error))
+
+
+def invalid(uri: str, why: str) -> StageError:
+    """The URI itself is wrong."""
+    return StageError("SourceInvalid", f"{shown(uri)!r}: {why}", "Correct the URI.", FIELD)
+
+
+def secret_invalid(what: str, hint: str) -> StageError:
+    """What the Secret holds cannot be used."""
+    return StageError("SourceInvalid", what, f"{hint} It comes from the Secret that {SECRET} names.", SECRET)
+
+
+def not_found(uri: str, detail: str) -> StageError:
+    """The source answers, and has no such file."""
+    return StageError(
+        "SourceNotFound", f"{shown(uri)} does not exist: {detail}", "Check the path, or upload the model there.", FIELD
+    )
+
+
+def forbidden(uri: str, detail: str) -> StageError:
+    """The source answers, and does not let us."""
+    return StageError(
+        "SourceForbidden",
+        f"{shown(uri)} may not be read: {detail}",
+        "Check the credentials in the Secret that spec.source.secretRef names, and what they allow.",
+        SECRET,
+    )
+
+
+def rejected(message: str, hint: str) -> StageError:
+    """What the source answers is nothing that we take."""
+    return StageError("SourceRejected", message, hint, FIELD)
+
+
+def untrusted(uri: str, detail: object) -> StageError:
+    """The server's certificate is not one that we trust."""
+    return StageError(
+        "SourceUntrusted",
+        f"{shown(uri)}: {scrubbed(detail)}",
+        f"Give the server's certificate authority in PEM as CA_CERTIFICATES in the Secret that {SECRET} names.",
+        SECRET,
+    )
+
+
+def safe_path(name: str, uri: str) -> str:
+    """A file's name as a path below a folder. Raises StageError for one that would leave it, or that no file can have."""
+    path = PurePosixPath(name)
+    bad = len(name) > 1024 or path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name
+    # Surrogates: a name of bytes that are no UTF-8.
+    bad = bad or any(ord(letter) < 32 or ord(letter) == 127 or 0xD800 <= ord(letter) < 0xE000 for letter in name)
+    if bad or len(path.parts) > 32 or any(len(part.encode(errors="replace")) > 255 for part in path.parts):
+        raise StageError(
+            "SourceInvalid",
+            f"{shown(uri)} holds a file named {name[:200]!r}",
+            "Rename it: names are relative paths, without '..', backslashes or control characters.",
+            FIELD,
+        )
+    return path.as_posix()
