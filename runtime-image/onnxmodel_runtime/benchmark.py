@@ -22,7 +22,7 @@ from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResu
 from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
-from onnxmodel_runtime.culprit import REASON_CHARACTERS, doing
+from onnxmodel_runtime.culprit import REASON_CHARACTERS
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, runtime_words, words
 from onnxmodel_runtime.identity import check_digest
 from onnxmodel_runtime.inputs import Arrays, generate, signature
@@ -191,7 +191,7 @@ def _beside(
 
 
 def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _Loaded:
-    step(doing("loading", candidate.name))
+    step(f"loading {candidate.name}", candidate.name)
     check_digest(Path(candidate.path), candidate.sha256, candidate.data_sha256)
     peak, started = Peak(), time.perf_counter()
     try:
@@ -212,7 +212,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
             "Compare files of one model: variants have the inputs of the original.",
         )
     largest = max(request.batch_sizes) if loaded.batched else 1
-    step(doing(f"running batch size {largest} with", candidate.name))
+    step(f"running batch size {largest} with {candidate.name}", candidate.name)
     rows = _rows(inputs, largest, loaded)
     try:
         for session in sessions:
@@ -242,13 +242,14 @@ def _point(
     what = f"measuring batch size {batch}, concurrency {concurrency}"
     step(what)
     for item in loaded:
-        note(doing(f"{what} with", item.candidate.name))
+        note(f"{what} with {item.candidate.name}", item.candidate.name)
         _window(item, rows, min(concurrency, len(item.sessions)), min(_WARM_UP_SECONDS, request.seconds))
     taken: list[list[Window]] = [[] for _ in loaded]
     for turn in range(request.windows):
         # Every other turn backwards: who goes first finds the machine as the one before left it.
         for index in range(len(loaded)) if turn % 2 == 0 else reversed(range(len(loaded))):
-            note(doing(f"{what} with", loaded[index].candidate.name))
+            name = loaded[index].candidate.name
+            note(f"{what} with {name}", name)
             taken[index].append(_window(loaded[index], rows, concurrency, request.seconds))
         if settled(taken, request.stable_percent):
             break
@@ -312,7 +313,7 @@ def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operato
     if item.load_seconds > _SLOW_TO_LOAD:
         log(f"no profile of {name}: it takes {item.load_seconds:.0f} s to load")
         return ()
-    step(doing("profiling", name))
+    step(f"profiling {name}", name)
     free()  # the session before
     try:
         return profile(item.candidate, providers, rows, sum(item.use.nodes.values()))

@@ -23,15 +23,15 @@ from onnxmodel_runtime.variants import VARIANT, VariantRequest
 def main() -> None:
     """Read the request from standard input, run the stage, report."""
     command, pipe = sys.argv[1], os.fdopen(int(sys.argv[2]), "w", encoding="utf-8", buffering=1)
-    step = "starting"
+    step = progress.Step("starting")
 
     def tell(message: dict[str, Any]) -> None:
         pipe.write(json.dumps(message) + "\n")
 
-    def on_step(doing: str) -> None:
+    def on_step(now: progress.Step) -> None:
         nonlocal step
-        step = doing
-        tell({"step": doing})
+        step = now
+        tell({"step": dataclasses.asdict(now)})
 
     request: Any = loads(VariantRequest if command == VARIANT else COMMANDS[command].request, sys.stdin.read())
     providers = getattr(getattr(request, "serve", request), "providers", None)
@@ -46,11 +46,11 @@ def main() -> None:
         tell({"failure": dataclasses.asdict(error.failure), "retry": error.retry, "findings": findings})
     except Exception as error:
         traceback.print_exc()
-        known = classify(error, step)
+        known = classify(error, step.doing)
         if known is not None:
             tell({"failure": dataclasses.asdict(known.failure), "retry": known.retry})
         else:
-            tell({"internal": clip(f"{type(error).__name__} while {step}: {error}")})
+            tell({"internal": clip(f"{type(error).__name__} while {step.doing}: {error}")})
     # Not an orderly exit: the result is told, and destructors of native sessions are one more place to crash.
     sys.stdout.flush()
     sys.stderr.flush()

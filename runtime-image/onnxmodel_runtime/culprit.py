@@ -1,4 +1,4 @@
-"""Which candidate ended a benchmark, by the step in which the process was. Standard library only: the parent uses it.
+"""The benchmark without the candidate that ended it. Standard library only: the parent uses it.
 
 A candidate that crashes native code takes all of them with it. The benchmark then begins again without that one. Nothing
 is tried beforehand: where nothing crashes, which is nearly always, no candidate is loaded twice.
@@ -13,17 +13,14 @@ from onnxmodel_runtime.errors import StageError, clip
 REASON_CHARACTERS = 200  # of each candidate that is left out: a termination message has room for six
 
 
-def doing(what: str, name: str) -> str:
-    """A step with one candidate, in the words from which without() knows it again."""
-    return f"{what} {name}"
+def without(request: Any, error: Exception, suspect: str) -> BenchmarkRequest | None:
+    """The same benchmark without the candidate that ended it; None where that was none, or the original.
 
-
-def without(request: Any, error: Exception, step: str) -> BenchmarkRequest | None:
-    """The same benchmark without the candidate that ended it; None where that was none, or the original."""
+    suspect: of the step in which the process died.
+    """
     if not isinstance(request, BenchmarkRequest) or not isinstance(error, StageError) or error.retry:
         return None
-    original, *others = (candidate.name for candidate in request.candidates)
-    name = max((name for name in (original, *others) if step.endswith(doing("", name))), key=len, default=original)
-    if name == original or name in request.left_out:
+    others = {candidate.name for candidate in request.candidates[1:]}
+    if suspect not in others or suspect in request.left_out:
         return None
-    return replace(request, left_out={**request.left_out, name: clip(error.failure.message, REASON_CHARACTERS)})
+    return replace(request, left_out={**request.left_out, suspect: clip(error.failure.message, REASON_CHARACTERS)})

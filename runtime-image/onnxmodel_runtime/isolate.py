@@ -23,7 +23,7 @@ from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.culprit import without
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
 from onnxmodel_runtime.limits import memory_limit
-from onnxmodel_runtime.progress import log
+from onnxmodel_runtime.progress import Step, log
 
 _PR_SET_DUMPABLE = 4
 _LOADER = 127  # the dynamic loader's own exit: it binds functions as they are first called, and had no memory to do so
@@ -43,7 +43,7 @@ class Ended:
     """
 
     code: int
-    step: str
+    step: Step
     report: dict[str, Any] | None
     stopped: bool
     expired: float = 0.0
@@ -62,7 +62,7 @@ def run(command: str, request: Any) -> Result:
             result: Result = load(RESULTS[command], report["result"])
             return result
         error = failed(ended, command)
-        smaller = without(request, error, ended.step)
+        smaller = without(request, error, ended.step.suspect)
         if smaller is None:
             raise error
         log(f"once more without it: {error}")
@@ -75,7 +75,7 @@ def failed(ended: Ended, command: str) -> Exception:
     if ended.expired:
         return StageError(
             "TimedOut",
-            f"{command} was not done after {ended.expired:g} s; it was {ended.step}",
+            f"{command} was not done after {ended.expired:g} s; it was {ended.step.doing}",
             "A loop in the model may never end: look at trip counts and conditions of Loop and Scan. For a model that is only "
             "large, give more CPU.",
         )
@@ -83,11 +83,11 @@ def failed(ended: Ended, command: str) -> Exception:
         findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
         return StageError(**report["failure"], retry=report["retry"], findings=findings)
     if ended.stopped:
-        message = f"the container was asked to stop while {ended.step}"
+        message = f"the container was asked to stop while {ended.step.doing}"
         return StageError("Interrupted", message, "It runs again by itself.", retry=True)
     if report is not None:
         return InternalError(str(report.get("internal")))
-    return died(ended.code, command, ended.step)
+    return died(ended.code, command, ended.step.doing)
 
 
 def launch(command: str, request: str, seconds: float = 0.0, **environment: str) -> Ended:
@@ -135,8 +135,8 @@ def died(code: int, command: str, step: str) -> Exception:
     )
 
 
-def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tuple[str, dict[str, Any] | None]:
-    step, report = "starting", None
+def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tuple[Step, dict[str, Any] | None]:
+    step, report = Step("starting"), None
     assert child.stdin is not None
     try:
         with child.stdin as stdin:
@@ -150,7 +150,7 @@ def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tu
             except ValueError:
                 continue  # cut short by the death that the exit code tells of
             if "step" in message:
-                step = clip(message["step"], 200)
+                step = Step(clip(message["step"]["doing"], 200), message["step"]["suspect"])
             else:
                 report = message
     return step, report

@@ -12,6 +12,8 @@ from pathlib import Path
 from onnxmodel_runtime.contract.benchmark import Environment
 from onnxmodel_runtime.limits import memory_limit
 
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
 
 def environment(provider: str) -> Environment:
     """The processor, its share, the accelerator when `provider` uses one, and the versions."""
@@ -52,15 +54,21 @@ def _quota_v1(root: Path) -> float:
     return int(quota) / int(period)
 
 
-def accelerator(root: Path = Path("/proc/driver/nvidia/gpus")) -> str:
-    """The GPUs' names by NVIDIA's driver: "2 x NVIDIA L4"."""
+def accelerator(root: Path = _GPUS) -> str:
+    """The GPUs in words: "2 x NVIDIA L4"."""
+    models = gpus(root)
+    names = sorted(set(models))
+    return ", ".join(f"{models.count(name)} x {name}" if models.count(name) > 1 else name for name in names)
+
+
+def gpus(root: Path = _GPUS) -> list[str]:
+    """The product name of each GPU, by NVIDIA's driver."""
     models = []
     for information in sorted(root.glob("*/information")):
         for line in information.read_text(errors="replace").splitlines():
             if line.startswith("Model:"):
                 models.append(line.partition(":")[2].strip())
-    names = sorted(set(models))
-    return ", ".join(f"{models.count(name)} x {name}" if models.count(name) > 1 else name for name in names)
+    return models
 
 
 def versions() -> dict[str, str]:

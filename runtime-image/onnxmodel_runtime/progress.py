@@ -1,29 +1,43 @@
-"""What a stage is doing now: a line in the log, and a note to the parent that names the step when the process dies."""
+"""Progress of a stage: a record for the parent process, which has it when this one dies, and a line for the log."""
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
-_listener: Callable[[str], None] | None = None
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a process does now, in words that fit after "while".
+
+    suspect: what is to blame when native code kills the process in this step, by name: a candidate of the benchmark, a pass
+    of a variant; "" where that is the model itself.
+    """
+
+    doing: str
+    suspect: str = ""
 
 
-def listen(listener: Callable[[str], None] | None) -> None:
-    """Hand every later step to `listener` too (the child process tells its parent)."""
+_listener: Callable[[Step], None] | None = None
+
+
+def listen(listener: Callable[[Step], None] | None) -> None:
+    """Hand every later step to `listener`: the child process tells its parent."""
     global _listener
     _listener = listener
 
 
-def step(doing: str) -> None:
-    """Say what begins now, in words that fit after "while": "creating an ONNX Runtime session"."""
-    note(doing)
+def step(doing: str, suspect: str = "") -> None:
+    """Report the step that begins now, and log it."""
+    note(doing, suspect)
     log(doing)
 
 
-def note(doing: str) -> None:
-    """The same for what comes too often for the log."""
+def note(doing: str, suspect: str = "") -> None:
+    """Report a step that comes too often for the log."""
     if _listener is not None:
-        _listener(doing)
+        _listener(Step(doing, suspect))
 
 
 def log(line: str) -> None:
-    """One line for whoever reads the container's log."""
+    """Write one line for whoever reads the container's log."""
     print(line, file=sys.stderr, flush=True)

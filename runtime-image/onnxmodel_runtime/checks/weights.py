@@ -53,7 +53,7 @@ class _Values:
 
 def weights(model: Any, directory: Path) -> Iterator[Finding]:
     """NaN, infinity, and what FP16 does not hold. Only after the checks of sizes and external data."""
-    beyond: list[str] = []
+    beyond: list[tuple[str, float]] = []
     found: list[Finding] = []
     readers: Readers | None = None
     for tensor in graph.tensors(model):
@@ -76,10 +76,11 @@ def weights(model: Any, directory: Path) -> Iterator[Finding]:
             )
         found = _fewest(found)
         if tensor.data_type in _WIDER_THAN_FP16 and values.largest > _FP16_MAX:
-            beyond.append(f"{clip(name, 60)} ({values.largest:.3g})")
+            beyond.append((clip(name, 60), values.largest))
     yield from found
     if beyond:
-        yield RANGE.info(beyond[0].rpartition(" (")[0], f"{len(beyond)} constants are beyond FP16: {_some(beyond)}")
+        listed = [f"{name} ({largest:.3g})" for name, largest in beyond]
+        yield RANGE.info(beyond[0][0], f"{len(beyond)} constants are beyond FP16: {_some(listed)}")
 
 
 def _fewest(found: list[Finding]) -> list[Finding]:

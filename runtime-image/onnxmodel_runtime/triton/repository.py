@@ -171,7 +171,7 @@ def _bytes(array: NDArray[Any]) -> bytes:
 
 def _engines(request: RepositoryRequest, inputs: tuple[Tensor, ...]) -> str:
     """The folder of TensorRT's engines for exactly this model on exactly this GPU, made here: Triton makes none."""
-    gpu = machine.accelerator().rpartition(" x ")[2]
+    gpu = max(machine.gpus(), default="")
     folder = Path(request.engines) / configs.engine_key(request.serve, inputs, request.image, gpu)
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)

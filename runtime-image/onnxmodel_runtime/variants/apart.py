@@ -43,7 +43,7 @@ def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) 
         error = isolate.failed(ended, name)
         if isinstance(error, StageError) and (error.retry or error.failure.reason in _FOR_THE_STAGE):
             raise error
-        _, _, tool = ended.step.partition(f"making {name}: ")
+        tool = ended.step.suspect  # a pass; "" where the process was not in one
         if report is not None or not tool or tool in dead:
             return _skipped(Variant(name), _words(error), target)
         dead[tool] = _words(error)

@@ -123,7 +123,7 @@ def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
         suffix = "ort" if name == ORT else "onnx"
         task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), tuple(cases), large)
         free()
-        step(passing(request.name, name))
+        step(f"making {request.name}: {name}", name)
         if name in request.dead:
             done: _Done | str = request.dead[name]
         else:
@@ -154,11 +154,6 @@ def _others(path: Path, request: OptimizeRequest, cases: list[Path]) -> str:
         if not found.passed:
             return f"the answers are others after it: {parity.explain(found, request.tolerance)}"
     return ""
-
-
-def passing(variant: str, name: str) -> str:
-    """The step of a pass: what apart.py reads when the process dies in it."""
-    return f"making {variant}: {name}"
 
 
 def _attempt(name: str, task: Task, cases: list[Path]) -> _Done | str:
