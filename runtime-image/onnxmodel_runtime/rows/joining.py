@@ -1,6 +1,7 @@
 """Whether a server joins requests to batches: one rule for this project's server and for Triton."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import clip
@@ -14,43 +15,44 @@ ONE_ROW = "serving.batching.maxBatchSize is 1"
 NO_DELAY = "serving.batching.maxQueueDelayMicroseconds is 0: no request waits for another"
 
 
-def unjoined(request: ServeRequest, most: int) -> str:
-    """Why requests are not joined, before anything is tried; "" where they may be.
+class Unjoined(NamedTuple):
+    """Why requests are not joined; "" where they may be.
+
+    influenced: because rows influence each other, or may: then a batch has no answer that is known beforehand.
+    """
+
+    why: str
+    influenced: bool = False
+
+
+def unjoined(request: ServeRequest, most: int) -> Unjoined:
+    """Decide whether requests are joined, before anything is tried.
 
     most: rows of a batch, 0 where there is no batch axis. What the graph says comes before what the spec does not ask for:
     a longer delay would change nothing.
     """
     if not most:
-        return NO_BATCH
+        return Unjoined(NO_BATCH)
     if most == 1:
-        return ONE_ROW
+        return Unjoined(ONE_ROW)
     judged = request.unjoined
     if judged is None:
         from onnxmodel_runtime.rows.judge import judge_file  # brings onnx, which a server needs for nothing else
 
         judged = judge_file(Path(request.model)).unjoined
     if judged:
-        return judged
-    return "" if request.max_queue_delay_microseconds else NO_DELAY
+        return Unjoined(judged, influenced=True)
+    return Unjoined("" if request.max_queue_delay_microseconds else NO_DELAY)
 
 
-def influenced(reason: str) -> bool:
-    """Whether the reason is that rows influence each other, or may: then a batch has no answer that is known beforehand."""
-    return INFLUENCED in reason
-
-
-def influence(what: str) -> str:
-    """The reason where rows influence each other."""
-    return clip(f"{INFLUENCED}: {what}", REASON_CHARACTERS)
-
-
-def tried(request: ServeRequest, run: Run, given: Arrays, most: int) -> str:
-    """Why requests are not joined, by a trial on the session that serves, or one like it; "" when it shows no reason.
+def tried(request: ServeRequest, run: Run, given: Arrays, most: int) -> Unjoined:
+    """Decide by a trial on the session that serves, or one like it, whether rows influence each other.
 
     given: the probe's rows; without them nothing is tried. run: all outputs of a batch.
     """
     found = trial.dependence(run, given, request.tolerance, most) if given else ""
-    return influence(f"tried in this session, {found}") if found else ""
+    why = clip(f"{INFLUENCED}: tried in this session, {found}", REASON_CHARACTERS)
+    return Unjoined(why, influenced=True) if found else Unjoined("")
 
 
 def told(reason: str) -> str:

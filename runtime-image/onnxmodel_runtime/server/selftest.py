@@ -39,7 +39,7 @@ def run(model: Model, request: ServeRequest) -> str:
     where they are.
     """
     if not request.probe:
-        return _unjoined(model, request, {})
+        return _unjoined(model, request, {}).why
     inputs, expected = probefile.read(Path(request.probe))
     if not expected:
         raise StageError("ProbeUnreadable", f"the probe file {request.probe} holds no output", ANEW)
@@ -53,19 +53,20 @@ def run(model: Model, request: ServeRequest) -> str:
     unjoined = _unjoined(model, request, inputs)
     for number, instance in enumerate(model.instances):
         # Where rows influence each other, what the original would answer to a batch of them is not known.
-        alike = {} if joining.influenced(unjoined) else expected
+        alike = {} if unjoined.influenced else expected
         _warm_up(number, instance, model, inputs, alike, request.tolerance)
-    return unjoined
+    return unjoined.why
 
 
-def _unjoined(model: Model, request: ServeRequest, given: Mapping[str, Array]) -> str:
+def _unjoined(model: Model, request: ServeRequest, given: Mapping[str, Array]) -> joining.Unjoined:
     """Why requests are not joined. The trial is made without a delay too: it says whether a batch has a known answer."""
     spec = model.spec
     judged = joining.unjoined(request, spec.max_batch_size)
-    if joining.influenced(judged) or spec.max_batch_size < 2:
+    if judged.influenced or spec.max_batch_size < 2:
         return judged
     run = partial(model.instances[0].run, [tensor.name for tensor in spec.outputs])
-    return joining.tried(request, run, given, spec.max_batch_size) or judged
+    tried = joining.tried(request, run, given, spec.max_batch_size)
+    return tried if tried.why else judged
 
 
 def _difference(answers: Mapping[str, Array], expected: Mapping[str, Array], bound: Tolerance) -> str:

@@ -90,7 +90,7 @@ def joins(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Ten
 
 def _unjoined(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
     most = request.max_batch_size if batch_axis.declared(inputs, outputs, request.batch) else 0
-    return joining.unjoined(replace(request, unjoined=request.unjoined or ""), most)
+    return joining.unjoined(replace(request, unjoined=request.unjoined or ""), most).why
 
 
 def engine_key(request: ServeRequest, inputs: Sequence[Tensor], image: str, gpu: str) -> str:

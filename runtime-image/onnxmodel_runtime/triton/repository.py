@@ -129,7 +129,7 @@ def _unjoined(
     def run(joined: Arrays) -> Arrays:
         return dict(zip(names, session.run(names, joined), strict=True))
 
-    return joining.unjoined(serve, most) or joining.tried(serve, run, given, most)
+    return joining.unjoined(serve, most).why or joining.tried(serve, run, given, most).why
 
 
 def _samples(given: Arrays, inputs: tuple[Tensor, ...], folder: Path) -> dict[str, Sample] | None:

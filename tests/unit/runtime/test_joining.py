@@ -163,9 +163,10 @@ def test_triton_joins_no_rows_that_influence_each_other(
 def test_why_requests_are_not_joined(fields: Any, most: int, words: str) -> None:
     usual = {"name": "m", "model": "m.onnx", "sha256": "", "unjoined": "", "max_queue_delay_microseconds": 9}
     found = joining.unjoined(ServeRequest(**{**usual, **fields}), most)
-    assert words in found
-    assert bool(found) == bool(words)
-    assert joining.heard(joining.told(found)) == found
+    assert words in found.why
+    assert bool(found.why) == bool(words)
+    assert found.influenced == (fields.get("unjoined", "") != "")
+    assert joining.heard(joining.told(found.why)) == found.why
 
 
 def test_what_a_server_says_otherwise_is_no_word_of_joining() -> None:
