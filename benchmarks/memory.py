@@ -26,7 +26,7 @@ from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.outcome import decode
 from onnxmodel_runtime.contract.volume import CALIBRATION_FILE, MODEL_FILE
-from onnxmodel_runtime.digests import digest
+from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.variants import RECIPES
 
 LAYERS = 10

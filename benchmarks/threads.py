@@ -117,10 +117,10 @@ def _model(folder: Path) -> Case:
 
 def _serve(path: str, threads: int, mode: str) -> None:
     """In a process of its own: the server as it is but for what is compared."""
-    from onnxmodel_runtime import session as sessions
     from onnxmodel_runtime.contract.providers import Providers
     from onnxmodel_runtime.contract.serve import ServeRequest
-    from onnxmodel_runtime.digests import digest
+    from onnxmodel_runtime.models import session as sessions
+    from onnxmodel_runtime.models.digests import digest
     from onnxmodel_runtime.server.main import Server
 
     make = sessions._options

@@ -13,7 +13,7 @@ from benchmarks.optimize.weights import with_weights
 from benchmarks.validator.cases import cases as package_cases
 from dev import magika
 from onnxmodel_runtime.contract.volume import CALIBRATION_FOLDER, GOLDEN_FILE, MODEL_FILE
-from onnxmodel_runtime.inputs import Arrays, generate, signature
+from onnxmodel_runtime.models.inputs import Arrays, generate, signature
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HUGE = ("light_bvlc_alexnet", "light_vgg19", "light_zfnet512")  # hundreds of megabytes, once for each variant

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime.contract.providers import Providers
-from onnxmodel_runtime.inputs import Arrays
-from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.models.inputs import Arrays
+from onnxmodel_runtime.models.session import open_session
 from onnxmodel_runtime.stats import percentile
 
 ROUNDS = 200

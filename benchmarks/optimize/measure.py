@@ -13,15 +13,16 @@ from benchmarks.optimize.duel import AGAIN, duel
 from benchmarks.optimize.rivals import rivals
 from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.choose import Choice, choose
-from onnxmodel_runtime import isolate, parity
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Point
 from onnxmodel_runtime.contract.model import Parity, Tolerance
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
 from onnxmodel_runtime.contract.providers import Providers
-from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import runtime_message
-from onnxmodel_runtime.inputs import Arrays, generate, signature
-from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.models import parity
+from onnxmodel_runtime.models.digests import digest
+from onnxmodel_runtime.models.inputs import Arrays, generate, signature
+from onnxmodel_runtime.models.session import open_session
+from onnxmodel_runtime.sandbox import parent
 
 VARIANTS = ("fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort")
 SIZES = (1, 3, 8)  # of parity
@@ -121,7 +122,7 @@ def measured(case: Case, python: Path | None, seconds: float) -> Measured:
         seconds=seconds,
         windows=WINDOWS,
     )
-    result = isolate.run("benchmark", request)
+    result = parent.run("benchmark", request)
     assert isinstance(result, BenchmarkResult)
     whole = [_with_points(row, result) for row in rows.values()]
     verdicts = tuple(
@@ -140,7 +141,7 @@ def _optimized(case: Case) -> OptimizeResult:
         calibration_data=str(case.folder),
         golden=case.golden,
     )
-    result = isolate.run("optimize", request)
+    result = parent.run("optimize", request)
     assert isinstance(result, OptimizeResult)
     return result
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, version_converter
 
-from onnxmodel_runtime.inputs import generate, signature
+from onnxmodel_runtime.models.inputs import generate, signature
 
 OPSET, IR = 17, 8  # they are of opset 9, from 2018; the operator asks for 13
 _BIAS = 0.05

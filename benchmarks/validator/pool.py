@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.validate import ValidateRequest
-from onnxmodel_runtime.isolate import died
+from onnxmodel_runtime.sandbox.parent import died
 
 START_SECONDS = 120.0
 

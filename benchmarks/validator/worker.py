@@ -11,10 +11,10 @@ import sys
 import time
 from typing import Any
 
-from onnxmodel_runtime import child
 from onnxmodel_runtime.contract.codec import loads
 from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.sandbox import child
 
 MEMORY_BYTES = 4 << 30  # what a container with a limit of 4 GiB lets the stage have
 
@@ -24,7 +24,7 @@ def main() -> None:
     pipe = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1)
     child.sandbox(cpu_only=True)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    from onnxmodel_runtime.validate import supported
+    from onnxmodel_runtime.stages.validate import supported
 
     supported()  # what an ONNX Runtime can load is tried out once per process
     pipe.write(json.dumps({"ready": True}) + "\n")
@@ -34,7 +34,7 @@ def main() -> None:
 
 def judge(request: ValidateRequest) -> dict[str, Any]:
     """The verdict on one model: passed; refused, with the first error; or failed, which is a defect of ours."""
-    from onnxmodel_runtime.validate import validate
+    from onnxmodel_runtime.stages.validate import validate
 
     started = time.perf_counter()
     verdict: dict[str, Any]

@@ -428,7 +428,7 @@ def _report(road: Road, options: argparse.Namespace, decided: Plan) -> int:
 def _sarif(outcome: Outcome | None, uri: str) -> str:
     """By the runtime's own command: how findings look is its knowledge."""
     text = dumps(outcome) if outcome else ""
-    command = [sys.executable, "-m", "onnxmodel_runtime.sarif", uri]
+    command = [sys.executable, "-m", "onnxmodel_runtime.reporting.sarif", uri]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.rstrip("\n")
 
 

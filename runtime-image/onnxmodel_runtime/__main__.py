@@ -24,7 +24,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onnxmodel_runtime import isolate
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
 from onnxmodel_runtime.contract.codec import ContractError, dumps, loads
 from onnxmodel_runtime.contract.fetch import CREDENTIALS, SECRET_PREFIX, FetchRequest
@@ -50,17 +49,17 @@ from onnxmodel_runtime.contract.volume import (
     REPORT_FILE,
     REPORT_PAGE,
 )
-from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.locally import in_options, worded
-from onnxmodel_runtime.outcome import (
+from onnxmodel_runtime.models.digests import digest
+from onnxmodel_runtime.models.records import accept, validation_report, write_report
+from onnxmodel_runtime.sandbox import parent
+from onnxmodel_runtime.sandbox.termination import (
     exit_code,
     print_failure,
-    write_report,
     write_termination_message,
 )
 from onnxmodel_runtime.variants import RECIPES
-from onnxmodel_runtime.volume import accept, validation_report
 
 _PORTS = {field.name: field.default for field in dataclasses.fields(ServeRequest) if field.name.endswith("_port")}
 _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
@@ -94,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.command == "serve":
                 return _serve(proven, parser.options(), made.close)
             outcome = run(options.command, proven, local=True, options=parser.options())
-    except (StageError, isolate.InternalError) as error:
+    except (StageError, parent.InternalError) as error:
         failure, retry = (error.failure, error.retry) if isinstance(error, StageError) else (_defect(error), False)
         left = worded(Outcome(options.command, 0.0, failure=failure, retry=retry), parser.options())
         print_failure(left.failure or failure)
@@ -104,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.output == "json":
         print(dumps(outcome))
     elif options.output == "sarif":
-        from onnxmodel_runtime import sarif
+        from onnxmodel_runtime.reporting import sarif
 
         print(sarif.text(outcome, options.model))
     else:
@@ -133,7 +132,7 @@ def _sentence(error: Exception) -> str:
 
 def _print(outcome: Outcome) -> None:
     """The result, and where there is none, the findings."""
-    from onnxmodel_runtime import tables
+    from onnxmodel_runtime.reporting import tables
 
     if outcome.result is not None:
         print(tables.text(outcome.result), flush=True)
@@ -183,7 +182,7 @@ def _job(arguments: list[str]) -> int:
         if options.command == "serve":
             return _serve(request, local=options.local)
         if options.keep:
-            from onnxmodel_runtime.collect import collect
+            from onnxmodel_runtime.stages.collect import collect
 
             collect(Path(request.directory).parent.parent, options.keep.split(","))
         outcome = run(options.command, request, local=options.local)
@@ -211,20 +210,20 @@ def run(command: str, request: Any, *, local: bool = False, options: Collection[
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         if command == "fetch":
-            from onnxmodel_runtime.fetch import fetch
+            from onnxmodel_runtime.stages.fetch import fetch
 
             take_credentials()
             fetch(request, local=local)
         elif command == Stage.LOADTEST:
-            from onnxmodel_runtime.loadtest import loadtest
+            from onnxmodel_runtime.stages.loadtest import loadtest
 
             result = loadtest(request)
         elif command == Stage.PROBE:
-            from onnxmodel_runtime.probe import probe
+            from onnxmodel_runtime.stages.probe import probe
 
             result = probe(request)
         else:
-            result = isolate.run(command, request)
+            result = parent.run(command, request)
     except StageError as error:
         failure, retry, findings = error.failure, error.retry, error.findings
     except _Stopped:
@@ -286,8 +285,8 @@ def report_path(request: Any) -> Path | None:
 
 def _report(options: argparse.Namespace) -> int:
     """The page of a benchmark that was run elsewhere."""
-    from onnxmodel_runtime import report
-    from onnxmodel_runtime.page import render
+    from onnxmodel_runtime.reporting import report
+    from onnxmodel_runtime.reporting.page import render
 
     source = Path(options.benchmark)
     target = Path(options.out) if options.out else (source if source.is_dir() else source.parent) / REPORT_PAGE
@@ -313,7 +312,7 @@ def _proven(request: Any, *, chosen: bool) -> Iterator[Any]:
     if not isinstance(request, ServeRequest | RepositoryRequest):
         yield request
         return
-    from onnxmodel_runtime import bare
+    from onnxmodel_runtime.stages import bare
 
     serve = request if isinstance(request, ServeRequest) else request.serve
     golden = _beside(Path(serve.model), GOLDEN_FILE, GOLDEN_FOLDER)
@@ -335,7 +334,7 @@ def _serve(
 
 
 def _verify(directory: Path, output: str) -> int:
-    from onnxmodel_runtime.verify import verify
+    from onnxmodel_runtime.stages.verify import verify
 
     files, problems = verify(directory)
     if output == "json":

@@ -95,7 +95,7 @@ def ran_out_of_memory(error: Exception) -> bool:
 def runtime_message(error: Exception) -> str:
     """ONNX Runtime's words without its own internals. Raises `error` again when memory ran out.
 
-    Memory is no property of the model alone: isolate.py classifies it.
+    Memory is no property of the model alone: sandbox/parent.py classifies it.
     """
     if ran_out_of_memory(error):
         raise error

@@ -19,7 +19,7 @@ NOWHERE = {**SIGNATURE, "uri": "s3://models/nowhere.sig"}
 
 READ_ALL = """
 import socket, sys
-from onnxmodel_runtime.sandbox import without_network
+from onnxmodel_runtime.sandbox.seccomp import without_network
 assert without_network()
 for family in (socket.AF_INET, socket.AF_INET6):
     try:

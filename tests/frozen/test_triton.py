@@ -1,6 +1,6 @@
 """The configuration that Triton gets, of specs and of models without a batch axis, is as it was recorded.
 
-`tests/unit/runtime/triton_golden` has one for each rule; these are of what the operator asks for.
+`tests/unit/runtime/triton/golden` has one for each rule; these are of what the operator asks for.
 """
 
 import json
@@ -12,7 +12,7 @@ import pytest
 from onnxmodel_runtime.contract.codec import loads
 from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.triton.repository import lay_out
+from onnxmodel_runtime.stages.repository import repository as lay_out
 from tests import models, unbatched
 from tests.frozen import lives, text
 from tests.frozen.cases import CASES

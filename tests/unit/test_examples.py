@@ -13,8 +13,8 @@ from benchmarks.validator.cases import cases
 from onnxmodel_operator.api.resource import parse
 from onnxmodel_runtime.contract.model import Tensor, Tolerance
 from onnxmodel_runtime.contract.validate import ValidateRequest
-from onnxmodel_runtime.inputs import generate, signature
-from onnxmodel_runtime.validate import validate
+from onnxmodel_runtime.models.inputs import generate, signature
+from onnxmodel_runtime.stages.validate import validate
 from tests.builders import body
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import MEMORY
 from onnxmodel_runtime.contract.validate import Finding
+from onnxmodel_runtime.models import graph
 
 _MOST = 20
 # Operator -> its inputs that say how large its output is.

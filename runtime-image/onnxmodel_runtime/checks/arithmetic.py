@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from onnxmodel_runtime import graph
+from onnxmodel_runtime.models import graph
 
 _PASS_ON = {"Constant", "ConstantOfShape", "Identity", "Cast", "CastLike", "Reshape", "Expand", "Unsqueeze", "Squeeze"}
 _PASS_ON |= {"Flatten", "Transpose", "Tile", "Slice", "Split", "Concat"}

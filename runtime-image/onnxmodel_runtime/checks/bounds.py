@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import ATTRIBUTE, COUNT, DEPTH, NODES
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
+from onnxmodel_runtime.models import graph
 
 MAX_TENSORS = 64  # inputs, and outputs: as many as status lists
 _STRING_BYTES = 1 << 20

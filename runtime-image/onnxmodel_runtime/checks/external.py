@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import EXTERNAL, PIN
 from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 from onnxmodel_runtime.contract.volume import OUR_FILES
-from onnxmodel_runtime.graph import required_bytes
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.models.graph import required_bytes
 
 _KEYS = {"location", "offset", "length", "checksum", "basepath"}
 _NUMBER = re.compile(r"[0-9]{1,19}")

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import CORRUPT, DEPTH, FILE, FILE_SIZE
 from onnxmodel_runtime.checks.wire import NESTING, nesting
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
-from onnxmodel_runtime.machine import available_bytes
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.sandbox.machine import available_bytes
 
 _PROTOBUF_BYTES = 2**31 - 1
 

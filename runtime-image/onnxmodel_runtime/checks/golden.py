@@ -6,13 +6,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from onnxmodel_runtime import parity
 from onnxmodel_runtime.checks import GOLDEN, GOLDEN_DATA
 from onnxmodel_runtime.contract.model import Parity, Tensor, Tolerance
 from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 from onnxmodel_runtime.errors import runtime_message
-from onnxmodel_runtime.golden import GoldenError, GoldenSet, load, place, rows
-from onnxmodel_runtime.progress import step
+from onnxmodel_runtime.models import parity
+from onnxmodel_runtime.models.golden import GoldenError, GoldenSet, load, place, rows
+from onnxmodel_runtime.sandbox.progress import step
 
 
 def judge(

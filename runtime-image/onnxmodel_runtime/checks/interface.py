@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from onnxmodel_runtime import batch_axis, graph
-from onnxmodel_runtime import labels as label
 from onnxmodel_runtime.checks import (
     BATCH,
     CONTRACT_INPUT,
@@ -21,8 +19,10 @@ from onnxmodel_runtime.checks import (
 )
 from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
-from onnxmodel_runtime.datatypes import BY_NAME
-from onnxmodel_runtime.inputs import Signature
+from onnxmodel_runtime.models import batch_axis, graph
+from onnxmodel_runtime.models import labels as label
+from onnxmodel_runtime.models.datatypes import BY_NAME
+from onnxmodel_runtime.models.inputs import Signature
 
 SERVABLE = {name for name, datatype in BY_NAME.items() if datatype.numpy}
 ML = ("ai.onnx.ml",)

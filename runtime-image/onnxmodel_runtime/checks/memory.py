@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import MEMORY
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
-from onnxmodel_runtime.graph import BITS
-from onnxmodel_runtime.machine import Peak, available_bytes, free, resident_bytes
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.models.graph import BITS
+from onnxmodel_runtime.sandbox.machine import Peak, available_bytes, free, resident_bytes
 
 _MOST = 20
 _FIX = "Raise spec.serving.resources.limits.memory, or look at what the model allocates"

@@ -9,9 +9,9 @@ from typing import Any
 
 import onnx
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import DOMAIN, PRECOMPILED, PROVIDER, RANDOM
 from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
+from onnxmodel_runtime.models import graph
 
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}

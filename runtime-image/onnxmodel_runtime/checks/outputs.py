@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import DECLARED
 from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.contract.validate import Finding
-from onnxmodel_runtime.datatypes import BY_NAME, tensors
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.models.datatypes import BY_NAME, tensors
 
 Seen = Mapping[str, list[tuple[int, ...]]]
 """Output -> the shapes that it had, one for each run."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import BATCH, INFINITE, NAN, OPERATOR, RUN, SESSION
 from onnxmodel_runtime.checks.arithmetic import Readers
 from onnxmodel_runtime.checks.memory import Footprint
@@ -18,10 +17,11 @@ from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.contract.text import in_words
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message
-from onnxmodel_runtime.inputs import Arrays, assumed, generate, signature
-from onnxmodel_runtime.progress import step
-from onnxmodel_runtime.session import open_session
-from onnxmodel_runtime.sizes import Settled
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.models.inputs import Arrays, assumed, generate, signature
+from onnxmodel_runtime.models.session import open_session
+from onnxmodel_runtime.models.sizes import Settled
+from onnxmodel_runtime.sandbox.progress import step
 
 _LOCALE = "en_US.UTF-8"
 _FEW_ROWS = 3  # what needs more memory than there is for as few rows can serve nobody

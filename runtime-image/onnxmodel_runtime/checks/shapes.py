@@ -12,10 +12,10 @@ from typing import Any
 
 import onnx
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import DECLARED, SHAPES, UNTYPED
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import clip, ran_out_of_memory
+from onnxmodel_runtime.models import graph
 
 _PART = re.compile(r"\(op_type:([^,)]+)(?:, node name: (.*?))?\): \[")
 _DECLARED = "existing shape differ"

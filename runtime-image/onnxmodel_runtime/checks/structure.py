@@ -6,9 +6,9 @@ Asked by walks of our own, before the checker or ONNX Runtime follow the same ed
 from collections.abc import Iterator
 from typing import Any
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import CYCLE, DIMENSION, DUPLICATE, RECURSION
 from onnxmodel_runtime.contract.validate import Finding
+from onnxmodel_runtime.models import graph
 
 _MOST = 20
 _Key = tuple[str, str, str]

@@ -5,10 +5,10 @@ from typing import Any
 
 from onnx import TensorProto
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import TENSOR
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
+from onnxmodel_runtime.models import graph
 
 _INT64_MAX = 2**63 - 1
 _MOST = 20

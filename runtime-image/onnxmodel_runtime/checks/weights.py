@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.checks import INFINITE, NAN, RANGE, REPEATED, UNUSED
 from onnxmodel_runtime.checks.arithmetic import Readers
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import clip, size
-from onnxmodel_runtime.graph import required_bytes
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.models.graph import required_bytes
 
 _CHUNK = 16 << 20
 _FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}

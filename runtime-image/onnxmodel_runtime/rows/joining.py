@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import clip
-from onnxmodel_runtime.parity import Arrays
+from onnxmodel_runtime.models.parity import Arrays
 from onnxmodel_runtime.rows import INFLUENCED, REASON_CHARACTERS, trial
 from onnxmodel_runtime.rows.trial import Run
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import onnx
 
-from onnxmodel_runtime import graph as graphs
 from onnxmodel_runtime.errors import clip, runtime_message
-from onnxmodel_runtime.repair import load
+from onnxmodel_runtime.models import graph as graphs
+from onnxmodel_runtime.models.repair import load
 from onnxmodel_runtime.rows import INFLUENCED, REASON_CHARACTERS, sizes
 from onnxmodel_runtime.rows.nodes import FEW
 from onnxmodel_runtime.rows.sizes import Size

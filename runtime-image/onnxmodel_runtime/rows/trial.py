@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime import parity
 from onnxmodel_runtime.contract.model import Tolerance
 from onnxmodel_runtime.errors import runtime_message
-from onnxmodel_runtime.parity import Arrays
+from onnxmodel_runtime.models import parity
+from onnxmodel_runtime.models.parity import Arrays
 
 _MUCH = 8.0
 # Every row at the front, in the middle and at the end, beside larger and smaller ones.

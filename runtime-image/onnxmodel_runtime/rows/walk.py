@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 
-from onnxmodel_runtime import graph as graphs
+from onnxmodel_runtime.models import graph as graphs
 from onnxmodel_runtime.rows import classical, computing, data, elementwise, fused, moving, sequences, sizes
 from onnxmodel_runtime.rows.nodes import FEW, Node
 from onnxmodel_runtime.rows.sizes import Size

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.models.datatypes import BY_NAME
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.protocol.request import Outputs
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxmodel_runtime.datatypes import DATATYPES
+from onnxmodel_runtime.models.datatypes import DATATYPES
 
 Array = npt.NDArray[Any]
 

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from onnxmodel_runtime import outcome
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.sandbox import termination
 from onnxmodel_runtime.server import limits, selftest
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.grpc import methods
@@ -203,5 +203,5 @@ def _leave(error: Exception, seconds: float, worded: Callable[[Outcome], Outcome
         failure, retry = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint), False
     left = Outcome("serve", round(seconds, 3), failure=failure, retry=retry)
     left = worded(left) if worded else left
-    outcome.print_failure(left.failure or failure)
-    return outcome.exit_code(outcome.write_termination_message(left))
+    termination.print_failure(left.failure or failure)
+    return termination.exit_code(termination.write_termination_message(left))

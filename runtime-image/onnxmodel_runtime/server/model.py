@@ -9,11 +9,9 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime import batch_axis, labels, ranks, tensorrt
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tensor
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, ProviderUse
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.datatypes import tensors
 from onnxmodel_runtime.errors import (
     MEMORY_WORDS,
     StageError,
@@ -23,12 +21,14 @@ from onnxmodel_runtime.errors import (
     runtime_words,
     words,
 )
-from onnxmodel_runtime.identity import check_digest
+from onnxmodel_runtime.models import batch_axis, labels, ranks, tensorrt
+from onnxmodel_runtime.models.artifact import check_digest
+from onnxmodel_runtime.models.datatypes import tensors
+from onnxmodel_runtime.models.session import open_session
 from onnxmodel_runtime.server import bound, limits
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
-from onnxmodel_runtime.session import open_session
 
 log = logging.getLogger("onnxmodel.server")
 _UP = 1.125

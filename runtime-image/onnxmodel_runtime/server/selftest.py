@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxmodel_runtime import parity, probefile
 from onnxmodel_runtime.contract.model import Tolerance
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import StageError, out_of_memory, ran_out_of_memory
-from onnxmodel_runtime.identity import ANEW
+from onnxmodel_runtime.models import parity, probefile
+from onnxmodel_runtime.models.artifact import ANEW
 from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import ServerError

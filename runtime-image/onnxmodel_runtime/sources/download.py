@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime.errors import StageError, size
-from onnxmodel_runtime.progress import log
+from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.sources.source import FIELD, Remote, UnreachableError
 
 _PROGRESS_SECONDS = 5.0

@@ -9,7 +9,7 @@ import json
 import re
 from urllib.parse import urlencode, urlsplit
 
-from onnxmodel_runtime import network
+from onnxmodel_runtime.sources import network
 from onnxmodel_runtime.sources.source import forbidden, rejected
 from onnxmodel_runtime.sources.web import Origin, Web, environment, loopback, origin, read
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from onnxmodel_runtime import network
+from onnxmodel_runtime.sources import network
 from onnxmodel_runtime.sources.source import rejected, shown
 
 

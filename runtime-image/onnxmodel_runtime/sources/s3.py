@@ -12,9 +12,9 @@ import urllib3.exceptions
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from onnxmodel_runtime import network
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.sources import network
 from onnxmodel_runtime.sources.source import (
     CHUNK,
     MAX_FILES,

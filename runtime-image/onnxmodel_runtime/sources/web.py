@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.util import make_headers, parse_url
 
-from onnxmodel_runtime import network
+from onnxmodel_runtime.sources import network
 from onnxmodel_runtime.sources.source import (
     CHUNK,
     Body,

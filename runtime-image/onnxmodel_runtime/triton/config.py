@@ -13,11 +13,11 @@ from typing import Any
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2 as pb
 
-from onnxmodel_runtime import batch_axis
 from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.datatypes import BY_NAME
 from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.models import batch_axis
+from onnxmodel_runtime.models.datatypes import BY_NAME
 from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.triton.accelerators import PROFILES, Accelerators, accelerators
 

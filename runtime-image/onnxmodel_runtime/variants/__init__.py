@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.providers import Providers
 
-VARIANT = "variant"  # the command of child.py
 SLIM, RUNTIME, FUSION = "onnxslim", "onnxruntime", "transformer-fusion"
 HALVES, DYNAMIC, STATIC, ORT = "float16", "dynamic-quantization", "static-quantization", "ort-format"
 

@@ -8,12 +8,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from onnxmodel_runtime import isolate
 from onnxmodel_runtime.contract.codec import dumps, load
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, Variant
 from onnxmodel_runtime.errors import StageError, clip
-from onnxmodel_runtime.progress import log, step
-from onnxmodel_runtime.variants import VARIANT, VariantRequest, unsupported
+from onnxmodel_runtime.sandbox import parent
+from onnxmodel_runtime.sandbox.progress import log, step
+from onnxmodel_runtime.variants import VariantRequest, unsupported
 
 _SECONDS = 900.0  # a tool can loop without end; a variant that takes longer is none
 _FOR_THE_STAGE = ("StorageFull", "StorageForbidden", "Interrupted")
@@ -29,8 +29,8 @@ def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) 
         return _skipped(Variant(name), why, target)
     step(f"making {name}")
     while True:
-        ended = isolate.launch(
-            VARIANT,
+        ended = parent.launch(
+            ("onnxmodel_runtime.variants",),
             dumps(VariantRequest(name, str(work), request, dead)),
             _SECONDS,
             PYTHONHASHSEED="0",
@@ -40,7 +40,7 @@ def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) 
         if report is not None and "result" in report:
             made = load(Variant, report["result"])
             return _published(made, target) if made.path else _skipped(made, made.skipped, target)
-        error = isolate.failed(ended, name)
+        error = parent.failed(ended, name)
         if isinstance(error, StageError) and (error.retry or error.failure.reason in _FOR_THE_STAGE):
             raise error
         tool = ended.step.suspect  # a pass; "" where the process was not in one

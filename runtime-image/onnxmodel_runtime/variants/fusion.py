@@ -11,8 +11,8 @@ from onnx import helper
 from onnxruntime.transformers.fusion_options import AttentionMaskFormat, FusionOptions
 from onnxruntime.transformers.optimizer import optimize_by_fusion
 
-from onnxmodel_runtime import graph
-from onnxmodel_runtime.progress import log
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.variants import layout
 from onnxmodel_runtime.variants.task import Skip, Task
 

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from onnxmodel_runtime import graph, probefile
 from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import runtime_message
-from onnxmodel_runtime.progress import log
-from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.models import graph, probefile
+from onnxmodel_runtime.models.session import open_session
+from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.variants import layout, subgraphs
 from onnxmodel_runtime.variants.task import Skip, Task
 

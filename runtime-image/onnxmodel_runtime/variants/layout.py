@@ -14,10 +14,10 @@ import onnx
 from onnx import TensorProto
 from onnx.inliner import inline_local_functions
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.contract.volume import MODEL_FILE
-from onnxmodel_runtime.progress import log
-from onnxmodel_runtime.repair import repair
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.models.repair import repair
+from onnxmodel_runtime.sandbox.progress import log
 
 EXTERNAL_ABOVE = 1 << 30  # bytes of a variant: protobuf ends at 2 GiB, and writing one takes the same again in memory
 OPERATORS_FILE = "required_operators.config"

@@ -14,12 +14,10 @@ from typing import Any
 
 import onnxruntime as ort
 
-from onnxmodel_runtime import parity, probefile, wide
 from onnxmodel_runtime.contract.codec import load
 from onnxmodel_runtime.contract.model import Parity
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, Pass, Variant
 from onnxmodel_runtime.contract.providers import Providers
-from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import (
     StageError,
     clip,
@@ -29,12 +27,14 @@ from onnxmodel_runtime.errors import (
     runtime_words,
     storage_error,
 )
-from onnxmodel_runtime.identity import data_digest
-from onnxmodel_runtime.limits import memory_limit
-from onnxmodel_runtime.machine import free
-from onnxmodel_runtime.progress import log, step
+from onnxmodel_runtime.models import parity, probefile
+from onnxmodel_runtime.models.artifact import data_digest
+from onnxmodel_runtime.models.digests import digest
+from onnxmodel_runtime.models.session import open_session
 from onnxmodel_runtime.rows.judge import judge_file
-from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.sandbox.limits import memory_limit
+from onnxmodel_runtime.sandbox.machine import free
+from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.variants import (
     DYNAMIC,
     FUSION,
@@ -47,6 +47,7 @@ from onnxmodel_runtime.variants import (
     VariantRequest,
     layout,
     passes,
+    wide,
 )
 from onnxmodel_runtime.variants.task import Skip, Task
 

@@ -28,13 +28,13 @@ from onnxruntime.quantization.calibrate import (
 )
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-from onnxmodel_runtime import graph
 from onnxmodel_runtime.contract.optimize import Calibration
 from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import ran_out_of_memory, runtime_message
-from onnxmodel_runtime.inputs import Arrays
-from onnxmodel_runtime.machine import free
-from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.models import graph
+from onnxmodel_runtime.models.inputs import Arrays
+from onnxmodel_runtime.models.session import open_session
+from onnxmodel_runtime.sandbox.machine import free
 from onnxmodel_runtime.variants import layout, samples
 from onnxmodel_runtime.variants.task import Skip, Task
 

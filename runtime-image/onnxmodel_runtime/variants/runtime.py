@@ -2,7 +2,7 @@
 
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.providers import Providers
-from onnxmodel_runtime.session import open_session
+from onnxmodel_runtime.models.session import open_session
 from onnxmodel_runtime.variants import layout, ortfile
 from onnxmodel_runtime.variants.task import Skip, Task
 

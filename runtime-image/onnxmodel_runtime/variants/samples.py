@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onnxmodel_runtime import golden, graph
 from onnxmodel_runtime.contract.model import BATCH_NONE
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.volume import CALIBRATION_FILE, CALIBRATION_FOLDER, GOLDEN_FILE, GOLDEN_FOLDER
-from onnxmodel_runtime.golden import GoldenError
-from onnxmodel_runtime.inputs import Arrays
+from onnxmodel_runtime.models import golden, graph
+from onnxmodel_runtime.models.golden import GoldenError
+from onnxmodel_runtime.models.inputs import Arrays
 from onnxmodel_runtime.variants.task import Skip
 
 _ROWS = 8  # at a time: all activations of these are in memory

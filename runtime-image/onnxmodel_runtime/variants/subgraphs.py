@@ -8,7 +8,7 @@ from typing import Any
 
 from onnx import TensorProto, helper
 
-from onnxmodel_runtime import graph
+from onnxmodel_runtime.models import graph
 
 _SUFFIX = "_for_subgraphs"
 

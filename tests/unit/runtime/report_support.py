@@ -5,9 +5,9 @@ from onnxmodel_runtime.contract.model import Parity, Tensor
 from onnxmodel_runtime.contract.optimize import OptimizeResult, Pass, Variant
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 from onnxmodel_runtime.contract.validate import ModelFacts
-from onnxmodel_runtime.profiler import Operator
-from onnxmodel_runtime.report import Report
-from onnxmodel_runtime.windows import PERCENTS, Spread
+from onnxmodel_runtime.measuring.profiler import Operator
+from onnxmodel_runtime.measuring.windows import PERCENTS, Spread
+from onnxmodel_runtime.reporting.report import Report
 
 VARIANTS = ("original", "fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort")
 SIZES, CALLERS = (1, 8, 16, 32), (1, 2, 4, 8)

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.datatypes import BY_NAME
+from onnxmodel_runtime.models.datatypes import BY_NAME
 from onnxmodel_runtime.server.main import Server
 
 HOST = "127.0.0.1"

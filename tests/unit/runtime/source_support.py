@@ -15,7 +15,7 @@ import pytest
 
 from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.fetch import fetch
+from onnxmodel_runtime.stages.fetch import fetch
 
 BODY = b"\x08\x08" + bytes(range(256)) * 100
 DIGEST = hashlib.sha256(BODY).hexdigest()

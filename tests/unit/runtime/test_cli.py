@@ -16,7 +16,6 @@ import pytest
 
 from dev import magika
 from onnxmodel_operator.api.crd import crd
-from onnxmodel_runtime import isolate
 from onnxmodel_runtime.__main__ import main, report_path, run
 from onnxmodel_runtime.checks import CHECKS, Check
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Environment, Point
@@ -27,11 +26,12 @@ from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult,
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, decode
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.contract.validate import Finding, ModelFacts, ValidateRequest, ValidateResult
-from onnxmodel_runtime.digests import digest
 from onnxmodel_runtime.errors import out_of_memory, storage_error
 from onnxmodel_runtime.locally import in_options, worded
-from onnxmodel_runtime.outcome import INTERNAL, exit_code, fit
+from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.rows.joining import NO_DELAY, ONE_ROW
+from onnxmodel_runtime.sandbox import parent
+from onnxmodel_runtime.sandbox.termination import INTERNAL, exit_code, fit
 from tests import models
 
 LETTERS = string.ascii_letters + string.digits
@@ -114,9 +114,9 @@ def test_a_defect_of_ours(
     tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
-        raise isolate.InternalError("KeyError while making fp32: 'x'")
+        raise parent.InternalError("KeyError while making fp32: 'x'")
 
-    monkeypatch.setattr(isolate, "run", broken)
+    monkeypatch.setattr(parent, "run", broken)
     assert main(["validate", "--request", dumps(ValidateRequest(str(tmp_path)))]) == 1
     failure = decode(log.read_text()).failure
     assert failure is not None
@@ -126,7 +126,7 @@ def test_a_defect_of_ours(
 
 def test_no_kubelet_no_termination_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONNXMODEL_TERMINATION_LOG", raising=False)
-    monkeypatch.setattr("onnxmodel_runtime.outcome.TERMINATION_LOG", str(tmp_path / "none"))
+    monkeypatch.setattr("onnxmodel_runtime.sandbox.termination.TERMINATION_LOG", str(tmp_path / "none"))
     assert main(["validate", "--request", dumps(ValidateRequest(str(tmp_path)))]) == ExitCode.REFUSED
     assert list(tmp_path.iterdir()) == [Path(f"{tmp_path}.validate.json")] or not list(tmp_path.iterdir())
 
@@ -266,7 +266,7 @@ def test_hints_of_a_command_name_its_options(tmp_path: Path, capsys: pytest.Capt
         (out_of_memory("running", "no more"), "Run it with more memory"),
         (storage_error(OSError(errno.ENOSPC, "full"), Path("/tmp")), "Free space there"),
         (storage_error(OSError(errno.EACCES, "no", "/tmp"), Path("/tmp")), "Make the folder writable"),
-        (isolate.died(-15, "optimize", "running"), "Run it again."),
+        (parent.died(-15, "optimize", "running"), "Run it again."),
     ],
 )
 def test_hints_on_a_laptop_speak_of_no_cluster(error: Any, hint: str, options: tuple[str, ...]) -> None:
@@ -362,7 +362,7 @@ def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
 def test_nobody_is_told_of_sessions_unless_asked_to(given: dict[str, str], kept: str) -> None:
-    code = "import os, onnxmodel_runtime.session; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    code = "import os, onnxmodel_runtime.models.session; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     plain = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**plain, **given}, capture_output=True, text=True, check=True
@@ -373,8 +373,8 @@ def test_nobody_is_told_of_sessions_unless_asked_to(given: dict[str, str], kept:
 def test_the_parent_stays_light() -> None:
     """It holds no model and must not die of one: nothing native is loaded where outcomes are written."""
     code = (
-        "import sys, onnxmodel_runtime.__main__ as m, onnxmodel_runtime.isolate, onnxmodel_runtime.outcome; "
-        "import onnxmodel_runtime.tables; m._parser(); "
+        "import sys, onnxmodel_runtime.__main__ as m, onnxmodel_runtime.sandbox.parent, onnxmodel_runtime.sandbox.termination; "
+        "import onnxmodel_runtime.reporting.tables; m._parser(); "
         "print({'onnx', 'onnxruntime', 'numpy', 'boto3', 'urllib3', 'tritonclient', 'google'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
@@ -462,7 +462,7 @@ def test_the_exit_code_is_that_of_what_was_written(
 ) -> None:
     """Else the operator reads a failure that the Job's success hides, for ever."""
     result = OptimizeResult((Variant("original", noise(9000, LETTERS)),), "", ProviderUse("CPU", 100.0))
-    monkeypatch.setattr(isolate, "run", lambda *_: result)
+    monkeypatch.setattr(parent, "run", lambda *_: result)
     request = OptimizeRequest("model.onnx", "", str(tmp_path))
     assert main(["optimize", "--request", dumps(request)]) == INTERNAL
     failure = decode(log.read_text()).failure

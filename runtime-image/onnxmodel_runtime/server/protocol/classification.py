@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxmodel_runtime import labels
 from onnxmodel_runtime.contract.model import Tensor
+from onnxmodel_runtime.models import labels
 from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import ServerError
 

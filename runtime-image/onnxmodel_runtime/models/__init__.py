@@ -1,0 +1,1 @@
+"""Models: reading them, what their inputs and outputs are, and running them."""

@@ -1,0 +1,61 @@
+"""What stages leave beside a model on its volume for the stages after them: the record of a fetch, reports, marks."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.outcome import Outcome
+from onnxmodel_runtime.contract.volume import SOURCE_FILE
+from onnxmodel_runtime.sandbox.progress import log
+
+
+def read_source(directory: Path) -> dict[str, Any]:
+    """The record that fetch left in `directory`; empty when it left none (a person's own model)."""
+    try:
+        record = json.loads((directory / SOURCE_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def source_uri(directory: Path) -> str:
+    """The URI of exactly what was fetched into `directory`; "" for a file of a person's own."""
+    record = read_source(directory)
+    return str(record.get("resolved") or record.get("uri") or "")
+
+
+def validation_report(directory: Path) -> Path:
+    """Where validate leaves its report on the model in `directory`: beside it, for the folder is the model's alone."""
+    return directory.with_name(f"{directory.name}.validate.json")
+
+
+def accept(directory: Path) -> None:
+    """Mark the model in `directory` as found good, by whichever rules: from now on it may be in use."""
+    write_beside(_marker(directory), "")
+
+
+def accepted(directory: Path) -> bool:
+    """Whether a validation found the model good. No later refusal takes that back."""
+    return _marker(directory).exists()
+
+
+def _marker(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.accepted")
+
+
+def write_report(outcome: Outcome, path: Path) -> None:
+    """The whole outcome, beside the artifact. A volume that is mounted read-only gets none."""
+    write_beside(path, dumps(outcome))
+
+
+def write_beside(path: Path, text: str) -> None:
+    """A file that appears whole, or a line in the log: no stage fails for want of a report."""
+    partial = path.with_name(f"{path.name}.tmp-{os.uname().nodename}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        log(f"no {path.name} beside the artifact: {error}")

@@ -1,0 +1,195 @@
+"""Run a stage in a child process, and turn every way in which it can end into a result or a known failure.
+
+A model is untrusted input to native code: ONNX Runtime can be made to divide by zero, to read out of bounds, or to take
+all memory. Here that ends the child; this parent stays light (no onnx, no onnxruntime, no numpy) and reports it.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from onnxmodel_runtime.contract.codec import dumps, load
+from onnxmodel_runtime.contract.stages import RESULTS, Result
+from onnxmodel_runtime.contract.validate import Finding
+from onnxmodel_runtime.errors import StageError, clip, out_of_memory
+from onnxmodel_runtime.sandbox.culprit import without
+from onnxmodel_runtime.sandbox.limits import memory_limit
+from onnxmodel_runtime.sandbox.progress import Step, log
+
+_PR_SET_DUMPABLE = 4
+_LOADER = 127  # the dynamic loader's own exit: it binds functions as they are first called, and had no memory to do so
+CRASHES = {signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS}
+
+
+class InternalError(Exception):
+    """The stage raised what nobody expected; its traceback is in the log."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child process ended. code: as subprocess gives it; step: what it did last; stopped: it was asked to.
+
+    report: what it said at its end: a result, a failure, or of which kind a defect is; None when it died before.
+    expired: after how many seconds it was killed; 0 when it was in time.
+    """
+
+    code: int
+    step: Step
+    report: dict[str, Any] | None
+    stopped: bool
+    expired: float = 0.0
+
+
+def run(command: str, request: Any) -> Result:
+    """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours.
+
+    A candidate that ends the benchmark is left out of the next try. The original cannot be.
+    """
+    limit = float(getattr(request, "timeout_seconds", 0.0))
+    while True:
+        ended = launch(("onnxmodel_runtime.stages", command), dumps(request), limit)
+        report = ended.report
+        if report is not None and "result" in report:
+            result: Result = load(RESULTS[command], report["result"])
+            return result
+        error = failed(ended, command)
+        smaller = without(request, error, ended.step.suspect)
+        if smaller is None:
+            raise error
+        log(f"once more without it: {error}")
+        request = smaller
+
+
+def failed(ended: Ended, command: str) -> Exception:
+    """What to raise for a child that left no result."""
+    report = ended.report
+    if ended.expired:
+        return StageError(
+            "TimedOut",
+            f"{command} was not done after {ended.expired:g} s; it was {ended.step.doing}",
+            "A loop in the model may never end: look at trip counts and conditions of Loop and Scan. For a model that is only "
+            "large, give more CPU.",
+        )
+    if report is not None and "failure" in report:
+        findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
+        return StageError(**report["failure"], retry=report["retry"], findings=findings)
+    if ended.stopped:
+        message = f"the container was asked to stop while {ended.step.doing}"
+        return StageError("Interrupted", message, "It runs again by itself.", retry=True)
+    if report is not None:
+        return InternalError(str(report.get("internal")))
+    return died(ended.code, command, ended.step.doing)
+
+
+def launch(child: Sequence[str], request: str, seconds: float = 0.0, **environment: str) -> Ended:
+    """Run a child process with this request, and wait for its end.
+
+    child: the module that it runs, which calls sandbox/child.py, and its arguments. seconds: when it is killed, 0 for never.
+    environment: added to this one's.
+    """
+    # This process has the network. Nobody of its own user, such as a child that a model took over, may look into it.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+    read_end, write_end = os.pipe()
+    # -P: the working directory may hold what a user downloaded, and must not be where modules are imported from.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-X", "faulthandler", "-m", *child, str(write_end)],
+        stdin=subprocess.PIPE,
+        stdout=2,  # standard output is for results: no tool's words
+        # numpy's BLAS would start a thread with large buffers for each core of the node, whatever the container's share.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment},
+        pass_fds=(write_end,),
+    )
+    os.close(write_end)
+    with _forward_sigterm(process) as stopped, _at_most(seconds, process) as expired:
+        step, report = _listen(process, read_end, request)
+        code = process.wait()
+    return Ended(code, step, report, bool(stopped), seconds if expired else 0.0)
+
+
+def died(code: int, command: str, step: str) -> Exception:
+    """What a child that left no report died of. code: as subprocess gives it, negative for a signal."""
+    if code == _LOADER:
+        return out_of_memory(step, f"the {command} process could not load a library any more", memory_limit())
+    if code >= 0:
+        return InternalError(f"the {command} process ended with exit code {code} and no report, while {step}")
+    name = signal.Signals(-code).name
+    if -code in CRASHES:
+        return StageError(
+            "NativeCrash",
+            f"the {command} process died with {name} while {step}: native code cannot process this model",
+            "Export the model again with a current exporter and look at unusual attributes and shapes "
+            "(onnxmodel validate MODEL names the step); report the crash to ONNX Runtime if the model is sound.",
+        )
+    if -code == signal.SIGKILL:
+        return out_of_memory(step, f"the kernel killed the {command} process", memory_limit())
+    return StageError(
+        "Interrupted", f"the {command} process was ended by {name} while {step}", "It runs again by itself.", retry=True
+    )
+
+
+def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tuple[Step, dict[str, Any] | None]:
+    step, report = Step("starting"), None
+    assert child.stdin is not None
+    try:
+        with child.stdin as stdin:
+            stdin.write(request.encode())
+    except BrokenPipeError:
+        pass  # the child died at its start: its exit code says more
+    with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # cut short by the death that the exit code tells of
+            if "step" in message:
+                step = Step(clip(message["step"]["doing"], 200), message["step"]["suspect"])
+            else:
+                report = message
+    return step, report
+
+
+@contextmanager
+def _at_most(seconds: float, child: "subprocess.Popen[bytes]") -> Iterator[list[bool]]:
+    """Kill the child after a while; 0 for never. The list is empty when it was in time."""
+    expired: list[bool] = []
+
+    def kill() -> None:
+        expired.append(True)
+        child.kill()
+
+    timer = threading.Timer(seconds, kill) if seconds > 0 else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield expired
+    finally:
+        if timer:
+            timer.cancel()
+
+
+@contextmanager
+def _forward_sigterm(child: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
+    stopped: list[int] = []
+
+    def forward(signum: int, _frame: FrameType | None) -> None:
+        stopped.append(signum)
+        child.terminate()
+
+    previous = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if child.poll() is None:
+            child.kill()
+            child.wait()

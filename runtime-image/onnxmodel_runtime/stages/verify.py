@@ -1,0 +1,159 @@
+"""Whether files are what was written down of them: of a folder of variants, or of all that lies on a model's volume.
+
+Every file, byte for byte, and none besides. Standard library only. A manifest is data like any other: it may name no file
+outside of its folder.
+"""
+
+import contextlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.volume import (
+    BENCHMARK_FILE,
+    CALIBRATION_DATA_FOLDER,
+    ENGINE_CACHE_FOLDER,
+    MANIFEST_FILE,
+    REPORT_PAGE,
+    SOURCE_FILE,
+    SOURCE_FOLDER,
+)
+from onnxmodel_runtime.models.digests import digest
+
+_SCHEMA = 1
+# What stages leave beside the variants: measurements and words, which differ from run to run.
+_BESIDE = (MANIFEST_FILE, BENCHMARK_FILE, "benchmark-*.json", "report.json", REPORT_PAGE)
+_FETCHED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER)
+_KNOWN = (*_FETCHED, *Stage, ENGINE_CACHE_FOLDER, "lost+found")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one file. kind: changed, missing, unknown or unreadable."""
+
+    file: str
+    kind: str
+    message: str
+
+
+def verify(directory: Path) -> tuple[int, list[Problem]]:
+    """How many files are written down, and everything that is not as it was.
+
+    directory: of variants, with their manifest; or a model's volume, where what was fetched and each benchmark's manifest
+    are looked at too. The engine cache on it is known and not looked at: TensorRT writes there, and no manifest lists it.
+    """
+    optimized = directory / Stage.OPTIMIZE
+    if (directory / MANIFEST_FILE).exists() or not optimized.is_dir():
+        count, problems = _listed(directory, MANIFEST_FILE, _BESIDE)
+        return count, problems + _check_benchmark(directory, _manifests([directory]))
+    total = 0
+    found: list[Problem] = []
+    made = _folders(optimized)
+    for folder in (*(each for place in _FETCHED for each in _folders(directory / place)), *made):
+        name, beside = (MANIFEST_FILE, _BESIDE) if folder in made else (SOURCE_FILE, (SOURCE_FILE,))
+        count, problems = _listed(folder, name, beside)
+        total, found = total + count, found + _below(directory, folder, problems)
+        if folder in made and not problems:
+            found += _below(directory, folder, _check_source(folder, directory / SOURCE_FOLDER))
+    for path in sorted(directory.iterdir()):
+        if path.name not in _KNOWN:
+            found.append(Problem(path.name, "unknown", f"{path.name} is nothing that a stage leaves here"))
+    manifests = _manifests(made)
+    for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):
+        found += _below(directory, file.parent, _check_benchmark(file.parent, manifests))
+    return total, found
+
+
+def _folders(place: Path) -> list[Path]:
+    """One for each digest. What a fetch is just now bringing, or was killed at, is none yet."""
+    return sorted(folder for folder in place.glob("*") if folder.is_dir() and ".tmp-" not in folder.name)
+
+
+def _below(top: Path, folder: Path, problems: list[Problem]) -> list[Problem]:
+    where = folder.relative_to(top).as_posix()
+    return [replace(each, file=f"{where}/{each.file}", message=f"{where}: {each.message}") for each in problems]
+
+
+def _listed(directory: Path, record: str, beside: Collection[str]) -> tuple[int, list[Problem]]:
+    """How many files the record names, and what is wrong with them. beside: patterns of files that it need not name."""
+    try:
+        told = _read(directory / record, _SCHEMA if record == MANIFEST_FILE else None)
+        files = {_inside(name): dict(entry) for name, entry in told["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, FileNotFoundError):
+            return 0, [Problem(record, "missing", f"{record} is not there: {directory} is no folder of variants")]
+        return 0, [Problem(record, "unreadable", f"{record} cannot be used: {error}")]
+    problems = [problem for name, entry in sorted(files.items()) if (problem := _check(directory, name, entry))]
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        known = name in files or ("/" not in name and any(fnmatch(name, pattern) for pattern in beside))
+        if not known and (path.is_symlink() or not path.is_dir()):
+            problems.append(Problem(name, "unknown", f"{name} is not in {record}"))
+    return len(files), problems
+
+
+def _read(path: Path, schema: int | None = _SCHEMA) -> dict[str, Any]:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(told, dict) or (schema and told.get("schema") != schema):
+        raise ValueError(f"it is not of schema {schema}, which this release reads" if schema else "it is no object")
+    return told
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"it names {name!r}, which is not in its folder")
+    return name
+
+
+def _check(directory: Path, name: str, entry: dict[str, Any]) -> Problem | None:
+    path = directory / name
+    if path.is_symlink():
+        return Problem(name, "changed", f"{name} is a link, and was a file")
+    if not path.is_file():
+        return Problem(name, "missing", f"{name} is not there")
+    size = path.stat().st_size
+    if size != entry.get("bytes"):
+        return Problem(name, "changed", f"{name} has {size} bytes instead of {entry.get('bytes')}")
+    try:
+        actual = digest(path)
+    except OSError as error:
+        return Problem(name, "unreadable", f"{name} cannot be read: {error.strerror}")
+    if actual != entry.get("sha256"):
+        return Problem(name, "changed", f"{name} has the sha256 {actual} instead of {entry.get('sha256')}")
+    return None
+
+
+def _check_source(directory: Path, sources: Path) -> list[Problem]:
+    """The model that these are variants of: it may serve too."""
+    wanted = _read(directory / MANIFEST_FILE)["source"]["sha256"]
+    for folder in _folders(sources):
+        with contextlib.suppress(OSError, ValueError):
+            if _read(folder / SOURCE_FILE, None).get("sha256") == wanted:
+                return []
+    message = f"{MANIFEST_FILE} is of a model with the sha256 {wanted}, which was not fetched into {SOURCE_FOLDER}/"
+    return [Problem(MANIFEST_FILE, "unknown", message)]
+
+
+def _manifests(folders: Collection[Path]) -> list[str]:
+    return [digest(folder / MANIFEST_FILE) for folder in folders if (folder / MANIFEST_FILE).is_file()]
+
+
+def _check_benchmark(directory: Path, manifests: list[str]) -> list[Problem]:
+    """A benchmark of these very variants, where there is one."""
+    path = directory / BENCHMARK_FILE
+    if not path.exists():
+        return []
+    try:
+        measured = _read(path).get("manifest_sha256")
+    except (OSError, ValueError) as error:
+        return [Problem(BENCHMARK_FILE, "unreadable", f"{BENCHMARK_FILE} cannot be used: {error}")]
+    if measured in manifests:
+        return []
+    there = " and ".join(manifests) or "none is there"
+    message = f"{BENCHMARK_FILE} is of a manifest with the sha256 {measured}, and there is: {there}"
+    return [Problem(BENCHMARK_FILE, "changed", message)]

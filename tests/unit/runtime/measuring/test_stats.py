@@ -1,0 +1,36 @@
+"""The few numbers that a benchmark reports."""
+
+import pytest
+
+from onnxmodel_runtime.contract.benchmark import Point
+from onnxmodel_runtime.contract.loadtest import LoadTestResult
+from onnxmodel_runtime.contract.text import plain
+from onnxmodel_runtime.reporting.tables import text
+from onnxmodel_runtime.stats import percentile, significant
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (0.0, 4, "0"),
+        (0.00003456789, 4, "0.00003457"),
+        (4363.21, 3, "4,360"),
+        (1234567.0, 4, "1,235,000"),
+        (12.0, 4, "12"),
+    ],
+)
+def test_numbers_for_people_have_no_exponent(value, digits, shown):
+    assert plain(value, digits) == shown
+
+
+def test_nearest_rank_and_significant_digits():
+    assert [percentile([1.0, 2.0, 3.0, 4.0], rank) for rank in (1, 50, 75, 99)] == [1.0, 2.0, 3.0, 4.0]
+    assert significant(0.123456) == 0.1235
+
+
+def test_tables_have_no_exponent():
+    point = Point("original", 32, 4, 4363.2, 123456.7, 0.00002, 2.5e6, 10, 5000.0)
+    table = text(LoadTestResult((point,)))
+    assert "2,500,000" in table
+    assert "4,363" in table
+    assert "e+0" not in table

@@ -1,0 +1,191 @@
+"""The manifest, `onnxmodel verify`, and that equal requests give equal bytes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxmodel_runtime.__main__ import main
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.models.digests import digest
+from onnxmodel_runtime.stages import manifest, verify
+from onnxmodel_runtime.variants import RECIPES
+from tests import models
+
+_OPTIMIZE = (
+    "import sys; from onnxmodel_runtime.stages.optimize import optimize; from onnxmodel_runtime.contract.codec import loads; "
+    "from onnxmodel_runtime.contract.optimize import OptimizeRequest; "
+    "optimize(loads(OptimizeRequest, sys.argv[1]))"
+)
+
+
+def test_equal_requests_give_equal_bytes(tmp_path: Path) -> None:
+    """Every file of every variant: in another folder, in another process, with another hash seed."""
+    made = {}
+    for seed in ("1", "2"):
+        folder = tmp_path / seed / ("deeper" * int(seed))
+        path = models.save(models.transformer(), folder)
+        tokens = np.random.default_rng(1).integers(0, 64, (12, 16))
+        np.savez(folder / ".calibration.npz", tokens=tokens)
+        (folder / "source.json").write_text('{"uri": "s3://models/t.onnx", "resolved": "s3://models/t.onnx?v=3"}')
+        request = {
+            "model": str(path),
+            "sha256": digest(path),
+            "directory": str(folder / "out"),
+            "variants": list(RECIPES),
+            "calibration": {"method": "Entropy"},
+            "calibration_data": str(folder),
+            "signer": "release@example.com",
+        }
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", _OPTIMIZE, json.dumps(request)]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        files = sorted(file for file in (folder / "out").rglob("*") if file.is_file())
+        made[seed] = {file.relative_to(folder / "out").as_posix(): digest(file) for file in files}
+    assert made["1"] == made["2"]
+    assert list(made["1"]) == [
+        *(f"{name}/model.onnx" for name in ("fp16", "fp32", "fused", "int8-dynamic", "int8-static")),
+        "manifest.json",
+        "ort/model.ort",
+        "ort/required_operators.config",
+        "probe.npz",
+    ]
+    told = json.loads((folder / "out" / "manifest.json").read_text())
+    assert told["source"] == {"sha256": digest(path), "data_sha256": "", "uri": "s3://models/t.onnx?v=3"}
+    assert list(told["data"]) == [".calibration.npz"]
+    assert told["signer"] == "release@example.com"
+    assert told["recipe"]["calibration"]["method"] == "Entropy"
+    assert {"onnx", "onnxruntime", "onnxslim", "numpy"} <= set(told["tools"])
+    assert [variant["path"] for variant in told["variants"]][:2] == ["", "fp32/model.onnx"]
+    assert str(tmp_path) not in json.dumps(told)
+    assert verify.verify(folder / "out") == (8, [])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What optimize leaves, in small."""
+    for name in ("probe.npz", "fp32/model.onnx", "ort/model.ort", "ort/required_operators.config"):
+        path = tmp_path / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of {name}")
+    out = tmp_path / "out"
+    variants = tuple(
+        Variant(name, str(out / name / file)) for name, file in (("fp32", "model.onnx"), ("ort", "model.ort"))
+    )
+    original = Variant("original", str(tmp_path / "model.onnx"))
+    result = OptimizeResult(
+        (original, *variants, Variant("x", skipped="no")), str(out / "probe.npz"), ProviderUse("CPU", 1)
+    )
+    manifest.write(OptimizeRequest(str(tmp_path / "model.onnx"), "0" * 64, str(out)), result)
+    for name in ("report.json", "report.html", "benchmark-12345678.json"):
+        (out / name).write_text("measured later")
+    return out
+
+
+def _rewrite(name: str, text: str) -> Callable[[Path], object]:
+    def harm(out: Path) -> None:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+
+    return harm
+
+
+def _benchmark(digest_of: Callable[[Path], str]) -> Callable[[Path], object]:
+    return lambda out: (out / "benchmark.json").write_text(json.dumps({"schema": 1, "manifest_sha256": digest_of(out)}))
+
+
+def _link(out: Path) -> None:
+    (out / "fp32/model.onnx").rename(out.parent / "elsewhere.onnx")
+    (out / "fp32/model.onnx").symlink_to(out.parent / "elsewhere.onnx")
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda out: None, []),
+        (_rewrite("fp32/model.onnx", "CONTENT of fp32/model.onnx"), [("fp32/model.onnx", "changed")]),
+        (_rewrite("fp32/model.onnx", "short"), [("fp32/model.onnx", "changed")]),
+        (lambda out: (out / "ort/model.ort").unlink(), [("ort/model.ort", "missing")]),
+        (_rewrite("fp32/model.onnx.data", "?"), [("fp32/model.onnx.data", "unknown")]),
+        (_rewrite("ort/report.json", "?"), [("ort/report.json", "unknown")]),
+        (_link, [("fp32/model.onnx", "changed")]),
+        (lambda out: (out / "manifest.json").unlink(), [("manifest.json", "missing")]),
+        (_rewrite("manifest.json", "{"), [("manifest.json", "unreadable")]),
+        (_rewrite("manifest.json", '{"schema": 2, "files": {}}'), [("manifest.json", "unreadable")]),
+        (_rewrite("manifest.json", '{"schema": 1, "files": {"../model.onnx": {}}}'), [("manifest.json", "unreadable")]),
+        (_rewrite("manifest.json", '{"schema": 1, "files": {"/etc/passwd": {}}}'), [("manifest.json", "unreadable")]),
+        (_benchmark(lambda out: digest(out / "manifest.json")), []),
+        (_benchmark(lambda out: "0" * 64), [("benchmark.json", "changed")]),
+        (_rewrite("benchmark.json", "[]"), [("benchmark.json", "unreadable")]),
+    ],
+)
+def test_verify_names_what_is_wrong(
+    folder: Path, harm: Callable[[Path], object], expected: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(folder)
+    assert main(["verify", str(folder), "--output", "json"]) == (10 if expected else 0)
+    told = json.loads(capsys.readouterr().out)
+    assert [(problem["file"], problem["kind"]) for problem in told["problems"]] == expected
+    assert main(["verify", str(folder)]) == (10 if expected else 0)
+    assert (expected[0][0] if expected else "4 files are what was written down") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (lambda volume: None, []),
+        (_rewrite("source/5/model.onnx", "worse"), [("source/5/model.onnx", "changed")]),
+        (_rewrite("source/5/more.bin", ""), [("source/5/more.bin", "unknown")]),
+        (
+            _rewrite("source/5/source.json", "[]"),
+            [("source/5/source.json", "unreadable"), ("optimize/7/manifest.json", "unknown")],
+        ),
+        (
+            lambda volume: (volume / "source/5/source.json").unlink(),
+            [("source/5/source.json", "missing"), ("optimize/7/manifest.json", "unknown")],
+        ),
+        (lambda volume: (volume / "optimize/stray").mkdir(), [("optimize/stray/manifest.json", "missing")]),
+        (lambda volume: (volume / "stray").mkdir(), [("stray", "unknown")]),
+        (_rewrite("engines/0123456789abcdef/x_sm89.engine", "compiled"), []),
+        (_rewrite("engines/0123456789abcdef/stale.timing", "compiled"), []),
+        (_rewrite("optimize/7/fp32/x_sm89.engine", "compiled"), [("optimize/7/fp32/x_sm89.engine", "unknown")]),
+        (_rewrite("engine/x_sm89.engine", "compiled"), [("engine", "unknown")]),
+        (_rewrite("calibration/3/source.json", "[]"), [("calibration/3/source.json", "unreadable")]),
+        (lambda volume: shutil.rmtree(volume / "source"), [("optimize/7/manifest.json", "unknown")]),
+        (_rewrite("optimize/7/ort/model.ort", "changed"), [("optimize/7/ort/model.ort", "changed")]),
+        (
+            _rewrite("benchmark/9/benchmark.json", '{"schema": 1, "manifest_sha256": "0"}'),
+            [("benchmark/9/benchmark.json", "changed")],
+        ),
+    ],
+)
+def test_verify_of_a_volume(
+    folder: Path, tmp_path: Path, harm: Callable[[Path], object], expected: list[tuple[str, str]]
+) -> None:
+    volume = tmp_path / "artifacts"
+    for place in ("source/5", "optimize", "benchmark/9", "benchmark/unfinished"):
+        (volume / place).mkdir(parents=True)
+    folder.rename(volume / "optimize" / "7")
+    (volume / "source/5/model.onnx").write_text("model")
+    record = {"model.onnx": {"sha256": digest(volume / "source/5/model.onnx"), "bytes": 5}}
+    told = {"uri": "s3://models/m.onnx", "sha256": "0" * 64, "files": record}
+    (volume / "source/5/source.json").write_text(json.dumps(told))
+    manifest_sha256 = digest(volume / "optimize" / "7" / "manifest.json")
+    (volume / "benchmark/9/benchmark.json").write_text(json.dumps({"schema": 1, "manifest_sha256": manifest_sha256}))
+    harm(volume)
+    count, problems = verify.verify(volume)
+    assert [(problem.file, problem.kind) for problem in problems] == expected
+    read = (volume / "source/5/source.json").is_file() and expected[:1] != [("source/5/source.json", "unreadable")]
+    assert count == 4 + read
+
+
+def test_verify_needs_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tmp_path)]) == 10
+    assert f"manifest.json is not there: {tmp_path} is no folder of variants" in capsys.readouterr().out
