@@ -18,7 +18,7 @@ CHECK     := -m pip check --disable-pip-version-check
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with what development and tests need
+setup: $(READY) ## create .venv with the packages for development and tests
 
 # ensurepip is what Debian leaves out of python3: it comes with python3-venv.
 $(BIN)/python:
@@ -43,7 +43,7 @@ kubeconfig: ## print the path of its kubeconfig
 images: ## build the images, load them into the cluster and print their names
 	@$(LOCAL) images
 
-down: ## end the local Kubernetes and leave nothing behind
+down: ## stop the local Kubernetes and leave nothing behind
 	@$(LOCAL) down
 
 build: | $(BIN)/python ## build the local Kubernetes, the tools and the images
@@ -53,10 +53,10 @@ build: | $(BIN)/python ## build the local Kubernetes, the tools and the images
 ready:
 	@$(MAKE) --no-print-directory --jobs=2 setup build
 
-demo: ready ## from nothing to an answered inference, in the local Kubernetes
+demo: ready ## run the demo in the local Kubernetes: from nothing to an answered inference
 	@$(BIN)/python -m examples.magika.demo
 
-upload: setup ## put a model of yours into the demo's S3 store: make upload FILE=model.onnx KEY=mine/model.onnx
+upload: setup ## upload your own model to the demo's S3 store: make upload FILE=model.onnx KEY=mine/model.onnx
 	@test -f "$(FILE)" && test -n "$(KEY)" || { echo 'FILE must be a file, and KEY its place in the store: make upload FILE=model.onnx KEY=mine/model.onnx'; exit 2; }
 	@$(BIN)/python -m examples.magika.demo "$(FILE)" "$(KEY)"
 
@@ -71,10 +71,10 @@ build/olive: benchmarks/optimize/olive.txt benchmarks/optimize/olive-ai.txt
 	@$@/bin/python $(FROM_LOCK) benchmarks/optimize/olive-ai.txt
 	@touch $@
 
-bench-optimize: setup build/olive ## our variants next to plain ONNX Runtime and Olive, into docs/optimizer-numbers.md
+bench-optimize: setup build/olive ## compare our variants with plain ONNX Runtime and Olive, into docs/optimizer-numbers.md
 	@$(BIN)/python -m benchmarks.optimize --write docs/optimizer-numbers.md
 
-bench-memory: setup ## memory and time of the optimize stage, variant by variant
+bench-memory: setup ## measure memory and time of the optimize stage for each variant
 	@$(BIN)/python -m benchmarks.memory
 
 build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
@@ -85,7 +85,7 @@ build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 			&& $@/$$peer/bin/python $(CHECK) || exit 1; done
 	@touch $@
 
-bench-dataplane: setup build/dataplane ## our server next to ONNX Runtime alone, Triton, KServe and MLServer
+bench-dataplane: setup build/dataplane ## compare our server with ONNX Runtime alone, Triton, KServe and MLServer
 	@$(BIN)/python -m benchmarks.dataplane --write docs/dataplane-numbers.md
 
 build/fronts: benchmarks/fronts/peers.txt
@@ -94,26 +94,26 @@ build/fronts: benchmarks/fronts/peers.txt
 	@$@/bin/python $(CHECK)
 	@touch $@
 
-bench-fronts: setup build/fronts ## the server's front next to uvicorn, granian, pyvoy and grpcio
+bench-fronts: setup build/fronts ## compare the server's front end with uvicorn, granian, pyvoy and grpcio
 	@$(BIN)/python -m benchmarks.fronts
 
-bench-threads: setup ## what ONNX Runtime's spinning threads cost under CPU limits, for docs/serving.md
+bench-threads: setup ## measure the cost of ONNX Runtime's spinning threads under CPU limits, for docs/serving.md
 	@$(BIN)/python -m benchmarks.threads
 
-bench-truth: ready ## status.benchmark next to what a client measures through the Service, for both runtimes
+bench-truth: ready ## compare the status with what a client measures through the Service, for both runtimes
 	@$(BIN)/python -m benchmarks.truth
 
-bench-controlplane: setup ## what the operator costs, next to KServe's controller: make bench-controlplane MODELS="5000 10000"
+bench-controlplane: setup ## measure the operator's cost, next to KServe's controller: make bench-controlplane MODELS="5000 10000"
 	@$(BIN)/python -m benchmarks.controlplane --models $(MODELS) --write docs/benchmarks/controlplane.md
 
-triton-qa: setup ## Triton's own qa suites against our server: make triton-qa TRITON=path/to/its/checkout
+triton-qa: setup ## run Triton's own qa suites against our server: make triton-qa TRITON=path/to/its/checkout
 	@test -d "$(TRITON)/qa" || { echo 'TRITON must be a checkout of github.com/triton-inference-server/server'; exit 2; }
 	@$(BIN)/python -m tests.tritonqa "$(TRITON)"
 
-unit: setup ## tests without any cluster
+unit: setup ## run the tests that need no cluster
 	@$(BIN)/python -m pytest tests/unit tests/frozen
 
-integration: setup ## tests against a real API server without pods
+integration: setup ## run the tests against a real API server without pods
 	@$(BIN)/python -m pytest tests/integration
 
 e2e: ready ## tests with real pods
@@ -121,16 +121,16 @@ e2e: ready ## tests with real pods
 	@$(BIN)/python -m pytest tests/e2e
 
 # By two workers (tests/conftest.py), the longest first: it waits for pods most of the time, and the others run beside it.
-test: ready ## every test, in one run
+test: ready ## run all tests
 	@$(LOCAL) build --tests
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/frozen tests/unit
 
 # Not part of `make test`: for nightly runs. By two workers, each with an API server of its own. One fault alone: .venv/bin/python -m pytest tests/faults -k etcd-paused
-test-faults: setup ## each fault at each moment of a life on a real API server, and 2,000 sequences of specs, into docs/benchmarks/faults.md; then fuzz HTTP/2
+test-faults: setup ## inject each fault at each moment of a life on a real API server, and try 2,000 sequences of specs, into docs/benchmarks/faults.md; then fuzz HTTP/2
 	@ONNXMODEL_SEQUENCES=2000 $(BIN)/python -m pytest --numprocesses=2 --dist=loadscope tests/faults tests/unit/test_sequences.py --figures docs/benchmarks/faults.md
 	@ONNXMODEL_FRAMES=20000 $(BIN)/python -m pytest tests/unit/runtime/server/http2/test_fuzz.py
 
-lint: setup ## format, style, types, layers
+lint: setup ## check format, style, types and layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

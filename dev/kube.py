@@ -83,7 +83,7 @@ def until(what: str, look: Callable[[], T | None], seconds: float = 30, pause: f
         except KubectlError as error:
             seen = error
         time.sleep(pause or seconds / 300)
-    raise AssertionError(f"after {seconds:.0f} s still not: {what}; last seen: {seen}")
+    raise AssertionError(f"not reached after {seconds:.0f} s: {what}; last seen: {seen}")
 
 
 def condition(model: Mapping[str, Any], kind: str) -> dict[str, Any] | None:

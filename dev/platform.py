@@ -198,7 +198,7 @@ class Platform:
             _client_job(name, image or self.images["runtime-cpu"], cpu, arguments, seconds),
         )
         done = until(
-            f"the client {name} ends",
+            f"the client {name} terminates",
             lambda: next(
                 (c["type"] for c in kube.get("job", name)["status"].get("conditions", ()) if c["status"] == "True"),
                 None,

@@ -41,7 +41,9 @@ _FILE = ("--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--
 def main() -> int:
     """Write the locks and metadata.json."""
     parser = argparse.ArgumentParser(prog="python -m locks", description=__doc__)
-    parser.add_argument("--upgrade", action="store_true", help="take the newest releases, whatever was locked")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="take the newest releases, regardless of the locked ones"
+    )
     upgrade = ["--upgrade"] if parser.parse_args().upgrade else []
     kept = json.loads(METADATA.read_text()) if METADATA.is_file() else {}
     found: dict[str, Any] = {}

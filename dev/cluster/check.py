@@ -53,7 +53,7 @@ def _servers(kubectl: _Kubectl) -> None:
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     nodes = kubectl("get", "pods", "--selector=app=web", "--output=jsonpath={.items[*].spec.nodeName}").split()
     if len(set(nodes)) != 2:
-        raise CommandError(f"the servers should be on two nodes and are on {nodes}")
+        raise CommandError(f"the servers must run on two nodes, but run on {nodes}")
 
 
 def _jobs(kubectl: _Kubectl) -> None:
@@ -65,7 +65,7 @@ def _memory_limit(kubectl: _Kubectl) -> None:
     path = "--output=jsonpath={.items[0].status.containerStatuses[0].state.terminated}"
     end = json.loads(kubectl("get", "pods", "--selector=job-name=oom", path))
     if (end["reason"], end["exitCode"]) != ("OOMKilled", 137):
-        raise CommandError(f"64Mi were exceeded, and the pod ended so: {end}")
+        raise CommandError(f"the pod exceeded 64Mi and ended with: {end}")
 
 
 def _doors(kubectl: _Kubectl) -> None:
@@ -103,7 +103,7 @@ def _forward_to(kubectl: _Kubectl, pod: str, port: int, seconds: float) -> None:
 
 _PROOFS: tuple[tuple[str, Callable[[_Kubectl], None]], ...] = (
     ("a server on each node", _servers),
-    ("volumes, Services and names from both nodes", _jobs),
-    ("a memory limit kills", _memory_limit),
+    ("volumes, Services and DNS from both nodes", _jobs),
+    ("a memory limit is enforced", _memory_limit),
     ("exec, port-forward and logs on both nodes", _doors),
 )

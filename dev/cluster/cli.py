@@ -40,28 +40,28 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("build", _build, "build the cluster, the tools and the images, and start nothing")
-    sub.add_argument("--tests", action="store_true", help="the images too that only tests need")
+    sub = command("build", _build, "build the cluster, the tools and the images, but start nothing")
+    sub.add_argument("--tests", action="store_true", help="also the images that only tests need")
     for name, run, text in (
         ("up", _up, "start the cluster, and print its kubeconfig; a healthy one is left alone"),
-        ("down", _down, "end the cluster, and leave nothing behind"),
+        ("down", _down, "stop the cluster, and leave nothing behind"),
         ("kubeconfig", _kubeconfig, "print the path of the kubeconfig"),
     ):
         sub = command(name, run, text)
         sub.add_argument(
-            "--control-plane-only", action="store_true", help="the one without nodes, for integration tests"
+            "--control-plane-only", action="store_true", help="the cluster without nodes, for integration tests"
         )
-    command("status", _status, "say whether the cluster is healthy")
-    load = command("load", _load, "give every node images, from the builder's store or from archives")
+    command("status", _status, "report whether the cluster is healthy")
+    load = command("load", _load, "load images onto every node, from the builder's store or from archives")
     load.add_argument("images", nargs="+", metavar="IMAGE")
     sub = command("images", _images, "build and load the project's images, and print their names")
     sub.add_argument("--print", action="store_true", dest="only_print", help="print the names and build nothing")
-    sub.add_argument("--tests", action="store_true", help="the images too that only tests need")
+    sub.add_argument("--tests", action="store_true", help="also the images that only tests need")
     sub = command("tools", _tools, "build kubectl, helm and versitygw, and print where they are")
     sub.add_argument("--path", action="store_true", help="print their folders as a PATH")
     sub = command("files", _files, "build the Dockerfile in a folder, and write the files of its last stage there")
     sub.add_argument("folder", type=Path)
-    command("check", lambda _: check.check(chosen()), "prove the cluster: pods, Services, names, volumes, limits")
+    command("check", lambda _: check.check(chosen()), "test the cluster: pods, Services, DNS, volumes, limits")
     command("kubectl", lambda _: _kubectl([]), "run kubectl against the cluster")
     return parser
 
@@ -118,7 +118,7 @@ def _tools(parsed: argparse.Namespace) -> None:
 
 
 def _files(parsed: argparse.Namespace) -> None:
-    with step(f"{parsed.folder}: building", "minutes, when its base is new"):
+    with step(f"{parsed.folder}: building", "minutes if its base is new"):
         builder.files(parsed.folder, parsed.folder)
 
 

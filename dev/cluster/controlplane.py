@@ -129,7 +129,9 @@ def wait_ready(plane: ControlPlane, seconds: float = 60) -> None:
         dead = [process.name for process in plane.processes.recorded() if not process.alive]
         if dead or time.monotonic() > deadline:
             logs = "\n".join(plane.processes.log_tail(name) for name in dead or ("etcd", "kube-apiserver"))
-            raise CommandError(f"the API server did not become ready; ended: {', '.join(dead) or 'nothing'}\n{logs}")
+            raise CommandError(
+                f"the API server did not become ready; processes that exited: {', '.join(dead) or 'none'}\n{logs}"
+            )
         time.sleep(0.05)
 
 

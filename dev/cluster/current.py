@@ -35,12 +35,12 @@ def problems() -> list[str]:
     try:
         run(program("kubectl"), f"--kubeconfig={kubeconfig()}", "get", "--raw=/readyz")
     except CommandError as error:
-        return [f"the cluster of {kubeconfig()} does not answer: {error}"]
+        return [f"the cluster of {kubeconfig()} does not respond: {error}"]
     return []
 
 
 def load(name: str, archive: Path) -> None:
     """Refuse: a cluster of yours pulls its images."""
     raise CommandError(
-        f"{name} cannot be loaded into your cluster: push it, and name it with the variables of images.py"
+        f"{name} cannot be loaded into your cluster: push it, and set its name with the variables in images.py"
     )

@@ -75,7 +75,7 @@ def problems() -> list[str]:
     this = plane()
     dead = [process.name for process in this.processes.recorded() if not process.alive]
     if dead or not _complete(this).exists():
-        return [f"{name} is not running" for name in dead] or ["not started, or not to the end"]
+        return [f"{name} is not running" for name in dead] or ["not started, or not completely"]
     try:
         found = {item["metadata"]["name"]: item for item in this.api.get("/api/v1/nodes")["items"]}
     except ApiError as error:
@@ -83,7 +83,7 @@ def problems() -> list[str]:
     return [
         *(f"{wanted.name} is not ready" for wanted in NODES if not _ready(found.get(wanted.name))),
         # One that an older clone started.
-        *(f"{wanted.name} has other labels" for wanted in NODES if not _labelled(found.get(wanted.name), wanted)),
+        *(f"{wanted.name} has different labels" for wanted in NODES if not _labelled(found.get(wanted.name), wanted)),
     ]
 
 

@@ -55,7 +55,7 @@ def version(name: str) -> str:
     for module, found in re.findall(r"^\t(\S+) (v\S+)", (_MODULE / "go.mod").read_text(), re.MULTILINE):
         if package == module or package.startswith(f"{module}/"):
             return str(found)
-    raise ValueError(f"{package} is of no module in {_MODULE / 'go.mod'}")
+    raise ValueError(f"no module in {_MODULE / 'go.mod'} contains {package}")
 
 
 def build(*names: str) -> None:
@@ -66,7 +66,7 @@ def build(*names: str) -> None:
         missing = _missing(names)  # another process may have built them meanwhile
         if not missing:
             return
-        expected = "the first time about 8 min" if "kube" in missing else "the first time 1 to 3 min"
+        expected = "about 8 min the first time" if "kube" in missing else "1 to 3 min the first time"
         with step(f"{', '.join(missing)}: building", expected):
             run(go(), "build", *_FLAGS, "-o", f"{folder}/", *(_PACKAGES[name] for name in missing),
                 cwd=_MODULE, env=_ENVIRONMENT)  # fmt: skip
@@ -107,7 +107,7 @@ def go() -> str:
     for candidate in sorted(toolchain.rglob("bin/go")):
         if candidate.stat().st_size > 1_000_000 and _recent(str(candidate)):  # not the wheel's launcher script
             return str(candidate)
-    raise CommandError(f"no Go {_MINIMUM[0]}.{_MINIMUM[1]} on PATH, and none in {toolchain}")
+    raise CommandError(f"no Go {_MINIMUM[0]}.{_MINIMUM[1]} on PATH or in {toolchain}")
 
 
 _ENVIRONMENT = {

@@ -101,7 +101,7 @@ def _project_image(recipe: _Recipe) -> Image:
 
 
 def _build(recipe: _Recipe, name: str, target: Path) -> None:
-    with step(f"{name}: building", "seconds; minutes when the lock changed"), tempfile.TemporaryDirectory() as folder:
+    with step(f"{name}: building", "seconds; minutes if the lock has changed"), tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         for path in (recipe.dockerfile, *recipe.contents):
             _copy(REPOSITORY / path, context / path)

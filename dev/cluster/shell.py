@@ -40,4 +40,4 @@ def succeeds(*command: str | Path) -> bool:
 
 def _explain(command: Sequence[str | Path], code: int, output: str) -> str:
     end = "\n".join(output.strip().splitlines()[-40:])
-    return f"`{' '.join(str(word) for word in command)}` ended with {code}:\n{end}"
+    return f"`{' '.join(str(word) for word in command)}` exited with {code}:\n{end}"

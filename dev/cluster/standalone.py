@@ -37,7 +37,7 @@ def problems() -> list[str]:
     processes = this.processes.recorded()
     dead = [f"{process.name} is not running" for process in processes if not process.alive]
     if dead or len(processes) < _PROCESSES or not this.api.ready():
-        return dead or ["not started, or not to the end"]
+        return dead or ["not started, or not completely"]
     return []
 
 

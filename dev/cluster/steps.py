@@ -30,7 +30,7 @@ def again(what: str, start: Callable[[], T], unlucky: tuple[type[Exception], ...
     try:
         return start()
     except unlucky as error:
-        say(f"{what} did not start, and is started again: {error}")
+        say(f"{what} did not start; retrying: {error}")
     return start()
 
 

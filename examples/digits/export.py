@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     pixels, labels = load_digits(return_X_y=True)
     known, new, known_labels, new_labels = train_test_split(pixels.astype(np.float32), labels, random_state=5)
     model = make_pipeline(StandardScaler(), MLPClassifier((96,), random_state=5, max_iter=400)).fit(known, known_labels)
-    print(f"{model.score(new, new_labels):.1%} of {len(new)} new digits read right")
+    print(f"{model.score(new, new_labels):.1%} of {len(new)} new digits recognized")
     rows = new[:GOLDEN_ROWS]
     np.savez_compressed(
         folder / "golden.npz",

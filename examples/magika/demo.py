@@ -67,8 +67,8 @@ def main() -> None:
     print(f"\n{printed}\nmake demo: done in {time.monotonic() - start:.0f} s. Look around:")
     print(f"  export KUBECONFIG={platform.kube.kubeconfig} PATH=$(python3 -m dev.cluster tools --path):$PATH")
     print(f"  kubectl -n {NAMESPACE} get onnxmodel magika -o yaml")
-    print(f"  kubectl -n {NAMESPACE} apply -f examples/minimal/onnxmodel.yaml    # a model of your own: see README.md")
-    print("  make down    # ends the cluster, and leaves nothing behind")
+    print(f"  kubectl -n {NAMESPACE} apply -f examples/minimal/onnxmodel.yaml    # your own model: see README.md")
+    print("  make down    # stops the cluster, and leaves nothing behind")
 
 
 class Watcher:

@@ -88,7 +88,9 @@ def main(folder: Path) -> None:
     model.eval().requires_grad_(False)
     ids, mask, answers = examples(1000, SEQUENCE)
     right = (model(ids, mask).argmax(1) == answers).float().mean()
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, {right:.1%} of 1000 new sequences answered right")
+    print(
+        f"{sum(p.numel() for p in model.parameters())} parameters, {right:.1%} of 1000 new sequences classified correctly"
+    )
     ids, mask, _ = examples(GOLDEN_ROWS, GOLDEN_LENGTH)
     arrays = dict(
         zip((*(f"input:{name}" for name in INPUTS), f"output:{OUTPUT}"), (ids, mask, model(ids, mask)), strict=True)

@@ -54,7 +54,7 @@ def test_what_starts_badly_is_started_once_more(failures, starts, capsys):
         with pytest.raises(CommandError):
             again("etcd", start, (CommandError,))
     assert len(started) == starts
-    assert ("etcd did not start, and is started again: etcd ended" in capsys.readouterr().err) == (failures > 0)
+    assert ("etcd did not start; retrying: etcd ended" in capsys.readouterr().err) == (failures > 0)
 
 
 def test_a_fault_of_ours_is_no_bad_start():
