@@ -137,7 +137,7 @@ class Call(Exchange):
         try:
             answer = request.prepared(data[begin + 5 : stop], asked)
         except Status as status:
-            failed = connection.open(number, request.head)
+            failed = connection.open(request)
             assert isinstance(failed, cls)
             failed.trailers = asked.trailers
             failed.fail(status)
@@ -145,10 +145,10 @@ class Call(Exchange):
         if answer is None:
             return False
         size = len(answer) + 5
-        if connection.fits(size):
+        if connection.fits(size, request.window):
             connection.write(_prefix(number, size) + answer + _last(number, asked.trailers))
         else:
-            stream = connection.open(number, request.head)
+            stream = connection.open(request)
             assert isinstance(stream, cls)
             stream.trailers = asked.trailers
             stream.succeed(answer)

@@ -40,7 +40,16 @@ from onnxmodel_runtime.server.http2.frames import (
 )
 from onnxmodel_runtime.server.http2.heads import Head, Heads, is_request, is_trailers
 from onnxmodel_runtime.server.http2.sending import Sending
-from onnxmodel_runtime.server.http2.streams import STREAM_WINDOW, State, admit
+from onnxmodel_runtime.server.http2.streams import (
+    CLOSED,
+    HALF_CLOSED,
+    IDLE,
+    OPEN,
+    RESET,
+    STREAM_WINDOW,
+    State,
+    admit,
+)
 
 MAX_FRAME = 1 << 17
 """Bytes of a frame that clients may send."""
@@ -76,9 +85,8 @@ class Connection(Generic[S]):
         self._clock = clock
         self._heads = Heads(prepare)
         self._prepared = self._heads.prepared
-        self._sending = Sending(clock)
-        self.out = self._sending.out
-        self.fits = self._sending.fits
+        self.sending = Sending(clock)
+        self.out = self.sending.out
         self._events: list[Event[S]] = []
         self._rest = b""  # of a frame that is not whole
         self._prefaced = self._set = False
@@ -96,7 +104,7 @@ class Connection(Generic[S]):
     @property
     def clogged(self) -> bool:
         """Whether too much waits for the client's windows to begin another request."""
-        return self._sending.clogged
+        return self.sending.clogged
 
     # Time.
 
@@ -107,13 +115,13 @@ class Connection(Generic[S]):
 
     def sweep(self, now: float) -> list[Event[S]]:
         """End what has waited too long: streams with closed windows, idle connections, frames that do not go on."""
-        for stream in self._sending.stalled(now):
+        for stream in self.sending.stalled(now):
             self._end(self.streams[stream.id], frames.CANCEL)
         if self.streams and self.writable and not self._rest:
             self._since = now
         quiet = self.writable and not self._rest and self._prefaced
         most = limits.KEEP_ALIVE_SECONDS if quiet else limits.READ_SECONDS
-        self.overdue = self._sending.stuck(now) or now - self._since > most
+        self.overdue = self.sending.stuck(now) or now - self._since > most
         events, self._events = self._events, []
         return events
 
@@ -142,14 +150,14 @@ class Connection(Generic[S]):
         self.closed = True
         streams, self.streams = list(self.streams.values()), {}
         for stream in streams:
-            self._sending.release(stream)
+            self.sending.release(stream)
         return streams
 
     # Answers.
 
     def send(self, stream: S, data: bytes) -> None:
         """Send a part of an answer's body, as far as the client's windows allow; the rest follows, and then AllSent."""
-        self._sending.send(stream, data)
+        self.sending.send(stream, data)
 
     def end(self, stream: S, last: bytes) -> None:
         """Complete the answer with this frame."""
@@ -164,11 +172,11 @@ class Connection(Generic[S]):
             self.out.append(frames.rst_stream(stream.id, frames.NO_ERROR))
         self._close_if_done()
 
-    def open(self, number: int, head: Head) -> S:
-        """Return a stream for a WholeRequest that cannot be answered without one."""
-        stream = self._make(number, head, self._sending.initial)
+    def open(self, request: WholeRequest) -> S:
+        """Return a stream for a request that cannot be answered without one."""
+        stream = self._make(request.number, request.head, request.window)
         stream.remote_ended = True
-        self.streams[number] = stream
+        self.streams[request.number] = stream
         return stream
 
     def grant(self, stream: S) -> None:
@@ -246,8 +254,19 @@ class Connection(Generic[S]):
             self.closed = True
 
     def _whole(self, number: int, block: bytes, data: bytes, at: int) -> WholeRequest | None:
-        """Return the request whose head is followed by all of its body, if it is one that needs no stream."""
+        """Return the request whose head is followed by all of its body, if it is one that needs no stream.
+
+        In between, gRPC's own clients open the stream's window further.
+        """
         high, low, kind, flags, found = FRAME.unpack_from(data, at)
+        window = self.sending.initial
+        if kind == WINDOW_UPDATE and low == 4 and not high and found == number and len(data) - at >= 22:
+            more = frames.word(data, at + 9)
+            window += more
+            if not more or window > LARGEST:
+                return None
+            at += 13
+            high, low, kind, flags, found = FRAME.unpack_from(data, at)
         begin = at + 9
         size: int = high << 16 | low
         stop = begin + size
@@ -257,7 +276,8 @@ class Connection(Generic[S]):
             return None
         if size > STREAM_WINDOW or size > self._granted or len(self.streams) >= MAX_STREAMS or self.clogged:
             return None
-        return WholeRequest(number, *self._prepared[block], data, begin, stop)
+        head, prepared = self._prepared[block]
+        return WholeRequest(number, head, prepared, window, data, begin, stop)
 
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         """Take a frame. Raises ConnectionFailed and StreamFailed."""
@@ -275,13 +295,13 @@ class Connection(Generic[S]):
             if take is not None:
                 take(self, number, flags, payload)
 
-    def _state(self, number: int) -> State:
-        stream = self.streams.get(number)
+    def _state(self, number: int, stream: S | None) -> State:
+        """Return the state of a stream. stream: what is known of it while it is OPEN or HALF_CLOSED."""
         if stream is not None:
-            return stream.state
+            return HALF_CLOSED if stream.remote_ended else OPEN
         if number in self._dropped:
-            return State.RESET
-        return State.IDLE if number > self._last or not number & 1 else State.CLOSED
+            return RESET
+        return IDLE if number > self._last or not number & 1 else CLOSED
 
     def _on_headers(self, number: int, flags: int, payload: bytes) -> None:
         if not self._set or not number & 1:
@@ -309,15 +329,15 @@ class Connection(Generic[S]):
             head = self._heads.decode(block)  # it changes the table, whatever becomes of the frame
         except StreamFailed as error:
             head, malformed = {}, error
-        ended, state = bool(flags & END_STREAM), self._state(number)
-        if not admit(HEADERS, state):
+        ended, stream = bool(flags & END_STREAM), self.streams.get(number)
+        if not admit(HEADERS, self._state(number, stream)):
             return
-        if state is State.IDLE:
+        if stream is None:
             self._on_request(number, head, malformed, ended)
             return
         if malformed is not None or not ended or not is_trailers(head):
             raise StreamFailed(frames.PROTOCOL_ERROR, "trailers are malformed or do not end the stream")
-        self._complete(self.streams[number], b"")
+        self._complete(stream, b"")
 
     def _on_request(self, number: int, head: Head, malformed: StreamFailed | None, ended: bool) -> None:
         self._last = number
@@ -325,7 +345,7 @@ class Connection(Generic[S]):
             self._drop(number)
             self.out.append(frames.rst_stream(number, frames.REFUSED_STREAM))
             return
-        self.streams[number] = stream = self._make(number, head, self._sending.initial)
+        self.streams[number] = stream = self._make(number, head, self.sending.initial)
         if malformed is not None:
             raise malformed
         if not is_request(head):
@@ -340,7 +360,7 @@ class Connection(Generic[S]):
         stream = self.streams.get(number)
         if stream is not None and flags & PADDED:
             payload = frames.unpadded(payload)
-        if not admit(DATA, self._state(number)):
+        if not admit(DATA, self._state(number, stream)):
             return
         assert stream is not None
         stream.granted -= size
@@ -370,8 +390,10 @@ class Connection(Generic[S]):
         self._events.append(DataReceived(stream, data, True))
 
     def _on_reset(self, number: int, flags: int, payload: bytes) -> None:
-        if admit(RST_STREAM, self._state(number)):
-            self._leave(self.streams[number])
+        stream = self.streams.get(number)
+        if admit(RST_STREAM, self._state(number, stream)):
+            assert stream is not None
+            self._leave(stream)
             self._count_reset()
 
     def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
@@ -381,9 +403,9 @@ class Connection(Generic[S]):
         for key, value in frames.SETTING.iter_unpack(payload):
             frames.check_setting(key, value)
             if key == frames.INITIAL_WINDOW_SIZE:
-                self._sending.start_with(value, self.streams.values())
+                self.sending.start_with(value, self.streams.values())
             elif key == frames.MAX_FRAME_SIZE:
-                self._sending.frame = min(value, MAX_FRAME)
+                self.sending.frame = min(value, MAX_FRAME)
         self.out.append(frames.frame(SETTINGS, ACK, 0, b""))
         self._pump_all()
 
@@ -398,26 +420,29 @@ class Connection(Generic[S]):
         if not number:
             if not more:
                 raise ConnectionFailed(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
-            self._sending.widen(more)
+            self.sending.widen(more)
             self._pump_all()
-        elif admit(WINDOW_UPDATE, self._state(number)):
-            stream = self.streams[number]
+            return
+        stream = self.streams.get(number)
+        if admit(WINDOW_UPDATE, self._state(number, stream)):
+            assert stream is not None
             stream.window += more
             if not more:
                 raise StreamFailed(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
             if stream.window > LARGEST:
                 raise StreamFailed(frames.FLOW_CONTROL_ERROR, "the stream's window is too large")
-            self._pump(stream)
+            if stream.queued is not None:
+                self._pump(stream)
 
     # What follows from frames.
 
     def _pump_all(self) -> None:
-        for stream in list(self._sending.blocked):
+        for stream in list(self.sending.blocked):
             self._pump(self.streams[stream])
 
     def _pump(self, stream: S) -> None:
         """Send what the windows allow now."""
-        if not self._sending.pump(stream):
+        if not self.sending.pump(stream):
             return
         if stream.queued_end:
             self.end(stream, stream.queued_end)
@@ -452,7 +477,7 @@ class Connection(Generic[S]):
     def _leave(self, stream: S) -> None:
         """Nobody waits for the stream's answer, or the rest of it."""
         del self.streams[stream.id]
-        self._sending.release(stream)
+        self.sending.release(stream)
         self._events.append(StreamGone(stream))
         self._close_if_done()
 

@@ -20,6 +20,7 @@ class WholeRequest:
     number: int
     head: Head
     prepared: Any  # by the application, for this head
+    window: int  # that the client grants for the answer
     data: bytes
     begin: int
     stop: int

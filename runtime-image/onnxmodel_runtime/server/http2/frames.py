@@ -1,7 +1,7 @@
 """HTTP/2 frames: their layout, and the rules that hold for a frame whatever came before it (RFC 9113, 4 and 6)."""
 
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME = Struct(">BHBBI")
@@ -33,8 +33,7 @@ class StreamFailed(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """size: bytes of the payload, 0 for any number. unit: the payload is a multiple of so many bytes."""
 
     name: str
@@ -54,24 +53,23 @@ _LAYOUTS = {
 
 def check(kind: int, flags: int, number: int, payload: bytes) -> None:
     """Check the size and the place of a frame. Raises ConnectionFailed, and StreamFailed for a PRIORITY."""
-    if kind == PUSH_PROMISE:
+    layout = _LAYOUTS.get(kind)
+    if layout is not None:
+        name, on_connection, exact, unit = layout
+        size = len(payload)
+        if number and on_connection:
+            raise ConnectionFailed(PROTOCOL_ERROR, f"{name} on a stream")
+        if (exact and size != exact) or size % unit or (size and kind == SETTINGS and flags & ACK):
+            raise ConnectionFailed(FRAME_SIZE_ERROR, f"{name} of a wrong size")
+    elif kind == PUSH_PROMISE:
         raise ConnectionFailed(PROTOCOL_ERROR, "clients do not push")
-    if kind == PRIORITY:
+    elif kind == PRIORITY:
         if not number:
             raise ConnectionFailed(PROTOCOL_ERROR, "PRIORITY of no stream")
         if len(payload) != 5:
             raise StreamFailed(FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
         if depends_on(payload) == number:
             raise StreamFailed(PROTOCOL_ERROR, "a stream depends on itself")
-    layout = _LAYOUTS.get(kind)
-    if layout is None:
-        return
-    if number and layout.on_connection:
-        raise ConnectionFailed(PROTOCOL_ERROR, f"{layout.name} on a stream")
-    size = len(payload)
-    acknowledged = kind == SETTINGS and flags & ACK
-    if (layout.size and size != layout.size) or size % layout.unit or (acknowledged and size):
-        raise ConnectionFailed(FRAME_SIZE_ERROR, f"{layout.name} of a wrong size")
 
 
 def check_setting(key: int, value: int) -> None:
@@ -110,9 +108,9 @@ def depends_on(priority: bytes) -> int:
     return word(priority)
 
 
-def word(payload: bytes) -> int:
-    """Return the number of 31 bits at the beginning of a payload."""
-    value: int = WORD.unpack_from(payload)[0]
+def word(payload: bytes, at: int = 0) -> int:
+    """Return the number of 31 bits at a place in a payload."""
+    value: int = WORD.unpack_from(payload, at)[0]
     return value & LARGEST
 
 

@@ -23,13 +23,10 @@ class Sending:
         self.blocked: dict[int, Stream] = {}
         self._clock = clock
         self._window = 65535
+        self.clogged = False
+        """Too many bytes wait for the client's windows to begin another request."""
         self._queued = 0  # bytes of the blocked streams
         self._moved = 0.0  # when the last of them were sent
-
-    @property
-    def clogged(self) -> bool:
-        """Whether too many bytes wait for the client's windows to begin another request."""
-        return self._queued > MAX_UNSENT
 
     def fits(self, size: int, window: int | None = None) -> bool:
         """Return whether so many bytes can go in one frame at once; if so, take them from the connection's window.
@@ -55,11 +52,11 @@ class Sending:
                 self._moved = stream.moved
             self.blocked[stream.id] = stream
         stream.queued.append(data)
-        self._queued += len(data)
+        self._count(len(data))
         self.pump(stream)
 
     def pump(self, stream: Stream) -> bool:
-        """Send what the stream has queued, as far as the windows allow. Returns whether that was the last of it."""
+        """Send what the stream has queued, as far as the windows allow. Returns whether that was all of it."""
         queued = stream.queued
         if queued is None:
             return False
@@ -70,7 +67,7 @@ class Sending:
                 return False
             stream.window -= size
             self._window -= size
-            self._queued -= size
+            self._count(-size)
             stream.moved = self._moved = self._clock()
             self.out.append(FRAME.pack(size >> 16, size & 0xFFFF, DATA, 0, stream.id) + data[:size])
             if size == len(data):
@@ -84,8 +81,12 @@ class Sending:
     def release(self, stream: Stream) -> None:
         """Forget what the stream has queued."""
         if self.blocked.pop(stream.id, None) is not None:
-            self._queued -= sum(map(len, stream.queued or ()))
+            self._count(-sum(map(len, stream.queued or ())))
             stream.queued = None
+
+    def _count(self, size: int) -> None:
+        self._queued += size
+        self.clogged = self._queued > MAX_UNSENT
 
     def widen(self, size: int) -> None:
         """Open the connection's window further. Raises ConnectionFailed."""

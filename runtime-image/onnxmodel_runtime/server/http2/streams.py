@@ -15,7 +15,7 @@ connection's window. PRIORITY is allowed in every state and changes nothing.
 
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum
 
 from onnxmodel_runtime.server.http2.frames import (
     DATA,
@@ -33,14 +33,14 @@ STREAM_WINDOW = 1 << 20
 """Bytes that a client may send on a stream before it is told to go on."""
 
 
-class State(Enum):
+class State(IntEnum):
     """The state of a stream."""
 
-    IDLE = auto()
-    OPEN = auto()
-    HALF_CLOSED = auto()
-    RESET = auto()
-    CLOSED = auto()
+    IDLE = 0
+    OPEN = 1
+    HALF_CLOSED = 2
+    RESET = 3
+    CLOSED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +56,36 @@ TAKE, IGNORE = "take", "ignore"
 Reaction = str | Fail
 _COMPLETE = Fail(StreamFailed, STREAM_CLOSED, "the request is complete")
 _NOT_OPEN = "DATA on a stream that is not open"
-_IDLE, _OPEN, _HALF, _RESET, _CLOSED = State
+IDLE, OPEN, HALF_CLOSED, RESET, CLOSED = State
 
 RULES: dict[int, dict[State, Reaction]] = {
     HEADERS: {
-        _IDLE: TAKE,  # a request
-        _OPEN: TAKE,  # trailers
-        _HALF: _COMPLETE,
-        _RESET: IGNORE,
-        _CLOSED: Fail(ConnectionFailed, STREAM_CLOSED, "HEADERS on a closed stream"),
+        IDLE: TAKE,  # a request
+        OPEN: TAKE,  # trailers
+        HALF_CLOSED: _COMPLETE,
+        RESET: IGNORE,
+        CLOSED: Fail(ConnectionFailed, STREAM_CLOSED, "HEADERS on a closed stream"),
     },
     DATA: {
-        _IDLE: Fail(ConnectionFailed, PROTOCOL_ERROR, _NOT_OPEN),
-        _OPEN: TAKE,
-        _HALF: _COMPLETE,
-        _RESET: IGNORE,
-        _CLOSED: Fail(ConnectionFailed, STREAM_CLOSED, _NOT_OPEN),
+        IDLE: Fail(ConnectionFailed, PROTOCOL_ERROR, _NOT_OPEN),
+        OPEN: TAKE,
+        HALF_CLOSED: _COMPLETE,
+        RESET: IGNORE,
+        CLOSED: Fail(ConnectionFailed, STREAM_CLOSED, _NOT_OPEN),
     },
     RST_STREAM: {
-        _IDLE: Fail(ConnectionFailed, PROTOCOL_ERROR, "RST_STREAM of an idle stream"),
-        _OPEN: TAKE,
-        _HALF: TAKE,
-        _RESET: IGNORE,
-        _CLOSED: IGNORE,
+        IDLE: Fail(ConnectionFailed, PROTOCOL_ERROR, "RST_STREAM of an idle stream"),
+        OPEN: TAKE,
+        HALF_CLOSED: TAKE,
+        RESET: IGNORE,
+        CLOSED: IGNORE,
     },
     WINDOW_UPDATE: {
-        _IDLE: Fail(ConnectionFailed, PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream"),
-        _OPEN: TAKE,
-        _HALF: TAKE,
-        _RESET: IGNORE,
-        _CLOSED: IGNORE,
+        IDLE: Fail(ConnectionFailed, PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream"),
+        OPEN: TAKE,
+        HALF_CLOSED: TAKE,
+        RESET: IGNORE,
+        CLOSED: IGNORE,
     },
 }
 
@@ -93,9 +93,11 @@ RULES: dict[int, dict[State, Reaction]] = {
 def admit(kind: int, state: State) -> bool:
     """Return whether a frame is taken; if not, it is ignored. Raises ConnectionFailed and StreamFailed."""
     rule = RULES[kind][state]
+    if rule is TAKE:
+        return True
     if isinstance(rule, Fail):
         raise rule.error(rule.code, rule.why)
-    return rule is TAKE
+    return False
 
 
 class Stream:
@@ -126,8 +128,3 @@ class Stream:
         self.remote_ended = False
         self.queued: deque[bytes] | None = None  # what its window does not allow yet
         self.queued_end = b""  # the frame behind that
-
-    @property
-    def state(self) -> State:
-        """OPEN or HALF_CLOSED."""
-        return State.HALF_CLOSED if self.remote_ended else State.OPEN

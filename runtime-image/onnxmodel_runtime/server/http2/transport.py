@@ -66,8 +66,9 @@ class Http2(asyncio.Protocol):
         self._connection: Connection[Exchange] = Connection(
             partial(make, self), partial(make.plain, self), self.loop.time
         )
-        self._out = self._connection.out
-        self.fits = self._connection.fits
+        self._sending = self._connection.sending
+        self._out = self._sending.out
+        self.fits = self._sending.fits
         self._flushing = False
         self._reading = True
 
@@ -140,17 +141,18 @@ class Http2(asyncio.Protocol):
     @property
     def clogged(self) -> bool:
         """Whether too much waits for the client's windows to begin another request."""
-        return self._connection.clogged
+        return self._sending.clogged
 
     def write(self, data: bytes) -> None:
         """Write frames, together with what else is written in this turn of the loop."""
         self._out.append(data)
-        self._flush_soon()
+        if not self._flushing:
+            self._flush_soon()
 
     def send_data(self, exchange: Exchange, data: bytes) -> None:
         """Send a part of an answer's body, as far as the client's windows allow it; the rest follows."""
         self._connection.send(exchange, data)
-        if self._connection.clogged:
+        if self._sending.clogged:
             self.room.clear()
         self._flush_soon()
 
@@ -159,9 +161,9 @@ class Http2(asyncio.Protocol):
         self._connection.end(exchange, last)
         self._flush_soon()
 
-    def open(self, number: int, head: Head) -> Exchange:
-        """Return an exchange for a request that is complete."""
-        return self._connection.open(number, head)
+    def open(self, request: WholeRequest) -> Exchange:
+        """Return an exchange for a request that cannot be answered without one."""
+        return self._connection.open(request)
 
     def grant(self, exchange: Exchange) -> None:
         """Let the client go on with the request."""
@@ -170,9 +172,10 @@ class Http2(asyncio.Protocol):
 
     def _handle(self, event: Event[Exchange]) -> None:
         if isinstance(event, DataReceived):
-            event.stream.on_data(event.data, event.ended)
+            exchange = event.stream
+            exchange.on_data(event.data, event.ended)
             if not event.ended:
-                self._connection.grant(event.stream)
+                self._connection.grant(exchange)
         elif isinstance(event, HeadReceived):
             event.stream.on_head()
         elif isinstance(event, AllSent):
@@ -195,7 +198,7 @@ class Http2(asyncio.Protocol):
         if self._connection.closed:
             if not self._transport.is_closing():
                 self._transport.close()
-        elif not self._connection.clogged and not self.room.is_set():
+        elif not self._sending.clogged and not self.room.is_set():
             self.room.set()
 
     def _throttle(self) -> None:

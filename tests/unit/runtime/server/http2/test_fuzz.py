@@ -93,10 +93,10 @@ class Play:
         link.out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, event.number, ANSWER))
         last = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, event.number, TRAILERS)
         self.owed += 100
-        if link.fits(len(body)):
+        if link.sending.fits(len(body)):
             link.out.append(frames.frame(frames.DATA, 0, event.number, body) + last)
         else:
-            stream = link.open(event.number, event.head)
+            stream = link.open(event)
             link.send(stream, body)
             link.end(stream, last)
 
@@ -145,7 +145,7 @@ class Play:
     def check(self) -> None:
         """What holds at any time."""
         link = self.talk.connection
-        flow = link._sending
+        flow = link.sending
         assert len(link.streams) <= connection.MAX_STREAMS
         assert len(link._dropped) <= connection.MAX_DROPPED
         assert len(link._heads._remembered) <= heads.MAX_REMEMBERED
@@ -335,7 +335,7 @@ def test_any_sequence_of_frames(moves: list[Move], window: int) -> None:
         seen = len(play.written)
     for stream in link.lost():
         play.follow("gone", stream.id)
-    assert link._sending._queued == 0
+    assert link.sending._queued == 0
 
 
 @tried
