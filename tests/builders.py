@@ -61,6 +61,15 @@ def body(name: str = "magika", namespace: str = "team-a", generation: int = 1, *
     }
 
 
+def item(name: str, version: int = 1, *, uid: str | None = None, model: str = "m") -> dict[str, Any]:
+    """An object of a model as a list or a watch tells of it."""
+    metadata = {
+        "name": name, "namespace": "n", "uid": uid or f"uid-{name}", "resourceVersion": str(version),
+        "labels": {names.LABEL_MODEL: model}, "managedFields": [{"big": "noise"}],
+    }  # fmt: skip
+    return {"metadata": metadata}
+
+
 def watched(item: Mapping[str, Any]) -> bool:
     """Whether a watch tells of it: the selector of children asks for our label."""
     return item["kind"] == MODEL.name or item["metadata"].get("labels", {}).get(names.MANAGED_BY) == names.MANAGER

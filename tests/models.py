@@ -665,3 +665,16 @@ def gelus(layers: int = 8, width: int = 8192) -> Any:
             nodes.append(helper.make_node(kind, inputs, [output]))
     shape = ["batch", width]
     return model(nodes, [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)], weights)
+
+
+def declared_one(rows: str | None = "N") -> Any:
+    """A regressor whose exporter declares [1] for what is [N]."""
+    nodes = [helper.make_node("ReduceSum", ["x", "axis"], ["y"], keepdims=0)]
+    made = model(
+        nodes,
+        [("x", TensorProto.FLOAT, [rows, 4])],
+        [("y", TensorProto.FLOAT, [rows])],
+        {"axis": np.array([1], np.int64)},
+    )
+    made.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
+    return made

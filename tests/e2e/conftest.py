@@ -9,27 +9,18 @@ Nothing is faked but the GPUs: they are extended resources of a node, which the 
 
 import json
 import subprocess
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dev import magika
-from dev.kube import Kube, until
+from dev.kube import Kube
 from dev.platform import Platform
 from tests import models
+from tests.e2e.support import BAD, namespace
 
-BAD = {
-    "not-onnx": models.html(),
-    "truncated": models.truncated(),
-    "old-opset": models.old_opset().SerializeToString(),
-    "fixed-batch": models.fixed_batch().SerializeToString(),
-    "sigfpe": models.divides_by_zero().SerializeToString(),
-    "memory": models.eats_memory().SerializeToString(),
-}
 ODD = {"trees": models.trees(), "texts": models.lower_case()}  # and served: docs/what-is-served.md
 
 
@@ -84,17 +75,6 @@ def recorded(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
     yield recorder
     recorder.process.terminate()
     recorder.process.wait()
-
-
-@contextmanager
-def namespace(platform: Platform) -> Iterator[Kube]:
-    name = f"e2e-{uuid.uuid4().hex[:8]}"
-    within = platform.namespace(name)
-    platform.credentials(within)
-    yield within
-    within.delete("onnxmodels", "--all", wait=False)
-    platform.kube.run("delete", "namespace", name, "--wait=false")
-    until("the pods are gone", lambda: not within.list("pods"), seconds=120)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ from dev.platform import SECURE_CONTAINER, SECURE_POD
 from examples.magika.demo import magika
 from onnxmodel_operator import names
 from tests import models
-from tests.e2e.conftest import namespace
-from tests.e2e.support import MLP, QUICK, RUNTIMES, model
+from tests.e2e.support import MLP, QUICK, RUNTIMES, model, namespace
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
 ASK = (Path(__file__).parent / "ask.py").read_text()

@@ -9,8 +9,7 @@ import yaml
 from dev.kube import until
 from onnxmodel_operator.plan import COMMANDS
 from tests import models
-from tests.e2e.conftest import BAD
-from tests.e2e.support import MLP, RUNTIMES, model
+from tests.e2e.support import BAD, MLP, RUNTIMES, model
 
 GOOD = models.mlp().SerializeToString()
 CASES = [(model(f"mlp-{runtime}", MLP, serving={"runtime": runtime}), GOOD) for runtime in RUNTIMES] + [

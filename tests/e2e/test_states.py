@@ -2,7 +2,7 @@
 
 from dev.kube import found, is_true, until
 from tests.e2e.support import model
-from tests.unit.test_gitops import check_health, check_status, kstatus
+from tests.gitops import check_health, check_status, kstatus
 
 
 def test_every_recorded_state_keeps_the_contract(kube, recorded):

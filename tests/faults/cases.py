@@ -13,7 +13,7 @@ from dev.cluster.controlplane import ControlPlane
 from dev.kube import Kube, until
 from tests.faults.disturb import pause_etcd, restart_api_server
 from tests.faults.proxy import Fault, Proxy
-from tests.integration.conftest import Operator
+from tests.integration.support import Operator
 
 
 @dataclass(frozen=True)

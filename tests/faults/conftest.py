@@ -14,7 +14,7 @@ from tests.faults import figures
 from tests.faults.cases import Case
 from tests.faults.played import Played
 from tests.faults.runs import Run, run
-from tests.integration.conftest import control_plane
+from tests.integration.support import control_plane
 
 __all__ = ["control_plane"]
 

@@ -13,7 +13,7 @@ from tests.faults.cases import Case, Scene
 from tests.faults.moments import MOMENTS, End, act, difference, ends, lines, name_of, wait
 from tests.faults.played import Played
 from tests.faults.proxy import Proxy
-from tests.integration.conftest import SETTINGS
+from tests.integration.support import SETTINGS
 
 # A clock that is an hour ahead must not make Jobs older than they may become.
 PLATFORM = SETTINGS.replace("images: {", "images: {triton: triton, ").replace(

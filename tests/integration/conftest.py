@@ -9,9 +9,6 @@ What is faked is the kubelet alone: pods never run, their status is written by `
 controllers, garbage collection, admission, CEL, server-side apply and watches are Kubernetes' own.
 """
 
-import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,15 +18,9 @@ import pytest
 from dev.kube import Kube, until
 from tests.faults.proxy import Proxy
 from tests.integration.kubelet import Kubelet
+from tests.integration.support import SETTINGS, Operator, control_plane
 
-ROOT = Path(__file__).parents[2]
-SETTINGS = """
-images: {runtimeCpu: "runtime:cpu", runtimeGpu: "runtime:gpu"}
-jobs: {backoffLimit: 3}
-pools:
-  default: {}
-  gpu: {gpuResource: nvidia.com/gpu, executionProviders: [TensorRT, CUDA, CPU]}
-"""
+__all__ = ["control_plane"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,20 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("integration")
-
-
-@pytest.fixture(scope="session")
-def control_plane() -> Iterator[Kube]:
-    from dev.cluster import standalone
-    from dev.cluster.golang import program
-
-    try:
-        kube = Kube(program("kubectl"), standalone.up())
-        kube.run("apply", "--server-side", "-f", str(ROOT / "crds" / "onnxmodels.yaml"))
-        until("the CRD is served", lambda: kube.run("get", "onnxmodels") is not None)
-        yield kube
-    finally:
-        standalone.down()
 
 
 @pytest.fixture
@@ -73,39 +50,6 @@ def proxy(control_plane: Kube, tmp_path: Path) -> Iterator[Proxy]:
 def through(kube: Kube, proxy: Proxy) -> Kube:
     """The cluster as the operator sees it."""
     return Kube(kube.kubectl, proxy.kubeconfig, kube.namespace)
-
-
-MORTAL = ("setpriv", "--pdeathsig", "KILL")
-"""Before a command: what it starts ends with the test run, however that ends."""
-
-
-class Operator:
-    """The operator as a process, with its log in a folder."""
-
-    def __init__(
-        self, kube: Kube, folder: Path, *arguments: str, settings: str, module: str = "onnxmodel_operator"
-    ) -> None:
-        self.log = folder / "operator.log"
-        path = folder / "settings.yaml"
-        path.write_text(settings)
-        command = [*MORTAL, sys.executable, "-m", module, "--settings", str(path), "--port", "0", *arguments]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, env=kube.environment(), stdout=log, stderr=log)
-
-    def text(self) -> str:
-        """What it logged."""
-        return self.log.read_text()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code. One that a test has stopped goes on to end."""
-        self.process.terminate()
-        self.process.send_signal(signal.SIGCONT)
-        return self.process.wait(timeout=30)
 
 
 @pytest.fixture

@@ -5,12 +5,7 @@ import json
 import pytest
 
 from dev.kube import KubectlError
-
-GOOD = {"source": {"uri": "s3://models/magika/1/model.onnx"}}
-
-
-def model(spec, name="magika"):
-    return {"apiVersion": "onnx-operator.dev/v1alpha1", "kind": "OnnxModel", "metadata": {"name": name}, "spec": spec}
+from tests.integration.support import GOOD, model
 
 
 def test_structural_and_established(kube):

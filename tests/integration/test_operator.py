@@ -17,7 +17,7 @@ from onnxmodel_operator.cluster.errors import StaleError
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.faults.proxy import Fault
-from tests.integration.test_crd import GOOD, model
+from tests.integration.support import GOOD, model
 
 
 def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kubelet):

@@ -11,7 +11,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.cluster.access import from_kubeconfig
 from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import StaleError
-from tests.integration.test_crd import GOOD, model
+from tests.integration.support import GOOD, model
 
 
 def test_a_life_reads_one_object_and_writes_each_child_once_and_a_restart_asks_nothing(

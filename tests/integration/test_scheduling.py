@@ -10,9 +10,8 @@ import pytest
 from dev.kube import Kube, condition, found, until
 from onnxmodel_operator import names
 from onnxmodel_operator.render import claim_name
-from tests.integration.conftest import SETTINGS
 from tests.integration.kubelet import Kubelet
-from tests.integration.test_crd import GOOD, model
+from tests.integration.support import GOOD, SETTINGS, model
 
 NODE = {
     "apiVersion": "v1",

@@ -7,7 +7,7 @@ from dev.kube import found, until
 from dev.ports import reserved
 from onnxmodel_operator.cluster.kinds import ALL
 from tests.faults.proxy import Fault
-from tests.integration.test_crd import GOOD, model
+from tests.integration.support import GOOD, model
 from tests.rights import rights
 
 

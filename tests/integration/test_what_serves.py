@@ -11,7 +11,7 @@ import trustme
 
 from dev.kube import found, until
 from onnxmodel_operator import names
-from tests.integration.test_crd import GOOD, model
+from tests.integration.support import GOOD, model
 
 
 def server(kube):

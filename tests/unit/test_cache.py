@@ -2,17 +2,9 @@
 
 import pytest
 
-from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import JOB, MODEL
-
-
-def item(name, version=1, uid=None, model="m"):
-    metadata = {
-        "name": name, "namespace": "n", "uid": uid or f"uid-{name}", "resourceVersion": str(version),
-        "labels": {names.LABEL_MODEL: model}, "managedFields": [{"big": "noise"}],
-    }  # fmt: skip
-    return {"metadata": metadata}
+from tests.builders import item
 
 
 def test_children_are_found_by_their_model_and_without_noise():

@@ -50,3 +50,35 @@ def test_nothing_that_ships_or_is_shared_needs_the_tests(folder):
 )
 def test_every_way_to_reach_a_package_is_seen(source):
     assert list(imported(source)) == ["tests"]
+
+
+def test_no_test_imports_another():
+    """What tests share is in modules of its own: one that pytest collects can be moved, renamed and run alone."""
+    paths = sorted((ROOT / "tests").rglob("*.py"))
+    found = {str(path.relative_to(ROOT)): sorted(filter(_collected, _modules(path.read_text()))) for path in paths}
+    assert len(found) > 100
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def _modules(source: str) -> Iterator[str]:
+    """Every module that is imported, and every name that may be one."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import():
+                yield from (name.name for name in node.names)
+            case ast.ImportFrom(module=module):
+                yield from (f"{module or ''}.{name.name}" for name in node.names)
+
+
+def _collected(module: str) -> bool:
+    first, *rest = module.split(".")
+    return first in ("tests", "") and any(word == "conftest" or word.startswith("test_") for word in rest)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import tests.unit.test_a", "from tests.unit.test_a import b", "from tests.unit import test_a", "from . import test_a",
+     "def late():\n    from tests.e2e.conftest import b"],
+)  # fmt: skip
+def test_every_way_to_reach_a_test_is_seen(source):
+    assert [*filter(_collected, _modules(source))]

@@ -10,7 +10,7 @@ from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME, JOB
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
-from tests.unit.test_cache import item
+from tests.builders import item
 
 
 def event(type_, name, version, **more):

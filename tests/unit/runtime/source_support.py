@@ -2,9 +2,12 @@
 
 import hashlib
 import http.server
+import io
 import re
 import ssl
+import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -162,3 +165,23 @@ def rejected(uri: str, directory: Path, *words: str, **options: Any) -> StageErr
     for word in words:
         assert word in f"{error.failure.message} {error.failure.hint}"
     return error
+
+
+def tar(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
+    """A tar of these files."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as packed:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def packed_zip(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip of these files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return out.getvalue()

@@ -165,14 +165,6 @@ def columns(*, unused: bool = False) -> Any:
     return models.model(nodes, given, [("y", 1, [None, 2 if unused else 3])])
 
 
-def declared_one(rows: str | None = "N") -> Any:
-    """A regressor whose exporter declares [1] for what is [N]."""
-    nodes = [unbatched.node("ReduceSum", ["x", "axis"], ["y"], keepdims=0)]
-    made = models.model(nodes, [("x", 1, [rows, 4])], [("y", 1, [rows])], {"axis": np.array([1], np.int64)})
-    made.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
-    return made
-
-
 def noise() -> Any:
     """Another answer each time, of vectors."""
     nodes = [unbatched.node("RandomNormalLike", ["x"], ["n"]), unbatched.node("Add", ["x", "n"], ["y"])]
@@ -219,7 +211,7 @@ def test_running_shows_what_axis_0_is(made: Any, why: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("rows", ["N", None])
 def test_an_output_that_declares_one_and_has_rows_has_a_batch(rows: str | None, tmp_path: Path) -> None:
-    path = models.save(declared_one(rows), tmp_path)
+    path = models.save(models.declared_one(rows), tmp_path)
     result = optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), variants=()))
     assert (result.batch, result.unbatched) == ("First", "")
     assert probefile.read(Path(result.probe))[0]["x"].shape == (1, 4)
@@ -367,7 +359,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
 
 def test_triton_takes_rows_where_an_output_declares_one(tmp_path: Path) -> None:
     """Its batch axis is a matter of declarations: nothing is joined or counted there, and every row is answered."""
-    path = models.save(declared_one(), tmp_path / "model")
+    path = models.save(models.declared_one(), tmp_path / "model")
     result = optimize(OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), variants=()))
     request = serve_request("declared-one", result)
     lay_out(RepositoryRequest(request, str(tmp_path / "repository")))

@@ -14,20 +14,10 @@ import pytest
 from onnxmodel_runtime.contract.volume import SOURCE_FILE
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import archive
-from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, refused, sends
+from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, packed_zip, refused, sends, tar
 
 pytestmark = pytest.mark.usefixtures("plain_environment")
 LIMIT = 1 << 20
-
-
-def tar(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as packed:  # type: ignore[call-overload]
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            packed.addfile(info, io.BytesIO(content))
-    return out.getvalue()
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
@@ -43,14 +33,6 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
     return info
-
-
-def packed_zip(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", compression) as packed:
-        for name, content in files.items():
-            packed.writestr(name, content)
-    return out.getvalue()
 
 
 def unpack(content: bytes, form: str, tmp_path: Path, limit: int = LIMIT) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from tests.unit.runtime.source_support import (
     Site,
     get,
     in_turn,
+    packed_zip,
     ranged,
     redirects,
     refused,
@@ -24,7 +25,6 @@ from tests.unit.runtime.source_support import (
     sends,
     serving,
 )
-from tests.unit.runtime.sources.test_archive import packed_zip
 
 pytestmark = pytest.mark.usefixtures("plain_environment")
 KEY = base64.b64encode(b"an account's key").decode()

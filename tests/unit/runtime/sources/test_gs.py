@@ -13,8 +13,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, ranged, refused, rejected, sends, serving
-from tests.unit.runtime.sources.test_archive import tar
+from tests.unit.runtime.source_support import BODY, DIGEST, Site, get, ranged, refused, rejected, sends, serving, tar
 
 # The client warns at its import of what it could do with yet another package.
 pytestmark = [pytest.mark.usefixtures("plain_environment"), pytest.mark.filterwarnings("ignore::ImportWarning")]

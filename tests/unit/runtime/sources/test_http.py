@@ -23,6 +23,7 @@ from tests.unit.runtime.source_support import (
     rejected,
     sends,
     serving,
+    tar,
 )
 
 pytestmark = pytest.mark.usefixtures("plain_environment")
@@ -168,7 +169,6 @@ def test_signature_and_golden_data_lie_beside_the_model(site: Site, tmp_path: Pa
 
 
 def test_golden_data_of_a_folder_and_of_an_archive(site: Site, tmp_path: Path) -> None:
-    from tests.unit.runtime.sources.test_archive import tar
 
     data = {"test_data_set_0/input_0.pb": b"i", "test_data_set_0/output_0.pb": b"o"}
     for name, content in data.items():

@@ -28,8 +28,8 @@ from tests.unit.runtime.source_support import (
     rejected,
     sends,
     serving,
+    tar,
 )
-from tests.unit.runtime.sources.test_archive import tar
 
 pytestmark = pytest.mark.usefixtures("plain_environment")
 ONNX = "application/vnd.onnx"

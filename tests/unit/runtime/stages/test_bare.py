@@ -29,7 +29,6 @@ from onnxmodel_runtime.stages.optimize import optimize
 from onnxmodel_runtime.stages.repository import repository as lay_out
 from tests import models, unbatched
 from tests.unit.runtime import server_support as support
-from tests.unit.runtime.models.test_batch_axis import declared_one
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +74,7 @@ def reshaped() -> Any:
     [
         (models.mlp(), "First", "", (1, 4)),
         (unsorted(), "First", "", (1, 4)),
-        (declared_one(), "First", "", (1, 4)),
+        (models.declared_one(), "First", "", (1, 4)),
         (unbatched.waveform(), "None", "works along the batch axis", (16,)),
         (unbatched.two_lengths(), "None", "pairs rows of the batch", (16,)),
         (concatenated(), "None", "works along the batch axis", (16, 4)),
@@ -107,7 +106,7 @@ def test_an_upload_is_served_at_the_highest_level_that_agrees(tmp_path: Path, mo
 
 
 def test_an_output_that_declares_one_has_a_row_for_each_row_of_input(tmp_path: Path) -> None:
-    with bare.proven(support.request(models.save(declared_one(), tmp_path))) as asked:
+    with bare.proven(support.request(models.save(models.declared_one(), tmp_path))) as asked:
         model = served.load(asked)
     assert [(tensor.name, tensor.shape) for tensor in model.spec.outputs] == [("y", (-1,))]
     assert model.instances[0].run(["y"], {"x": np.ones((3, 4), np.float32)})["y"].shape == (3,)
