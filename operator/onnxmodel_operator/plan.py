@@ -23,11 +23,12 @@ from onnxmodel_operator.api.spec.optimization import Calibration as AskedCalibra
 from onnxmodel_operator.api.spec.source import Signature
 from onnxmodel_operator.api.status import AgainstStatus, RevisionStatus
 from onnxmodel_operator.memo import Named
-from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting, parse_time
+from onnxmodel_operator.observe import JobSeen, Observed, RevisionSeen, Waiting
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.platform import policy
 from onnxmodel_operator.platform.resolve import Placement, Resolved, resolve
 from onnxmodel_operator.platform.settings import Settings, Sources
+from onnxmodel_operator.times import parse_time
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate
 from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
 from onnxmodel_runtime.contract.identity import identity_of

@@ -1126,7 +1126,10 @@ def test_a_termination_message_with_a_number_that_no_float_holds_is_no_outcome()
     assert cluster.condition("Stalled")["reason"] == "ResultInvalid"
 
 
-@pytest.mark.parametrize("part", ["observe._success", "observe._pod_end", "reconcile.puzzles", "status._conditions"])
+@pytest.mark.parametrize(
+    "part",
+    ["observe.children.outcome_of", "observe.children.ending_of", "reconcile.puzzles", "status._conditions"],
+)
 def test_a_defect_while_pods_are_read_or_status_is_made_is_said(part, monkeypatch):
     """What a pod tells is written by others. Whatever it is, the model says that nothing goes on."""
     cluster = Cluster(body())
@@ -1142,7 +1145,7 @@ def test_a_defect_while_pods_are_read_or_status_is_made_is_said(part, monkeypatc
             raise OverflowError("int too large to convert to float")
         return was(first, *rest)
 
-    module, name = part.split(".")
+    module, name = part.rsplit(".", 1)
     where = importlib.import_module(f"onnxmodel_operator.{module}")
     was = getattr(where, name)
     with monkeypatch.context() as patched:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxmodel_operator import tritonlog
+from onnxmodel_operator.observe import tritonlog
 
 END = "error: creating server: Internal - failed to load all models\n"
 NOISE = (

@@ -18,7 +18,8 @@ from onnxmodel_operator import names
 from onnxmodel_operator.cluster.access import Access, find
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, POD, Kind
-from onnxmodel_operator.observe import Warned, parse_time
+from onnxmodel_operator.observe import Warned
+from onnxmodel_operator.times import parse_time
 
 _TIMEOUT_SECONDS = 30
 _SILENT_SECONDS = 90

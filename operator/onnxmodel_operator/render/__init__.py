@@ -220,7 +220,7 @@ def _triton(revision: Revision) -> dict[str, Any]:
             "--model-control-mode=none",
             "--disable-auto-complete-config",
             "--strict-readiness=true",
-            # A model that cannot be loaded ends the container, and its log's end is the reason (tritonlog.py).
+            # A model that cannot be loaded ends the container, and its log's end is the reason (observe/tritonlog.py).
             "--exit-on-error=true",
             "--log-info=false",
             f"--exit-timeout-secs={_EXIT_SECONDS}",

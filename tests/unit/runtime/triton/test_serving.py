@@ -22,7 +22,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from dev import magika
-from onnxmodel_operator import tritonlog
+from onnxmodel_operator.observe import tritonlog
 from onnxmodel_runtime.contract.loadtest import Load, LoadTestRequest, LoadTestResult
 from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.contract.repository import RepositoryRequest

@@ -1,0 +1,131 @@
+"""Explain how containers ended, and read the outcome of a stage from its pods."""
+
+from dataclasses import replace
+
+from onnxmodel_operator.observe import tritonlog
+from onnxmodel_operator.observe.objects import Object, container_statuses
+from onnxmodel_operator.observe.values import SETTINGS, Ended
+from onnxmodel_runtime.contract.codec import ContractError
+from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, decode
+
+_SIGNALS = {132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
+
+
+def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
+    """The outcome of the stage that succeeded, decoded and as it came. (None, None) where it cannot be read."""
+    for pod in pods:
+        for status in pod.get("status", {}).get("containerStatuses", ()):
+            end = status.get("state", {}).get("terminated") or {}
+            if end.get("exitCode") == ExitCode.OK:
+                try:
+                    return decode(end.get("message", "")), end["message"]
+                except ContractError:
+                    continue
+    return None, None
+
+
+def sidecar_of(pod: Object, stage: str) -> str:
+    """A container that someone injected and that still runs after the stage's own has ended."""
+    containers = pod.get("status", {}).get("containerStatuses", ())
+    if not any(c["name"] == stage and "terminated" in c.get("state", {}) for c in containers):
+        return ""
+    return next((c["name"] for c in containers if c["name"] != stage and "running" in c.get("state", {})), "")
+
+
+def ending_of(pod: Object) -> Ended | None:
+    """How the pod's failing container ended, init containers included; what a restarted one said last time otherwise."""
+    status = pod.get("status", {})
+    for container in container_statuses(pod):
+        if container.get("ready") and container.get("started"):
+            continue
+        end = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+        if end and end.get("exitCode") != ExitCode.OK:
+            ended = _ended(end, container["name"], pod)
+            return replace(ended, terminal=False) if _disrupted(pod) else ended
+    if status.get("phase") == "Failed":
+        reason, message = status.get("reason") or "PodFailed", status.get("message") or "the pod failed"
+        hint = "No action needed: it is retried."
+        if reason == "DeadlineExceeded":
+            hint = f"Raise jobs.attemptSeconds {SETTINGS}, or give the stage more CPU (spec.serving.resources)."
+        return Ended(Failure(reason, message, hint), None, _pod_time(pod), terminal=False)
+    return None
+
+
+def _disrupted(pod: Object) -> bool:
+    """Evicted, preempted, or on a node that went: how it ended says nothing of the model."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
+
+
+def _ended(end: Object, container: str, pod: Object) -> Ended:
+    code, time = end.get("exitCode"), end.get("finishedAt") or ""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    try:
+        outcome = decode(end.get("message") or "")
+        if outcome.failure:
+            failure = replace(outcome.failure, reason=outcome.failure.reason or "Unknown")
+            return Ended(failure, code, time, code == ExitCode.REFUSED, outcome.findings)
+    except ContractError:
+        pass  # died without a word: the exit code and the log's end are all there is
+    if code == 137 and end.get("reason") != "OOMKilled":
+        failure = Failure(
+            "Killed",
+            f"container {container} was killed (SIGKILL) from outside: by the node, or because it did not start or answer",
+            f"The pod's events say who killed it: kubectl -n {namespace} describe pod {name}",
+        )
+        return Ended(failure, code, time, terminal=False)
+    if end.get("reason") == "OOMKilled":
+        memory_limit = _memory_limit(pod, container)
+        limit = f" (limit {memory_limit})" if memory_limit else ""
+        failure = Failure(
+            "OutOfMemory",
+            f"container {container} was killed because it needed more memory than it may use{limit}",
+            f"Raise spec.serving.resources.limits.memory (optimize, benchmark, server) or jobs.resources {SETTINGS} (fetch, "
+            "validate, loadtest, probe), lower spec.serving.batching.maxBatchSize (a server runs that many rows when it "
+            "starts), or use a smaller or quantized model.",
+        )
+        return Ended(failure, code, time, terminal=True)
+    if code in _SIGNALS:
+        failure = Failure(
+            "NativeCrash",
+            f"container {container} died with {_SIGNALS[code]}: the model crashes the native runtime",
+            "Export the model with a current exporter. If it still crashes, report the model to ONNX Runtime.",
+        )
+        return Ended(failure, code, time, terminal=True)
+    if said := tritonlog.failure(end.get("message") or ""):
+        return Ended(said[0], code, time, terminal=said[1])
+    log = (end.get("message") or "").strip().splitlines()
+    message = f"container {container} ended with exit code {code}" + (f": {log[-1]}" if log else "")
+    hint = f"Read the container's log: kubectl -n {namespace} logs {name} -c {container}"
+    return Ended(Failure("UnexpectedExit", message[:1024], hint), code, time, terminal=False)
+
+
+def ending_of_job(job: Object, condition: Object, last: Ended | None) -> Ended:
+    """A Job that gave up. With a last attempt, its words; its message says that there will be no other."""
+    time = condition.get("lastTransitionTime") or ""
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    if last is None:
+        reason, message = condition.get("reason") or "JobFailed", condition.get("message") or "the Job failed"
+        hint = f"Read the Job's events: kubectl -n {namespace} describe job {name}"
+        return Ended(Failure(reason, message, hint), None, time, terminal=True)
+    failure = Failure(
+        last.failure.reason,
+        f"{last.failure.message} (every attempt failed; there will be no more)",
+        last.failure.hint,
+        last.failure.field,
+    )
+    return Ended(failure, last.exit_code, last.time, terminal=True)
+
+
+def _memory_limit(pod: Object, container: str) -> str | None:
+    spec = pod.get("spec", {})
+    for item in (*spec.get("initContainers", ()), *spec.get("containers", ())):
+        if item["name"] == container:
+            limit: str | None = item.get("resources", {}).get("limits", {}).get("memory")
+            return limit
+    return None
+
+
+def _pod_time(pod: Object) -> str:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return max((c.get("lastTransitionTime") or "" for c in conditions), default="")

@@ -1,0 +1,133 @@
+"""Define what is observed of one model: the raw snapshot, and the facts that are read from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from onnxmodel_operator.observe.memory import Memory
+from onnxmodel_operator.observe.objects import Object
+from onnxmodel_runtime.contract.outcome import Failure, Outcome
+from onnxmodel_runtime.contract.stages import STAGES
+from onnxmodel_runtime.contract.validate import Finding
+
+MEASURING = tuple(stage for stage, spec in STAGES.items() if spec.measures)
+WORKING = tuple(stage for stage, spec in STAGES.items() if spec.works)
+"""Stages that use a node's cores for longer than a moment."""
+SETTINGS = "under settings in the chart's values"
+"""Where hints say that a setting of the platform is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The raw objects of one model, from the cache. None: there is no such model.
+
+    busy: pods of stages that are on a node, of this model and of all others.
+    """
+
+    model: Object | None
+    jobs: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+    deployments: tuple[Object, ...] = ()
+    services: tuple[Object, ...] = ()
+    claims: tuple[Object, ...] = ()
+    busy: tuple[Object, ...] = ()
+    records: tuple[Object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pod that does not get on: no node, no image, no Secret. since: when that began, as far as the pod tells.
+
+    normal_seconds: up to then nothing is wrong. queued: it waits for its turn, which comes; no time is too long.
+    about: the uid of the object whose warning events say why. silent: without such an event nothing is wrong.
+    """
+
+    failure: Failure
+    since: datetime | None
+    normal_seconds: float = 0
+    queued: bool = False
+    about: str = ""
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning event. time: when it was seen last."""
+
+    reason: str
+    message: str
+    time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended. terminal: the same run again would end the same way. findings: why validation refused."""
+
+    failure: Failure
+    exit_code: int | None
+    time: str
+    terminal: bool
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeen:
+    """One Job of a stage. outcome: the success. ended: of the last attempt that failed. attempts: those that failed.
+
+    kept_alive_by: a container that is not the stage's and goes on after its end, so that the Job cannot end; "" for none.
+    """
+
+    name: str
+    stage: str
+    digest: str
+    state: str
+    start_time: str | None
+    completion_time: str | None
+    outcome: Outcome | None
+    message: str | None
+    ended: Ended | None
+    attempts: int
+    waiting: Waiting | None
+    pods: int
+    quiet: bool = False
+    """A measurement that no stage at all may run beside."""
+    kept_alive_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionSeen:
+    """One Deployment. complete: exactly this template runs on every wanted replica, and all are available."""
+
+    name: str
+    revision: str
+    wanted: int
+    ready: int
+    available: int
+    complete: bool
+    overdue: bool
+    ended: Ended | None
+    waiting: Waiting | None
+    runtime: str = "onnxruntime"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that a decision may depend on."""
+
+    claim_uid: str | None
+    claim_leaves: bool
+    """The volume is being deleted, and waits for pods that use it."""
+    jobs: Mapping[tuple[str, str], JobSeen]
+    revisions: Mapping[str, RevisionSeen]
+    routed: str | None
+    """The revision that the Service selects."""
+    live: Mapping[tuple[str, str], Object]
+    """Children as they are, by (kind, name)."""
+    stuck: bool = False
+    """A pod of a stage, whosever, has a node and cannot start there, or failed and is kept from ending by a sidecar: nobody
+    knows for how long.
+    """
+    memory: Memory = field(default_factory=Memory)
+    """The model's own status."""
+    records: Mapping[str, Object] = field(default_factory=dict)
+    """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision. Of this volume alone."""

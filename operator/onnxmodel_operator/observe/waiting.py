@@ -1,0 +1,136 @@
+"""Explain why a pod does not run yet: no node, no image, or another pod's turn."""
+
+from collections.abc import Iterable
+
+from onnxmodel_operator import names
+from onnxmodel_operator.observe.endings import outcome_of, sidecar_of
+from onnxmodel_operator.observe.objects import Object, container_statuses, is_deleting, label
+from onnxmodel_operator.observe.values import MEASURING, WORKING, Waiting
+from onnxmodel_operator.times import parse_time
+from onnxmodel_runtime.contract.outcome import Failure
+
+_STARTS = ("ContainerCreating", "PodInitializing")
+"""Reasons of a waiting container that are no error."""
+_NOT_TROUBLES = (*_STARTS, "CrashLoopBackOff", "")
+"""Reasons that are not why a pod waits: after a crash, how the container ended says more."""
+_NAMED = 3
+
+
+def works_on_a_node(pod: Object) -> bool:
+    """Whether it is a stage's, has a node, and has not ended. A probe's does not count: it is a single inference."""
+    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
+
+
+def waiting_of(pod: Object, claims: Iterable[Object], busy: Iterable[Object] = ()) -> Waiting | None:
+    """Why the pod does not run; None where it runs, has ended or is being deleted.
+
+    claims: of its model. busy: the pods of stages that are on a node.
+    """
+    status = pod.get("status", {})
+    if status.get("phase") not in (None, "Pending", "Running") or is_deleting(pod):
+        return None
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return _without_node(pod, condition, claims, busy)
+    for container in container_statuses(pod):
+        waiting = container.get("state", {}).get("waiting") or {}
+        if (waiting.get("reason") or "") not in _NOT_TROUBLES:
+            failure = Failure(*_explain_waiting(waiting, container, pod))
+            return Waiting(failure, parse_time(status.get("startTime") or pod["metadata"].get("creationTimestamp")))
+    return _not_begun(pod)
+
+
+def _without_node(pod: Object, condition: Object, claims: Iterable[Object], busy: Iterable[Object]) -> Waiting:
+    since = parse_time(condition.get("lastTransitionTime"))
+    if queued := _queued(pod, condition.get("message", ""), busy):
+        return Waiting(queued, since, queued=True)
+    reason = condition.get("reason") or "Unschedulable"
+    failure = Failure(
+        reason,
+        f"pod {pod['metadata']['name']} has no node: {condition.get('message', '')}",
+        "Add a node to the pool, or free one, so that it has what the pod requests; or change spec.serving.nodePool, "
+        "gpus or resources.",
+    )
+    # Whoever set the gate will lift it. A pod whose volume cannot be provisioned has no node, and its claim says why.
+    unbound = next((c["metadata"]["uid"] for c in claims if c.get("status", {}).get("phase") == "Pending"), "")
+    return Waiting(failure, since, queued=reason == "SchedulingGated", about=unbound)
+
+
+def _not_begun(pod: Object) -> Waiting | None:
+    """A pod with a node, none of whose containers runs or ran: an image is pulled, or a volume or its network is not there."""
+    containers = container_statuses(pod)
+    if not containers or any(set(container.get("state", {})) - {"waiting"} for container in containers):
+        return None
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    failure = Failure(
+        "PodNotStarted",
+        f"pod {name} has a node and does not start",
+        f"Read the pod's events: kubectl -n {namespace} describe pod {name}",
+    )
+    since = parse_time(pod.get("status", {}).get("startTime"))
+    return Waiting(failure, since, normal_seconds=60, about=pod["metadata"]["uid"], silent=True)
+
+
+def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None:
+    """Why the scheduler keeps a pod from the nodes, where that is our own rule: a measurement has its node to itself."""
+    if "anti-affinity" not in message or _has_other_rules(pod):  # the scheduler's word; the rest of its sentence varies
+        return None
+    name, measures = pod["metadata"]["name"], label(pod, names.LABEL_STAGE) in MEASURING
+    ahead = sorted(
+        f"{other['metadata']['namespace']}/{other['metadata']['name']} on node {other['spec']['nodeName']}"
+        for other in busy
+        if measures or label(other, names.LABEL_STAGE) in MEASURING
+    )
+    shown = ", ".join(ahead[:_NAMED]) + (f" and {len(ahead) - _NAMED} more" if len(ahead) > _NAMED else "")
+    shown = shown or f"the scheduler is about to look again ({message})"
+    if measures:
+        return Failure(
+            "WaitingForQuietNode",
+            f"pod {name} waits to measure until no other stage runs on its node: {shown}"[:1024],
+            "No action needed: it starts by itself. If a pod that the message names hangs, delete its Job.",
+        )
+    return Failure(
+        "WaitingForMeasurement",
+        f"pod {name} waits until a measurement on the node that it needs is over: {shown}"[:1024],
+        "No action needed: it starts by itself. More nodes in the pool shorten the wait.",
+    )
+
+
+def _has_other_rules(pod: Object) -> bool:
+    """Whether the pool has anti-affinity of its own: then only the scheduler knows which rule it is."""
+    rules = pod.get("spec", {}).get("affinity", {}).get("podAntiAffinity", {})
+    terms = rules.get("requiredDuringSchedulingIgnoredDuringExecution", ())
+    return any(names.LABEL_STAGE not in str(term.get("labelSelector")) for term in terms)
+
+
+def is_idle(pod: Object) -> bool:
+    """Whether it uses none of its node's cores, for nobody knows how long. After a success it goes at once."""
+    return _not_started(pod) or bool(sidecar_of(pod, label(pod, names.LABEL_STAGE)) and outcome_of([pod])[0] is None)
+
+
+def _not_started(pod: Object) -> bool:
+    """Whether a container waits for what somebody must fix: an image, a Secret."""
+    reasons = [container.get("state", {}).get("waiting", {}).get("reason") for container in container_statuses(pod)]
+    return any(reason and reason not in _STARTS for reason in reasons)
+
+
+def _explain_waiting(waiting: Object, container: Object, pod: Object) -> tuple[str, str, str]:
+    reason, message = waiting["reason"], waiting.get("message") or ""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
+        text = f"image {container.get('image')} cannot be pulled: {message}"
+        hint = (
+            "Check that the registry has this image and lets the nodes pull it: runtimeImages in the chart's values. The Secrets "
+            f"of runtimeImages.pullSecrets must exist in namespace {namespace}. It goes on by itself then."
+        )
+        return "ImagePullFailed", text[:1024], hint
+    if reason in ("CreateContainerConfigError", "CreateContainerError"):
+        text = f"container {container['name']} cannot be created: {message}"
+        hint = (
+            f"Create what the message names in namespace {namespace}, for example the Secret of spec.source.secretRef. The pod "
+            "starts by itself then."
+        )
+        return reason, text[:1024], hint
+    hint = f"Read the pod's events: kubectl -n {namespace} describe pod {name}"
+    return reason, f"container {container['name']} waits: {message}"[:1024], hint

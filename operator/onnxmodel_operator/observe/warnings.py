@@ -1,0 +1,68 @@
+"""Explain what waits by its warning events, where its own status gives no reason."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from onnxmodel_operator.observe.values import (
+    SETTINGS,
+    Observed,
+    Waiting,
+    Warned,
+)
+
+
+def puzzles(seen: Observed, now: datetime) -> set[str]:
+    """The uids of objects whose events must be read, because nothing else says why something waits."""
+    waits = [job.waiting for job in seen.jobs.values()] + [item.waiting for item in seen.revisions.values()]
+    return {w.about for w in waits if w and w.about and now - (w.since or now) >= timedelta(seconds=w.normal_seconds)}
+
+
+def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: datetime) -> Observed:
+    """The same with what the events say. warnings: by uid, the newest first."""
+    if not warnings:
+        return seen
+
+    def told(waiting: Waiting | None) -> Waiting | None:
+        if waiting is None or waiting.about not in warnings:
+            return waiting
+        newest = next(iter(warnings[waiting.about]), None)
+        if waiting.silent and not (newest and newest.time and now - newest.time <= _RECENT):
+            return None
+        if newest is None:
+            return waiting
+        message = f"{waiting.failure.message}: {newest.message}"[:1024]
+        hint = hint_for(newest.message) or waiting.failure.hint
+        return replace(waiting, failure=replace(waiting.failure, message=message, hint=hint))
+
+    return replace(
+        seen,
+        jobs={key: replace(job, waiting=told(job.waiting)) for key, job in seen.jobs.items()},
+        revisions={key: replace(item, waiting=told(item.waiting)) for key, item in seen.revisions.items()},
+    )
+
+
+_RECENT = timedelta(minutes=5)
+"""What a kubelet warned of and warns of no more is over."""
+_HINTS = (
+    ("exceeded quota", "Raise the ResourceQuota that the message names, free some of it, or lower serving.resources (fetch, "
+     f"validate, loadtest and probe: jobs.resources {SETTINGS}). It goes on by itself then."),
+    (" per Container", "Choose serving.resources within the namespace's LimitRange (kubectl describe limitrange); fetch, "
+     f"validate, loadtest and probe have jobs.resources {SETTINGS}."),
+    ("violates PodSecurity", "Pods of models meet the restricted Pod Security Standard, so a webhook must have changed this "
+     "one: compare what the message names with the pod template of the Job or Deployment."),
+    ("admission webhook", "Change what the webhook refuses, or ask whoever runs it to allow these pods."),
+    ("PriorityClass", f"Create the PriorityClass, or correct pools.*.priorityClassName {SETTINGS}."),
+    ("RuntimeClass", f"Create the RuntimeClass, or correct pools.*.runtimeClassName {SETTINGS}."),
+    ("service account", "Create the namespace's ServiceAccount default again: kubectl create serviceaccount default."),
+    ("storageclass", f"Create the StorageClass; or correct artifacts.storageClassName {SETTINGS}, delete the model and apply "
+     "it again."),
+    ("Multi-Attach", "Wait until the pods on the other node are gone: the volume is ReadWriteOnce. For models that are new, "
+     f"artifacts.accessMode: ReadWriteMany {SETTINGS} allows several nodes."),
+)  # fmt: skip
+"""By words of Kubernetes' own sentences. Where they change, the general hint stands, and the sentence is there anyway."""
+
+
+def hint_for(sentence: str) -> str:
+    """What to do about a sentence of Kubernetes; "" where it has no words that are known."""
+    return next((hint for words, hint in _HINTS if words in sentence), "")
