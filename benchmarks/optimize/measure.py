@@ -12,7 +12,7 @@ from benchmarks.optimize.cases import Case, golden_inputs
 from benchmarks.optimize.duel import AGAIN, duel
 from benchmarks.optimize.rivals import rivals
 from onnxmodel_operator.api.spec.benchmark import Benchmark
-from onnxmodel_operator.choose import Choice, choose
+from onnxmodel_operator.selection import Choice, choose
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Point
 from onnxmodel_runtime.contract.model import Parity, Tolerance
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from onnxmodel_operator import choose, names, quantity, results
+from onnxmodel_operator import names, quantity, results, selection
 from onnxmodel_operator.api.resource import OnnxModel, Resource, SpecError
 from onnxmodel_operator.api.spec.optimization import VARIANTS
 from onnxmodel_operator.api.spec.optimization import Calibration as AskedCalibration
@@ -153,7 +153,7 @@ class Plan:
     progress: Progress
     steps: tuple[Step, ...] = ()
     job: Step | None = None
-    choice: choose.Choice | None = None
+    choice: selection.Choice | None = None
     revision: Revision | None = None
     route: str | None = None
     active: str | None = None
@@ -184,7 +184,7 @@ class _Draft:
     platform: Resolved
     steps: list[Step] = field(default_factory=list)
     job: Step | None = None
-    choice: choose.Choice | None = None
+    choice: selection.Choice | None = None
     revision: Revision | None = None
     route: str | None = None
     lost: list[tuple[str, str]] = field(default_factory=list)
@@ -387,7 +387,7 @@ def _benchmark(draft: _Draft) -> Progress | None:
     candidates = tuple(
         Candidate(v.name, v.path, v.sha256, v.graph_level, v.data_sha256)
         for v in optimized.variants
-        if choose.candidate(v)
+        if selection.candidate(v)
     )
     request = BenchmarkRequest(
         candidates=candidates,
@@ -410,7 +410,7 @@ def _choose(draft: _Draft) -> Progress | None:
     optimized = _result(draft, Stage.OPTIMIZE, OptimizeResult)
     measured = _result(draft, Stage.BENCHMARK, BenchmarkResult)
     joining = draft.model.spec.serving.batching.max_queue_delay_microseconds > 0
-    draft.choice = choice = choose.choose(spec, optimized, measured, _serving(draft), joining=joining)
+    draft.choice = choice = selection.choose(spec, optimized, measured, _serving(draft), joining=joining)
     return _constrained(
         draft, Stage.BENCHMARK, f"no variant meets the constraints; the best, {choice.winner.variant.name}"
     )
@@ -432,7 +432,7 @@ def _constrained(draft: _Draft, stage: Stage, what: str) -> Progress | None:
     return Progress(State.STALLED, "Failed", "ConstraintsNotMet", message, trouble)
 
 
-def _serving(draft: _Draft) -> choose.Serving | None:
+def _serving(draft: _Draft) -> selection.Incumbent | None:
     """What the active revision was measured at, as status remembers it.
 
     Of results that were decided on before: what they were compared with then, or the choice would change by being made.
@@ -444,10 +444,10 @@ def _serving(draft: _Draft) -> choose.Serving | None:
     return _recorded(memory.active) if memory.active and _there(draft.seen, memory.active.revision) else None
 
 
-def _recorded(record: AgainstStatus | RevisionStatus | None) -> choose.Serving | None:
+def _recorded(record: AgainstStatus | RevisionStatus | None) -> selection.Incumbent | None:
     if record is None or record.measured is None or record.measured_on is None:
         return None
-    return choose.Serving(record.revision, choose.remembered(record.measured), record.measured_on)
+    return selection.Incumbent(record.revision, selection.remembered(record.measured), record.measured_on)
 
 
 def _deploy(draft: _Draft) -> Progress | None:
@@ -513,7 +513,7 @@ def _loadtest(draft: _Draft) -> Progress | None:
         name=model.name,
         host=f"{revision.name}.{model.namespace}.svc",
         probe=revision.request.probe,
-        loads=choose.loads(winner.numbers, measured.points, winner.variant.name),
+        loads=selection.loads(winner.numbers, measured.points, winner.variant.name),
         tolerance=revision.request.tolerance,
         max_batch_size=revision.request.max_batch_size,
         variant=winner.variant.name,
@@ -532,7 +532,7 @@ def _loadtest(draft: _Draft) -> Progress | None:
     stop = _follow(draft, step)
     if step.outcome:  # whether or not all replicas are there now: a pod that is away takes nothing back
         tested = _result(draft, Stage.LOADTEST, LoadTestResult)
-        draft.choice = choose.as_served(model.spec.benchmark, draft.choice, tested.points)
+        draft.choice = selection.as_served(model.spec.benchmark, draft.choice, tested.points)
     if not complete and not (stop and stop.state is State.STALLED):
         return _rollout(draft, seen)
     if stop:

@@ -29,10 +29,10 @@ from onnxmodel_operator.api.status import (
     TensorStatus,
     VariantStatus,
 )
-from onnxmodel_operator.choose import Choice, Numbers, Verdict, where
 from onnxmodel_operator.observe import Observed, RevisionSeen
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.plan import Plan, Progress, State, Step, serve_request
+from onnxmodel_operator.selection import Choice, Numbers, Verdict, where
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult
 from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, Tensor
 from onnxmodel_runtime.contract.optimize import OptimizeResult

@@ -6,7 +6,7 @@ import pytest
 
 from dev.results import benchmarked, optimized, points
 from onnxmodel_operator.api.spec.benchmark import Benchmark
-from onnxmodel_operator.choose import Numbers, Serving, as_served, choose, loads, where
+from onnxmodel_operator.selection import Incumbent, Numbers, as_served, choose, loads, where
 from onnxmodel_runtime.contract.loadtest import Load
 from onnxmodel_runtime.contract.model import Parity
 
@@ -159,7 +159,7 @@ def test_equal_answers_are_not_called_more_exact():
 )
 def test_a_regression_against_what_serves(limit, p50, elsewhere, missed):
     measured = benchmarked(4.0, 2.0)
-    serving = Serving("abc", Numbers(p50, p50, p50, 900.0, 8, 4), elsewhere or where(measured))
+    serving = Incumbent("abc", Numbers(p50, p50, p50, 900.0, 8, 4), elsewhere or where(measured))
     spec = Benchmark.model_validate({"constraints": {"maxRegressionPercent": limit}})
     winner = choose(spec, optimized(), measured, serving).winner
     assert bool(winner.missed) is missed

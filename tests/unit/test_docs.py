@@ -14,7 +14,7 @@ from dev.cluster.node import NODES
 from dev.docs import api, findings
 from dev.platform import VALUES, Platform
 from examples.magika import demo
-from onnxmodel_operator import choose, metrics, plan
+from onnxmodel_operator import metrics, plan, selection
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.resource import parse
 from onnxmodel_operator.observe import Snapshot, observe
@@ -379,4 +379,4 @@ def test_every_decision_is_listed():
 
 def test_the_optimizers_numbers_are_of_todays_rule():
     ties = re.findall(r"within (\S+) percent", (DOCS / "optimizer-numbers.md").read_text())
-    assert set(ties) == {f"{choose.TIE_PERCENT:g}"}
+    assert set(ties) == {f"{selection.TIE_PERCENT:g}"}

@@ -1,0 +1,110 @@
+"""Say in one sentence why a variant is chosen or not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnxmodel_operator.api.spec.benchmark import Benchmark
+from onnxmodel_operator.selection.numbers import Numbers
+from onnxmodel_operator.selection.score import (
+    TIE_PERCENT,
+    inexactness,
+    is_clearly_better,
+    more_percent,
+    percent_apart,
+    score,
+)
+from onnxmodel_runtime.contract.optimize import Variant
+
+INEXACT = ("fp16", "int8-dynamic", "int8-static")
+"""Variants that compute with fewer bits: how they differ from the original depends on the inputs."""
+PROVEN_ON_MADE_INPUTS = "; proven on made inputs only: give spec.validation.golden"
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What the reasons are about: the candidates' numbers, the constraints that each misses, and who won.
+
+    variants: all that were asked for, by name; numbers and missed: of those that were measured. left_out: by name, why the
+    benchmark could not measure a candidate.
+    """
+
+    spec: Benchmark
+    variants: Mapping[str, Variant]
+    winner: str
+    numbers: Mapping[str, Numbers]
+    missed: Mapping[str, tuple[str, ...]]
+    left_out: Mapping[str, str]
+
+    def rivals(self) -> dict[str, Numbers]:
+        """The candidates that the winner was chosen from: those that meet the constraints, or all where the winner misses one."""
+        return {name: n for name, n in self.numbers.items() if self.missed[self.winner] or not self.missed[name]}
+
+
+def reason_of(contest: Contest, variant: Variant) -> str:
+    """Why the variant serves or does not."""
+    if variant.name not in contest.numbers:
+        return _why_not_measured(contest, variant)
+    if variant.name == contest.winner:
+        return _why_it_won(contest)
+    return _why_it_lost(contest, variant)
+
+
+def _why_not_measured(contest: Contest, variant: Variant) -> str:
+    if variant.skipped:
+        return f"not made: {variant.skipped}"
+    parity = variant.parity
+    assert parity is not None
+    if parity.passed:
+        why = contest.left_out.get(variant.name, "the Job's log says why")
+        return f"left out of the benchmark: {why}"
+    if parity.note:
+        return f"not proven: {parity.note}"
+    return (
+        f"not exact enough: output {parity.output} differs by {parity.max_absolute:g} absolute, "
+        f"{parity.max_relative:g} relative, cosine {parity.cosine:g}"
+    )
+
+
+def _why_it_lost(contest: Contest, variant: Variant) -> str:
+    spec, winner, missed = contest.spec, contest.winner, contest.missed
+    if missed[variant.name] and not missed[winner]:
+        return "; ".join(missed[variant.name])
+    mine, rivals = contest.numbers[variant.name], contest.rivals()
+    better = [name for name in rivals if is_clearly_better(spec, rivals[name], mine)]
+    if better:
+        which = winner if winner in better else min(better, key=lambda name: score(spec, rivals[name]))
+        return f"its {compared(spec, mine, rivals[which], which)}"
+    equal = inexactness(variant) == inexactness(contest.variants[winner])
+    rank = "as exact and comes first" if equal else "more exact"
+    return f"{_close(spec, mine, rivals[winner], winner)}; {winner} is {rank}"
+
+
+def _why_it_won(contest: Contest) -> str:
+    spec, winner, rivals = contest.spec, contest.winner, contest.rivals()
+    mine = rivals.pop(winner)
+    if not rivals:
+        return f"it is the only {'candidate' if len(contest.numbers) == 1 else 'one that meets the constraints'}"
+    rival = min(rivals, key=lambda name: score(spec, rivals[name]))
+    if is_clearly_better(spec, mine, rivals[rival]):
+        return f"its {compared(spec, mine, rivals[rival], rival)}"
+    equal = inexactness(contest.variants[rival]) == inexactness(contest.variants[winner])
+    exact = "both are as exact, and it comes first" if equal else "it is the more exact"
+    return f"{_close(spec, mine, rivals[rival], rival)}; {exact}"
+
+
+def compared(spec: Benchmark, mine: Numbers, other: Numbers, whose: str) -> str:
+    """By how much the figure of the objective is higher or lower than the other's."""
+    more = more_percent(spec, mine, other)
+    return f"{_figure(spec)} is {abs(more):.0f} percent {'higher' if more > 0 else 'lower'} than {whose}"
+
+
+def _close(spec: Benchmark, mine: Numbers, other: Numbers, whose: str) -> str:
+    """Say of two candidates that the figures cannot tell them apart."""
+    if abs(score(spec, mine) / score(spec, other) - 1) * 100 <= TIE_PERCENT:
+        return f"its {_figure(spec)} is within {TIE_PERCENT:g} percent of {whose}"
+    apart = percent_apart(spec, mine, other)
+    return f"its {compared(spec, mine, other, whose)}, too little to tell: the figures vary by {apart:.0f} percent"
+
+
+def _figure(spec: Benchmark) -> str:
+    return "p50" if spec.objective == "Latency" else "throughput"
