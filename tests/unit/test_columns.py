@@ -7,7 +7,7 @@ import pytest
 
 from dev.results import loaded, optimized, validated
 from onnxmodel_operator.api.crd import crd
-from onnxmodel_operator.figures import milliseconds, plain, rate
+from onnxmodel_operator.status.figures import milliseconds, plain, rate
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from onnxmodel_runtime.contract.probe import ProbeResult
 from tests.builders import Cluster, body

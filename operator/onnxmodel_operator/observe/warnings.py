@@ -4,12 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from onnxmodel_operator.observe.values import (
-    SETTINGS,
-    Observed,
-    Waiting,
-    Warned,
-)
+from onnxmodel_operator.observe.values import SETTINGS, Observed, Waiting, Warned
 
 
 def puzzles(seen: Observed, now: datetime) -> set[str]:

@@ -1,0 +1,93 @@
+"""Fill status.conditions: Ready, Reconciling and Stalled, one for each stage that has one, and Available."""
+
+from datetime import datetime
+
+from onnxmodel_operator.api.status import Condition
+from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.observe.memory import Memory
+from onnxmodel_operator.plan import Plan, Progress, State, Step
+from onnxmodel_operator.status.serving import served_revision
+from onnxmodel_operator.times import format_time
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult
+from onnxmodel_runtime.contract.optimize import OptimizeResult
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.validate import ValidateResult
+
+_CONDITION_OF = {stage: spec.condition for stage, spec in STAGES.items() if spec.condition}
+
+
+def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: datetime) -> list[Condition]:
+    """All conditions, in the order of their types."""
+    out = common_conditions(generation, plan.progress, old, now)
+    for stage, kind in _CONDITION_OF.items():
+        previous = old.condition(kind)
+        if not plan.steps and previous:
+            # Nothing is worked on: what was found out stays, and so does the generation that it is about.
+            out.append(previous)
+            continue
+        step = next((step for step in plan.steps if step.stage is stage), None)
+        status, reason, message = _stage_condition(step, plan)
+        out.append(_condition(kind, status, reason, message, generation, old, now))
+    serving = served_revision(seen)
+    available = serving is not None and serving.available > 0
+    text = f"revision {serving.revision} takes traffic" if serving and available else "nothing takes traffic"
+    out.append(
+        _condition("Available", str(available), "Serving" if available else "NotServing", text, generation, old, now)
+    )
+    return sorted(out, key=lambda condition: condition.type)
+
+
+def common_conditions(generation: int, progress: Progress, old: Memory, now: datetime) -> list[Condition]:
+    """Those of kstatus, which follow from the progress alone."""
+    ready = progress.state is State.READY
+    out = [_condition("Ready", str(ready), progress.reason, progress.message, generation, old, now)]
+    if progress.state in (State.RECONCILING, State.STALLED):
+        out.append(_condition(progress.state, "True", progress.reason, progress.message, generation, old, now))
+    return out
+
+
+def _stage_condition(step: Step | None, plan: Plan) -> tuple[str, str, str]:
+    if step is None:
+        return "Unknown", "Pending", "an earlier stage comes first"
+    if step.state == "Succeeded":
+        if step.stage is Stage.BENCHMARK and plan.choice and plan.choice.winner.missed:
+            return "False", "ConstraintsNotMet", "; ".join(plan.choice.winner.missed)
+        return "True", "Succeeded", _stage_message(step, plan)
+    if step.state == "Failed":
+        return "False", plan.progress.reason, plan.progress.message
+    return "Unknown", plan.progress.reason, plan.progress.message
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _stage_message(step: Step, plan: Plan) -> str:
+    match step.outcome.result if step.outcome else None:
+        case ValidateResult(findings=findings):
+            counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning")}
+            said = " and ".join(_count(counts[kind], kind) for kind in counts)
+            return said if any(counts.values()) else "no findings"
+        case OptimizeResult(variants=variants, lowered=lowered, unbatched=unbatched):
+            told = f"{_count(sum(bool(v.path) for v in variants), 'candidate')}, the original included"
+            axis = f"no batch axis: {unbatched}" if unbatched else ""
+            return "; ".join(part for part in (told, lowered, axis) if part)
+        case BenchmarkResult():
+            return plan.choice.sentence if plan.choice else ""
+        case _:
+            return ""
+
+
+def _condition(
+    kind: str, status: str, reason: str, message: str, generation: int, old: Memory, now: datetime
+) -> Condition:
+    previous = old.condition(kind)
+    flipped = previous is None or previous.status != status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason[:128],
+        message=message[:2048],
+        observed_generation=generation,
+        last_transition_time=format_time(now) if flipped or previous is None else previous.last_transition_time,
+    )

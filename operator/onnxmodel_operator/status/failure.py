@@ -1,0 +1,37 @@
+"""Fill status.lastFailure."""
+
+from datetime import datetime
+
+from onnxmodel_operator.api.status import FailureStatus
+from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.observe.memory import Memory
+from onnxmodel_operator.plan import Progress, State
+from onnxmodel_operator.times import format_time
+
+
+def failure_status(
+    generation: int, seen: Observed, progress: Progress, old: Memory, now: datetime
+) -> FailureStatus | None:
+    """What goes wrong now; else the last failure, while it is of this spec and its Job is there to be looked at."""
+    if progress.state is State.READY:
+        return None
+    previous = old.failure
+    trouble = progress.trouble
+    if trouble is None:
+        jobs = {job.name for job in seen.jobs.values() if job.state != "Succeeded"}
+        stays = previous and old.generation == generation and (not previous.job or previous.job in jobs)
+        return previous if stays else None
+    failure = FailureStatus(
+        stage=trouble.stage,
+        reason=trouble.failure.reason[:253],
+        message=trouble.failure.message[:2048],
+        hint=trouble.failure.hint[:2048],
+        field=trouble.failure.field[:253] or None,
+        exit_code=trouble.exit_code,
+        job=trouble.job,
+        attempts=trouble.attempts or None,
+        time=format_time(now),
+    )
+    if previous and failure.model_copy(update={"time": previous.time}) == previous:
+        return previous
+    return failure
