@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from onnxmodel_operator.api.status import StageStatus
+from onnxmodel_operator.api.status import MOST_STAGES, StageStatus
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.plan import Plan, Step
 
@@ -13,6 +13,7 @@ _RECORDS = 3
 def stage_statuses(plan: Plan, old: Memory) -> list[StageStatus] | None:
     """The chain's stages first, then older successes, so that going back to an earlier spec runs nothing again.
 
+    However many stages there are, status holds them: the records that were needed longest ago go first.
     """
     known = {(item.name, item.digest): item for item in old.successes}
     current = [_current(step, known.get((step.stage, step.digest))) for step in plan.steps]
@@ -24,7 +25,7 @@ def stage_statuses(plan: Plan, old: Memory) -> list[StageStatus] | None:
             count[item.name] += 1
             if count[item.name] <= _RECORDS:
                 older.append(item)
-    return [*current, *older] or None
+    return [*current, *older][:MOST_STAGES] or None
 
 
 def _current(step: Step, stored: StageStatus | None) -> StageStatus:
