@@ -17,11 +17,10 @@ from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
+from onnxmodel_operator.controller.reconcile import Reconciled, reconcile
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.platform import settings
-from onnxmodel_operator.reconcile import Outcome as Reconciled
-from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
 from onnxmodel_runtime.contract.validate import Finding
 

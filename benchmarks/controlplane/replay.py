@@ -25,8 +25,8 @@ from dev.results import SHA
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
+from onnxmodel_operator.controller.reconcile import reconcile
 from onnxmodel_operator.platform.settings import Settings
-from onnxmodel_operator.reconcile import reconcile
 from onnxmodel_runtime.contract.outcome import Outcome, encode
 
 _IN_A_TRANSACTION = 100

@@ -3,234 +3,19 @@
 import argparse
 import asyncio
 import logging
-import os
 import re
-import signal
 import sys
-import time
-import uuid
-from collections import Counter
-from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
 
-from onnxmodel_operator import metrics, web
 from onnxmodel_operator.cluster.access import AccessError
-from onnxmodel_operator.cluster.cache import Cache, Key, Object
-from onnxmodel_operator.cluster.client import Client, connect
-from onnxmodel_operator.cluster.errors import (
-    TRANSIENT,
-    ApiError,
-    NotLeadingError,
-    StaleError,
-    in_a_leaving_namespace,
-    is_of_an_older_crd,
-    is_outage,
-)
-from onnxmodel_operator.cluster.kinds import ALL, MODEL, Kind
-from onnxmodel_operator.cluster.lease import Lease, LeaseLost, lead
-from onnxmodel_operator.cluster.reflector import Changed, Reflector, WentBackError
-from onnxmodel_operator.ending import Backstop
-from onnxmodel_operator.observe import decides, is_a_wish
-from onnxmodel_operator.outage import Outage
-from onnxmodel_operator.pauses import Collector
+from onnxmodel_operator.cluster.lease import LeaseLost
+from onnxmodel_operator.cluster.reflector import WentBackError
+from onnxmodel_operator.controller.ending import Backstop
+from onnxmodel_operator.controller.health import PortError
+from onnxmodel_operator.controller.process import run
 from onnxmodel_operator.platform import settings as settings_module
-from onnxmodel_operator.platform.settings import Settings
-from onnxmodel_operator.reconcile import reconcile
-from onnxmodel_operator.workqueue import Urgency, WorkQueue
 
 log = logging.getLogger("onnxmodel_operator")
-
-WORKERS = 8
-_STALL_PERIOD_SECONDS = 0.1
-_SOON_SECONDS = 1.0
-"""For changes that only people look at. Kubernetes' own Job controller batches pod events for just as long."""
-_OLDER_CRD = "the CRD is older than the operator: apply the one of its release (docs/install.md)"
-_NOT_KEPT = (
-    "the API server drops a part of what is written: the CRD is older than the operator, or a webhook changes a status"
-)
-
-
-class Operator:
-    """The running parts: cache, queue, and the client they work with."""
-
-    def __init__(self, client: Client, settings: Settings) -> None:
-        self.client, self.settings = client, settings
-        self.cache, self.collector = Cache(), Collector()
-        self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
-        self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in ALL]
-        outage = Outage(self.queue.retry_all)
-        client.heard = outage.heard
-        self.health = web.Health(
-            self.queue.__len__,
-            {r.kind.name: r.silent_seconds for r in self.reflectors},
-            lambda: [r.kind.name for r in self.reflectors if not r.synced.is_set()],
-            outage.seconds,
-        )
-        self.ending: Callable[[], None] = lambda: None
-        """Called when the operator is about to end."""
-        self.leads: Callable[[], bool] = lambda: True
-        self.phases: dict[Key, str] = {}
-        self.models: Counter[str] = Counter()  # by phase
-        self.said: dict[Key, str] = {}
-        """Of each model that the API server refuses something: in which words, so that each retry does not say them."""
-        self.untold: set[Key] = set()
-        """Models whose status the API server refuses because the CRD lacks a field: they cannot be told of."""
-        self.cut: set[Key] = set()
-        """Models whose status it does not keep whole: a field is missing, and nothing else is wrong."""
-
-    async def run(self) -> None:
-        """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
-        self.health.began = True
-        async with asyncio.TaskGroup() as group:
-
-            def begin(part: Coroutine[Any, Any, None]) -> None:
-                group.create_task(part).add_done_callback(lambda _: self.ends())  # none of them should be done
-
-            for reflector in self.reflectors:
-                metrics.SILENT_SECONDS.labels(reflector.kind.name).set_function(reflector.silent_seconds)
-                begin(reflector.run())
-            for reflector in self.reflectors:
-                await reflector.synced.wait()
-            log.info("everything is known: %d models", len(self.cache.keys()))
-            begin(self.queue.run(self._work, WORKERS))
-            begin(_measure_stalls())
-            begin(self.collector.run())
-
-    def _changed(self, kind: Kind) -> Changed:
-        def changed(key: Key, item: Object | None, *, later: bool) -> None:
-            if later:
-                self.queue.add(key, Urgency.LATER)
-            elif kind is MODEL and (item is None or is_a_wish(item)):
-                self.queue.add(key, Urgency.FIRST)  # a new model's first Job does not wait for the next ones of others
-            elif decides(kind.name, item):
-                self.queue.add(key)
-            else:
-                self.queue.add_after(key, _SOON_SECONDS)
-
-        return changed
-
-    def ends(self) -> None:
-        """It is told to end, or a part of it has ended. Calls after the first change nothing."""
-        self.health.ending = True
-        self.ending()
-
-    async def _work(self, key: Key) -> None:
-        began = time.monotonic()
-        try:
-            outcome = await reconcile(
-                key,
-                self.cache,
-                self.settings,
-                self.client,
-                datetime.now(UTC),
-                self.queue.failures(key),
-                lambda: self.queue.forget(key),
-            )
-        except TRANSIENT as error:
-            metrics.RECONCILES.labels("retry").inc()
-            seconds = self.queue.retry(key)
-            self._say(key, error, seconds)
-        except Exception:
-            metrics.RECONCILES.labels("retry").inc()
-            seconds = self.queue.retry(key)
-            log.exception("%s/%s: a defect of the operator; again in %.1f s", *key, seconds)
-        else:
-            metrics.RECONCILE_SECONDS.labels(outcome.phase or "none").observe(time.monotonic() - began)
-            metrics.RECONCILES.labels("ok").inc()
-            self.queue.forget(key)
-            self.said.pop(key, None)
-            self.untold.discard(key)
-            if not self.untold:
-                self.health.problem = None
-            if outcome.unkept:
-                if not self.cut:
-                    log.warning("%s (%s/%s: status.%s)", _NOT_KEPT, *key, outcome.unkept)
-                self.cut.add(key)
-            else:
-                self.cut.discard(key)
-            if outcome.wrote:
-                self.queue.add(key)
-            if outcome.requeue_seconds is not None:
-                self.queue.add_after(key, outcome.requeue_seconds)
-            self._count(key, outcome.phase)
-        self.health.beat()
-
-    def _say(self, key: Key, error: Exception, seconds: float) -> None:
-        match error:
-            case StaleError() | NotLeadingError():
-                log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
-            case ApiError() if is_of_an_older_crd(error):
-                if not self.untold:
-                    log.error("%s (%s/%s: %s)", _OLDER_CRD, *key, error)
-                self.untold.add(key)
-                self.health.problem = _OLDER_CRD
-            case ApiError() if not is_outage(error):
-                words = re.sub(r"\d+", "0", str(error))  # a request has its number in some
-                quiet = self.said.get(key) == words or in_a_leaving_namespace(error)
-                level = logging.DEBUG if quiet else logging.WARNING
-                self.said[key] = words
-                log.log(level, "%s/%s: %s; again in %.1f s", *key, error, seconds)
-
-    def _count(self, key: Key, phase: str | None) -> None:
-        before = self.phases.pop(key, None)
-        if before:
-            self.models[before] -= 1
-        if phase:
-            self.phases[key] = phase
-            self.models[phase] += 1
-
-
-async def _measure_stalls() -> NoReturn:
-    loop, longest = asyncio.get_running_loop(), 0.0
-    while True:
-        due = loop.time() + _STALL_PERIOD_SECONDS
-        await asyncio.sleep(_STALL_PERIOD_SECONDS)
-        late = loop.time() - due
-        metrics.STALL_SECONDS.observe(late)
-        longest = max(longest, late)
-        metrics.LONGEST_STALL_SECONDS.set(longest)
-
-
-async def run(settings: Settings, port: int, lease_namespace: str | None, backstop: Backstop) -> None:
-    """Everything, until SIGTERM or SIGINT. Raises what ends it otherwise."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with connect() as client:
-        operator = Operator(client, settings)
-        operator.ending = backstop.arm
-        metrics.LEADING.set_function(lambda: operator.leads())
-        metrics.REGISTRY.register(
-            metrics.Models(
-                lambda: operator.models, operator.queue.ages, operator.queue.__len__, lambda: operator.leads()
-            )
-        )
-        server = await web.serve(operator.health, port)
-        work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        operator.ends()
-        stopping.cancel()
-        work.cancel()
-        try:
-            await work
-        except asyncio.CancelledError:
-            log.info("told to end")
-        finally:
-            await server.cleanup()
-
-
-async def _lead(operator: Operator, namespace: str) -> None:
-    identity = f"{os.environ.get('POD_NAME') or os.uname().nodename}_{uuid.uuid4()}"
-    log.info("waiting for the Lease in %s as %s", namespace, identity)
-    lease = Lease(operator.client, namespace, identity)
-    operator.client.fence = lease.fence
-    operator.leads = lease.leads
-    operator.health.unreached = lease.unreached_seconds
-    await lead(lease, operator.run)
 
 
 def _port(text: str) -> int:
@@ -268,7 +53,7 @@ def main() -> int:
     code, backstop = 0, Backstop()
     try:
         asyncio.run(run(settings, args.port, args.lease_namespace, backstop))
-    except* (AccessError, web.PortError) as error:
+    except* (AccessError, PortError) as error:
         print(*error.exceptions, file=sys.stderr)
         code = 2
     except* LeaseLost as lost:

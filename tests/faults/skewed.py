@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, tzinfo
 
 import onnxmodel_operator.__main__ as operator
 from onnxmodel_operator.cluster import lease
+from onnxmodel_operator.controller import process
 
 
 class Skewed(datetime):
@@ -20,5 +21,5 @@ class Skewed(datetime):
 
 if __name__ == "__main__":
     Skewed.skew = timedelta(seconds=float(sys.argv.pop()))
-    operator.datetime = lease.datetime = Skewed
+    process.datetime = lease.datetime = Skewed
     sys.exit(operator.main())

@@ -5,9 +5,9 @@ import contextlib
 
 import pytest
 
-from onnxmodel_operator.__main__ import Operator
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
-from onnxmodel_operator.ending import Backstop
+from onnxmodel_operator.controller.ending import Backstop
+from onnxmodel_operator.controller.process import Operator
 from tests.builders import SETTINGS, Cluster
 
 

@@ -8,8 +8,7 @@ import pytest
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME
-from onnxmodel_operator.reconcile import Outcome as Reconciled
-from onnxmodel_operator.reconcile import reconcile
+from onnxmodel_operator.controller.reconcile import Reconciled, reconcile
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body, watched
 

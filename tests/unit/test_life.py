@@ -492,7 +492,7 @@ def test_a_refusal_in_other_words_each_time_is_written_once():
 def test_a_defect_of_the_operator_is_said(monkeypatch):
     cluster = Cluster(body())
     cluster.live()
-    monkeypatch.setattr("onnxmodel_operator.reconcile.plan", lambda *_: 1 / 0)
+    monkeypatch.setattr("onnxmodel_operator.controller.reconcile.plan", lambda *_: 1 / 0)
     cluster.restart()
     with pytest.raises(ZeroDivisionError):
         cluster.step()
@@ -1128,7 +1128,7 @@ def test_a_termination_message_with_a_number_that_no_float_holds_is_no_outcome()
 
 @pytest.mark.parametrize(
     "part",
-    ["observe.children.outcome_of", "observe.children.ending_of", "reconcile.puzzles", "status.conditions"],
+    ["observe.children.outcome_of", "observe.children.ending_of", "controller.reconcile.puzzles", "status.conditions"],
 )
 def test_a_defect_while_pods_are_read_or_status_is_made_is_said(part, monkeypatch):
     """What a pod tells is written by others. Whatever it is, the model says that nothing goes on."""

@@ -6,8 +6,8 @@ import weakref
 
 import pytest
 
-from onnxmodel_operator import pauses
-from onnxmodel_operator.pauses import Collector
+from onnxmodel_operator.controller import pauses
+from onnxmodel_operator.controller.pauses import Collector
 
 
 class Node:

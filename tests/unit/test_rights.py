@@ -5,10 +5,10 @@ import contextlib
 import json
 
 from onnxmodel_operator import names
-from onnxmodel_operator.__main__ import Operator
 from onnxmodel_operator.cluster.access import Access
 from onnxmodel_operator.cluster.client import Client
 from onnxmodel_operator.cluster.lease import Lease
+from onnxmodel_operator.controller.process import Operator
 from tests.builders import SETTINGS, Cluster, body
 from tests.rights import needed, rights
 

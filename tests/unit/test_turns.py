@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from onnxmodel_operator import reconcile as turns
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import BY_NAME
-from onnxmodel_operator.reconcile import Outcome, reconcile
+from onnxmodel_operator.controller import reconcile as turns
+from onnxmodel_operator.controller.reconcile import Reconciled, reconcile
 from onnxmodel_operator.render import templates
 from onnxmodel_runtime.contract import outcome
 from tests.builders import SETTINGS, Cluster, body, watched
@@ -30,7 +30,7 @@ class Watcher:
             if kind in BY_NAME and watched(item):
                 self.cache.put(BY_NAME[kind], item)
 
-    async def turn(self, seconds: float = 0, settings: Any = SETTINGS) -> Outcome:
+    async def turn(self, seconds: float = 0, settings: Any = SETTINGS) -> Reconciled:
         now = self.cluster.now + timedelta(seconds=seconds)
         return await reconcile(KEY, self.cache, settings, self.cluster, now)
 

@@ -4,7 +4,7 @@ import pytest
 
 from onnxmodel_operator.__main__ import main
 from onnxmodel_operator.cluster.lease import LEASE_SECONDS
-from onnxmodel_operator.web import DEAF_SECONDS, SILENT_SECONDS, STUCK_SECONDS, Health, PortError, serve
+from onnxmodel_operator.controller.health import DEAF_SECONDS, SILENT_SECONDS, STUCK_SECONDS, Health, PortError, serve
 
 
 class World:

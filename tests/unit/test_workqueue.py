@@ -8,13 +8,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from onnxmodel_operator.__main__ import Operator, _lead
 from onnxmodel_operator.cluster.access import Access
 from onnxmodel_operator.cluster.client import connect
-from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import BY_NAME
-from onnxmodel_operator.outage import Outage
-from onnxmodel_operator.workqueue import Urgency, WorkQueue
+from onnxmodel_operator.controller import reconcile
+from onnxmodel_operator.controller.outage import Outage
+from onnxmodel_operator.controller.process import Operator, _lead
+from onnxmodel_operator.controller.workqueue import Urgency, WorkQueue
 from tests.builders import SETTINGS, Cluster, body, watched
 
 
@@ -471,7 +472,7 @@ async def test_a_standby_that_cannot_read_the_lease_is_not_ready(monkeypatch):
     standby = asyncio.create_task(_lead(operator, "n"))
     await asyncio.sleep(0)
     assert operator.health.waits() is None
-    monkeypatch.setattr("onnxmodel_operator.web.LEASE_SECONDS", 1e-9)
+    monkeypatch.setattr("onnxmodel_operator.controller.health.LEASE_SECONDS", 1e-9)
     assert operator.health.waits().startswith("the Lease cannot be read")
     standby.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -545,3 +546,36 @@ async def test_undoing_another_hand_each_time_does_not_begin_the_backoff_anew():
         assert "x" not in cluster.objects["Service", *key]["spec"]["selector"]
         failures.append(operator.queue.failures(key))
     assert failures == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "refuses", [None, StaleError(409, "the object has been modified"), ApiError(503, "unavailable")]
+)
+@pytest.mark.parametrize("part", ["observe", "plan", "write_children", "summarize"])
+async def test_a_defect_is_logged_with_one_traceback(part, refuses, caplog, monkeypatch):
+    """Whatever becomes of the status that tells of it."""
+    cluster, key = Cluster(body()), ("team-a", "magika")
+    operator = Operator(cluster, SETTINGS)
+    operator.cache.put(BY_NAME["OnnxModel"], cluster.objects["OnnxModel", *key])
+    was, broken = getattr(reconcile, part), [True]
+
+    def fails_once(*given):
+        if broken.pop() if broken else False:
+            raise ZeroDivisionError
+        return was(*given)
+
+    monkeypatch.setattr(reconcile, part, fails_once)
+    if refuses:
+        monkeypatch.setattr(cluster, "apply_status", fails_with(refuses))
+    await operator._work(key)
+    told = [record for record in caplog.records if record.exc_info]
+    assert [record.exc_info[0] for record in told] == [ZeroDivisionError]
+    assert told[0].getMessage().startswith("team-a/magika: a defect of the operator; again in ")
+    assert operator.queue.failures(key) == 1
+
+
+def fails_with(error):
+    async def fail(*_):
+        raise error
+
+    return fail

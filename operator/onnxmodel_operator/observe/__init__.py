@@ -28,9 +28,7 @@ __all__ = [
     "Snapshot",
     "Waiting",
     "Warned",
-    "decides",
     "explained",
-    "is_a_wish",
     "observe",
     "puzzles",
     "works_on_a_node",
@@ -95,21 +93,3 @@ def _of_claim(record: Object, claim: Object) -> bool:
 def _routes(service: Object) -> bool:
     """Whether clients ask it: it has the model's name, and that of a load test its revision's."""
     return bool(service["metadata"]["name"] == label(service, names.LABEL_MODEL))
-
-
-def is_a_wish(model: Object) -> bool:
-    """Whether a model asks for what its status does not know yet."""
-    known = (model.get("status") or {}).get("observedGeneration")
-    return "deletionTimestamp" in model["metadata"] or known != model["metadata"]["generation"]
-
-
-def decides(kind: str, item: Object | None) -> bool:
-    """Whether a change of it may be what a next step waits for. item: None where it is gone.
-
-    What a pod comes to, its Job or Deployment tells as well, in a moment; what else it tells (no node, no image) is for
-    people.
-    """
-    if kind == "Job" and item is not None:
-        conditions = item.get("status", {}).get("conditions") or ()
-        return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
-    return kind not in ("Pod", names.KIND)

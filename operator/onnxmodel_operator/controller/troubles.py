@@ -3,10 +3,43 @@
 import dataclasses
 
 from onnxmodel_operator.api.resource import Resource
-from onnxmodel_operator.cluster.errors import ApiError, NameTakenError, lacks_a_right
+from onnxmodel_operator.cluster.errors import (
+    ApiError,
+    NameTakenError,
+    StaleError,
+    in_a_leaving_namespace,
+    is_outage,
+    lacks_a_right,
+)
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revision, route
 from onnxmodel_runtime.contract.outcome import Failure
+
+_ANSWERS = (400, 403, 422)
+"""The API server understood and refuses: quota, admission, a rule. Worth saying in status; anything else just passes."""
+
+
+_PATIENCE = 3
+"""After so many failures in a row, what the API server cannot do (a webhook that cannot be called) is worth saying, too. So
+is a conflict about what nobody else has changed: a quota's own update makes one that passes, a webhook one that does not.
+"""
+
+
+def refuses_content(error: ApiError) -> bool:
+    """Whether a status was refused for what is in it: by the schema, an admission policy or a webhook."""
+    return error.status in _ANSWERS and not in_a_leaving_namespace(error) and not lacks_a_right(error)
+
+
+def is_refusal(error: ApiError, failures: int = 0) -> bool:
+    """Whether status says that a child was refused. failures: of the reconcile, in a row, before this one."""
+    if in_a_leaving_namespace(error):
+        return False
+    lasts = failures >= _PATIENCE and (_is_conflict(error) or (error.status >= 500 and not is_outage(error)))
+    return lasts or error.status in _ANSWERS or isinstance(error, NameTakenError)
+
+
+def _is_conflict(error: ApiError) -> bool:
+    return error.status == 409 and not isinstance(error, StaleError)
 
 
 def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:

@@ -1,0 +1,1 @@
+"""Run the operator: watch, queue, reconcile, write, and tell how it goes."""

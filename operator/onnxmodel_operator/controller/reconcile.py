@@ -1,0 +1,210 @@
+"""The one story: snapshot, parse, observe, plan, render, apply, summarize, status.
+
+Level-triggered: it looks at what is, never at what just happened, so it may be run at any time, twice, or after a crash.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from onnxmodel_operator.api.resource import Resource, SpecError, identify, parse
+from onnxmodel_operator.cluster.cache import Cache, Key
+from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError
+from onnxmodel_operator.cluster.lookup import look_up
+from onnxmodel_operator.controller.children import replaces, write_children
+from onnxmodel_operator.controller.statuses import is_cut, without_messages, write_status
+from onnxmodel_operator.controller.troubles import defect, is_refusal, not_applied
+from onnxmodel_operator.controller.turn import Turn, child_of
+from onnxmodel_operator.controller.writer import Writer
+from onnxmodel_operator.drift import difference
+from onnxmodel_operator.observe import Observed, explained, observe, puzzles
+from onnxmodel_operator.plan import active_revision, invalid, plan
+from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render import render
+from onnxmodel_operator.status import summarize
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """How a reconcile ended: the phase for metrics, and when to look again though nothing changes.
+
+    wrote: something was written that a next look would see, and whose event is no news. So that look is due at once.
+    unkept: the first field of the status that the API server does not keep; "" where it keeps all.
+    """
+
+    phase: str | None = None
+    requeue_seconds: float | None = None
+    wrote: bool = False
+    unkept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What a turn came to that found nothing to do. Until then, and while nothing of its model changes, so will the next."""
+
+    settings: Settings
+    phase: str
+    until: datetime | None
+
+
+_LOOKS = 4
+"""How often a reconcile looks, applies what is missing and looks again, before it says in status how far the model is."""
+
+
+async def reconcile(
+    key: Key,
+    cache: Cache,
+    settings: Settings,
+    writer: Writer,
+    now: datetime,
+    failures: int = 0,
+    progressed: Callable[[], None] = lambda: None,
+) -> Reconciled:
+    """Bring one model one step on. Raises what the writer raises, or a defect; then it must be called again.
+
+    failures: how often in a row that has failed. progressed: called when the turn came on, whatever fails after it.
+    """
+    rest = cache.notes.get(key)
+    if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
+        return Reconciled(rest.phase, (rest.until - now).total_seconds() if rest.until else None)
+    for _ in range(_LOOKS):
+        turn = await _make_sure(key, cache, settings, writer, now)
+        if turn is None:
+            return Reconciled()  # its children go by their owner references
+        try:
+            await _carry_out(turn, cache, writer, failures)
+        finally:
+            if turn.progressed:
+                progressed()
+        if turn.error or turn.deleted or not turn.applied:
+            break
+    assert turn is not None
+    status = _summarize(turn, now)
+    resource, decided = turn.resource, turn.decided
+    unkept = await _tell(turn, status, cache, writer, now)
+    if turn.error:
+        raise turn.error  # said in status, and tried again by the caller
+    if status == resource.status and not turn.asked and not turn.news and _depends_on_itself(turn):
+        again = decided.requeue_seconds
+        until = now + timedelta(seconds=again) if again is not None else None
+        cache.notes[key] = _Rest(settings, decided.progress.phase, until)
+    return Reconciled(decided.progress.phase, decided.requeue_seconds, turn.news, unkept)
+
+
+def _depends_on_itself(turn: Turn) -> bool:
+    """Whether no other model has a part in the turn: stages of others decide how a Job is made, and who is ahead of a pod."""
+    jobs, revisions = turn.seen.jobs.values(), turn.seen.revisions.values()
+    waits = any(job.waiting for job in jobs) or any(revision.waiting for revision in revisions)
+    return turn.decided.job is None and not waits
+
+
+async def _make_sure(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Turn | None:
+    """Look, and where something would follow from what the cache lacks, ask the API server and look again."""
+    turn = await _look(key, cache, settings, writer, now)
+    asked: set[str] = set()
+    while turn and (doubts := _doubts(turn, cache) - asked):
+        for job in sorted(doubts):
+            await look_up(cache, writer, key, job)
+        asked |= doubts
+        turn = await _look(key, cache, settings, writer, now)
+    if turn:
+        turn.asked |= bool(asked)
+    return turn
+
+
+async def _carry_out(turn: Turn, cache: Cache, writer: Writer, failures: int) -> None:
+    """Do what the plan says. What the API server refuses, and a defect, become the turn's plan and error. Raises the rest."""
+    resource, seen = turn.resource, turn.seen
+    try:
+        await write_children(turn, cache, writer)
+    except ApiError as error:
+        if not is_refusal(error, failures):
+            raise
+        turn.error = error
+        turn.decided = not_applied(turn.decided, active_revision(seen), error)
+    except (OSError, TimeoutError):
+        raise
+    except Exception as error:
+        turn.error = error
+        turn.decided = defect(resource, seen, error)
+
+
+def _summarize(turn: Turn, now: datetime) -> dict[str, Any]:
+    """The status to write. Where it cannot be told, that is a defect, and the turn's error."""
+    try:
+        return summarize(turn.resource, turn.seen, turn.decided, now)
+    except Exception as error:
+        turn.error, turn.decided = error, defect(turn.resource, turn.seen, error)
+        return summarize(turn.resource, turn.seen, turn.decided, now)
+
+
+async def _tell(turn: Turn, status: dict[str, Any], cache: Cache, writer: Writer, now: datetime) -> str:
+    """Write a status that is new. Returns the first field that the API server does not keep."""
+    old = turn.resource.status
+    if status == old or (turn.error and without_messages(status) == without_messages(old)):
+        return ""
+    if is_cut(cache, turn.resource, status):
+        return difference(status, old)
+    try:
+        return await write_status(turn, status, cache, writer, now)
+    except TRANSIENT as failed:
+        if turn.error and not isinstance(turn.error, TRANSIENT):
+            raise turn.error from failed  # a defect, of which only the caller's log tells then
+        raise
+
+
+async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Turn | None:
+    """What is known, and what follows from it. None: there is no such model, or it is being deleted."""
+    snapshot = cache.snapshot(key)
+    if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
+        return None
+    seen: Observed | None = None
+    resource: Resource | None = None
+    try:
+        seen = observe(snapshot)
+        if unclear := puzzles(seen, now):
+            seen = await _explained(seen, unclear, key[0], writer, now)
+        try:
+            resource = model = parse(snapshot.model)
+            decided = plan(model, seen, settings, now)
+        except SpecError as error:
+            resource = resource or identify(snapshot.model)
+            decided = invalid(resource, seen, error)
+        return Turn(resource, seen, decided, render(resource, decided, settings), asked=bool(unclear))
+    except TRANSIENT:
+        raise
+    except Exception as error:
+        resource = resource or identify(snapshot.model)
+        # What pods tell is what others write. Without it, it is still known what serves.
+        seen = seen or observe(dataclasses.replace(snapshot, pods=(), busy=()))
+        return Turn(resource, seen, defect(resource, seen, error), error=error)
+
+
+def _doubts(turn: Turn, cache: Cache) -> frozenset[str]:
+    """Jobs of which the API server must be asked: the plan draws a conclusion from what the cache lacks, or a Job would be
+    made again because of a pod that may have moved on.
+    """
+    replaced = {
+        manifest["metadata"]["name"]
+        for manifest in turn.manifests
+        if manifest["kind"] == "Job" and replaces(cache, manifest, turn.seen.live.get(child_of(manifest)))
+    }
+    return turn.decided.doubts | replaced
+
+
+async def _explained(seen: Observed, unclear: set[str], namespace: str, writer: Writer, now: datetime) -> Observed:
+    """With the events of what waits for no reason that its own status gives. They are asked for then, and watched never."""
+    told = {}
+    for uid in unclear:
+        try:
+            told[uid] = await writer.warnings(namespace, uid)
+        except ApiError as error:
+            if not is_refusal(error):
+                raise
+            log.warning("events of %s in %s cannot be read: %s", uid, namespace, error)
+    return explained(seen, told, now)

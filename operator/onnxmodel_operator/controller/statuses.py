@@ -1,0 +1,75 @@
+"""Write the status of a model, or that the API server refuses it."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.api.resource import Resource
+from onnxmodel_operator.cluster.cache import Cache
+from onnxmodel_operator.cluster.errors import ApiError, StaleError
+from onnxmodel_operator.cluster.kinds import MODEL
+from onnxmodel_operator.controller.troubles import refuses_content, status_refused
+from onnxmodel_operator.controller.turn import Turn
+from onnxmodel_operator.controller.writer import Writer
+from onnxmodel_operator.drift import difference
+from onnxmodel_operator.metrics import WRITES
+from onnxmodel_operator.observe.memory import read
+from onnxmodel_operator.status import excused
+
+log = logging.getLogger(__name__)
+
+
+async def write_status(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Writer, now: datetime) -> str:
+    """Write the status, or where the API server refuses what is in it, that it does: the turn's error then. Returns what it
+    does not keep.
+    """
+    resource = turn.resource
+    try:
+        return await _write(turn, status, cache, writer)
+    except ApiError as error:
+        if not refuses_content(error):
+            raise
+        turn.error = first = turn.error or error
+        excuse = excused(resource, turn.seen, status_refused(error), now)
+    if without_messages(excuse) == without_messages(resource.status):
+        return ""
+    try:
+        return await _write(turn, excuse, cache, writer)
+    except ApiError as error:
+        if not refuses_content(error):
+            raise
+        raise first from error
+
+
+async def _write(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Writer) -> str:
+    resource = turn.resource
+    metadata = (cache.snapshot((resource.namespace, resource.name)).model or {}).get("metadata", {})
+    if metadata.get("uid") != resource.uid:
+        raise StaleError(409, f"OnnxModel {resource.name} was deleted meanwhile")
+    WRITES.labels("apply", "OnnxModel/status").inc()
+    answer = await writer.apply_status(resource.namespace, resource.name, metadata["resourceVersion"], status)
+    cache.put(MODEL, answer)
+    turn.news |= read(status, resource.uid).decisive != turn.seen.memory.decisive
+    log.info("%s/%s: %s: %s", resource.namespace, resource.name, status["phase"], status["message"])
+    if unkept := difference(status, answer.get("status") or {}):
+        cache.admitted[resource.uid] = _fingerprint_of(status, answer.get("status") or {})
+    return unkept
+
+
+def is_cut(cache: Cache, resource: Resource, status: Mapping[str, Any]) -> bool:
+    """Whether the status is what was left of the same one when it was written last: an older CRD lacks some of its fields."""
+    known = cache.admitted.get(resource.uid)
+    return known is not None and known == _fingerprint_of(status, resource.status)
+
+
+def _fingerprint_of(sent: Mapping[str, Any], left: Mapping[str, Any]) -> str:
+    return names.digest([sent, left])
+
+
+def without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a refusal is, its wording aside: with a request's number in it, each try would be a write, and each write
+    another try.
+    """
+    return status.get("phase"), status.get("reason"), status.get("observedGeneration"), status.get("stages")
