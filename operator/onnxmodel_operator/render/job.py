@@ -1,0 +1,104 @@
+"""Make the Job of a stage."""
+
+from functools import lru_cache
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.api.spec import OnnxModelSpec
+from onnxmodel_operator.memo import Named
+from onnxmodel_operator.observe import MEASURING, WORKING
+from onnxmodel_operator.plan import Step
+from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render.parts import (
+    REMEMBERED,
+    Manifest,
+    Owner,
+    as_argument,
+    claim_name,
+    labels_of,
+    metadata,
+    scheduling,
+    stamped,
+)
+from onnxmodel_operator.render.templates import render_template
+from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
+from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
+
+# A proxy that a service mesh injects outlives the stage, and its Job would not end. Each mesh reads a word of its own.
+_NO_MESH = {
+    "sidecar.istio.io/inject": "false",
+    "linkerd.io/inject": "disabled",
+    "kuma.io/sidecar-injection": "disabled",
+    "consul.hashicorp.com/connect-inject": "false",
+}
+_NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injection": "disabled"}
+
+
+@lru_cache(maxsize=REMEMBERED)
+def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Settings]]) -> Manifest:
+    """The Job. of: the spec, the step, the folders of the volume that it keeps, and the settings."""
+    spec, step, keep, settings = of.parts
+    meta = metadata(owner, step.job, {names.LABEL_STAGE: step.stage})
+    meta["annotations"] = {names.LABEL_DIGEST: step.digest}
+    if step.stage in MEASURING and step.quiet:
+        meta["annotations"][names.ANNOTATION_QUIET] = "true"
+    job = render_template(
+        "job.yaml.j2",
+        meta=meta,
+        pod_labels={**labels_of(owner), names.LABEL_STAGE: step.stage, **_NO_MESH_LABELS},
+        pod_annotations=_NO_MESH,
+        stage=step.stage,
+        request=as_argument(step.request),
+        fetch=as_argument(step.fetch) if step.fetch else None,
+        keep=keep,
+        collects=STAGES[step.stage].collects,
+        secret_prefix=SECRET_PREFIX,
+        secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
+        source_claim=_source_claim(spec) if step.fetch else None,
+        public_key=_public_key(spec) if step.stage is Stage.VALIDATE else None,
+        claim=claim_name(owner.name),
+        writes=STAGES[step.stage].writes,
+        jobs=settings.jobs,
+        exits=(ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
+        **{**scheduling(step.placement, settings), "affinity": _affinity(step)},
+    )
+    return stamped(job, keep)
+
+
+def _affinity(step: Step) -> dict[str, Any]:
+    """The pool's, and: what measures has a node on which no stage runs, of any model in any namespace.
+
+    The scheduler keeps such a rule both ways: as long as that pod is there, it puts no stage beside it. But a stage that it
+    kept away so is looked at again when a pod ends that the stage's *own* rule names (Kubernetes 1.32 and newer), or
+    after five minutes. So other stages name measurements too, for a topology that no node has: that keeps nothing away.
+    """
+    affinity = step.placement.pool.affinity
+    if step.stage not in WORKING:
+        return affinity
+    measures = step.stage in MEASURING
+    stages = WORKING if measures and step.quiet else MEASURING
+    rule = {
+        "topologyKey": "kubernetes.io/hostname" if measures else f"{names.GROUP}/none",
+        "namespaceSelector": {},
+        "labelSelector": {
+            "matchExpressions": [{"key": names.LABEL_STAGE, "operator": "In", "values": [str(s) for s in stages]}]
+        },
+    }
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    given = affinity.get("podAntiAffinity", {})
+    return {**affinity, "podAntiAffinity": {**given, required: [*given.get(required, ()), rule]}}
+
+
+def _public_key(spec: OnnxModelSpec) -> dict[str, Any] | None:
+    signature = spec.source.signature
+    if signature is None or signature.public_key_ref is None:
+        return None
+    reference = signature.public_key_ref.model_dump()
+    return {"name": PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}}
+
+
+def _source_claim(spec: OnnxModelSpec) -> str | None:
+    claims = (uri.removeprefix("pvc://").partition("/")[0] for _, uri in spec.uris() if uri.startswith("pvc://"))
+    return next(claims, None)

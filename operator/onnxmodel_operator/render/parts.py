@@ -1,0 +1,95 @@
+"""Make what all manifests have: metadata, scheduling, arguments, and a digest of what they are made from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.platform.resolve import Placement
+from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_runtime.contract.codec import dumps
+
+Manifest = dict[str, Any]
+"""Remembered and shared: nobody may change one."""
+REMEMBERED = 256
+"""Manifests of each sort: a model's stay as they are from turn to turn while it is proven, and many are proven at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The model, without what changes from turn to turn."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+def claim_name(model: str) -> str:
+    """The model's volume."""
+    return names.child(model, "artifacts")
+
+
+def labels_of(owner: Owner) -> dict[str, str]:
+    """The labels of every child, by which the watches select it."""
+    return {names.MANAGED_BY: names.MANAGER, names.LABEL_MODEL: owner.name}
+
+
+def metadata(owner: Owner, name: str, labels: dict[str, str] | None = None) -> Manifest:
+    """Own labels only: with a GitOps tool's labels copied from the model, it would take the child for its own."""
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": {**labels_of(owner), **(labels or {})},
+        "ownerReferences": [
+            {
+                "apiVersion": names.API_VERSION,
+                "kind": names.KIND,
+                "name": owner.name,
+                "uid": owner.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
+    """Where and with what a pod runs, as the templates name it."""
+    resources = dict(placement.resources.data)
+    if placement.gpus:
+        # An extended resource's request equals its limit, so the limit is enough.
+        resources["limits"] = {**resources["limits"], placement.pool.gpu_resource: str(placement.gpus)}
+    return {
+        "image": placement.image,
+        "images": settings.images,
+        "pool": placement.pool,
+        "affinity": placement.pool.affinity,
+        "resources": resources,
+    }
+
+
+def as_argument(request: Any) -> str:
+    """A request as a container's argument. The kubelet replaces $(NAME) in arguments by what the environment holds, the
+    credentials of the fetch included: so there is no $ in it.
+    """
+    return dumps(request).replace("$", "\\u0024")
+
+
+def stamped(manifest: Manifest, keep: str = "") -> Manifest:
+    """With a digest of the manifest. `keep`, the folders that a Job leaves on the volume, is not part of it: what is needed
+    changes while the Job runs, and is no reason to make it again.
+    """
+    given = manifest["metadata"].get("annotations", {})
+    digest = names.digest(_without(manifest, keep) if manifest["kind"] == "Job" else manifest)
+    annotations = {**given, names.ANNOTATION_APPLIED: names.short(digest)}
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
+
+
+def _without(value: Any, text: str) -> Any:
+    """The same data, with "" in place of every string that equals `text`."""
+    match value:
+        case dict():
+            return {key: _without(item, text) for key, item in value.items()}
+        case list() | tuple():
+            return [_without(item, text) for item in value]
+        case _:
+            return "" if value == text else value

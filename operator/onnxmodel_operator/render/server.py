@@ -1,0 +1,126 @@
+"""Make the Deployment of a revision, for either runtime, and the record to restore it from."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.memo import Named
+from onnxmodel_operator.plan import STARTUP_SECONDS, Revision
+from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render.parts import (
+    REMEMBERED,
+    Manifest,
+    Owner,
+    as_argument,
+    claim_name,
+    labels_of,
+    metadata,
+    scheduling,
+    stamped,
+)
+from onnxmodel_operator.render.templates import read_script, render_template
+from onnxmodel_runtime.contract.repository import RepositoryRequest
+from onnxmodel_runtime.contract.volume import ARTIFACTS, ENGINE_CACHE_FOLDER
+
+_GRACE_SECONDS = 45  # preStop's 5, the server's 20 for what is in flight, 2 to tell the rest, and room
+_EXIT_SECONDS = 20
+# Triton cannot ask its clients to leave. Those of gRPC connect anew when their connection has this age; HTTP has no such
+# thing. So the pod stays until nobody has asked for a while.
+_GRPC_AGE_SECONDS = 15
+_LEAST_SECONDS = 22  # 5 for endpoints, the age, and a tenth more: gRPC spreads it by so much
+_QUIET_SECONDS = 5
+_MOST_SECONDS = 600
+_MODELS = "/models"
+_RESTRICTED = "shared-memory,trace,logging"
+
+
+@lru_cache(maxsize=REMEMBERED)
+def server_manifests(owner: Owner, of: Named[tuple[str, Revision, Settings]]) -> tuple[Manifest, Manifest]:
+    """The Deployment of a revision, and first the record, so that there is one of everything that serves."""
+    runtime, revision, settings = of.parts
+    deployment = _deployment(owner, runtime, revision, settings)
+    record = _record(owner, revision, deployment)
+    return stamped(record), stamped(scaled(deployment, revision.replicas))
+
+
+def scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
+    """The Deployment with so many replicas."""
+    return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
+
+
+def _record(owner: Owner, revision: Revision, deployment: Manifest) -> Manifest:
+    """The Deployment as it is applied: while a later spec is proven, nothing else says how to restore or scale it."""
+    meta = metadata(owner, revision.name, {names.LABEL_REVISION: revision.short})
+    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim}
+    return render_template("record.yaml.j2", meta=meta, deployment=deployment)
+
+
+def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settings) -> Manifest:
+    """Without its replicas, which are no part of a revision."""
+    selector = {names.LABEL_MODEL: owner.name, names.LABEL_REVISION: revision.short}
+    labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: runtime}
+    meta = metadata(owner, revision.name, labels)
+    meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
+    return render_template(
+        "triton.yaml.j2" if revision.triton else "deployment.yaml.j2",
+        meta=meta,
+        pod_labels={**labels_of(owner), names.LABEL_REVISION: revision.short},
+        selector=selector,
+        ports=revision.request,
+        claim=claim_name(owner.name),
+        grace=_MOST_SECONDS + _GRACE_SECONDS if revision.triton else _GRACE_SECONDS,
+        scratch="16Gi" if revision.request.engine_cache else "1Gi",  # engines are as large as the model, or larger
+        startup=revision.startup_seconds,
+        deadline=_deadline(revision, settings),
+        **(_triton(revision) if revision.triton else {"request": as_argument(revision.request)}),
+        **scheduling(revision.placement, settings),
+    )
+
+
+def _deadline(revision: Revision, settings: Settings) -> int:
+    """The platform's, unless loading this model is known to take longer than is usual."""
+    usual = revision.startup_seconds == STARTUP_SECONDS
+    return (
+        settings.progress_deadline_seconds
+        if usual
+        else max(settings.progress_deadline_seconds, revision.startup_seconds)
+    )
+
+
+def _triton(revision: Revision) -> dict[str, Any]:
+    """What the pod of a Triton has beside that of the ONNX Runtime server."""
+    gpus = revision.placement.gpus
+    cache = f"{ARTIFACTS}/{ENGINE_CACHE_FOLDER}"
+    engines = cache if "TensorRT" in revision.request.providers.names else ""
+    repository = RepositoryRequest(revision.request, _MODELS, gpus, revision.triton, engines)
+    return {
+        "repository": as_argument(repository),
+        "models": _MODELS,
+        "ready": f"/v2/models/{revision.request.name}/ready",
+        "engines": engines,
+        "engines_folder": ENGINE_CACHE_FOLDER,
+        "arguments": [
+            "tritonserver",
+            f"--model-repository={_MODELS}",
+            # The repository is what was laid out, whole: nothing is guessed, loaded or replaced later.
+            "--model-control-mode=none",
+            "--disable-auto-complete-config",
+            "--strict-readiness=true",
+            # A model that cannot be loaded ends the container, and its log's end is the reason (observe/tritonlog.py).
+            "--exit-on-error=true",
+            "--log-info=false",
+            f"--exit-timeout-secs={_EXIT_SECONDS}",
+            f"--grpc-max-connection-age={_GRPC_AGE_SECONDS * 1000}",
+            *(f"--{name}-port={getattr(revision.request, f'{name}_port')}" for name in ("http", "grpc", "metrics")),
+            # Clients need none of these, and some of them change the server. The key is told to nobody.
+            f"--http-restricted-api={_RESTRICTED}:admin={revision.digest}",
+            f"--grpc-restricted-protocol={_RESTRICTED}:admin={revision.digest}",
+        ],
+        "drain": [
+            *("bash", "-c", read_script("drain.sh"), "drain"),
+            *map(str, (revision.request.metrics_port, _LEAST_SECONDS, _QUIET_SECONDS, _MOST_SECONDS)),
+        ],
+        "triton": revision.triton,
+        "gpus": gpus,
+    }
