@@ -1,0 +1,202 @@
+"""Why a pod does not run yet."""
+
+import pytest
+
+from onnxmodel_operator import names
+from onnxmodel_operator.observe.waiting import is_idle, waiting_of, works_on_a_node
+from onnxmodel_operator.times import format_time
+from onnxmodel_runtime.contract.outcome import Outcome, encode
+from onnxmodel_runtime.contract.stages import Stage
+
+AT = "2026-01-01T00:00:00Z"
+RULE = {"labelSelector": {"matchExpressions": [{"key": names.LABEL_STAGE, "operator": "In", "values": ["benchmark"]}]}}
+POOLS_RULE = {"labelSelector": {"matchLabels": {"team": "a"}}}
+KEPT_AWAY = "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules."
+
+
+def pod(*, stage="validate", node="", rules=(RULE,), conditions=(), phase="Pending", deleting=False, **containers):
+    """A pod of a stage. containers: name -> its state."""
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": list(rules)}
+    return {
+        "metadata": {
+            "name": "p",
+            "namespace": "team-a",
+            "uid": "uid-p",
+            "labels": {names.LABEL_STAGE: stage},
+            "creationTimestamp": AT,
+            **({"deletionTimestamp": AT} if deleting else {}),
+        },
+        "spec": {"nodeName": node, "affinity": {"podAntiAffinity": terms}},
+        "status": {
+            "phase": phase,
+            "startTime": AT,
+            "conditions": list(conditions),
+            "containerStatuses": [
+                {"name": name, "image": "runtime:cpu", "state": state} for name, state in containers.items()
+            ],
+        },
+    }
+
+
+def unscheduled(message="no GPU", **condition):
+    return {"type": "PodScheduled", "status": "False", "lastTransitionTime": AT, "message": message, **condition}
+
+
+def waits(reason, message=""):
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "message"),
+    [
+        (waits("ErrImagePull", "401"), "ImagePullFailed", "image runtime:cpu cannot be pulled: 401"),
+        (waits("ImagePullBackOff", "401"), "ImagePullFailed", "image runtime:cpu cannot be pulled: 401"),
+        (waits("InvalidImageName"), "ImagePullFailed", "image runtime:cpu cannot be pulled: "),
+        (waits("ErrImageNeverPull"), "ImagePullFailed", "image runtime:cpu cannot be pulled: "),
+        (
+            waits("CreateContainerConfigError", 'secret "s" not found'),
+            "CreateContainerConfigError",
+            'container validate cannot be created: secret "s" not found',
+        ),
+        (waits("CreateContainerError"), "CreateContainerError", "container validate cannot be created: "),
+        (waits("RunContainerError", "no runtime"), "RunContainerError", "container validate waits: no runtime"),
+        (waits("ContainerCreating"), "PodNotStarted", "pod p has a node and does not start"),
+        (waits("PodInitializing"), "PodNotStarted", "pod p has a node and does not start"),
+        ({}, "PodNotStarted", "pod p has a node and does not start"),
+    ],
+)
+def test_why_a_pod_with_a_node_does_not_start(state, reason, message):
+    found = waiting_of(pod(validate=state), ())
+    assert found is not None
+    assert (found.failure.reason, found.failure.message) == (reason, message)
+    assert found.failure.hint
+    assert found.since is not None
+    assert format_time(found.since) == AT
+    silent = reason == "PodNotStarted"
+    assert (found.silent, found.about, found.normal_seconds) == ((True, "uid-p", 60) if silent else (False, "", 0))
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param(pod(validate={"running": {}}, phase="Running"), id="runs"),
+        pytest.param(pod(validate=waits("CrashLoopBackOff"), fetch={"terminated": {}}), id="crashed"),
+        pytest.param(pod(phase="Succeeded"), id="succeeded"),
+        pytest.param(pod(phase="Failed", validate=waits("ErrImagePull")), id="failed"),
+        pytest.param(pod(deleting=True, validate=waits("ErrImagePull")), id="is being deleted"),
+        pytest.param(pod(), id="was just made"),
+        pytest.param(pod(conditions=[{"type": "PodScheduled", "status": "True"}]), id="was just scheduled"),
+    ],
+)
+def test_a_pod_that_waits_for_nothing(there):
+    assert waiting_of(there, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "claims", "reason", "queued", "about"),
+    [
+        (unscheduled(), (), "Unschedulable", False, ""),
+        (unscheduled(reason="SchedulerError"), (), "SchedulerError", False, ""),
+        (unscheduled(reason="SchedulingGated"), (), "SchedulingGated", True, ""),
+        (unscheduled(), ("Pending",), "Unschedulable", False, "uid-claim"),
+        (unscheduled(), ("Bound",), "Unschedulable", False, ""),
+    ],
+)
+def test_why_a_pod_has_no_node(condition, claims, reason, queued, about):
+    volumes = [{"metadata": {"uid": "uid-claim"}, "status": {"phase": phase}} for phase in claims]
+    found = waiting_of(pod(conditions=[condition]), volumes)
+    assert found is not None
+    assert (found.failure.reason, found.queued, found.about) == (reason, queued, about)
+    assert found.failure.message == "pod p has no node: no GPU"
+
+
+def busy(number, stage="benchmark"):
+    item = pod(stage=stage, node=f"node-{number}")
+    return {**item, "metadata": {**item["metadata"], "name": f"b{number}"}}
+
+
+@pytest.mark.parametrize(
+    ("stage", "rules", "others", "reason", "ahead"),
+    [
+        pytest.param(
+            Stage.BENCHMARK,
+            [RULE],
+            [busy(1, Stage.VALIDATE)],
+            "WaitingForQuietNode",
+            "team-a/b1 on node node-1",
+            id="a measurement waits for any stage",
+        ),
+        pytest.param(
+            Stage.LOADTEST,
+            [RULE],
+            [busy(n) for n in range(5)],
+            "WaitingForQuietNode",
+            "team-a/b0 on node node-0, team-a/b1 on node node-1, team-a/b2 on node node-2 and 2 more",
+            id="three are named",
+        ),
+        pytest.param(
+            Stage.VALIDATE,
+            [RULE],
+            [busy(1), busy(2, Stage.OPTIMIZE)],
+            "WaitingForMeasurement",
+            "team-a/b1 on node node-1",
+            id="a stage waits for measurements alone",
+        ),
+        pytest.param(
+            Stage.VALIDATE,
+            [RULE],
+            [],
+            "WaitingForMeasurement",
+            f"the scheduler is about to look again ({KEPT_AWAY})",
+            id="nobody is ahead any more",
+        ),
+        pytest.param(
+            Stage.VALIDATE,
+            [RULE, POOLS_RULE],
+            [busy(1)],
+            "Unschedulable",
+            KEPT_AWAY,
+            id="the pool has a rule of its own",
+        ),
+    ],
+)
+def test_who_is_ahead_of_a_pod_that_waits_for_its_turn(stage, rules, others, reason, ahead):
+    found = waiting_of(pod(stage=stage, rules=rules, conditions=[unscheduled(KEPT_AWAY)]), (), others)
+    assert found is not None
+    assert (found.failure.reason, found.queued) == (reason, reason != "Unschedulable")
+    assert found.failure.message.endswith(f": {ahead}")
+
+
+@pytest.mark.parametrize(
+    ("there", "works"),
+    [
+        (pod(stage=Stage.VALIDATE, node="n"), True),
+        (pod(stage=Stage.BENCHMARK, node="n", phase="Running"), True),
+        (pod(stage=Stage.PROBE, node="n"), False),
+        (pod(stage="", node="n"), False),
+        (pod(stage=Stage.VALIDATE), False),
+        (pod(stage=Stage.VALIDATE, node="n", phase="Succeeded"), False),
+        (pod(stage=Stage.VALIDATE, node="n", phase="Failed"), False),
+    ],
+)
+def test_which_pods_work_on_a_node(there, works):
+    assert works_on_a_node(there) is works
+
+
+DONE = {"terminated": {"exitCode": 0, "message": encode(Outcome("validate", 1.0))}}
+DEAD = {"terminated": {"exitCode": 1, "message": ""}}
+
+
+@pytest.mark.parametrize(
+    ("containers", "idle"),
+    [
+        ({"validate": waits("ErrImagePull")}, True),
+        ({"validate": waits("ContainerCreating")}, False),
+        ({"validate": {"running": {}}}, False),
+        ({"validate": DEAD, "proxy": {"running": {}}}, True),
+        ({"validate": DONE, "proxy": {"running": {}}}, False),
+        ({"validate": DEAD}, False),
+    ],
+)
+def test_which_pods_use_none_of_their_nodes_cores(containers, idle):
+    assert is_idle(pod(**containers)) is idle
