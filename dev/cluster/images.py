@@ -59,7 +59,7 @@ _RECIPES = (
         "runtime-cpu",
         "localhost/onnxmodel-runtime",
         "runtime-image/Dockerfile",
-        ("locks/runtime-cpu.txt", "runtime-image/onnxmodel_runtime"),
+        ("locks/runtime-cpu.txt", "runtime-image/onnxmodel_runtime", "cli/onnxmodel_cli"),
         variant="cpu",
     ),
 )

@@ -35,7 +35,7 @@ def locally(manifest, content, folder):
     (folder / "model.onnx").write_bytes(content)
     (folder / "onnxmodel.yaml").write_text(yaml.safe_dump(manifest))
     words = ["run", folder / "onnxmodel.yaml", "--model", folder / "model.onnx", "--out", folder / "out"]
-    command = [sys.executable, "-m", "onnxmodel_runtime", *map(str, words)]
+    command = [sys.executable, "-m", "onnxmodel_cli", *map(str, words)]
     subprocess.run(command, capture_output=True, check=False, timeout=180)
     return yaml.safe_load((folder / "out" / "status.yaml").read_text())
 

@@ -41,6 +41,7 @@ PAGES = sorted(
 SOURCES = [
     *(ROOT / "operator" / "onnxmodel_operator").rglob("*.py"),
     *(ROOT / "runtime-image" / "onnxmodel_runtime").rglob("*.py"),
+    *(ROOT / "cli" / "onnxmodel_cli").rglob("*.py"),
 ]
 VERSION = crd()["spec"]["versions"][0]
 

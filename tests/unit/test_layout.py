@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
+    "cli": {"dev", "tests", "benchmarks", "examples", "locks"},
     "operator": {"dev", "tests", "benchmarks", "examples", "locks"},
     "runtime-image": {"dev", "tests", "benchmarks", "examples", "locks"},
     "dev": {"tests", "benchmarks", "examples", "locks"},

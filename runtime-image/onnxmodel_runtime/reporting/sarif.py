@@ -1,13 +1,10 @@
 """Findings as SARIF 2.1.0, which CI systems show beside the code: https://docs.oasis-open.org/sarif/sarif/v2.1.0/."""
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-from onnxmodel_runtime.contract.codec import load
 from onnxmodel_runtime.contract.outcome import Outcome
-from onnxmodel_runtime.contract.stages import RESULTS
 from onnxmodel_runtime.contract.validate import Finding, ValidateResult
 
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
@@ -43,13 +40,3 @@ def _sentences(finding: Finding) -> Iterator[str]:
     yield f"{finding.message.rstrip('.')}."
     if finding.fix:
         yield f"{finding.fix.rstrip('.')}."
-
-
-if __name__ == "__main__":
-    # An outcome as the contract writes it comes in, for callers that import nothing of this package.
-    data = json.loads(sys.stdin.read() or "{}")
-    result = data.pop("result", None)
-    given = load(Outcome, data) if data else Outcome("validate", 0.0)
-    if result:
-        given = Outcome(given.command, given.seconds, load(RESULTS[given.command], result))
-    print(text(given, sys.argv[1]))

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper
 
-from onnxmodel_runtime.__main__ import main, report_path
+from onnxmodel_cli.__main__ import main
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
 from onnxmodel_runtime.contract.outcome import Outcome
 from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.job import report_path
 from onnxmodel_runtime.measuring.windows import PERCENTS
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.reporting import plots

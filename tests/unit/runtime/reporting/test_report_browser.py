@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dev import magika
-from onnxmodel_runtime.__main__ import main
+from onnxmodel_cli.__main__ import main
 from onnxmodel_runtime.reporting.page import render
 from tests.unit.runtime.report_support import report
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from onnxmodel_runtime.__main__ import main
+from onnxmodel_cli.__main__ import main
 from onnxmodel_runtime.contract.model import BATCH_NONE
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse

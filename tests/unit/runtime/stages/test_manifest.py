@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxmodel_runtime.__main__ import main
+from onnxmodel_cli.__main__ import main
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.models.digests import digest

@@ -79,7 +79,7 @@ def test_a_person_serves_and_asks_at_ports_of_their_own(served: ProbeRequest, tm
     with reserved(3) as numbers:
         ports = dict(zip(("http", "grpc", "metrics"), map(str, numbers), strict=True))
         flags = {kind: f"--{kind}-port={port}" for kind, port in ports.items()}
-        command = [sys.executable, "-m", "onnxmodel_runtime"]
+        command = [sys.executable, "-m", "onnxmodel_cli"]
         serve = [*command, "serve", str(path), "--name=words", *flags.values()]
         ask = [*command, "probe", "127.0.0.1", "--name=words", f"--probe={served.probe}", flags["http"], flags["grpc"]]
         with subprocess.Popen(serve) as server:  # which makes a probe of its own

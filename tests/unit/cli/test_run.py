@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from onnxmodel_operator import local
+from onnxmodel_cli.__main__ import main
+from onnxmodel_cli.pipeline import manifest as manifests
 from tests import models, signatures
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 EXAMPLES = re.findall(r"^\$ (onnxmodel .+)$", DOCS.read_text(), re.MULTILINE)
 KIND = b"apiVersion: onnx-operator.dev/v1alpha1\nkind: OnnxModel\n"
 SPEC = KIND + b"metadata: {name: a}\nspec: {source: {uri: 's3://models/a.onnx'}, "
@@ -28,7 +29,7 @@ MANIFEST = {
 
 
 def onnxmodel(*words):
-    command = [sys.executable, "-m", "onnxmodel_runtime", *map(str, words)]
+    command = [sys.executable, "-m", "onnxmodel_cli", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -189,7 +190,7 @@ def test_validate_alone_gives_sarif_too(mlp, tmp_path):
 def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words, capsys):
     path = tmp_path / "m.yaml"
     path.write_bytes(text)
-    assert local.main([str(path)]) == 2
+    assert main(["run", str(path)]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert words in told
@@ -207,7 +208,7 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words, capsys):
 )
 def test_what_the_api_server_takes_is_taken_here(tmp_path, text):
     (tmp_path / "m.yaml").write_bytes(text)
-    assert local._model(tmp_path / "m.yaml", "").name == "a"
+    assert manifests.read_model(tmp_path / "m.yaml", "").name == "a"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_what_the_api_server_takes_is_taken_here(tmp_path, text):
 def test_a_wrong_command_line_is_one_sentence_and_2(manifest, words, says, capsys):
     path = manifest()
     with pytest.raises(SystemExit) as caught:
-        local.main([word.format(manifest=path) for word in words])
+        main(["run", *(word.format(manifest=path) for word in words)])
     assert caught.value.code == 2
     told = capsys.readouterr().err
     assert says in told
@@ -238,7 +239,7 @@ def test_the_docs_commands_work(manifest, mlp, tmp_path, line):
     golden(tmp_path / "golden.npz")
     if "verify" in line:
         assert onnxmodel("optimize", mlp, "--out", tmp_path / "variants", "--batch-sizes=1").returncode == 0
-    command = [sys.executable, "-m", "onnxmodel_runtime", *shlex.split(line)[1:]]
+    command = [sys.executable, "-m", "onnxmodel_cli", *shlex.split(line)[1:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -1,4 +1,4 @@
-"""The argument parser of the commands for people."""
+"""The argument parser: each error is one sentence, which suggests the nearest option or value."""
 
 import argparse
 import os

@@ -1,0 +1,4 @@
+"""The command line for people: `onnxmodel`, on a laptop, in CI and in a pod of the runtime image.
+
+It is the only package that imports both the operator and the runtime. Neither of them imports it.
+"""

@@ -1,0 +1,27 @@
+"""A run of the pipeline, as a person asks for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxmodel_runtime.contract.stages import Stage
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to run, and how far.
+
+    model, golden, calibration, signature: local paths to use in place of the manifest's URIs. public_key: a file, or its
+    text. out: where artifacts stay; a temporary folder without it.
+    """
+
+    manifest: Path
+    name: str = ""
+    model: str = ""
+    golden: str = ""
+    calibration: str = ""
+    signature: str = ""
+    public_key: str = ""
+    out: Path | None = None
+    settings: Path | None = None
+    until: str = Stage.PROBE
+    output: str = "text"

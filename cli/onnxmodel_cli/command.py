@@ -1,0 +1,98 @@
+"""The form of a command, and how one that is a stage runs and shows its outcome.
+
+What runs a stage is imported when one runs: the help needs none of it.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from onnxmodel_cli.parser import Parser
+from onnxmodel_cli.wording import worded
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand of `onnxmodel`.
+
+    arguments: adds its options. run: carries it out and returns the exit code. places: the options that name local files
+    or folders, which must exist. formats: of --output; none for a command without it.
+    """
+
+    name: str
+    summary: str
+    arguments: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
+    places: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ("text", "json")
+    description: str = ""
+    epilog: str | None = None
+
+    def add_to(self, commands: Any) -> None:
+        """Add the command's parser to argparse's subparsers."""
+        description = self.description or self.summary[0].upper() + self.summary[1:]
+        parser: Parser = commands.add_parser(self.name, help=self.summary, description=description, epilog=self.epilog)
+        if self.formats:
+            parser.add_argument("--output", choices=self.formats, default="text")
+        parser.set_defaults(chosen=self, parser=parser)
+        self.arguments(parser)
+
+    def carry_out(self, options: argparse.Namespace) -> int:
+        """Check that the places exist, run the command and return the exit code."""
+        for option in self.places:
+            value = getattr(options, option)
+            options.parser.needs(*(value if isinstance(value, list) else [value]))
+        return self.run(options)
+
+
+def requested(options: argparse.Namespace, build: Callable[[argparse.Namespace], Any]) -> Any:
+    """Build a request from the options. An argument that cannot be used ends the process with exit code 2."""
+    try:
+        return build(options)
+    except (OSError, ValueError) as error:
+        options.parser.error(_sentence(error))
+
+
+def stage(name: str, build: Callable[[argparse.Namespace], Any]) -> Callable[[argparse.Namespace], int]:
+    """Return what runs the stage `name` with the request that `build` makes from the options."""
+
+    def run(options: argparse.Namespace) -> int:
+        return show(outcome_of(name, requested(options, build), options), options)
+
+    return run
+
+
+def outcome_of(name: str, request: Any, options: argparse.Namespace) -> Outcome:
+    """Run a command of the runtime here, and word its outcome by the options of the person's command."""
+    from onnxmodel_runtime import job
+
+    return job.run(name, request, local=True, word=partial(worded, options=options.parser.options()))
+
+
+def show(outcome: Outcome, options: argparse.Namespace) -> int:
+    """Print the outcome in the format that was asked for, and return the exit code."""
+    from onnxmodel_runtime.job import print_outcome
+    from onnxmodel_runtime.sandbox.termination import exit_code
+
+    if options.output == "json":
+        print(dumps(outcome))
+    elif options.output == "sarif":
+        from onnxmodel_runtime.reporting import sarif
+
+        print(sarif.text(outcome, options.model))
+    else:
+        print_outcome(outcome)
+    return exit_code(outcome)
+
+
+def _sentence(error: Exception) -> str:
+    """Say what is wrong with an argument."""
+    if isinstance(error, IsADirectoryError):
+        return f"{str(error.filename)!r} is a folder; name the .onnx file in it"
+    if isinstance(error, OSError) and error.filename:
+        return f"{str(error.filename)!r} cannot be read: {error.strerror}"
+    return str(error)

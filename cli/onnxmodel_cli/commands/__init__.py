@@ -1,0 +1,46 @@
+"""The commands, one module each: a module here with a COMMAND is a command, and nothing else knows of it."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+
+from onnxmodel_cli.command import Command
+from onnxmodel_cli.parser import Parser
+
+_ORDER = [
+    "run",
+    "fetch",
+    "validate",
+    "optimize",
+    "verify",
+    "benchmark",
+    "report",
+    "serve",
+    "repository",
+    "loadtest",
+    "probe",
+]
+"""Of the help. A command that is not named here comes last."""
+
+
+def commands() -> Iterator[Command]:
+    """Every command, in the order of the help."""
+    rank = {name: place for place, name in enumerate(_ORDER)}
+    for name in sorted((module.name for module in iter_modules(__path__)), key=lambda name: rank.get(name, len(rank))):
+        found: Command = import_module(f"{__name__}.{name}").COMMAND
+        yield found
+
+
+def parser() -> Parser:
+    """Return the parser of the whole command line. options.chosen is the Command."""
+    made = Parser(
+        prog="onnxmodel",
+        description="Fetch, validate, optimize, verify, benchmark, serve, load and probe ONNX models; lay them out for Triton.",
+        epilog="Exit codes: 0 done; 2 the command line is wrong, or names a file that is not there; 10 refused, the same "
+        "input gives the same answer; 11 something outside was not there, try again; 1 a defect of onnxmodel. A Job passes "
+        "its whole request as --request JSON.",
+    )
+    subparsers = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in commands():
+        command.add_to(subparsers)
+    return made

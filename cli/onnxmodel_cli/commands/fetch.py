@@ -1,0 +1,28 @@
+"""`onnxmodel fetch`."""
+
+import argparse
+from pathlib import Path
+
+from onnxmodel_cli.command import Command, stage
+from onnxmodel_cli.parser import Parser
+from onnxmodel_runtime.contract.fetch import FetchRequest
+from onnxmodel_runtime.contract.stages import FETCH
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("uri", help="s3://bucket/key, https://…, or a local path; a folder ends in '/'")
+    parser.add_argument("directory", help="made as a whole, or not at all")
+    parser.add_argument("--sha256", default="", help="the digest that model.onnx must have")
+
+
+def _request(options: argparse.Namespace) -> FetchRequest:
+    return FetchRequest(options.uri, str(Path(options.directory).absolute()), options.sha256)
+
+
+COMMAND = Command(
+    FETCH,
+    "copy a model into a directory, with its digests",
+    _arguments,
+    stage(FETCH, _request),
+    places=("uri",),
+)

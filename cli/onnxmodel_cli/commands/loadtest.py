@@ -1,0 +1,37 @@
+"""`onnxmodel loadtest`."""
+
+import argparse
+
+from onnxmodel_cli import arguments, values
+from onnxmodel_cli.command import Command, stage
+from onnxmodel_cli.parser import Parser
+from onnxmodel_runtime.contract.loadtest import Load, LoadTestRequest
+from onnxmodel_runtime.contract.stages import Stage
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("host", type=values.host, help="of the server, which has 30 s to be ready")
+    parser.add_argument("--name", required=True, help="the model's name")
+    parser.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
+    arguments.add_batch(parser)
+    parser.add_argument(
+        "--batch-sizes", type=values.counts, default=(1,), help="rows of a request, separated by commas (1)"
+    )
+    parser.add_argument("--concurrency", type=values.counts, default=(1, 4), help="callers at a time (1,4)")
+    arguments.add_ports(parser, ["http_port"])
+
+
+def _request(options: argparse.Namespace) -> LoadTestRequest:
+    loads = tuple(Load(batch, callers) for batch in options.batch_sizes for callers in options.concurrency)
+    return LoadTestRequest(
+        options.name, options.host, options.probe, loads, http_port=options.http_port, batch=options.batch
+    )
+
+
+COMMAND = Command(
+    Stage.LOADTEST,
+    "measure a running server as its clients ask it, over HTTP",
+    _arguments,
+    stage(Stage.LOADTEST, _request),
+    places=("probe",),
+)

@@ -1,0 +1,46 @@
+"""`onnxmodel report`: the page of a benchmark that was run elsewhere."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from onnxmodel_cli.command import Command
+from onnxmodel_cli.parser import Parser
+from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_runtime.contract.volume import REPORT_PAGE
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("benchmark", metavar="DIR|JSON", help="benchmark.json that benchmark left, or its directory")
+    parser.add_argument("-o", "--out", default="", metavar="FILE", help=f"the page ({REPORT_PAGE} beside it)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from onnxmodel_runtime.errors import clip
+    from onnxmodel_runtime.reporting import report
+    from onnxmodel_runtime.reporting.page import render
+
+    source = Path(options.benchmark)
+    target = Path(options.out) if options.out else (source if source.is_dir() else source.parent) / REPORT_PAGE
+    try:
+        target.write_text(render(report.read(source)), encoding="utf-8")
+    except OSError as error:
+        print(f"error: {str(error.filename)!r} cannot be used: {error.strerror}", file=sys.stderr)
+        return ExitCode.REFUSED
+    except ValueError as error:
+        wanted = "is no benchmark.json, as onnxmodel benchmark --out leaves it"
+        print(f"error: {str(source)!r} {wanted}: {clip(str(error), 200)}", file=sys.stderr)
+        return ExitCode.REFUSED
+    print(target)
+    return ExitCode.OK
+
+
+COMMAND = Command(
+    "report",
+    "make the page of a benchmark",
+    _arguments,
+    _run,
+    places=("benchmark",),
+    formats=(),
+    description="Make the page of a benchmark.",
+)

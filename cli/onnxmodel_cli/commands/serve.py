@@ -1,0 +1,49 @@
+"""`onnxmodel serve`."""
+
+import argparse
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from onnxmodel_cli import arguments, serving
+from onnxmodel_cli.command import Command, requested
+from onnxmodel_cli.parser import Parser
+from onnxmodel_cli.wording import in_options, worded
+from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.stages import SERVE
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
+    serving.add_serving(parser)
+    parser.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
+    parser.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    arguments.add_ports(parser, arguments.PORTS, least=0)
+    arguments.add_providers(parser)
+
+
+def _request(options: argparse.Namespace) -> ServeRequest:
+    cache = str(Path(options.engine_cache).absolute()) if options.engine_cache else ""
+    ports = {name: getattr(options, name) for name in arguments.PORTS}
+    made = serving.request(options)
+    return replace(made, engine_cache=cache, access_log=options.access_log, host=options.host, **ports)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from onnxmodel_cli import proof
+
+    request: ServeRequest = requested(options, _request)
+    known = options.parser.options()
+    with ExitStack() as made:
+        try:
+            completed = made.enter_context(proof.proven(request, options))
+        except proof.ERRORS as error:
+            return proof.show_error(SERVE, error, options)
+        from onnxmodel_runtime.server.main import serve
+
+        return serve(completed, partial(worded, options=known), made.close, partial(in_options, options=known))
+
+
+COMMAND = Command(SERVE, "serve a model by the Open Inference Protocol", _arguments, _run, places=("model", "probe"))

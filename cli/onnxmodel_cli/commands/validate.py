@@ -1,0 +1,107 @@
+"""`onnxmodel validate`: by options, or by the rules of a manifest."""
+
+import argparse
+from pathlib import Path
+
+from onnxmodel_cli import arguments, values
+from onnxmodel_cli.asked import Asked
+from onnxmodel_cli.command import Command, outcome_of, requested, show
+from onnxmodel_cli.commands.run import run_pipeline
+from onnxmodel_cli.parser import Parser
+from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
+from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.validate import ValidateRequest
+from onnxmodel_runtime.contract.volume import MODEL_FILE
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
+    parser.add_argument("--opset-min", type=values.integer(1), metavar="N", help="oldest opset to accept (13)")
+    parser.add_argument("--dynamic-batch", choices=("Required", "Allowed"), help="(Required)")
+    arguments.add_batch(parser)
+    parser.add_argument("--mode", choices=("Enforce", "Warn"), help="(Enforce)")
+    parser.add_argument("--golden", default="", metavar="PATH", help="golden data: an .npz file, or a folder")
+    parser.add_argument("--golden-tolerance", type=values.number(), metavar="N", help="relative and absolute (0.001)")
+    parser.add_argument(
+        "--manifest", default="", metavar="YAML", help="an OnnxModel: its rules, golden data and signature hold"
+    )
+    parser.add_argument(
+        "--public-key", default="", metavar="PEM", help="of the manifest's signature: a file, or its text"
+    )
+    parser.add_argument(
+        "--signature", default="", metavar="FILE", help="instead of the manifest's source.signature.uri"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=values.number(),
+        metavar="SECONDS",
+        default=1800.0,
+        help="refuse what takes longer (1800); 0: any",
+    )
+    parser.add_argument(
+        "--memory",
+        type=values.number(),
+        metavar="GIB",
+        help="memory that the server may use, as the chart's default (2); 0: any",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.manifest:
+        return run_pipeline(_asked(options), options.parser)
+    outcome = outcome_of(Stage.VALIDATE, requested(options, _request), options)
+    code = show(outcome, options)
+    if outcome.failure:
+        from onnxmodel_runtime.sandbox.termination import print_failure
+
+        print_failure(outcome.failure)
+    return code
+
+
+def _asked(options: argparse.Namespace) -> Asked:
+    """The run of the manifest that ends after validate. What the manifest says is not said twice."""
+    repeated = (options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance, options.memory)
+    if options.batch != BATCH_UNKNOWN or any(option is not None for option in repeated):
+        flags = "--opset-min, --dynamic-batch, --batch, --mode, --golden-tolerance and --memory"
+        options.parser.error(f"{flags} are the manifest's to say; leave them out, or leave out --manifest")
+    return Asked(
+        Path(options.manifest),
+        model=options.model,
+        golden=options.golden,
+        signature=options.signature,
+        public_key=options.public_key,
+        until=Stage.VALIDATE,
+        output=options.output,
+    )
+
+
+def _request(options: argparse.Namespace) -> ValidateRequest:
+    path = Path(options.model).absolute()
+    directory, file = (path, MODEL_FILE) if path.is_dir() else (path.parent, path.name)
+    if options.public_key or options.signature:
+        raise ValueError("--public-key and --signature are for the signature of a --manifest")
+    if path.is_dir() and not (path / MODEL_FILE).exists():
+        raise ValueError(f"{options.model!r} is a folder without {MODEL_FILE}; name the .onnx file in it")
+    bound = 0.001 if options.golden_tolerance is None else options.golden_tolerance
+    return ValidateRequest(
+        str(directory),
+        13 if options.opset_min is None else options.opset_min,
+        dynamic_batch=options.dynamic_batch or "Required",
+        mode=options.mode or "Enforce",
+        file=file,
+        golden=Tolerance(bound, bound) if options.golden else None,
+        golden_path=options.golden,
+        timeout_seconds=options.timeout,
+        serving_memory=round((2.0 if options.memory is None else options.memory) * 2**30),
+        batch=options.batch,
+    )
+
+
+COMMAND = Command(
+    Stage.VALIDATE,
+    "judge a model",
+    _arguments,
+    _run,
+    places=("golden", "manifest", "model", "signature"),
+    formats=("text", "json", "sarif"),
+)

@@ -1,0 +1,28 @@
+"""`onnxmodel verify`."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from onnxmodel_cli.command import Command
+from onnxmodel_cli.parser import Parser
+from onnxmodel_runtime.contract.outcome import ExitCode
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("directory", help="what optimize made, or a model's volume (/artifacts)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from onnxmodel_runtime.stages.verify import verify
+
+    files, problems = verify(Path(options.directory))
+    if options.output == "json":
+        print(json.dumps({"files": files, "problems": [dataclasses.asdict(problem) for problem in problems]}, indent=2))
+    else:
+        print("\n".join(problem.message for problem in problems) or f"{files} files are what was written down of them")
+    return ExitCode.REFUSED if problems else ExitCode.OK
+
+
+COMMAND = Command("verify", "compare files with what was written down of them", _arguments, _run, places=("directory",))

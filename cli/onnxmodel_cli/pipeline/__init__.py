@@ -1,0 +1,87 @@
+"""`onnxmodel run` behind its options: read the manifest, run the pipeline, and print its verdict."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from onnxmodel_cli.asked import Asked
+from onnxmodel_cli.parser import Parser
+from onnxmodel_cli.pipeline import manifest
+from onnxmodel_cli.pipeline.pipeline import Pipeline
+from onnxmodel_operator.api.resource import SpecError
+from onnxmodel_operator.plan import COMMANDS, Plan, State
+from onnxmodel_operator.platform.settings import SettingsError
+from onnxmodel_runtime.contract.outcome import ExitCode, Outcome
+from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.reporting import sarif
+from onnxmodel_runtime.sandbox.termination import INTERNAL
+
+_USAGE = 2
+_STATUS_FILE = "status.yaml"
+
+
+def run(asked: Asked, parser: Parser) -> int:
+    """Run the stages, and return the exit code: 0 Ready, 10 refused, 11 something outside was not there, 1 a defect."""
+    try:
+        model = manifest.read_model(asked.manifest, asked.name)
+        platform = manifest.read_settings(asked.settings) if asked.settings else manifest.this_machine(model)
+        key = _key(asked.public_key)
+    except OSError as error:
+        parser.error(f"{str(error.filename)!r} cannot be read: {error.strerror}")
+    except (SpecError, SettingsError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _USAGE
+    places = {
+        "uri": asked.model,
+        "golden_uri": asked.golden,
+        "signature_uri": asked.signature,
+        "calibration": asked.calibration,
+    }
+    with _folder(asked.out) as folder:
+        pipeline = Pipeline(model, platform, folder, {name: place for name, place in places.items() if place}, key)
+        decided = pipeline.run(Stage(asked.until))
+        return _report(pipeline, asked, decided)
+
+
+def _key(given: str) -> str:
+    """Return the public key's text; people give its file."""
+    return given if not given or "-----BEGIN" in given else Path(given).read_text()
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxmodel-") as folder:
+        yield Path(folder)
+
+
+def _report(pipeline: Pipeline, asked: Asked, decided: Plan) -> int:
+    status = dict(pipeline.model.status)
+    folder = pipeline.volume.folder
+    (folder / _STATUS_FILE).write_text(yaml.safe_dump(status, sort_keys=False))
+    failure = status.get("lastFailure")
+    if asked.output == "json":
+        print(json.dumps(status, indent=2))
+    elif asked.output == "sarif":
+        uri = asked.model or pipeline.model.spec.source.uri
+        print(sarif.text(pipeline.last or Outcome(Stage.VALIDATE, 0.0), uri))
+    else:
+        print(f"\n{pipeline.model.name}: {decided.progress.message}")
+        if failure:
+            print(f"{failure['reason']} [{failure.get('field') or failure['stage']}]")
+            print(f"hint: {failure['hint'].partition(COMMANDS)[0]}")
+        if asked.out:
+            print(f"artifacts, reports and {_STATUS_FILE}: {folder}")
+    if not failure:
+        return ExitCode.OK
+    if failure.get("exitCode") in (ExitCode.REFUSED, ExitCode.RETRY):
+        return int(failure["exitCode"])
+    return ExitCode.REFUSED if decided.progress.state is State.STALLED else INTERNAL

@@ -1,0 +1,90 @@
+"""The manifest and the settings of a run, from files of this machine."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onnxmodel_operator import names
+from onnxmodel_operator.api.manifest import KubernetesLoader, RepeatedKey, envelope_errors
+from onnxmodel_operator.api.resource import OnnxModel, SpecError, parse
+from onnxmodel_operator.platform import settings
+from onnxmodel_operator.platform.settings import Settings, SettingsError
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS
+
+_IMAGES = {"runtimeCpu": "local", "runtimeGpu": "local", "triton": "local"}
+
+
+def read_model(manifest: Path, name: str) -> OnnxModel:
+    """Read the OnnxModel of a manifest, which may hold other objects too. Raises OSError, ValueError, SpecError."""
+    documents = _documents(manifest)
+    items = [item for item in documents if isinstance(item, dict) and item.get("kind") == names.KIND]
+    for item in items:
+        metadata = item.get("metadata")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+            raise ValueError(
+                f"{manifest}: an {names.KIND} has no metadata.name, or one that is no text; give it a name"
+            )
+    found = [item for item in items if name in ("", item["metadata"]["name"])]
+    if len(found) != 1:
+        known = ", ".join(item["metadata"]["name"] for item in items) or _others(documents)
+        wanted = f"{names.KIND} {name!r}" if name else f"{names.KIND}{' (choose one with --name)' if items else ''}"
+        raise ValueError(f"{manifest} must hold one {wanted}; it has {known}")
+    if wrong := envelope_errors(found[0]):
+        raise SpecError(wrong)
+    metadata = {"namespace": "default", **found[0]["metadata"], "uid": "local", "generation": 1}
+    return parse({**found[0], "metadata": metadata, "status": {}})
+
+
+def read_settings(path: Path) -> Settings:
+    """Read the platform's settings, or the chart's values with them. The images of a cluster do not matter here.
+
+    Raises OSError, ValueError, SettingsError.
+    """
+    data = next(iter(_documents(path)), None)
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: a mapping is expected")
+    return settings.parse({**data.get("settings", data), "images": _IMAGES})
+
+
+def this_machine(model: OnnxModel) -> Settings:
+    """Return settings for this machine: one pool that has whatever the model asks for; the providers themselves will tell."""
+    wanted = model.spec.serving.execution_providers or ["CPU"]
+    pool: dict[str, Any] = {"executionProviders": list(wanted)}
+    if GPU_PROVIDERS & set(wanted):
+        pool["gpuResource"] = "nvidia.com/gpu"
+    name = model.spec.serving.node_pool or "default"
+    return settings.parse(
+        {
+            "images": _IMAGES,
+            "pools": {name: pool},
+            "defaults": {"pool": name},
+        }
+    )
+
+
+def _others(documents: Sequence[Any]) -> str:
+    """What a manifest holds that has no OnnxModel."""
+    kinds = [str(item.get("kind") or "an object without kind") for item in documents if isinstance(item, dict)]
+    kinds += ["what is no object" for item in documents if item is not None and not isinstance(item, dict)]
+    return f"none, only {', '.join(dict.fromkeys(kinds))}" if kinds else "none"
+
+
+def _documents(path: Path) -> list[Any]:
+    """The documents of a YAML file; "-": of standard input. Raises ValueError that names the line."""
+    where = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        return list(yaml.load_all(text, KubernetesLoader))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is no text in UTF-8; is it a YAML file?") from error
+    except RepeatedKey as error:
+        raise ValueError(f"{where}, line {error.line}: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        mark, what = error.problem_mark or error.context_mark, " ".join((error.problem or error.context or "").split())
+        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{where}{at} is no YAML: {what}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is no YAML: {' '.join(str(error).split())}") from error

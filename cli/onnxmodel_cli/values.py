@@ -1,0 +1,83 @@
+"""Types of options: each turns a word of the command line into a value, or says in one sentence why it cannot."""
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from onnxmodel_runtime.contract.providers import PROVIDERS, misplaced
+from onnxmodel_runtime.contract.text import nearest
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Names that commas separate."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def known(what: str, given: Iterable[str], choices: Sequence[str]) -> None:
+    """Raise ArgumentTypeError for the first name that is no choice, with the nearest one."""
+    for name in given:
+        if name not in choices:
+            there_are = f"there is no {what} {name!r}; there are {', '.join(choices)}"
+            raise argparse.ArgumentTypeError(f"{there_are}{nearest(name, choices)}")
+
+
+def provider_names(value: str) -> tuple[str, ...]:
+    """Execution providers in the order of preference."""
+    known("execution provider", given := names(value), PROVIDERS)
+    if wrong := misplaced(given) if given else f"name at least one of {', '.join(PROVIDERS)}":
+        raise argparse.ArgumentTypeError(wrong)
+    return given
+
+
+def host(value: str) -> str:
+    """A host name or address without a scheme or port."""
+    if "://" in value or value.count(":") == 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is more than a host; give the port by its own option")
+    return value
+
+
+def path_segment(value: str) -> str:
+    """A name that is one segment of a path: clients ask for /v2/models/NAME."""
+    if value in (".", "..") or re.search(r"[/?#%\\\s\x00-\x1f\x7f]", value):
+        raise argparse.ArgumentTypeError(
+            f"{value!r} cannot be a part of the path /v2/models/NAME: it must not be '.' or '..', nor have spaces or any of "
+            "/ \\ ? # %"
+        )
+    return value
+
+
+def counts(value: str) -> tuple[int, ...]:
+    """Positive integers that commas separate."""
+    parts = names(value)
+    if not parts or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{value!r} is no list of whole numbers from 1 on, such as 1,8")
+    return tuple(map(int, parts))
+
+
+def number(*, above: bool = False, most: float = math.inf) -> Callable[[str], float]:
+    """A finite number of at least 0, or greater than 0 (above), and at most `most`."""
+    bounds = ("above 0" if above else "from 0 on") if most == math.inf else f"from 0 to {most:g}"
+
+    def convert(value: str) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found) or found > most or found < 0 or (above and not found):
+            raise argparse.ArgumentTypeError(f"{value!r} is no number {bounds}")
+        return found
+
+    return convert
+
+
+def integer(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An integer of at least `least` and at most `most`."""
+    bounds = f"from {least} on" if most is None else f"from {least} to {most}"
+
+    def convert(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or int(value) < least or (most is not None and int(value) > most):
+            raise argparse.ArgumentTypeError(f"{value!r} is no whole number {bounds}")
+        return int(value)
+
+    return convert

@@ -1,0 +1,143 @@
+"""A command of the runtime image from request to outcome: in a Job, or in the process of the command line."""
+
+import hashlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest
+from onnxmodel_runtime.contract.codec import dumps
+from onnxmodel_runtime.contract.fetch import CREDENTIALS, SECRET_PREFIX
+from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.outcome import Failure, Outcome
+from onnxmodel_runtime.contract.stages import FETCH, Result, Stage
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
+from onnxmodel_runtime.contract.volume import REPORT_FILE
+from onnxmodel_runtime.errors import StageError, clip
+from onnxmodel_runtime.models.records import accept, validation_report, write_report
+from onnxmodel_runtime.sandbox import parent
+from onnxmodel_runtime.sandbox.termination import print_failure
+
+
+def complete(
+    command: str, request: Any, *, local: bool = False, word: Callable[[Outcome], Outcome] | None = None
+) -> Outcome:
+    """Run a command as a Job does: its report lies beside the artifact, and its log shows the outcome.
+
+    local, word: as in `run`.
+    """
+    outcome = run(command, request, local=local, word=word)
+    if (path := report_path(request)) is not None:
+        write_report(outcome, path)
+    if isinstance(request, ValidateRequest) and outcome.result is not None:
+        accept(Path(request.directory))
+    print_outcome(outcome)
+    if outcome.failure and outcome.command == Stage.VALIDATE:
+        print_failure(outcome.failure)
+    return outcome
+
+
+def run(
+    command: str, request: Any, *, local: bool = False, word: Callable[[Outcome], Outcome] | None = None
+) -> Outcome:
+    """Run a command to its outcome, whatever happens.
+
+    local: on a person's machine, where local files may be read. word: how the outcome is worded for that person.
+    """
+    started = time.monotonic()
+    result: Result | None = None
+    failure: Failure | None = None
+    findings: tuple[Finding, ...] = ()
+    retry = False
+    # The first process of a container ignores SIGTERM unless it says what to do then.
+    previous = signal.signal(signal.SIGTERM, _stop)
+    try:
+        if command == FETCH:
+            from onnxmodel_runtime.stages.fetch import fetch
+
+            take_credentials()
+            fetch(request, local=local)
+        elif command == Stage.LOADTEST:
+            from onnxmodel_runtime.stages.loadtest import loadtest
+
+            result = loadtest(request)
+        elif command == Stage.PROBE:
+            from onnxmodel_runtime.stages.probe import probe
+
+            result = probe(request)
+        else:
+            result = parent.run(command, request)
+    except StageError as error:
+        failure, retry, findings = error.failure, error.retry, error.findings
+    except _Stopped:
+        failure, retry = (
+            Failure("Interrupted", f"{command} was asked to stop", "In a Job it runs again by itself."),
+            True,
+        )
+    except Exception as error:
+        traceback.print_exc()
+        failure = defect(error)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    outcome = Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
+    outcome = word(outcome) if word else outcome
+    if outcome.failure is not None and command != Stage.VALIDATE:
+        print_failure(outcome.failure)
+    return outcome
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print the result, and where there is none, the findings."""
+    from onnxmodel_runtime.reporting import tables
+
+    if outcome.result is not None:
+        print(tables.text(outcome.result), flush=True)
+    elif outcome.findings or outcome.command == Stage.VALIDATE:
+        print(tables.findings(outcome.findings), flush=True)
+
+
+def defect(error: Exception) -> Failure:
+    """Return the failure that stands for an exception that nobody expected."""
+    hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
+    return Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
+
+
+def take_credentials() -> None:
+    """Of what a Secret brought, the variables that sources know; they replace what the image or the node set."""
+    for name in sorted(os.environ):
+        if not name.startswith(SECRET_PREFIX):
+            continue
+        key, value = name.removeprefix(SECRET_PREFIX), os.environ.pop(name)
+        if key in CREDENTIALS:
+            os.environ[key] = value
+        else:
+            print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
+
+
+def report_path(request: Any) -> Path | None:
+    """Where a Job leaves its full outcome: never inside of what fetch left, which is content-addressed."""
+    if isinstance(request, ValidateRequest):
+        return validation_report(Path(request.directory))
+    if isinstance(request, OptimizeRequest):
+        return Path(request.directory) / REPORT_FILE
+    if isinstance(request, BenchmarkRequest) and request.directory:
+        return Path(request.directory) / "outcome.json"  # success has benchmark.json beside it
+    if isinstance(request, BenchmarkRequest) and request.candidates:
+        short = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
+        beside = Path(request.probe or request.candidates[0].path).parent
+        return beside / f"benchmark-{short}.json"  # one directory of variants is measured with many requests
+    return None
+
+
+class _Stopped(BaseException):
+    """SIGTERM came. No Exception: code that tries again after any error must not try again after this."""
+
+
+def _stop(_signum: int, _frame: FrameType | None) -> None:
+    raise _Stopped

@@ -1,0 +1,205 @@
+"""The command line as people use it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from onnxmodel_cli.__main__ import main
+from onnxmodel_operator.api.crd import crd
+from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_runtime.models.digests import digest
+from tests import models
+
+
+def test_validate_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.random_noise(), tmp_path, "my.onnx")
+    assert main(["validate", str(path)]) == 0
+    output = capsys.readouterr().out
+    assert "opset       17" in output
+    assert "x  FP32  [-1, 4]" in output
+    assert "WARNING ONNX-RANDOM" in output
+    assert [file.name for file in tmp_path.iterdir()] == ["my.onnx"]  # nothing is left in a person's directory
+
+
+def test_validate_by_hand_as_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    models.save(models.html(), tmp_path)
+    assert main(["validate", str(tmp_path), "--output", "json"]) == ExitCode.REFUSED
+    assert json.loads(capfd.readouterr().out)["failure"]["reason"] == "NotOnnx"
+
+
+def test_fetch_optimize_and_benchmark_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    assert main(["fetch", str(path), str(tmp_path / "copy"), "--sha256", digest(path)]) == 0
+    copy, out = tmp_path / "copy" / "model.onnx", tmp_path / "out"
+    assert main(["optimize", str(copy), "--out", str(out), "--batch-sizes", "1,2"]) == 0
+    assert (out / "report.json").is_file()
+    sizes = ["--batch-sizes", "1", "--concurrency", "1", "--seconds", "0.01"]
+    assert main(["benchmark", str(copy), str(out / "fp32" / "model.onnx"), *sizes]) == 0
+    output = capsys.readouterr().out
+    for text in ("VARIANT", "passed", "copy ", "fp32 ", "CPU runs 100 % of the nodes", "P99 MS"):
+        assert text in output
+
+
+MISSING = "there is no file or folder 'none'; check the path"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("optimise", "did you mean optimize?"),
+        ("validate", "the following arguments are required: model"),
+        ("validate none", MISSING),
+        ("validate {model} --golden none", MISSING),
+        ("validate {model} --manifest none", MISSING),
+        ("validate {folder}", "is a folder without model.onnx; name the .onnx file in it"),
+        ("fetch none copy", MISSING),
+        ("optimize none --out x", MISSING),
+        ("optimize {folder} --out x", "is a folder; name the .onnx file in it"),
+        ("verify none", MISSING),
+        ("benchmark {model} none", MISSING),
+        ("report none", MISSING),
+        ("serve none", MISSING),
+        ("serve {model} --probe none", MISSING),
+        ("repository none --out x", MISSING),
+        ("loadtest localhost --name a --probe none", MISSING),
+        ("probe localhost --name a --probe none", MISSING),
+        ("probe localhost:8000 --name a --probe {model}", "give the port by its own option"),
+        ("validate {model} --memroy 8", "there is no option '--memroy'; did you mean --memory?"),
+        ("validate {model} more", "unexpected argument 'more'"),
+        ("validate {model} --batch none", "'none' is none of Auto, None; did you mean None?"),
+        ("validate {model} --memory -1", "'-1' is no number from 0 on"),
+        ("validate {model} --timeout nan", "'nan' is no number from 0 on"),
+        ("validate {model} --public-key k", "--public-key and --signature are for the signature of a --manifest"),
+        ("optimize {model} --out x --variants FP16", "did you mean fp16?"),
+        ("optimize {model} --out x --cosine 2", "'2' is no number from 0 to 1"),
+        ("benchmark {model} --providers cuda", "did you mean CUDA?"),
+        ("benchmark {model} --seconds 0", "'0' is no number above 0"),
+        ("serve {model} --preferred-batch-sizes 8,33 --max-queue-delay 9", "must not exceed --max-batch-size (32)"),
+        ("serve {model} --preferred-batch-sizes 8", "--preferred-batch-sizes needs --max-queue-delay"),
+        ("serve {model} --max-queue-delay 9 --preferred-batch-sizes " + ",".join("1" * 17), "at most 16 sizes"),
+        ("repository {model} --out x --batch None --max-queue-delay 9", "--max-queue-delay must be 0"),
+        ("serve {model} --providers=,", "name at least one of TensorRT, CUDA, OpenVINO, CPU"),
+        ("benchmark {model} --batch-sizes 1,a", "'1,a' is no list of whole numbers from 1 on"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_and_2(
+    line: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models.save(models.mlp(), tmp_path, "mlp.onnx")
+    with pytest.raises(SystemExit) as caught:
+        main(line.format(model=model, folder=tmp_path).split())
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert says in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("benchmark {page}", "BenchmarkFailed: page cannot be loaded"),
+        ("optimize {page} --out out", "ModelCorrupt: the model cannot be decoded"),
+        ("repository {page} --out out", "ModelCorrupt: the model cannot be decoded"),
+        (
+            "probe localhost --name a --probe {page}",
+            "is no probe file: it is no .npz file of arrays\nhint: Give the probe.npz",
+        ),
+        ("report {page}", "is no benchmark.json, as onnxmodel benchmark --out leaves it"),
+    ],
+)
+def test_a_file_of_another_kind_is_no_defect_of_ours(
+    line: str, says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.onnx").write_bytes(models.html())
+    assert main(line.format(page="page.onnx").split()) == ExitCode.REFUSED
+    assert says in capfd.readouterr().err
+
+
+def test_what_was_asked_for_is_told_in_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.mlp(), tmp_path)
+    assert main(["validate", str(path), "--batch", "None"]) == 0
+    assert "each request is one inference: --batch is None" in capsys.readouterr().out
+
+
+def test_hints_of_a_command_name_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.fixed_batch(), tmp_path)
+    assert main(["validate", str(path)]) == ExitCode.REFUSED
+    captured = capsys.readouterr()
+    assert "NoDynamicBatch [--batch]" in captured.err
+    for told in (captured.out, captured.err):
+        assert 0 < told.index("set --batch None") < told.index("set --dynamic-batch Allowed")
+        assert "spec." not in told
+    assert main(["validate", str(models.save(models.eats_memory(), tmp_path))]) == ExitCode.REFUSED
+    assert "hint: Raise --memory, or" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [
+        ("--gpus", "gpus"),
+        ("--instances", "instances"),
+        ("--max-batch-size", "batching.maxBatchSize"),
+        ("--max-queue-size", "batching.maxQueueSize"),
+        ("--max-queue-delay", "batching.maxQueueDelayMicroseconds"),
+        ("--default-timeout", "batching.defaultTimeoutMicroseconds"),
+    ],
+)
+def test_the_numbers_of_a_server_have_the_bounds_of_their_fields(
+    option: str, field: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["serving"]
+    for name in field.split("."):
+        schema = schema["properties"][name]
+    least, most = schema["minimum"], schema["maximum"]
+    for value in (least - 1, most + 1, "soon"):
+        with pytest.raises(SystemExit) as caught:
+            main(["repository", "model.onnx", "--out=x", f"{option}={value}"])
+        assert caught.value.code == 2
+        told = capsys.readouterr().err
+        assert f"argument {option}: '{value}' is no whole number from {least} to {most}" in told
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a b", "100%"])
+@pytest.mark.parametrize("command", [["serve"], ["repository", "--out=x"]])
+def test_a_name_is_a_part_of_a_path(command: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "model.onnx", f"--name={name}"])
+    assert caught.value.code == 2
+    assert f"argument --name: {name!r} cannot be a part of the path /v2/models/NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["-1", "65536", "http"])
+def test_a_port_is_a_port(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "model.onnx", f"--grpc-port={value}"])
+    assert f"argument --grpc-port: '{value}' is no whole number from 0 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("providers", "why"), [("CPU,CUDA", "CPU must be the last execution provider"), ("CPU,CPU", "named twice")]
+)
+@pytest.mark.parametrize("command", [["serve"], ["benchmark"], ["optimize", "--out=x"], ["repository", "--out=x"]])
+def test_providers_that_would_run_nothing_are_refused(
+    command: list[str], providers: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command, "model.onnx", f"--providers={providers}"])
+    assert why in capsys.readouterr().err
+
+
+def test_a_client_asks_no_port_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["loadtest", "localhost", "--name=m", "--probe=p", "--http-port=0"])
+    assert "'0' is no whole number from 1 to 65535" in capsys.readouterr().err
+
+
+def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.npz").write_text("no probe")
+    assert main(["loadtest", "localhost", "--name", "m", "--probe", str(tmp_path / "text.npz")]) > 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "ProbeUnreadable" in said.err

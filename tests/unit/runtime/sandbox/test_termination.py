@@ -1,0 +1,95 @@
+"""An outcome always fits into a termination message."""
+
+import dataclasses
+import random
+import string
+
+import pytest
+
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Environment, Point
+from onnxmodel_runtime.contract.model import Parity, Tensor
+from onnxmodel_runtime.contract.optimize import OptimizeResult, Pass, Variant
+from onnxmodel_runtime.contract.outcome import Failure, Outcome, decode
+from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.validate import Finding, ModelFacts, ValidateResult
+from onnxmodel_runtime.sandbox.termination import fit
+
+LETTERS = string.ascii_letters + string.digits
+
+CJK = "".join(chr(number) for number in range(0x4E00, 0x9FA5))
+
+EMOJI = "".join(chr(number) for number in range(0x1F300, 0x2F300))
+
+
+def facts(tensors: int) -> ModelFacts:
+    names = [f"{number * 2654435761 % 2**32:08x}" * 20 for number in range(tensors)]
+    shapes = tuple(Tensor(name, "FP32", (-1, index)) for index, name in enumerate(names))
+    return ModelFacts("0" * 64, 1, 8, 17, "tests", 1, 1, shapes, shapes)
+
+
+@pytest.mark.parametrize("tensors", [1, 20, 500])
+@pytest.mark.parametrize("findings", [0, 30, 1000])
+def test_a_validation_always_fits(tensors: int, findings: int) -> None:
+    found = tuple(
+        Finding("ONNX-X", "error", f"{n * 40503 % 65536:04x}" * 40, f"{n * 2654435761 % 2**32:08x}" * 90, "fix")
+        for n in range(findings)
+    )
+    outcome = decode(fit(Outcome("validate", 1.0, ValidateResult(facts(tensors), found))))
+    assert isinstance(outcome.result, ValidateResult)
+    assert outcome.result.model.sha256 == "0" * 64
+    if findings and tensors < 500:
+        assert outcome.result.findings
+
+
+def test_a_failure_always_fits() -> None:
+    noise = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(800))
+    outcome = decode(fit(Outcome("validate", 1.0, failure=Failure("NotOnnx", noise, noise[::-1]))))
+    assert outcome.failure is not None
+    assert outcome.failure.reason == "NotOnnx"
+
+
+def noise(count: int, characters: str, seed: int = 1) -> str:
+    return "".join(random.Random(seed).choices(characters, k=count))
+
+
+@pytest.mark.parametrize("characters", [CJK, EMOJI], ids=["cjk", "emoji"])
+def test_a_validation_with_names_of_any_script_fits(characters: str) -> None:
+    tensors = tuple(Tensor(noise(200, characters, seed), "FP32", (-1,) * 40) for seed in range(64))
+    model = ModelFacts("0" * 64, 1, 8, 17, noise(100, characters), 1, 1, tensors, tensors)
+    text = noise(800, characters)
+    found = (Finding("ONNX-X", "error", text[:200], text, text[::-1]),) * 20
+    outcome = decode(fit(Outcome("validate", 1.0, ValidateResult(model, found, "https://h/" + noise(2000, LETTERS)))))
+    assert isinstance(outcome.result, ValidateResult)
+    assert outcome.result.model.inputs
+    assert outcome.result.findings[0].id == "ONNX-X"
+
+
+def test_an_optimization_fits_whatever_outputs_are_called() -> None:
+    def variant(name: str, seed: int) -> Variant:
+        text = noise(8000, LETTERS, seed)
+        return Variant(name, f"/artifacts/{name}", text[:64], parity=Parity(False, 1, 1, 1, text, (1,), text[::-1]))
+
+    passes = tuple(Pass(f"pass-{number}", 1, 1, noise(400, LETTERS, number)) for number in range(3))
+    variants = (
+        *(dataclasses.replace(variant(f"v{seed}", seed), passes=passes) for seed in range(6)),
+        Variant("x", skipped=noise(500, EMOJI)),
+    )
+    outcome = decode(fit(Outcome("optimize", 1.0, OptimizeResult(variants, "/p", ProviderUse("CPU", 100.0)))))
+    assert isinstance(outcome.result, OptimizeResult)
+    assert [item.sha256 for item in outcome.result.variants] == [item.sha256 for item in variants]
+
+
+def test_a_benchmark_fits_on_a_machine_of_many_words() -> None:
+    found = Environment(noise(3000, LETTERS), 1.0, noise(3000, EMOJI), {"x": noise(3000, LETTERS)})
+    left_out = {f"v{seed}": noise(200, EMOJI, seed) for seed in range(6)}
+    points = (Point("a", 1, 1, 1, 1, 1, 1, 1),)
+    result = BenchmarkResult(points, ProviderUse("CPU", 100.0), found, left_out=left_out)
+    outcome = decode(fit(Outcome("benchmark", 1.0, result)))
+    assert isinstance(outcome.result, BenchmarkResult)
+    assert outcome.result.points == result.points
+    assert set(outcome.result.left_out) == set(left_out)
+
+
+def test_what_compresses_too_well_is_still_read() -> None:
+    model = dataclasses.replace(facts(1), producer="a" * (2 << 20))
+    assert decode(fit(Outcome("validate", 1.0, ValidateResult(model)))).result is not None
