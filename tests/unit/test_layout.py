@@ -83,3 +83,18 @@ def _collected(module: str) -> bool:
 )  # fmt: skip
 def test_every_way_to_reach_a_test_is_seen(source):
     assert [*filter(_collected, _modules(source))]
+
+
+@pytest.mark.parametrize(
+    ("folder", "others"),
+    [("operator", ("onnxmodel_runtime", "onnxmodel_cli")), ("runtime-image", ("onnxmodel_operator", "onnxmodel_cli"))],
+)
+def test_neither_side_names_the_other_in_a_string(folder, others):
+    """A process that is started by a module's name is an import that no contract sees."""
+    found = [
+        f"{path}: {node.value!r}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and any(name in node.value for name in others)
+    ]
+    assert found == []
