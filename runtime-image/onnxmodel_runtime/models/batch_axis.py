@@ -93,6 +93,11 @@ def with_rows(outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
     return tuple(replace(each, shape=(DYNAMIC, *each.shape[1:])) if each.shape else each for each in outputs)
 
 
+def one_row(arrays: Mapping[str, Any]) -> bool:
+    """Whether the arrays are one row of a batch, which can be repeated: a probe of a model without a batch axis may not be."""
+    return all(array.shape[:1] == (1,) for array in arrays.values())
+
+
 def obstacles(
     inputs: Iterable[Tensor], outputs: Iterable[Tensor], unranked: Collection[str] = ()
 ) -> Iterator[Obstacle]:

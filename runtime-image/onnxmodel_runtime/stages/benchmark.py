@@ -238,8 +238,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
 
 def _batched(session: Any, request: BenchmarkRequest, inputs: Arrays) -> bool:
     """Whether the row can be repeated along axis 0: it is a batch, and the probe has one row of it."""
-    one_row = all(array.shape[:1] == (1,) for array in inputs.values())
-    return one_row and not batch_axis.of_session(session, request.batch)
+    return batch_axis.one_row(inputs) and not batch_axis.of_session(session, request.batch)
 
 
 def _rows(inputs: Arrays, batch: int, loaded: _Loaded) -> Arrays:

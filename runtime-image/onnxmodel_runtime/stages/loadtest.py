@@ -92,8 +92,7 @@ class _Rows:
     def __init__(self, row: Arrays, client: Client, request: LoadTestRequest) -> None:
         inputs, outputs = client.signature(request.name)
         self._row, self._shapes = row, {tensor.name: tensor.shape for tensor in inputs}
-        one_row = all(array.shape[:1] == (1,) for array in row.values())
-        self.batched = one_row and batch_axis.present(inputs, outputs, request.batch)
+        self.batched = batch_axis.one_row(row) and batch_axis.present(inputs, outputs, request.batch)
         self.bytes = sum(array.nbytes for array in row.values())
 
     def possible(self, loads: tuple[Load, ...]) -> tuple[Load, ...]:
@@ -172,7 +171,7 @@ def _message(request: LoadTestRequest, tensors: list[Any], outputs: tuple[str, .
         f"POST /v2/models/{request.name}/infer HTTP/1.1",
         f"Host: {host}:{request.http_port}",
         "Content-Type: application/octet-stream",
-        f"Inference-Header-Content-Length: {head}",
+        *(() if head is None else (f"Inference-Header-Content-Length: {head}",)),  # None: no input, and no binary data
         f"Content-Length: {len(body)}",
     )
     return "\r\n".join((*lines, "", "")).encode() + bytes(body)
