@@ -1,16 +1,16 @@
 """What the watches have told, by model: a dictionary that the reflectors keep and `snapshot` reads."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
 from onnxmodel_operator.cluster.trim import share, trim
 from onnxmodel_operator.observe import Snapshot, works_on_a_node
+from onnxmodel_operator.observe.objects import Object
 
 Key = tuple[str, str]
 """Namespace and name of a model."""
-Object = Mapping[str, Any]
 _GONE = 10_000
 
 

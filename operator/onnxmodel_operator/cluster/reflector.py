@@ -44,7 +44,7 @@ class Changed(Protocol):
         """Called on the event loop."""
 
 
-class Source(Protocol):
+class ListWatcher(Protocol):
     """What a reflector reads from: `cluster.client.Client`."""
 
     def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
@@ -63,7 +63,7 @@ class Reflector:
     def __init__(
         self,
         kind: Kind,
-        source: Source,
+        source: ListWatcher,
         cache: Cache,
         changed: Changed,
         clock: Callable[[], float] = time.monotonic,

@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
-
-Object = Mapping[str, Any]
+from onnxmodel_operator.observe.objects import Object
 
 _Fields = Mapping[str, Any]
 """The fields of an object, and of each of a list of objects. {} keeps all that is below a field."""

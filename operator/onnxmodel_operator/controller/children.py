@@ -1,9 +1,7 @@
 """Bring the children of a model to what its plan says."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import Resource
@@ -14,11 +12,11 @@ from onnxmodel_operator.controller.turn import Turn, child_of
 from onnxmodel_operator.controller.writer import Writer
 from onnxmodel_operator.drift import FIXED, applicable, difference, fingerprint, needs_apply, needs_replacement
 from onnxmodel_operator.metrics import WRITES
+from onnxmodel_operator.observe.objects import Object
 from onnxmodel_operator.render import Manifest
 
 log = logging.getLogger(__name__)
 
-_Object = Mapping[str, Any]
 _WITH_PODS = ("Job", "Deployment")
 
 
@@ -42,17 +40,17 @@ async def write_children(turn: Turn, cache: Cache, writer: Writer) -> None:
             turn.progressed = True
 
 
-def replaces(cache: Cache, manifest: Manifest, live: _Object | None) -> bool:
+def replaces(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
     """Whether the child must be deleted and made again, because it cannot be changed in place."""
     return needs_replacement(manifest, live) and not _is_admitted(cache, manifest, live)
 
 
-def differs(cache: Cache, manifest: Manifest, live: _Object | None) -> bool:
+def differs(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
     """Whether the child must be applied: it is missing, was applied from something else, or another hand changed it."""
     return needs_apply(manifest, live) and not _is_admitted(cache, manifest, live)
 
 
-def _is_admitted(cache: Cache, manifest: Manifest, live: _Object | None) -> bool:
+def _is_admitted(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
     """Whether it is what came of the same manifest when it was applied last: applied again, it would be the same."""
     return live is not None and cache.admitted.get(live["metadata"]["uid"]) == fingerprint(manifest, live)
 
@@ -69,13 +67,13 @@ class _Hand:
     def model(self) -> Resource:
         return self.turn.resource
 
-    async def remove(self, kind: str, item: _Object) -> None:
+    async def remove(self, kind: str, item: Object) -> None:
         """Delete a child."""
         await self._delete(kind, item)
         self.turn.news = True
         self.turn.deleted |= kind in _WITH_PODS
 
-    async def put_right(self, manifest: Manifest, there: _Object | None) -> None:
+    async def put_right(self, manifest: Manifest, there: Object | None) -> None:
         """Create a child that is missing, or apply one that differs."""
         kind, name = child_of(manifest)
         self.turn.asked = True
@@ -106,18 +104,18 @@ class _Hand:
         self.turn.progressed = True
         self._note(manifest, created, admitted=needs_replacement(manifest, created))
 
-    async def _adopt(self, manifest: Manifest, found: _Object) -> None:
+    async def _adopt(self, manifest: Manifest, found: Object) -> None:
         """A child of this model of which the watch has yet to tell, or would not: another hand took the labels."""
         if self.cache.put(BY_NAME[manifest["kind"]], found) is not None:
             self.turn.applied = self.turn.news = True
         if differs(self.cache, manifest, found):
             await self._apply(manifest, found)
 
-    async def _apply(self, manifest: Manifest, there: _Object) -> None:
+    async def _apply(self, manifest: Manifest, there: Object) -> None:
         WRITES.labels("apply", manifest["kind"]).inc()
         self._note(manifest, await self.writer.apply(applicable(manifest, there)))
 
-    def _note(self, manifest: Manifest, answer: _Object, *, admitted: bool = False) -> None:
+    def _note(self, manifest: Manifest, answer: Object, *, admitted: bool = False) -> None:
         """Remember the answer to a write. admitted: it is not what was sent, as where it still differs."""
         kind, name = child_of(manifest)
         self.turn.applied = True
@@ -129,7 +127,7 @@ class _Hand:
                 "%s/%s: an admission webhook changes %s of %s %s", self.model.namespace, self.model.name, *where
             )
 
-    async def _delete(self, kind: str, item: _Object) -> None:
+    async def _delete(self, kind: str, item: Object) -> None:
         """Delete a child that is as the cache has it. Raises StaleError where it is not, after the cache has learnt what it
         is, and the API server's own 409 where it is.
         """
@@ -149,7 +147,7 @@ class _Hand:
         else:
             self.cache.drop(BY_NAME[kind], item)
 
-    async def _find(self, kind: str, name: str) -> _Object | None:
+    async def _find(self, kind: str, name: str) -> Object | None:
         """The object of this name, None where there is none. Raises NameTakenError where it is not the model's."""
         found = await self.writer.get(kind, self.model.namespace, name)
         if found is None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from onnxmodel_operator import metrics
-from onnxmodel_operator.cluster.cache import Cache, Key, Object
+from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
 from onnxmodel_operator.cluster.errors import (
     TRANSIENT,
@@ -34,6 +34,7 @@ from onnxmodel_operator.controller.pauses import Collector
 from onnxmodel_operator.controller.reconcile import reconcile
 from onnxmodel_operator.controller.urgency import decides, is_a_wish
 from onnxmodel_operator.controller.workqueue import Urgency, WorkQueue
+from onnxmodel_operator.observe.objects import Object
 from onnxmodel_operator.platform.settings import Settings
 
 log = logging.getLogger("onnxmodel_operator")

@@ -1,11 +1,7 @@
 """Tell what a change of an object means for the work queue."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from onnxmodel_operator import names
-
-Object = Mapping[str, Any]
+from onnxmodel_operator.observe.objects import Object
 
 
 def is_a_wish(model: Object) -> bool:

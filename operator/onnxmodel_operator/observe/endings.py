@@ -1,14 +1,16 @@
 """Explain how containers ended, and read the outcome of a stage from its pods."""
 
+import signal
 from dataclasses import replace
 
 from onnxmodel_operator.observe import tritonlog
 from onnxmodel_operator.observe.objects import Object, container_statuses
 from onnxmodel_operator.observe.values import SETTINGS, Ended
 from onnxmodel_runtime.contract.codec import ContractError
-from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, decode
+from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, Failure, Outcome, decode, killed_by
 
-_SIGNALS = {132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
+_SIGNALS = {killed_by(number): number.name for number in CRASHES}
+_KILLED = killed_by(signal.SIGKILL)
 
 
 def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
@@ -67,7 +69,7 @@ def _ended(end: Object, container: str, pod: Object) -> Ended:
             return Ended(failure, code, time, code == ExitCode.REFUSED, outcome.findings)
     except ContractError:
         pass  # died without a word: the exit code and the log's end are all there is
-    if code == 137 and end.get("reason") != "OOMKilled":
+    if code == _KILLED and end.get("reason") != "OOMKilled":
         failure = Failure(
             "Killed",
             f"container {container} was killed (SIGKILL) from outside: by the node, or because it did not start or answer",

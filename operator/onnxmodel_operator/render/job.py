@@ -1,5 +1,6 @@
 """Make the Job of a stage."""
 
+import signal
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +23,7 @@ from onnxmodel_operator.render.parts import (
 )
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
-from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, killed_by
 from onnxmodel_runtime.contract.stages import STAGES, Stage
 from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
 
@@ -33,6 +34,8 @@ _NO_MESH = {
     "kuma.io/sidecar-injection": "disabled",
     "consul.hashicorp.com/connect-inject": "false",
 }
+_FINAL = (int(ExitCode.REFUSED), *sorted(map(killed_by, (*CRASHES, signal.SIGKILL))))
+"""Exit codes after which another attempt would end the same way."""
 _NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injection": "disabled"}
 
 
@@ -61,7 +64,7 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
         claim=claim_name(owner.name),
         writes=STAGES[step.stage].writes,
         jobs=settings.jobs,
-        exits=(ExitCode.REFUSED, 132, 134, 135, 136, 137, 139),
+        exits=_FINAL,
         **{**scheduling(step.placement, settings), "affinity": _affinity(step)},
     )
     return stamped(job, keep)

@@ -5,6 +5,7 @@ import binascii
 import dataclasses
 import functools
 import json
+import signal
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
@@ -16,6 +17,13 @@ from onnxmodel_runtime.contract.validate import Finding
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_BYTES = 4096  # what the kubelet keeps of a termination message
 _PREFIX = "onnxmodel/v1:"
+CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
+"""The signals with which native code crashes."""
+
+
+def killed_by(number: signal.Signals) -> int:
+    """The exit code of a container whose process a signal ended."""
+    return 128 + number
 
 
 class ExitCode(IntEnum):

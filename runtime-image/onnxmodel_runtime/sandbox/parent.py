@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from onnxmodel_runtime.contract.codec import dumps, load
+from onnxmodel_runtime.contract.outcome import CRASHES
 from onnxmodel_runtime.contract.stages import RESULTS, Result
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
@@ -27,7 +28,6 @@ from onnxmodel_runtime.sandbox.progress import Step, log
 
 _PR_SET_DUMPABLE = 4
 _LOADER = 127  # the dynamic loader's own exit: it binds functions as they are first called, and had no memory to do so
-CRASHES = {signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS}
 
 
 class InternalError(Exception):
