@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from onnxmodel_runtime.server import http1, limits, tracing
+from onnxmodel_runtime.server import limits, tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
+from onnxmodel_runtime.server.http1 import heads
 from onnxmodel_runtime.server.protocol import compression, describe, repeat, rest
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.recorder import CONTENT_TYPE
@@ -44,7 +45,7 @@ class Protocol:
         self._bodies = Bodies()
         self._repeated: repeat.Rest | None = None
 
-    def now(self, head: http1.Head, body: bytes) -> http1.Reply | None:
+    def now(self, head: heads.Head, body: bytes) -> heads.Reply | None:
         """The answer to an inference that needs no waiting: most of them, where the model takes microseconds."""
         service = self._service
         if not service.quick:
@@ -72,7 +73,7 @@ class Protocol:
             sent.append((tracing.RESPONSE_HEADER.encode(), trace.response.encode()))
         if service.draining:
             sent.append((b"connection", b"close"))
-        return http1.Reply(status, sent, answer)
+        return heads.Reply(status, sent, answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -204,7 +205,7 @@ class Metrics:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def now(self, head: http1.Head, body: bytes) -> None:
+    def now(self, head: heads.Head, body: bytes) -> None:
         """There is no hurry."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -219,7 +220,7 @@ class Metrics:
         await _send(send, reply, close=False)
 
 
-def _prepare(head: http1.Head, size: int) -> tuple[str, str, int | None, str] | tuple[()]:
+def _prepare(head: heads.Head, size: int) -> tuple[str, str, int | None, str] | tuple[()]:
     """Model, version, length of the JSON part and parent span of a plain inference; nothing of other requests."""
     path = [unquote(part) for part in head.target.decode("latin-1").split("/")[1:]]
     match path:
@@ -296,7 +297,7 @@ def _json(value: Any, status: int = 200) -> Reply:
     return Reply(status, _body(value))
 
 
-def _headers(reply: Reply, close: bool) -> http1.Headers:
+def _headers(reply: Reply, close: bool) -> heads.Headers:
     headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
     if close:
         headers.append((b"connection", b"close"))

@@ -21,13 +21,13 @@ from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.sandbox import termination
 from onnxmodel_runtime.server import limits, selftest
 from onnxmodel_runtime.server import model as models
-from onnxmodel_runtime.server.grpc import methods
+from onnxmodel_runtime.server.grpc.rpc import Call
+from onnxmodel_runtime.server.grpc.service import methods
 from onnxmodel_runtime.server.http import Metrics
 from onnxmodel_runtime.server.http import Protocol as HttpProtocol
-from onnxmodel_runtime.server.http1 import Http1
+from onnxmodel_runtime.server.http1.transport import Http1
 from onnxmodel_runtime.server.http2.transport import Http2
 from onnxmodel_runtime.server.listener import Listener, drain
-from onnxmodel_runtime.server.rpc import Call
 from onnxmodel_runtime.server.service import Service
 
 log = logging.getLogger("onnxmodel.server")

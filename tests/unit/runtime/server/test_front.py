@@ -21,7 +21,9 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from dev.cluster.golang import go
-from onnxmodel_runtime.server import http1, limits, listener, rpc
+from onnxmodel_runtime.server import limits, listener
+from onnxmodel_runtime.server.grpc import rpc
+from onnxmodel_runtime.server.http1 import transport as http1
 from onnxmodel_runtime.server.http2 import connection, frames, sending, transport
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance

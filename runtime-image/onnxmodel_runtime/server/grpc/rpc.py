@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from struct import Struct
 from typing import Any
-from urllib.parse import quote
 
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.bodies import TOO_MUCH, decompressed
 from onnxmodel_runtime.server.errors import Code, ServerError
+from onnxmodel_runtime.server.grpc import wire
+from onnxmodel_runtime.server.grpc.wire import PREFIX, Trailers
 from onnxmodel_runtime.server.http2.events import WholeRequest
-from onnxmodel_runtime.server.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame, literal
 from onnxmodel_runtime.server.http2.heads import Head
 from onnxmodel_runtime.server.http2.transport import Exchange, Http2
 from onnxmodel_runtime.server.protocol import compression
@@ -23,15 +21,6 @@ log = logging.getLogger("onnxmodel.server")
 
 DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 4, 8, 12, 13, 14
 _UNPACKING = {Code.TOO_LARGE: RESOURCE_EXHAUSTED, Code.UNSUPPORTED: UNIMPLEMENTED}  # what else is wrong is INTERNAL
-_UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "S": 1.0, "M": 60.0, "H": 3600.0}
-_TIMEOUT = re.compile(r"([0-9]{1,8})([numSMH])")
-# :status 200 is entry 8 of HTTP/2's own table.
-_HEAD = b"\x88" + literal((b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity, deflate, gzip"))
-_HEAD_SIZE = len(_HEAD)
-_OK = literal((b"grpc-status", b"0"))
-_PREFIX = Struct(">BI")
-_ANSWER = Struct(f">BHBBI{len(_HEAD)}sBHBBIBI")  # HEADERS, and DATA's and the message's own prefixes
-_LAST = Struct(f">BHBBI{len(_OK)}s")
 _BESIDES = 64  # bytes that a message takes in memory beside its own
 
 
@@ -73,7 +62,7 @@ class Context:
     def __init__(self, connection: Http2, head: Head) -> None:
         self.connection = connection
         self.head = head
-        self.trailers: tuple[tuple[bytes, bytes], ...] = ()
+        self.trailers: Trailers = ()
 
 
 class Call(Exchange):
@@ -112,7 +101,7 @@ class Call(Exchange):
         self.started = self.answered = False
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.trailers: tuple[tuple[bytes, bytes], ...] = ()  # what the client is told behind the status
+        self.trailers: Trailers = ()  # what the client is told behind the status
         self.messages: deque[bytes] | None = None  # of a stream of requests
         self.waiter: asyncio.Future[None] | None = None
 
@@ -122,7 +111,7 @@ class Call(Exchange):
     def plain(cls, connection: Http2, head: Head) -> "Callable[[bytes, Context | Call], bytes | None] | None":
         """What answers calls of this method without waiting."""
         method: Method | None = connection.application.methods.get(head[b":path"])
-        return None if method is None or b"grpc-timeout" in head or not _speaks(head) else method.now
+        return None if method is None or b"grpc-timeout" in head or not wire.is_call(head) else method.now
 
     @classmethod
     def at_once(cls, connection: Http2, request: WholeRequest) -> bool:
@@ -130,7 +119,7 @@ class Call(Exchange):
         number, data, begin, stop = request.number, request.data, request.begin, request.stop
         if stop - begin < 5:
             return False
-        packed, size = _PREFIX.unpack_from(data, begin)
+        packed, size = PREFIX.unpack_from(data, begin)
         if packed or size != stop - begin - 5 or size > limits.MAX_REQUEST:
             return False
         asked = Context(connection, request.head)
@@ -146,7 +135,7 @@ class Call(Exchange):
             return False
         size = len(answer) + 5
         if connection.fits(size, request.window):
-            connection.write(_prefix(number, size) + answer + _last(number, asked.trailers))
+            connection.write(wire.answer_prefix(number, size) + answer + wire.succeeded(number, asked.trailers))
         else:
             stream = connection.open(request)
             assert isinstance(stream, cls)
@@ -158,7 +147,7 @@ class Call(Exchange):
         """Which method, if any."""
         head = self.head
         self.method = self.connection.application.methods.get(head[b":path"])
-        if self.method is not None and not _speaks(head):
+        if self.method is not None and not wire.is_call(head):
             self.method = None
         if self.method is not None and self.method.stream is not None:
             self.messages = deque()
@@ -221,11 +210,11 @@ class Call(Exchange):
         self.answered = True
         connection, size, number = self.connection, len(answer) + 5, self.id
         if connection.fits(size, self.window):
-            connection.write(_prefix(number, size) + answer)
+            connection.write(wire.answer_prefix(number, size) + answer)
         else:
-            connection.write(frame(HEADERS, END_HEADERS, number, _HEAD))
-            connection.send_data(self, _PREFIX.pack(0, size - 5) + answer)
-        connection.end(self, _last(number, self.trailers))
+            connection.write(wire.head(number))
+            connection.send_data(self, PREFIX.pack(0, size - 5) + answer)
+        connection.end(self, wire.succeeded(number, self.trailers))
         self._done()
 
     def fail(self, status: Status) -> None:
@@ -233,11 +222,8 @@ class Call(Exchange):
         if self.answered:
             return
         self.answered = True
-        message = quote(status.message, safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~").encode()
-        block = literal((b"grpc-status", b"%d" % status.code), (b"grpc-message", message), *self.trailers)
-        if not self.started:
-            block = _HEAD + block
-        self.connection.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))
+        last = wire.failed(self.id, status.code, status.message, self.trailers, self.started)
+        self.connection.end(self, last)
         self._done()
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
@@ -250,7 +236,7 @@ class Call(Exchange):
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         if len(body) < 5:
             raise Status(INTERNAL, "a message is missing or cut short")
-        packed, size = _PREFIX.unpack_from(body)
+        packed, size = PREFIX.unpack_from(body)
         self._check(size)
         if size != len(body) - 5:
             raise Status(UNIMPLEMENTED, "exactly one message is expected")
@@ -276,18 +262,15 @@ class Call(Exchange):
         async for answer in stream(self._received(), self):
             if not self.started:
                 self.started = True
-                self.connection.write(frame(HEADERS, END_HEADERS, self.id, _HEAD))
-            self.connection.send_data(self, _PREFIX.pack(0, len(answer)) + answer)
+                self.connection.write(wire.head(self.id))
+            self.connection.send_data(self, PREFIX.pack(0, len(answer)) + answer)
             if self.taken:
                 self._count(-self.taken.popleft())
             self._resume()
             await self._sent()
         if not self.answered:
             self.answered = True
-            head = b"" if self.started else _HEAD
-            self.connection.end(
-                self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, head + _OK + literal(*self.trailers))
-            )
+            self.connection.end(self, wire.succeeded(self.id, self.trailers, self.started))
             self._done()
 
     async def _sent(self) -> None:
@@ -334,7 +317,7 @@ class Call(Exchange):
         whole = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         at, end, self.wanted, before = 0, len(whole), 5, len(self.messages)
         while end - at >= 5:
-            stop = at + 5 + _PREFIX.unpack_from(whole, at)[1]
+            stop = at + 5 + PREFIX.unpack_from(whole, at)[1]
             self._check(stop - at - 5)
             if stop > end:
                 self.wanted = stop - at
@@ -353,9 +336,8 @@ class Call(Exchange):
     def _run(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         timeout = self.head.get(b"grpc-timeout")
         if timeout is not None:
-            found = _TIMEOUT.fullmatch(timeout.decode("latin-1"))
-            if found is not None:
-                seconds = int(found[1]) * _UNITS[found[2]]
+            seconds = wire.seconds(timeout)
+            if seconds is not None:
                 self.timer = self.connection.loop.call_later(
                     seconds, self.fail, Status(DEADLINE_EXCEEDED, "Deadline Exceeded")
                 )
@@ -385,7 +367,7 @@ class Call(Exchange):
 
     def _announced(self) -> int:
         """Bytes that the message of a call will have, as its first five bytes tell; 0 until they are there."""
-        return _PREFIX.unpack_from(b"".join(chunk[:5] for chunk in self.chunks[:5]))[1] if self.size >= 5 else 0
+        return PREFIX.unpack_from(b"".join(chunk[:5] for chunk in self.chunks[:5]))[1] if self.size >= 5 else 0
 
     def _check(self, size: int) -> None:
         if size > limits.MAX_REQUEST:
@@ -416,29 +398,14 @@ class Call(Exchange):
 
     def _refuse(self) -> None:
         head = self.head
-        if _speaks(head):
+        if wire.is_call(head):
             path = head[b":path"].decode("latin-1")[:200]
             self.fail(Status(UNIMPLEMENTED, f"there is no method {path}"))
             return
         self.answered = True
         status = b"405" if head[b":method"] != b"POST" else b"415"
-        block = literal((b":status", status), (b"content-type", b"text/plain"), (b"allow", b"POST"))
-        self.connection.write(frame(HEADERS, END_HEADERS, self.id, block))
+        first, last = wire.refused(self.id, status)
+        self.connection.write(first)
         self.connection.send_data(self, b"this port speaks gRPC\n")
-        self.connection.end(self, frame(DATA, END_STREAM, self.id, b""))
+        self.connection.end(self, last)
         self._done()
-
-
-def _prefix(number: int, size: int) -> bytes:
-    first, rest = size >> 16, size & 0xFFFF
-    return _ANSWER.pack(0, _HEAD_SIZE, HEADERS, END_HEADERS, number, _HEAD, first, rest, DATA, 0, number, 0, size - 5)
-
-
-def _last(number: int, trailers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
-    if trailers:
-        return frame(HEADERS, END_HEADERS | END_STREAM, number, _OK + literal(*trailers))
-    return _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
-
-
-def _speaks(head: Head) -> bool:
-    return head[b":method"] == b"POST" and head.get(b"content-type", b"").startswith(b"application/grpc")

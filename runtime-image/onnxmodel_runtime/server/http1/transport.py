@@ -6,28 +6,22 @@ the request takes ASGI's way.
 """
 
 import asyncio
-import ipaddress
 import json
 import logging
-import re
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Any, Protocol
 
 import httptools
 
 from onnxmodel_runtime.server import limits
+from onnxmodel_runtime.server.http1.heads import CLOSE, Head, Headers, Refused, Reply, check, render, size_of, too_large
 
 log = logging.getLogger("onnxmodel.server")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 HIGH_WATER = 1 << 20
 """Bytes of a body that wait for the application before the socket is read no further."""
@@ -40,22 +34,6 @@ MAX_SEEN = 4096
 LINGER_SECONDS = 30.0
 """How long what a client sends after the last answer is read and dropped, as by nginx: many a client listens only after it
 has sent, and closing at once could take the answer from it."""
-# uri-host [":" port] of RFC 9110, with the zone of an IPv6 address that some clients leave in.
-_HOST = re.compile(
-    rb"(?:\[([0-9A-Za-z.:]+)(?:%[0-9A-Za-z.%~_-]+)?\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
-_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
-_CLOSE = (b"connection", b"close")
-_REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-
-
-@dataclass(slots=True)
-class Reply:
-    """What goes back. The headers hold the content's type and length."""
-
-    status: int
-    headers: Headers
-    body: bytes = b""
 
 
 class Application(Protocol):
@@ -68,42 +46,19 @@ class Application(Protocol):
         """ASGI. Does not raise."""
 
 
-class Head:
-    """A request's line and headers. prepared: the application's; the same head of another request has it too."""
-
-    __slots__ = ("headers", "method", "prepared", "target")
-
-    def __init__(self) -> None:
-        self.method = ""
-        self.target = b""
-        self.headers: Headers = []
-        self.prepared: Any = None
-
-
 class _Request(Head):
     """A request that has a head, and perhaps more."""
 
-    __slots__ = ("changed", "chunks", "complete", "expects", "keep_alive", "refused", "size", "version")
+    __slots__ = ("changed", "chunks", "complete", "expects", "refused", "size")
 
     def __init__(self) -> None:
         super().__init__()
-        self.version = "1.1"
-        self.keep_alive = True
         self.expects = False  # an interim answer, before it sends the body
         self.chunks: list[bytes] = []
         self.size = 0  # of the chunks
         self.complete = False
         self.changed: asyncio.Future[None] | None = None
-        self.refused: _Refused | None = None
-
-
-class _Refused(Exception):
-    """A head that gets no further than this front."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+        self.refused: Refused | None = None
 
 
 class Http1(asyncio.Protocol):
@@ -170,8 +125,8 @@ class Http1(asyncio.Protocol):
             reply = self._application.now(seen[1], data[len(seen[0]) :])
             if reply is not None:
                 self._since = self._loop.time()
-                self._transport.write(_head(seen[1], reply.status, reply.headers) + reply.body)
-                if _CLOSE in reply.headers:
+                self._transport.write(render(seen[1], reply.status, reply.headers) + reply.body)
+                if CLOSE in reply.headers:
                     self._transport.close()
                 return
         begins = self._between
@@ -230,15 +185,13 @@ class Http1(asyncio.Protocol):
             except httptools.HttpParserUpgrade as offer:
                 self._decline(memoryview(data)[offer.args[0] :])
             if self._head > limits.MAX_HEAD and not self._deaf:
-                raise _too_large(self._incoming)
-        except _Refused as refused:
+                raise too_large(self._incoming)
+        except Refused as refused:
             self._reject(refused)
             return
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._reject(
-                cause if isinstance(cause, _Refused) else _Refused(400, f"the request is not HTTP/1.1: {error}")
-            )
+            self._reject(cause if isinstance(cause, Refused) else Refused(400, f"the request is not HTTP/1.1: {error}"))
             return
         request = self._incoming
         if request is not None and request.method:
@@ -255,7 +208,7 @@ class Http1(asyncio.Protocol):
         while (request := self._offered) is not None and not self._transport.is_closing():
             self._offered = None
             if request.method == "CONNECT":
-                raise _Refused(501, "this server is no proxy")
+                raise Refused(501, "this server is no proxy")
             fields = b"".join(b"%s: %s\r\n" % field for field in request.headers if field[0] != b"upgrade")
             line = b"%s %s HTTP/%s\r\n" % (request.method.encode(), request.target, request.version.encode())
             self._parser = httptools.HttpRequestParser(self)
@@ -307,11 +260,11 @@ class Http1(asyncio.Protocol):
         request = self._incoming
         assert request is not None
         # Head and piece together are more than what was received of it: only then is it worth counting.
-        if self._head + self._begun_in > limits.MAX_HEAD and _size(request) > limits.MAX_HEAD:
-            raise _too_large(request)
+        if self._head + self._begun_in > limits.MAX_HEAD and size_of(request) > limits.MAX_HEAD:
+            raise too_large(request)
         request.method = self._parser.get_method().decode("ascii")
         request.version = self._parser.get_http_version()
-        _check(request)
+        check(request)
         request.keep_alive = self._parser.should_keep_alive()
         self._head = -1
         if self._parser.should_upgrade():
@@ -392,7 +345,7 @@ class Http1(asyncio.Protocol):
             return
         self._at_once = request
         headers = self._going_on(request, reply.headers)
-        self._write(_head(request, reply.status, headers), reply.body, request)
+        self._write(render(request, reply.status, headers), reply.body, request)
         self._finish(request, headers)
 
     def _start(self, request: _Request) -> None:
@@ -441,7 +394,7 @@ class Http1(asyncio.Protocol):
             if message["type"] == "http.response.start":
                 started.append({**message, "headers": self._going_on(request, message["headers"])})
                 return
-            head = _head(request, started[0]["status"], started[0]["headers"]) if len(started) == 1 else b""
+            head = render(request, started[0]["status"], started[0]["headers"]) if len(started) == 1 else b""
             started.append(message)
             ended = not message.get("more_body", False)
             self._write(head, message.get("body", b""), request)
@@ -468,13 +421,13 @@ class Http1(asyncio.Protocol):
         """
         last = not request.keep_alive or not request.complete
         if self._behind and not last:
-            return [field for field in headers if field != _CLOSE]
-        return [*headers, _CLOSE] if (last or self._draining) and _CLOSE not in headers else headers
+            return [field for field in headers if field != CLOSE]
+        return [*headers, CLOSE] if (last or self._draining) and CLOSE not in headers else headers
 
     def _finish(self, request: _Request, headers: Headers) -> None:
         """After the answer: the connection goes on, or ends."""
         self._since = self._loop.time()
-        if _CLOSE not in headers:
+        if CLOSE not in headers:
             return
         self._forget()
         if request.complete:
@@ -546,7 +499,7 @@ class Http1(asyncio.Protocol):
         else:
             self._transport.writelines([head, body])
 
-    def _reject(self, refused: _Refused) -> None:
+    def _reject(self, refused: Refused) -> None:
         """Nothing of this connection is understood any more: answer what came before, then say why, then close."""
         self._deaf = True
         self._seen = None
@@ -560,76 +513,10 @@ class Http1(asyncio.Protocol):
         else:
             self._answer(request)
 
-    def _refuse(self, refused: _Refused) -> None:
+    def _refuse(self, refused: Refused) -> None:
         body = json.dumps({"error": refused.message}, separators=(",", ":")).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        self._transport.write(_head(_Request(), refused.status, [*headers, _CLOSE]) + body)
+        self._transport.write(render(_Request(), refused.status, [*headers, CLOSE]) + body)
         self._forget()
         self._since = self._loop.time()
         self._linger()
-
-
-def _size(request: Head) -> int:
-    """Bytes of a head."""
-    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
-
-
-def _too_large(request: Head | None) -> _Refused:
-    if request is not None and len(request.target) > limits.MAX_HEAD // 2:
-        return _Refused(414, f"the request's target is too long: line and headers may have {limits.MAX_HEAD} bytes")
-    return _Refused(431, f"the request's line and headers exceed the maximum allowed size of {limits.MAX_HEAD} bytes")
-
-
-def _check(request: _Request) -> None:
-    """The rules of RFC 9112 for versions, hosts and targets. A target as a proxy gets it becomes a path. Raises _Refused."""
-    if request.version not in ("1.1", "1.0"):
-        raise _Refused(505, "this server speaks HTTP/1.1 and HTTP/1.0")
-    hosts = [value for name, value in request.headers if name == b"host"]
-    if not hosts and request.version == "1.1":
-        raise _Refused(400, "the request has no Host header, which HTTP/1.1 demands")
-    if len(hosts) > 1:
-        raise _Refused(400, f"the request has {len(hosts)} Host headers, and may have one")
-    if hosts and not _is_host(hosts[0]):
-        raise _Refused(400, "the Host header is not a host with an optional port")
-    target = request.target
-    if target[:1] == b"/" or request.method == "CONNECT":
-        return
-    if target == b"*" and request.method == "OPTIONS":
-        return
-    absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or not _is_host(absolute[1]):
-        raise _Refused(400, "the request's target is neither a path nor an http URL")
-    request.target = (absolute[2] or b"/") + (absolute[3] or b"")
-
-
-def _is_host(value: bytes) -> bool:
-    """Whether this is a host with an optional port. What is in brackets must be an IPv6 address."""
-    found = _HOST.fullmatch(value)
-    if found is None or found[1] is None:
-        return found is not None
-    try:
-        ipaddress.IPv6Address(found[1].decode("ascii"))
-    except ValueError:
-        return False
-    return True
-
-
-def _head(request: _Request, status: int, headers: Headers) -> bytes:
-    lines = [_REASONS[status], _date()]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    if request.version == "1.0" and request.keep_alive and _CLOSE not in headers:
-        lines.append(b"connection: keep-alive\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
-_dated: tuple[int, bytes] = (0, b"")
-
-
-def _date() -> bytes:
-    global _dated
-    now = int(time.time())
-    if _dated[0] != now:
-        _dated = (now, f"date: {formatdate(now, usegmt=True)}\r\n".encode())
-    return _dated[1]

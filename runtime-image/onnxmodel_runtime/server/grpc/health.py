@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from onnxmodel_runtime.server import rpc
+from onnxmodel_runtime.server.grpc import rpc
 from onnxmodel_runtime.server.protocol import wellknown
 from onnxmodel_runtime.server.service import Service
 

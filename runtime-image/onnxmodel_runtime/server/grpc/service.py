@@ -8,11 +8,12 @@ from typing import Any, NoReturn
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
-from onnxmodel_runtime.server import rpc, tracing
+from onnxmodel_runtime.server import tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.errors import Code, ServerError
-from onnxmodel_runtime.server.health import Health
-from onnxmodel_runtime.server.health import Request as HealthRequest
+from onnxmodel_runtime.server.grpc import rpc
+from onnxmodel_runtime.server.grpc.health import Health
+from onnxmodel_runtime.server.grpc.health import Request as HealthRequest
 from onnxmodel_runtime.server.limits import OFF_LOOP
 from onnxmodel_runtime.server.protocol import describe, repeat, wellknown
 from onnxmodel_runtime.server.protocol import grpc as protocol
