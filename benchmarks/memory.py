@@ -70,7 +70,7 @@ def main() -> int:
 def measured(model: Path, variants: tuple[str, ...]) -> Seen:
     """Run the stage as a Job does. Raises RuntimeError where it does not make all of the variants."""
     with tempfile.TemporaryDirectory(dir=model.parent) as out:
-        # The sizes are those of the operator's request (plan.py), with the API's default of maxBatchSize.
+        # The sizes are those of the operator's request (plan/stages/optimize.py), with the API's default of maxBatchSize.
         request = OptimizeRequest(
             str(model),
             digest(model),

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dev.kube import until
-from onnxmodel_operator.plan import COMMANDS
+from onnxmodel_operator.plan.values import COMMANDS
 from tests import models
 from tests.e2e.support import BAD, MLP, RUNTIMES, model
 

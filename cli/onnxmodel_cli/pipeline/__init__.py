@@ -14,7 +14,7 @@ from onnxmodel_cli.parser import Parser
 from onnxmodel_cli.pipeline import manifest
 from onnxmodel_cli.pipeline.pipeline import Pipeline
 from onnxmodel_operator.api.resource import SpecError
-from onnxmodel_operator.plan import COMMANDS, Plan, State
+from onnxmodel_operator.plan.values import COMMANDS, Plan, State
 from onnxmodel_operator.platform.settings import SettingsError
 from onnxmodel_runtime.contract.outcome import ExitCode, Outcome
 from onnxmodel_runtime.contract.stages import Stage

@@ -17,7 +17,8 @@ from onnxmodel_cli.pipeline.volume import Volume
 from onnxmodel_operator.api.resource import OnnxModel
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
 from onnxmodel_operator.observe.memory import read
-from onnxmodel_operator.plan import Plan, Progress, Revision, State, Step, plan
+from onnxmodel_operator.plan import plan
+from onnxmodel_operator.plan.values import Plan, Progress, Revision, State, Step
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.status import summarize
 from onnxmodel_runtime.contract.fetch import FetchRequest

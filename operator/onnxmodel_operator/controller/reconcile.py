@@ -21,7 +21,8 @@ from onnxmodel_operator.controller.turn import Turn, child_of
 from onnxmodel_operator.controller.writer import Writer
 from onnxmodel_operator.drift import difference
 from onnxmodel_operator.observe import Observed, explained, observe, puzzles
-from onnxmodel_operator.plan import active_revision, invalid, plan
+from onnxmodel_operator.plan import invalid, plan
+from onnxmodel_operator.plan.rollout.active import active_revision
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render import render
 from onnxmodel_operator.status import summarize

@@ -12,7 +12,9 @@ from onnxmodel_operator.cluster.errors import (
     lacks_a_right,
 )
 from onnxmodel_operator.observe import Observed
-from onnxmodel_operator.plan import Plan, Progress, State, Trouble, active_revision, route
+from onnxmodel_operator.plan.rollout import traffic
+from onnxmodel_operator.plan.rollout.active import active_revision
+from onnxmodel_operator.plan.values import Phase, Plan, Progress, State, Trouble, stalled
 from onnxmodel_runtime.contract.outcome import Failure
 
 _ANSWERS = (400, 403, 422)
@@ -48,10 +50,10 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
     active: the revision that was active before, and still is: a turn that was not carried out replaces nothing.
     """
     message = f"the API server refuses what the model needs: {error}"
-    stalled = True
+    fatal = True
     match error:
         case NameTakenError(leaving=True):
-            stalled = False
+            fatal = False
             failure = Failure(
                 "EarlierModelLeaves", message, "No action needed: it is retried until that object is gone."
             )
@@ -66,7 +68,7 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
                 "Correct the field that the message names, for example in spec.serving.resources.",
             )
         case ApiError(status=status) if status >= 500:
-            stalled = False
+            fatal = False
             message = f"the API server fails at what the model needs: {error}"
             failure = Failure(
                 "ApplyFailed",
@@ -74,7 +76,7 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
                 "Mend what the message names, an admission webhook for example. It is retried every minute.",
             )
         case _ if lacks_a_right(error):
-            stalled = False
+            fatal = False
             failure = Failure(
                 "ApplyFailed",
                 message,
@@ -82,14 +84,14 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
                 "retried every minute.",
             )
         case _:
-            stalled = False
+            fatal = False
             failure = Failure(
                 "ApplyFailed",
                 message,
                 "Raise the quota or change the admission rule that the message names. It is retried every minute.",
             )
-    phase = "Failed" if stalled else decided.progress.phase
-    state = State.STALLED if stalled else State.RECONCILING
+    phase = Phase.FAILED if fatal else decided.progress.phase
+    state = State.STALLED if fatal else State.RECONCILING
     progress = Progress(state, phase, failure.reason, message, Trouble("apply", failure))
     return dataclasses.replace(decided, progress=progress, active=active)
 
@@ -102,7 +104,7 @@ def status_refused(error: ApiError) -> Progress:
         "Apply the CRD of the operator's release, or change the admission rule that the message names; else report it. The "
         "work goes on, and the status is tried again, at most a minute apart.",
     )
-    return Progress(State.STALLED, "Failed", failure.reason, failure.message, Trouble("status", failure))
+    return stalled(Trouble("status", failure))
 
 
 def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
@@ -112,6 +114,6 @@ def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
         f"a defect of the operator: {type(error).__name__}: {error}"[:1024],
         "Report it with the log of Deployment onnxmodel-operator. It is retried, at most a minute apart.",
     )
-    progress = Progress(State.RECONCILING, "Pending", failure.reason, failure.message, Trouble("operator", failure))
+    progress = Progress(State.RECONCILING, Phase.PENDING, failure.reason, failure.message, Trouble("operator", failure))
     active = active_revision(seen)
-    return Plan(progress, route=route(resource, seen, active), active=active)
+    return Plan(progress, traffic=traffic.before(resource, seen, active), active=active)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.observe import Observed
-from onnxmodel_operator.plan import Plan
+from onnxmodel_operator.plan.values import Plan
 from onnxmodel_operator.render import Manifest
 
 

@@ -31,7 +31,8 @@ _SUCCEEDED = "Succeeded"
 class Memory:
     """A status, as far as it can be read. Nobody may change it: it is shared between turns.
 
-    generation: of the spec that it is about. failure: the last one. stored: all of it, for what is passed on as it is.
+    generation: of the spec that it is about. failure: the last one. successes: the stages that need not run again.
+    stored: all of it, for what is passed on as it is.
     """
 
     stored: OnnxModelStatus = field(default_factory=OnnxModelStatus)
@@ -44,16 +45,12 @@ class Memory:
     history: tuple[RevisionStatus, ...] = ()
     failure: FailureStatus | None = None
     stages: tuple[StageStatus, ...] = ()
+    successes: tuple[StageStatus, ...] = ()
 
     @property
     def proven(self) -> bool:
         """Whether a revision has ever been active."""
         return self.active is not None or bool(self.history)
-
-    @property
-    def successes(self) -> tuple[StageStatus, ...]:
-        """The stages that need not run again."""
-        return tuple(stage for stage in self.stages if stage.state == _SUCCEEDED)
 
     @property
     def decisive(self) -> tuple[Any, ...]:
@@ -98,6 +95,7 @@ def read(status: Mapping[str, Any], whose: str = "") -> Memory:
 def _read(of: Named[Mapping[str, Any]]) -> Memory:
     """Remembered: a model looks at the same status several times in a turn, and in the next."""
     stored = _readable(of.parts)
+    stages = tuple(stored.stages or ())
     return Memory(
         stored=stored,
         generation=stored.observed_generation,
@@ -108,7 +106,8 @@ def _read(of: Named[Mapping[str, Any]]) -> Memory:
         target=stored.target,
         history=tuple(stored.history or ()),
         failure=stored.last_failure,
-        stages=tuple(stored.stages or ()),
+        stages=stages,
+        successes=tuple(stage for stage in stages if stage.state == _SUCCEEDED),
     )
 
 

@@ -1,10 +1,12 @@
 """What a spec asks for, in terms of this platform: a pool, images, providers, threads and resources. Pure."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.resource import OnnxModel, SpecError
 from onnxmodel_operator.api.spec import OnnxModelSpec
+from onnxmodel_operator.memo import Named
 from onnxmodel_operator.platform.policy import PolicyError, violations
 from onnxmodel_operator.platform.settings import Pool, Resources, Settings
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
@@ -38,11 +40,18 @@ class Resolved:
 
 def resolve(model: OnnxModel, settings: Settings) -> Resolved:
     """What the model's spec means on this platform. Raises SpecError, and PolicyError for what the platform forbids."""
-    serving = model.spec.serving
     if forbidden := violations(model, settings.policy):
         raise PolicyError(forbidden)
-    _check_claims(model.spec)
-    name, pool = _pool(model.spec, settings)
+    return _resolved(Named(model.uid, (model.spec, settings)))
+
+
+@lru_cache(maxsize=1024)
+def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
+    """Remembered: a spec and the settings seldom change, and digests are compared with what is made here."""
+    spec, settings = of.parts
+    serving = spec.serving
+    _check_claims(spec)
+    name, pool = _pool(spec, settings)
     chosen = tuple(serving.execution_providers or pool.execution_providers)
     if refused := [each for each in chosen if each not in pool.execution_providers and each != "CPU"]:
         why = "has no GPUs" if not pool.gpu_resource else f"offers {', '.join(pool.execution_providers)}"
@@ -53,8 +62,8 @@ def resolve(model: OnnxModel, settings: Settings) -> Resolved:
         raise SpecError([("spec.serving.gpus", f"pool {name!r} has no GPUs")])
     if needs_gpu and not gpus:
         raise SpecError([("spec.serving.gpus", f"{chosen[0]} needs at least 1 GPU")])
-    resources = _resources(model.spec, settings)
-    options = _options(model.spec, chosen)
+    resources = _resources(spec, settings)
+    options = _options(spec, chosen)
     threads = _threads(resources, serving.instances)
     if serving.runtime == "triton" and not settings.images.triton:
         raise SpecError(

@@ -6,7 +6,8 @@ from functools import lru_cache
 from onnxmodel_operator.api.resource import OnnxModel, Resource
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
-from onnxmodel_operator.plan import Plan, load_tested
+from onnxmodel_operator.plan.rollout.replicas import load_tested
+from onnxmodel_operator.plan.values import Plan
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.job import job_manifest
 from onnxmodel_operator.render.parts import REMEMBERED, Manifest, Owner, claim_name, metadata, stamped

@@ -8,7 +8,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import MEASURING, WORKING
-from onnxmodel_operator.plan import Step
+from onnxmodel_operator.plan.values import Step
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.parts import (
     REMEMBERED,

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
-from onnxmodel_operator.plan import STARTUP_SECONDS, Revision
+from onnxmodel_operator.plan.values import STARTUP_SECONDS, Revision
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.parts import (
     REMEMBERED,

@@ -11,7 +11,7 @@ from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.api.status import OnnxModelStatus
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan import Plan, Progress, State
+from onnxmodel_operator.plan.values import Plan, Progress, State
 from onnxmodel_operator.status.conditions import common_conditions, conditions
 from onnxmodel_operator.status.facts import benchmark_status, finding_statuses, model_status, variant_statuses
 from onnxmodel_operator.status.failure import failure_status

@@ -5,7 +5,7 @@ from datetime import datetime
 from onnxmodel_operator.api.status import Condition
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan import Plan, Progress, State, Step
+from onnxmodel_operator.plan.values import Plan, Progress, State, Step
 from onnxmodel_operator.status.serving import served_revision
 from onnxmodel_operator.times import format_time
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult

@@ -10,7 +10,7 @@ from onnxmodel_operator.api.status import (
     VariantStatus,
 )
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan import Plan
+from onnxmodel_operator.plan.values import Plan
 from onnxmodel_operator.selection import Choice, Numbers, Verdict
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult
 from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE, Tensor

@@ -5,7 +5,7 @@ from datetime import datetime
 from onnxmodel_operator.api.status import FailureStatus
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan import Progress, State
+from onnxmodel_operator.plan.values import Progress, State
 from onnxmodel_operator.times import format_time
 
 

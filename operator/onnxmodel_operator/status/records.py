@@ -4,7 +4,7 @@ from collections import Counter
 
 from onnxmodel_operator.api.status import MOST_STAGES, StageStatus
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan import Plan, Step
+from onnxmodel_operator.plan.values import Plan, Step
 
 _RECORDS = 3
 """Successes kept of each stage: this one, and those to go back to."""

@@ -9,7 +9,8 @@ from onnxmodel_operator.api.spec.optimization import VARIANTS
 from onnxmodel_operator.api.status import AgainstStatus, BatchingStatus, RevisionStatus
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan import Plan, State, serve_request
+from onnxmodel_operator.plan.rollout.active import serve_request
+from onnxmodel_operator.plan.values import Plan, State
 from onnxmodel_operator.selection import Choice, where
 from onnxmodel_operator.status.facts import measured_status
 from onnxmodel_operator.times import format_time

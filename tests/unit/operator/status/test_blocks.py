@@ -18,7 +18,7 @@ from onnxmodel_operator.api.status import (
 )
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan import Plan, Progress, Revision, State, Step, Trouble
+from onnxmodel_operator.plan.values import Plan, Progress, Revision, State, Step, Trouble
 from onnxmodel_operator.selection import choose
 from onnxmodel_operator.status import excused, summarize
 from onnxmodel_operator.status.conditions import conditions

@@ -6,7 +6,7 @@ import pytest
 
 from onnxmodel_operator.api.status import MOST_STAGES, OnnxModelStatus
 from onnxmodel_operator.observe.memory import read
-from onnxmodel_operator.plan import Plan, Progress, State, Step
+from onnxmodel_operator.plan.values import Plan, Progress, State, Step
 from onnxmodel_operator.status.records import stage_statuses
 from onnxmodel_runtime.contract.outcome import Outcome
 from onnxmodel_runtime.contract.stages import Stage

@@ -1,0 +1,98 @@
+"""What should be, decided from what is: the model, what was observed, the settings and the clock in, a Plan out.
+
+The decision is a list of looks. Each looks at one thing and either advances, with what it found, or stops and says why the
+model gets no further for now.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from onnxmodel_operator.api.resource import OnnxModel, Resource, SpecError
+from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.plan import prune, stages, volume
+from onnxmodel_operator.plan.rollout import replicas, revision, traffic
+from onnxmodel_operator.plan.rollout.active import active_revision, kept
+from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate
+from onnxmodel_operator.plan.values import Context, Look, Phase, Plan, Progress, State, Stop, Trouble, stalled
+from onnxmodel_operator.platform.policy import PolicyError
+from onnxmodel_operator.platform.resolve import resolve
+from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_runtime.contract.outcome import Failure
+
+LOOKS: Sequence[Look] = (
+    volume.look,  # there is a volume for the artifacts
+    stages.look(validate),  # the model was fetched, its digest is right and nothing is wrong with it
+    stages.look(optimize),  # the variants are made, and each is known to answer as the original or not to
+    stages.look(benchmark),  # each that does was measured where it will serve, and the winner meets the constraints
+    revision.look,  # there is a Deployment of exactly this revision
+    replicas.complete(
+        stages.look(loadtest)
+    ),  # it runs on all replicas, and one meets the constraints as clients see it
+    traffic.switched(stages.look(probe)),  # the Service points to it, and gave the expected answer to a real inference
+)
+
+
+def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> Plan:
+    """The decision for one model. Raises nothing: what cannot be done is a Plan whose progress says so."""
+    if model.spec.suspend:
+        message = (
+            "spec.suspend is true: no stage and no revision is started; what serves goes on serving, with the "
+            "replicas of the spec"
+        )
+        return _idle(model, seen, Progress(State.SUSPENDED, Phase.SUSPENDED, "Suspended", message))
+    try:
+        platform = resolve(model, settings)
+    except SpecError as error:
+        return invalid(model, seen, error)
+    active = active_revision(seen)
+    return _decided(_walk(Context(model, seen, settings, platform, now, active, traffic.before(model, seen, active))))
+
+
+def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
+    """The plan for a spec that cannot be worked on: say why, and touch nothing."""
+    path, _ = error.fields[0]
+    failure = Failure("InvalidSpec", str(error), f"Correct {path} and apply again.", path)
+    if isinstance(error, PolicyError):
+        hint = f"Change {path}; the rules are the platform team's (settings.policy in the operator's chart values)."
+        failure = Failure("PolicyViolation", str(error), hint, path)
+    return _idle(resource, seen, stalled(Trouble("spec", failure)))
+
+
+def _idle(resource: Resource, seen: Observed, progress: Progress) -> Plan:
+    """Nothing is worked on. The active revision serves, with the replicas of the newest spec."""
+    active = active_revision(seen)
+    serving = traffic.before(resource, seen, active)
+    return Plan(progress, traffic=serving, active=active, kept=kept(resource, seen, active))
+
+
+def _walk(context: Context) -> Stop:
+    """The first look that stops, or the end."""
+    for look in LOOKS:
+        found = look(context)
+        if isinstance(found, Stop):
+            return found
+        context = found.context
+    return traffic.arrived(context)
+
+
+def _decided(stop: Stop) -> Plan:
+    """The plan that follows from where the model stops."""
+    context = stop.context
+    target, active = context.revision, context.active
+    ready = stop.progress.state is State.READY
+    replaced = target is not None and (ready or target.short == active)
+    return Plan(
+        progress=stop.progress,
+        steps=context.steps,
+        job=stop.job,
+        choice=context.choice,
+        revision=target,
+        traffic=context.traffic,
+        active=target.short if ready and target else active,
+        kept=None if replaced else kept(context.model, context.seen, active),
+        claim=True,
+        doubts=stop.doubts,
+        prune=prune.superfluous(stop),
+        keep=prune.needed_folders(context),
+        requeue_seconds=prune.again(stop),
+    )

@@ -1,0 +1,82 @@
+"""The digests of stages, revisions and what is fetched. Which fields of a request they cover, the contract declares."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from onnxmodel_operator import names
+from onnxmodel_operator.memo import Named
+from onnxmodel_operator.plan.values import Ask
+from onnxmodel_operator.platform.resolve import Placement
+from onnxmodel_runtime.contract.fetch import FetchRequest
+from onnxmodel_runtime.contract.identity import identity_of
+from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.stages import Stage
+
+
+def of_stage(claim: str | None, stage: Stage, ask: Ask) -> str:
+    """The digest of a stage. When it changes, the stage runs again."""
+    covers = ask.covers or ask.placement
+    return _digest(_Inputs(claim, stage, ask.request, covers, ask.fetch, ask.depends_on))
+
+
+def of_revision(claim: str | None, request: ServeRequest, placement: Placement, triton: str) -> str:
+    """The digest of a revision. When it changes, other pods serve."""
+    return _digest(_Inputs(claim, "", request, placement, triton=triton))
+
+
+def of_source(fetch: FetchRequest, secret: str) -> str:
+    """The digest of what is fetched, which names its folder. secret: the name of the Secret with its credentials."""
+    return _source(Named(fetch.uri, (fetch, secret)))
+
+
+@lru_cache(maxsize=1024)
+def _source(of: Named[tuple[FetchRequest, str]]) -> str:
+    fetch, secret = of.parts
+    return names.digest([identity_of(fetch), secret])
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a digest covers. stage: "" for a revision. Compared whole, and hashed by whose it is: a request holds maps.
+
+    Python's 1 is equal to 1.0 and to True, and JSON's is not. That does no harm where each field has one type of number:
+    `api.spec` and `contract` read 1 as 1.0 where a field is a float, and refuse True.
+    """
+
+    claim: str | None
+    stage: str
+    request: Any
+    placement: Placement
+    fetch: FetchRequest | None = None
+    depends_on: str = ""
+    triton: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.claim, self.stage))
+
+
+@lru_cache(maxsize=1024)
+def _digest(inputs: _Inputs) -> str:
+    """Remembered: each turn of a model asks for the digest of everything that it is made from."""
+    covered = {
+        "request": identity_of(inputs.request),
+        "placement": _plain(inputs.placement),
+        "claim": inputs.claim,
+    }
+    if inputs.stage:
+        # Its folder too, which says with which Secret it is fetched.
+        fetch = {**identity_of(inputs.fetch), "directory": inputs.fetch.directory} if inputs.fetch else None
+        covered |= {"stage": inputs.stage, "fetch": fetch, "dependsOn": inputs.depends_on}
+    if inputs.triton:
+        covered["triton"] = inputs.triton
+    return names.digest(covered)
+
+
+def _plain(placement: Placement) -> dict[str, Any]:
+    return {
+        "image": placement.image,
+        "pool": placement.pool.data,
+        "resources": placement.resources.data,
+        "gpus": placement.gpus,
+    }

@@ -1,0 +1,142 @@
+"""How far a Job or a rollout is, in words."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from onnxmodel_operator import names
+from onnxmodel_operator.observe import JobSeen, RevisionSeen, Waiting
+from onnxmodel_operator.plan.values import (
+    COMMANDS,
+    Context,
+    Phase,
+    Progress,
+    State,
+    Step,
+    Stop,
+    Trouble,
+    failed,
+    going,
+    stalled,
+)
+from onnxmodel_runtime.contract.outcome import Failure
+from onnxmodel_runtime.contract.stages import STAGES
+
+_QUEUE_SECONDS = 30.0  # by then status names who is ahead now
+_EVENT_SECONDS = 60.0  # no watch tells of events: they are read again
+
+
+def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
+    """Of a stage whose result is not known. wrong: what is wrong with the result that its pod left."""
+    phase, seen = STAGES[step.stage].phase, step.seen
+    if seen is None:
+        return Stop(context, going(phase, phase, f"Job {step.job} is being created"), job=step)
+    doubts = frozenset({step.job} if _unsure(context, seen) else ())
+    if seen.state == "Succeeded" and (wrong or seen.pods):
+        return Stop(context, stalled(_invalid(context, step, wrong)), doubts=doubts)
+    if seen.state == "Succeeded":
+        message = f"Job {step.job} succeeded but its pod was gone before its result was read: it runs again"
+        return Stop(context, going(phase, "ResultLost", message), doubts=doubts, superfluous=(("Job", step.job),))
+    if failed(seen):
+        return Stop(context, stalled(_failed(context, seen)), step, doubts)
+    if seen.waiting:
+        progress, again = _waiting(context, seen.waiting, phase, seen.stage, seen.name)
+        return Stop(context, progress, step, doubts, again=again)
+    return Stop(
+        context, _retried(seen, phase) if seen.ended else going(phase, phase, f"Job {seen.name} runs"), step, doubts
+    )
+
+
+def of_rollout(context: Context, seen: RevisionSeen) -> Stop:
+    """Of a revision that lacks replicas."""
+    message = f"{seen.available} of {context.target.replicas} replicas of revision {seen.revision} are available"
+    if seen.ended:
+        log = f"{COMMANDS}kubectl -n {context.model.namespace} logs deployment/{seen.name} --all-containers"
+        failure = replace(seen.ended.failure, hint=seen.ended.failure.hint + log)
+        trouble = Trouble("serve", failure, seen.ended.exit_code)
+        if (seen.ended.terminal and not seen.available) or seen.overdue:
+            return Stop(context, stalled(trouble))
+        return Stop(
+            context,
+            Progress(
+                State.RECONCILING, Phase.DEPLOYING, "ProgressingWithRetry", f"{message}; {failure.message}", trouble
+            ),
+        )
+    if seen.waiting:
+        progress, again = _waiting(context, seen.waiting, Phase.DEPLOYING, "serve", None)
+        return Stop(context, progress, again=again)
+    if seen.overdue:
+        pods = f"kubectl -n {context.model.namespace} describe pods -l {names.LABEL_REVISION}={seen.revision}"
+        failure = Failure("ProgressDeadlineExceeded", message, f"The pods' events say what they wait for: {pods}")
+        return Stop(context, stalled(Trouble("serve", failure)))
+    return Stop(context, going(Phase.DEPLOYING, "RollingOut", message))
+
+
+def _unsure(context: Context, seen: JobSeen) -> bool:
+    """Whether the Job ended and nothing tells why or with which result: the pod that does may be seen late."""
+    memory = context.seen.memory
+    known = memory.failed and memory.failure_of(seen.name)
+    return (seen.state == "Succeeded" and not seen.outcome) or (seen.state == "Failed" and not known)
+
+
+def _invalid(context: Context, step: Step, wrong: str | None) -> Trouble:
+    wrong = wrong or "its termination message cannot be read"
+    failure = Failure(
+        "ResultInvalid",
+        f"Job {step.job} succeeded with a result that cannot be used: {wrong}",
+        "Use runtime images of the operator's release (runtimeImages in the chart's values)."
+        + _commands(context, step.job),
+    )
+    return Trouble(step.stage, failure, job=step.job)
+
+
+def _failed(context: Context, seen: JobSeen) -> Trouble:
+    assert seen.ended is not None
+    failure = seen.ended.failure
+    if not seen.pods and (last := context.seen.memory.failure_of(seen.name)):
+        # The pod is gone, and with it why it failed: status remembers.
+        failure = Failure(last.reason, last.message, last.hint.partition(COMMANDS)[0], last.field or "")
+    failure = replace(failure, hint=failure.hint + _commands(context, seen.name))
+    return Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts)
+
+
+def _retried(seen: JobSeen, phase: str) -> Progress:
+    assert seen.ended is not None
+    trouble = Trouble(seen.stage, seen.ended.failure, seen.ended.exit_code, seen.name, seen.attempts)
+    message = f"attempt {seen.attempts} failed and is tried again: {seen.ended.failure.message}"
+    if seen.kept_alive_by:
+        message = (
+            f"attempt {seen.attempts} failed, and container {seen.kept_alive_by}, which is not the operator's, keeps its "
+            f"pod from ending before it is tried again: {seen.ended.failure.message}"
+        )
+    return Progress(State.RECONCILING, phase, "ProgressingWithRetry", message, trouble)
+
+
+def _commands(context: Context, job: str) -> str:
+    """How to read the stage's log, and the server's where the stage asks it, and how to run the stage again."""
+    kubectl = f"kubectl -n {context.model.namespace}"
+    logs = f"{kubectl} logs job/{job} --all-containers"
+    if context.revision:  # only stages that ask its server come after it
+        logs += f"; the server's: {kubectl} logs deployment/{context.revision.name} --all-containers"
+    return f"{COMMANDS}{logs}. To run the stage again: {kubectl} delete job {job}"
+
+
+def _waiting(
+    context: Context, waiting: Waiting, phase: str, stage: str, job: str | None
+) -> tuple[Progress, float | None]:
+    """Of a pod that waits, and when to look again.
+
+    A pod without node or image may get one; past the deadline someone must look. It is Reconciling again when it moves.
+    """
+    trouble = Trouble(stage, waiting.failure, job=job)
+    waited = context.now - (waiting.since or context.now)
+    normal = timedelta(seconds=waiting.normal_seconds)
+    if waited < normal:
+        message = f"Job {job} runs" if job else "the server's pods start"
+        return going(phase, phase, message), (normal - waited).total_seconds()
+    reconciling = Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
+    if waiting.queued:
+        return reconciling, _QUEUE_SECONDS
+    left = (timedelta(seconds=context.settings.progress_deadline_seconds) - waited).total_seconds()
+    if left <= 0:
+        return stalled(trouble), None
+    return reconciling, min(left, _EVENT_SECONDS) if waiting.about else left

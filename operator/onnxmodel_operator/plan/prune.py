@@ -1,0 +1,97 @@
+"""What nothing needs any more: Jobs, revisions and Services to delete, and the folders of the volume to keep."""
+
+import re
+
+from onnxmodel_operator import names
+from onnxmodel_operator.observe import JobSeen
+from onnxmodel_operator.plan.rollout import traffic
+from onnxmodel_operator.plan.rollout.active import arguments
+from onnxmodel_operator.plan.rollout.replicas import load_tested
+from onnxmodel_operator.plan.values import Child, Context, Stop
+from onnxmodel_operator.times import parse_time
+from onnxmodel_runtime.contract.volume import ARTIFACTS
+
+_FOLDER = re.compile(rf"{ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")
+
+
+def superfluous(stop: Stop) -> tuple[Child, ...]:
+    """Jobs of other digests than the steps', Deployments that neither serve nor shall, Services of load tests that are over.
+
+    The active revision stays until status names its successor: a turn that is cut short would otherwise leave a status that
+    names a revision without pods, and a newer spec would send traffic back to it. While it has no pods, the revision that
+    takes traffic stays as well.
+    """
+    context = stop.context
+    if context.seen.claim_uid is None:
+        return ()  # nothing is known to be superfluous before everything has its name
+    model, live, target = context.model, context.seen.live, context.revision
+    takes = (*context.traffic, *traffic.before(model, context.seen, context.active))
+    revisions = {target.short if target else None, context.active, *(revision for revision, _ in takes)}
+    # By name, for anybody can remove a label.
+    kept = {names.child(model.name, revision) for revision in revisions if revision}
+    tested = load_tested(stop.job, target)
+    services = {model.name, tested.name if tested else None}
+    gone = [("Job", job.name) for job in _other_jobs(context) if not _stays(context, job)]
+    gone += [("Job", job.name) for job in _read_jobs(context) if _over(context, job)]
+    gone += stop.superfluous
+    gone += [child for child in live if child[0] in ("Deployment", "ControllerRevision") and child[1] not in kept]
+    gone += [child for child in live if child[0] == "Service" and child[1] not in services]
+    return tuple(child for child in gone if child in live)
+
+
+def again(stop: Stop) -> float | None:
+    """Seconds after which to look again: when the stop says so, or when a Job has been kept for long enough."""
+    context = stop.context
+    if context.seen.claim_uid is None:
+        return stop.again
+    jobs = [*(job for job in _other_jobs(context) if _to_come(context, job)), *_read_jobs(context)]
+    left = [seconds for job in jobs if (seconds := _left(context, job)) is not None and seconds > 0]
+    return min([*left, stop.again] if stop.again else left, default=stop.again)
+
+
+def needed_folders(context: Context) -> tuple[str, ...]:
+    """Folders of the volume that the spec needs, that serve, or that a spec which status remembers would go back to."""
+    paths = [stage.directory or "" for stage in context.seen.memory.successes]
+    paths += [getattr(step.request, "directory", "") for step in context.steps]
+    paths += [step.fetch.directory for step in context.steps if step.fetch]
+    for (kind, _), item in context.seen.live.items():
+        if kind in ("Deployment", "ControllerRevision"):
+            paths += arguments(item)
+    return tuple(sorted({folder for path in paths for folder in _FOLDER.findall(path)}))
+
+
+def _other_jobs(context: Context) -> list[JobSeen]:
+    """Jobs that no step asks for."""
+    wanted = {step.job for step in context.steps}
+    return [job for job in context.seen.jobs.values() if job.name not in wanted]
+
+
+def _read_jobs(context: Context) -> list[JobSeen]:
+    """Jobs of which status has the result."""
+    memory = context.seen.memory
+    return [step.seen for step in context.steps if step.seen and memory.success(step.stage, step.digest)]
+
+
+def _stays(context: Context, job: JobSeen) -> bool:
+    return _to_come(context, job) and not _over(context, job)
+
+
+def _to_come(context: Context, job: JobSeen) -> bool:
+    """Whether a Job that no step asks for may be one that a later step will ask for: it succeeded in a stage to which this
+    plan has yet to come. A Deployment that is away for a moment must not cost the log of its load test.
+    """
+    return job.state == "Succeeded" and job.stage not in {step.stage for step in context.steps}
+
+
+def _over(context: Context, job: JobSeen) -> bool:
+    """Whether nobody reads the Job's log any more, or it would never end by itself."""
+    left = _left(context, job)
+    return bool(job.kept_alive_by) if left is None else left <= 0
+
+
+def _left(context: Context, job: JobSeen) -> float | None:
+    """For how many seconds the platform wants a Job to be kept; None for one that has not succeeded."""
+    ended = parse_time(job.completion_time) if job.completion_time else None
+    if job.state != "Succeeded" or ended is None:
+        return None
+    return (ended - context.now).total_seconds() + context.settings.jobs.keep_succeeded_seconds

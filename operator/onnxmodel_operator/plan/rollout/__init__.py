@@ -1,0 +1,1 @@
+"""How a revision comes to serve: its Deployment, its replicas, the traffic, and what served before it."""

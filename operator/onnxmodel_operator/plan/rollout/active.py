@@ -1,0 +1,56 @@
+"""The revision that serves while another one is proven."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from onnxmodel_operator.api.resource import Resource
+from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.plan.values import Kept
+
+
+def active_revision(seen: Observed) -> str | None:
+    """The revision that was proven last, while it is there or can be restored; else the one that the Service selects.
+
+    What a model's very first Service selects counts only with a lost status: else it is known to be unproven.
+    """
+    memory = seen.memory
+    if memory.active and exists(seen, memory.active.revision):
+        return memory.active.revision
+    unproven = bool(memory.stages) and not memory.proven
+    return seen.routed if not unproven and exists(seen, seen.routed) else None
+
+
+def kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
+    """The active revision with as many replicas as the newest spec wants: scaling what serves needs no proof."""
+    record = seen.records.get(active or "")
+    if record is None:
+        return None
+    serving = seen.revisions.get(active or "")
+    replicas = model.replicas if model.replicas is not None else serving.wanted if serving else 1
+    return Kept(record, replicas)
+
+
+def exists(seen: Observed, revision: str | None) -> bool:
+    """Whether the revision has a Deployment, or a record to restore it from."""
+    return revision in seen.revisions or revision in seen.records
+
+
+def serve_request(seen: Observed, revision: str) -> dict[str, Any]:
+    """The request of a revision's server, for either runtime; empty where that cannot be read."""
+    record, deployment = seen.records.get(revision), seen.revisions.get(revision)
+    item = record or (seen.live["Deployment", deployment.name] if deployment else None)
+    for argument in arguments(item) if item else ():
+        with contextlib.suppress(ValueError):
+            request = json.loads(argument)
+            if isinstance(request, dict):
+                return dict(request.get("serve", request))
+    return {}
+
+
+def arguments(item: Mapping[str, Any]) -> list[str]:
+    """The arguments of all containers of a Deployment, or of the one that a ControllerRevision holds."""
+    pod = item.get("data", item)["spec"]["template"]["spec"]
+    containers = (*pod.get("initContainers", ()), *pod["containers"])
+    return [argument for container in containers for argument in container.get("args", ())]

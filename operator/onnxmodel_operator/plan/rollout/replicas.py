@@ -1,0 +1,38 @@
+"""Whether all replicas of the new revision are available, and what goes on while they are not."""
+
+from dataclasses import replace
+
+from onnxmodel_operator.plan import progress
+from onnxmodel_operator.plan.values import Advance, Context, Look, Revision, State, Step, Stop
+from onnxmodel_runtime.contract.stages import Stage
+
+
+def complete(loadtest: Look) -> Look:
+    """The look at the load test, on a revision of which all replicas are available.
+
+    It begins when all of them are there, and then goes on whatever becomes of them: a replica that dies of it is an attempt
+    that failed, and attempts are counted. Its result stays true while a pod is away.
+    """
+
+    def at(context: Context) -> Advance | Stop:
+        seen = context.seen.revisions[context.target.short]
+        found = loadtest(context)
+        if seen.complete and seen.wanted == context.target.replicas:
+            return found
+        step = found.context.step(Stage.LOADTEST)
+        if not (step.seen or step.outcome):
+            return progress.of_rollout(context, seen)
+        rollout = progress.of_rollout(found.context, seen)
+        if isinstance(found, Advance) or step.outcome:
+            return rollout
+        if found.progress.state is State.STALLED:
+            return found
+        again = found.again if rollout.again is None else rollout.again
+        return replace(found, progress=rollout.progress, again=again)
+
+    return at
+
+
+def load_tested(job: Step | None, revision: Revision | None) -> Revision | None:
+    """The revision that has a Service of its own to be asked through: while the Job of its load test must exist."""
+    return revision if job and job.stage is Stage.LOADTEST else None

@@ -1,0 +1,86 @@
+"""Which revisions take traffic."""
+
+from dataclasses import replace
+
+from onnxmodel_operator.api.resource import Resource
+from onnxmodel_operator.observe import JobSeen, Observed
+from onnxmodel_operator.plan.values import Advance, Context, Look, Phase, Progress, State, Stop, Traffic, failed, going
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+
+_WRONG_ANSWERS = ("ProbeMismatch", "ProbeRefused")
+"""Reasons of a probe that was answered."""
+_PHASE = STAGES[Stage.PROBE].phase
+
+
+def to(revision: str | None) -> Traffic:
+    """All traffic to one revision, or to none."""
+    return ((revision, 100),) if revision else ()
+
+
+def before(model: Resource, seen: Observed, active: str | None) -> Traffic:
+    """Who takes traffic unless the newest spec proves another revision.
+
+    That is the active one. But while it lacks pods that it should have, a newer revision that already takes traffic
+    keeps it, unless its probe got a wrong answer.
+    """
+    taking = seen.routed or ""
+    if active is None or model.replicas == 0 or _available(seen, active) or not _available(seen, taking):
+        return to(active)
+    return to(active if any(_refuted(job, seen) for job in seen.jobs.values()) else taking)
+
+
+def switched(probe: Look) -> Look:
+    """The look at the probe, for which traffic goes to the new revision. If the answer is wrong, traffic goes back.
+
+    A probe that could not ask proves nothing: traffic goes back where a proven revision can take it, and else stays with
+    what has pods. A model's very first revision takes none before it is proven.
+    """
+
+    def at(context: Context) -> Advance | Stop:
+        found, new = probe(context), to(context.target.short)
+        job = found.context.step(Stage.PROBE).seen
+        if isinstance(found, Advance):
+            return Advance(replace(found.context, traffic=new))
+        old = context.traffic
+        if not (found.progress.state is State.STALLED and failed(job)):
+            traffic = new  # a probe that waits for a node or an image has yet to ask, and asks this revision
+        elif old not in ((), new):
+            traffic = old
+        elif old == new and not _refuted(job, context.seen):
+            return found
+        else:  # there is no older revision to go back to, and an unproven one takes no traffic
+            service = ("Service", context.model.name)
+            return replace(found, context=replace(found.context, traffic=()), superfluous=(*found.superfluous, service))
+        found = replace(found, context=replace(found.context, traffic=traffic))
+        revision = traffic[0][0]
+        if context.seen.routed == revision:
+            return found
+        # Asked before the Service points there, the probe would ask the old revision: its Job comes after that.
+        message = f"Service {context.model.name} is being switched to revision {revision}"
+        return replace(found, progress=going(_PHASE, "Switching", message), job=None)
+
+    return at
+
+
+def arrived(context: Context) -> Stop:
+    """The end: the new revision is proven and takes all traffic."""
+    model, revision = context.model, context.target.short
+    if context.seen.routed != revision:
+        return Stop(context, going(_PHASE, "Switching", f"Service {model.name} is being switched to {revision}"))
+    missed = "; ".join(context.chosen.winner.missed)
+    message = f"{context.chosen.sentence}{f' (misses: {missed})' if missed else ''}"
+    return Stop(context, Progress(State.READY, Phase.READY, "Ready", message))
+
+
+def _refuted(job: JobSeen | None, seen: Observed) -> bool:
+    """Whether a server gave the probe a wrong answer. A probe that found no server, none of the revision, or no node refutes
+    nothing.
+    """
+    if job is None or job.stage != Stage.PROBE or not failed(job) or job.ended is None:
+        return False
+    last = None if job.pods else seen.memory.failure_of(job.name)
+    return (last.reason if last else job.ended.failure.reason) in _WRONG_ANSWERS
+
+
+def _available(seen: Observed, revision: str) -> bool:
+    return revision in seen.revisions and seen.revisions[revision].available > 0

@@ -1,0 +1,68 @@
+"""The stages of a model. One file is one stage: three pure functions, and here is what they share."""
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+from onnxmodel_operator import names
+from onnxmodel_operator.observe import JobSeen, Observed
+from onnxmodel_operator.plan import digests, progress
+from onnxmodel_operator.plan.results import problem
+from onnxmodel_operator.plan.values import Advance, Ask, Context, Look, Step, Stop
+from onnxmodel_runtime.contract.outcome import decode
+from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.volume import ARTIFACTS
+
+
+class StageFile(Protocol):
+    """A module of this package."""
+
+    STAGE: Stage
+
+    def ask(self, context: Context) -> Ask:
+        """What its Job is asked, from the spec and the results of the stages before."""
+
+    def gate(self, context: Context, result: Any) -> Advance | Stop:
+        """What follows from a result: the next look, or why the model goes no further."""
+
+    def believe(self, request: Any, result: Any) -> str | None:
+        """What is wrong with a result, if it cannot be an answer to this request."""
+
+
+def look(stage: StageFile) -> Look:
+    """The look at a stage: its gate once the result is known, until then how far its Job is."""
+
+    def at(context: Context) -> Advance | Stop:
+        step = _step(context, stage)
+        context = replace(context, steps=(*context.steps, step))
+        if step.outcome:
+            return stage.gate(context, step.outcome.result)
+        message = step.seen.message if step.seen else None
+        wrong = problem(stage.STAGE, step.request, message, stage.believe) if message else None
+        return progress.of_job(context, step, wrong)
+
+    return at
+
+
+def _step(context: Context, stage: StageFile) -> Step:
+    """The stage as far as it is known. A result in status counts before that of a Job."""
+    name, ask, observed = stage.STAGE, stage.ask(context), context.seen
+    digest = digests.of_stage(observed.claim_uid, name, ask)
+    request = ask.request
+    if STAGES[name].directory:
+        request = replace(request, directory=f"{ARTIFACTS}/{name}/{digest[:16]}")
+    seen = observed.jobs.get((name, digest))
+    record = observed.memory.success(name, digest)
+    outcome = decode(record) if record else None
+    if outcome is None and seen and seen.outcome and seen.outcome.result:
+        outcome, record = seen.outcome, seen.message
+    if record and problem(name, request, record, stage.believe):
+        outcome, record = None, None
+    job = names.child(context.model.name, name, names.short(digest))
+    quiet = _quiet(observed, seen)
+    return Step(name, digest, job, request, ask.placement, ask.fetch, outcome, record, seen, quiet)
+
+
+def _quiet(observed: Observed, seen: JobSeen | None) -> bool:
+    """A Job keeps what it was made with while it runs. A pod that cannot start, of any model, must not hold up measurements."""
+    waits = seen and seen.waiting and seen.waiting.failure.reason == "WaitingForQuietNode"
+    return seen.quiet if seen and not waits else not observed.stuck

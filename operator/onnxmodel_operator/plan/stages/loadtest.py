@@ -1,0 +1,50 @@
+"""Measure one replica of the revision as a client of its server, and prove its answers."""
+
+from dataclasses import replace
+
+from onnxmodel_operator import selection
+from onnxmodel_operator.plan.constraints import unmet
+from onnxmodel_operator.plan.results import odd_numbers
+from onnxmodel_operator.plan.values import Advance, Ask, Context, Stop
+from onnxmodel_runtime.contract.benchmark import BenchmarkResult
+from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
+from onnxmodel_runtime.contract.stages import Stage
+
+STAGE = Stage.LOADTEST
+
+
+def ask(context: Context) -> Ask:
+    """The loads at which the winner's figures were measured, of the revision's own Service."""
+    model, revision, winner = context.model, context.target, context.chosen.winner
+    assert winner.numbers is not None
+    request = LoadTestRequest(
+        name=model.name,
+        host=f"{revision.name}.{model.namespace}.svc",
+        probe=revision.request.probe,
+        loads=selection.loads(winner.numbers, context.result(BenchmarkResult).points, winner.variant.name),
+        tolerance=revision.request.tolerance,
+        max_batch_size=revision.request.max_batch_size,
+        variant=winner.variant.name,
+        revision=revision.short,
+        attempt=model.spec.benchmark.attempt,
+        batch=revision.request.batch,
+        unjoined=revision.request.unjoined,
+    )
+    # No digest covers the client's resources: when the platform changes them, no server is asked again.
+    platform = context.platform
+    return Ask(request, platform.client, depends_on=revision.digest, covers=platform.server)
+
+
+def gate(context: Context, result: LoadTestResult) -> Advance | Stop:
+    """The winner must meet the constraints as its clients see it."""
+    choice = selection.as_served(context.model.spec.benchmark, context.chosen, result.points)
+    context = replace(context, choice=choice)
+    return unmet(context, STAGE, f"revision {context.target.short} does not meet the constraints") or Advance(context)
+
+
+def believe(request: LoadTestRequest, result: LoadTestResult) -> str | None:
+    """Figures of exactly the loads that were asked for."""
+    asked = [(request.variant, load.batch_size, load.concurrency) for load in request.loads]
+    if [(point.variant, point.batch_size, point.concurrency) for point in result.points] != asked:
+        return "it is not of the loads that were asked for"
+    return odd_numbers(result.points)

@@ -1,0 +1,261 @@
+"""The values that a decision is made of. All are frozen: a decision is computed, never edited."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from onnxmodel_operator import names
+from onnxmodel_operator.api.resource import OnnxModel
+from onnxmodel_operator.observe import JobSeen, Observed
+from onnxmodel_operator.platform.resolve import Placement, Resolved
+from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.selection import Choice
+from onnxmodel_runtime.contract.fetch import FetchRequest
+from onnxmodel_runtime.contract.outcome import Failure, Outcome
+from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.stages import Stage
+
+STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
+COMMANDS = " Log: "
+"""Begins the commands at the end of a failed Job's hint."""
+
+Child = tuple[str, str]
+"""The kind and the name of an object that the model owns."""
+Traffic = tuple[tuple[str, int], ...]
+"""Revisions that take traffic, each with its share in percent. Empty: nothing takes traffic."""
+
+
+class Phase(StrEnum):
+    """What status.phase says besides the phases of the stages (contract.stages)."""
+
+    PENDING = "Pending"
+    DEPLOYING = "Deploying"
+    READY = "Ready"
+    SUSPENDED = "Suspended"
+    SCALED_TO_ZERO = "ScaledToZero"
+    FAILED = "Failed"
+
+
+class State(StrEnum):
+    """Where a model stands. Only Reconciling changes by waiting."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    SUSPENDED = "Suspended"
+    SCALED_TO_ZERO = "ScaledToZero"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong now, shown as status.lastFailure."""
+
+    stage: str
+    failure: Failure
+    exit_code: int | None = None
+    job: str | None = None
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the model is, for status. People read phase, reason and message."""
+
+    state: State
+    phase: str
+    reason: str
+    message: str
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a stage asks of its Job.
+
+    placement: where the Job runs. fetch: what it fetches first. depends_on: the digest of the revision that it asks, if any.
+    covers: the placement that the digest covers where that is not the Job's own.
+    """
+
+    request: Any
+    placement: Placement
+    fetch: FetchRequest | None = None
+    depends_on: str = ""
+    covers: Placement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage, as far as it is known. record: the encoded outcome of a success.
+
+    quiet: no other stage may run on its node while it measures; otherwise only no other measurement.
+    """
+
+    stage: Stage
+    digest: str
+    job: str
+    request: Any
+    placement: Placement
+    fetch: FetchRequest | None = None
+    outcome: Outcome | None = None
+    record: str | None = None
+    seen: JobSeen | None = None
+    quiet: bool = True
+
+    @property
+    def state(self) -> str:
+        """Succeeded, Failed or Running (also a Job that does not exist yet)."""
+        if self.outcome:
+            return "Succeeded"
+        return "Failed" if failed(self.seen) else self.seen.state if self.seen else "Running"
+
+
+def failed(seen: JobSeen | None) -> bool:
+    """Whether a Job failed for good. Its own verdict comes a little later than its pod's end."""
+    return seen is not None and (seen.state == "Failed" or bool(seen.ended and seen.ended.terminal))
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What should serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
+
+    claim: the uid of the volume with its artifacts. startup_seconds: how long a pod may load the model. triton: the image
+    of Triton where that serves, else "".
+    """
+
+    digest: str
+    name: str
+    request: ServeRequest
+    placement: Placement
+    replicas: int
+    claim: str
+    startup_seconds: int = STARTUP_SECONDS
+    triton: str = ""
+
+    @property
+    def short(self) -> str:
+        """The digest as labels carry it."""
+        return names.short(self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A revision that serves while another one is proven. record: its Deployment as it was applied, replicas aside."""
+
+    record: Mapping[str, Any]
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decision.
+
+    steps: the stages so far. job: the stage whose Job must exist. revision: what the spec asks to serve, whose Deployment
+    must exist. traffic: who takes traffic. active: the revision that was proven last. kept: what serves and is not
+    `revision`: it gets the replicas of the newest spec, and comes back if somebody deletes it.
+    doubts: Jobs of which the API server must be asked first: the cache may only be late. prune: children that nothing needs.
+    keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
+    """
+
+    progress: Progress
+    steps: tuple[Step, ...] = ()
+    job: Step | None = None
+    choice: Choice | None = None
+    revision: Revision | None = None
+    traffic: Traffic = ()
+    active: str | None = None
+    kept: Kept | None = None
+    claim: bool = False
+    doubts: frozenset[str] = frozenset()
+    prune: tuple[Child, ...] = ()
+    keep: tuple[str, ...] = ()
+    requeue_seconds: float | None = None
+
+    @property
+    def route(self) -> str | None:
+        """The revision that the model's Service selects."""
+        return self.traffic[0][0] if self.traffic else None
+
+    def result(self, stage: Stage) -> Any:
+        """The result of a stage that succeeded, or None."""
+        return next((s.outcome.result for s in self.steps if s.stage is stage and s.outcome), None)
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a look may depend on: the inputs of the decision, and what the looks before it found.
+
+    active: the revision that was proven last, if it is there. traffic: who takes traffic unless a later look says otherwise.
+    choice and revision: of the newest spec, once they are known.
+    """
+
+    model: OnnxModel
+    seen: Observed
+    settings: Settings
+    platform: Resolved
+    now: datetime
+    active: str | None = None
+    traffic: Traffic = ()
+    steps: tuple[Step, ...] = ()
+    choice: Choice | None = None
+    revision: Revision | None = None
+
+    def step(self, stage: Stage) -> Step:
+        """The step of a stage that a look before this one was about."""
+        return next(step for step in self.steps if step.stage is stage)
+
+    def result(self, kind: type[R]) -> R:
+        """The result of the stage that has results of this kind, and that succeeded."""
+        return next(s.outcome.result for s in self.steps if s.outcome and isinstance(s.outcome.result, kind))
+
+    @property
+    def chosen(self) -> Choice:
+        """The choice, for looks that come after it."""
+        assert self.choice is not None
+        return self.choice
+
+    @property
+    def target(self) -> Revision:
+        """The revision, for looks that come after it."""
+        assert self.revision is not None
+        return self.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Nothing holds the model up here. context: what is known now."""
+
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The model gets no further for now, and why. The other fields are those of the Plan.
+
+    job: the stage whose Job must exist. superfluous: children to delete. again: seconds after which to look again.
+    """
+
+    context: Context
+    progress: Progress
+    job: Step | None = None
+    doubts: frozenset[str] = frozenset()
+    superfluous: tuple[Child, ...] = ()
+    again: float | None = None
+
+
+Look = Callable[[Context], Advance | Stop]
+"""One thing that must be true before a revision takes traffic."""
+
+
+def going(phase: str, reason: str, message: str) -> Progress:
+    """Progress that needs nobody."""
+    return Progress(State.RECONCILING, phase, reason, message)
+
+
+def stalled(trouble: Trouble) -> Progress:
+    """Progress that needs somebody."""
+    return Progress(State.STALLED, Phase.FAILED, trouble.failure.reason, trouble.failure.message, trouble)
