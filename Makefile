@@ -110,8 +110,8 @@ triton-qa: setup ## run Triton's own qa suites against our server: make triton-q
 	@test -d "$(TRITON)/qa" || { echo 'TRITON must be a checkout of github.com/triton-inference-server/server'; exit 2; }
 	@$(BIN)/python -m tests.tritonqa "$(TRITON)"
 
-unit: setup ## run the tests that need no cluster
-	@$(BIN)/python -m pytest tests/unit tests/frozen
+unit: setup ## run the tests that need no cluster; those of one package, in seconds: make unit TESTS=tests/unit/operator/plan
+	@$(BIN)/python -m pytest $(or $(TESTS),tests/unit tests/lives tests/frozen)
 
 integration: setup ## run the tests against a real API server without pods
 	@$(BIN)/python -m pytest tests/integration
@@ -123,11 +123,11 @@ e2e: ready ## tests with real pods
 # By two workers (tests/conftest.py), the longest first: it waits for pods most of the time, and the others run beside it.
 test: ready ## run all tests
 	@$(LOCAL) build --tests
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/frozen tests/unit
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/frozen tests/lives tests/unit
 
 # Not part of `make test`: for nightly runs. By two workers, each with an API server of its own. One fault alone: .venv/bin/python -m pytest tests/faults -k etcd-paused
 test-faults: setup ## inject each fault at each moment of a life on a real API server, and try 2,000 sequences of specs, into docs/benchmarks/faults.md; then fuzz HTTP/2
-	@ONNXMODEL_SEQUENCES=2000 $(BIN)/python -m pytest --numprocesses=2 --dist=loadscope tests/faults tests/unit/test_sequences.py --figures docs/benchmarks/faults.md
+	@ONNXMODEL_SEQUENCES=2000 $(BIN)/python -m pytest --numprocesses=2 --dist=loadscope tests/faults tests/lives/test_sequences.py --figures docs/benchmarks/faults.md
 	@ONNXMODEL_FRAMES=20000 $(BIN)/python -m pytest tests/unit/runtime/server/http2/test_fuzz.py
 
 lint: setup ## check format, style, types and layers

@@ -1,6 +1,6 @@
 """What the cache keeps of an object: the fields that something reads. A change of another field is no news.
 
-Who reads one more adds it here, and a case that reads it to tests/unit/test_trim.py, which fails otherwise.
+Who reads one more adds it here, and a case that reads it to tests/unit/operator/cluster/test_trim.py, which fails otherwise.
 """
 
 from collections import OrderedDict

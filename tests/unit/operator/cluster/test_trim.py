@@ -233,7 +233,7 @@ def test_what_is_kept_is_read(lived):
 
 BY_THE_CACHE = {("metadata", name) for name in ("name", "namespace", "uid", "resourceVersion")}
 IN_FINGERPRINTS = {("PersistentVolumeClaim", "metadata", "annotations")}
-"""Read where a webhook changed the child: tests/unit/test_injected.py."""
+"""Read where a webhook changed the child: tests/lives/test_injected.py."""
 
 
 def test_each_kind_has_its_fields():

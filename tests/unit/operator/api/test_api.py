@@ -11,7 +11,7 @@ from onnxmodel_operator.api.resource import SpecError, parse
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from tests.builders import body
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 def test_generated_files_are_up_to_date():
