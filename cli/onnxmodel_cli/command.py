@@ -76,7 +76,7 @@ def outcome_of(name: str, request: Any, options: argparse.Namespace) -> Outcome:
 def show(outcome: Outcome, options: argparse.Namespace) -> int:
     """Print the outcome in the format that was asked for, and return the exit code."""
     from onnxmodel_runtime.job import print_outcome
-    from onnxmodel_runtime.sandbox.termination import exit_code
+    from onnxmodel_runtime.sandbox.termination import exit_code, print_failure
 
     if options.output == "json":
         print(dumps(outcome))
@@ -86,6 +86,8 @@ def show(outcome: Outcome, options: argparse.Namespace) -> int:
         print(sarif.text(outcome, options.model))
     else:
         print_outcome(outcome)
+    if outcome.failure is not None:
+        print_failure(outcome.failure)
     return exit_code(outcome)
 
 

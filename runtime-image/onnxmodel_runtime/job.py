@@ -1,6 +1,5 @@
 """A command of the runtime image from request to outcome: in a Job, or in the process of the command line."""
 
-import hashlib
 import os
 import signal
 import sys
@@ -11,18 +10,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onnxmodel_runtime.contract.benchmark import BenchmarkRequest
-from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.fetch import CREDENTIALS, SECRET_PREFIX
-from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
-from onnxmodel_runtime.contract.stages import FETCH, Result, Stage
-from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
-from onnxmodel_runtime.contract.volume import REPORT_FILE
+from onnxmodel_runtime.contract.stages import COMMANDS, FETCH, Result, Stage
+from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import StageError, clip
-from onnxmodel_runtime.models.records import accept, validation_report, write_report
+from onnxmodel_runtime.models.records import accept, write_report
 from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.termination import print_failure
+from onnxmodel_runtime.stages import work
 
 
 def complete(
@@ -33,12 +29,12 @@ def complete(
     local, word: as in `run`.
     """
     outcome = run(command, request, local=local, word=word)
-    if (path := report_path(request)) is not None:
-        write_report(outcome, path)
-    if isinstance(request, ValidateRequest) and outcome.result is not None:
+    if (path := COMMANDS[command].report(request)) is not None:
+        write_report(outcome, Path(path))
+    if command == Stage.VALIDATE and outcome.result is not None:
         accept(Path(request.directory))
     print_outcome(outcome)
-    if outcome.failure and outcome.command == Stage.VALIDATE:
+    if outcome.failure is not None:
         print_failure(outcome.failure)
     return outcome
 
@@ -58,21 +54,13 @@ def run(
     # The first process of a container ignores SIGTERM unless it says what to do then.
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        if command == FETCH:
-            from onnxmodel_runtime.stages.fetch import fetch
-
-            take_credentials()
-            fetch(request, local=local)
-        elif command == Stage.LOADTEST:
-            from onnxmodel_runtime.stages.loadtest import loadtest
-
-            result = loadtest(request)
-        elif command == Stage.PROBE:
-            from onnxmodel_runtime.stages.probe import probe
-
-            result = probe(request)
-        else:
+        if COMMANDS[command].isolated:
             result = parent.run(command, request)
+        elif command == FETCH:
+            take_credentials()
+            work(command)(request, local=local)
+        else:
+            result = work(command)(request)
     except StageError as error:
         failure, retry, findings = error.failure, error.retry, error.findings
     except _Stopped:
@@ -81,15 +69,13 @@ def run(
             True,
         )
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, parent.InternalError):  # of which the child's traceback tells, and this one would not
+            traceback.print_exc()
         failure = defect(error)
     finally:
         signal.signal(signal.SIGTERM, previous)
     outcome = Outcome(command, round(time.monotonic() - started, 3), result, failure, retry, findings)
-    outcome = word(outcome) if word else outcome
-    if outcome.failure is not None and command != Stage.VALIDATE:
-        print_failure(outcome.failure)
-    return outcome
+    return word(outcome) if word else outcome
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -118,21 +104,6 @@ def take_credentials() -> None:
             os.environ[key] = value
         else:
             print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
-
-
-def report_path(request: Any) -> Path | None:
-    """Where a Job leaves its full outcome: never inside of what fetch left, which is content-addressed."""
-    if isinstance(request, ValidateRequest):
-        return validation_report(Path(request.directory))
-    if isinstance(request, OptimizeRequest):
-        return Path(request.directory) / REPORT_FILE
-    if isinstance(request, BenchmarkRequest) and request.directory:
-        return Path(request.directory) / "outcome.json"  # success has benchmark.json beside it
-    if isinstance(request, BenchmarkRequest) and request.candidates:
-        short = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
-        beside = Path(request.probe or request.candidates[0].path).parent
-        return beside / f"benchmark-{short}.json"  # one directory of variants is measured with many requests
-    return None
 
 
 class _Stopped(BaseException):

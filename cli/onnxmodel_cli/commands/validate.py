@@ -49,13 +49,7 @@ def _arguments(parser: Parser) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.manifest:
         return run_pipeline(_asked(options), options.parser)
-    outcome = outcome_of(Stage.VALIDATE, requested(options, _request), options)
-    code = show(outcome, options)
-    if outcome.failure:
-        from onnxmodel_runtime.sandbox.termination import print_failure
-
-        print_failure(outcome.failure)
-    return code
+    return show(outcome_of(Stage.VALIDATE, requested(options, _request), options), options)
 
 
 def _asked(options: argparse.Namespace) -> Asked:

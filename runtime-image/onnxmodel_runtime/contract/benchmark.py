@@ -1,7 +1,10 @@
 """The benchmark stage: measure the variants where they will be served."""
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
+from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
@@ -51,6 +54,20 @@ class BenchmarkRequest:
     attempt: Identity[int] = 1
     left_out: Incidental[dict[str, str]] = field(default_factory=dict)
     batch: Identity[str] = BATCH_UNKNOWN
+
+
+def benchmark_report(request: BenchmarkRequest) -> PurePath | None:
+    """Return the path of the report; None without a folder to write it to.
+
+    Without a folder of its own it lies beside what is measured, named by the request: one folder of variants is measured with
+    many requests.
+    """
+    if request.directory:
+        return PurePath(request.directory, "outcome.json")  # benchmark.json beside it holds a success
+    if not request.candidates:
+        return None
+    short = hashlib.sha256(dumps(request).encode()).hexdigest()[:8]
+    return PurePath(request.probe or request.candidates[0].path).with_name(f"benchmark-{short}.json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """The optimize stage: make variants of a model and prove each against the original."""
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from onnxmodel_runtime.contract.identity import Identity, Incidental, Input
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Parity, Tolerance
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
+from onnxmodel_runtime.contract.volume import REPORT_FILE
 
 ORIGINAL = "original"  # the name of the model as it was fetched, among the variants
 
@@ -58,6 +60,11 @@ class OptimizeRequest:
     max_batch_size: Incidental[int] = 0
     batch: Identity[str] = BATCH_UNKNOWN
     sizes: Identity[dict[str, int]] = field(default_factory=dict)
+
+
+def optimization_report(request: OptimizeRequest) -> PurePath:
+    """Return the path of the report."""
+    return PurePath(request.directory, REPORT_FILE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,20 @@ Both sides derive from it whatever they must know of a stage: the operator its J
 of its request and result, and the process in which it runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
-from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, benchmark_report
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
-from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, optimization_report
 from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult
+from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult, validation_report
 
 Request = (
     FetchRequest
@@ -49,13 +50,14 @@ class CommandSpec:
     """A command of the runtime image: `onnxmodel NAME --request JSON`.
 
     result: None for a command that leaves none. isolated: it runs in a sandboxed child process, because it hands the model
-    to native code.
+    to native code. report: the path where the whole outcome of a request is kept, None for nowhere.
     """
 
     name: str
     request: type[Any]
     result: type[Any] | None = None
     isolated: bool = False
+    report: Callable[[Any], PurePath | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             ValidateRequest,
             ValidateResult,
             isolated=True,
+            report=validation_report,
             phase="Validating",
             condition="Validated",
             writes=True,
@@ -103,6 +106,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             OptimizeRequest,
             OptimizeResult,
             isolated=True,
+            report=optimization_report,
             phase="Optimizing",
             condition="Optimized",
             writes=True,
@@ -115,6 +119,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             BenchmarkRequest,
             BenchmarkResult,
             isolated=True,
+            report=benchmark_report,
             phase="Benchmarking",
             condition="Benchmarked",
             writes=True,

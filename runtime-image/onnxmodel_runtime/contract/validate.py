@@ -1,6 +1,7 @@
 """The validate stage: judge a model before anything is made of it."""
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from onnxmodel_runtime.contract.identity import Identity, Incidental
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Parity, Tensor, Tolerance
@@ -74,6 +75,12 @@ class ValidateRequest:
     timeout_seconds: Incidental[float] = 1800.0
     serving_memory: Identity[int] = 0
     batch: Identity[str] = BATCH_UNKNOWN
+
+
+def validation_report(request: ValidateRequest) -> PurePath:
+    """Return the path of the report: beside the model's folder, which holds just what was fetched."""
+    directory = PurePath(request.directory)
+    return directory.with_name(f"{directory.name}.validate.json")
 
 
 @dataclass(frozen=True, slots=True)

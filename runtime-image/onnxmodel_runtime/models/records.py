@@ -26,11 +26,6 @@ def source_uri(directory: Path) -> str:
     return str(record.get("resolved") or record.get("uri") or "")
 
 
-def validation_report(directory: Path) -> Path:
-    """Where validate leaves its report on the model in `directory`: beside it, for the folder is the model's alone."""
-    return directory.with_name(f"{directory.name}.validate.json")
-
-
 def accept(directory: Path) -> None:
     """Mark the model in `directory` as found good, by whichever rules: from now on it may be in use."""
     write_beside(_marker(directory), "")

@@ -1,11 +1,13 @@
 """Results as text for people."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from onnxmodel_runtime.checks import SEVERITIES
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
+from onnxmodel_runtime.contract.codec import as_data
 from onnxmodel_runtime.contract.loadtest import LoadTestResult
 from onnxmodel_runtime.contract.model import BATCH_NONE, Tensor
 from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
@@ -19,18 +21,8 @@ from onnxmodel_runtime.errors import size
 
 
 def text(result: Result) -> str:
-    """The result as a person reads it."""
-    if isinstance(result, ValidateResult):
-        return _validate(result)
-    if isinstance(result, OptimizeResult):
-        return _optimize(result)
-    if isinstance(result, BenchmarkResult):
-        return _benchmark(result)
-    if isinstance(result, LoadTestResult):
-        return _loadtest(result)
-    if isinstance(result, RepositoryResult):
-        return Path(result.config).read_text(encoding="utf-8").rstrip()
-    return _probe(result)
+    """Return the result as a person reads it: field by field where no better form is known."""
+    return _FORMS.get(type(result), _fields)(result)
 
 
 def table(rows: Iterable[Sequence[object]]) -> str:
@@ -189,3 +181,21 @@ def _probe(result: ProbeResult) -> str:
 def _provider(use: ProviderUse) -> str:
     nodes = ", ".join(f"{name} {count}" for name, count in use.nodes.items())
     return f"provider: {use.name} runs {use.share_percent:g} % of the nodes{f' ({nodes})' if nodes else ''}"
+
+
+def _repository(result: RepositoryResult) -> str:
+    return Path(result.config).read_text(encoding="utf-8").rstrip()
+
+
+def _fields(result: Any) -> str:
+    return table(as_data(result).items())
+
+
+_FORMS: dict[type[Any], Callable[[Any], str]] = {
+    ValidateResult: _validate,
+    OptimizeResult: _optimize,
+    BenchmarkResult: _benchmark,
+    LoadTestResult: _loadtest,
+    ProbeResult: _probe,
+    RepositoryResult: _repository,
+}

@@ -13,16 +13,19 @@ import pytest
 
 from dev import magika
 from onnxmodel_runtime.__main__ import main
-from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate, benchmark_report
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.fetch import SECRET_PREFIX, FetchRequest
 from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult, Variant
 from onnxmodel_runtime.contract.outcome import ExitCode, Outcome, decode
+from onnxmodel_runtime.contract.probe import ProbeRequest
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult
-from onnxmodel_runtime.job import report_path, run
+from onnxmodel_runtime.job import run
+from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.termination import INTERNAL, exit_code
+from onnxmodel_runtime.stages import probe
 from tests import models
 
 LETTERS = string.ascii_letters + string.digits
@@ -63,9 +66,9 @@ def test_the_whole_chain_as_jobs(tmp_path: Path, log: Path, monkeypatch: pytest.
     # Every report is the whole outcome; what fetch left is as it was.
     assert json.loads((tmp_path / "source.validate.json").read_text())["result"]["model"]["nodes"] == 95
     assert json.loads((tmp_path / "variants" / "report.json").read_text())["command"] == "optimize"
-    benchmarked = report_path(measure)
+    benchmarked = benchmark_report(measure)
     assert benchmarked is not None
-    assert json.loads(benchmarked.read_text())["command"] == "benchmark"
+    assert json.loads(Path(benchmarked).read_text())["command"] == "benchmark"
     assert sorted(file.name for file in source.iterdir()) == ["model.onnx", "source.json"]
     # Other rules refuse it: that it was found good, and may be in use, stays.
     assert job("validate", ValidateRequest(str(source), opset_min=16), log).failure is not None
@@ -99,18 +102,27 @@ def test_a_request_that_is_none(log: Path, request_: str) -> None:
     assert failure.reason == "RequestInvalid"
 
 
-def test_a_defect_of_ours(
-    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_defect_of_the_child_is_logged_with_one_traceback(
+    tmp_path: Path, log: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
-        raise parent.InternalError("KeyError while making fp32: 'x'")
+    path = models.save(models.mlp(), tmp_path)
+    outcome = job("optimize", OptimizeRequest(str(path), digest(path), str(tmp_path / "out"), batch_sizes=()), log)
+    assert exit_code(outcome) == INTERNAL
+    assert outcome.failure is not None
+    assert "ValueError while running the model" in outcome.failure.message
+    assert capfd.readouterr().err.count("Traceback (most recent call last)") == 1
 
-    monkeypatch.setattr(parent, "run", broken)
-    assert main(["validate", "--request", dumps(ValidateRequest(str(tmp_path)))]) == 1
-    failure = decode(log.read_text()).failure
-    assert failure is not None
-    assert (failure.reason, "KeyError" in failure.message) == ("InternalError", True)
-    assert "Traceback" in capsys.readouterr().err
+
+def test_a_defect_of_this_process_is_logged_with_one_traceback(
+    log: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(probe, "probe", broken)
+    outcome = job("probe", ProbeRequest("m", "127.0.0.1", "none.npz"), log)
+    assert exit_code(outcome) == INTERNAL
+    assert capfd.readouterr().err.count("Traceback (most recent call last)") == 1
 
 
 def test_no_kubelet_no_termination_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxmodel_cli.__main__ import main
-from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
+from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate, benchmark_report
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
 from onnxmodel_runtime.contract.outcome import Outcome
 from onnxmodel_runtime.contract.providers import ProviderUse
-from onnxmodel_runtime.job import report_path
 from onnxmodel_runtime.measuring.windows import PERCENTS
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.reporting import plots
@@ -167,7 +166,7 @@ def test_a_benchmark_leaves_its_report(tmp_path: Path) -> None:
     assert raw["schema"] == 1
     page = harmless((tmp_path / "benchmark" / "0123" / "report.html").read_text())
     assert HOSTILE[:40] in page.text
-    assert report_path(request) == tmp_path / "benchmark" / "0123" / "outcome.json"
+    assert benchmark_report(request) == tmp_path / "benchmark" / "0123" / "outcome.json"
 
 
 def test_a_volume_that_cannot_be_written_spoils_no_benchmark(tmp_path: Path) -> None:
