@@ -51,13 +51,13 @@ def differs(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
 
 
 def _is_admitted(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
-    """Whether it is what came of the same manifest when it was applied last: applied again, it would be the same."""
+    """Whether an admission webhook made this of the same manifest before: applying it again would change nothing."""
     return live is not None and cache.admitted.get(live["metadata"]["uid"]) == fingerprint(manifest, live)
 
 
 @dataclass(frozen=True, slots=True)
 class _Hand:
-    """Writes one child at a time: the cache learns what became of it, and the turn that something was done."""
+    """Write one child at a time. Each write updates the cache and records in the turn what was done."""
 
     turn: Turn
     cache: Cache
@@ -105,7 +105,7 @@ class _Hand:
         self._note(manifest, created, admitted=needs_replacement(manifest, created))
 
     async def _adopt(self, manifest: Manifest, found: Object) -> None:
-        """A child of this model of which the watch has yet to tell, or would not: another hand took the labels."""
+        """Take over a child of this model that the cache lacks: its event has not arrived, or its labels were removed."""
         if self.cache.put(BY_NAME[manifest["kind"]], found) is not None:
             self.turn.applied = self.turn.news = True
         if differs(self.cache, manifest, found):
@@ -116,7 +116,9 @@ class _Hand:
         self._note(manifest, await self.writer.apply(applicable(manifest, there)))
 
     def _note(self, manifest: Manifest, answer: Object, *, admitted: bool = False) -> None:
-        """Remember the answer to a write. admitted: it is not what was sent, as where it still differs."""
+        """Record the answer to a write. admitted: an admission webhook changed the object, as it did where it still
+        differs.
+        """
         kind, name = child_of(manifest)
         self.turn.applied = True
         self.turn.news |= self.cache.put(BY_NAME[kind], answer) is not None
@@ -128,8 +130,9 @@ class _Hand:
             )
 
     async def _delete(self, kind: str, item: Object) -> None:
-        """Delete a child that is as the cache has it. Raises StaleError where it is not, after the cache has learnt what it
-        is, and the API server's own 409 where it is.
+        """Delete a child if it is as the cache has it.
+
+        Raises StaleError if it has changed, after updating the cache, and the API server's own 409 if it has not.
         """
         WRITES.labels("delete", kind).inc()
         try:
@@ -148,7 +151,7 @@ class _Hand:
             self.cache.drop(BY_NAME[kind], item)
 
     async def _find(self, kind: str, name: str) -> Object | None:
-        """The object of this name, None where there is none. Raises NameTakenError where it is not the model's."""
+        """Get the object of this name, or None. Raises NameTakenError if it does not belong to the model."""
         found = await self.writer.get(kind, self.model.namespace, name)
         if found is None:
             return None
@@ -158,8 +161,10 @@ class _Hand:
         raise NameTakenError(kind, name, leaving=any(owner["kind"] == names.KIND for owner in owners))
 
     async def _check_model(self) -> None:
-        """A child that is gone may have gone with its model, of whose deletion the watch has yet to tell. Raises StaleError
-        then.
+        """Check that the model still exists: a missing child may have been deleted with it, before its watch event
+        arrived.
+
+        Raises StaleError if the model is gone.
         """
         model, key = self.model, (self.model.namespace, self.model.name)
         found = await self.writer.model(*key)

@@ -13,22 +13,22 @@ SECONDS = 20.0
 
 
 class Backstop:
-    """Armed when the process is to end. A thread: a loop that is blocked would not hear of a timer."""
+    """Kills the process if it has not ended in time. A thread, because a blocked event loop would not run a timer."""
 
     def __init__(self, seconds: float = SECONDS, end: Callable[[int], object] = os._exit) -> None:
-        """end: called with the exit status, where the process still lives after so many seconds."""
+        """end: called with the exit status if the process still runs after so many seconds."""
         self._seconds, self._end = seconds, end
         self._timer: threading.Timer | None = None
 
     def arm(self) -> None:
-        """The process is to end. Called on the event loop; calls after the first change nothing."""
+        """Start the timer, because the process is about to end. Called on the event loop; further calls change nothing."""
         if self._timer is None:
             self._timer = threading.Timer(self._seconds, self._give_up, [asyncio.get_running_loop()])
             self._timer.daemon = True
             self._timer.start()
 
     def disarm(self) -> None:
-        """Everything ended by itself."""
+        """Stop the timer: everything ended by itself."""
         if self._timer:
             self._timer.cancel()
 

@@ -19,11 +19,11 @@ SILENT_SECONDS = 120.0
 
 
 class Health:
-    """What the endpoints tell. `beat` is called after each reconcile.
+    """The state behind /healthz and /readyz. `beat` is called after each reconcile.
 
-    depth: how many keys wait. watches: by kind, seconds since the API server last proved that the watch is alive.
-    unsynced: the kinds of which not everything is known. outage: seconds since a request last failed because the API
-    server is away.
+    depth: the number of waiting keys. watches: by kind, seconds since the API server last proved that the watch is
+    alive. unsynced: the kinds that have not been listed completely. outage: seconds since a request last failed because
+    the API server is unreachable.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Health:
         self._last = clock()
 
     def beat(self) -> None:
-        """A reconcile ended."""
+        """Record that a reconcile ended."""
         self._last = self._clock()
 
     def sick(self) -> str | None:
-        """Why the process is better restarted; None while it is alive, as a standby and an idle operator are.
+        """Why the process should be restarted; None while it is alive, which includes a standby and an idle operator.
 
-        While the API server is away, all watches are silent and requests fail: a restart mends nothing.
+        While the API server is unreachable, all watches are silent and requests fail: a restart fixes nothing.
         """
         if self.ending:
             return "it is about to end"
@@ -67,7 +67,7 @@ class Health:
         return f"the watch of {', '.join(deaf)} is deaf" if ready and deaf and not away else None
 
     def waits(self) -> str | None:
-        """Why changes may not be seen or told now; None when all is, and of a standby that could take over."""
+        """Why changes may not be seen or reported now; None if all are, and for a standby that could take over."""
         if self.ending:
             return "it is about to end"
         if self.unreached() >= LEASE_SECONDS:

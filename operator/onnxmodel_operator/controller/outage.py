@@ -13,24 +13,26 @@ _AGAIN_SECONDS = 60.0
 
 
 class Outage:
-    """Many models fail at the same time when the API server is away: that is one fault."""
+    """Logs an unreachable API server once, however many models fail at the same time, and its return once."""
 
     def __init__(self, over: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic) -> None:
-        """over: called at the end of one that was said: however often it flaps, at most once a minute."""
+        """over: called when an outage that was logged ends, at most once a minute however often it flaps."""
         self._over, self._clock = over, clock
         self._last = -inf
         self._began: float | None = None
         self._said = -_AGAIN_SECONDS
 
     def heard(self, error: Exception | None) -> None:
-        """How a request ended: None for well. An answer about the request itself is an answer."""
+        """Record how a request ended: None for success. An error about the request itself proves that the API server
+        answers.
+        """
         if error is None or not is_outage(error):
             self._answered()
         else:
             self._failed(error)
 
     def seconds(self) -> float:
-        """Since a request last failed because the API server is away; infinite where none did."""
+        """Seconds since a request last failed because the API server is unreachable; infinite if none did."""
         return self._clock() - self._last
 
     def _failed(self, error: Exception) -> None:

@@ -9,10 +9,10 @@ _NEVER = 1_000_000
 
 
 class Collector:
-    """Collects what is new, and then exempts what is left from all later collections.
+    """Collects new garbage, and exempts what is left from all later collections.
 
-    A full collection looks at each object of the cache: half a second for 2,000 models. Objects of the cache have no
-    cycles, so they need none. Only a cycle that lives through a collection and dies later stays in memory
+    A full collection visits each object of the cache: half a second for 2,000 models. Objects of the cache have no
+    cycles, so they need none. Only a cycle that survives a collection and dies later stays in memory
     (docs/decisions/0029).
     """
 
@@ -20,12 +20,12 @@ class Collector:
         self.collect()  # all that was imported, before anybody waits
 
     def collect(self) -> None:
-        """Look at what was made since the last time."""
+        """Collect the objects created since the last call."""
         gc.collect()
         gc.freeze()
 
     async def run(self) -> NoReturn:
-        """Collect from time to time, in place of Python's own full collections."""
+        """Collect periodically, in place of Python's own full collections."""
         young, middle, _ = gc.get_threshold()
         gc.set_threshold(young, middle, _NEVER)
         while True:

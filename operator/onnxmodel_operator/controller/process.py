@@ -49,7 +49,7 @@ _NOT_KEPT = (
 
 
 class Operator:
-    """The running parts: cache, queue, and the client they work with."""
+    """The parts that run together: the cache, the queue, and the client that they use."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client, self.settings = client, settings
@@ -108,7 +108,7 @@ class Operator:
         return changed
 
     def ends(self) -> None:
-        """It is told to end, or a part of it has ended. Calls after the first change nothing."""
+        """Record that the operator is told to end, or that a part of it has ended. Further calls change nothing."""
         self.health.ending = True
         self.ending()
 

@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """How a reconcile ended: the phase for metrics, and when to look again though nothing changes.
+    """The result of a reconcile. phase: for metrics. requeue_seconds: when to reconcile again although nothing changes.
 
-    wrote: something was written that a next look would see, and whose event is no news. So that look is due at once.
-    unkept: the first field of the status that the API server does not keep; "" where it keeps all.
+    wrote: a write has changed what the next reconcile would see, and its event will not be new, so reconcile at once.
+    unkept: the first field of the status that the API server does not keep; "" if it keeps all.
     """
 
     phase: str | None = None
@@ -46,7 +46,7 @@ class Reconciled:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """What a turn came to that found nothing to do. Until then, and while nothing of its model changes, so will the next."""
+    """The result of a turn that found nothing to do. It holds until then, while nothing of its model changes."""
 
     settings: Settings
     phase: str
@@ -66,9 +66,9 @@ async def reconcile(
     failures: int = 0,
     progressed: Callable[[], None] = lambda: None,
 ) -> Reconciled:
-    """Bring one model one step on. Raises what the writer raises, or a defect; then it must be called again.
+    """Advance one model by one step. Raises what the writer raises, or a defect; then it must be called again.
 
-    failures: how often in a row that has failed. progressed: called when the turn came on, whatever fails after it.
+    failures: the number of failures in a row. progressed: called when the turn made progress, even if it then fails.
     """
     rest = cache.notes.get(key)
     if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
@@ -98,14 +98,14 @@ async def reconcile(
 
 
 def _depends_on_itself(turn: Turn) -> bool:
-    """Whether no other model has a part in the turn: stages of others decide how a Job is made, and who is ahead of a pod."""
+    """Whether the turn depends on no other model: their stages decide how a Job is made, and which pods are ahead."""
     jobs, revisions = turn.seen.jobs.values(), turn.seen.revisions.values()
     waits = any(job.waiting for job in jobs) or any(revision.waiting for revision in revisions)
     return turn.decided.job is None and not waits
 
 
 async def _make_sure(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Turn | None:
-    """Look, and where something would follow from what the cache lacks, ask the API server and look again."""
+    """Look at the model. If a conclusion depends on what the cache lacks, ask the API server and look again."""
     turn = await _look(key, cache, settings, writer, now)
     asked: set[str] = set()
     while turn and (doubts := _doubts(turn, cache) - asked):
@@ -119,7 +119,9 @@ async def _make_sure(key: Key, cache: Cache, settings: Settings, writer: Writer,
 
 
 async def _carry_out(turn: Turn, cache: Cache, writer: Writer, failures: int) -> None:
-    """Do what the plan says. What the API server refuses, and a defect, become the turn's plan and error. Raises the rest."""
+    """Do what the plan says. A refusal by the API server or a defect becomes the turn's plan and error. Raises the
+    rest.
+    """
     resource, seen = turn.resource, turn.seen
     try:
         await write_children(turn, cache, writer)
@@ -136,7 +138,7 @@ async def _carry_out(turn: Turn, cache: Cache, writer: Writer, failures: int) ->
 
 
 def _summarize(turn: Turn, now: datetime) -> dict[str, Any]:
-    """The status to write. Where it cannot be told, that is a defect, and the turn's error."""
+    """Make the status to write. If that fails, it is a defect, and the turn's error."""
     try:
         return summarize(turn.resource, turn.seen, turn.decided, now)
     except Exception as error:
@@ -145,7 +147,7 @@ def _summarize(turn: Turn, now: datetime) -> dict[str, Any]:
 
 
 async def _tell(turn: Turn, status: dict[str, Any], cache: Cache, writer: Writer, now: datetime) -> str:
-    """Write a status that is new. Returns the first field that the API server does not keep."""
+    """Write the status if it is new. Returns the first field that the API server does not keep."""
     old = turn.resource.status
     if status == old or (turn.error and without_messages(status) == without_messages(old)):
         return ""
@@ -160,7 +162,7 @@ async def _tell(turn: Turn, status: dict[str, Any], cache: Cache, writer: Writer
 
 
 async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Turn | None:
-    """What is known, and what follows from it. None: there is no such model, or it is being deleted."""
+    """Observe the model and decide. None if there is no such model, or it is being deleted."""
     snapshot = cache.snapshot(key)
     if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
         return None
@@ -187,8 +189,8 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
 
 
 def _doubts(turn: Turn, cache: Cache) -> frozenset[str]:
-    """Jobs of which the API server must be asked: the plan draws a conclusion from what the cache lacks, or a Job would be
-    made again because of a pod that may have moved on.
+    """The Jobs to ask the API server about: the plan concludes something from what the cache lacks, or a Job would be
+    replaced because of a pod that may have moved on.
     """
     replaced = {
         manifest["metadata"]["name"]
@@ -199,7 +201,7 @@ def _doubts(turn: Turn, cache: Cache) -> frozenset[str]:
 
 
 async def _explained(seen: Observed, unclear: set[str], namespace: str, writer: Writer, now: datetime) -> Observed:
-    """With the events of what waits for no reason that its own status gives. They are asked for then, and watched never."""
+    """Add the events of whatever waits without a reason in its own status. They are read on demand, never watched."""
     told = {}
     for uid in unclear:
         try:

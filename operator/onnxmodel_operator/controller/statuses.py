@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 
 async def write_status(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Writer, now: datetime) -> str:
-    """Write the status, or where the API server refuses what is in it, that it does: the turn's error then. Returns what it
-    does not keep.
+    """Write the status. If the API server refuses its content, write that, and make it the turn's error.
+
+    Returns the first field that the API server does not keep.
     """
     resource = turn.resource
     try:
@@ -59,7 +60,9 @@ async def _write(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Wr
 
 
 def is_cut(cache: Cache, resource: Resource, status: Mapping[str, Any]) -> bool:
-    """Whether the status is what was left of the same one when it was written last: an older CRD lacks some of its fields."""
+    """Whether the stored status is what the API server kept of this one when it was last written: an older CRD lacks
+    some of its fields.
+    """
     known = cache.admitted.get(resource.uid)
     return known is not None and known == _fingerprint_of(status, resource.status)
 
@@ -69,7 +72,7 @@ def _fingerprint_of(sent: Mapping[str, Any], left: Mapping[str, Any]) -> str:
 
 
 def without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a refusal is, its wording aside: with a request's number in it, each try would be a write, and each write
-    another try.
+    """What identifies a refusal, without its message: that may contain a request's number, and each retry would write
+    it.
     """
     return status.get("phase"), status.get("reason"), status.get("observedGeneration"), status.get("stages")

@@ -28,12 +28,12 @@ is a conflict about what nobody else has changed: a quota's own update makes one
 
 
 def refuses_content(error: ApiError) -> bool:
-    """Whether a status was refused for what is in it: by the schema, an admission policy or a webhook."""
+    """Whether a status was refused because of its content: by the schema, an admission policy or a webhook."""
     return error.status in _ANSWERS and not in_a_leaving_namespace(error) and not lacks_a_right(error)
 
 
 def is_refusal(error: ApiError, failures: int = 0) -> bool:
-    """Whether status says that a child was refused. failures: of the reconcile, in a row, before this one."""
+    """Whether to report in status that a child was refused. failures: of the reconcile, in a row, before this one."""
     if in_a_leaving_namespace(error):
         return False
     lasts = failures >= _PATIENCE and (_is_conflict(error) or (error.status >= 500 and not is_outage(error)))
@@ -45,9 +45,9 @@ def _is_conflict(error: ApiError) -> bool:
 
 
 def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
-    """The API server refused a write. What may mend without anybody's help is Reconciling: quotas change.
+    """The plan after the API server refused a write. What may pass without help, such as a quota, is Reconciling.
 
-    active: the revision that was active before, and still is: a turn that was not carried out replaces nothing.
+    active: the revision that was active before and still is, because a turn that was not carried out replaces nothing.
     """
     message = f"the API server refuses what the model needs: {error}"
     fatal = True
@@ -97,7 +97,9 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
 
 
 def status_refused(error: ApiError) -> Progress:
-    """The API server refuses the content of a status: by the schema of another release's CRD, or by an admission rule."""
+    """The progress after the API server refused the content of a status: the CRD is of another release, or an admission
+    rule forbids it.
+    """
     failure = Failure(
         "StatusRefused",
         f"the API server refuses the status, so the rest of what it shows is from before: {error}",
@@ -108,7 +110,7 @@ def status_refused(error: ApiError) -> Progress:
 
 
 def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
-    """The operator itself failed: said in status, so that nobody waits for a model that the log alone tells of."""
+    """The plan after the operator itself failed, so that status reports what otherwise only the log would."""
     failure = Failure(
         "InternalError",
         f"a defect of the operator: {type(error).__name__}: {error}"[:1024],

@@ -10,13 +10,13 @@ from onnxmodel_operator.render import Manifest
 
 @dataclass(slots=True)
 class Turn:
-    """One look at one model, and what it leads to.
+    """One look at one model, and what follows from it.
 
-    error: a defect of the operator, or what the API server refuses. applied: a child was; so there is more to see at once.
-    progressed: one was created that was absent, or deleted that nothing needs. To undo what another hand does is no progress.
-    deleted: one with pods was, and with them the reason for it; so status comes first.
-    news: what was written changed what the cache knows, and was not looked at since. asked: the API server was, so the cache
-    alone does not decide.
+    error: a defect of the operator, or a refusal by the API server. applied: a child was applied, so there is more to
+    see at once. progressed: a missing child was created, or one that nothing needs was deleted; undoing a change of
+    somebody else is no progress. deleted: a child with pods was deleted, and with them the reason, so status is written
+    first. news: a write changed what the cache knows, and nobody has looked since. asked: the API server was asked, so
+    the turn depends on more than the cache.
     """
 
     resource: Resource
@@ -32,5 +32,5 @@ class Turn:
 
 
 def child_of(manifest: Manifest) -> tuple[str, str]:
-    """Kind and name."""
+    """The kind and name of the manifest's object."""
     return manifest["kind"], manifest["metadata"]["name"]

@@ -5,15 +5,15 @@ from onnxmodel_operator.observe.objects import Object
 
 
 def is_a_wish(model: Object) -> bool:
-    """Whether a model asks for what its status does not know yet."""
+    """Whether a model has a spec that its status does not cover yet, or is being deleted."""
     known = (model.get("status") or {}).get("observedGeneration")
     return "deletionTimestamp" in model["metadata"] or known != model["metadata"]["generation"]
 
 
 def decides(kind: str, item: Object | None) -> bool:
-    """Whether a change of it may be what a next step waits for. item: None where it is gone.
+    """Whether a next step may be waiting for this change. item: None if the object is gone.
 
-    What a pod comes to, its Job or Deployment tells as well, in a moment; what else it tells (no node, no image) is for
+    The Job or Deployment soon reports what a pod came to; the rest of a pod's changes (no node, no image) is for
     people.
     """
     if kind == "Job" and item is not None:

@@ -19,7 +19,7 @@ _OLDEST_IN = 8  # of so many keys one is what waits longest, however little its 
 
 
 class Urgency(IntEnum):
-    """What comes first: within a share, and what comes later after all shares."""
+    """The order of keys: FIRST and NEXT order the keys within a share, LATER comes after all shares."""
 
     FIRST = 0
     NEXT = 1
@@ -27,7 +27,7 @@ class Urgency(IntEnum):
 
 
 class _Lane(Generic[Key]):
-    """Keys by share, each of which takes its turn. Within a share by urgency, and then in the order in which they came."""
+    """Keys by share. Shares take turns; within a share, keys come by urgency, then in order of arrival."""
 
     def __init__(self) -> None:
         self._shares: OrderedDict[Hashable, tuple[deque[Key], ...]] = OrderedDict()
@@ -49,7 +49,7 @@ class _Lane(Generic[Key]):
 
 
 class WorkQueue(Generic[Key]):
-    """add(), add_after() and retry() put keys in; run() works on them. One event loop, no threads."""
+    """add(), add_after() and retry() add keys; run() works on them. One event loop, no threads."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class WorkQueue(Generic[Key]):
         first_backoff: float = 0.2,
         max_backoff: float = 60.0,
     ) -> None:
-        """share: whose a key is; each takes its turn, however many keys one has.
+        """share: the owner of a key. Shares take turns, however many keys one has.
 
-        Backoff in seconds: doubled with each failure in a row of a key, up to the maximum.
+        The backoff in seconds doubles with each failure in a row of a key, up to the maximum.
         """
         self._share, self._first, self._max = share, first_backoff, max_backoff
         self._prompt: _Lane[Key] = _Lane()
@@ -80,7 +80,7 @@ class WorkQueue(Generic[Key]):
         return len(self._waiting)
 
     def add(self, key: Key, urgency: Urgency = Urgency.NEXT) -> None:
-        """Work on the key as soon as a worker is free. A key that waits already can only become more urgent."""
+        """Work on the key as soon as a worker is free. Adding a waiting key can only make it more urgent."""
         if key in self._working:
             self._again[key] = min(urgency, self._again.get(key, urgency))
             return
@@ -105,7 +105,7 @@ class WorkQueue(Generic[Key]):
         return {share: now - since for share, since in oldest.items()}
 
     def _take(self) -> Key:
-        """The next key. There is one."""
+        """Remove and return the next key. The queue must not be empty."""
         self._taken += 1
         key = self._most_urgent() if self._taken % _OLDEST_IN else next(iter(self._waiting))
         del self._waiting[key]
@@ -121,7 +121,7 @@ class WorkQueue(Generic[Key]):
         raise AssertionError("a key waits, and none of the lanes has it")
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Work on the key then, unless that happens before. An earlier time that is already set stays."""
+        """Work on the key after a delay, unless it is worked on before. An earlier deadline stays."""
         due = asyncio.get_running_loop().time() + seconds
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
@@ -132,24 +132,24 @@ class WorkQueue(Generic[Key]):
             self._timer_changed.set()
 
     def retry(self, key: Key) -> float:
-        """Work on the key again after its backoff, which is returned in seconds."""
+        """Work on the key again after its backoff. Returns the backoff in seconds."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         seconds: float = min(self._first * 2.0 ** min(failures - 1, 30), self._max)
         self.add_after(key, seconds)
         return seconds
 
     def retry_all(self) -> None:
-        """Work on all that failed now, as if it were for the first time: what they failed at is over."""
+        """Work on all failed keys now and reset their backoff: the cause of their failures is gone."""
         failed, self._failures = self._failures, {}
         for key in failed:
             self.add(key, Urgency.LATER)
 
     def failures(self, key: Key) -> int:
-        """How often in a row the key has failed."""
+        """The number of failures of the key in a row."""
         return self._failures.get(key, 0)
 
     def forget(self, key: Key) -> None:
-        """The key is well: its next failure starts at the first backoff again."""
+        """Reset the backoff of a key that succeeded."""
         self._failures.pop(key, None)
 
     async def run(self, work: Callable[[Key], Awaitable[None]], workers: int) -> None:

@@ -7,32 +7,34 @@ from onnxmodel_operator.observe import Warned
 
 
 class Writer(Protocol):
-    """What a reconcile writes with: `cluster.client.Client`, or a recorder in a test."""
+    """The writes and reads of a reconcile: `cluster.client.Client`, or a recorder in a test."""
 
     async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make a child what the manifest says. Returns what became of it."""
+        """Apply a child. Returns the object as stored."""
 
     async def create(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Apply a child that does not exist yet. Returns it. Raises StaleError where something has its name."""
+        """Apply a child that does not exist yet. Returns the object as stored. Raises StaleError if the name is taken."""
 
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """Any object, ours or not; None where there is none."""
+        """Get an object, ours or not; None if there is none."""
 
     async def model(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """A model; None where there is none."""
+        """Get a model; None if there is none."""
 
     async def pods(self, namespace: str, job: str) -> Sequence[Mapping[str, Any]]:
-        """The pods of a Job."""
+        """List the pods of a Job."""
 
     async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
-        """The warning events of an object, the newest first."""
+        """List the warning events of an object, newest first."""
 
     async def apply_status(
         self, namespace: str, name: str, version: str, status: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Make the status exactly this. Returns the resource. Raises StaleError where that has another version."""
+        """Replace the status. Returns the resource. Raises StaleError if its version differs."""
 
     async def delete(self, kind: str, item: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Delete a child, if it still is what `item` says; one that is not there is fine. Returns it while it is on its
-        way out. Raises StaleError where it has changed.
+        """Delete a child if it is still as `item` says; a missing one is fine. Returns the object while it is
+        terminating.
+
+        Raises StaleError if it has changed.
         """

@@ -36,9 +36,9 @@ __all__ = [
 
 
 def observe(snapshot: Snapshot) -> Observed:
-    """The snapshot of one model, understood.
+    """Read the snapshot of one model.
 
-    Children of an earlier model of the same name, which the garbage collector has yet to remove, are not this model's.
+    Ignores children of an earlier model of the same name that the garbage collector has not removed yet.
     """
     pods_of = by_owner(snapshot.pods)
     staying = [pod for pod in snapshot.pods if not is_deleting(pod)]
@@ -85,11 +85,11 @@ def observe(snapshot: Snapshot) -> Observed:
 
 
 def _of_claim(record: Object, claim: Object) -> bool:
-    """Whether the volume is there that has the revision's artifacts."""
+    """Whether the record belongs to this volume, which holds the revision's artifacts."""
     annotations = record["metadata"].get("annotations", {})
     return bool(annotations.get(names.ANNOTATION_CLAIM) == claim["metadata"]["uid"])
 
 
 def _routes(service: Object) -> bool:
-    """Whether clients ask it: it has the model's name, and that of a load test its revision's."""
+    """Whether clients use the Service: it has the model's name; the Service of a load test has the revision's."""
     return bool(service["metadata"]["name"] == label(service, names.LABEL_MODEL))

@@ -50,7 +50,7 @@ _AT_ONCE = timedelta(seconds=5)
 
 
 def _began(job: Object) -> str | None:
-    """When the stage began: as its Job was created, unless a queue (Kueue) held the Job back, suspended."""
+    """When the stage began: at the creation of its Job, or later if a queue such as Kueue kept the Job suspended."""
     made: str | None = job["metadata"].get("creationTimestamp")
     started: str | None = job.get("status", {}).get("startTime")
     at, since = parse_time(started), parse_time(made)
@@ -58,7 +58,7 @@ def _began(job: Object) -> str | None:
 
 
 def _no_pod(job: Object, status: Object) -> Waiting | None:
-    """A Job that was started and has no pod: a quota or an admission rule refuses it, and only events say which."""
+    """Why a started Job has no pod: a quota or an admission rule refuses it, and only events say which."""
     if not status.get("startTime"):
         return None
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
@@ -71,7 +71,7 @@ def _no_pod(job: Object, status: Object) -> Waiting | None:
 
 
 def _refused(status: Object) -> Waiting | None:
-    """What the ReplicaSet controller says when it may not create pods."""
+    """Why the ReplicaSet controller cannot create pods, as it reports itself."""
     for condition in status.get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = f"the server's pods cannot be created: {condition.get('message', '')}"

@@ -14,7 +14,7 @@ _KILLED = killed_by(signal.SIGKILL)
 
 
 def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
-    """The outcome of the stage that succeeded, decoded and as it came. (None, None) where it cannot be read."""
+    """The outcome of a stage that succeeded, decoded and encoded. (None, None) if it cannot be read."""
     for pod in pods:
         for status in pod.get("status", {}).get("containerStatuses", ()):
             end = status.get("state", {}).get("terminated") or {}
@@ -27,7 +27,7 @@ def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
 
 
 def sidecar_of(pod: Object, stage: str) -> str:
-    """A container that someone injected and that still runs after the stage's own has ended."""
+    """The name of an injected container that still runs after the stage's own has ended; "" if there is none."""
     containers = pod.get("status", {}).get("containerStatuses", ())
     if not any(c["name"] == stage and "terminated" in c.get("state", {}) for c in containers):
         return ""
@@ -35,7 +35,10 @@ def sidecar_of(pod: Object, stage: str) -> str:
 
 
 def ending_of(pod: Object) -> Ended | None:
-    """How the pod's failing container ended, init containers included; what a restarted one said last time otherwise."""
+    """How the pod's failed container ended, or how it ended before its last restart; None if none failed.
+
+    Init containers come first.
+    """
     status = pod.get("status", {})
     for container in container_statuses(pod):
         if container.get("ready") and container.get("started"):
@@ -54,7 +57,7 @@ def ending_of(pod: Object) -> Ended | None:
 
 
 def _disrupted(pod: Object) -> bool:
-    """Evicted, preempted, or on a node that went: how it ended says nothing of the model."""
+    """Whether the pod was evicted or preempted, or lost its node: how it ended then says nothing about the model."""
     conditions = pod.get("status", {}).get("conditions", ())
     return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
 
@@ -103,7 +106,7 @@ def _ended(end: Object, container: str, pod: Object) -> Ended:
 
 
 def ending_of_job(job: Object, condition: Object, last: Ended | None) -> Ended:
-    """A Job that gave up. With a last attempt, its words; its message says that there will be no other."""
+    """Why a Job gave up: the reason of its last attempt, with a message that there will be no other."""
     time = condition.get("lastTransitionTime") or ""
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     if last is None:

@@ -27,7 +27,7 @@ _START_HINT = "The log of the pod's container server has the whole start."
 
 
 def failure(log: str) -> tuple[Failure, bool] | None:
-    """Why, and whether another start would end in the same way. None: this is no log of Triton, or it does not say."""
+    """Why Triton did not start, and whether another start would fail the same way. None if the log does not say."""
     said = [_words(line) for line in log.splitlines()]
     if why := _last(_LOAD, said) or _last(_POLL, said):
         message = f"Triton cannot load the model: {why}"[:1024]

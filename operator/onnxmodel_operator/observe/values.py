@@ -19,9 +19,9 @@ SETTINGS = "under settings in the chart's values"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The raw objects of one model, from the cache. None: there is no such model.
+    """The raw objects of one model, from the cache. model: None if there is none.
 
-    busy: pods of stages that are on a node, of this model and of all others.
+    busy: pods of stages that have a node, of all models.
     """
 
     model: Object | None
@@ -36,10 +36,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A pod that does not get on: no node, no image, no Secret. since: when that began, as far as the pod tells.
+    """Why a pod does not start: no node, no image, no Secret. since: when that began, if the pod says so.
 
-    normal_seconds: up to then nothing is wrong. queued: it waits for its turn, which comes; no time is too long.
-    about: the uid of the object whose warning events say why. silent: without such an event nothing is wrong.
+    normal_seconds: how long it may take before it counts as a problem. queued: it waits for its turn, without a
+    deadline. about: the uid of the object whose warning events explain it. silent: without such an event it is no
+    problem.
     """
 
     failure: Failure
@@ -52,7 +53,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning event. time: when it was seen last."""
+    """A warning event. time: when it was last seen."""
 
     reason: str
     message: str
@@ -61,7 +62,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a container ended. terminal: the same run again would end the same way. findings: why validation refused."""
+    """How a container ended. terminal: another run would end the same way. findings: why validation rejected the model."""
 
     failure: Failure
     exit_code: int | None
@@ -72,9 +73,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class JobSeen:
-    """One Job of a stage. outcome: the success. ended: of the last attempt that failed. attempts: those that failed.
+    """One Job of a stage. outcome: of a success. ended: how the last failed attempt ended. attempts: that failed.
 
-    kept_alive_by: a container that is not the stage's and goes on after its end, so that the Job cannot end; "" for none.
+    kept_alive_by: an injected container that keeps running after the stage has ended, so that the Job cannot end; "" if
+    there is none.
     """
 
     name: str
@@ -96,7 +98,7 @@ class JobSeen:
 
 @dataclass(frozen=True, slots=True)
 class RevisionSeen:
-    """One Deployment. complete: exactly this template runs on every wanted replica, and all are available."""
+    """One Deployment. complete: every wanted replica runs exactly this template and is available."""
 
     name: str
     revision: str
@@ -112,7 +114,7 @@ class RevisionSeen:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Everything that a decision may depend on."""
+    """Everything that a decision may depend on, besides the spec, the settings and the clock."""
 
     claim_uid: str | None
     claim_leaves: bool

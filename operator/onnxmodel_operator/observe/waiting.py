@@ -17,7 +17,7 @@ _NAMED = 3
 
 
 def works_on_a_node(pod: Object) -> bool:
-    """Whether it is a stage's, has a node, and has not ended. A probe's does not count: it is a single inference."""
+    """Whether the pod of a stage runs on a node. Pods of a probe do not count: a probe is a single inference."""
     ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
     return label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
 
@@ -58,7 +58,7 @@ def _without_node(pod: Object, condition: Object, claims: Iterable[Object], busy
 
 
 def _not_begun(pod: Object) -> Waiting | None:
-    """A pod with a node, none of whose containers runs or ran: an image is pulled, or a volume or its network is not there."""
+    """Why no container of a pod with a node has started: an image pull, a volume or the network."""
     containers = container_statuses(pod)
     if not containers or any(set(container.get("state", {})) - {"waiting"} for container in containers):
         return None
@@ -73,7 +73,7 @@ def _not_begun(pod: Object) -> Waiting | None:
 
 
 def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None:
-    """Why the scheduler keeps a pod from the nodes, where that is our own rule: a measurement has its node to itself."""
+    """Why the scheduler excludes the nodes if the rule is our own: a measurement has its node to itself."""
     if "anti-affinity" not in message or _has_other_rules(pod):  # the scheduler's word; the rest of its sentence varies
         return None
     name, measures = pod["metadata"]["name"], label(pod, names.LABEL_STAGE) in MEASURING
@@ -98,19 +98,19 @@ def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None
 
 
 def _has_other_rules(pod: Object) -> bool:
-    """Whether the pool has anti-affinity of its own: then only the scheduler knows which rule it is."""
+    """Whether the pool has anti-affinity of its own, so that only the scheduler knows which rule applies."""
     rules = pod.get("spec", {}).get("affinity", {}).get("podAntiAffinity", {})
     terms = rules.get("requiredDuringSchedulingIgnoredDuringExecution", ())
     return any(names.LABEL_STAGE not in str(term.get("labelSelector")) for term in terms)
 
 
 def is_idle(pod: Object) -> bool:
-    """Whether it uses none of its node's cores, for nobody knows how long. After a success it goes at once."""
+    """Whether a pod uses none of its node's cores for an unknown time. After a success it is removed at once."""
     return _not_started(pod) or bool(sidecar_of(pod, label(pod, names.LABEL_STAGE)) and outcome_of([pod])[0] is None)
 
 
 def _not_started(pod: Object) -> bool:
-    """Whether a container waits for what somebody must fix: an image, a Secret."""
+    """Whether a container waits for something that somebody must fix: an image, a Secret."""
     reasons = [container.get("state", {}).get("waiting", {}).get("reason") for container in container_statuses(pod)]
     return any(reason and reason not in _STARTS for reason in reasons)
 

@@ -8,13 +8,13 @@ from onnxmodel_operator.observe.values import SETTINGS, Observed, Waiting, Warne
 
 
 def puzzles(seen: Observed, now: datetime) -> set[str]:
-    """The uids of objects whose events must be read, because nothing else says why something waits."""
+    """The uids of objects whose events must be read, because nothing else explains why something waits."""
     waits = [job.waiting for job in seen.jobs.values()] + [item.waiting for item in seen.revisions.values()]
     return {w.about for w in waits if w and w.about and now - (w.since or now) >= timedelta(seconds=w.normal_seconds)}
 
 
 def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: datetime) -> Observed:
-    """The same with what the events say. warnings: by uid, the newest first."""
+    """Add what the events say. warnings: by uid, newest first."""
     if not warnings:
         return seen
 
@@ -59,5 +59,5 @@ _HINTS = (
 
 
 def hint_for(sentence: str) -> str:
-    """What to do about a sentence of Kubernetes; "" where it has no words that are known."""
+    """The hint for a message of Kubernetes; "" if no hint matches."""
     return next((hint for words, hint in _HINTS if words in sentence), "")

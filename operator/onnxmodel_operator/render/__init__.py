@@ -19,7 +19,7 @@ __all__ = ["Manifest", "claim_name", "render"]
 
 
 def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, ...]:
-    """Every child that must exist now. Children that are fine as they are, are not left out: `apply` compares.
+    """Make every child that must exist now, whether or not it is up to date: `drift` compares.
 
     What serves comes first: a Job that the API server refuses must not keep it from being scaled or restored.
     """
@@ -33,7 +33,7 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
 
 
 def _proven(owner: Owner, spec: OnnxModelSpec, plan: Plan, settings: Settings) -> list[Manifest]:
-    """What proves the newest spec, and its revision."""
+    """The children that prove the newest spec, and its revision."""
     out = [_claim(owner, Named("", settings))] if plan.claim else []
     if plan.job:
         step = replace(plan.job, outcome=None, record=None, seen=None)  # what was seen of it makes no other Job

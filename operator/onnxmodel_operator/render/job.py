@@ -41,7 +41,7 @@ _NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injectio
 
 @lru_cache(maxsize=REMEMBERED)
 def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Settings]]) -> Manifest:
-    """The Job. of: the spec, the step, the folders of the volume that it keeps, and the settings."""
+    """Make the Job. of: the spec, the step, the folders of the volume that it keeps, and the settings."""
     spec, step, keep, settings = of.parts
     meta = metadata(owner, step.job, {names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
@@ -71,11 +71,12 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
 
 
 def _affinity(step: Step) -> dict[str, Any]:
-    """The pool's, and: what measures has a node on which no stage runs, of any model in any namespace.
+    """The pool's affinity, and a rule that no stage of any model in any namespace runs beside a measurement.
 
-    The scheduler keeps such a rule both ways: as long as that pod is there, it puts no stage beside it. But a stage that it
-    kept away so is looked at again when a pod ends that the stage's *own* rule names (Kubernetes 1.32 and newer), or
-    after five minutes. So other stages name measurements too, for a topology that no node has: that keeps nothing away.
+    The scheduler keeps such a rule both ways: while the measurement's pod is there, it puts no stage beside it. But it
+    reconsiders an excluded pod only when a pod ends that the *own* rule of the excluded one names (Kubernetes 1.32 and
+    newer), or after five minutes. So other stages name measurements too, for a topology that no node has, which
+    excludes nothing.
     """
     affinity = step.placement.pool.affinity
     if step.stage not in WORKING:

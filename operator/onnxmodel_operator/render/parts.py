@@ -16,7 +16,7 @@ REMEMBERED = 256
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The model, without what changes from turn to turn."""
+    """The identity of the model, without what changes from turn to turn."""
 
     namespace: str
     name: str
@@ -24,7 +24,7 @@ class Owner:
 
 
 def claim_name(model: str) -> str:
-    """The model's volume."""
+    """The name of the model's PVC."""
     return names.child(model, "artifacts")
 
 
@@ -34,7 +34,7 @@ def labels_of(owner: Owner) -> dict[str, str]:
 
 
 def metadata(owner: Owner, name: str, labels: dict[str, str] | None = None) -> Manifest:
-    """Own labels only: with a GitOps tool's labels copied from the model, it would take the child for its own."""
+    """Metadata of a child, with our own labels only: copied labels of a GitOps tool would make it claim the child."""
     return {
         "name": name,
         "namespace": owner.namespace,
@@ -53,7 +53,7 @@ def metadata(owner: Owner, name: str, labels: dict[str, str] | None = None) -> M
 
 
 def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
-    """Where and with what a pod runs, as the templates name it."""
+    """Where a pod runs and with which resources, as the templates name it."""
     resources = dict(placement.resources.data)
     if placement.gpus:
         # An extended resource's request equals its limit, so the limit is enough.
@@ -68,15 +68,15 @@ def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
 
 
 def as_argument(request: Any) -> str:
-    """A request as a container's argument. The kubelet replaces $(NAME) in arguments by what the environment holds, the
-    credentials of the fetch included: so there is no $ in it.
+    """Encode a request as a container's argument, without "$": the kubelet would replace $(NAME) with the environment,
+    which includes the credentials of the fetch.
     """
     return dumps(request).replace("$", "\\u0024")
 
 
 def stamped(manifest: Manifest, keep: str = "") -> Manifest:
-    """With a digest of the manifest. `keep`, the folders that a Job leaves on the volume, is not part of it: what is needed
-    changes while the Job runs, and is no reason to make it again.
+    """Add a digest of the manifest. It does not cover `keep`, the folders that a Job leaves on the volume: what is
+    needed changes while the Job runs, and is no reason to replace it.
     """
     given = manifest["metadata"].get("annotations", {})
     digest = names.digest(_without(manifest, keep) if manifest["kind"] == "Job" else manifest)
@@ -85,7 +85,7 @@ def stamped(manifest: Manifest, keep: str = "") -> Manifest:
 
 
 def _without(value: Any, text: str) -> Any:
-    """The same data, with "" in place of every string that equals `text`."""
+    """Replace every string that equals `text` by ""."""
     match value:
         case dict():
             return {key: _without(item, text) for key, item in value.items()}

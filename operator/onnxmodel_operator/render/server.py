@@ -37,7 +37,7 @@ _RESTRICTED = "shared-memory,trace,logging"
 
 @lru_cache(maxsize=REMEMBERED)
 def server_manifests(owner: Owner, of: Named[tuple[str, Revision, Settings]]) -> tuple[Manifest, Manifest]:
-    """The Deployment of a revision, and first the record, so that there is one of everything that serves."""
+    """Make the record of a revision and its Deployment. The record comes first, so that everything that serves has one."""
     runtime, revision, settings = of.parts
     deployment = _deployment(owner, runtime, revision, settings)
     record = _record(owner, revision, deployment)
@@ -45,19 +45,19 @@ def server_manifests(owner: Owner, of: Named[tuple[str, Revision, Settings]]) ->
 
 
 def scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
-    """The Deployment with so many replicas."""
+    """The Deployment with this number of replicas."""
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
 
 
 def _record(owner: Owner, revision: Revision, deployment: Manifest) -> Manifest:
-    """The Deployment as it is applied: while a later spec is proven, nothing else says how to restore or scale it."""
+    """The Deployment as applied: while a later spec is proven, nothing else says how to restore or scale it."""
     meta = metadata(owner, revision.name, {names.LABEL_REVISION: revision.short})
     meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim}
     return render_template("record.yaml.j2", meta=meta, deployment=deployment)
 
 
 def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settings) -> Manifest:
-    """Without its replicas, which are no part of a revision."""
+    """The Deployment without its replicas, which are not part of a revision."""
     selector = {names.LABEL_MODEL: owner.name, names.LABEL_REVISION: revision.short}
     labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: runtime}
     meta = metadata(owner, revision.name, labels)
@@ -79,7 +79,7 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
 
 
 def _deadline(revision: Revision, settings: Settings) -> int:
-    """The platform's, unless loading this model is known to take longer than is usual."""
+    """The platform's progress deadline, or longer if loading this model is known to take longer."""
     usual = revision.startup_seconds == STARTUP_SECONDS
     return (
         settings.progress_deadline_seconds
@@ -89,7 +89,7 @@ def _deadline(revision: Revision, settings: Settings) -> int:
 
 
 def _triton(revision: Revision) -> dict[str, Any]:
-    """What the pod of a Triton has beside that of the ONNX Runtime server."""
+    """What a pod with Triton has in addition."""
     gpus = revision.placement.gpus
     cache = f"{ARTIFACTS}/{ENGINE_CACHE_FOLDER}"
     engines = cache if "TensorRT" in revision.request.providers.names else ""

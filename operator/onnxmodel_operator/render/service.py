@@ -9,6 +9,6 @@ from onnxmodel_operator.render.templates import render_template
 
 @lru_cache(maxsize=REMEMBERED)
 def service_manifest(owner: Owner, name: str, revision: str, *, headless: bool = False) -> Manifest:
-    """A Service that selects a revision. headless: without an address of its own, so that a client finds each pod."""
+    """Make a Service that selects a revision. headless: without a cluster IP, so that a client finds each pod."""
     selector = {names.LABEL_MODEL: owner.name, names.LABEL_REVISION: revision}
     return stamped(render_template("service.yaml.j2", meta=metadata(owner, name), selector=selector, headless=headless))

@@ -22,9 +22,9 @@ _Path = tuple[str, ...]
 
 
 def render_template(template: str, **values: Any) -> dict[str, Any]:
-    """One object of `templates/`, of JSON data. Parts of it are shared with others: nobody may change them.
+    """Render one object of `templates/` from JSON data. Parts of it are shared: do not mutate it.
 
-    Raises jinja2.UndefinedError for a value that is missing.
+    Raises jinja2.UndefinedError if a value is missing.
     """
     known = _courses(template)
     try:
@@ -41,14 +41,14 @@ def render_template(template: str, **values: Any) -> dict[str, Any]:
 
 @functools.cache
 def read_script(script: str) -> str:
-    """A shell script of `templates/`. For hooks alone: the kubelet would replace $(NAME) in a container's arguments."""
+    """Read a shell script of `templates/`. For hooks only: in a container's arguments the kubelet would expand $(NAME)."""
     source, _, _ = jinja2.PackageLoader("onnxmodel_operator.render").get_source(_environment(), script)
     return source
 
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """What a template gives as long as its conditions come out so. asked: (place, what of it, answer), in order."""
+    """The result of a template while its conditions have these outcomes. asked: (place, question, answer), in order."""
 
     asked: tuple[tuple[_Path, Callable[[Any], int], int], ...]
     fill: _Fill
@@ -59,7 +59,7 @@ class _Course:
 
 @functools.cache
 def _courses(_template: str) -> list[_Course]:
-    """Those that were followed so far: as many as a template has combinations of conditions that occur."""
+    """The courses seen so far: one for each combination of conditions that occurs."""
     return []
 
 
@@ -71,7 +71,7 @@ def _follow(template: str, values: _Values) -> _Course:
 
 
 class _Place:
-    """A value as a template sees it. To print it makes a hole, to test it is noted, and nothing else can be done with it."""
+    """A value as a template sees it: printing it makes a hole, testing it is recorded, and nothing else is possible."""
 
     __hash__ = None  # type: ignore[assignment]
 

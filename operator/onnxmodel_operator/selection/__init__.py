@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one variant. missed: the constraints that it does not hold, in words."""
+    """The result of one variant. missed: the constraints that it does not meet, in words."""
 
     variant: Variant
     numbers: Numbers | None
@@ -39,9 +39,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The winner (a Verdict with numbers), all verdicts in the order of the variants, and the choice in one sentence.
+    """The winner (a Verdict with numbers), the verdicts of all variants in their order, and the choice in one sentence.
 
-    served: the winner's numbers as a client of its server measured them; None until one did.
+    served: the winner's numbers as a client of its server measured them; None before the load test.
     """
 
     winner: Verdict
@@ -56,7 +56,7 @@ class Choice:
 
 
 def candidate(variant: Variant) -> bool:
-    """Whether it may serve: it is there, and answers as the original does."""
+    """Whether the variant may serve: it exists, and its outputs match the original's."""
     return bool(variant.path) and (variant.name == ORIGINAL or bool(variant.parity and variant.parity.passed))
 
 
@@ -68,13 +68,13 @@ def choose(
     *,
     joining: bool = False,
 ) -> Choice:
-    """The best candidate that passed parity. Constraints come first: one that meets them beats one that does not.
+    """Choose the best candidate that passed parity. One that meets the constraints beats one that does not.
 
-    A candidate is out when another is clearly better. Of those that are left, noise would choose; so a fixed order does: the
-    most exact, and of equally exact ones the first in the list of variants, which begins with the original.
+    A candidate is out if another is clearly better. Among the rest the difference is noise, so a fixed order decides:
+    the most exact wins, and of equally exact ones the first in the list of variants, which begins with the original.
 
-    serving: None when nothing serves, or nothing that can be compared with. joining: whether requests may wait for each other;
-    a candidate whose requests must not be joined then counts with its smallest batch alone.
+    serving: None if nothing serves, or if it cannot be compared. joining: whether requests may be batched together;
+    then a candidate whose requests must not be batched counts with its smallest batch alone.
     """
     there = {point.variant for point in measured.points}
     points = attained(measured.points, optimized) if joining else measured.points
@@ -120,7 +120,7 @@ def choose(
 
 
 def _framework_speedup(spec: Benchmark, measured: BenchmarkResult, winner: str) -> float | None:
-    """Against what was measured elsewhere, at its batch size and one caller; None where the grid does not have that."""
+    """The speedup over the spec's own baseline, at its batch size and one caller; None if the grid lacks that."""
     if spec.baseline is None:
         return None
     at = (winner, spec.baseline.batch_size, 1)
@@ -129,7 +129,7 @@ def _framework_speedup(spec: Benchmark, measured: BenchmarkResult, winner: str) 
 
 
 def as_served(spec: Benchmark, choice: Choice, points: Iterable[Point]) -> Choice:
-    """The choice with what a client measured of the winner, which may miss a constraint that it held without a server."""
+    """Add what a client measured of the winner, which may miss a constraint that it met without a server."""
     winner = choice.winner
     assert winner.numbers is not None
     served, already = numbers_of(points, winner.variant.name), missed_constraints(spec, winner.numbers)

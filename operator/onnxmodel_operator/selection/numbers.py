@@ -12,9 +12,10 @@ from onnxmodel_runtime.contract.text import in_words
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A candidate's numbers: latencies (ms) at the smallest batch size and concurrency, the best throughput and where.
+    """A candidate's numbers: latencies (ms) at the smallest batch size and concurrency, the best throughput and its
+    place.
 
-    noisy: one of the two was not stable when its time was over. p50_spread, throughput_spread: by how many percent they vary.
+    noisy: one of the two did not become stable in time. p50_spread, throughput_spread: the variation in percent.
     """
 
     p50: float
@@ -30,7 +31,7 @@ class Numbers:
 
 
 def remembered(measured: Measured) -> Numbers:
-    """The numbers as status tells them. It does not tell by how much they vary."""
+    """The numbers that status records, which lack their variation."""
     return Numbers(
         p50=measured.p50_milliseconds,
         p95=measured.p95_milliseconds,
@@ -44,7 +45,7 @@ def remembered(measured: Measured) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """What the revision that serves now was measured at. where: grid and hardware; figures of elsewhere are not compared."""
+    """The measured numbers of the revision that serves now. where: grid and hardware; only equal ones are compared."""
 
     revision: str
     numbers: Numbers
@@ -52,7 +53,7 @@ class Incumbent:
 
 
 def where(measured: BenchmarkResult) -> str:
-    """The grid, the sizes of dynamic axes and the hardware, in one line that is equal for figures that may be compared."""
+    """The grid, the sizes of dynamic axes and the hardware, as one line. Figures are comparable if it is equal."""
     batches = sorted({point.batch_size for point in measured.points})
     callers = sorted({point.concurrency for point in measured.points})
     machine = measured.environment
@@ -81,19 +82,19 @@ def numbers_of(points: Iterable[Point], variant: str) -> Numbers:
 
 
 def _single(points: Iterable[Point]) -> Point:
-    """Where latencies are told: the smallest batch size, and the fewest callers."""
+    """The point that latencies are reported of: the smallest batch size, and the lowest concurrency."""
     return min(points, key=lambda point: (point.batch_size, point.concurrency))
 
 
 def attained(points: tuple[Point, ...], optimized: OptimizeResult) -> tuple[Point, ...]:
-    """Without the larger batches of candidates whose requests are never joined: no client that sends one row gets them."""
+    """Drop larger batches of candidates whose requests are never batched: no client that sends one row attains them."""
     alone = {variant.name for variant in optimized.variants if variant.unjoined}
     least = {name: min((p.batch_size for p in points if p.variant == name), default=1) for name in alone}
     return tuple(p for p in points if p.variant not in alone or p.batch_size == least[p.variant])
 
 
 def loads(numbers: Numbers, points: Iterable[Point], variant: str) -> tuple[Load, ...]:
-    """Where a variant's numbers were measured, the latencies' place first: there its server is measured again."""
+    """The loads at which a variant's server is measured: where its latencies, then its throughput, were measured."""
     single = _single([point for point in points if point.variant == variant])
     asked = (Load(single.batch_size, single.concurrency), Load(numbers.batch_size, numbers.concurrency))
     return tuple(dict.fromkeys(asked))

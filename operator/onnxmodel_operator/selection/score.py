@@ -9,12 +9,12 @@ TIE_PERCENT = 2.0
 
 
 def score(spec: Benchmark, numbers: Numbers) -> float:
-    """Lower is better."""
+    """The figure of the objective, as a number of which lower is better."""
     return numbers.p50 if spec.objective == "Latency" else 1 / max(numbers.throughput, 1e-9)
 
 
 def percent_apart(spec: Benchmark, mine: Numbers, other: Numbers) -> float:
-    """How many percent of difference two candidates must have before it counts."""
+    """The difference in percent above which two candidates count as different."""
     spreads = (n.p50_spread if spec.objective == "Latency" else n.throughput_spread for n in (mine, other))
     return max(TIE_PERCENT, sum(spreads))
 
@@ -30,7 +30,7 @@ def inexactness(variant: Variant) -> float:
 
 
 def more_percent(spec: Benchmark, mine: Numbers, other: Numbers) -> float:
-    """By how much the figure of the objective is more than the other's. Less is better for Latency alone."""
+    """By how many percent the figure of the objective exceeds the other's."""
     if spec.objective == "Latency":
         return (mine.p50 / other.p50 - 1) * 100
     return (mine.throughput / max(other.throughput, 1e-9) - 1) * 100

@@ -22,9 +22,9 @@ PROVEN_ON_MADE_INPUTS = "; proven on made inputs only: give spec.validation.gold
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """What the reasons are about: the candidates' numbers, the constraints that each misses, and who won.
+    """What the reasons refer to: the candidates' numbers, the constraints that each misses, and the winner.
 
-    variants: all that were asked for, by name; numbers and missed: of those that were measured. left_out: by name, why the
+    variants: all requested ones, by name; numbers and missed: of those that were measured. left_out: by name, why the
     benchmark could not measure a candidate.
     """
 

@@ -21,7 +21,7 @@ from onnxmodel_operator.status.serving import serving_status
 
 
 def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dict[str, Any]:
-    """The whole status as plain data. Equal to the stored one when nothing changed."""
+    """Make the whole status as plain data. It equals the stored one if nothing changed."""
     old = seen.memory
     target = target_status(plan, old, now)
     active = active_status(seen, plan, target, old, now)
@@ -46,9 +46,10 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
 
 
 def excused(model: Resource, seen: Observed, progress: Progress, now: datetime) -> dict[str, Any]:
-    """The status as it is, and why it is not what it should be: nobody knows what else the API server takes.
+    """Make a status that keeps the stored one and reports why the new one was refused: only that is known to be
+    accepted.
 
-    Why a Job failed that is still there stays: its pods may be gone, and nothing else remembers.
+    Keeps why a Job failed while the Job exists: its pods may be gone, and nothing else remembers.
     """
     old = seen.memory
     common = common_conditions(model.generation, progress, old, now)
@@ -68,7 +69,7 @@ def excused(model: Resource, seen: Observed, progress: Progress, now: datetime) 
 
 
 def _keeping(old: Memory, status: OnnxModelStatus) -> OnnxModelStatus:
-    """The status with the facts from before: the model is suspended, or its spec cannot be worked on."""
+    """Keep the facts from before: the model is suspended, or its spec is invalid."""
     facts = ("model", "findings", "variants", "benchmark", "stages", "target")
     missing = [name for name in facts if getattr(status, name) is None]
     return status.model_copy(update={name: getattr(old.stored, name) for name in missing})

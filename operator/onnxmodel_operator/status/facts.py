@@ -51,7 +51,7 @@ def _tensors(tensors: tuple[Tensor, ...]) -> list[TensorStatus]:
 
 
 def finding_statuses(plan: Plan, old: Memory) -> list[FindingStatus] | None:
-    """Of the model that was found good, or of the one that was refused: then its pod told, or status remembers."""
+    """The findings of the validation, from its result, from the pod of a rejection, or as status remembers them."""
     step = next((step for step in plan.steps if step.stage is Stage.VALIDATE), None)
     if step is None:
         return None

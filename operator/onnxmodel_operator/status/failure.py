@@ -12,7 +12,7 @@ from onnxmodel_operator.times import format_time
 def failure_status(
     generation: int, seen: Observed, progress: Progress, old: Memory, now: datetime
 ) -> FailureStatus | None:
-    """What goes wrong now; else the last failure, while it is of this spec and its Job is there to be looked at."""
+    """The current failure; else the last one, while it belongs to this spec and its Job still exists."""
     if progress.state is State.READY:
         return None
     previous = old.failure

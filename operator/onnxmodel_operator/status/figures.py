@@ -7,11 +7,11 @@ _SECOND = 1000.0  # milliseconds
 
 
 def milliseconds(value: float) -> str:
-    """With its unit, which is seconds from 1,000 ms on: "12.9ms", "4.36s"."""
+    """Format a latency with its unit, in seconds from 1,000 ms on: "12.9ms", "4.36s"."""
     rounded = float(f"{value:.{_DIGITS}g}")
     return f"{plain(rounded / _SECOND, _DIGITS)}s" if rounded >= _SECOND else f"{plain(rounded, _DIGITS)}ms"
 
 
 def rate(value: float) -> str:
-    """Rows per second: "1,230/s"."""
+    """Format rows per second: "1,230/s"."""
     return f"{plain(value, _DIGITS)}/s"

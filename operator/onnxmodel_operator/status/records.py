@@ -11,9 +11,9 @@ _RECORDS = 3
 
 
 def stage_statuses(plan: Plan, old: Memory) -> list[StageStatus] | None:
-    """The chain's stages first, then older successes, so that going back to an earlier spec runs nothing again.
+    """The stages of the chain, then earlier successes, so that going back to an earlier spec runs nothing again.
 
-    However many stages there are, status holds them: the records that were needed longest ago go first.
+    Bounded as a whole, whatever the number of stages: the records that were needed longest ago go first.
     """
     known = {(item.name, item.digest): item for item in old.successes}
     current = [_current(step, known.get((step.stage, step.digest))) for step in plan.steps]
@@ -29,7 +29,7 @@ def stage_statuses(plan: Plan, old: Memory) -> list[StageStatus] | None:
 
 
 def _current(step: Step, stored: StageStatus | None) -> StageStatus:
-    """What is stored, while it is what was decided upon: its times are of the run that made it."""
+    """The stored record if it is of the same result, because its times are of the run that produced it."""
     return stored if stored and stored.result == step.record else _stage(step)
 
 

@@ -41,7 +41,7 @@ def active_status(
 
 
 def _recovered(seen: Observed, revision: str, now: datetime) -> RevisionStatus:
-    """What its children tell of a revision that serves, and that a lost status forgot: the next turn would take it for
+    """What the children say of a revision that serves although the status was lost: the next turn would take it for
     unproven. Its figures come back with its stages.
     """
     there = seen.revisions.get(revision)
@@ -57,17 +57,17 @@ def _recovered(seen: Observed, revision: str, now: datetime) -> RevisionStatus:
 
 
 def _as_measured(plan: Plan) -> ProviderUse | None:
-    """Triton does not tell its provider: what ran the variant in the benchmark, with the same providers on the same pool."""
+    """The provider of the benchmark, for Triton, which does not report one: it runs with the same providers and pool."""
     result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
     assert plan.choice is not None
     return result.uses.get(plan.choice.winner.variant.name, result.provider) if result else None
 
 
 def _describe(plan: Plan, old: Memory, block: RevisionStatus | None, now: datetime) -> RevisionStatus | None:
-    """The revision that the spec asks for, as this block of status tells it.
+    """The revision that the spec asks for, continuing this block of status.
 
-    What the load test and the probe found out stays while the same revision is looked at, though this turn did not get so
-    far: a pod that is away makes nothing of it untrue.
+    Results of the load test and the probe stay while the revision is the same, even if this turn did not get so far: a
+    missing pod invalidates nothing.
     """
     if plan.revision is None or plan.choice is None:
         return None
@@ -120,8 +120,8 @@ def _missed(choice: Choice) -> str | None:
 
 
 def history_statuses(old: Memory, active: RevisionStatus | None) -> list[RevisionStatus] | None:
-    """Revisions that were active, newest first. The active one joins when it is replaced; one that only went away for a
-    while is not there twice.
+    """Revisions that were active, newest first. The active one is added when it is replaced; one that only went away
+    for a while is not added twice.
     """
     history, before = list(old.history), old.active
     if before and (active is None or before.revision != active.revision):
@@ -133,7 +133,7 @@ def history_statuses(old: Memory, active: RevisionStatus | None) -> list[Revisio
 def recorded(
     revision: str, proven: tuple[RevisionStatus | None, RevisionStatus | None], old: Memory
 ) -> RevisionStatus | None:
-    """What is known of a revision: from this turn, or from what status remembers."""
+    """What is known of a revision, from this turn or from status."""
     return _first(revision, proven) or old.revision(revision)
 
 

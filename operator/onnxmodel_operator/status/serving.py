@@ -18,7 +18,7 @@ def served_revision(seen: Observed) -> RevisionSeen | None:
 def serving_status(
     model: Resource, seen: Observed, proven: tuple[RevisionStatus | None, RevisionStatus | None]
 ) -> ServingStatus | None:
-    """What the Service selects, with the figures that were recorded of that revision, whatever is being proven."""
+    """The revision that the Service selects, with its own recorded figures, whatever is being proven."""
     served = served_revision(seen)
     if served is None:
         return None
@@ -39,7 +39,7 @@ def serving_status(
 
 
 def _proven(record: RevisionStatus | None) -> dict[str, Any]:
-    """What was found out before the revision took traffic."""
+    """The fields that were proven before the revision took traffic."""
     if record is None:
         return {}
     return {
