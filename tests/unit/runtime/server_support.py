@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import socket
 import socketserver
 import subprocess
 import sys
@@ -327,3 +328,18 @@ def wait_until(condition: Any, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def connected(server: Server, port: int = 0) -> Iterator[socket.socket]:
+    with socket.create_connection((HOST, server.ports[port]), timeout=10) as client:
+        yield client
+
+
+def read_until(client: socket.socket, end: bytes, times: int = 1) -> bytes:
+    seen = b""
+    while seen.count(end) < times:
+        data = client.recv(65536)
+        assert data, seen
+        seen += data
+    return seen

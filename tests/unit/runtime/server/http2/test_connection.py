@@ -7,6 +7,7 @@ import pytest
 
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.http2 import connection, sending
+from onnxmodel_runtime.server.http2.events import WholeRequest
 from onnxmodel_runtime.server.http2.frames import (
     ACK,
     CANCEL,
@@ -361,7 +362,7 @@ def test_a_request_in_one_piece(answered: bool) -> None:
     talk = whole_talk()
     seen = []
 
-    def answers(request: object) -> bool:
+    def answers(request: WholeRequest) -> bool:
         seen.append(request.prepared)
         return answered
 
@@ -374,6 +375,31 @@ def test_a_request_in_one_piece(answered: bool) -> None:
     assert (5 in talk.connection.streams) is not answered
     talk.receive(rst_stream(5, CANCEL))  # known either way
     assert not talk.connection.closed
+
+
+@pytest.mark.parametrize("more", [b"", window_update(5, 7)])
+def test_the_window_of_a_request_in_one_piece(more: bytes) -> None:
+    """gRPC's own clients open it further in front of the body."""
+    talk = whole_talk()
+    talk.receive(frame(SETTINGS, 0, 0, settings((4, 3))))
+    talk.sent()
+
+    def answers(request: WholeRequest) -> bool:
+        stream = talk.connection.open(request)
+        talk.connection.send(stream, bytes(20))
+        return True
+
+    talk.answers = answers
+    assert talk.receive(talk.head(5), more, data(5, b"abc", True)) == [("whole", 5, b"abc")]
+    assert talk.sent() == [Frame(DATA, 0, 5, bytes(10 if more else 3))]
+
+
+@pytest.mark.parametrize(
+    "more", [window_update(5, 0), window_update(5, LARGEST), window_update(3, 7), frame(WINDOW_UPDATE, 0, 5, b"x")]
+)
+def test_a_window_that_is_judged_as_a_frame(more: bytes) -> None:
+    talk = whole_talk()
+    assert talk.receive(talk.head(5), more, data(5, b"abc", True))[0] == ("head", 5)
 
 
 NOT_WHOLE = {
