@@ -18,7 +18,6 @@ from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult, validation_report
-from onnxmodel_runtime.contract.wait import WaitRequest, WaitResult
 
 Request = (
     FetchRequest
@@ -27,13 +26,10 @@ Request = (
     | BenchmarkRequest
     | LoadTestRequest
     | ProbeRequest
-    | WaitRequest
     | ServeRequest
     | RepositoryRequest
 )
-Result = (
-    ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | WaitResult | RepositoryResult
-)
+Result = ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult
 
 FETCH, SERVE, REPOSITORY = "fetch", "serve", "repository"
 """Commands that are not stages: containers of a stage's Job or of a server's pod."""
@@ -44,7 +40,6 @@ class Stage(StrEnum):
 
     VALIDATE = "validate"
     OPTIMIZE = "optimize"
-    WAIT = "wait"
     BENCHMARK = "benchmark"
     LOADTEST = "loadtest"
     PROBE = "probe"
@@ -119,7 +114,6 @@ STAGES: Mapping[Stage, StageSpec] = {
             collects=True,
             as_server=True,
         ),
-        StageSpec(Stage.WAIT, WaitRequest, WaitResult, phase="Waiting", condition="Waited", works=False),
         StageSpec(
             Stage.BENCHMARK,
             BenchmarkRequest,
