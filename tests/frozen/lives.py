@@ -317,6 +317,7 @@ _PULLED = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
 _OVER = "BackoffLimitExceeded"
 
 MOMENTS: dict[str, Action] = {
+    "its volume is refused": lambda life: "volume-refused" in life.case and _refused("PersistentVolumeClaim")(life),
     "its first Job is refused": _refused("Job"),
     "created": lambda life: life.refuses.clear() or True,
     "the operator starts again": lambda life: life.restart() or True,
@@ -398,6 +399,7 @@ MOMENTS: dict[str, Action] = {
 
 
 EVERY_DAY = {
+    "its volume is refused",
     "created",
     "corrected",
     "validate waits for a node",
