@@ -1,14 +1,10 @@
-"""The manifest, `onnxmodel verify`, and that equal requests give equal bytes."""
+"""The manifest and `onnxmodel verify`. That equal requests give equal bytes, tests/frozen/test_variants.py shows."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from onnxmodel_cli.__main__ import main
@@ -16,56 +12,6 @@ from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult,
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.stages import manifest, verify
-from onnxmodel_runtime.variants import RECIPES
-from tests import models
-
-_OPTIMIZE = (
-    "import sys; from onnxmodel_runtime.stages.optimize import optimize; from onnxmodel_runtime.contract.codec import loads; "
-    "from onnxmodel_runtime.contract.optimize import OptimizeRequest; "
-    "optimize(loads(OptimizeRequest, sys.argv[1]))"
-)
-
-
-def test_equal_requests_give_equal_bytes(tmp_path: Path) -> None:
-    """Every file of every variant: in another folder, in another process, with another hash seed."""
-    made = {}
-    for seed in ("1", "2"):
-        folder = tmp_path / seed / ("deeper" * int(seed))
-        path = models.save(models.transformer(), folder)
-        tokens = np.random.default_rng(1).integers(0, 64, (12, 16))
-        np.savez(folder / ".calibration.npz", tokens=tokens)
-        (folder / "source.json").write_text('{"uri": "s3://models/t.onnx", "resolved": "s3://models/t.onnx?v=3"}')
-        request = {
-            "model": str(path),
-            "sha256": digest(path),
-            "directory": str(folder / "out"),
-            "variants": list(RECIPES),
-            "calibration": {"method": "Entropy"},
-            "calibration_data": str(folder),
-            "signer": "release@example.com",
-        }
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", _OPTIMIZE, json.dumps(request)]
-        subprocess.run(command, check=True, capture_output=True, env=environment)
-        files = sorted(file for file in (folder / "out").rglob("*") if file.is_file())
-        made[seed] = {file.relative_to(folder / "out").as_posix(): digest(file) for file in files}
-    assert made["1"] == made["2"]
-    assert list(made["1"]) == [
-        *(f"{name}/model.onnx" for name in ("fp16", "fp32", "fused", "int8-dynamic", "int8-static")),
-        "manifest.json",
-        "ort/model.ort",
-        "ort/required_operators.config",
-        "probe.npz",
-    ]
-    told = json.loads((folder / "out" / "manifest.json").read_text())
-    assert told["source"] == {"sha256": digest(path), "data_sha256": "", "uri": "s3://models/t.onnx?v=3"}
-    assert list(told["data"]) == [".calibration.npz"]
-    assert told["signer"] == "release@example.com"
-    assert told["recipe"]["calibration"]["method"] == "Entropy"
-    assert {"onnx", "onnxruntime", "onnxslim", "numpy"} <= set(told["tools"])
-    assert [variant["path"] for variant in told["variants"]][:2] == ["", "fp32/model.onnx"]
-    assert str(tmp_path) not in json.dumps(told)
-    assert verify.verify(folder / "out") == (8, [])
 
 
 @pytest.fixture
