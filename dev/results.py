@@ -51,7 +51,7 @@ def optimized(
 
 
 def points(
-    variant: str, p50: float, throughput: float = 500.0, grid: tuple[tuple[int, int], ...] = GRID
+    variant: str, *, p50: float, throughput: float = 500.0, grid: tuple[tuple[int, int], ...] = GRID
 ) -> tuple[Point, ...]:
     """p50 where it is smallest, and the best throughput where it is largest."""
     return tuple(
@@ -63,19 +63,19 @@ def points(
 
 
 def benchmarked(
-    original: float = 4.0, fp32: float | None = 2.0, grid: tuple[tuple[int, int], ...] = GRID
+    *, original: float = 4.0, fp32: float | None = 2.0, grid: tuple[tuple[int, int], ...] = GRID
 ) -> BenchmarkResult:
     """p50 in milliseconds of each candidate."""
-    measured = points("original", original, 500.0, grid)
-    measured += points("fp32", fp32, 900.0, grid) if fp32 is not None else ()
+    measured = points("original", p50=original, throughput=500.0, grid=grid)
+    measured += points("fp32", p50=fp32, throughput=900.0, grid=grid) if fp32 is not None else ()
     where = Environment("a processor", 2.0, "", {"onnxruntime": "1.31.1"})
     return BenchmarkResult(measured, ProviderUse("CPU", 100.0, {"CPU": 7}), where, sizes={"length": 16})
 
 
-def loaded(asked: Mapping[str, Any], p50: float = 2.5, throughput: float = 800.0) -> LoadTestResult:
+def loaded(asked: Mapping[str, Any], *, p50: float = 2.5, throughput: float = 800.0) -> LoadTestResult:
     """What a client measured under the loads of a request."""
     grid = tuple((load["batch_size"], load["concurrency"]) for load in asked["loads"])
-    return LoadTestResult(points(asked["variant"], p50, throughput, grid))
+    return LoadTestResult(points(asked["variant"], p50=p50, throughput=throughput, grid=grid))
 
 
 def probed() -> ProbeResult:

@@ -42,7 +42,7 @@ SETTINGS = settings.parse(
 )
 
 
-def body(name: str = "magika", namespace: str = "team-a", generation: int = 1, **spec: Any) -> dict[str, Any]:
+def body(name: str = "magika", *, namespace: str = "team-a", generation: int = 1, **spec: Any) -> dict[str, Any]:
     """An OnnxModel as the API server gives it. spec: camelCase fields besides the source."""
     return {
         "apiVersion": names.API_VERSION,
@@ -60,7 +60,7 @@ def body(name: str = "magika", namespace: str = "team-a", generation: int = 1, *
     }
 
 
-def item(name: str, version: int = 1, *, uid: str | None = None, model: str = "m") -> dict[str, Any]:
+def item(name: str, *, version: int = 1, uid: str | None = None, model: str = "m") -> dict[str, Any]:
     """An object of a model as a list or a watch tells of it."""
     metadata = {
         "name": name, "namespace": "n", "uid": uid or f"uid-{name}", "resourceVersion": str(version),
@@ -102,7 +102,7 @@ class Cluster:
 
     # ---- the operator's side -----------------------------------------------------------------------------------------
 
-    def step(self, name: str = "magika", namespace: str = "team-a", failures: int = 0) -> Reconciled:
+    def step(self, name: str = "magika", *, namespace: str = "team-a", failures: int = 0) -> Reconciled:
         """One reconcile with everything in view. What the operator remembers of the last one it keeps, unless it was killed."""
         there = {key: item for key, item in self.objects.items() if key[0] in BY_NAME and watched(item)}
         for key, item in self.told.items():
@@ -127,7 +127,7 @@ class Cluster:
         """As its last event tells of it: with the version of the deletion."""
         return {**item, "metadata": {**item["metadata"], "resourceVersion": str(next(self._versions))}}
 
-    def settle(self, name: str = "magika", most: int = 10) -> list[tuple[str, str, str]]:
+    def settle(self, name: str = "magika", *, most: int = 10) -> list[tuple[str, str, str]]:
         """Reconcile until nothing is written. Returns all that was written.
 
         A livelock is an error, and so is a write of a reconcile that the one before did not ask for: nobody else would.
@@ -235,14 +235,14 @@ class Cluster:
         """Let the clock go on."""
         self.now += timedelta(seconds=seconds)
 
-    def edit(self, name: str = "magika", namespace: str = "team-a", **spec: Any) -> None:
+    def edit(self, name: str = "magika", *, namespace: str = "team-a", **spec: Any) -> None:
         """A user changes fields of the spec."""
         key = (MODEL.name, namespace, name)
         model = self.objects[key]
         metadata = {**model["metadata"], "generation": model["metadata"]["generation"] + 1}
         self._store({**model, "metadata": metadata, "spec": {**model["spec"], **spec}})
 
-    def warn(self, item: Mapping[str, Any], reason: str, message: str) -> None:
+    def warn(self, item: Mapping[str, Any], *, reason: str, message: str) -> None:
         """Kubernetes writes a warning event about an object."""
         self.events.append((item["metadata"]["uid"], Warned(reason, message, self.now)))
 
@@ -291,7 +291,7 @@ class Cluster:
         self._store(item)
         return item
 
-    def succeed(self, stage: str, result: Any = None, message: str | None = None) -> None:
+    def succeed(self, stage: str, *, result: Any = None, message: str | None = None) -> None:
         """The stage's Job completes with this result (a good one by default)."""
         job = self.jobs()[stage]
         text = message if message is not None else encode(Outcome(stage, 1.5, result or good(job)))
@@ -303,6 +303,7 @@ class Cluster:
         self,
         stage: str,
         code: int,
+        *,
         failure: Failure | None = None,
         message: str = "",
         container: str = "",
@@ -325,10 +326,10 @@ class Cluster:
         self._store({**job, "status": status})
 
     def fail(
-        self, stage: str, code: int, failure: Failure | None = None, reason: str = "PodFailurePolicy", **end: Any
+        self, stage: str, code: int, *, failure: Failure | None = None, reason: str = "PodFailurePolicy", **end: Any
     ) -> None:
         """The stage's Job fails for good."""
-        self.attempt_fails(stage, code, failure, **end)
+        self.attempt_fails(stage, code, failure=failure, **end)
         self._finish(self.jobs()[stage], "Failed", reason)
 
     def _finish(self, job: dict[str, Any], kind: str, reason: str) -> None:
@@ -342,7 +343,9 @@ class Cluster:
         """Deployments, oldest first."""
         return [v for k, v in self.objects.items() if k[0] == "Deployment"]
 
-    def available(self, deployment: dict[str, Any] | None = None, replicas: int | None = None, **status: Any) -> None:
+    def available(
+        self, deployment: dict[str, Any] | None = None, *, replicas: int | None = None, **status: Any
+    ) -> None:
         """The Deployment (the newest by default) has this many available replicas, all that it wants by default."""
         item = self.objects["Deployment", "team-a", (deployment or self.deployments()[-1])["metadata"]["name"]]
         wanted = item["spec"]["replicas"]
@@ -361,7 +364,7 @@ class Cluster:
         found: dict[str, Any] = self.objects["OnnxModel", "team-a", name]["status"]
         return found
 
-    def condition(self, kind: str, name: str = "magika") -> dict[str, Any] | None:
+    def condition(self, kind: str, *, name: str = "magika") -> dict[str, Any] | None:
         """One condition, or None."""
         return next((c for c in self.status(name).get("conditions", ()) if c["type"] == kind), None)
 

@@ -64,8 +64,8 @@ class Life(Cluster):
         self.lines.append(f"delete {kind} {item['metadata']['name']}")
         await super().delete(kind, item)
 
-    def step(self, name: str = NAME, namespace: str = "team-a", failures: int = 0) -> Any:
-        outcome = super().step(name, namespace, failures)
+    def step(self, name: str = NAME, *, namespace: str = "team-a", failures: int = 0) -> Any:
+        outcome = super().step(name, namespace=namespace, failures=failures)
         self.again = outcome.requeue_seconds
         return outcome
 
@@ -88,7 +88,7 @@ class Life(Cluster):
         job = self.jobs().get(stage)
         return job if job and not job["status"].get("conditions") else None
 
-    def succeed(self, stage: str, result: Any = None, message: str | None = None) -> None:
+    def succeed(self, stage: str, *, result: Any = None, message: str | None = None) -> None:
         if message is None:
             asked = json.loads(self.jobs()[stage]["spec"]["template"]["spec"]["containers"][0]["args"][2])
             given = json.loads(json.dumps(self.case.get("results", {})))

@@ -92,18 +92,18 @@ def test_a_new_spec_changes_the_columns_when_its_revision_takes_traffic_and_not_
     ):
         cluster.settle()
         assert row(cluster) == FIRST, stage
-        cluster.succeed(stage, result)
+        cluster.succeed(stage, result=result)
     cluster.settle()
     cluster.available()
     cluster.settle()
     assert (cluster.status()["phase"], row(cluster)) == ("LoadTesting", FIRST)
     assert cluster.status()["target"]["variant"] == "original", "what is proven has a block of its own"
     assert cluster.status()["target"]["runtime"] == "triton"
-    cluster.succeed("loadtest", loaded(_asked(cluster, "loadtest"), p50=2180.0, throughput=0.25))
+    cluster.succeed("loadtest", result=loaded(_asked(cluster, "loadtest"), p50=2180.0, throughput=0.25))
     cluster.settle()
     second = ("triton", None, "original", "4.36s", "0.25/s", "1/1", 18, "c" * 64)
     assert (cluster.status()["phase"], row(cluster)) == ("Probing", second), "traffic is on the new one"
-    cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
+    cluster.fail("probe", ExitCode.REFUSED, failure=Failure("ProbeMismatch", "output y differs", "Look."))
     cluster.settle()
     assert row(cluster) == FIRST, "and went back"
 
@@ -180,7 +180,7 @@ def test_of_triton_which_tells_no_provider_the_columns_say_what_ran_in_the_bench
     cluster.prove()
     cluster.deploy()
     cluster.settle()
-    cluster.succeed("probe", ProbeResult(3.0, 2.0, 0.0, provider=None))
+    cluster.succeed("probe", result=ProbeResult(3.0, 2.0, 0.0, provider=None))
     cluster.settle()
     assert cluster.condition("Ready")["status"] == "True"
     assert cluster.status()["serving"]["provider"] == "CPU"

@@ -36,9 +36,9 @@ class Crashing(Cluster):
         now._made, now._versions = self._made.copy(), itertools.count(1_000_000)
         self.moments.append(now)
 
-    def settle(self, name: str = "magika", most: int = 10) -> list[tuple[str, str, str]]:
+    def settle(self, name: str = "magika", *, most: int = 10) -> list[tuple[str, str, str]]:
         self.moments.clear()
-        written = super().settle(name, most)
+        written = super().settle(name, most=most)
         for number, crashed in enumerate(self.moments):
             crashed.settle(name)
             after = f"point {number} of {written}"
@@ -73,7 +73,7 @@ def test_killed_at_any_write_of_a_life_the_end_is_the_same(runtime):
     cluster.live()
     cluster.edit(optimization={"graphLevel": "Extended"})
     cluster.settle()
-    cluster.fail("optimize", ExitCode.REFUSED, Failure("ParityFailed", "another answer", "Look at it."))
+    cluster.fail("optimize", ExitCode.REFUSED, failure=Failure("ParityFailed", "another answer", "Look at it."))
     cluster.settle()
     assert cluster.status()["phase"] == "Failed"
     cluster.pass_time(3601)

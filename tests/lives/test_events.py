@@ -46,7 +46,7 @@ def started(cluster, stage="validate"):
 def test_a_job_without_a_pod_says_what_refuses_it(sentence, hint):
     cluster = Cluster(body())
     cluster.settle()
-    cluster.warn(started(cluster), "FailedCreate", sentence)
+    cluster.warn(started(cluster), reason="FailedCreate", message=sentence)
     cluster.pass_time(31)
     outcome = cluster.step()
     assert cluster.condition("Reconciling")["reason"] == "NoPod"
@@ -62,7 +62,7 @@ def test_a_claim_that_gets_no_volume_says_why():
     cluster.settle()
     (claim,) = (item for key, item in cluster.objects.items() if key[0] == "PersistentVolumeClaim")
     cluster._store({**claim, "status": {"phase": "Pending"}})
-    cluster.warn(claim, "ProvisioningFailed", 'storageclass.storage.k8s.io "fast" not found')
+    cluster.warn(claim, reason="ProvisioningFailed", message='storageclass.storage.k8s.io "fast" not found')
     condition = {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "pod has unbound immediate PersistentVolumeClaims.", "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -84,7 +84,9 @@ def test_a_pod_that_does_not_start_on_its_node_says_why_and_a_long_pull_is_no_tr
     cluster.settle()
     assert cluster.condition("Reconciling")["reason"] == "Validating", "an image is large"
     cluster.warn(
-        pod, "FailedAttachVolume", 'Multi-Attach error for volume "pvc-1": already exclusively attached to one node'
+        pod,
+        reason="FailedAttachVolume",
+        message='Multi-Attach error for volume "pvc-1": already exclusively attached to one node',
     )
     cluster.step()
     assert cluster.condition("Reconciling")["reason"] == "PodNotStarted"
@@ -101,7 +103,7 @@ def test_server_pods_that_do_not_start_say_why():
     waiting = {"waiting": {"reason": "ContainerCreating"}}
     pod = cluster.pod(cluster.deployments()[-1], phase="Pending", state=waiting)
     cluster.pass_time(61)
-    cluster.warn(pod, "FailedCreatePodSandBox", "failed to set up sandbox: no more addresses")
+    cluster.warn(pod, reason="FailedCreatePodSandBox", message="failed to set up sandbox: no more addresses")
     cluster.settle()
     assert cluster.condition("Reconciling")["reason"] == "PodNotStarted"
     assert "no more addresses" in cluster.status()["message"]

@@ -261,7 +261,7 @@ def test_a_refused_status_keeps_why_a_job_failed_whose_pods_are_gone(stage, reas
     while stage not in cluster.jobs():
         cluster.play()
         cluster.settle()
-    cluster.fail(stage, 20, Failure(reason, "the reason", "Correct it."))
+    cluster.fail(stage, 20, failure=Failure(reason, "the reason", "Correct it."))
     cluster.settle()
     for key in [key for key in cluster.objects if key[0] == "Pod"]:
         del cluster.objects[key]

@@ -22,7 +22,7 @@ class Late(Cluster):
         self.under_way = deque([[]] * turns)
         self.reasons = set()
 
-    def step(self, name: str = "magika", namespace: str = "team-a") -> Reconciled:
+    def step(self, name: str = "magika", *, namespace: str = "team-a") -> Reconciled:
         told = {key: item for key, item in self.objects.items() if watched(item)}
         gone = [
             ("DELETED", self.objects.get(key) or self.deleted(item))
@@ -75,7 +75,7 @@ def test_a_late_pod_hides_no_reason_of_a_failure():
     cluster.turns("Reconciling")
     for _ in range(6):
         cluster.step()
-    cluster.fail("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export it again."))
+    cluster.fail("validate", ExitCode.REFUSED, failure=Failure("OpsetTooLow", "opset is 9", "Export it again."))
     cluster.step()
     assert cluster.status()["lastFailure"]["reason"] == "OpsetTooLow"
 
@@ -161,7 +161,7 @@ def test_a_model_whose_deletion_is_not_known_yet_gets_no_job_again():
             cluster.step()
         if stage == "validate":
             cluster.succeed(stage)
-    cluster.fail("optimize", ExitCode.REFUSED, Failure("ParityFailed", "another answer", "Look at it."))
+    cluster.fail("optimize", ExitCode.REFUSED, failure=Failure("ParityFailed", "another answer", "Look at it."))
     for _ in range(6):
         cluster.step()
     assert cluster.status()["phase"] == "Failed"

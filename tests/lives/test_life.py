@@ -110,7 +110,7 @@ def test_a_new_spec_is_proven_while_the_old_revision_serves():
     )
     cluster.succeed("optimize")
     cluster.settle()
-    cluster.succeed("benchmark", benchmarked(original=1.0, fp32=2.0))
+    cluster.succeed("benchmark", result=benchmarked(original=1.0, fp32=2.0))
     cluster.settle()
     assert len(cluster.deployments()) == 2
     assert cluster.routed() == old, "the old one serves until the new one is complete"
@@ -173,7 +173,7 @@ def test_a_wrong_answer_sends_the_traffic_back():
     cluster.settle()
     cluster.deploy()
     assert cluster.routed() != old
-    cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
+    cluster.fail("probe", ExitCode.REFUSED, failure=Failure("ProbeMismatch", "output y differs", "Look."))
     cluster.settle()
     assert cluster.routed() == old
     assert cluster.condition("Stalled")["reason"] == "ProbeMismatch"
@@ -185,7 +185,7 @@ def test_a_first_revision_with_a_wrong_answer_takes_no_traffic():
     cluster = Cluster(body())
     cluster.prove()
     cluster.deploy()
-    cluster.fail("probe", ExitCode.REFUSED, Failure("ProbeMismatch", "output y differs", "Look."))
+    cluster.fail("probe", ExitCode.REFUSED, failure=Failure("ProbeMismatch", "output y differs", "Look."))
     cluster.settle()
     assert cluster.routed() is None
     assert cluster.condition("Stalled")["reason"] == "ProbeMismatch"
@@ -198,7 +198,7 @@ def test_a_refusal_is_stalled_with_a_hint_and_runs_again_when_its_job_is_deleted
     failure = Failure(
         "OpsetTooLow", "opset is 9, opset.min is 13", "Export with opset 13 or newer.", "spec.validation.opset.min"
     )
-    cluster.fail("validate", ExitCode.REFUSED, failure)
+    cluster.fail("validate", ExitCode.REFUSED, failure=failure)
     cluster.settle()
     assert cluster.condition("Stalled")["status"] == "True"
     assert cluster.condition("Reconciling") is None
@@ -237,7 +237,7 @@ def test_a_job_that_failed_stays_as_long_as_it_counts():
     cluster.settle()
     cluster.succeed("validate")
     cluster.settle()
-    cluster.fail("optimize", ExitCode.REFUSED, Failure("ModelTooLarge", "it is", "Make it smaller."))
+    cluster.fail("optimize", ExitCode.REFUSED, failure=Failure("ModelTooLarge", "it is", "Make it smaller."))
     cluster.settle()
     cluster.now += timedelta(days=30)
     cluster.settle()
@@ -251,13 +251,13 @@ def test_an_attempt_that_fails_is_reconciling_and_shown():
     failure = Failure(
         "SourceUnreachable", "host s3.example.com cannot be resolved", "Check source.uri.", "spec.source.uri"
     )
-    cluster.attempt_fails("validate", ExitCode.RETRY, failure, container="fetch")
+    cluster.attempt_fails("validate", ExitCode.RETRY, failure=failure, container="fetch")
     cluster.settle()
     assert cluster.condition("Reconciling")["reason"] == "ProgressingWithRetry"
     assert cluster.condition("Stalled") is None
     assert cluster.status()["lastFailure"]["reason"] == "SourceUnreachable"
     assert cluster.status()["lastFailure"]["attempts"] == 1
-    cluster.fail("validate", ExitCode.RETRY, failure, reason="BackoffLimitExceeded", container="fetch")
+    cluster.fail("validate", ExitCode.RETRY, failure=failure, reason="BackoffLimitExceeded", container="fetch")
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "SourceUnreachable"
     assert "every attempt failed" in cluster.status()["message"]
@@ -321,7 +321,7 @@ def test_a_benchmark_without_all_of_its_points_is_no_result():
         cluster.succeed(stage)
     cluster.settle()
     whole = benchmarked()
-    cluster.succeed("benchmark", dataclasses.replace(whole, points=whole.points[:-1]))
+    cluster.succeed("benchmark", result=dataclasses.replace(whole, points=whole.points[:-1]))
     cluster.settle()
     assert "fp32 was not measured where the original was" in cluster.condition("Stalled")["message"]
 
@@ -341,7 +341,7 @@ def test_a_benchmark_with_a_number_that_status_cannot_hold_is_no_result(change, 
         cluster.settle()
         cluster.succeed(stage)
     cluster.settle()
-    cluster.succeed("benchmark", dataclasses.replace(benchmarked(), **change))
+    cluster.succeed("benchmark", result=dataclasses.replace(benchmarked(), **change))
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "ResultInvalid"
     assert words in cluster.status()["message"]
@@ -353,7 +353,7 @@ def test_a_model_of_one_batch_size_is_measured_at_that():
         cluster.settle()
         cluster.succeed(stage)
     cluster.settle()
-    cluster.succeed("benchmark", benchmarked(grid=((1, 1), (1, 4))))
+    cluster.succeed("benchmark", result=benchmarked(grid=((1, 1), (1, 4))))
     cluster.live()
     assert cluster.status()["benchmark"]["winner"]["batchSize"] == 1
 
@@ -369,7 +369,7 @@ def test_the_pin_is_compared_with_what_was_judged():
 def test_pods_of_a_deleted_job_are_not_its_successors():
     cluster = Cluster(body())
     cluster.settle()
-    cluster.attempt_fails("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export again."))
+    cluster.attempt_fails("validate", ExitCode.REFUSED, failure=Failure("OpsetTooLow", "opset is 9", "Export again."))
     key = next(key for key in cluster.objects if key[0] == "Job")
     cluster.objects[key]["metadata"]["uid"] = "uid-of-the-new-one"
     cluster.settle()
@@ -379,7 +379,7 @@ def test_pods_of_a_deleted_job_are_not_its_successors():
 def test_a_failure_is_remembered_when_its_pod_is_gone():
     cluster = Cluster(body())
     cluster.settle()
-    cluster.fail("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export again."))
+    cluster.fail("validate", ExitCode.REFUSED, failure=Failure("OpsetTooLow", "opset is 9", "Export again."))
     cluster.settle()
     before = cluster.status()
     cluster.objects = {k: v for k, v in cluster.objects.items() if k[0] != "Pod"}
@@ -394,7 +394,9 @@ def test_a_refused_model_shows_what_was_found_also_when_its_pod_is_gone():
     found = tuple(
         Finding(f"ONNX-{n}", severity, "x", "is wrong", "mend it") for n, severity in enumerate(("error", "info"))
     )
-    cluster.fail("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export again."), findings=found)
+    cluster.fail(
+        "validate", ExitCode.REFUSED, failure=Failure("OpsetTooLow", "opset is 9", "Export again."), findings=found
+    )
     cluster.settle()
     shown = cluster.status()["findings"]
     assert [(item["id"], item["severity"], item["fix"]) for item in shown] == [
@@ -505,7 +507,7 @@ def test_a_defect_of_the_operator_is_said(monkeypatch):
 def test_a_refusal_is_no_retry_even_before_the_job_says_so():
     cluster = Cluster(body())
     cluster.settle()
-    cluster.attempt_fails("validate", ExitCode.REFUSED, Failure("OpsetTooLow", "opset is 9", "Export again."))
+    cluster.attempt_fails("validate", ExitCode.REFUSED, failure=Failure("OpsetTooLow", "opset is 9", "Export again."))
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "OpsetTooLow"
     cluster.edit(validation={"opset": {"min": 9}})
@@ -685,7 +687,7 @@ def test_a_regression_takes_no_traffic_and_warn_lets_it():
     cluster.settle()
     cluster.succeed("optimize")
     cluster.settle()
-    cluster.succeed("benchmark", benchmarked(8.0, 4.0))
+    cluster.succeed("benchmark", result=benchmarked(original=8.0, fp32=4.0))
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
     assert "which serves" in cluster.status()["message"]
@@ -707,7 +709,7 @@ def test_what_was_proven_is_what_is_measured_and_served():
     cluster.settle()
     assert asked(cluster.jobs()["validate"])["sizes"] == {"length": 64}
     cluster.succeed(
-        "validate", dataclasses.replace(validated(), data_sha256="d" * 64, sizes={"length": 64, "x[2]": 16})
+        "validate", result=dataclasses.replace(validated(), data_sha256="d" * 64, sizes={"length": 64, "x[2]": 16})
     )
     cluster.settle()
     request = asked(cluster.jobs()["optimize"])
@@ -715,11 +717,11 @@ def test_what_was_proven_is_what_is_measured_and_served():
     assert request["sizes"] == {"length": 64, "x[2]": 16}
     result = optimized(request["directory"])
     variants = tuple(dataclasses.replace(variant, data_sha256=variant.name) for variant in result.variants)
-    cluster.succeed("optimize", dataclasses.replace(result, variants=variants))
+    cluster.succeed("optimize", result=dataclasses.replace(result, variants=variants))
     cluster.settle()
     candidates = asked(cluster.jobs()["benchmark"])["candidates"]
     assert [item["data_sha256"] for item in candidates] == ["original", "fp32"]
-    cluster.succeed("benchmark", benchmarked(4.0, 2.0))
+    cluster.succeed("benchmark", result=benchmarked(original=4.0, fp32=2.0))
     cluster.settle()
     (deployment,) = (item for key, item in cluster.objects.items() if key[0] == "Deployment")
     assert asked(deployment)["data_sha256"] == "fp32"
@@ -750,7 +752,7 @@ def test_what_was_decided_stays_decided_when_it_serves():
     cluster.settle()
     cluster.succeed("optimize")
     cluster.settle()
-    cluster.succeed("benchmark", benchmarked(2.12, 2.08))
+    cluster.succeed("benchmark", result=benchmarked(original=2.12, fp32=2.08))
     cluster.live()
     assert cluster.status()["active"]["variant"] == "fp32"
     assert cluster.status()["active"]["against"]["measured"]["p50Milliseconds"] == 2.0
@@ -763,7 +765,7 @@ def test_figures_of_another_grid_are_not_compared_and_that_is_said():
     cluster.live()
     cluster.edit(benchmark={**limit, "concurrency": [1, 8]})
     cluster.settle()
-    cluster.succeed("benchmark", benchmarked(8.0, 4.0, grid=((1, 1), (1, 8), (8, 1), (8, 8))))
+    cluster.succeed("benchmark", result=benchmarked(original=8.0, fp32=4.0, grid=((1, 1), (1, 8), (8, 1), (8, 8))))
     cluster.live()
     assert "not compared with revision" in cluster.condition("Ready")["message"]
     assert "concurrency 1,8" in cluster.status()["active"]["measuredOn"]
@@ -771,7 +773,7 @@ def test_figures_of_another_grid_are_not_compared_and_that_is_said():
     cluster.settle()
     cluster.succeed("optimize")
     cluster.settle()
-    cluster.succeed("benchmark", benchmarked(80.0, 40.0, grid=((1, 1), (1, 8), (8, 1), (8, 8))))
+    cluster.succeed("benchmark", result=benchmarked(original=80.0, fp32=40.0, grid=((1, 1), (1, 8), (8, 1), (8, 8))))
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
 
@@ -782,7 +784,10 @@ def test_a_variant_that_could_not_be_measured_is_none():
     for stage in ("validate", "optimize"):
         cluster.succeed(stage)
         cluster.settle()
-    cluster.succeed("benchmark", dataclasses.replace(benchmarked(4.0, None), left_out={"fp32": "it died with SIGFPE"}))
+    cluster.succeed(
+        "benchmark",
+        result=dataclasses.replace(benchmarked(original=4.0, fp32=None), left_out={"fp32": "it died with SIGFPE"}),
+    )
     cluster.live()
     assert cluster.status()["active"]["variant"] == "original"
     assert cluster.status()["variants"][1]["reason"] == "left out of the benchmark: it died with SIGFPE"
@@ -812,7 +817,7 @@ def test_constraints_hold_as_served_before_traffic_comes(gate):
     cluster.settle()
     assert cluster.routed() == old
     asked = json.loads(cluster.jobs()["loadtest"]["spec"]["template"]["spec"]["containers"][0]["args"][2])
-    cluster.succeed("loadtest", loaded(asked, p50=5.0))
+    cluster.succeed("loadtest", result=loaded(asked, p50=5.0))
     cluster.settle()
     words = "as served, p99 is 10 ms, p99Milliseconds allows 6"
     assert cluster.condition("Benchmarked")["reason"] == "ConstraintsNotMet"
@@ -840,7 +845,7 @@ def test_a_load_test_that_fails_keeps_the_old_revision():
     cluster.settle()
     cluster.available()
     cluster.settle()
-    cluster.fail("loadtest", ExitCode.REFUSED, Failure("LoadRefused", "status 400", "Look."))
+    cluster.fail("loadtest", ExitCode.REFUSED, failure=Failure("LoadRefused", "status 400", "Look."))
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "LoadRefused"
     assert (cluster.routed(), cluster.condition("Available")["status"]) == (old, "True")
@@ -923,7 +928,10 @@ def test_a_load_test_goes_on_whatever_becomes_of_the_replicas():
     assert cluster.jobs()["loadtest"]["metadata"]["uid"] == job["metadata"]["uid"]
     assert cluster.services() == services
     cluster.fail(
-        "loadtest", ExitCode.RETRY, Failure("ServiceUnreachable", "it broke off", "Look."), "BackoffLimitExceeded"
+        "loadtest",
+        ExitCode.RETRY,
+        failure=Failure("ServiceUnreachable", "it broke off", "Look."),
+        reason="BackoffLimitExceeded",
     )
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "ServiceUnreachable"
@@ -988,7 +996,7 @@ def test_a_load_test_of_something_else_is_not_believed(wrong):
     result = loaded(asked, p50=-1.0 if wrong == "no number" else 2.5)
     if wrong == "another load":
         result = dataclasses.replace(result, points=result.points[:1])
-    cluster.succeed("loadtest", result)
+    cluster.succeed("loadtest", result=result)
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "ResultInvalid"
     assert cluster.routed() is None
@@ -999,10 +1007,10 @@ def test_a_variant_that_answers_otherwise_is_never_served():
     cluster.settle()
     cluster.succeed("validate")
     cluster.settle()
-    cluster.succeed("optimize", optimized(parity=False, absolute=3.0))
+    cluster.succeed("optimize", result=optimized(parity=False, absolute=3.0))
     cluster.settle()
     assert '"name":"fp32"' not in str(cluster.jobs()["benchmark"]["spec"])
-    cluster.succeed("benchmark", benchmarked(fp32=None))
+    cluster.succeed("benchmark", result=benchmarked(fp32=None))
     cluster.settle()
     cluster.available()
     cluster.live()

@@ -23,7 +23,7 @@ def proving(cluster: Cluster) -> None:
 def stalled(cluster: Cluster) -> None:
     """A new spec's optimize Job failed for good."""
     proving(cluster)
-    cluster.fail("optimize", 20, Failure("OptimizeFailed", "it cannot be optimized", "Export it again."))
+    cluster.fail("optimize", 20, failure=Failure("OptimizeFailed", "it cannot be optimized", "Export it again."))
     cluster.settle()
     assert cluster.condition("Stalled") is not None
 
@@ -332,7 +332,7 @@ def test_a_routed_revision_stays_while_the_recorded_one_has_no_pods_unless_it_an
     cluster.available(old, replicas=0)
     wrong = reason == "ProbeMismatch"
     if reason:
-        cluster.fail("probe", 20, Failure(reason, "said by the probe", "Look at it."))
+        cluster.fail("probe", 20, failure=Failure(reason, "said by the probe", "Look at it."))
     else:
         cluster.succeed("probe")
     later(cluster)  # before any turn records the proof
@@ -353,7 +353,7 @@ def test_the_regression_gate_holds_while_what_serves_is_being_restored():
         cluster.settle()
         cluster.succeed("optimize")
         cluster.settle()
-        cluster.succeed("benchmark", benchmarked(original=40.0, fp32=20.0))
+        cluster.succeed("benchmark", result=benchmarked(original=40.0, fp32=20.0))
         if deleted:
             del cluster.objects["Deployment", "team-a", serving(cluster)["metadata"]["name"]]
         cluster.settle()

@@ -36,10 +36,10 @@ class Recorded(Cluster):
         if item["kind"] == "OnnxModel":
             self.states.append(copy.deepcopy(item))
 
-    def step(self, name: str = "magika", namespace: str = "team-a"):
+    def step(self, name: str = "magika", *, namespace: str = "team-a"):
         """A second goes by before each reconcile, so that a time that moves without need is seen."""
         self.pass_time(1)
-        return super().step(name, namespace)
+        return super().step(name, namespace=namespace)
 
     def until_stage(self, stage: str) -> None:
         """On the good road, to the moment when the Job of this stage runs."""
@@ -60,7 +60,7 @@ def good(cluster: Recorded) -> None:
 
 def refused(cluster: Recorded) -> None:
     cluster.settle()
-    cluster.fail("validate", ExitCode.REFUSED, REFUSED)
+    cluster.fail("validate", ExitCode.REFUSED, failure=REFUSED)
     cluster.settle()
 
 
@@ -72,16 +72,16 @@ def refused_then_mended(cluster: Recorded) -> None:
 
 def retried(cluster: Recorded) -> None:
     cluster.settle()
-    cluster.attempt_fails("validate", ExitCode.RETRY, UNREACHABLE, container="fetch")
+    cluster.attempt_fails("validate", ExitCode.RETRY, failure=UNREACHABLE, container="fetch")
     cluster.settle()
     cluster.live()
 
 
 def gave_up(cluster: Recorded) -> None:
     cluster.settle()
-    cluster.attempt_fails("validate", ExitCode.RETRY, UNREACHABLE, container="fetch")
+    cluster.attempt_fails("validate", ExitCode.RETRY, failure=UNREACHABLE, container="fetch")
     cluster.settle()
-    cluster.fail("validate", ExitCode.RETRY, UNREACHABLE, reason="BackoffLimitExceeded", container="fetch")
+    cluster.fail("validate", ExitCode.RETRY, failure=UNREACHABLE, reason="BackoffLimitExceeded", container="fetch")
     cluster.settle()
 
 
@@ -109,7 +109,7 @@ def too_slow(cluster: Recorded) -> None:
 
 def wrong_answer(cluster: Recorded) -> None:
     cluster.until_stage("probe")
-    cluster.fail("probe", ExitCode.REFUSED, MISMATCH)
+    cluster.fail("probe", ExitCode.REFUSED, failure=MISMATCH)
     cluster.settle()
 
 
@@ -118,7 +118,7 @@ def wrong_answer_of_an_upgrade(cluster: Recorded) -> None:
     cluster.edit(serving={"batching": {"maxBatchSize": 64}})
     cluster.settle()
     cluster.deploy()
-    cluster.fail("probe", ExitCode.REFUSED, MISMATCH)
+    cluster.fail("probe", ExitCode.REFUSED, failure=MISMATCH)
     cluster.settle()
     assert cluster.condition("Available")["status"] == "True"
 

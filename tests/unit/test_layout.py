@@ -98,3 +98,13 @@ def test_neither_side_names_the_other_in_a_string(folder, others):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and any(name in node.value for name in others)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("path", ["tests/builders.py", "dev/results.py"])
+def test_what_builders_are_given_is_named(path):
+    """But for what it is about: a Job's stage and how it ends, a model's name."""
+    functions = [node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)]
+    public = [node for node in functions if not node.name.startswith("_")]
+    many = [node.name for node in public if len([a for a in node.args.args if a.arg != "self"]) > 2]
+    assert public
+    assert many == []

@@ -19,5 +19,5 @@ def test_a_copy_is_at_rest_and_shares_no_uid_and_no_child_with_its_original():
     assert len({item["metadata"]["uid"] for item in both.objects.values()}) == 2 * len(objects)
     assert {kind for kind, *_ in both.objects} == set(BY_NAME)
     both.step()
-    both.step("other", "team-b")
+    both.step("other", namespace="team-b")
     assert both.writes == []

@@ -14,7 +14,7 @@ from tests.builders import item
 
 
 def event(type_, name, version, **more):
-    return {"type": type_, "object": item(name, version, **more)}
+    return {"type": type_, "object": item(name, version=version, **more)}
 
 
 def bookmark(version, *, end=False):
@@ -134,7 +134,7 @@ async def test_what_is_deleted_while_the_list_runs_stays_deleted():
 
 async def test_an_api_server_that_cannot_stream_a_list_is_asked_in_pages():
     refused = ApiError(422, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
-    pages = [([item("a", 3)], "8"), ([item("b", 4)], "8")]
+    pages = [([item("a", version=3)], "8"), ([item("b", version=4)], "8")]
     run = Run([refused], [event("DELETED", "a", 9)], pages=pages)
     assert await run.to_the_end() == ["b"]
     assert run.source.asked == [None, "8", "9"]

@@ -189,7 +189,7 @@ def test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, p
     spec = {**POD_SPEC, "affinity": affinity}
     cluster.pod(job, container="fetch" if pod.get("init") else "validate", spec=spec, **pod)
     look(cluster)
-    cluster.fail("validate", ExitCode.REFUSED, Failure("Bad", "it is", "do"))
+    cluster.fail("validate", ExitCode.REFUSED, failure=Failure("Bad", "it is", "do"))
     look(cluster)
     assert cluster.status()["phase"] == "Failed"
 

@@ -126,7 +126,9 @@ def test_a_start_may_take_ten_times_what_the_benchmark_needed(loading, budget, r
         cluster.settle()
         cluster.succeed(stage)
     cluster.settle()
-    cluster.succeed("benchmark", dataclasses.replace(benchmarked(), load_seconds={"original": 1.0, "fp32": loading}))
+    cluster.succeed(
+        "benchmark", result=dataclasses.replace(benchmarked(), load_seconds={"original": 1.0, "fp32": loading})
+    )
     cluster.settle()
     probe = pod(cluster)["containers"][0]["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] == budget
@@ -179,7 +181,7 @@ def test_a_model_that_triton_cannot_load_is_stalled_with_tritons_reason():
     (deployment,) = cluster.deployments()
     end = {"exitCode": 1, "message": LOG, "finishedAt": "2026-01-01T00:01:00Z"}
     state = {"waiting": {"reason": "CrashLoopBackOff"}}
-    cluster.available(deployment, 0)
+    cluster.available(deployment, replicas=0)
     made = cluster.pod(deployment, state=state)
     made["status"]["containerStatuses"][0]["lastState"] = {"terminated": end}
     cluster.settle()
@@ -196,7 +198,7 @@ def test_what_the_layout_refuses_is_stalled_with_its_own_words():
     failure = Failure("UnsupportedDatatype", "output 'y' is BF16", "Cast it inside the model.")
     message = encode(Outcome("repository", 0.1, failure=failure))
     end = {"exitCode": 10, "message": message, "finishedAt": "2026-01-01T00:01:00Z"}
-    cluster.available(deployment, 0)
+    cluster.available(deployment, replicas=0)
     cluster.pod(deployment, phase="Pending", container="repository", init=True, state={"terminated": end})
     cluster.settle()
     assert cluster.status()["lastFailure"]["message"] == "output 'y' is BF16"
@@ -217,7 +219,7 @@ def test_what_is_known_of_the_variants_rows_reaches_its_server_and_status(runtim
         ("benchmark", None),
     ):
         cluster.settle()
-        cluster.succeed(stage, result)
+        cluster.succeed(stage, result=result)
     cluster.settle()
     assert cluster.status()["target"]["variant"] == "fp32"
     if runtime == "triton":
@@ -228,7 +230,7 @@ def test_what_is_known_of_the_variants_rows_reaches_its_server_and_status(runtim
     assert asked["unjoined"] == WHY
     cluster.succeed("loadtest")
     cluster.settle()
-    cluster.succeed("probe", dataclasses.replace(probed(), unjoined=WHY))
+    cluster.succeed("probe", result=dataclasses.replace(probed(), unjoined=WHY))
     cluster.settle()
     assert cluster.status()["serving"]["batching"] == {"joined": False, "reason": WHY}
     # The revision is the same: what the server said stays.
@@ -243,6 +245,6 @@ def test_a_server_that_joins_says_so_in_status(told, shown):
     cluster.prove()
     cluster.deploy()
     cluster.settle()
-    cluster.succeed("probe", dataclasses.replace(probed(), unjoined=told))
+    cluster.succeed("probe", result=dataclasses.replace(probed(), unjoined=told))
     cluster.settle()
     assert cluster.status()["serving"].get("batching") == shown

@@ -30,7 +30,7 @@ from onnxmodel_runtime.contract.model import Parity
     ],
 )
 def test_winner(spec, original, fp32, winner, reason):
-    choice = choose(Benchmark.model_validate(spec), optimized(), benchmarked(original, fp32))
+    choice = choose(Benchmark.model_validate(spec), optimized(), benchmarked(original=original, fp32=fp32))
     assert choice.winner.variant.name == winner
     assert reason in choice.winner.reason
     assert choice.sentence.startswith(f"{winner} serves: ")
@@ -85,7 +85,7 @@ def test_a_server_is_measured_where_the_latencies_and_the_throughput_were():
 )
 def test_what_is_served_holds_the_constraints_too(constraints, missed):
     spec = Benchmark.model_validate({"constraints": constraints})
-    served = points("fp32", 5.0, 400.0, ((1, 1), (8, 4)))
+    served = points("fp32", p50=5.0, throughput=400.0, grid=((1, 1), (8, 4)))
     choice = as_served(spec, choose(spec, optimized(), benchmarked()), served)
     assert choice.served == Numbers(5.0, 7.5, 10.0, 400.0, 8, 4, 6.0)
     assert choice.winner.missed == missed
@@ -114,22 +114,22 @@ def test_one_that_holds_the_constraints_beats_a_faster_one_that_does_not():
     [({"fp32": "it died with SIGFPE"}, "it died with SIGFPE"), ({}, "the Job's log says why")],
 )
 def test_why_a_candidate_was_not_measured(left_out, reason):
-    measured = dataclasses.replace(benchmarked(4.0, None), left_out=left_out)
+    measured = dataclasses.replace(benchmarked(original=4.0, fp32=None), left_out=left_out)
     verdict = choose(Benchmark(), optimized(), measured).verdicts[1]
     assert (verdict.numbers, verdict.reason) == (None, f"left out of the benchmark: {reason}")
 
 
 def test_speedup_is_against_the_original():
-    assert choose(Benchmark(), optimized(), benchmarked(4.0, 2.0)).speedup == 2.0
+    assert choose(Benchmark(), optimized(), benchmarked(original=4.0, fp32=2.0)).speedup == 2.0
     throughput = Benchmark.model_validate({"objective": "Throughput"})
-    assert choose(throughput, optimized(), benchmarked(4.0, 2.0)).speedup == pytest.approx(900 / 500)
+    assert choose(throughput, optimized(), benchmarked(original=4.0, fp32=2.0)).speedup == pytest.approx(900 / 500)
 
 
 def test_a_loser_is_not_told_that_the_winner_is_more_exact_where_it_is_not():
     made = optimized()
     fused = dataclasses.replace(made.variants[1], name="fused", path="/f", parity=Parity(True, 1e-7, 0, 1, "y", (1,)))
     made = dataclasses.replace(made, variants=(*made.variants, fused))
-    measured = benchmarked(4.0, 3.85)
+    measured = benchmarked(original=4.0, fp32=3.85)
     between = tuple(
         dataclasses.replace(point, variant="fused", p50=point.p50 * 3.92 / 3.85)
         for point in measured.points
@@ -141,7 +141,7 @@ def test_a_loser_is_not_told_that_the_winner_is_more_exact_where_it_is_not():
 
 
 def test_equal_answers_are_not_called_more_exact():
-    choice = choose(Benchmark(), optimized(absolute=0.0), benchmarked(4.0, 3.95))
+    choice = choose(Benchmark(), optimized(absolute=0.0), benchmarked(original=4.0, fp32=3.95))
     assert choice.winner.variant.name == "original", "one percent is noise, and noise chooses nothing"
     assert choice.winner.reason == "its p50 is within 2 percent of fp32; both are as exact, and it comes first"
     assert choice.verdicts[1].reason.endswith("original is as exact and comes first")
@@ -158,7 +158,7 @@ def test_equal_answers_are_not_called_more_exact():
     ],
 )
 def test_a_regression_against_what_serves(limit, p50, elsewhere, missed):
-    measured = benchmarked(4.0, 2.0)
+    measured = benchmarked(original=4.0, fp32=2.0)
     serving = Incumbent("abc", Numbers(p50, p50, p50, 900.0, 8, 4), elsewhere or where(measured))
     spec = Benchmark.model_validate({"constraints": {"maxRegressionPercent": limit}})
     winner = choose(spec, optimized(), measured, serving).winner
@@ -169,7 +169,7 @@ def test_a_regression_against_what_serves(limit, p50, elsewhere, missed):
 
 def test_the_speedup_against_what_was_measured_elsewhere():
     spec = Benchmark.model_validate({"baseline": {"framework": "PyTorch", "batchSize": 8, "p50Milliseconds": 48}})
-    choice = choose(spec, optimized(), benchmarked(4.0, 2.0))
+    choice = choose(spec, optimized(), benchmarked(original=4.0, fp32=2.0))
     assert (choice.framework, choice.framework_speedup) == ("PyTorch", 3.0)
     measured = benchmarked()  # of a model with a batch size of its own
     alone = dataclasses.replace(measured, points=tuple(p for p in measured.points if p.batch_size == 1))
@@ -195,7 +195,7 @@ def varied(measured, **spreads):
 @pytest.mark.parametrize(("original", "fp32"), [(2.0, 2.36), (2.5, 2.0)], ids=["18 percent", "25 percent"])
 def test_noise_does_not_choose(objective, original, fp32):
     """One model in two namespaces, measured at the same time: original by 18 percent, fp32 by 25."""
-    measured = benchmarked(original, fp32)
+    measured = benchmarked(original=original, fp32=fp32)
     even = tuple(
         dataclasses.replace(p, throughput=1000 / p.p50 * p.batch_size * p.concurrency) for p in measured.points
     )
@@ -210,7 +210,7 @@ def test_noise_does_not_choose(objective, original, fp32):
 
 
 def test_a_difference_that_is_larger_than_the_noise_counts():
-    choice = choose(Benchmark(), optimized(), varied(benchmarked(4.0, 2.0), fp32=60))
+    choice = choose(Benchmark(), optimized(), varied(benchmarked(original=4.0, fp32=2.0), fp32=60))
     assert choice.winner.variant.name == "fp32"
     assert choice.winner.reason == "its p50 is 50 percent lower than original"
 
@@ -219,7 +219,7 @@ def test_one_that_varies_wildly_does_not_bring_back_what_a_steady_one_beats():
     made = optimized()
     fused = dataclasses.replace(made.variants[1], name="fused", path="/f", parity=Parity(True, 1e-4, 0, 1, "y", (1,)))
     made = dataclasses.replace(made, variants=(*made.variants, fused))
-    measured = benchmarked(4.0, 2.0)
+    measured = benchmarked(original=4.0, fp32=2.0)
     wild = tuple(
         dataclasses.replace(p, variant="fused", p50=p.p50 * 0.9, spread=150)
         for p in measured.points

@@ -74,7 +74,7 @@ def test_larger_batches_of_a_variant_whose_requests_are_not_joined_are_not_attai
     ],
 )
 def test_where_a_server_is_measured_again(grid, found):
-    measured = points("fp32", 4.0, grid=grid)
+    measured = points("fp32", p50=4.0, grid=grid)
     assert loads(numbers_of(measured, "fp32"), measured, "fp32") == found
 
 

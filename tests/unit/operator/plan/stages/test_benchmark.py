@@ -111,17 +111,17 @@ BOTH = BenchmarkRequest((Candidate("original", "", ""), Candidate("fp32", "", ""
 
 
 def _with(**changes: Any) -> tuple[Point, ...]:
-    return (replace(points("original", 4.0)[0], **changes), *points("original", 4.0)[1:])
+    return (replace(points("original", p50=4.0)[0], **changes), *points("original", p50=4.0)[1:])
 
 
 @pytest.mark.parametrize(
     ("measured", "wrong"),
     [
-        (points("original", 4.0) + points("fp32", 2.0), None),
-        (points("original", 4.0), None),
-        (points("fp32", 2.0), "fp32 was not measured where the original was"),
+        (points("original", p50=4.0) + points("fp32", p50=2.0), None),
+        (points("original", p50=4.0), None),
+        (points("fp32", p50=2.0), "fp32 was not measured where the original was"),
         ((), "the original was not measured"),
-        (points("original", 4.0) + points("fp32", 2.0)[1:], "fp32 was not measured where the original was"),
+        (points("original", p50=4.0) + points("fp32", p50=2.0)[1:], "fp32 was not measured where the original was"),
         (_with(p90=0.0), None),
         (_with(p50=0.0), "a measurement is no positive number"),
         (_with(throughput=float("inf")), "a measurement is no positive number"),

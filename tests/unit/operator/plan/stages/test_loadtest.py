@@ -34,7 +34,7 @@ def test_the_digest_covers_the_server_and_not_the_client() -> None:
 )
 def test_the_winner_must_meet_the_constraints_as_it_is_served(p99: float, gate: str, stops: bool) -> None:
     known = at(Stage.LOADTEST, context(benchmark={"constraints": {"p99Milliseconds": p99}, "gate": gate}))
-    found = loadtest.gate(known, LoadTestResult(points("fp32", 2.5, 800.0, GRID)))
+    found = loadtest.gate(known, LoadTestResult(points("fp32", p50=2.5, throughput=800.0, grid=GRID)))
     assert found.context.chosen.served is not None
     assert found.context.chosen.served.p50 == 2.5
     if stops:
@@ -48,11 +48,11 @@ def test_the_winner_must_meet_the_constraints_as_it_is_served(p99: float, gate: 
 @pytest.mark.parametrize(
     ("result", "wrong"),
     [
-        (points("fp32", 2.5, grid=GRID), None),
-        (points("original", 2.5, grid=GRID), "it is not of the loads that were asked for"),
-        (points("fp32", 2.5, grid=GRID[:1]), "it is not of the loads that were asked for"),
-        (points("fp32", 2.5, grid=GRID[::-1]), "it is not of the loads that were asked for"),
-        (tuple(replace(p, p99=0.0) for p in points("fp32", 2.5, grid=GRID)), "a measurement is no positive number"),
+        (points("fp32", p50=2.5, grid=GRID), None),
+        (points("original", p50=2.5, grid=GRID), "it is not of the loads that were asked for"),
+        (points("fp32", p50=2.5, grid=GRID[:1]), "it is not of the loads that were asked for"),
+        (points("fp32", p50=2.5, grid=GRID[::-1]), "it is not of the loads that were asked for"),
+        (tuple(replace(p, p99=0.0) for p in points("fp32", p50=2.5, grid=GRID)), "a measurement is no positive number"),
     ],
 )
 def test_what_is_believed(result: object, wrong: str | None) -> None:
