@@ -8,12 +8,11 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from onnxmodel_runtime.contract.fetch import CREDENTIALS, SECRET_PREFIX
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
-from onnxmodel_runtime.contract.stages import COMMANDS, FETCH, Result, Stage
-from onnxmodel_runtime.contract.validate import Finding
+from onnxmodel_runtime.contract.stages import COMMANDS, FETCH, Request, Result, Stage
+from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.models.records import accept, write_report
 from onnxmodel_runtime.sandbox import parent
@@ -22,7 +21,7 @@ from onnxmodel_runtime.stages import work
 
 
 def complete(
-    command: str, request: Any, *, local: bool = False, word: Callable[[Outcome], Outcome] | None = None
+    command: str, request: Request, *, local: bool = False, word: Callable[[Outcome], Outcome] | None = None
 ) -> Outcome:
     """Run a command as a Job does: its report lies beside the artifact, and its log shows the outcome.
 
@@ -31,7 +30,7 @@ def complete(
     outcome = run(command, request, local=local, word=word)
     if (path := COMMANDS[command].report(request)) is not None:
         write_report(outcome, Path(path))
-    if command == Stage.VALIDATE and outcome.result is not None:
+    if isinstance(request, ValidateRequest) and outcome.result is not None:
         accept(Path(request.directory))
     print_outcome(outcome)
     if outcome.failure is not None:
@@ -40,7 +39,7 @@ def complete(
 
 
 def run(
-    command: str, request: Any, *, local: bool = False, word: Callable[[Outcome], Outcome] | None = None
+    command: str, request: Request, *, local: bool = False, word: Callable[[Outcome], Outcome] | None = None
 ) -> Outcome:
     """Run a command to its outcome, whatever happens.
 

@@ -11,7 +11,7 @@ from onnxmodel_operator.platform.resolve import Placement
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.identity import identity_of
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.stages import Request, Stage
 
 
 def of_stage(claim: str | None, stage: Stage, ask: Ask) -> str:
@@ -46,7 +46,7 @@ class _Inputs:
 
     claim: str | None
     stage: str
-    request: Any
+    request: Request
     placement: Placement
     fetch: FetchRequest | None = None
     depends_on: str = ""

@@ -52,7 +52,7 @@ def again(stop: Stop) -> float | None:
 def needed_folders(context: Context) -> tuple[str, ...]:
     """Folders of the volume that the spec needs, that serve, or that a spec which status remembers would go back to."""
     paths = [stage.directory or "" for stage in context.seen.memory.successes]
-    paths += [getattr(step.request, "directory", "") for step in context.steps]
+    paths += [step.directory or "" for step in context.steps]
     paths += [step.fetch.directory for step in context.steps if step.fetch]
     for (kind, _), item in context.seen.live.items():
         if kind in ("Deployment", "ControllerRevision"):

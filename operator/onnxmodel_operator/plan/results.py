@@ -13,14 +13,14 @@ from typing import Any
 from onnxmodel_runtime.contract.benchmark import Point
 from onnxmodel_runtime.contract.codec import field_names
 from onnxmodel_runtime.contract.outcome import decode
-from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.stages import STAGES, Request, Stage
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**63 - 1  # what the API server can store
 _SIZES, _SIZE = 64, 2**20  # as spec.validation.sizes has them
 
 
-def problem(stage: Stage, request: Any, message: str, believe: Callable[[Any, Any], str | None]) -> str | None:
+def problem(stage: Stage, request: Request, message: str, believe: Callable[[Any, Any], str | None]) -> str | None:
     """What is wrong with a stage's outcome, or None.
 
     message: one that can be decoded. believe: of the stage.

@@ -15,7 +15,7 @@ from onnxmodel_operator.selection import Choice
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.stages import STAGES, Request, Stage
 
 STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 COMMANDS = " Log: "
@@ -78,7 +78,7 @@ class Ask:
     covers: the placement that the digest covers where that is not the Job's own.
     """
 
-    request: Any
+    request: Request
     placement: Placement
     fetch: FetchRequest | None = None
     depends_on: str = ""
@@ -95,7 +95,7 @@ class Step:
     stage: Stage
     digest: str
     job: str
-    request: Any
+    request: Request
     placement: Placement
     fetch: FetchRequest | None = None
     outcome: Outcome | None = None
@@ -109,6 +109,12 @@ class Step:
         if self.outcome:
             return "Succeeded"
         return "Failed" if failed(self.seen) else self.seen.state if self.seen else "Running"
+
+    @property
+    def directory(self) -> str | None:
+        """The folder of the volume that the stage writes to; None where it writes nothing."""
+        request: Any = self.request
+        return str(request.directory) if STAGES[self.stage].writes else None
 
 
 def failed(seen: JobSeen | None) -> bool:

@@ -134,7 +134,7 @@ def benchmark_status(plan: Plan) -> BenchmarkStatus | None:
         reason=choice.sentence[:2048],
         framework=choice.framework,
         framework_speedup=choice.framework_speedup,
-        report=f"{step.request.directory}/{REPORT_PAGE}"[:253] if step.request.directory else None,
+        report=f"{step.directory}/{REPORT_PAGE}"[:253],
         winner=measured_status(choice.winner.numbers),
         baseline=measured_status(choice.baseline),
         sizes={name[:253]: size for name, size in list(result.sizes.items())[:64]} or None,

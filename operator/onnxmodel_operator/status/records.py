@@ -43,6 +43,6 @@ def _stage(step: Step) -> StageStatus:
         start_time=seen.start_time if seen else None,
         completion_time=seen.completion_time if seen else None,
         seconds=round(step.outcome.seconds, 3) if step.outcome else None,
-        directory=getattr(step.request, "directory", None),
+        directory=step.directory,
         result=step.record,
     )

@@ -5,15 +5,15 @@ is tried beforehand: where nothing crashes, which is nearly always, no candidate
 """
 
 from dataclasses import replace
-from typing import Any
 
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest
+from onnxmodel_runtime.contract.stages import Request
 from onnxmodel_runtime.errors import StageError, clip
 
 REASON_CHARACTERS = 200  # of each candidate that is left out: a termination message has room for six
 
 
-def without(request: Any, error: Exception, suspect: str) -> BenchmarkRequest | None:
+def without(request: Request, error: Exception, suspect: str) -> BenchmarkRequest | None:
     """The same benchmark without the candidate that ended it; None where that was none, or the original.
 
     suspect: of the step in which the process died.

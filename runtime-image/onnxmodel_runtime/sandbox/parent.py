@@ -19,7 +19,7 @@ from typing import Any
 
 from onnxmodel_runtime.contract.codec import dumps, load
 from onnxmodel_runtime.contract.outcome import CRASHES
-from onnxmodel_runtime.contract.stages import RESULTS, Result
+from onnxmodel_runtime.contract.stages import RESULTS, Request, Result
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
 from onnxmodel_runtime.sandbox.culprit import without
@@ -49,7 +49,7 @@ class Ended:
     expired: float = 0.0
 
 
-def run(command: str, request: Any) -> Result:
+def run(command: str, request: Request) -> Result:
     """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours.
 
     A candidate that ends the benchmark is left out of the next try. The original cannot be.

@@ -47,7 +47,7 @@ def _step(context: Context, stage: StageFile) -> Step:
     """The stage as far as it is known. A result in status counts before that of a Job."""
     name, ask, observed = stage.STAGE, stage.ask(context), context.seen
     digest = digests.of_stage(observed.claim_uid, name, ask)
-    request = ask.request
+    request: Any = ask.request
     if STAGES[name].directory:
         request = replace(request, directory=f"{ARTIFACTS}/{name}/{digest[:16]}")
     seen = observed.jobs.get((name, digest))

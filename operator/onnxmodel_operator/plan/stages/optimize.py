@@ -20,7 +20,7 @@ _LONGEST = 1024  # what a pod's own arguments take of a variant's words
 def ask(context: Context) -> Ask:
     """The spec's variants, of the file that was validated."""
     spec = context.model.spec
-    validated, source = context.result(ValidateResult), context.step(Stage.VALIDATE).request.directory
+    validated, source = context.result(ValidateResult), context.step(Stage.VALIDATE).directory
     parity, calibration = spec.optimization.parity, spec.optimization.calibration
     # What a variant that was not asked for needs does not make the others again.
     static = "int8-static" in spec.optimization.variants
