@@ -1,26 +1,9 @@
 """The few numbers that a benchmark reports."""
 
-import pytest
-
 from onnxmodel_runtime.contract.benchmark import Point
 from onnxmodel_runtime.contract.loadtest import LoadTestResult
-from onnxmodel_runtime.contract.text import plain
 from onnxmodel_runtime.reporting.tables import text
 from onnxmodel_runtime.stats import percentile, significant
-
-
-@pytest.mark.parametrize(
-    ("value", "digits", "shown"),
-    [
-        (0.0, 4, "0"),
-        (0.00003456789, 4, "0.00003457"),
-        (4363.21, 3, "4,360"),
-        (1234567.0, 4, "1,235,000"),
-        (12.0, 4, "12"),
-    ],
-)
-def test_numbers_for_people_have_no_exponent(value, digits, shown):
-    assert plain(value, digits) == shown
 
 
 def test_nearest_rank_and_significant_digits():
