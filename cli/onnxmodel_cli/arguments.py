@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnxmodel_cli import values
 from onnxmodel_runtime.contract.model import BATCH_NONE, BATCH_UNKNOWN
-from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.providers import PROVIDERS, Providers
 from onnxmodel_runtime.contract.serve import ServeRequest
 
 GRAPH_LEVELS = ("None", "Basic", "Extended", "All")
@@ -39,7 +39,7 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
         "--providers",
         type=values.provider_names,
         default=("CPU",),
-        help="TensorRT,CUDA,OpenVINO,CPU in your order (CPU)",
+        help=f"{','.join(PROVIDERS)} in your order (CPU)",
     )
     parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
     parser.add_argument("--threads", type=values.integer(0), default=1, help="of one session (1); 0: all cores")

@@ -1,15 +1,12 @@
 """A command of the runtime image from request to outcome: in a Job, or in the process of the command line."""
 
-import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from onnxmodel_runtime.contract.fetch import CREDENTIALS, SECRET_PREFIX
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
 from onnxmodel_runtime.contract.stages import COMMANDS, FETCH, Request, Result, Stage
 from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
@@ -56,6 +53,8 @@ def run(
         if COMMANDS[command].isolated:
             result = parent.run(command, request)
         elif command == FETCH:
+            from onnxmodel_runtime.stages.fetch import take_credentials  # brings the clients of sources
+
             take_credentials()
             work(command)(request, local=local)
         else:
@@ -91,18 +90,6 @@ def defect(error: Exception) -> Failure:
     """Return the failure that stands for an exception that nobody expected."""
     hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
     return Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
-
-
-def take_credentials() -> None:
-    """Of what a Secret brought, the variables that sources know; they replace what the image or the node set."""
-    for name in sorted(os.environ):
-        if not name.startswith(SECRET_PREFIX):
-            continue
-        key, value = name.removeprefix(SECRET_PREFIX), os.environ.pop(name)
-        if key in CREDENTIALS:
-            os.environ[key] = value
-        else:
-            print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
 
 
 class _Stopped(BaseException):

@@ -23,10 +23,9 @@ from onnxmodel_operator.plan.values import Phase, State
 from onnxmodel_operator.platform import settings
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_runtime import checks
-from onnxmodel_runtime.contract.fetch import CREDENTIALS
 from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.sources import authorities, open_source
+from onnxmodel_runtime.sources import CREDENTIALS, authorities, open_source
 from tests.builders import SETTINGS, START, body
 from tests.rights import rights
 

@@ -1,5 +1,10 @@
 """The patterns of strings, and what each expects in words: a person is not to read a regular expression."""
 
+SCHEMES = ("s3", "gs", "az", "http", "https", "oci", "hf", "pvc")
+SOURCE_FORMS = (
+    "s3://BUCKET/KEY, gs://BUCKET/KEY, az://ACCOUNT/CONTAINER/PATH, https://HOST/PATH, http://HOST/PATH, "
+    "oci://REGISTRY/REPOSITORY:TAG or @DIGEST, hf://ORGANIZATION/NAME[@REVISION]/PATH or pvc://CLAIM/PATH"
+)
 # No @ before the path: a password in a URI would be in every copy of the manifest and in status.
 SOURCE_URI = r"^((s3|gs|az|hf|oci|pvc)://[^/\s@]+/\S+|https?://[^/\s@]+/\S*)$"
 SHA256 = r"^[0-9a-f]{64}$"

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onnxmodel_operator.api.spec.benchmark import Benchmark
+from onnxmodel_operator.api.spec.optimization import INEXACT
 from onnxmodel_operator.selection.constraints import missed_constraints, regressed
 from onnxmodel_operator.selection.numbers import Incumbent, Numbers, attained, loads, numbers_of, remembered, where
 from onnxmodel_operator.selection.score import TIE_PERCENT, inexactness, is_clearly_better, score
-from onnxmodel_operator.selection.wording import INEXACT, PROVEN_ON_MADE_INPUTS, Contest, reason_of
+from onnxmodel_operator.selection.wording import PROVEN_ON_MADE_INPUTS, Contest, reason_of
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
 from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeResult, Variant
 

@@ -15,8 +15,6 @@ from onnxmodel_operator.selection.score import (
 )
 from onnxmodel_runtime.contract.optimize import Variant
 
-INEXACT = ("fp16", "int8-dynamic", "int8-static")
-"""Variants that compute with fewer bits: how they differ from the original depends on the inputs."""
 PROVEN_ON_MADE_INPUTS = "; proven on made inputs only: give spec.validation.golden"
 
 

@@ -4,18 +4,9 @@ from dataclasses import dataclass, field
 
 from onnxmodel_runtime.contract.identity import Identity, Incidental
 
-# A Secret's keys become variables of the fetch container with this prefix. Only the ones below are used: the Secret is a
-# tenant's, and others (PYTHONPATH, LD_PRELOAD) would decide what the container runs.
+# A Secret's keys become variables of the fetch container with this prefix. Only those of sources.CREDENTIALS are used: the
+# Secret is a tenant's, and others (PYTHONPATH, LD_PRELOAD) would decide what the container runs.
 SECRET_PREFIX = "ONNXMODEL_SECRET_"
-CREDENTIALS = (
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
-    *("GOOGLE_APPLICATION_CREDENTIALS_JSON", "STORAGE_EMULATOR_HOST"),
-    *("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ENDPOINT"),
-    *("HTTP_AUTHORIZATION", "OCI_USERNAME", "OCI_PASSWORD", "OCI_AUTH_HOST", "OCI_PLAIN_HTTP_HOSTS"),
-    *("HF_TOKEN", "HF_ENDPOINT", "CA_CERTIFICATES"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,17 @@ from onnxmodel_runtime.sources.source import FIELD, Source, invalid, shown
 
 CLAIM_MOUNT = "/source"  # the operator mounts the claim of a pvc:// URI here, read-only
 
+CREDENTIALS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("GOOGLE_APPLICATION_CREDENTIALS_JSON", "STORAGE_EMULATOR_HOST"),
+    *("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ENDPOINT"),
+    *("HTTP_AUTHORIZATION", "OCI_USERNAME", "OCI_PASSWORD", "OCI_AUTH_HOST", "OCI_PLAIN_HTTP_HOSTS"),
+    *("HF_TOKEN", "HF_ENDPOINT", "CA_CERTIFICATES"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
+"""Variables that a Secret may set, of all schemes."""
+
 
 def open_source(uri: str, *, local: bool = False, home: str = "") -> Source:
     """The source that a URI names. Raises StageError for a URI that names none.

@@ -12,13 +12,14 @@ import json
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from onnxmodel_runtime.contract.fetch import FetchRequest, SourcePolicy
+from onnxmodel_runtime.contract.fetch import SECRET_PREFIX, FetchRequest, SourcePolicy
 from onnxmodel_runtime.contract.volume import (
     CALIBRATION_FILE,
     CALIBRATION_FOLDER,
@@ -29,11 +30,11 @@ from onnxmodel_runtime.contract.volume import (
     SIGNATURE_FILE,
     SOURCE_FILE,
 )
-from onnxmodel_runtime.errors import StageError, size, storage_error
+from onnxmodel_runtime.errors import StageError, clip, size, storage_error
 from onnxmodel_runtime.models.digests import check_pin, digest
 from onnxmodel_runtime.models.records import accepted, read_source
 from onnxmodel_runtime.sandbox.progress import log
-from onnxmodel_runtime.sources import archive, open_source
+from onnxmodel_runtime.sources import CREDENTIALS, archive, open_source
 from onnxmodel_runtime.sources.authorities import trusted
 from onnxmodel_runtime.sources.download import Download
 from onnxmodel_runtime.sources.network import LOOPBACK, guarded
@@ -69,6 +70,18 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
         raise storage_error(error, directory.parent) or error from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def take_credentials() -> None:
+    """Of what a Secret brought, the variables that sources know; they replace what the image or the node set."""
+    for name in sorted(os.environ):
+        if not name.startswith(SECRET_PREFIX):
+            continue
+        key, value = name.removeprefix(SECRET_PREFIX), os.environ.pop(name)
+        if key in CREDENTIALS:
+            os.environ[key] = value
+        else:
+            print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
 
 
 class _Fetching:

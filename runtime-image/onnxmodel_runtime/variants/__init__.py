@@ -17,6 +17,25 @@ from onnxmodel_runtime.contract.providers import Providers
 SLIM, RUNTIME, FUSION = "onnxslim", "onnxruntime", "transformer-fusion"
 HALVES, DYNAMIC, STATIC, ORT = "float16", "dynamic-quantization", "static-quantization", "ort-format"
 
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What runs a pass: a function of a module here, imported when it runs, for it brings a library. maker: whose tool it is."""
+
+    module: str
+    function: str
+    maker: str
+
+
+TOOLS = {
+    SLIM: Tool("slim", "slim", "onnxslim"),
+    RUNTIME: Tool("runtime", "optimize", "ONNX Runtime's optimizer"),
+    FUSION: Tool("fusion", "fuse", "ONNX Runtime's optimizer for transformers"),
+    HALVES: Tool("halves", "convert", "ONNX Runtime's converter to float16"),
+    DYNAMIC: Tool("quantize", "dynamic", "ONNX Runtime's quantizer"),
+    STATIC: Tool("quantize", "static", "ONNX Runtime's quantizer"),
+    ORT: Tool("runtime", "edge", "ONNX Runtime's converter to its own format"),
+}
 # The last pass is what makes the variant what it is; the others may find nothing to do.
 RECIPES = {
     "fp32": (SLIM, RUNTIME),

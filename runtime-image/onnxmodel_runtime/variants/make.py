@@ -36,13 +36,10 @@ from onnxmodel_runtime.sandbox.limits import memory_limit
 from onnxmodel_runtime.sandbox.machine import free
 from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.variants import (
-    DYNAMIC,
     FUSION,
-    HALVES,
     ORT,
-    RUNTIME,
     SLIM,
-    STATIC,
+    TOOLS,
     WIDE,
     VariantRequest,
     layout,
@@ -54,25 +51,6 @@ from onnxmodel_runtime.variants.task import Skip, Task
 ORIGINAL_FILE = "original.onnx"
 MADE = "made"
 _GIVE_GOLDEN = ": if your inputs are others, give them as golden data (spec.validation.golden)"
-# Imported when they run: each brings a library that the others do not need.
-_TOOLS = {
-    SLIM: ("slim", "slim"),
-    RUNTIME: ("runtime", "optimize"),
-    FUSION: ("fusion", "fuse"),
-    HALVES: ("halves", "convert"),
-    DYNAMIC: ("quantize", "dynamic"),
-    STATIC: ("quantize", "static"),
-    ORT: ("runtime", "edge"),
-}
-_MAKERS = {
-    SLIM: "onnxslim",
-    RUNTIME: "ONNX Runtime's optimizer",
-    FUSION: "ONNX Runtime's optimizer for transformers",
-    HALVES: "ONNX Runtime's converter to float16",
-    DYNAMIC: "ONNX Runtime's quantizer",
-    STATIC: "ONNX Runtime's quantizer",
-    ORT: "ONNX Runtime's converter to its own format",
-}
 # Where the work folder is, and in which C++ function something was found: nothing to a reader.
 _PLACES = re.compile(
     r"Load model from \S{1,500} failed: ?|(virtual )?onnxruntime::common::Status onnxruntime::[^)]{1,1000}\)( const)? ?"
@@ -159,9 +137,9 @@ def _others(path: Path, request: OptimizeRequest, cases: list[Path]) -> str:
 
 def _attempt(name: str, task: Task, cases: list[Path]) -> _Done | str:
     """Run a pass. A string says why it is as if it had not been."""
-    module, function = _TOOLS[name]
+    tool = TOOLS[name]
     try:
-        run: Callable[[Task], str] = getattr(import_module(f"onnxmodel_runtime.variants.{module}"), function)
+        run: Callable[[Task], str] = getattr(import_module(f"onnxmodel_runtime.variants.{tool.module}"), tool.function)
         remark = run(task)
         return _objection(task, cases) or _Done(task.target.name, Pass(name, *_measure(task.target)), remark)
     except Skip as error:
@@ -320,7 +298,9 @@ def _failed(name: str, error: Exception) -> str:
         return clip(_words(error), 400)
     said = _words(error)
     kind = type(error).__name__
-    return clip(f"{_MAKERS[name]} cannot process this model, so serve another variant; it says: {kind}: {said}", 400)
+    return clip(
+        f"{TOOLS[name].maker} cannot process this model, so serve another variant; it says: {kind}: {said}", 400
+    )
 
 
 def _words(error: Exception) -> str:

@@ -9,6 +9,8 @@ from onnxmodel_operator.api.patterns import SOURCE_URI
 
 VariantName = Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
 VARIANTS: tuple[str, ...] = get_args(VariantName)
+INEXACT = ("fp16", "int8-dynamic", "int8-static")
+"""Variants that compute with fewer bits: how they differ from the original depends on the inputs."""
 
 
 class ParityTolerance(Model):

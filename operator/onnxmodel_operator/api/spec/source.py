@@ -5,9 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from onnxmodel_operator.api.base import Model, Name, cel
-from onnxmodel_operator.api.patterns import SHA256, SOURCE_URI
-
-SCHEMES = ("s3", "gs", "az", "http", "https", "oci", "hf", "pvc")
+from onnxmodel_operator.api.patterns import SHA256, SOURCE_FORMS, SOURCE_URI
 
 
 class SecretReference(Model):
@@ -57,8 +55,7 @@ class Source(Model):
     """Where the model is."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
-        description="s3://BUCKET/KEY, gs://BUCKET/KEY, az://ACCOUNT/CONTAINER/PATH, https://HOST/PATH, http://HOST/PATH, "
-        "oci://REGISTRY/REPOSITORY:TAG or @DIGEST, hf://ORGANIZATION/NAME[@REVISION]/PATH or pvc://CLAIM/PATH: a .onnx file; a "
+        description=f"{SOURCE_FORMS}: a .onnx file; a "
         "folder, ending in /, that holds model.onnx and its external data (not http); or such a folder as .tar.gz or .zip."
     )
     sha256: Annotated[str, StringConstraints(pattern=SHA256, max_length=64)] | None = Field(
