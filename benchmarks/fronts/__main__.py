@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -89,7 +90,14 @@ def main() -> int:
                     figures.setdefault((name, protocol, count), []).append(seen.cpu_per_1000)
             print(f"round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
         print("\n".join(_lines(memory, figures, points)))
-    return 0
+    return _connections()
+
+
+def _connections() -> int:
+    """Print what HTTP/2 costs without sockets, ours next to python-h2."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "runtime-image")}
+    command = [str(ENVIRONMENT / "bin" / "python"), str(_HERE / "connections.py")]
+    return subprocess.run(command, env=environment).returncode
 
 
 def _lines(memory: dict[str, float], figures: dict[tuple[str, str, int], list[float]], points: list) -> list[str]:
