@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from tests.frozen import lives, text
+from tests.frozen import moments, text
 from tests.frozen.cases import CASES
 
 FIRST = "plain"
@@ -13,12 +13,12 @@ FIRST = "plain"
 
 @cache
 def first_documents():
-    return lives.live(CASES[FIRST], {}).first
+    return moments.live(CASES[FIRST], {}).first
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_life_is_as_it_was_recorded(name):
-    life = lives.live(CASES[name], {} if name == FIRST else first_documents())
+    life = moments.live(CASES[name], {} if name == FIRST else first_documents())
     text.compare(f"lives/{name}.txt", "\n".join(life.lines) + "\n")
 
 
