@@ -2,7 +2,8 @@
 
     judge.py    what the graph says: the one rule for the server, Triton and the benchmark
     walk.py     follows the batch through the graph; values.py and sizes.py: what it knows on the way
-    table.py    the table of operators, whose rules are in elementwise, moving, computing, classical, fused and sequences
+    table.py    the table of operators, whose rules are in elementwise, moving,
+                gathering, products, images, along, classical, fused and sequences
     trial.py    what a session says: rows together and alone
 
 Pure, but for the sessions of the trial. What is not in the tables is unknown, and unknown rows are not computed together.

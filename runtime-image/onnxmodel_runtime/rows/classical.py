@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onnxmodel_runtime.rows import sizes
-from onnxmodel_runtime.rows.computing import first_axis
 from onnxmodel_runtime.rows.elementwise import elementwise
+from onnxmodel_runtime.rows.images import first_axis
 from onnxmodel_runtime.rows.moving import reshaped
 from onnxmodel_runtime.rows.nodes import Node, apart, rank, shape
 from onnxmodel_runtime.rows.table import CLASSICAL, rule, varies

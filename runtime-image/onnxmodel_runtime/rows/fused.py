@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onnxmodel_runtime.rows import sizes
-from onnxmodel_runtime.rows.computing import first_axis
+from onnxmodel_runtime.rows.images import first_axis
 from onnxmodel_runtime.rows.nodes import Node, apart, axis, rank, shape
 from onnxmodel_runtime.rows.table import FUSED, rule, varies
 from onnxmodel_runtime.rows.values import Kind, Mixed, Place, Unknown, Value, batch_axis, moved, rows, together

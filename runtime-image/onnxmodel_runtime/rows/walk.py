@@ -7,7 +7,19 @@ from typing import Any
 import onnx
 
 from onnxmodel_runtime.models import graph as graphs
-from onnxmodel_runtime.rows import classical, computing, data, elementwise, fused, moving, sequences, sizes
+from onnxmodel_runtime.rows import (
+    along,
+    classical,
+    data,
+    elementwise,
+    fused,
+    gathering,
+    images,
+    moving,
+    products,
+    sequences,
+    sizes,
+)
 from onnxmodel_runtime.rows.nodes import FEW, Node
 from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.table import CLASSICAL, FUSED, STANDARD, TABLE
@@ -25,7 +37,17 @@ from onnxmodel_runtime.rows.values import (
     settled,
 )
 
-RULES = (classical, computing, elementwise, fused, moving, sequences)  # that enter themselves into the table
+RULES = (
+    along,
+    classical,
+    elementwise,
+    fused,
+    gathering,
+    images,
+    moving,
+    products,
+    sequences,
+)  # that enter themselves into the table
 _DOMAINS = frozenset({STANDARD, CLASSICAL, FUSED, "com.microsoft.nchwc"})  # deterministic, but for what has a rule
 _INDEXES = {("GatherND", 1), ("ScatterND", 1), ("Identity", 0), ("Cast", 0)}  # inputs that may hold numbers of rows
 _TURNS = 8  # of a loop, after which its state must have settled
