@@ -35,7 +35,7 @@ class InternalError(Exception):
 
 
 @dataclass(frozen=True)
-class Ended:
+class ChildEnd:
     """How a child process ended. code: as subprocess gives it; step: what it did last; stopped: it was asked to.
 
     report: what it said at its end: a result, a failure, or of which kind a defect is; None when it died before.
@@ -69,7 +69,7 @@ def run(command: str, request: Request) -> Result:
         request = smaller
 
 
-def failed(ended: Ended, command: str) -> Exception:
+def failed(ended: ChildEnd, command: str) -> Exception:
     """What to raise for a child that left no result."""
     report = ended.report
     if ended.expired:
@@ -90,7 +90,7 @@ def failed(ended: Ended, command: str) -> Exception:
     return died(ended.code, command, ended.step.doing)
 
 
-def launch(child: Sequence[str], request: str, seconds: float = 0.0, **environment: str) -> Ended:
+def launch(child: Sequence[str], request: str, seconds: float = 0.0, **environment: str) -> ChildEnd:
     """Run a child process with this request, and wait for its end.
 
     child: the module that it runs, which calls sandbox/child.py, and its arguments. seconds: when it is killed, 0 for never.
@@ -112,7 +112,7 @@ def launch(child: Sequence[str], request: str, seconds: float = 0.0, **environme
     with _forward_sigterm(process) as stopped, _at_most(seconds, process) as expired:
         step, report = _listen(process, read_end, request)
         code = process.wait()
-    return Ended(code, step, report, bool(stopped), seconds if expired else 0.0)
+    return ChildEnd(code, step, report, bool(stopped), seconds if expired else 0.0)
 
 
 def died(code: int, command: str, step: str) -> Exception:

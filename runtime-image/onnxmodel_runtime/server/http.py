@@ -28,7 +28,7 @@ _LENGTH_HEADER = rest.LENGTH_HEADER.encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class RestReply:
     """What goes back."""
 
     status: int
@@ -97,7 +97,7 @@ class Protocol:
             self._repeated = repeat.Rest(spec)
         return self._repeated.decode(body, length)
 
-    async def _route(self, scope: Scope, receive: Receive) -> Reply:
+    async def _route(self, scope: Scope, receive: Receive) -> RestReply:
         service = self._service
         method = "GET" if scope["method"] == "HEAD" else scope["method"]  # the front sends no body then
         path = [unquote(part) for part in scope["raw_path"].decode("ascii").split("/")[1:]]
@@ -105,7 +105,7 @@ class Protocol:
             path.pop()
         match path:
             case []:  # OPTIONS *, the only target that is no path
-                return Reply(200, b"", ((b"allow", b"GET, HEAD, POST"),))
+                return RestReply(200, b"", ((b"allow", b"GET, HEAD, POST"),))
             case ["v2", "models", name, *rest_] if path != ["v2", "models", "stats"]:
                 return await self._model(method, name, rest_, scope, receive)
             case ["v2"]:
@@ -130,7 +130,7 @@ class Protocol:
             f"there is nothing at this path: the model is at /v2/models/{self._service.name}", Code.NOT_FOUND
         )
 
-    async def _model(self, method: str, name: str, path: list[str], scope: Scope, receive: Receive) -> Reply:
+    async def _model(self, method: str, name: str, path: list[str], scope: Scope, receive: Receive) -> RestReply:
         version = ""
         if path[:1] == ["versions"] and len(path) > 1:
             version, path = path[1], path[2:]
@@ -154,7 +154,7 @@ class Protocol:
             case _:
                 raise self._nothing()
 
-    async def _index(self, scope: Scope, receive: Receive) -> Reply:
+    async def _index(self, scope: Scope, receive: Receive) -> RestReply:
         length = _length(dict(scope["headers"]))
         async with self._bodies.read(receive, "", limits.OFF_LOOP, length) as body:
             try:
@@ -166,7 +166,7 @@ class Protocol:
             raise ServerError("Invalid value for 'ready': expected a boolean")
         return _json(self._service.index(ready))
 
-    async def _infer(self, name: str, version: str, scope: Scope, receive: Receive) -> Reply:
+    async def _infer(self, name: str, version: str, scope: Scope, receive: Receive) -> RestReply:
         headers = dict(scope["headers"])
         encoding = _text(headers, "content-encoding")
         trace = scope[_TRACE] = tracing.parse(_text(headers, tracing.REQUEST_HEADER))
@@ -216,7 +216,7 @@ class Metrics:
             reply = _not_allowed(scope["method"], "GET")
         else:
             text = self._service.recorder.metrics().encode()
-            reply = Reply(200, text, content_type=CONTENT_TYPE.encode())
+            reply = RestReply(200, text, content_type=CONTENT_TYPE.encode())
         await _send(send, reply, close=False)
 
 
@@ -246,18 +246,18 @@ def _decode(body: bytes, length: int | None, spec: ModelSpec) -> tuple[InferRequ
     return decoded.request, partial(rest.encode, spec, decoded)
 
 
-def _answer(body: bytes, json_length: int | None) -> Reply:
+def _answer(body: bytes, json_length: int | None) -> RestReply:
     if json_length is None:
-        return Reply(200, body)
-    return Reply(200, body, ((_LENGTH_HEADER, b"%d" % json_length),), b"application/octet-stream")
+        return RestReply(200, body)
+    return RestReply(200, body, ((_LENGTH_HEADER, b"%d" % json_length),), b"application/octet-stream")
 
 
-async def _encoded(body: bytes, json_length: int | None, encoding: str) -> Reply:
+async def _encoded(body: bytes, json_length: int | None, encoding: str) -> RestReply:
     reply = _answer(body, json_length)
     if encoding and len(body) >= compression.WORTHWHILE:
         body = await asyncio.to_thread(compression.compress, body, encoding)
         headers = (*reply.headers, (b"content-encoding", encoding.encode()))
-        return Reply(200, body, headers, reply.content_type)
+        return RestReply(200, body, headers, reply.content_type)
     return reply
 
 
@@ -269,19 +269,19 @@ def _unsupported(what: str) -> ServerError:
     return ServerError(f"this server does not support {describe.UNSUPPORTED[what]}", Code.UNSUPPORTED)
 
 
-def _get(method: str, answer: Callable[[], Any]) -> Reply:
+def _get(method: str, answer: Callable[[], Any]) -> RestReply:
     return _json(answer()) if method == "GET" else _not_allowed(method, "GET")
 
 
-def _state(method: str, name: str, good: bool) -> Reply:
+def _state(method: str, name: str, good: bool) -> RestReply:
     """The status says it, as Triton has it; KServe's clients read the body."""
     return _json({name: good}, 200 if good else 400) if method == "GET" else _not_allowed(method, "GET")
 
 
-def _not_allowed(method: str, wanted: str) -> Reply:
+def _not_allowed(method: str, wanted: str) -> RestReply:
     """wanted: GET, which allows HEAD as well, or POST."""
     allow = b"GET, HEAD" if wanted == "GET" else wanted.encode()
-    return Reply(405, _body({"error": f"this path does not allow {method}: use {wanted}"}), ((b"allow", allow),))
+    return RestReply(405, _body({"error": f"this path does not allow {method}: use {wanted}"}), ((b"allow", allow),))
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int:
@@ -293,17 +293,17 @@ def _body(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _json(value: Any, status: int = 200) -> Reply:
-    return Reply(status, _body(value))
+def _json(value: Any, status: int = 200) -> RestReply:
+    return RestReply(status, _body(value))
 
 
-def _headers(reply: Reply, close: bool) -> heads.Headers:
+def _headers(reply: RestReply, close: bool) -> heads.Headers:
     headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
     if close:
         headers.append((b"connection", b"close"))
     return headers
 
 
-async def _send(send: Send, reply: Reply, close: bool) -> None:
+async def _send(send: Send, reply: RestReply, close: bool) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply, close)})
     await send({"type": "http.response.body", "body": reply.body})

@@ -25,7 +25,7 @@ from onnxmodel_runtime.models import batch_axis, labels, ranks, tensorrt
 from onnxmodel_runtime.models.artifact import check_digest
 from onnxmodel_runtime.models.datatypes import tensors
 from onnxmodel_runtime.models.session import open_session
-from onnxmodel_runtime.server import bound, limits
+from onnxmodel_runtime.server import binding, limits
 from onnxmodel_runtime.server.datatypes import NUMPY, Array
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.protocol.request import ModelSpec, Outputs
@@ -45,14 +45,14 @@ _FAULTS = (
     *(*MEMORY_WORDS, "terminate flag", "not implemented", "not_implemented"),
     *("cuda", "cudnn", "cublas", "tensorrt", "trt ep", "openvino", "migraphx", "qnn"),
 )
-_PLAIN = frozenset(NUMPY) - {bound.BF16}
+_PLAIN = frozenset(NUMPY) - {binding.BF16}
 
 
 class Instance:
     """One session. It runs in one thread at a time; ONNX Runtime lets the interpreter go while it does."""
 
     def __init__(self, session: Any, *, bound: bool = False, bf16: frozenset[str] = frozenset()) -> None:
-        """bound: bind inputs and outputs, as bound.py does; bf16: inputs and outputs of that datatype."""
+        """bound: bind inputs and outputs, as binding.py does; bf16: inputs and outputs of that datatype."""
         self._session = session
         self._bound = bound
         self._bf16 = bf16
@@ -66,7 +66,7 @@ class Instance:
         """Run the model. Raises ServerError with ONNX Runtime's own words: INVALID where the inputs do not fit."""
         try:
             if self._bound:
-                arrays = bound.run(self._session, outputs, inputs, self._bf16, self._options)
+                arrays = binding.run(self._session, outputs, inputs, self._bf16, self._options)
             else:
                 arrays = self._session.run(list(outputs), inputs, self._options)
         except MemoryError:
@@ -166,7 +166,7 @@ def load(request: ServeRequest) -> Model:
     if any(not tensor.shape for tensor in spec.inputs):
         spec = replace(spec, unranked=_unranked(path, spec.inputs))
     exchanged = (*spec.inputs, *spec.outputs)
-    bf16 = frozenset(tensor.name for tensor in exchanged if tensor.datatype == bound.BF16)
+    bf16 = frozenset(tensor.name for tensor in exchanged if tensor.datatype == binding.BF16)
     texts = [tensor.name for tensor in exchanged if tensor.datatype == "BYTES"]
     if bf16 and texts:
         raise StageError(

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.sources.source import MAX_FILES, Remote, invalid, not_found, rejected, secret_invalid
-from onnxmodel_runtime.sources.web import Origin, Reply, Web, WebFile, environment, loopback, origin
+from onnxmodel_runtime.sources.web import Origin, Web, WebFile, WebReply, environment, loopback, origin
 
 ENDPOINT = "https://huggingface.co"
 Entries = list[dict[str, Any]]
@@ -95,7 +95,7 @@ class HfSource:
     def _remote(self, name: str, path: str, length: int) -> Remote:
         url = f"{self.endpoint}/{self.repository}/resolve/{self.commit}/{quote(path)}"
 
-        def get(headers: Any) -> Reply:
+        def get(headers: Any) -> WebReply:
             return self._web.get(url, headers)
 
         return Remote(name, length, WebFile(get, self._web).open)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.sources.oci_login import Login
 from onnxmodel_runtime.sources.source import MAX_FILES, Remote, invalid, not_found, rejected
-from onnxmodel_runtime.sources.web import Reply, Web, WebFile, environment, loopback, origin, read
+from onnxmodel_runtime.sources.web import Web, WebFile, WebReply, environment, loopback, origin, read
 
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -130,7 +130,7 @@ class OciSource:
         known = length if isinstance(length, int) and length >= 0 else -1
         return Remote(title or digest[7:19], known, file.open, digest.removeprefix("sha256:"), pack)
 
-    def _get(self, url: str, headers: Mapping[str, str]) -> Reply:
+    def _get(self, url: str, headers: Mapping[str, str]) -> WebReply:
         """Registries say what they want only when they are asked without it, and tokens end after minutes."""
         reply = self._web.get(url, headers)
         if reply.status != 401 or reply.url != url:  # of another host, it is nothing to log in for

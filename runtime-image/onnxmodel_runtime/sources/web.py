@@ -31,7 +31,7 @@ Origin = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
-class Reply:
+class WebReply:
     """The answer at the end of all redirects. first: headers of the first answer, which comes from the host that was asked."""
 
     url: str
@@ -53,7 +53,7 @@ class Web:
     def __init__(self, uri: str, authorization: Callable[[Origin], str], *, schemes_bind: bool = False) -> None:
         self.uri, self.authorization, self.schemes_bind = uri, authorization, schemes_bind
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None, *, redirects: int = MAX_REDIRECTS) -> Reply:
+    def get(self, url: str, headers: Mapping[str, str] | None = None, *, redirects: int = MAX_REDIRECTS) -> WebReply:
         """The answer to GET, of any status. Raises UnreachableError, or StageError for what is never followed."""
         first: Mapping[str, str] | None = None
         for _ in range(redirects + 1):
@@ -61,7 +61,7 @@ class Web:
             response = self._request(url, parts, headers or {})
             first = response.headers if first is None else first
             if response.status not in _REDIRECTS:
-                return Reply(url, response, first)
+                return WebReply(url, response, first)
             location = response.headers.get("Location", "")
             response.close()
             if _AMBIGUOUS.search(location):  # some parsers drop such letters, some keep them
@@ -121,7 +121,7 @@ class Web:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"{shown(url)}: {error}") from error
 
-    def checked(self, reply: Reply) -> Reply:
+    def checked(self, reply: WebReply) -> WebReply:
         """The reply, when it holds what was asked for. Raises what its status means."""
         status, url = reply.status, reply.url
         if status in (200, 206):
@@ -136,13 +136,15 @@ class Web:
             raise UnreachableError(f"{shown(url)}: {detail}")
         raise rejected(f"{shown(url)}: {detail}", "Give a URI that answers with the file itself.")
 
-    def read(self, url: str, headers: Mapping[str, str] | None = None, *, limit: int = 4 << 20) -> tuple[bytes, Reply]:
+    def read(
+        self, url: str, headers: Mapping[str, str] | None = None, *, limit: int = 4 << 20
+    ) -> tuple[bytes, WebReply]:
         """A small document, as a whole."""
         reply = self.checked(self.get(url, headers))
         return read(reply, limit), reply
 
 
-def read(reply: Reply, limit: int) -> bytes:
+def read(reply: WebReply, limit: int) -> bytes:
     """What a reply holds, when it is small."""
     content = b""
     for chunk in stream(reply):
@@ -152,7 +154,7 @@ def read(reply: Reply, limit: int) -> bytes:
     return content
 
 
-def stream(reply: Reply) -> Generator[bytes, None, None]:
+def stream(reply: WebReply) -> Generator[bytes, None, None]:
     """What a reply holds, piece by piece."""
     try:
         yield from reply.response.stream(CHUNK, decode_content=False)
@@ -168,7 +170,7 @@ class WebFile:
     constant: the URL names its content, so that it cannot have changed.
     """
 
-    def __init__(self, get: Callable[[Mapping[str, str]], Reply], web: Web, *, constant: bool = False) -> None:
+    def __init__(self, get: Callable[[Mapping[str, str]], WebReply], web: Web, *, constant: bool = False) -> None:
         self._get, self._web, self._constant = get, web, constant
         self._tag = ""
 
@@ -201,7 +203,7 @@ class WebFile:
         return Body(0, stream(reply), int(told) if told.isdecimal() else -1, _vouched(reply))
 
 
-def _vouched(reply: Reply) -> str:
+def _vouched(reply: WebReply) -> str:
     """The sha256 that the Hub tells of a large file. Of the host that was asked, not of where it redirects to."""
     tag = reply.first.get("X-Linked-ETag", "").strip('"')
     return tag if re.fullmatch("[0-9a-f]{64}", tag) else ""
