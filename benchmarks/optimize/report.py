@@ -88,15 +88,15 @@ def summary(runs: Sequence[Measured]) -> list[str]:
 
 def table(run: Measured) -> list[str]:
     """Every variant of a model: ours first."""
-    plain = next(row for row in run.rows if row.name == PLAIN)
+    reference = next(row for row in run.rows if row.name == PLAIN)
     lines = [
         f"| variant | bytes | parity | max difference | cosine | top-1 | p50 ms | rows/s | p50 / {PLAIN} |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
-    return lines + [_line(row, plain) for row in run.rows]
+    return lines + [_line(row, reference) for row in run.rows]
 
 
-def _line(row: Row, plain: Row) -> str:
+def _line(row: Row, reference: Row) -> str:
     if row.why:
         return f"| {row.name} | | skipped, see below | | | | | | |"
     found = row.parity
@@ -106,7 +106,7 @@ def _line(row: Row, plain: Row) -> str:
         proof = ["passed" if found.passed else "**failed**", f"{found.max_absolute:.3g}", f"{found.cosine:.6g}", top1]
     noisy = " (noisy)" if any(point.noisy for point in row.points) else ""
     cells = [row.name, f"{row.bytes:,}", *proof, f"{plain(row.p50)}{noisy}", plain(row.throughput)]
-    return "| " + " | ".join([*cells, f"{row.p50 / plain.p50:.3f}"]) + " |"
+    return "| " + " | ".join([*cells, f"{row.p50 / reference.p50:.3f}"]) + " |"
 
 
 def _said(verdict: Verdict) -> list[str]:

@@ -20,12 +20,12 @@ import numpy as np
 import yaml
 
 from benchmarks.dataplane.models import case
+from dev import magika
 from dev.cluster import builder
 from dev.cluster.artifacts import artifact, digest
 from dev.cluster.steps import step
 from dev.kube import Kube, until
 from dev.platform import Platform
-from examples.magika.demo import magika
 from onnxmodel_runtime.contract.text import plain
 
 NAMESPACE = "truth"
@@ -92,7 +92,7 @@ def _judged(name: str, runtime: str, ratios: dict[tuple[str, str], list[float]])
 def _upload(platform: Platform) -> None:
     with tempfile.TemporaryDirectory() as scratch, step("models: uploading"):
         middle = case("middle", Path(scratch)).path.read_bytes()
-        platform.upload({"truth/magika.onnx": magika("model.onnx"), "truth/middle.onnx": middle})
+        platform.upload({"truth/magika.onnx": magika.model().read_bytes(), "truth/middle.onnx": middle})
 
 
 def _client(platform: Platform) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from onnxmodel_runtime.contract.codec import loads
 from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.sandbox import child
+from onnxmodel_runtime.sandbox import child, limits
 
 MEMORY_BYTES = 4 << 30  # what a container with a limit of 4 GiB lets the stage have
 
@@ -22,7 +22,7 @@ MEMORY_BYTES = 4 << 30  # what a container with a limit of 4 GiB lets the stage 
 def main() -> None:
     """Import everything, say so, then judge models until standard input ends."""
     pipe = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1)
-    child.sandbox(cpu_only=True)
+    limits.confine(cpu_only=True)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     from onnxmodel_runtime.stages.validate import supported
 

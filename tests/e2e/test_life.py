@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dev import magika
 from dev.kube import condition, found, is_true, until
 from dev.platform import SECURE_CONTAINER, SECURE_POD
-from examples.magika.demo import magika
 from onnxmodel_operator import names
 from tests import models
 from tests.e2e.support import MLP, QUICK, RUNTIMES, model, namespace
@@ -151,7 +151,7 @@ def test_real_files_are_classified(served, kube, platform):
     files = {path.name: path.read_bytes() for path in (EXAMPLE / "files").iterdir()}
     expected = {"backup.sh": "shell", "page.html": "html", "paper.pdf": "pdf", "picture.png": "png", "query.sql": "sql"}
     script = (EXAMPLE / "classify.py").read_text()
-    given = {**files, "config.min.json": magika("config.min.json")}
+    given = {**files, "config.min.json": magika.file("config.min.json").read_bytes()}
     arguments = (f"magika.{kube.namespace}.svc", "/files/config.min.json", *(f"/files/{name}" for name in expected))
     printed = platform.client(kube, "classify", script, given, *arguments)
     assert {line.split()[0]: line.split()[1] for line in printed.splitlines()[1:]} == expected

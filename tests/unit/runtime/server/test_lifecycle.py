@@ -21,7 +21,7 @@ from onnxmodel_runtime.contract.outcome import ExitCode, Failure, decode
 from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.models import digests
+from onnxmodel_runtime.models import artifact
 from onnxmodel_runtime.sandbox import termination
 from onnxmodel_runtime.server import limits, main, selftest
 from onnxmodel_runtime.server import model as models
@@ -558,7 +558,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 def test_weights_beside_the_model_are_those_that_were_proven(tmp_path: Path, log: Path) -> None:
     path = save_external(tmp_path)
-    asked = dataclasses.replace(support.request(path), data_sha256=digests.data_digest(path))
+    asked = dataclasses.replace(support.request(path), data_sha256=artifact.data_digest(path))
     (weights,) = (file for file in tmp_path.iterdir() if file.suffix == ".bin")
     weights.write_bytes(bytes(reversed(weights.read_bytes())))
     found = failure(asked, log)
