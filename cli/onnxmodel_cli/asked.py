@@ -5,6 +5,8 @@ from pathlib import Path
 
 from onnxmodel_runtime.contract.stages import Stage
 
+LAST = [*Stage][-1]
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -23,5 +25,5 @@ class Asked:
     public_key: str = ""
     out: Path | None = None
     settings: Path | None = None
-    until: str = Stage.PROBE
+    until: str = LAST
     output: str = "text"

@@ -1,6 +1,6 @@
 """Word failures and findings for a person's machine: options in place of a manifest's fields, and no cluster.
 
-Reasons and fields are API; sentences are not, and none is looked at here.
+Reasons and fields are API; sentences are not: of a sentence, only the names of fields in it are replaced.
 """
 
 import re

@@ -15,7 +15,7 @@ from onnxmodel_operator.platform.settings import Settings
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path
-    for folder in ("operator/onnxmodel_operator", "runtime-image/onnxmodel_runtime")
+    for folder in ("operator/onnxmodel_operator", "runtime-image/onnxmodel_runtime", "cli/onnxmodel_cli")
     for path in (ROOT / folder).rglob("*.py")
 )
 NOWHERE = (

@@ -5,7 +5,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from onnxmodel_cli.asked import Asked
+from onnxmodel_cli.asked import LAST, Asked
 from onnxmodel_cli.command import Command
 from onnxmodel_cli.parser import Parser
 from onnxmodel_runtime.contract.outcome import ExitCode
@@ -39,9 +39,7 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("--public-key", default="", metavar="PEM", help="of the signature: a file, or its text")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep artifacts and reports here")
     parser.add_argument("--settings", type=Path, metavar="YAML", help="the platform's settings (settings of the chart)")
-    parser.add_argument(
-        "--until", choices=[stage.value for stage in Stage], default=Stage.PROBE.value, help="stop after it"
-    )
+    parser.add_argument("--until", choices=[stage.value for stage in Stage], default=LAST.value, help="stop after it")
     parser.add_argument("--output", choices=("text", "json", "sarif"), default="text", help="json: the status")
 
 

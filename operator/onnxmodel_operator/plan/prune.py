@@ -9,9 +9,10 @@ from onnxmodel_operator.plan.rollout.active import arguments
 from onnxmodel_operator.plan.rollout.replicas import load_tested
 from onnxmodel_operator.plan.values import Child, Context, Stop
 from onnxmodel_operator.times import parse_time
+from onnxmodel_runtime.contract.stages import FOLDERS
 from onnxmodel_runtime.contract.volume import ARTIFACTS
 
-_FOLDER = re.compile(rf"{ARTIFACTS}/([a-z]+/[0-9a-f]{{16}})")
+_FOLDER = re.compile(rf"{ARTIFACTS}/((?:{'|'.join(map(re.escape, FOLDERS))})/[0-9a-f]{{16}})")
 
 
 def superfluous(stop: Stop) -> tuple[Child, ...]:

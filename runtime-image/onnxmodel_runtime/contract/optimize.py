@@ -36,7 +36,7 @@ class OptimizeRequest:
     calibration_data: the folder with calibration data that fetch left; "" to calibrate with the golden data's inputs.
     golden: prove on the golden data beside the model, whole and cut to these batch sizes, instead of on generated inputs.
     signer: who signed the source, for the manifest.
-    data_sha256: the digest of the weights beside the model (digests.data_digest); "" if there are none.
+    data_sha256: the digest of the weights beside the model (models.artifact.data_digest); "" if there are none.
     batch: "None" if the author says that the model has no batch axis, "Auto" to find out.
     sizes: sizes of dynamic axes that validate found; missing ones are searched for.
 
@@ -90,7 +90,7 @@ class Variant:
     skipped: why there is no such variant; "" if there is one.
     passes: in the order in which they ran.
     note: a remark for the reader.
-    data_sha256: the digest of the weights beside the file (digests.data_digest); "" if there are none.
+    data_sha256: the digest of the weights beside the file (models.artifact.data_digest); "" if there are none.
     unjoined: why requests must not be batched together, as the graph shows; "" if they may be, None if nobody looked.
     """
 

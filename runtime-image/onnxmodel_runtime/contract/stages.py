@@ -18,6 +18,7 @@ from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult, validation_report
+from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
 
 Request = (
     FetchRequest
@@ -145,6 +146,9 @@ STAGES: Mapping[Stage, StageSpec] = {
         ),
     )
 }
+
+FOLDERS = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER, *(row.name for row in STAGES.values() if row.directory))
+"""Folders of the model's volume whose content is named by the first 16 digits of a digest."""
 
 COMMANDS: Mapping[str, CommandSpec] = {
     row.name: row

@@ -64,7 +64,8 @@ class _Loaded:
 def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
     """All points, and with request.directory the report on them. Raises StageError when the original cannot be had.
 
-    Another that cannot be loaded is left out. One that fails later, or crashes, ends this too: isolate.run goes on without.
+    Another that cannot be loaded is left out. One that fails later, or crashes, ends this too; sandbox.parent.run
+    goes on without it.
 
     A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default, and 1.1 s where the first three windows
     agree. Longer only where single calls are: no window ends before every caller was answered, and one of them again.

@@ -5,11 +5,9 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from onnxmodel_runtime.contract.stages import STAGES
-from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
+from onnxmodel_runtime.contract.stages import FOLDERS
 from onnxmodel_runtime.sandbox.progress import log
 
-_COLLECTED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER, *(row.name for row in STAGES.values() if row.directory))
 _NAME = 16  # characters of a digest: what stands beside a folder (a report, a marker) begins with the folder's name
 
 
@@ -19,7 +17,7 @@ def collect(volume: Path, keep: Collection[str]) -> list[str]:
     What cannot be removed stays: that is no reason for a stage to fail.
     """
     removed = []
-    for place in _COLLECTED:
+    for place in FOLDERS:
         for path in sorted((volume / place).glob("?" * _NAME + "*")):
             if f"{place}/{path.name[:_NAME]}" in keep:
                 continue
