@@ -300,15 +300,20 @@ def test_a_profile_that_would_fill_the_disk_ends_early(tmp_path: Path, monkeypat
 
 
 def test_memory_is_each_candidates_own(tmp_path: Path) -> None:
-    """The second of two equal models finds what the first left, and the large one's peak is gone when the small one loads."""
+    """The second of two equal models finds what the first left, and the large one's peak is gone when the small one loads.
+
+    In a child process, as the Job runs it: what earlier tests left in this one would be returned while it measures.
+    """
     large = candidate("large", models.mlp(hidden=500_000), tmp_path)  # 14 MB of weights
     small = candidate("small", models.mlp(), tmp_path)
     again = Candidate("again", large.path, large.sha256)
     request = BenchmarkRequest((large, small, again), "", (1,), (1,), seconds=0.001, windows=1)
-    memory = benchmark(request).memory_bytes
+    result = parent.run("benchmark", request)
+    assert isinstance(result, BenchmarkResult)
+    memory = result.memory_bytes
     assert memory["large"] > 14_000_000
     assert memory["small"] < 7_000_000
-    assert memory["again"] == pytest.approx(memory["large"], rel=0.3)
+    assert memory["again"] == pytest.approx(memory["large"], rel=0.5)
 
 
 def test_an_operator_profile(tmp_path: Path) -> None:
