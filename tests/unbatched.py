@@ -137,13 +137,15 @@ def _floats(*shape: int) -> Any:
 
 CASES = {
     "two-lengths": Case(two_lengths, {"a": _floats(3), "b": _floats(5)}, "different first sizes", golden=True),
-    "two-made-lengths": Case(two_lengths, {"a": _floats(3), "b": _floats(5)}, "a value's answer depends on the others"),
-    "waveform": Case(waveform, {"audio": _floats(700)}, "a value's answer depends on the others"),
+    "two-made-lengths": Case(
+        two_lengths, {"a": _floats(3), "b": _floats(5)}, "the output for one value depends on the others"
+    ),
+    "waveform": Case(waveform, {"audio": _floats(700)}, "the output for one value depends on the others"),
     "words": Case(
         words, {"text": np.array(["b", "a", "b", "ü"], object)}, "validation.batch is None", said=True, golden=True
     ),
-    "scalars": Case(scalars, {"x": np.array(3, np.float32), "rate": np.array(2, np.float32)}, "no axis at all"),
-    "threshold": Case(threshold, {"x": _floats(3, 4), "least": np.array(0.1, np.float32)}, "no axis at all"),
+    "scalars": Case(scalars, {"x": np.array(3, np.float32), "rate": np.array(2, np.float32)}, "is a scalar"),
+    "threshold": Case(threshold, {"x": _floats(3, 4), "least": np.array(0.1, np.float32)}, "is a scalar"),
     "state": Case(state, {"x": _floats(2, 6, 4), "h0": _floats(2, 2, 5)}, "its first axis is fixed to 2", golden=True),
     "voice": Case(
         voice,
@@ -157,8 +159,8 @@ CASES = {
         "its first axis is fixed to 1",
         golden=True,
     ),
-    "time-first": Case(time_first, {"x": _floats(40, 2, 4)}, "depends on its place", golden=True),
-    "named-time-first": Case(named_time_first, {"x": _floats(40, 2, 4)}, "axis 1 of 'x' is its batch ('batch')"),
+    "time-first": Case(time_first, {"x": _floats(40, 2, 4)}, "depends on its position", golden=True),
+    "named-time-first": Case(named_time_first, {"x": _floats(40, 2, 4)}, "axis 1 of 'x' is its batch axis ('batch')"),
 }
 
 

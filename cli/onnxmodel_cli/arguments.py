@@ -26,7 +26,7 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 def add_ports(parser: argparse.ArgumentParser, names: Iterable[str], least: int = 1) -> None:
     """Add an option for each port of these fields. least: 0 where the server may choose a free port."""
-    free = "" if least else "; 0: any that is free"
+    free = "" if least else "; 0: any free port"
     for name in names:
         option, usual = f"--{name.replace('_', '-')}", PORTS[name]
         convert = values.integer(least, 65535)
@@ -39,10 +39,12 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
         "--providers",
         type=values.provider_names,
         default=("CPU",),
-        help=f"{','.join(PROVIDERS)} in your order (CPU)",
+        help=f"{','.join(PROVIDERS)} in order of preference (CPU)",
     )
-    parser.add_argument("--fallback", choices=("Forbid", "Allow"), default="Forbid", help="when the first is not there")
-    parser.add_argument("--threads", type=values.integer(0), default=1, help="of one session (1); 0: all cores")
+    parser.add_argument(
+        "--fallback", choices=("Forbid", "Allow"), default="Forbid", help="if the first provider is not available"
+    )
+    parser.add_argument("--threads", type=values.integer(0), default=1, help="threads of one session (1); 0: all cores")
 
 
 def providers(options: argparse.Namespace) -> Providers:

@@ -96,5 +96,5 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return f"{str(error.filename)!r} is a folder; name the .onnx file in it"
     if isinstance(error, OSError) and error.filename:
-        return f"{str(error.filename)!r} cannot be read: {error.strerror}"
+        return f"cannot read {str(error.filename)!r}: {error.strerror}"
     return str(error)

@@ -31,12 +31,12 @@ class Parser(argparse.ArgumentParser):
         if rest:
             parser: Parser = getattr(found, "parser", self)
             word = rest[0].partition("=")[0]
-            what = "there is no option" if word.startswith("-") else "unexpected argument"
+            what = "unknown option" if word.startswith("-") else "unexpected argument"
             parser.error(f"{what} {word!r}{nearest(word, parser.options())}")
         return found
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
-            message = f"{value!r} is none of {', '.join(known)}{nearest(str(value), known)}"
+            message = f"{value!r} is not one of {', '.join(known)}{nearest(str(value), known)}"
             raise argparse.ArgumentError(action, message)

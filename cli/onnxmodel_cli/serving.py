@@ -16,12 +16,12 @@ _PREFERRED_SIZES = 16
 def add_serving(parser: Parser) -> None:
     """Add the options that `request` reads, without those of the execution providers."""
     arguments.add_batch(parser)
-    parser.add_argument("--name", type=values.path_segment, default="", help="what clients call it (the file's name)")
-    parser.add_argument("--probe", default="", help="probe.npz that optimize left")
+    parser.add_argument("--name", type=values.path_segment, default="", help="name for clients (the file's name)")
+    parser.add_argument("--probe", default="", help="probe.npz written by optimize")
     parser.add_argument(
         "--graph-level",
         choices=arguments.GRAPH_LEVELS,
-        help="the highest to use (All; None where no inputs can prove it)",
+        help="highest graph optimization level (All; None if no inputs can verify it)",
     )
     parser.add_argument("--instances", type=values.integer(1, 64), default=1, help="sessions that share the load (1)")
     parser.add_argument("--max-batch-size", type=values.integer(1, 4096), default=32)
@@ -32,10 +32,12 @@ def add_serving(parser: Parser) -> None:
         type=values.integer(0, 600_000_000),
         default=0,
         metavar="MICROSECONDS",
-        help="in the queue (0: none)",
+        help="maximum time in the queue (0: no limit)",
     )
     parser.add_argument(
-        "--max-queue-size", type=values.integer(1, 65536), help="requests that may wait (512; with Triton any number)"
+        "--max-queue-size",
+        type=values.integer(1, 65536),
+        help="maximum number of queued requests (512; with Triton no limit)",
     )
 
 
@@ -71,7 +73,7 @@ def _unfit(options: argparse.Namespace) -> str:
     if sizes and max(sizes) > options.max_batch_size:
         return f"--preferred-batch-sizes must not exceed --max-batch-size ({options.max_batch_size})"
     if sizes and not delay:
-        return "--preferred-batch-sizes needs --max-queue-delay: without it nothing is joined"
+        return "--preferred-batch-sizes needs --max-queue-delay: without it nothing is batched"
     if options.batch == BATCH_NONE and delay:
-        return "--batch is None: nothing is joined, so --max-queue-delay must be 0"
+        return "--batch is None: nothing is batched, so --max-queue-delay must be 0"
     return ""

@@ -33,7 +33,7 @@ def provider_names(value: str) -> tuple[str, ...]:
 def host(value: str) -> str:
     """A host name or address without a scheme or port."""
     if "://" in value or value.count(":") == 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is more than a host; give the port by its own option")
+        raise argparse.ArgumentTypeError(f"{value!r} is more than a host; set the port with its own option")
     return value
 
 
@@ -41,8 +41,8 @@ def path_segment(value: str) -> str:
     """A name that is one segment of a path: clients ask for /v2/models/NAME."""
     if value in (".", "..") or re.search(r"[/?#%\\\s\x00-\x1f\x7f]", value):
         raise argparse.ArgumentTypeError(
-            f"{value!r} cannot be a part of the path /v2/models/NAME: it must not be '.' or '..', nor have spaces or any of "
-            "/ \\ ? # %"
+            f"{value!r} is not valid in the path /v2/models/NAME: it must not be '.' or '..', or contain "
+            "spaces or any of / \\ ? # %"
         )
     return value
 
@@ -51,7 +51,7 @@ def counts(value: str) -> tuple[int, ...]:
     """Positive integers that commas separate."""
     parts = names(value)
     if not parts or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"{value!r} is no list of whole numbers from 1 on, such as 1,8")
+        raise argparse.ArgumentTypeError(f"{value!r} is not a list of positive integers, such as 1,8")
     return tuple(map(int, parts))
 
 
@@ -65,7 +65,7 @@ def number(*, above: bool = False, most: float = math.inf) -> Callable[[str], fl
         except ValueError:
             found = math.nan
         if not math.isfinite(found) or found > most or found < 0 or (above and not found):
-            raise argparse.ArgumentTypeError(f"{value!r} is no number {bounds}")
+            raise argparse.ArgumentTypeError(f"{value!r} is not a number {bounds}")
         return found
 
     return convert
@@ -77,7 +77,7 @@ def integer(least: int, most: int | None = None) -> Callable[[str], int]:
 
     def convert(value: str) -> int:
         if not value.isascii() or not value.isdigit() or int(value) < least or (most is not None and int(value) > most):
-            raise argparse.ArgumentTypeError(f"{value!r} is no whole number {bounds}")
+            raise argparse.ArgumentTypeError(f"{value!r} is not an integer {bounds}")
         return int(value)
 
     return convert

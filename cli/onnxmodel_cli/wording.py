@@ -36,21 +36,22 @@ _OPTIONS = {
 }
 _FIELD = re.compile(r"(?:spec|\bserving\.batching)(?:\.[A-Za-z]+)+(?:(?=: (?:None|Allow|Warn|\d))(: ))?")
 _HINTS = {
-    "InternalError": "This is a defect of onnxmodel: please report it with what is printed above.",
+    "InternalError": "This is a bug in onnxmodel: please report it with the output above.",
     "Interrupted": "Run it again.",
-    "LoadFailed": "Run onnxmodel validate with the file: it names what is wrong with it.",
+    "LoadFailed": "Run onnxmodel validate on the file: it reports what is wrong with it.",
     "ModelUnreadable": "Check the path, and that your user may read the file.",
-    "NotServed": "Give the name that the server has (--name).",
+    "NotServed": "Use the server's name (--name).",
     "OutOfMemory": "Run it with more memory, or use a smaller batch, or a smaller or quantized model.",
-    "ProbeMismatch": "Give the probe that optimize left for the model that is served (--probe).",
-    "ProbeUnreadable": "Give the probe.npz that onnxmodel optimize left.",
-    "ProviderUnavailable": "Install the ONNX Runtime that has it (onnxruntime-gpu for CUDA and TensorRT), name another first, or "
-    "let the next one take its place (spec.serving.fallback: Allow).",
-    "ServiceUnreachable": "Start the server (onnxmodel serve MODEL --name NAME), and give its host and the ports that it prints.",
-    "SourceForbidden": "Check the credentials in the environment, and what they allow.",
-    "SourceUntrusted": "Give the server's certificate authority in PEM as the variable CA_CERTIFICATES.",
-    "StorageForbidden": "Make the folder writable for your user, or name another one.",
-    "StorageFull": "Free space there, or name another folder.",
+    "ProbeMismatch": "Use the probe that optimize wrote for the model that is served (--probe).",
+    "ProbeUnreadable": "Use the probe.npz that onnxmodel optimize wrote.",
+    "ProviderUnavailable": "Install an ONNX Runtime that has it (onnxruntime-gpu for CUDA and TensorRT), list another one "
+    "first, or allow a fallback (spec.serving.fallback: Allow).",
+    "ServiceUnreachable": "Start the server (onnxmodel serve MODEL --name NAME), and use the host and ports that it "
+    "prints.",
+    "SourceForbidden": "Check the credentials in the environment, and their permissions.",
+    "SourceUntrusted": "Set CA_CERTIFICATES to the server's certificate authority in PEM.",
+    "StorageForbidden": "Make the folder writable for your user, or use another one.",
+    "StorageFull": "Free space there, or use another folder.",
 }
 
 

@@ -21,24 +21,26 @@ log = logging.getLogger("onnxmodel_operator")
 def _port(text: str) -> int:
     if text.isdecimal() and int(text) <= 65535:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a valid port: 0 to 65535")
 
 
 def _namespace(text: str) -> str:
     if re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
         return text
-    raise argparse.ArgumentTypeError(f"{text!r} is no name of a namespace")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a valid namespace name")
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="onnxmodel_operator", description=__doc__)
-    parser.add_argument("--settings", type=Path, required=True, help="the platform's settings, a YAML file")
-    parser.add_argument("--port", type=_port, default=8080, help="of /healthz, /readyz and /metrics")
+    parser.add_argument("--settings", type=Path, required=True, help="YAML file with the platform's settings")
+    parser.add_argument("--port", type=_port, default=8080, help="port of /healthz, /readyz and /metrics")
     parser.add_argument(
-        "--lease-namespace", type=_namespace, help="take part in leader election there; without it, run at once"
+        "--lease-namespace",
+        type=_namespace,
+        help="namespace of the leader election Lease; without it, run without leader election",
     )
-    parser.add_argument("--verbose", action="store_true", help="log what the libraries do as well")
+    parser.add_argument("--verbose", action="store_true", help="also log messages of libraries")
     args = parser.parse_args()
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -48,7 +50,7 @@ def main() -> int:
     try:
         settings = settings_module.load(args.settings)
     except settings_module.SettingsError as error:
-        print(f"the settings cannot be used: {error}", file=sys.stderr)
+        print(f"the settings are invalid: {error}", file=sys.stderr)
         return 2
     code, backstop = 0, Backstop()
     try:
@@ -57,10 +59,10 @@ def main() -> int:
         print(*error.exceptions, file=sys.stderr)
         code = 2
     except* LeaseLost as lost:
-        log.error("%s: this replica ends, and begins anew as a standby", *lost.exceptions)
+        log.error("%s: this replica exits, and restarts as a standby", *lost.exceptions)
         code = 1
     except* WentBackError as back:
-        log.error("%s: this replica ends, and begins anew with what there is now", back.exceptions[0])
+        log.error("%s: this replica exits, and restarts from the current state", back.exceptions[0])
         code = 1
     finally:
         backstop.disarm()

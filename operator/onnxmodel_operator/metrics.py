@@ -10,40 +10,40 @@ from prometheus_client.registry import Collector
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, that nobody asks for
 REGISTRY = CollectorRegistry()
 RECONCILES = Counter(
-    "onnxmodel_operator_reconciles", "Reconciles by how they ended: ok, retry.", ["outcome"], registry=REGISTRY
+    "onnxmodel_operator_reconciles", "Reconciles by result: ok, retry.", ["outcome"], registry=REGISTRY
 )
 RECONCILE_SECONDS = Histogram(
     "onnxmodel_operator_reconcile_seconds",
-    "Time of one reconcile, by the phase that the model is in after it.",
+    "Duration of a reconcile, by the phase of the model after it.",
     ["phase"],
     registry=REGISTRY,
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
 STALL_SECONDS = Histogram(
     "onnxmodel_operator_loop_stall_seconds",
-    "How late the event loop was, asked ten times a second.",
+    "Lag of the event loop, sampled ten times a second.",
     registry=REGISTRY,
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
 LONGEST_STALL_SECONDS = Gauge(
-    "onnxmodel_operator_loop_stall_longest_seconds", "The longest of them since the start.", registry=REGISTRY
+    "onnxmodel_operator_loop_stall_longest_seconds", "Longest lag since the start.", registry=REGISTRY
 )
 LEADING = Gauge(
     "onnxmodel_operator_leading",
-    "1 where this replica may write: it has the Lease, or there is none.",
+    "1 if this replica may write: it holds the Lease, or there is none.",
     registry=REGISTRY,
 )
 WRITES = Counter("onnxmodel_operator_writes", "Writes to the API server.", ["verb", "kind"], registry=REGISTRY)
 EVENTS = Counter("onnxmodel_operator_events", "Watch events by kind.", ["kind"], registry=REGISTRY)
 REPAIRS = Counter(
     "onnxmodel_operator_watch_repairs",
-    "Objects that only a list told of, after a watch was lost.",
+    "Changes found only by a new list after a watch was lost.",
     ["kind"],
     registry=REGISTRY,
 )
 SILENT_SECONDS = Gauge(
     "onnxmodel_operator_watch_silent_seconds",
-    "Since the API server last proved that the watch is alive.",
+    "Seconds since the API server last showed that the watch is alive.",
     ["kind"],
     registry=REGISTRY,
 )
@@ -79,7 +79,8 @@ class Models(Collector):
         )
         ages = GaugeMetricFamily(
             "onnxmodel_operator_queue_age_seconds",
-            f"How long the oldest waiting model of a namespace waits, of the {self._MOST} that wait longest.",
+            f"How long the oldest waiting model of a namespace has waited, for the {self._MOST} that have "
+            "waited longest.",
             labels=["namespace"],
         )
         for namespace, seconds in sorted(self._ages().items(), key=lambda item: -item[1])[: self._MOST]:

@@ -22,12 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="onnxmodel", description="Run a stage as a Job does.")
     parser.add_argument("command", choices=sorted(COMMANDS))
     parser.add_argument("--request", required=True, metavar="JSON")
-    parser.add_argument("--keep", default="", metavar="FOLDER,…", help="remove all other folders from the volume first")
+    parser.add_argument("--keep", default="", metavar="FOLDER,…", help="first remove all other folders from the volume")
     options = parser.parse_args(argv)
     try:
         request: Any = loads(COMMANDS[options.command].request, options.request)
     except ContractError as error:
-        failure = Failure("RequestInvalid", clip(str(error)), "Operator and image must be of the same release.")
+        failure = Failure("RequestInvalid", clip(str(error)), "Operator and image must be from the same release.")
         print_failure(failure)
         outcome = Outcome(options.command, 0.0, failure=failure)
     else:

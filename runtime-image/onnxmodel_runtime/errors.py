@@ -61,7 +61,7 @@ def out_of_memory(step: str, detail: str, limit_bytes: int = 0) -> StageError:
     limit = f" under a limit of {size(limit_bytes)}" if limit_bytes else ""
     return StageError(
         "OutOfMemory",
-        f"memory ran out while {step}{limit}: {detail}",
+        f"out of memory while {step}{limit}: {detail}",
         "Raise spec.serving.resources.limits.memory (for validate: settings.jobs.resources in the chart's values), or use a "
         "smaller batch, or a smaller or quantized model.",
     )
@@ -74,14 +74,14 @@ def storage_error(error: OSError, directory: Path) -> StageError | None:
         return StageError(
             "StorageFull",
             f"the volume of {directory} is full: {free} free; {error.strerror}",
-            "Expand the model's PersistentVolumeClaim (<model>-artifacts), or raise artifacts.size in the operator's settings, "
-            "which is for new models.",
+            "Expand the model's PersistentVolumeClaim (<model>-artifacts), or raise artifacts.size in the "
+            "operator's settings, which applies to new models.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StageError(
             "StorageForbidden",
-            f"{error.filename or directory} cannot be used: {error.strerror}",
-            "Mount the volume of artifacts writable for the container's user (fsGroup).",
+            f"cannot use {error.filename or directory}: {error.strerror}",
+            "Mount the artifacts volume writable for the container's user (fsGroup).",
         )
     return None
 
@@ -110,7 +110,7 @@ def runtime_words(error: Exception) -> str:
     for file, piece in zip(pieces[::2], pieces[1::2], strict=True):
         kernel = _KERNEL.search(piece) if " node" not in said else None
         said += _behind_the_place(piece, whole="/" in file, kernel=kernel[2] if kernel else "")
-    return clip(_NO_NUMBER.sub("a string is not a number", said.rstrip(" ;")), 500)
+    return clip(_NO_NUMBER.sub("a string that is not a number", said.rstrip(" ;")), 500)
 
 
 def node_words(error: Exception) -> str:

@@ -63,7 +63,7 @@ def run(
         failure, retry, findings = error.failure, error.retry, error.findings
     except _Stopped:
         failure, retry = (
-            Failure("Interrupted", f"{command} was asked to stop", "In a Job it runs again by itself."),
+            Failure("Interrupted", f"{command} was asked to terminate", "A Job retries it automatically."),
             True,
         )
     except Exception as error:
@@ -88,7 +88,7 @@ def print_outcome(outcome: Outcome) -> None:
 
 def defect(error: Exception) -> Failure:
     """Return the failure that stands for an exception that nobody expected."""
-    hint = "This is a defect of onnxmodel: please report it with the log. It is tried again a few times."
+    hint = "This is a bug in onnxmodel: please report it with the log. It is retried a few times."
     return Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
 
 

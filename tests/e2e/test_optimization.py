@@ -80,7 +80,7 @@ def test_every_variant_is_made_or_says_why_and_is_equal_in_two_pods(twins):
     assert made == {name: item["sha256"] for name, item in two.items() if "sha256" in item}
     # What quantization costs, and that it is told: the default tolerance is not for it.
     assert not one["int8-dynamic"]["parity"]["passed"]
-    assert one["int8-dynamic"]["reason"].startswith("not exact enough: output scores differs by 0.0")
+    assert one["int8-dynamic"]["reason"].startswith("outside the tolerance: output scores differs by 0.0")
     assert one["int8-static"]["parity"]["cosine"] < 0.9
     assert one["fp16"]["savedPercent"] > 30
     assert one["fp16"]["parity"]["top1"] == 1
@@ -93,9 +93,11 @@ def test_the_artifacts_are_verified_and_their_page_read_in_the_servers_pod(kube,
         target = f"svc/{runtime}"
         if runtime == "triton":
             with artifacts(kube, platform, runtime) as pod:
-                assert "written down" in kube.run("exec", pod, "--", "onnxmodel", "verify", "/artifacts")
+                assert "match their recorded digests" in kube.run(
+                    "exec", pod, "--", "onnxmodel", "verify", "/artifacts"
+                )
         else:
-            assert "written down" in kube.run("exec", target, "--", "onnxmodel", "verify", "/artifacts")
+            assert "match their recorded digests" in kube.run("exec", target, "--", "onnxmodel", "verify", "/artifacts")
         pages.append(kube.run("exec", target, "--", "cat", status["benchmark"]["report"]))
         manifests.append(kube.run("exec", target, "--", "sh", "-c", "cat /artifacts/optimize/*/manifest.json"))
     assert manifests[0] == manifests[1]
@@ -115,7 +117,7 @@ def test_the_choice_is_explained(twins):
 
 def test_what_misses_its_constraints_takes_no_traffic_and_its_report_is_there(kube, platform, quantized):
     assert quantized["lastFailure"]["reason"] == "ConstraintsNotMet"
-    assert "asks for 1,000,000,000" in quantized["lastFailure"]["message"]
+    assert "the minimum (throughputPerSecond) is 1,000,000,000" in quantized["lastFailure"]["message"]
     assert kube.list("deployments", f"{names.LABEL_MODEL}=tight") == []
     with artifacts(kube, platform, "tight") as pod:
         assert "int8-dynamic" in kube.run("exec", pod, "--", "cat", quantized["benchmark"]["report"])
@@ -133,7 +135,7 @@ def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized, ru
         "probe",
     }
     (ready,) = (item for item in status["conditions"] if item["type"] == "Ready")
-    assert "throughputPerSecond asks for 1,000,000,000" in ready["message"]
+    assert "the minimum (throughputPerSecond) is 1,000,000,000" in ready["message"]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -75,10 +75,10 @@ SIGNATURE = {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "iden
         ({"benchmark": {"batchSizes": [1, 2, 3, 4, 5]}}, "must have at most 4 items"),
         (
             {"benchmark": {"baseline": {"framework": "pytorch", "batchSize": 3, "p50Milliseconds": 5}}},
-            "benchmark.baseline is compared at its batchSize and one caller",
+            "benchmark.baseline is compared at its batchSize and concurrency 1",
         ),
         ({"serving": {"executionProviders": ["CPU", "CUDA"]}}, "CPU must be the last execution provider"),
-        ({"serving": {"executionProviders": ["CUDA", "CUDA"]}}, "no execution provider can be named twice"),
+        ({"serving": {"executionProviders": ["CUDA", "CUDA"]}}, "an execution provider is listed twice"),
         (
             {"serving": {"providerOptions": {"CPU": {"use_arena": "1"}}}},
             'unknown field "CPU" in dev.onnx-operator.v1alpha1.OnnxModel.spec.serving.providerOptions',

@@ -314,7 +314,7 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
     operator.kill()
     with reserved(1) as (port,):
         again = start("--port", str(port))
-        until("synced", lambda: "everything is known" in again.text())
+        until("synced", lambda: "caches synced" in again.text())
 
         def answer(path):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as found:
@@ -340,7 +340,7 @@ def test_two_with_a_lease_and_a_paused_leader_writes_nothing_more(kube, start, k
     second = start("--lease-namespace", kube.namespace)
     kubelet.succeed("magika", "validate")
     until("optimize", lambda: kubelet.job("magika", "optimize"))
-    assert "everything is known" not in second.text()
+    assert "caches synced" not in second.text()
     first.process.send_signal(signal.SIGSTOP)
     # When it goes on, it hears of the past, and neither that another one leads nor what that one said in status.
     late, cut_off = Fault(verbs=("watch",), late=1), Fault(plural="leases", before="reset")
@@ -353,11 +353,11 @@ def test_two_with_a_lease_and_a_paused_leader_writes_nothing_more(kube, start, k
     kube.patch("onnxmodel", "magika", {"spec": {"optimization": {"graphLevel": "Basic"}}})
     until("the second one acts on it", lambda: kube.get("onnxmodel", "magika")["status"]["observedGeneration"] == 2)
     first.process.send_signal(signal.SIGCONT)
-    until("it has something to write", lambda: "another replica may lead" in first.text())
+    until("it has something to write", lambda: "another replica may be the leader" in first.text())
     proxy.faults.remove(cut_off)
     assert first.process.wait(30) == 1
     assert proxy.written(kube.namespace) == before
-    assert "holds the Lease: this replica ends" in first.text()
+    assert "holds the Lease: this replica exits" in first.text()
     assert "Traceback" not in first.text()
     assert second.stop() == 0
     assert kube.get("lease", names.MANAGER)["spec"]["holderIdentity"] == "", "whoever comes next need not wait"

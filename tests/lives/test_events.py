@@ -21,7 +21,7 @@ def started(cluster, stage="validate"):
 @pytest.mark.parametrize(
     ("sentence", "hint"),
     [
-        (QUOTA, "Raise the ResourceQuota that the message names"),
+        (QUOTA, "Raise the ResourceQuota in the message"),
         (
             'pods "m" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi',
             "within the namespace's LimitRange",
@@ -33,7 +33,7 @@ def started(cluster, stage="validate"):
         ),
         (
             'admission webhook "validate.kyverno.svc-fail" denied the request: images must come from registry.internal',
-            "ask whoever runs it",
+            "ask its owner",
         ),
         ('pods "m" is forbidden: no PriorityClass with name high was found', "pools.*.priorityClassName"),
         (

@@ -41,7 +41,7 @@ def test_an_attempt_that_a_sidecar_keeps_from_being_tried_again_names_it():
     failure = Failure("SourceUnreachable", "the store does not answer", "It is tried again.")
     end_with_a_sidecar(cluster, "validate", 21, Outcome("validate", 1.0, failure=failure, retry=True))
     cluster.settle()
-    assert "container istio-proxy, which is not the operator's" in cluster.status()["message"]
+    assert "container istio-proxy, which does not belong to the operator" in cluster.status()["message"]
 
 
 @pytest.mark.parametrize(("code", "quiet"), [(21, False), (0, True)], ids=["failed", "succeeded"])

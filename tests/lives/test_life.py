@@ -296,10 +296,13 @@ def test_a_result_that_went_with_its_pod_is_made_again():
 
 WRONG = [
     ("cut sho", "cannot be read"),
-    (encode(Outcome("optimize", 1.0, optimized())), "of 'optimize'"),
-    (encode(Outcome("validate", 1.0, validated(sha256="a" * 100))), "digest is none"),
+    (encode(Outcome("optimize", 1.0, optimized())), "belongs to the stage 'optimize'"),
+    (encode(Outcome("validate", 1.0, validated(sha256="a" * 100))), "has no digest"),
     (encode(Outcome("validate", 1.0, validated(parameters=2**80))), "out of range"),
-    (encode(Outcome("validate", 1.0, dataclasses.replace(validated(), sizes={"x": 10**30}))), "its sizes"),
+    (
+        encode(Outcome("validate", 1.0, dataclasses.replace(validated(), sizes={"x": 10**30}))),
+        "64 sizes, or one that is not",
+    ),
     (encode(Outcome("validate", 1.0, dataclasses.replace(validated(), sizes={"y": 0}))), "from 1 to"),
 ]
 
@@ -323,13 +326,13 @@ def test_a_benchmark_without_all_of_its_points_is_no_result():
     whole = benchmarked()
     cluster.succeed("benchmark", result=dataclasses.replace(whole, points=whole.points[:-1]))
     cluster.settle()
-    assert "fp32 was not measured where the original was" in cluster.condition("Stalled")["message"]
+    assert "fp32 was not measured at the same points as the original" in cluster.condition("Stalled")["message"]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sizes": {"length": 10**30}}, "its sizes"),
+        ({"sizes": {"length": 10**30}}, "sizes, or one that is not"),
         ({"sizes": {f"x{n}": 1 for n in range(65)}}, "more than 64"),
         ({"provider": ProviderUse("CPU", 100.0, {"CPU": 10**30})}, "out of range"),
     ],
@@ -474,7 +477,7 @@ def test_a_foreign_object_of_the_name_is_not_taken_over():
         "metadata": {"name": "magika-artifacts", "namespace": "team-a", "uid": "u"},
     }
     cluster._store(foreign)
-    with pytest.raises(ApiError, match="exists and is not this model's"):
+    with pytest.raises(ApiError, match="exists and does not belong to this model"):
         cluster.step()
     assert cluster.condition("Stalled")["reason"] == "NameTaken"
     assert cluster.objects["PersistentVolumeClaim", "team-a", "magika-artifacts"]["metadata"]["uid"] == "u"
@@ -671,7 +674,7 @@ def test_children_of_an_earlier_model_of_the_name_are_not_taken_over():
     fresh = body()
     fresh["metadata"]["uid"] = "uid-again"
     cluster._store(fresh)
-    with pytest.raises(ApiError, match="which is being removed"):
+    with pytest.raises(ApiError, match="which is being deleted"):
         cluster.step()
     assert cluster.status()["phase"] == "Pending", "nothing of the earlier model counts"
     cluster.objects = {key: cluster.objects[key]}  # the garbage collector was here
@@ -690,7 +693,7 @@ def test_a_regression_takes_no_traffic_and_warn_lets_it():
     cluster.succeed("benchmark", result=benchmarked(original=8.0, fp32=4.0))
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "ConstraintsNotMet"
-    assert "which serves" in cluster.status()["message"]
+    assert "that of the current revision" in cluster.status()["message"]
     assert cluster.routed() == serving
     cluster.edit(benchmark={"constraints": {"maxRegressionPercent": 10}, "gate": "Warn"})
     cluster.live()
@@ -819,7 +822,7 @@ def test_constraints_hold_as_served_before_traffic_comes(gate):
     asked = json.loads(cluster.jobs()["loadtest"]["spec"]["template"]["spec"]["containers"][0]["args"][2])
     cluster.succeed("loadtest", result=loaded(asked, p50=5.0))
     cluster.settle()
-    words = "as served, p99 is 10 ms, p99Milliseconds allows 6"
+    words = "as served, p99 is 10 ms, the limit (p99Milliseconds) is 6"
     assert cluster.condition("Benchmarked")["reason"] == "ConstraintsNotMet"
     assert words in cluster.condition("Benchmarked")["message"]
     assert cluster.services() == ["magika"], "the load test's is gone"
@@ -861,7 +864,7 @@ def test_what_is_missed_as_served_is_said_beside_what_was_missed_before():
     message = cluster.status()["message"]
     assert "throughput is 900 per second" in message
     assert "as served, throughput" not in message, "said once"
-    assert "as served, p99 is 5 ms, p99Milliseconds allows 4.5" in message
+    assert "as served, p99 is 5 ms, the limit (p99Milliseconds) is 4.5" in message
     cluster.edit(benchmark={"constraints": {"p99Milliseconds": 100}, "gate": "Warn"})
     cluster.live()
     assert "misses" not in cluster.status()["message"], "what is relaxed is missed no more"

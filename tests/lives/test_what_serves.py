@@ -383,7 +383,7 @@ def test_suspended_says_that_what_serves_is_scaled():
     cluster.live()
     cluster.edit(suspend=True, serving={"replicas": 3})
     cluster.settle()
-    assert cluster.status()["message"].endswith("what serves goes on serving, with the replicas of the spec")
+    assert cluster.status()["message"].endswith("the current revision keeps serving, with the replicas in the spec")
     assert serving(cluster)["spec"]["replicas"] == 3
 
 

@@ -119,7 +119,7 @@ def test_a_hint_that_ends_what_serves_says_so():
     again = re.compile(r"[Dd]elete (the (OnnxModel|model)|it) and apply")
     found = [text for path in SOURCES for _, text in sentences(path) if again.search(text)]
     assert found
-    assert [text for text in found if "ends the revision that serves" not in text and "StorageClass" not in text] == []
+    assert [text for text in found if "stops the revision that serves" not in text and "StorageClass" not in text] == []
 
 
 @pytest.mark.parametrize("phrase", NOWHERE)

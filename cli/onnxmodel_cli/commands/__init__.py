@@ -35,10 +35,11 @@ def parser() -> Parser:
     """Return the parser of the whole command line. options.chosen is the Command."""
     made = Parser(
         prog="onnxmodel",
-        description="Fetch, validate, optimize, verify, benchmark, serve, load and probe ONNX models; lay them out for Triton.",
-        epilog="Exit codes: 0 done; 2 the command line is wrong, or names a file that is not there; 10 refused, the same "
-        "input gives the same answer; 11 something outside was not there, try again; 1 a defect of onnxmodel. A Job passes "
-        "its whole request as --request JSON.",
+        description="Fetch, validate, optimize, verify, benchmark, serve, load-test and probe ONNX models; create "
+        "Triton model repositories.",
+        epilog="Exit codes: 0 success; 2 the command line is invalid, or names a file that does not exist; 10 "
+        "refused, the same input gives the same result; 11 something outside was unavailable, retry; 1 "
+        "a bug in onnxmodel. A Job passes its whole request as --request JSON.",
     )
     subparsers = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in commands():

@@ -19,13 +19,18 @@ def _arguments(parser: Parser) -> None:
     )
     arguments.add_batch(parser)
     parser.add_argument("--batch-sizes", type=values.counts, default=(1, 8), help="comma-separated (1,8)")
-    parser.add_argument("--concurrency", type=values.counts, default=(1, 4), help="callers at a time (1,4)")
+    parser.add_argument("--concurrency", type=values.counts, default=(1, 4), help="concurrent clients (1,4)")
     parser.add_argument("--seconds", type=values.number(above=True), default=0.3, help="length of a window (0.3)")
     parser.add_argument(
-        "--stable-percent", type=values.number(above=True), default=5.0, help="how far three windows may differ (5)"
+        "--stable-percent",
+        type=values.number(above=True),
+        default=5.0,
+        help="maximum difference between three windows in percent (5)",
     )
-    parser.add_argument("--windows", type=values.integer(1), default=10, help="at most, of each measurement (10)")
-    parser.add_argument("--out", default="", metavar="DIR", help="where benchmark.json and report.html go")
+    parser.add_argument(
+        "--windows", type=values.integer(1), default=10, help="maximum number of windows for each measurement (10)"
+    )
+    parser.add_argument("--out", default="", metavar="DIR", help="directory for benchmark.json and report.html")
     parser.add_argument("--instances", type=values.integer(1, 64), default=1, help="sessions that share the load (1)")
     parser.add_argument("--graph-level", choices=arguments.GRAPH_LEVELS, default="All")
     arguments.add_providers(parser)
@@ -67,7 +72,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 COMMAND = Command(
     Stage.BENCHMARK,
-    "measure models against each other",
+    "compare the performance of models",
     _arguments,
     stage(Stage.BENCHMARK, _request),
     places=("models",),

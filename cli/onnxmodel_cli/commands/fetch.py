@@ -11,8 +11,8 @@ from onnxmodel_runtime.contract.stages import FETCH
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("uri", help="s3://bucket/key, https://…, or a local path; a folder ends in '/'")
-    parser.add_argument("directory", help="made as a whole, or not at all")
-    parser.add_argument("--sha256", default="", help="the digest that model.onnx must have")
+    parser.add_argument("directory", help="created as a whole or not at all")
+    parser.add_argument("--sha256", default="", help="expected digest of model.onnx")
 
 
 def _request(options: argparse.Namespace) -> FetchRequest:
@@ -21,7 +21,7 @@ def _request(options: argparse.Namespace) -> FetchRequest:
 
 COMMAND = Command(
     FETCH,
-    "copy a model into a directory, with its digests",
+    "copy a model into a directory and compute its digests",
     _arguments,
     stage(FETCH, _request),
     places=("uri",),

@@ -10,14 +10,14 @@ from onnxmodel_runtime.contract.stages import Stage
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("host", type=values.host, help="of the server, which has 30 s to be ready")
+    parser.add_argument("host", type=values.host, help="host of the server, which has 30 s to become ready")
     parser.add_argument("--name", required=True, help="the model's name")
-    parser.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
+    parser.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz written by optimize")
     arguments.add_batch(parser)
     parser.add_argument(
-        "--batch-sizes", type=values.counts, default=(1,), help="rows of a request, separated by commas (1)"
+        "--batch-sizes", type=values.counts, default=(1,), help="rows per request, separated by commas (1)"
     )
-    parser.add_argument("--concurrency", type=values.counts, default=(1, 4), help="callers at a time (1,4)")
+    parser.add_argument("--concurrency", type=values.counts, default=(1, 4), help="concurrent clients (1,4)")
     arguments.add_ports(parser, ["http_port"])
 
 
@@ -30,7 +30,7 @@ def _request(options: argparse.Namespace) -> LoadTestRequest:
 
 COMMAND = Command(
     Stage.LOADTEST,
-    "measure a running server as its clients ask it, over HTTP",
+    "measure a running server from a client's side, over HTTP",
     _arguments,
     stage(Stage.LOADTEST, _request),
     places=("probe",),

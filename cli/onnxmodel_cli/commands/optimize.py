@@ -25,22 +25,24 @@ _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("model", help="the .onnx file")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where variants, probe.npz and report.json go")
-    parser.add_argument("--variants", type=_variants, default=("fp32",), help=f"of {', '.join(RECIPES)} (fp32)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory for variants, probe.npz and report.json")
+    parser.add_argument("--variants", type=_variants, default=("fp32",), help=f"any of {', '.join(RECIPES)} (fp32)")
     parser.add_argument("--graph-level", choices=arguments.GRAPH_LEVELS, default="All")
     arguments.add_batch(parser)
-    parser.add_argument("--batch-sizes", type=values.counts, default=(1, 3, 8), help="where parity is measured (1,3,8)")
+    parser.add_argument(
+        "--batch-sizes", type=values.counts, default=(1, 3, 8), help="batch sizes at which parity is measured (1,3,8)"
+    )
     parser.add_argument("--relative", type=values.number(), default=_TOLERANCE.relative, help="tolerance")
     parser.add_argument("--absolute", type=values.number(), default=_TOLERANCE.absolute, help="tolerance")
     parser.add_argument(
-        "--cosine", type=values.number(most=1), default=_TOLERANCE.cosine, help="smallest cosine of an output"
+        "--cosine", type=values.number(most=1), default=_TOLERANCE.cosine, help="minimum cosine similarity of an output"
     )
     arguments.add_providers(parser)
     parser.add_argument(
         "--calibration",
         choices=("MinMax", "Entropy", "Percentile"),
         default=_CALIBRATION.method,
-        help=f"how int8-static learns ranges, from {CALIBRATION_FILE} or {GOLDEN_FILE} beside the model (MinMax)",
+        help=f"how int8-static determines ranges, from {CALIBRATION_FILE} or {GOLDEN_FILE} beside the model (MinMax)",
     )
 
 
@@ -78,5 +80,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    Stage.OPTIMIZE, "make variants and prove each against the original", _arguments, _run, places=("model",)
+    Stage.OPTIMIZE, "build variants and compare each with the original", _arguments, _run, places=("model",)
 )

@@ -10,9 +10,9 @@ from onnxmodel_runtime.contract.stages import Stage
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("host", type=values.host, help="of the server, which has 30 s to be ready")
+    parser.add_argument("host", type=values.host, help="host of the server, which has 30 s to become ready")
     parser.add_argument("--name", required=True, help="the model's name")
-    parser.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz that optimize left")
+    parser.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz written by optimize")
     arguments.add_ports(parser, ["http_port", "grpc_port"])
 
 
@@ -24,7 +24,7 @@ def _request(options: argparse.Namespace) -> ProbeRequest:
 
 COMMAND = Command(
     Stage.PROBE,
-    "ask a running server for the probe's answer",
+    "send the probe to a running server and compare its outputs",
     _arguments,
     stage(Stage.PROBE, _request),
     places=("probe",),

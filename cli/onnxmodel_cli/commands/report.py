@@ -11,8 +11,8 @@ from onnxmodel_runtime.contract.volume import REPORT_PAGE
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("benchmark", metavar="DIR|JSON", help="benchmark.json that benchmark left, or its directory")
-    parser.add_argument("-o", "--out", default="", metavar="FILE", help=f"the page ({REPORT_PAGE} beside it)")
+    parser.add_argument("benchmark", metavar="DIR|JSON", help="benchmark.json written by benchmark, or its directory")
+    parser.add_argument("-o", "--out", default="", metavar="FILE", help=f"output file ({REPORT_PAGE} beside it)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -25,10 +25,10 @@ def _run(options: argparse.Namespace) -> int:
     try:
         target.write_text(render(report.read(source)), encoding="utf-8")
     except OSError as error:
-        print(f"error: {str(error.filename)!r} cannot be used: {error.strerror}", file=sys.stderr)
+        print(f"error: cannot use {str(error.filename)!r}: {error.strerror}", file=sys.stderr)
         return ExitCode.REFUSED
     except ValueError as error:
-        wanted = "is no benchmark.json, as onnxmodel benchmark --out leaves it"
+        wanted = "is not a benchmark.json written by onnxmodel benchmark --out"
         print(f"error: {str(source)!r} {wanted}: {clip(str(error), 200)}", file=sys.stderr)
         return ExitCode.REFUSED
     print(target)
@@ -37,10 +37,10 @@ def _run(options: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "report",
-    "make the page of a benchmark",
+    "render the report of a benchmark",
     _arguments,
     _run,
     places=("benchmark",),
     formats=(),
-    description="Make the page of a benchmark.",
+    description="Render the report of a benchmark.",
 )

@@ -14,12 +14,15 @@ from onnxmodel_runtime.contract.stages import REPOSITORY
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
-    parser.add_argument("--out", required=True, metavar="DIR", help="what --model-repository of tritonserver names")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory for tritonserver's --model-repository")
     serving.add_serving(parser)
     parser.add_argument(
-        "--gpus", type=values.integer(0, 64), default=1, help="that Triton has, where the providers use any (1)"
+        "--gpus",
+        type=values.integer(0, 64),
+        default=1,
+        help="number of GPUs that Triton has, if the providers use any (1)",
     )
-    parser.add_argument("--engines", default="", metavar="DIR", help="where TensorRT's engines are kept")
+    parser.add_argument("--engines", default="", metavar="DIR", help="directory for TensorRT engines")
     arguments.add_providers(parser)
 
 
@@ -43,5 +46,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    REPOSITORY, "lay out a model repository for NVIDIA Triton", _arguments, _run, places=("model", "probe")
+    REPOSITORY, "create a model repository for NVIDIA Triton", _arguments, _run, places=("model", "probe")
 )

@@ -21,7 +21,7 @@ def run_pipeline(asked: Asked, parser: Parser) -> int:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("onnxmodel_operator"):
             raise
-        print("error: the operator is not installed here: pip install onnxmodel-operator[operator]", file=sys.stderr)
+        print("error: the operator is not installed: pip install onnxmodel-operator[operator]", file=sys.stderr)
         return ExitCode.REFUSED
     try:
         return pipeline.run(asked, parser)
@@ -30,17 +30,26 @@ def run_pipeline(asked: Asked, parser: Parser) -> int:
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("manifest", type=Path, help="a YAML file with an OnnxModel; - for standard input")
-    parser.add_argument("--name", default="", help="which OnnxModel, where the file has several")
-    parser.add_argument("--model", default="", metavar="PATH", help="take the model from here instead of source.uri")
-    parser.add_argument("--golden", default="", metavar="PATH", help="take golden data from here")
-    parser.add_argument("--calibration", default="", metavar="PATH", help="take calibration data from here")
-    parser.add_argument("--signature", default="", metavar="FILE", help="take the signature from here")
-    parser.add_argument("--public-key", default="", metavar="PEM", help="of the signature: a file, or its text")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep artifacts and reports here")
-    parser.add_argument("--settings", type=Path, metavar="YAML", help="the platform's settings (settings of the chart)")
-    parser.add_argument("--until", choices=[stage.value for stage in Stage], default=LAST.value, help="stop after it")
-    parser.add_argument("--output", choices=("text", "json", "sarif"), default="text", help="json: the status")
+    parser.add_argument("manifest", type=Path, help="YAML file with an OnnxModel; - for standard input")
+    parser.add_argument("--name", default="", help="name of the OnnxModel, if the file has several")
+    parser.add_argument("--model", default="", metavar="PATH", help="use this model instead of source.uri")
+    parser.add_argument("--golden", default="", metavar="PATH", help="use this golden data")
+    parser.add_argument("--calibration", default="", metavar="PATH", help="use this calibration data")
+    parser.add_argument("--signature", default="", metavar="FILE", help="use this signature")
+    parser.add_argument(
+        "--public-key", default="", metavar="PEM", help="public key for the signature: a file, or its text"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write artifacts and reports here")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="YAML",
+        help="YAML file with the platform's settings (settings in the chart's values)",
+    )
+    parser.add_argument(
+        "--until", choices=[stage.value for stage in Stage], default=LAST.value, help="stop after this stage"
+    )
+    parser.add_argument("--output", choices=("text", "json", "sarif"), default="text", help="json: print the status")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -53,12 +62,14 @@ def _run(options: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "run",
-    "run all stages of an OnnxModel manifest here, without a cluster",
+    "run all stages of an OnnxModel manifest on this machine, without a cluster",
     _arguments,
     _run,
     formats=(),
-    description="Run every stage of an OnnxModel here, without a cluster, with the verdict that a cluster would give.",
-    epilog="Exit codes: 0 Ready (or --until's stage is done); 2 the command line, the manifest or the settings are wrong, or "
-    "a file is not there; 10 refused; 11 something outside was not there, try "
-    "again; 1 a defect. Credentials come from the environment, as in the model's Secret.",
+    description="Run every stage of an OnnxModel on this machine, without a cluster, with the same verdict as "
+    "in a cluster.",
+    epilog="Exit codes: 0 Ready (or the stage of --until has finished); 2 the command line, the manifest "
+    "or the settings are invalid, or a file does not exist; 10 refused; 11 something outside was "
+    "unavailable, retry; 1 a bug. Credentials come from the environment, with the keys of the "
+    "model's Secret as names.",
 )

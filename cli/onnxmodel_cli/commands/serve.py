@@ -17,8 +17,8 @@ from onnxmodel_runtime.contract.stages import SERVE
 def _arguments(parser: Parser) -> None:
     parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
     serving.add_serving(parser)
-    parser.add_argument("--engine-cache", default="", metavar="DIR", help="where TensorRT keeps its engines (nowhere)")
-    parser.add_argument("--access-log", action="store_true", help="a line of JSON for each inference")
+    parser.add_argument("--engine-cache", default="", metavar="DIR", help="directory for TensorRT engines (none)")
+    parser.add_argument("--access-log", action="store_true", help="log one line of JSON for each inference")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     arguments.add_ports(parser, arguments.PORTS, least=0)
     arguments.add_providers(parser)
@@ -46,4 +46,4 @@ def _run(options: argparse.Namespace) -> int:
         return serve(completed, partial(worded, options=known), made.close, partial(in_options, options=known))
 
 
-COMMAND = Command(SERVE, "serve a model by the Open Inference Protocol", _arguments, _run, places=("model", "probe"))
+COMMAND = Command(SERVE, "serve a model with the Open Inference Protocol", _arguments, _run, places=("model", "probe"))

@@ -16,33 +16,36 @@ from onnxmodel_runtime.contract.volume import MODEL_FILE
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
-    parser.add_argument("--opset-min", type=values.integer(1), metavar="N", help="oldest opset to accept (13)")
+    parser.add_argument("--opset-min", type=values.integer(1), metavar="N", help="lowest opset to accept (13)")
     parser.add_argument("--dynamic-batch", choices=("Required", "Allowed"), help="(Required)")
     arguments.add_batch(parser)
     parser.add_argument("--mode", choices=("Enforce", "Warn"), help="(Enforce)")
     parser.add_argument("--golden", default="", metavar="PATH", help="golden data: an .npz file, or a folder")
     parser.add_argument("--golden-tolerance", type=values.number(), metavar="N", help="relative and absolute (0.001)")
     parser.add_argument(
-        "--manifest", default="", metavar="YAML", help="an OnnxModel: its rules, golden data and signature hold"
+        "--manifest", default="", metavar="YAML", help="OnnxModel manifest: apply its rules, golden data and signature"
     )
     parser.add_argument(
-        "--public-key", default="", metavar="PEM", help="of the manifest's signature: a file, or its text"
+        "--public-key", default="", metavar="PEM", help="public key for the manifest's signature: a file, or its text"
     )
     parser.add_argument(
-        "--signature", default="", metavar="FILE", help="instead of the manifest's source.signature.uri"
+        "--signature",
+        default="",
+        metavar="FILE",
+        help="use this signature instead of the manifest's source.signature.uri",
     )
     parser.add_argument(
         "--timeout",
         type=values.number(),
         metavar="SECONDS",
         default=1800.0,
-        help="refuse what takes longer (1800); 0: any",
+        help="refuse a model that takes longer (1800); 0: no limit",
     )
     parser.add_argument(
         "--memory",
         type=values.number(),
         metavar="GIB",
-        help="memory that the server may use, as the chart's default (2); 0: any",
+        help="memory that the server may use (2, the chart's default); 0: no limit",
     )
 
 
@@ -57,7 +60,7 @@ def _asked(options: argparse.Namespace) -> Asked:
     repeated = (options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance, options.memory)
     if options.batch != BATCH_UNKNOWN or any(option is not None for option in repeated):
         flags = "--opset-min, --dynamic-batch, --batch, --mode, --golden-tolerance and --memory"
-        options.parser.error(f"{flags} are the manifest's to say; leave them out, or leave out --manifest")
+        options.parser.error(f"{flags} are set by the manifest; remove them, or remove --manifest")
     return Asked(
         Path(options.manifest),
         model=options.model,
@@ -73,7 +76,7 @@ def _request(options: argparse.Namespace) -> ValidateRequest:
     path = Path(options.model).absolute()
     directory, file = (path, MODEL_FILE) if path.is_dir() else (path.parent, path.name)
     if options.public_key or options.signature:
-        raise ValueError("--public-key and --signature are for the signature of a --manifest")
+        raise ValueError("--public-key and --signature require a --manifest with a signature")
     if path.is_dir() and not (path / MODEL_FILE).exists():
         raise ValueError(f"{options.model!r} is a folder without {MODEL_FILE}; name the .onnx file in it")
     bound = 0.001 if options.golden_tolerance is None else options.golden_tolerance
@@ -93,7 +96,7 @@ def _request(options: argparse.Namespace) -> ValidateRequest:
 
 COMMAND = Command(
     Stage.VALIDATE,
-    "judge a model",
+    "validate a model",
     _arguments,
     _run,
     places=("golden", "manifest", "model", "signature"),

@@ -11,7 +11,7 @@ from onnxmodel_runtime.contract.outcome import ExitCode
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("directory", help="what optimize made, or a model's volume (/artifacts)")
+    parser.add_argument("directory", help="output directory of optimize, or a model's volume (/artifacts)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -21,8 +21,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.output == "json":
         print(json.dumps({"files": files, "problems": [dataclasses.asdict(problem) for problem in problems]}, indent=2))
     else:
-        print("\n".join(problem.message for problem in problems) or f"{files} files are what was written down of them")
+        print("\n".join(problem.message for problem in problems) or f"{files} files match their recorded digests")
     return ExitCode.REFUSED if problems else ExitCode.OK
 
 
-COMMAND = Command("verify", "compare files with what was written down of them", _arguments, _run, places=("directory",))
+COMMAND = Command("verify", "compare files with their recorded digests", _arguments, _run, places=("directory",))

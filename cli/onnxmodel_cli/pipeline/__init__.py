@@ -32,7 +32,7 @@ def run(asked: Asked, parser: Parser) -> int:
         platform = manifest.read_settings(asked.settings) if asked.settings else manifest.this_machine(model)
         key = _key(asked.public_key)
     except OSError as error:
-        parser.error(f"{str(error.filename)!r} cannot be read: {error.strerror}")
+        parser.error(f"cannot read {str(error.filename)!r}: {error.strerror}")
     except (SpecError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return _USAGE

@@ -24,14 +24,12 @@ def read_model(manifest: Path, name: str) -> OnnxModel:
     for item in items:
         metadata = item.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-            raise ValueError(
-                f"{manifest}: an {names.KIND} has no metadata.name, or one that is no text; give it a name"
-            )
+            raise ValueError(f"{manifest}: an {names.KIND} has no metadata.name, or one that is not a string; set it")
     found = [item for item in items if name in ("", item["metadata"]["name"])]
     if len(found) != 1:
         known = ", ".join(item["metadata"]["name"] for item in items) or _others(documents)
         wanted = f"{names.KIND} {name!r}" if name else f"{names.KIND}{' (choose one with --name)' if items else ''}"
-        raise ValueError(f"{manifest} must hold one {wanted}; it has {known}")
+        raise ValueError(f"{manifest} must contain one {wanted}; it contains {known}")
     if wrong := envelope_errors(found[0]):
         raise SpecError(wrong)
     metadata = {"namespace": "default", **found[0]["metadata"], "uid": "local", "generation": 1}
@@ -45,7 +43,7 @@ def read_settings(path: Path) -> Settings:
     """
     data = next(iter(_documents(path)), None)
     if not isinstance(data, dict):
-        raise SettingsError(f"{path}: a mapping is expected")
+        raise SettingsError(f"{path}: expected a mapping")
     return settings.parse({**data.get("settings", data), "images": _IMAGES})
 
 
@@ -67,8 +65,10 @@ def this_machine(model: OnnxModel) -> Settings:
 
 def _others(documents: Sequence[Any]) -> str:
     """What a manifest holds that has no OnnxModel."""
-    kinds = [str(item.get("kind") or "an object without kind") for item in documents if isinstance(item, dict)]
-    kinds += ["what is no object" for item in documents if item is not None and not isinstance(item, dict)]
+    kinds = [str(item.get("kind") or "an object without a kind") for item in documents if isinstance(item, dict)]
+    kinds += [
+        "something that is not an object" for item in documents if item is not None and not isinstance(item, dict)
+    ]
     return f"none, only {', '.join(dict.fromkeys(kinds))}" if kinds else "none"
 
 
@@ -79,12 +79,12 @@ def _documents(path: Path) -> list[Any]:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         return list(yaml.load_all(text, KubernetesLoader))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is no text in UTF-8; is it a YAML file?") from error
+        raise ValueError(f"{where} is not UTF-8 text; is it a YAML file?") from error
     except RepeatedKey as error:
         raise ValueError(f"{where}, line {error.line}: {error}") from error
     except yaml.MarkedYAMLError as error:
         mark, what = error.problem_mark or error.context_mark, " ".join((error.problem or error.context or "").split())
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ValueError(f"{where}{at} is no YAML: {what}") from error
+        raise ValueError(f"{where}{at} is not valid YAML: {what}") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -74,7 +74,7 @@ class Pipeline:
         now = datetime.now(UTC)
         decided = plan(self.model, self._observed(), self.settings, now)
         if done and decided.progress.state is State.RECONCILING and not decided.progress.trouble:
-            message = f"{done} is done, and nothing was refused; --until {done} starts no later stage"
+            message = f"{done} has finished, and nothing was refused; --until {done} starts no later stage"
             decided = dataclasses.replace(decided, progress=Progress(State.SUSPENDED, *2 * ("Suspended",), message))
         status = summarize(self.model, self._observed(), decided, now)
         self.model = dataclasses.replace(self.model, status=status)
@@ -154,7 +154,7 @@ class Pipeline:
 
 def _ended(container: str, code: int, outcome: Outcome) -> Ended:
     """How a container ended that did not succeed."""
-    defect = Failure("InternalError", f"{container} ended with exit code {code}", "Its output is above.")
+    defect = Failure("InternalError", f"{container} exited with code {code}", "See its output above.")
     failure = outcome.failure or defect
     return Ended(failure, code, _time(datetime.now(UTC)), terminal=True, findings=outcome.findings)
 

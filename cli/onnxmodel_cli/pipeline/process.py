@@ -45,7 +45,7 @@ class Server:
             if self._ready():
                 return None
             code = self._process.poll()
-            failure = Failure("InternalError", f"the server ended with exit code {code}", "Its output is above.")
+            failure = Failure("InternalError", f"the server exited with code {code}", "See its output above.")
             with suppress(ContractError):
                 failure = decode(self._termination.read_text()).failure or failure
             return code, failure

@@ -53,7 +53,7 @@ def crd() -> dict[str, Any]:
     schema = {
         "type": "object",
         "required": ["spec"],
-        "description": "A bare ONNX file that is validated, optimized, proven, benchmarked and served.",
+        "description": "An ONNX model that is validated, optimized, benchmarked and served.",
         "x-kubernetes-validations": [_NAME_RULE],
         "properties": {
             "apiVersion": {"type": "string"},

@@ -28,13 +28,13 @@ def _text(item: Any, kind: type[BaseModel]) -> str:
     """What is wrong in words, with the nearest name where one is misspelt."""
     message: str = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        return f"there is no such field{nearest(str(item['loc'][-1]), _names(kind, item['loc'][:-1]))}"
+        return f"unknown field{nearest(str(item['loc'][-1]), _names(kind, item['loc'][:-1]))}"
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         return message + nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
     if item["type"] == "string_pattern_mismatch":
         return EXPECTED[item["ctx"]["pattern"]]
     if item["type"] in _NO_TEXT and isinstance(item["input"], str):
-        return f"{message}, without quotes"
+        return f"{message}; remove the quotes"
     if item["type"] == "string_type" and isinstance(item["input"], int | float):
         return f"{message}; put it in quotes"
     return message

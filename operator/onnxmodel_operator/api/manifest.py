@@ -17,7 +17,7 @@ class RepeatedKey(yaml.YAMLError):
     """A mapping has a key twice. line: of the second, from 1 on."""
 
     def __init__(self, key: str, line: int) -> None:
-        super().__init__(f"{key} is there twice; keep one")
+        super().__init__(f"duplicate key {key}; remove one")
         self.line = line
 
 
@@ -50,9 +50,7 @@ KubernetesLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: 
 def envelope_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(field, what is wrong) of all but the spec, of an object whose metadata has a name."""
     metadata = body["metadata"]
-    wrong = [
-        (str(field), f"there is no such field{nearest(str(field), _FIELDS)}") for field in body if field not in _FIELDS
-    ]
+    wrong = [(str(field), f"unknown field{nearest(str(field), _FIELDS)}") for field in body if field not in _FIELDS]
     if body.get("apiVersion") != names.API_VERSION:
         wrong.append(("apiVersion", f"must be {names.API_VERSION}, not {body.get('apiVersion', 'missing')}"))
     if not re.fullmatch(MODEL_NAME, metadata["name"]):
@@ -66,7 +64,7 @@ def envelope_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
             wrong.append((f"metadata.{field}", "must be a mapping"))
             continue
         wrong += [
-            (f"metadata.{field}.{key}", "must be text; put it in quotes")
+            (f"metadata.{field}.{key}", "must be a string; put it in quotes")
             for key, value in values.items()
             if not isinstance(value, str | None)
         ]

@@ -11,9 +11,9 @@ SHA256 = r"^[0-9a-f]{64}$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
 
 EXPECTED = {
-    SOURCE_URI: "expected a URI such as s3://BUCKET/KEY, of s3, gs, az, hf, oci, pvc, http or https, with a path and without "
-    "spaces, user or password",
-    SHA256: "expected 64 hexadecimal digits, in lower case",
+    SOURCE_URI: "expected a URI such as s3://BUCKET/KEY, with the scheme s3, gs, az, hf, oci, pvc, http or "
+    "https, with a path, and without spaces, user or password",
+    SHA256: "expected 64 lowercase hexadecimal digits",
     QUANTITY: "expected a quantity such as 2, 500m or 512Mi",
 }
 
@@ -21,6 +21,6 @@ NAMESPACE = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 MODEL_NAME = "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 """The Service has the model's name, and a Service's name is a DNS-1035 label."""
 MODEL_NAME_MESSAGE = (
-    "metadata.name must be a DNS label that starts with a letter and has at most 63 characters, because the Service of the "
-    "model has the same name"
+    "metadata.name must be a DNS label that starts with a letter and has at most 63 characters, "
+    "because the model's Service has the same name"
 )

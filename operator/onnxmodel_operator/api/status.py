@@ -38,10 +38,9 @@ class TensorStatus(Model):
 
 
 class ModelStatus(Model):
-    """What was fetched and validated. uri: a tag or a branch as the digest or the commit that it was then.
-
-    batch: First, axis 0 of every input and output is a batch, so that throughput counts rows; None: there is no batch axis
-    (unbatched says why), so that throughput counts inferences.
+    """The fetched and validated model. uri: with a tag or branch resolved to a digest or commit. batch: First: axis 0 of every
+    input and output is a batch, so throughput counts rows. None: there is no batch axis (unbatched says why), so throughput
+    counts inferences.
     """
 
     sha256: Annotated[str, StringConstraints(max_length=64)]
@@ -70,7 +69,7 @@ class FindingStatus(Model):
 
 
 class ParityStatus(Model):
-    """How far the variant's answers are from the original's, at their worst."""
+    """Maximum difference between the variant's outputs and the original's."""
 
     passed: bool
     max_absolute: Number
@@ -82,10 +81,9 @@ class ParityStatus(Model):
 
 
 class Measured(Model):
-    """What was measured of one variant. p50 to p99: at the smallest batch size and the lowest concurrency.
-
-    throughput_per_second: the best of the grid, in rows (in inferences where status.model.batch is None); batch_size and
-    concurrency say where that was. noisy: one of these was not stable when its time was over.
+    """Measurements of one variant. p50 to p99: at the smallest batch size and the lowest concurrency. throughput_per_second:
+    the best of the grid, in rows (in inferences if status.model.batch is None), measured at batch_size and concurrency.
+    noisy: one of these had not stabilized when its time was over.
     """
 
     p50_milliseconds: Number
@@ -118,13 +116,11 @@ class VariantStatus(Model):
 
 
 class BenchmarkStatus(Model):
-    """The newest benchmark: the winner, the baseline (the original model with ONNX Runtime's own optimization), and where both
-    were measured.
-
-    winner and baseline are of the sessions alone, in one process; what clients get of a revision is in active and target.
-    speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
-    framework_speedup: the spec's own baseline / the winner's p50 at that batch size, where the grid has it. report: where its
-    page is on the model's volume. sizes: of dynamic axes besides the batch, as measured.
+    """The newest benchmark: the winner, the baseline (the original model with ONNX Runtime's own optimization), and the
+    hardware. winner and baseline are measured as sessions in one process; active and target have what clients get from a
+    revision. speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
+    framework_speedup: the spec's own baseline / the winner's p50 at that batch size, if the grid has it. report: path of
+    its page on the model's volume. sizes: measured sizes of the dynamic axes other than the batch.
     """
 
     variant: Short
@@ -143,17 +139,16 @@ class BenchmarkStatus(Model):
 
 
 class BatchingStatus(Model):
-    """Whether the server joins requests of different clients to batches, as it says itself; else why not."""
+    """Whether the server batches requests of different clients, as reported by the server; if not, why."""
 
     joined: bool
     reason: Text | None = None
 
 
 class ServingStatus(Model):
-    """The revision that the Service selects, whatever is being proven beside it.
-
-    variant to sizes: as active, target or history have them; p99 and throughput are rounded, with their units, and of the load
-    test. selector: of the pods, for the scale subresource; ready: "ready/wanted" for people.
+    """The revision that the Service selects, regardless of a revision in progress. variant to sizes: as in active, target or
+    history; p99 and throughput come from the load test, rounded and with units. selector: selector of the pods, for the
+    scale subresource; ready: "ready/desired" for people.
     """
 
     url: Text
@@ -177,7 +172,7 @@ class ServingStatus(Model):
 
 
 class AgainstStatus(Model):
-    """What served when a revision was chosen, and at what it was measured."""
+    """The revision that served when this one was chosen, and its measurements."""
 
     revision: Short
     measured: Measured
@@ -185,13 +180,11 @@ class AgainstStatus(Model):
 
 
 class RevisionStatus(Model):
-    """A Deployment of one variant with one serving configuration.
-
-    sha256: of the variant; source_sha256 and opset: of the model that was fetched. served: what a client of one replica saw in
-    the load test, before the revision took traffic. provider and batching: what the server itself reported to the probe.
-    measured: of the sessions alone, in the benchmark; measured_on: where; sizes: of dynamic axes besides the batch, in every
-    figure; benchmark: by which run, shortened; against: what it was compared with. missed: which constraints it did not meet
-    then, with gate Warn.
+    """A Deployment of one variant with one serving configuration. sha256: digest of the variant; source_sha256 and opset: of
+    the fetched model. served: what a client of one replica measured in the load test, before the revision received traffic.
+    provider and batching: as reported by the server to the probe. measured: sessions in the benchmark; measured_on: the
+    hardware; sizes: sizes of the dynamic axes other than the batch, for all figures; benchmark: the run, shortened;
+    against: what it was compared with. missed: constraints that it did not meet, with gate Warn.
     """
 
     revision: Short
@@ -234,7 +227,7 @@ class StageStatus(Model):
 
 
 class FailureStatus(Model):
-    """The last thing that went wrong. hint: what to do. Gone once the model is Ready."""
+    """The last failure. hint: what to do. Removed once the model is Ready."""
 
     stage: Short
     reason: Short

@@ -92,8 +92,8 @@ def find() -> Access:
     named = [path for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
     if len(named) > 1:
         raise AccessError(
-            "KUBECONFIG names several files, and the operator reads one: "
-            "write it with `kubectl config view --minify --flatten`"
+            "KUBECONFIG lists several files, but the operator reads only one: create it with `kubectl "
+            "config view --minify --flatten`"
         )
     try:
         if not named and _SERVICE_ACCOUNT.exists():
@@ -123,7 +123,7 @@ def from_kubeconfig(path: Path, clock: Callable[[], float] = time.monotonic) -> 
     except KeyError as error:
         raise AccessError(f"{path}: {error} is missing") from error
     except (TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
-        raise AccessError(f"{path} cannot be used: {error}") from error
+        raise AccessError(f"{path} is invalid: {error}") from error
 
 
 def _current(config: Mapping[str, Any], folder: Path, clock: Callable[[], float]) -> Access:
@@ -187,5 +187,5 @@ def _pem(fields: Mapping[str, Any], field: str, folder: Path) -> str:
         try:
             return base64.b64decode(data).decode()
         except ValueError as error:
-            raise ValueError(f"{field}-data is no PEM in base64: {error}") from error
+            raise ValueError(f"{field}-data is not base64-encoded PEM: {error}") from error
     return (folder / fields[field]).read_text() if fields.get(field) else ""

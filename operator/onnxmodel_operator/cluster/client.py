@@ -155,9 +155,9 @@ class Client:
         # Without tracebacks: aiohttp keeps the error with the connection that its traceback leads to, a cycle of 7 KB, and
         # what lives as long as a stream is out of the collector's sight (pauses.py).
         except TimeoutError as error:  # aiohttp's is a ClientError as well
-            raise TimeoutError(f"no sign of life for {_SILENT_SECONDS} s") from error.with_traceback(None)
+            raise TimeoutError(f"no event and no bookmark for {_SILENT_SECONDS} s") from error.with_traceback(None)
         except aiohttp.ClientError as error:
-            raise ConnectionError(f"the stream broke off: {error}") from error.with_traceback(None)
+            raise ConnectionError(f"the stream was interrupted: {error}") from error.with_traceback(None)
         finally:
             answer.close()
 
@@ -208,7 +208,7 @@ class Client:
         try:
             data: dict[str, Any] = orjson.loads(await answer.read())
         except (aiohttp.ClientError, ValueError) as error:
-            raise self._failed(ConnectionError(f"the API server's answer broke off: {error}")) from error
+            raise self._failed(ConnectionError(f"the API server's response was interrupted: {error}")) from error
         except (OSError, TimeoutError) as error:
             self.heard(error)
             raise
@@ -242,7 +242,7 @@ class Client:
                     self._access.refused()
                 raise self._failed(ApiError(answer.status, _words(await answer.read(), answer.reason)))
         except aiohttp.ClientError as error:
-            raise self._failed(ConnectionError(f"the API server cannot be reached: {error}")) from error
+            raise self._failed(ConnectionError(f"cannot reach the API server: {error}")) from error
         except (OSError, TimeoutError) as error:
             self.heard(error)
             raise
@@ -274,7 +274,7 @@ def _event(line: bytes) -> dict[str, Any]:
             item["metadata"]["resourceVersion"]
             return event
     except (ValueError, TypeError, KeyError) as error:
-        raise ConnectionError(f"the stream brought what is no event: {line[:100]!r}") from error
+        raise ConnectionError(f"the stream contains something that is not an event: {line[:100]!r}") from error
     raise ApiError(item.get("code") or 0, item.get("message") or item.get("reason") or "unknown")
 
 

@@ -53,5 +53,5 @@ class NameTakenError(ApiError):
 
     def __init__(self, kind: str, name: str, *, leaving: bool) -> None:
         self.leaving = leaving
-        whose = "an earlier model's, which is being removed" if leaving else "not this model's"
-        super().__init__(409, f"{kind} {name} exists and is {whose}")
+        whose = "belongs to an earlier model, which is being deleted" if leaving else "does not belong to this model"
+        super().__init__(409, f"{kind} {name} exists and {whose}")

@@ -52,7 +52,7 @@ class Lease:
     def fence(self) -> float:
         """How many seconds a write may take. Raises NotLeadingError where another replica may lead."""
         if not self.leads():
-            raise NotLeadingError(0, "the Lease was not renewed in time, and another replica may lead")
+            raise NotLeadingError(0, "the Lease was not renewed in time, and another replica may be the leader")
         return LEASE_SECONDS - (self._clock() - self._sent)
 
     def leads(self) -> bool:
@@ -135,7 +135,7 @@ class Lease:
             if found and _holder(found) == self._identity:
                 await self._store.write_lease(_released(found), _REQUEST_SECONDS)
         except TRANSIENT as error:
-            log.warning("the Lease cannot be released, and ends by itself: %s", error or type(error).__name__)
+            log.warning("cannot release the Lease, which expires by itself: %s", error or type(error).__name__)
 
     def _free(self, found: Mapping[str, Any]) -> bool:
         if _holder(found) in ("", self._identity):  # its own: it was taken, and the answer was lost
@@ -165,9 +165,9 @@ class Lease:
     def _say(self, error: Exception | None) -> None:
         """Once when it goes wrong, and once when it goes well again."""
         if error and not self._silent:
-            log.warning("the Lease cannot be read or renewed: %s", str(error) or type(error).__name__)
+            log.warning("cannot read or renew the Lease: %s", str(error) or type(error).__name__)
         elif self._silent and not error:
-            log.info("the Lease can be read or renewed again")
+            log.info("the Lease can be read and renewed again")
         self._silent = error is not None
         if not error:
             self._reached = self._clock()

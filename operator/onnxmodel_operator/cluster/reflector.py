@@ -96,12 +96,14 @@ class Reflector:
                 status = error.status if isinstance(error, ApiError) else 0
                 self._streams &= not (status in _NOT_STREAMED and self._version is None)
                 if status == _MISSING and self.kind is MODEL:
-                    problem = "there is no CRD of OnnxModels: apply the one of the operator's release (docs/install.md)"
+                    problem = (
+                        "there is no CRD for OnnxModels: apply the CRD of the operator's release (docs/install.md)"
+                    )
                 if status == _GONE or _TOO_LARGE in problem:
                     self._version = None
             if self._proved - began >= _SHORT_SECONDS:
                 if self._said:
-                    log.info("the watch of %ss held again", self.kind.name)
+                    log.info("the watch of %ss is established again", self.kind.name)
                 self._failures, self._said = 0, False
             else:
                 await self._pause(problem, outage)
@@ -112,7 +114,9 @@ class Reflector:
         # One failure alone is ordinary: an API server that restarts, a version that is too old.
         if self._failures > 1 and not self._said and not outage:
             self._said = True
-            log.warning("the watch of %ss is cut: %s; it is begun again until it holds", self.kind.name, problem)
+            log.warning(
+                "the watch of %ss was interrupted: %s; it is restarted until it succeeds", self.kind.name, problem
+            )
         seconds = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), _LONGEST_PAUSE_SECONDS)
         await asyncio.sleep(seconds * random.uniform(0.5, 1))
 
@@ -166,7 +170,9 @@ class Reflector:
         """Everything up to the version was told. What a list did not name was deleted while nobody looked."""
         if self._unlisted is not None:
             if version and int(version) < self._highest:
-                raise WentBackError(f"the API server's {self.kind.name}s were at {self._highest} and are at {version}")
+                raise WentBackError(
+                    f"the API server's {self.kind.name}s were at version {self._highest} and are at {version}"
+                )
             for key in self._cache.forget(self.kind, self._unlisted):
                 REPAIRS.labels(self.kind.name).inc()
                 self._changed(key, None, later=False)

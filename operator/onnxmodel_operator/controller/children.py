@@ -86,7 +86,7 @@ class _Hand:
         elif found := await self._find(kind, name):  # all of that is applied again, and the cache holds less
             await self._adopt(manifest, found)
         else:
-            raise StaleError(409, f"{kind} {name} was there and is not")
+            raise StaleError(409, f"{kind} {name} no longer exists")
 
     async def _create(self, manifest: Manifest) -> None:
         kind, name = child_of(manifest)
@@ -173,4 +173,4 @@ class _Hand:
         for known in (self.cache.snapshot(key).model, found):
             if known and known["metadata"]["uid"] == model.uid:
                 self.cache.drop(MODEL, known)
-        raise StaleError(409, f"OnnxModel {model.name} is deleted")
+        raise StaleError(409, f"OnnxModel {model.name} has been deleted")

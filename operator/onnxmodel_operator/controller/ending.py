@@ -35,6 +35,8 @@ class Backstop:
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             tasks = "; ".join(sorted(map(repr, asyncio.all_tasks(loop))))
-            log.error("not ended after %.0f s, so it is killed; these tasks still run: %s", self._seconds, tasks)
+            log.error(
+                "did not terminate within %.0f s and is killed; these tasks are still running: %s", self._seconds, tasks
+            )
         finally:
             self._end(1)

@@ -55,7 +55,7 @@ class Health:
         While the API server is unreachable, all watches are silent and requests fail: a restart fixes nothing.
         """
         if self.ending:
-            return "it is about to end"
+            return "it is terminating"
         ready = self.began and not self._unsynced()
         if not ready or not self._depth():
             self._last = self._clock()
@@ -64,14 +64,14 @@ class Health:
         silent = {kind: seconds() for kind, seconds in self._watches.items()}
         deaf = sorted(kind for kind, seconds in silent.items() if seconds >= DEAF_SECONDS)
         away = min(silent.values()) >= SILENT_SECONDS and self._outage() < SILENT_SECONDS
-        return f"the watch of {', '.join(deaf)} is deaf" if ready and deaf and not away else None
+        return f"the watch of {', '.join(deaf)} is dead" if ready and deaf and not away else None
 
     def waits(self) -> str | None:
         """Why changes may not be seen or reported now; None if all are, and for a standby that could take over."""
         if self.ending:
-            return "it is about to end"
+            return "it is terminating"
         if self.unreached() >= LEASE_SECONDS:
-            return f"the Lease cannot be read or renewed for {LEASE_SECONDS:.0f} seconds"
+            return f"the Lease could not be read or renewed for {LEASE_SECONDS:.0f} seconds"
         if not self.began:
             return None
         if unsynced := self._unsynced():
@@ -104,9 +104,7 @@ async def serve(health: Health, port: int) -> web.AppRunner:
         await web.TCPSite(runner, port=port).start()
     except OSError as error:
         await runner.cleanup()
-        raise PortError(
-            f"port {port} cannot be listened on ({error.strerror}): name another one with --port"
-        ) from error
+        raise PortError(f"cannot listen on port {port} ({error.strerror}): set another one with --port") from error
     return runner
 
 

@@ -41,16 +41,16 @@ class Outage:
             self._began = now
         if self._said < self._began and now - self._said >= _AGAIN_SECONDS:
             self._said = now
-            log.warning("%s; it is asked again until it does", _words(error))
+            log.warning("%s; retrying until it does", _words(error))
 
     def _answered(self) -> None:
         began, self._began = self._began, None
         if began is not None and self._said >= began:
-            log.info("the API server answers again, after %.0f s", self._clock() - began)
+            log.info("the API server responds again, after %.0f s", self._clock() - began)
             self._over()
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, ApiError) and error.status == 401:
-        return f"the API server does not accept the operator's token: {error}"
-    return f"the API server does not answer: {str(error) or type(error).__name__}"
+        return f"the API server rejects the operator's token: {error}"
+    return f"the API server does not respond: {str(error) or type(error).__name__}"

@@ -42,9 +42,10 @@ WORKERS = 8
 _STALL_PERIOD_SECONDS = 0.1
 _SOON_SECONDS = 1.0
 """For changes that only people look at. Kubernetes' own Job controller batches pod events for just as long."""
-_OLDER_CRD = "the CRD is older than the operator: apply the one of its release (docs/install.md)"
+_OLDER_CRD = "the CRD is older than the operator: apply the CRD of the operator's release (docs/install.md)"
 _NOT_KEPT = (
-    "the API server drops a part of what is written: the CRD is older than the operator, or a webhook changes a status"
+    "the API server drops part of what the operator writes: the CRD is older than the operator, or "
+    "a webhook changes the status"
 )
 
 
@@ -89,7 +90,7 @@ class Operator:
                 begin(reflector.run())
             for reflector in self.reflectors:
                 await reflector.synced.wait()
-            log.info("everything is known: %d models", len(self.cache.keys()))
+            log.info("caches synced: %d models", len(self.cache.keys()))
             begin(self.queue.run(self._work, WORKERS))
             begin(_measure_stalls())
             begin(self.collector.run())
@@ -131,7 +132,7 @@ class Operator:
         except Exception:
             metrics.RECONCILES.labels("retry").inc()
             seconds = self.queue.retry(key)
-            log.exception("%s/%s: a defect of the operator; again in %.1f s", *key, seconds)
+            log.exception("%s/%s: internal error; retrying in %.1f s", *key, seconds)
         else:
             metrics.RECONCILE_SECONDS.labels(outcome.phase or "none").observe(time.monotonic() - began)
             metrics.RECONCILES.labels("ok").inc()
@@ -156,7 +157,7 @@ class Operator:
     def _say(self, key: Key, error: Exception, seconds: float) -> None:
         match error:
             case StaleError() | NotLeadingError():
-                log.debug("%s/%s: %s; again in %.1f s", *key, error, seconds)
+                log.debug("%s/%s: %s; retrying in %.1f s", *key, error, seconds)
             case ApiError() if is_of_an_older_crd(error):
                 if not self.untold:
                     log.error("%s (%s/%s: %s)", _OLDER_CRD, *key, error)
@@ -167,7 +168,7 @@ class Operator:
                 quiet = self.said.get(key) == words or in_a_leaving_namespace(error)
                 level = logging.DEBUG if quiet else logging.WARNING
                 self.said[key] = words
-                log.log(level, "%s/%s: %s; again in %.1f s", *key, error, seconds)
+                log.log(level, "%s/%s: %s; retrying in %.1f s", *key, error, seconds)
 
     def _count(self, key: Key, phase: str | None) -> None:
         before = self.phases.pop(key, None)
@@ -214,7 +215,7 @@ async def run(settings: Settings, port: int, lease_namespace: str | None, backst
         try:
             await work
         except asyncio.CancelledError:
-            log.info("told to end")
+            log.info("asked to terminate")
         finally:
             await server.cleanup()
 

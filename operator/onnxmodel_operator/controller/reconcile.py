@@ -209,5 +209,5 @@ async def _explained(seen: Observed, unclear: set[str], namespace: str, writer: 
         except ApiError as error:
             if not is_refusal(error):
                 raise
-            log.warning("events of %s in %s cannot be read: %s", uid, namespace, error)
+            log.warning("cannot read events of %s in %s: %s", uid, namespace, error)
     return explained(seen, told, now)

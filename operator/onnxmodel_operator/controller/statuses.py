@@ -48,7 +48,7 @@ async def _write(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Wr
     resource = turn.resource
     metadata = (cache.snapshot((resource.namespace, resource.name)).model or {}).get("metadata", {})
     if metadata.get("uid") != resource.uid:
-        raise StaleError(409, f"OnnxModel {resource.name} was deleted meanwhile")
+        raise StaleError(409, f"OnnxModel {resource.name} has been deleted")
     WRITES.labels("apply", "OnnxModel/status").inc()
     answer = await writer.apply_status(resource.namespace, resource.name, metadata["resourceVersion"], status)
     cache.put(MODEL, answer)

@@ -49,7 +49,7 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
 
     active: the revision that was active before and still is, because a turn that was not carried out replaces nothing.
     """
-    message = f"the API server refuses what the model needs: {error}"
+    message = f"the API server rejects an object of the model: {error}"
     fatal = True
     match error:
         case NameTakenError(leaving=True):
@@ -58,9 +58,7 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
                 "EarlierModelLeaves", message, "No action needed: it is retried until that object is gone."
             )
         case NameTakenError():
-            failure = Failure(
-                "NameTaken", message, "Give the model another name, or delete that object if it is not needed."
-            )
+            failure = Failure("NameTaken", message, "Rename the model, or delete that object if it is not needed.")
         case ApiError(status=422):
             failure = Failure(
                 "ApplyFailed",
@@ -69,26 +67,26 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
             )
         case ApiError(status=status) if status >= 500:
             fatal = False
-            message = f"the API server fails at what the model needs: {error}"
+            message = f"the API server fails on an object of the model: {error}"
             failure = Failure(
                 "ApplyFailed",
                 message,
-                "Mend what the message names, an admission webhook for example. It is retried every minute.",
+                "Fix what the message names, for example an admission webhook. It is retried every minute.",
             )
         case _ if lacks_a_right(error):
             fatal = False
             failure = Failure(
                 "ApplyFailed",
                 message,
-                "Give the operator's ServiceAccount the rights of the chart's ClusterRole (docs/install.md#rights). It is "
-                "retried every minute.",
+                "Grant the operator's ServiceAccount the permissions of the chart's ClusterRole "
+                "(docs/install.md#rights). It is retried every minute.",
             )
         case _:
             fatal = False
             failure = Failure(
                 "ApplyFailed",
                 message,
-                "Raise the quota or change the admission rule that the message names. It is retried every minute.",
+                "Raise the quota or change the admission rule in the message. It is retried every minute.",
             )
     phase = Phase.FAILED if fatal else decided.progress.phase
     state = State.STALLED if fatal else State.RECONCILING
@@ -102,9 +100,9 @@ def status_refused(error: ApiError) -> Progress:
     """
     failure = Failure(
         "StatusRefused",
-        f"the API server refuses the status, so the rest of what it shows is from before: {error}",
-        "Apply the CRD of the operator's release, or change the admission rule that the message names; else report it. The "
-        "work goes on, and the status is tried again, at most a minute apart.",
+        f"the API server rejects the status, so the rest of it is out of date: {error}",
+        "Apply the CRD of the operator's release, or change the admission rule in the message; "
+        "otherwise report it. The work continues, and the status is retried at least once a minute.",
     )
     return stalled(Trouble("status", failure))
 
@@ -113,8 +111,8 @@ def defect(resource: Resource, seen: Observed, error: Exception) -> Plan:
     """The plan after the operator itself failed, so that status reports what otherwise only the log would."""
     failure = Failure(
         "InternalError",
-        f"a defect of the operator: {type(error).__name__}: {error}"[:1024],
-        "Report it with the log of Deployment onnxmodel-operator. It is retried, at most a minute apart.",
+        f"internal error in the operator: {type(error).__name__}: {error}"[:1024],
+        "Report it with the log of Deployment onnxmodel-operator. It is retried at least once a minute.",
     )
     progress = Progress(State.RECONCILING, Phase.PENDING, failure.reason, failure.message, Trouble("operator", failure))
     active = active_revision(seen)

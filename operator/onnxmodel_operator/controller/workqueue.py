@@ -118,7 +118,7 @@ class WorkQueue(Generic[Key]):
                 urgency, key = found
                 if key in self._waiting and self._waiting[key][0] is urgency:
                     return key
-        raise AssertionError("a key waits, and none of the lanes has it")
+        raise AssertionError("a key is waiting, but no lane contains it")
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Work on the key after a delay, unless it is worked on before. An earlier deadline stays."""
@@ -167,7 +167,7 @@ class WorkQueue(Generic[Key]):
             try:
                 await work(key)
             except Exception:
-                log.exception("%s: work failed in a way that it should have handled", key)
+                log.exception("%s: unhandled error in the work function", key)
                 self.retry(key)
             finally:
                 self._working.discard(key)

@@ -65,7 +65,7 @@ def _no_pod(job: Object, status: Object) -> Waiting | None:
     failure = Failure(
         "NoPod",
         f"Job {name} has no pod",
-        f"A quota or an admission rule refuses it. Read the Job's events: kubectl -n {namespace} describe job {name}",
+        f"A quota or an admission rule rejects it. Read the Job's events: kubectl -n {namespace} describe job {name}",
     )
     return Waiting(failure, parse_time(status["startTime"]), normal_seconds=10, about=job["metadata"]["uid"])
 
@@ -75,7 +75,7 @@ def _refused(status: Object) -> Waiting | None:
     for condition in status.get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = f"the server's pods cannot be created: {condition.get('message', '')}"
-            hint = hint_for(message) or "Change what the message names: a quota or an admission rule refuses the pods."
+            hint = hint_for(message) or "Change what the message names: a quota or an admission rule rejects the pods."
             return Waiting(
                 Failure("PodsRefused", message[:1024], hint), parse_time(condition.get("lastTransitionTime"))
             )

@@ -75,8 +75,9 @@ def _ended(end: Object, container: str, pod: Object) -> Ended:
     if code == _KILLED and end.get("reason") != "OOMKilled":
         failure = Failure(
             "Killed",
-            f"container {container} was killed (SIGKILL) from outside: by the node, or because it did not start or answer",
-            f"The pod's events say who killed it: kubectl -n {namespace} describe pod {name}",
+            f"container {container} was killed (SIGKILL) from outside: by the node, or because it did not "
+            "start or respond in time",
+            f"The pod's events say what killed it: kubectl -n {namespace} describe pod {name}",
         )
         return Ended(failure, code, time, terminal=False)
     if end.get("reason") == "OOMKilled":
@@ -84,23 +85,23 @@ def _ended(end: Object, container: str, pod: Object) -> Ended:
         limit = f" (limit {memory_limit})" if memory_limit else ""
         failure = Failure(
             "OutOfMemory",
-            f"container {container} was killed because it needed more memory than it may use{limit}",
-            f"Raise spec.serving.resources.limits.memory (optimize, benchmark, server) or jobs.resources {SETTINGS} (fetch, "
-            "validate, loadtest, probe), lower spec.serving.batching.maxBatchSize (a server runs that many rows when it "
-            "starts), or use a smaller or quantized model.",
+            f"container {container} was killed because it exceeded its memory limit{limit}",
+            "Raise spec.serving.resources.limits.memory (optimize, benchmark, server) or jobs.resources "
+            f"{SETTINGS} (fetch, validate, loadtest, probe), lower spec.serving.batching.maxBatchSize (a "
+            "server runs that many rows at startup), or use a smaller or quantized model.",
         )
         return Ended(failure, code, time, terminal=True)
     if code in _SIGNALS:
         failure = Failure(
             "NativeCrash",
-            f"container {container} died with {_SIGNALS[code]}: the model crashes the native runtime",
+            f"container {container} was terminated by {_SIGNALS[code]}: the model crashes the native runtime",
             "Export the model with a current exporter. If it still crashes, report the model to ONNX Runtime.",
         )
         return Ended(failure, code, time, terminal=True)
     if said := tritonlog.failure(end.get("message") or ""):
         return Ended(said[0], code, time, terminal=said[1])
     log = (end.get("message") or "").strip().splitlines()
-    message = f"container {container} ended with exit code {code}" + (f": {log[-1]}" if log else "")
+    message = f"container {container} exited with code {code}" + (f": {log[-1]}" if log else "")
     hint = f"Read the container's log: kubectl -n {namespace} logs {name} -c {container}"
     return Ended(Failure("UnexpectedExit", message[:1024], hint), code, time, terminal=False)
 
@@ -115,7 +116,7 @@ def ending_of_job(job: Object, condition: Object, last: Ended | None) -> Ended:
         return Ended(Failure(reason, message, hint), None, time, terminal=True)
     failure = Failure(
         last.failure.reason,
-        f"{last.failure.message} (every attempt failed; there will be no more)",
+        f"{last.failure.message} (every attempt failed; there are no more retries)",
         last.failure.hint,
         last.failure.field,
     )

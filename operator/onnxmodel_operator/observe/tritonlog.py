@@ -19,11 +19,11 @@ _PYTHON = re.compile(r"^TritonModelException: |\n\s*At:\n.*", re.DOTALL)
 # What may be otherwise next time: a GPU, memory and a port are shared with others.
 _PASSES = re.compile(r"memory|bad_alloc|failed to allocate|cuda|cudnn|in use|\btime", re.IGNORECASE)
 _LOAD_HINT = (
-    "The model was proven with the ONNX Runtime of the runtime image, and Triton brings its own: use a Triton release with a "
-    "newer one (runtimeImages.triton in the chart's values), other spec.optimization.variants, or spec.serving.runtime: "
-    "onnxruntime."
+    "The model was verified with the ONNX Runtime of the runtime image, and Triton has its own: use "
+    "a Triton release with a newer one (runtimeImages.triton in the chart's values), other "
+    "spec.optimization.variants, or spec.serving.runtime: onnxruntime."
 )
-_START_HINT = "The log of the pod's container server has the whole start."
+_START_HINT = "The log of the pod's container server has the complete startup output."
 
 
 def failure(log: str) -> tuple[Failure, bool] | None:

@@ -48,9 +48,9 @@ def _without_node(pod: Object, condition: Object, claims: Iterable[Object], busy
     reason = condition.get("reason") or "Unschedulable"
     failure = Failure(
         reason,
-        f"pod {pod['metadata']['name']} has no node: {condition.get('message', '')}",
-        "Add a node to the pool, or free one, so that it has what the pod requests; or change spec.serving.nodePool, "
-        "gpus or resources.",
+        f"pod {pod['metadata']['name']} is not scheduled: {condition.get('message', '')}",
+        "Add a node to the pool or free resources on one, so that it can run the pod; or change "
+        "spec.serving.nodePool, gpus or resources.",
     )
     # Whoever set the gate will lift it. A pod whose volume cannot be provisioned has no node, and its claim says why.
     unbound = next((c["metadata"]["uid"] for c in claims if c.get("status", {}).get("phase") == "Pending"), "")
@@ -65,7 +65,7 @@ def _not_begun(pod: Object) -> Waiting | None:
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     failure = Failure(
         "PodNotStarted",
-        f"pod {name} has a node and does not start",
+        f"pod {name} is scheduled, but does not start",
         f"Read the pod's events: kubectl -n {namespace} describe pod {name}",
     )
     since = parse_time(pod.get("status", {}).get("startTime"))
@@ -83,16 +83,16 @@ def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None
         if measures or label(other, names.LABEL_STAGE) in MEASURING
     )
     shown = ", ".join(ahead[:_NAMED]) + (f" and {len(ahead) - _NAMED} more" if len(ahead) > _NAMED else "")
-    shown = shown or f"the scheduler is about to look again ({message})"
+    shown = shown or f"the scheduler has yet to retry ({message})"
     if measures:
         return Failure(
             "WaitingForQuietNode",
-            f"pod {name} waits to measure until no other stage runs on its node: {shown}"[:1024],
-            "No action needed: it starts by itself. If a pod that the message names hangs, delete its Job.",
+            f"pod {name} waits with its measurement until no other stage runs on its node: {shown}"[:1024],
+            "No action needed: it starts by itself. If a pod in the message hangs, delete its Job.",
         )
     return Failure(
         "WaitingForMeasurement",
-        f"pod {name} waits until a measurement on the node that it needs is over: {shown}"[:1024],
+        f"pod {name} waits until a measurement on the node that it needs has finished: {shown}"[:1024],
         "No action needed: it starts by itself. More nodes in the pool shorten the wait.",
     )
 
@@ -121,16 +121,17 @@ def _explain_waiting(waiting: Object, container: Object, pod: Object) -> tuple[s
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
         text = f"image {container.get('image')} cannot be pulled: {message}"
         hint = (
-            "Check that the registry has this image and lets the nodes pull it: runtimeImages in the chart's values. The Secrets "
-            f"of runtimeImages.pullSecrets must exist in namespace {namespace}. It goes on by itself then."
+            "Check that the registry has this image and that the nodes may pull it: runtimeImages in the "
+            f"chart's values. The Secrets in runtimeImages.pullSecrets must exist in namespace {namespace}. "
+            "It then continues by itself."
         )
         return "ImagePullFailed", text[:1024], hint
     if reason in ("CreateContainerConfigError", "CreateContainerError"):
         text = f"container {container['name']} cannot be created: {message}"
         hint = (
-            f"Create what the message names in namespace {namespace}, for example the Secret of spec.source.secretRef. The pod "
-            "starts by itself then."
+            f"Create what the message names in namespace {namespace}, for example the Secret of "
+            "spec.source.secretRef. The pod then starts by itself."
         )
         return reason, text[:1024], hint
     hint = f"Read the pod's events: kubectl -n {namespace} describe pod {name}"
-    return reason, f"container {container['name']} waits: {message}"[:1024], hint
+    return reason, f"container {container['name']} is waiting: {message}"[:1024], hint

@@ -40,19 +40,20 @@ def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: dat
 _RECENT = timedelta(minutes=5)
 """What a kubelet warned of and warns of no more is over."""
 _HINTS = (
-    ("exceeded quota", "Raise the ResourceQuota that the message names, free some of it, or lower serving.resources (fetch, "
-     f"validate, loadtest and probe: jobs.resources {SETTINGS}). It goes on by itself then."),
-    (" per Container", "Choose serving.resources within the namespace's LimitRange (kubectl describe limitrange); fetch, "
-     f"validate, loadtest and probe have jobs.resources {SETTINGS}."),
-    ("violates PodSecurity", "Pods of models meet the restricted Pod Security Standard, so a webhook must have changed this "
-     "one: compare what the message names with the pod template of the Job or Deployment."),
-    ("admission webhook", "Change what the webhook refuses, or ask whoever runs it to allow these pods."),
+    ("exceeded quota", "Raise the ResourceQuota in the message, free some of it, or lower serving.resources (fetch, "
+     f"validate, loadtest and probe: jobs.resources {SETTINGS}). It then continues by itself."),
+    (" per Container", "Set serving.resources within the namespace's LimitRange (kubectl describe limitrange); fetch, "
+     f"validate, loadtest and probe use jobs.resources {SETTINGS}."),
+    ("violates PodSecurity", "Pods of models comply with the restricted Pod Security Standard, so a webhook must have "
+     "changed this one: compare the fields in the message with the pod template of the Job or "
+     "Deployment."),
+    ("admission webhook", "Change what the webhook rejects, or ask its owner to allow these pods."),
     ("PriorityClass", f"Create the PriorityClass, or correct pools.*.priorityClassName {SETTINGS}."),
     ("RuntimeClass", f"Create the RuntimeClass, or correct pools.*.runtimeClassName {SETTINGS}."),
     ("service account", "Create the namespace's ServiceAccount default again: kubectl create serviceaccount default."),
-    ("storageclass", f"Create the StorageClass; or correct artifacts.storageClassName {SETTINGS}, delete the model and apply "
-     "it again."),
-    ("Multi-Attach", "Wait until the pods on the other node are gone: the volume is ReadWriteOnce. For models that are new, "
+    ("storageclass", f"Create the StorageClass; or correct artifacts.storageClassName {SETTINGS}, then delete the "
+     "model and apply it again."),
+    ("Multi-Attach", "Wait until the pods on the other node are gone: the volume is ReadWriteOnce. For new models, "
      f"artifacts.accessMode: ReadWriteMany {SETTINGS} allows several nodes."),
 )  # fmt: skip
 """By words of Kubernetes' own sentences. Where they change, the general hint stands, and the sentence is there anyway."""

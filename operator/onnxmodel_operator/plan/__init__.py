@@ -36,8 +36,8 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
     """The decision for one model. Raises nothing: what cannot be done is a Plan whose progress says so."""
     if model.spec.suspend:
         message = (
-            "spec.suspend is true: no stage and no revision is started; what serves goes on serving, with the "
-            "replicas of the spec"
+            "spec.suspend is true: no stage and no revision starts; the current revision keeps serving, "
+            "with the replicas in the spec"
         )
         return _idle(model, seen, Progress(State.SUSPENDED, Phase.SUSPENDED, "Suspended", message))
     try:
@@ -53,7 +53,7 @@ def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
     path, _ = error.fields[0]
     failure = Failure("InvalidSpec", str(error), f"Correct {path} and apply again.", path)
     if isinstance(error, PolicyError):
-        hint = f"Change {path}; the rules are the platform team's (settings.policy in the operator's chart values)."
+        hint = f"Change {path}; the platform team sets these rules (settings.policy in the operator's chart values)."
         failure = Failure("PolicyViolation", str(error), hint, path)
     return _idle(resource, seen, stalled(Trouble("spec", failure)))
 

@@ -13,9 +13,9 @@ def unmet(context: Context, stage: Stage, what: str) -> Stop | None:
     failure = Failure(
         "ConstraintsNotMet",
         f"{what}: {'; '.join(missed)}",
-        "Relax spec.benchmark.constraints, raise the CPU of spec.serving.resources, choose a faster spec.serving.nodePool, or "
-        "set spec.benchmark.gate: Warn to serve it all the same. If the node was busy, raise spec.benchmark.attempt: that "
-        "measures again.",
+        "Relax spec.benchmark.constraints, raise the CPU in spec.serving.resources, choose a faster "
+        "spec.serving.nodePool, or set spec.benchmark.gate: Warn to serve it anyway. If the node was "
+        "busy, increase spec.benchmark.attempt to measure again.",
         "spec.benchmark.constraints",
     )
     return Stop(context, stalled(Trouble(stage, failure)))

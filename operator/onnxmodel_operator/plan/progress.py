@@ -34,7 +34,7 @@ def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
     if seen.state == "Succeeded" and (wrong or seen.pods):
         return Stop(context, stalled(_invalid(context, step, wrong)), doubts=doubts)
     if seen.state == "Succeeded":
-        message = f"Job {step.job} succeeded but its pod was gone before its result was read: it runs again"
+        message = f"Job {step.job} succeeded, but its pod was gone before its result was read: it runs again"
         return Stop(context, going(phase, "ResultLost", message), doubts=doubts, superfluous=(("Job", step.job),))
     if failed(seen):
         return Stop(context, stalled(_failed(context, seen)), step, doubts)
@@ -42,7 +42,10 @@ def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
         progress, again = _waiting(context, seen.waiting, phase, seen.stage, seen.name)
         return Stop(context, progress, step, doubts, again=again)
     return Stop(
-        context, _retried(seen, phase) if seen.ended else going(phase, phase, f"Job {seen.name} runs"), step, doubts
+        context,
+        _retried(seen, phase) if seen.ended else going(phase, phase, f"Job {seen.name} is running"),
+        step,
+        doubts,
     )
 
 
@@ -102,11 +105,11 @@ def _failed(context: Context, seen: JobSeen) -> Trouble:
 def _retried(seen: JobSeen, phase: str) -> Progress:
     assert seen.ended is not None
     trouble = Trouble(seen.stage, seen.ended.failure, seen.ended.exit_code, seen.name, seen.attempts)
-    message = f"attempt {seen.attempts} failed and is tried again: {seen.ended.failure.message}"
+    message = f"attempt {seen.attempts} failed and is retried: {seen.ended.failure.message}"
     if seen.kept_alive_by:
         message = (
-            f"attempt {seen.attempts} failed, and container {seen.kept_alive_by}, which is not the operator's, keeps its "
-            f"pod from ending before it is tried again: {seen.ended.failure.message}"
+            f"attempt {seen.attempts} failed and is retried once its pod has ended, but container {seen.kept_alive_by}, "
+            f"which does not belong to the operator, keeps that running: {seen.ended.failure.message}"
         )
     return Progress(State.RECONCILING, phase, "ProgressingWithRetry", message, trouble)
 
@@ -131,7 +134,7 @@ def _waiting(
     waited = context.now - (waiting.since or context.now)
     normal = timedelta(seconds=waiting.normal_seconds)
     if waited < normal:
-        message = f"Job {job} runs" if job else "the server's pods start"
+        message = f"Job {job} is running" if job else "the server's pods are starting"
         return going(phase, phase, message), (normal - waited).total_seconds()
     reconciling = Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
     if waiting.queued:

@@ -27,16 +27,16 @@ def problem(stage: Stage, request: Request, message: str, believe: Callable[[Any
     """
     outcome = decode(message)
     if outcome.command != stage or type(outcome.result) is not STAGES[stage].result:
-        return f"it is of {outcome.command!r}"
+        return f"it belongs to the stage {outcome.command!r}"
     if not 0 <= outcome.seconds < math.inf:
-        return "its duration is no number"
+        return "its duration is not a number"
     return believe(request, outcome.result) or _stored(message)
 
 
 def odd_sizes(sizes: Mapping[str, int]) -> str | None:
     """What is wrong with sizes of dynamic axes."""
     sound = len(sizes) <= _SIZES and all(1 <= size <= _SIZE for size in sizes.values())
-    return None if sound else f"its sizes are more than {_SIZES}, or not from 1 to {_SIZE}"
+    return None if sound else f"it has more than {_SIZES} sizes, or one that is not from 1 to {_SIZE}"
 
 
 def odd_numbers(points: Iterable[Point]) -> str | None:
@@ -45,7 +45,7 @@ def odd_numbers(points: Iterable[Point]) -> str | None:
         0 <= p.p90 < math.inf and all(0 < number < math.inf for number in (p.p50, p.p95, p.p99, p.throughput))
         for p in points
     )
-    return None if sound else "a measurement is no positive number"
+    return None if sound else "a measurement is not a positive number"
 
 
 def is_sha256(digest: str) -> bool:

@@ -9,10 +9,12 @@ def look(context: Context) -> Advance | Stop:
     """There is a volume, and nobody deletes it."""
     if context.seen.claim_leaves:
         name, namespace = context.model.name, context.model.namespace
-        message = "the model's volume is being deleted, and waits for the pods that use it"
+        message = "the model's PersistentVolumeClaim is being deleted, and waits for the pods that use it"
         command = f"kubectl -n {namespace} delete deployment -l {names.LABEL_MODEL}={name}"
-        hint = f"If the deletion was intended, delete the Deployment too, and everything is made again: {command}"
+        hint = f"If the deletion is intended, delete the Deployment too, and everything is created again: {command}"
         return Stop(context, stalled(Trouble("volume", Failure("VolumeDeleting", message, hint))))
     if context.seen.claim_uid is None:
-        return Stop(context, going(Phase.PENDING, "CreatingVolume", "the model's volume is being created"))
+        return Stop(
+            context, going(Phase.PENDING, "CreatingVolume", "the model's PersistentVolumeClaim is being created")
+        )
     return Advance(context)

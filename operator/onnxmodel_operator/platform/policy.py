@@ -41,11 +41,11 @@ def _asked(model: OnnxModel, policy: Policy) -> list[Requirement]:
 def _requirements(model: OnnxModel, policy: Policy) -> Iterator[tuple[str, str]]:
     asked = _asked(model, policy)
     if pinned(model, policy) and not model.spec.source.sha256:
-        yield "spec.source.sha256", f"the platform demands a pinned digest in namespace {model.namespace}"
+        yield "spec.source.sha256", f"the platform requires a pinned digest in namespace {model.namespace}"
     if any(rule.signature for rule in asked) and not model.spec.source.signature:
-        yield "spec.source.signature", f"the platform demands a signature in namespace {model.namespace}"
+        yield "spec.source.signature", f"the platform requires a signature in namespace {model.namespace}"
 
 
 def _opset(model: OnnxModel, policy: Policy) -> Iterator[tuple[str, str]]:
     if model.spec.validation.opset.min < policy.min_opset:
-        yield "spec.validation.opset.min", f"the platform accepts opset {policy.min_opset} and newer"
+        yield "spec.validation.opset.min", f"the platform requires opset {policy.min_opset} or newer"

@@ -55,7 +55,7 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
     chosen = tuple(serving.execution_providers or pool.execution_providers)
     if refused := [each for each in chosen if each not in pool.execution_providers and each != "CPU"]:
         why = "has no GPUs" if not pool.gpu_resource else f"offers {', '.join(pool.execution_providers)}"
-        raise SpecError([("spec.serving.executionProviders", f"{refused[0]} is not there: pool {name!r} {why}")])
+        raise SpecError([("spec.serving.executionProviders", f"{refused[0]} is not available: pool {name!r} {why}")])
     needs_gpu = chosen[0] in GPU_PROVIDERS
     gpus = serving.gpus if serving.gpus is not None else int(needs_gpu)
     if gpus and not pool.gpu_resource:
@@ -67,7 +67,12 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
     threads = _threads(resources, serving.instances)
     if serving.runtime == "triton" and not settings.images.triton:
         raise SpecError(
-            [("spec.serving.runtime", "the platform has no image of Triton: set runtimeImages.triton of the chart")]
+            [
+                (
+                    "spec.serving.runtime",
+                    "the platform has no Triton image: set runtimeImages.triton in the chart's values",
+                )
+            ]
         )
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
     server = Placement(image, pool, resources, gpus)
@@ -88,14 +93,16 @@ def _check_claims(spec: OnnxModelSpec) -> None:
     }
     if len(claims) > 1:
         *_, field = claims.values()
-        raise SpecError([(field, f"one claim can be read from, and {' and '.join(claims)} are named")])
+        raise SpecError(
+            [(field, f"a model can be read from one PersistentVolumeClaim only, but {' and '.join(claims)} are named")]
+        )
 
 
 def _pool(spec: OnnxModelSpec, settings: Settings) -> tuple[str, Pool]:
     name = spec.serving.node_pool or settings.defaults.pool
     if name not in settings.pools:
         known = ", ".join(sorted(settings.pools))
-        raise SpecError([("spec.serving.nodePool", f"there is no pool {name!r}; the platform has: {known}")])
+        raise SpecError([("spec.serving.nodePool", f"there is no pool {name!r}; the platform's pools are: {known}")])
     return name, settings.pools[name]
 
 
@@ -110,7 +117,7 @@ def _resources(spec: OnnxModelSpec, settings: Settings) -> Resources:
         request = requests.get(name)
         if request is not None and quantity.parse(request) > quantity.parse(limit):
             where = f"spec.serving.resources.requests.{name}"
-            raise SpecError([(where, f"the request {request} is more than the limit {limit}")])
+            raise SpecError([(where, f"the request {request} exceeds the limit {limit}")])
     return Resources(requests=requests, limits=limits)
 
 

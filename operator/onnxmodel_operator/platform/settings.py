@@ -71,7 +71,9 @@ class Pool(_Model):
     def _providers_can_be_used(self) -> "Pool":
         gpu = [provider for provider in self.execution_providers if provider in GPU_PROVIDERS]
         if gpu and not self.gpu_resource:
-            raise ValueError(f"executionProviders has {gpu[0]}, which needs gpuResource (for example nvidia.com/gpu)")
+            raise ValueError(
+                f"executionProviders contains {gpu[0]}, which needs gpuResource (for example nvidia.com/gpu)"
+            )
         if wrong := misplaced(self.execution_providers):
             raise ValueError(f"executionProviders: {wrong}")
         return self
@@ -96,7 +98,7 @@ class Resources(_Model):
         for name, limit in self.limits.items():
             request = self.requests.get(name)
             if request is not None and quantity.parse(request) > quantity.parse(limit):
-                raise ValueError(f"the request {name}: {request} is more than the limit {limit}")
+                raise ValueError(f"the request {name}: {request} exceeds the limit {limit}")
         return self
 
 
@@ -174,11 +176,13 @@ class Settings(_Model):
     @model_validator(mode="after")
     def _default_pool_exists(self) -> "Settings":
         if self.defaults.pool not in self.pools:
-            raise ValueError(f"defaults.pool is {self.defaults.pool!r}, pools has {', '.join(sorted(self.pools))}")
+            raise ValueError(
+                f"defaults.pool is {self.defaults.pool!r}, but the pools are {', '.join(sorted(self.pools))}"
+            )
         if not self.images.runtime_gpu:
             gpu = sorted(name for name, pool in self.pools.items() if GPU_PROVIDERS & set(pool.execution_providers))
             if gpu:
-                raise ValueError(f"pools.{gpu[0]} offers a GPU provider, so images.runtimeGpu is needed")
+                raise ValueError(f"pools.{gpu[0]} offers a GPU provider, so images.runtimeGpu is required")
         return self
 
 

@@ -89,7 +89,7 @@ class _Place:
             yield _Place((*self._path, str(index)), self._value[index], self._asked)
 
     def __eq__(self, other: object) -> bool:
-        raise TypeError("a template may ask whether there is something, and no more")
+        raise TypeError("a template may only test whether a value exists")
 
     def _ask(self, what: Callable[[Any], int]) -> int:
         answer = what(self._value)
@@ -123,7 +123,7 @@ def _printed(value: Any) -> Any:
             return value  # StrictUndefined speaks when it is printed
         case bool():
             return Markup(json.dumps(value))  # of a condition, which is noted
-    raise TypeError(f"a template may print values, and not {value!r}, which it made of them")
+    raise TypeError(f"a template may print values, but not {value!r}, which it computed from them")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -183,4 +183,4 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if issubclass(kind, Enum):
         return value.value
-    raise TypeError(f"{type(value).__name__} has no place in a template")
+    raise TypeError(f"{type(value).__name__} is not supported in a template")

@@ -107,11 +107,13 @@ def choose(
     chosen = next(v for v in verdicts if v.selected)
     sentence = f"{winner} serves: {chosen.reason}"
     if serving and not comparable and spec.constraints.max_regression_percent is not None:
-        sentence += f"; not compared with revision {serving.revision}, which was measured elsewhere ({serving.where})"
+        sentence += (
+            f"; not compared with revision {serving.revision}, which was measured on other hardware ({serving.where})"
+        )
     if optimized.lowered:
         sentence += f"; {optimized.lowered}"
     if joining and variants[winner].unjoined:
-        sentence += f"; requests to it are not joined: {variants[winner].unjoined}"
+        sentence += f"; its requests are not batched: {variants[winner].unjoined}"
     if any(numbers[name].noisy for name in numbers):
         sentence += "; some figures are noisy"
     framework = spec.baseline.framework if spec.baseline else None

@@ -11,10 +11,12 @@ def missed_constraints(spec: Benchmark, numbers: Numbers) -> dict[str, str]:
     """What each missed constraint allows and what the numbers are, by the constraint's name."""
     limits, missed = spec.constraints, {}
     if limits.p99_milliseconds is not None and numbers.p99 > limits.p99_milliseconds:
-        missed["p99"] = f"p99 is {plain(numbers.p99, 6)} ms, p99Milliseconds allows {plain(limits.p99_milliseconds, 6)}"
+        missed["p99"] = (
+            f"p99 is {plain(numbers.p99, 6)} ms, the limit (p99Milliseconds) is {plain(limits.p99_milliseconds, 6)}"
+        )
     if limits.throughput_per_second is not None and numbers.throughput < limits.throughput_per_second:
         missed["throughput"] = (
-            f"throughput is {plain(numbers.throughput, 6)} per second, throughputPerSecond asks for "
+            f"throughput is {plain(numbers.throughput, 6)} per second, the minimum (throughputPerSecond) is "
             f"{plain(limits.throughput_per_second, 6)}"
         )
     return missed
@@ -28,5 +30,5 @@ def regressed(spec: Benchmark, numbers: Numbers, serving: Incumbent | None) -> t
     more = more_percent(spec, numbers, serving.numbers)
     if (more if spec.objective == "Latency" else -more) <= limit:
         return ()
-    words = compared(spec, numbers, serving.numbers, f"that of revision {serving.revision}, which serves")
-    return (f"{words}; maxRegressionPercent allows {plain(limit, 6)}",)
+    words = compared(spec, numbers, serving.numbers, f"that of the current revision {serving.revision}")
+    return (f"{words}; the limit (maxRegressionPercent) is {plain(limit, 6)}",)

@@ -15,7 +15,7 @@ from onnxmodel_operator.selection.score import (
 )
 from onnxmodel_runtime.contract.optimize import Variant
 
-PROVEN_ON_MADE_INPUTS = "; proven on made inputs only: give spec.validation.golden"
+PROVEN_ON_MADE_INPUTS = "; checked with generated inputs only: provide spec.validation.golden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,16 @@ def reason_of(contest: Contest, variant: Variant) -> str:
 
 def _why_not_measured(contest: Contest, variant: Variant) -> str:
     if variant.skipped:
-        return f"not made: {variant.skipped}"
+        return f"not built: {variant.skipped}"
     parity = variant.parity
     assert parity is not None
     if parity.passed:
-        why = contest.left_out.get(variant.name, "the Job's log says why")
+        why = contest.left_out.get(variant.name, "see the Job's log for the reason")
         return f"left out of the benchmark: {why}"
     if parity.note:
-        return f"not proven: {parity.note}"
+        return f"not checked: {parity.note}"
     return (
-        f"not exact enough: output {parity.output} differs by {parity.max_absolute:g} absolute, "
+        f"outside the tolerance: output {parity.output} differs by {parity.max_absolute:g} absolute, "
         f"{parity.max_relative:g} relative, cosine {parity.cosine:g}"
     )
 
@@ -73,7 +73,7 @@ def _why_it_lost(contest: Contest, variant: Variant) -> str:
         which = winner if winner in better else min(better, key=lambda name: score(spec, rivals[name]))
         return f"its {compared(spec, mine, rivals[which], which)}"
     equal = inexactness(variant) == inexactness(contest.variants[winner])
-    rank = "as exact and comes first" if equal else "more exact"
+    rank = "equally accurate and comes first" if equal else "more accurate"
     return f"{_close(spec, mine, rivals[winner], winner)}; {winner} is {rank}"
 
 
@@ -86,7 +86,7 @@ def _why_it_won(contest: Contest) -> str:
     if is_clearly_better(spec, mine, rivals[rival]):
         return f"its {compared(spec, mine, rivals[rival], rival)}"
     equal = inexactness(contest.variants[rival]) == inexactness(contest.variants[winner])
-    exact = "both are as exact, and it comes first" if equal else "it is the more exact"
+    exact = "both are equally accurate, and it comes first" if equal else "it is more accurate"
     return f"{_close(spec, mine, rivals[rival], rival)}; {exact}"
 
 
@@ -101,7 +101,9 @@ def _close(spec: Benchmark, mine: Numbers, other: Numbers, whose: str) -> str:
     if abs(score(spec, mine) / score(spec, other) - 1) * 100 <= TIE_PERCENT:
         return f"its {_figure(spec)} is within {TIE_PERCENT:g} percent of {whose}"
     apart = percent_apart(spec, mine, other)
-    return f"its {compared(spec, mine, other, whose)}, too little to tell: the figures vary by {apart:.0f} percent"
+    return (
+        f"its {compared(spec, mine, other, whose)}, which is within the noise: the figures vary by {apart:.0f} percent"
+    )
 
 
 def _figure(spec: Benchmark) -> str:

@@ -30,7 +30,7 @@ def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: da
         out.append(_condition(kind, status, reason, message, generation, old, now))
     serving = served_revision(seen)
     available = serving is not None and serving.available > 0
-    text = f"revision {serving.revision} takes traffic" if serving and available else "nothing takes traffic"
+    text = f"revision {serving.revision} receives traffic" if serving and available else "nothing receives traffic"
     out.append(
         _condition("Available", str(available), "Serving" if available else "NotServing", text, generation, old, now)
     )
@@ -48,7 +48,7 @@ def common_conditions(generation: int, progress: Progress, old: Memory, now: dat
 
 def _stage_condition(step: Step | None, plan: Plan) -> tuple[str, str, str]:
     if step is None:
-        return "Unknown", "Pending", "an earlier stage comes first"
+        return "Unknown", "Pending", "an earlier stage has to finish first"
     if step.state == "Succeeded":
         if step.stage is Stage.BENCHMARK and plan.choice and plan.choice.winner.missed:
             return "False", "ConstraintsNotMet", "; ".join(plan.choice.winner.missed)
@@ -69,7 +69,7 @@ def _stage_message(step: Step, plan: Plan) -> str:
             said = " and ".join(_count(counts[kind], kind) for kind in counts)
             return said if any(counts.values()) else "no findings"
         case OptimizeResult(variants=variants, lowered=lowered, unbatched=unbatched):
-            told = f"{_count(sum(bool(v.path) for v in variants), 'candidate')}, the original included"
+            told = f"{_count(sum(bool(v.path) for v in variants), 'candidate')}, including the original"
             axis = f"no batch axis: {unbatched}" if unbatched else ""
             return "; ".join(part for part in (told, lowered, axis) if part)
         case BenchmarkResult():

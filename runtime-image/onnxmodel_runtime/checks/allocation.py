@@ -51,10 +51,10 @@ def by_values(model: Any) -> Iterator[Finding]:
         name = graph.node_name(node)
         yield MEMORY.warning(
             name,
-            f"the values of input {source!r} decide how large a tensor node {name!r} ({node.op_type}) makes: one request can "
-            "ask for more memory than the server has",
-            "Bound the size in the model (Clip or Min with a constant), or let only clients that you trust ask: a server that "
-            "runs out of memory ends, and is started again.",
+            f"the values of input {source!r} determine the size of the output of node {name!r} "
+            f"({node.op_type}): one request can ask for more memory than the server has",
+            "Limit the size in the model (Clip or Min with a constant), or accept requests only from "
+            "trusted clients: a server that runs out of memory is killed and restarted.",
         )
 
 

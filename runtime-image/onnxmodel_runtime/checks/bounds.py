@@ -27,12 +27,12 @@ def amounts(model: Any, max_nodes: int, max_depth: int) -> Iterator[Finding]:
         if count > max_nodes or deepest > max_depth:
             break  # how much more there is costs time, and changes nothing
     if count > max_nodes:
-        yield NODES.error("graph", f"the model has {count:,} nodes or more, {max_nodes:,} are allowed")
+        yield NODES.error("graph", f"the model has at least {count:,} nodes, the limit is {max_nodes:,}")
     if deepest > max_depth:
-        yield DEPTH.error(where, f"subgraph {where!r} lies {deepest} levels deep or deeper, {max_depth} are allowed")
+        yield DEPTH.error(where, f"subgraph {where!r} is at least {deepest} levels deep, the limit is {max_depth}")
     for kind, found in (("inputs", len(graph.inputs(model))), ("outputs", len(model.graph.output))):
         if found > MAX_TENSORS:
-            yield COUNT.error("graph", f"the model has {found} {kind}, {MAX_TENSORS} can be served")
+            yield COUNT.error("graph", f"the model has {found} {kind}, the limit is {MAX_TENSORS}")
 
 
 def attribute_sizes(model: Any) -> Iterator[Finding]:
@@ -46,7 +46,7 @@ def attribute_sizes(model: Any) -> Iterator[Finding]:
                 if (longest > _STRING_BYTES or total > _STRINGS_BYTES) and (found := found + 1) <= _MOST:
                     yield ATTRIBUTE.error(
                         graph.node_name(node),
-                        f"attribute {attribute.name!r} of node {graph.node_name(node)!r} ({node.op_type}) holds "
+                        f"attribute {attribute.name!r} of node {graph.node_name(node)!r} ({node.op_type}) contains "
                         f"{size(total)} of text, {size(longest)} in one string",
                     )
 
@@ -77,15 +77,14 @@ def functions(model: Any, max_nodes: int, max_depth: int) -> Iterator[Finding]:
         shown = f"{total:,}" if total < 10**15 else "more than 10^15"
         yield NODES.error(
             name,
-            f"the model has {shown} nodes once its functions are written out, {max_nodes:,} are allowed; the largest is "
-            f"{name!r}",
+            f"the model has {shown} nodes with its functions inlined, the limit is {max_nodes:,}; the "
+            f"largest is {name!r}",
         )
     deepest = max(levels, key=lambda key: levels[key])
     if levels[deepest] > max_depth:
         yield DEPTH.error(
             deepest[1],
-            f"function {deepest[1]!r} calls functions within functions {levels[deepest]} levels deep, {max_depth} are "
-            "allowed",
+            f"function {deepest[1]!r} nests function calls {levels[deepest]} levels deep, the limit is {max_depth}",
         )
 
 

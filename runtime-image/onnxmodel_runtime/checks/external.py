@@ -23,7 +23,7 @@ def external_data(model: Any, directory: Path, model_file: Path) -> Iterator[Fin
     for tensor in graph.tensors(model):
         if tensor.data_location != graph.EXTERNAL:
             if tensor.external_data:
-                problem = "it names external data, and says that its data is in the model"
+                problem = "it has external data, but declares that its data is in the model"
             else:
                 continue
         else:
@@ -50,9 +50,9 @@ def _problem(tensor: Any, directory: Path, model_file: Path) -> str:
     entries = graph.external(tensor)
     if unknown := sorted(set(keys) - _KEYS):
         # Keys that a reader stores as attributes of its own object have been used to change that object.
-        return f"unknown entry {unknown[0]!r} in its external data"
+        return f"unknown key {unknown[0]!r} in its external data"
     if len(set(keys)) < len(keys):
-        return "an entry of its external data is there twice: two readers can read two things"
+        return "duplicate key in its external data: two readers may use different values"
     location = entries.get("location", "")
     if problem := _location_problem(location, directory, model_file):
         return problem
@@ -64,9 +64,9 @@ def _location_problem(location: str, directory: Path, model_file: Path) -> str:
     if not location.strip("./\\ ") or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return f"its data lies outside of the model's folder: {location!r}"
     if "\0" in location or "\\" in location:
-        return f"its data file has a name that is no name of a file: {location!r}"
+        return f"the name of its data file is not valid: {location!r}"
     if path.parts[0] in OUR_FILES:
-        return f"its data file {location!r} is not one of the model's"
+        return f"its data file {location!r} is not part of the model"
     # From the outside in: a link above is as good as a link.
     for part in (*reversed(path.parents[:-1]), path):
         try:
@@ -74,11 +74,11 @@ def _location_problem(location: str, directory: Path, model_file: Path) -> str:
         except (OSError, ValueError):
             return f"its data file {location!r} is missing"
         if stat.S_ISLNK(found.st_mode):
-            return f"its data file {location!r} is missing: there is a symbolic link, which may lead anywhere"
+            return f"its data file {location!r} is a symbolic link or behind one; links are not followed"
     if not stat.S_ISREG(found.st_mode):
         return f"its data file {location!r} is a folder, a pipe or a device"
     if found.st_nlink > 1:
-        return f"its data file {location!r} is a hard link: the same file is somewhere else too"
+        return f"its data file {location!r} is a hard link: the same file exists elsewhere too"
     if model_file.exists() and (directory / path).samefile(model_file):
         return f"its data file {location!r} is the model itself"
     return ""
@@ -87,13 +87,13 @@ def _location_problem(location: str, directory: Path, model_file: Path) -> str:
 def _extent_problem(tensor: Any, entries: dict[str, str], file: Path) -> str:
     written = {key: entries.get(key, "0") for key in ("offset", "length")}
     if not all(_NUMBER.fullmatch(value) for value in written.values()):
-        return "offset and length of its data are no numbers"
+        return "offset and length of its data are not numbers"
     offset, length, available = int(written["offset"]), int(written["length"]), file.stat().st_size
     needed = required_bytes(tensor)
     if "length" not in entries:
         length = needed or 0
     if offset + length > available:
-        return f"its data ends at byte {offset + length} of {file.name!r}, which has {available}"
+        return f"its data ends at byte {offset + length} of {file.name!r}, which has {available} bytes"
     if needed is not None and length != needed:
-        return f"its dimensions ask for {needed} bytes, and {length} are named"
+        return f"its dimensions need {needed} bytes, but its length is {length}"
     return ""

@@ -16,29 +16,33 @@ _PROTOBUF_BYTES = 2**31 - 1
 
 # What people upload instead of a model, by its first bytes.
 _LOOKS_LIKE = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file that it points to", "Run git lfs pull, then upload."),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the file itself", "Run git lfs pull, then upload."),
     (
         b"<!doctype html",
         "an HTML page, often a login or an error page",
         "Check the URI in a browser: use the raw file.",
     ),
     (b"<html", "an HTML page, often a login or an error page", "Check the URI in a browser: use the raw file."),
-    (b"<?xml", "an XML document, often a store's error message", "Open it: the store says there what it refuses."),
-    (b"{", "a JSON document, often an error message", "Open it: the server says there what it refuses."),
-    (b"pk\x03\x04", "a zip archive, as PyTorch's .pt and Keras's .keras are", "Export the model to ONNX, unpacked."),
+    (b"<?xml", "an XML document, often a store's error message", "Open it to see the store's error."),
+    (b"{", "a JSON document, often an error message", "Open it to see the server's error."),
+    (
+        b"pk\x03\x04",
+        "a zip archive, like PyTorch's .pt and Keras's .keras",
+        "Export the model to ONNX, and upload it unpacked.",
+    ),
     (b"\x1f\x8b", "a gzip archive", "Unpack it: the .onnx file itself is expected."),
-    (b"\x89hdf", "an HDF5 file, as Keras's .h5 is", "Export the model to ONNX, for example with tf2onnx."),
-    (b"gguf", "a GGUF file of llama.cpp", "Export the model to ONNX, for example with optimum."),
-    (b"\x80\x02", "a Python pickle, as older PyTorch checkpoints are", "Export the model to ONNX."),
+    (b"\x89hdf", "an HDF5 file, like Keras's .h5", "Export the model to ONNX, for example with tf2onnx."),
+    (b"gguf", "a GGUF file for llama.cpp", "Export the model to ONNX, for example with optimum."),
+    (b"\x80\x02", "a Python pickle, like older PyTorch checkpoints", "Export the model to ONNX."),
     (b"\x80\x04", "a Python pickle", "Export the model to ONNX."),
-    (b"\x7felf", "a program or library of Linux", "Upload the .onnx file that the exporter wrote."),
+    (b"\x7felf", "a Linux executable or library", "Upload the .onnx file that the exporter wrote."),
 )
 
 
 def file_kind(path: Path) -> Iterator[Finding]:
     """Answered from the kind of file and its first bytes: nothing is parsed."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        yield FILE.error(path.name, f"{path.name} is a link, a folder or a device, and no file of its own")
+        yield FILE.error(path.name, f"{path.name} is a link, a folder or a device, not a regular file")
         return
     if not path.is_file():
         yield FILE.error(path.name, f"there is no file {path.name}", "Upload the model.")
@@ -46,7 +50,7 @@ def file_kind(path: Path) -> Iterator[Finding]:
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        yield FILE.error(path.name, "the file is empty", "Upload it again; its export or upload was cut short.")
+        yield FILE.error(path.name, "the file is empty", "Upload it again; its export or upload was interrupted.")
         return
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for magic, what, fix in _LOOKS_LIKE:
@@ -54,7 +58,9 @@ def file_kind(path: Path) -> Iterator[Finding]:
             yield FILE.error(path.name, f"the file is {what}", fix)
             return
     if head[4:8] == b"ORTM":
-        yield FILE.error(path.name, "the file is in ONNX Runtime's .ort format", "Give the .onnx file it was made of.")
+        yield FILE.error(
+            path.name, "the file is in ONNX Runtime's .ort format", "Use the .onnx file that it was built from."
+        )
     elif head[257:262] == b"ustar":
         yield FILE.error(path.name, "the file is a tar archive", "Unpack it: the .onnx file itself is expected.")
 
@@ -63,12 +69,12 @@ def file_size(path: Path) -> Iterator[Finding]:
     """A parser that is given too much ends in a way that says nothing; this says it first."""
     count, limit = path.stat().st_size, available_bytes()
     if count > _PROTOBUF_BYTES:
-        yield FILE_SIZE.error(path.name, f"the file has {size(count)}, and protobuf reads no more than 2 GiB")
+        yield FILE_SIZE.error(path.name, f"the file has {size(count)}, but protobuf reads at most 2 GiB")
     elif limit and count > limit:
         yield FILE_SIZE.error(
             path.name,
-            f"the file has {size(count)}, and there are {size(limit)} of memory to read it",
-            "Give the stage more memory, or save the weights in a file beside it.",
+            f"the file has {size(count)}, but there are only {size(limit)} of memory to read it",
+            "Give the stage more memory, or save the weights as external data.",
         )
 
 
@@ -80,22 +86,22 @@ def undecodable(path: Path, detail: str) -> Finding:
             deep = nesting(content) > NESTING
     if deep:
         return DEPTH.error(
-            path.name, f"messages lie within each other more than {NESTING} deep, which protobuf refuses to read"
+            path.name, f"messages are nested more than {NESTING} levels deep, which protobuf refuses to read"
         )
     if head in (b"\x08", b"\x12", b"\x3a"):
         return CORRUPT.error(
             path.name,
-            f"the file begins as a model does and cannot be decoded: it is cut short or damaged ({detail})",
-            f"Upload it again ({size(path.stat().st_size)} are here) and compare its sha256 with the original's.",
+            f"the file starts like a model but cannot be decoded: it is truncated or damaged ({detail})",
+            f"Upload it again ({size(path.stat().st_size)} have arrived) and compare its sha256 with the original's.",
         )
-    return FILE.error(path.name, f"the file is no ONNX model: {detail}")
+    return FILE.error(path.name, f"the file is not an ONNX model: {detail}")
 
 
 def names_are_text(model: Any, path: Path) -> Iterator[Finding]:
     """Protobuf gives bytes for a string that is no UTF-8, and whoever expects text fails somewhere else."""
     for text in _strings(model):
         if isinstance(text, bytes):
-            yield CORRUPT.error(path.name, f"the model has a name that is no text: {text[:40]!r}")
+            yield CORRUPT.error(path.name, f"the model has a name that is not text: {text[:40]!r}")
             return
 
 
@@ -127,7 +133,7 @@ def has_graph(model: Any, path: Path) -> Iterator[Finding]:
     """Protobuf accepts a message cut at a field's end, and random bytes now and then."""
     if model.ir_version <= 0:
         yield FILE.error(
-            path.name, "the file has no IR version: it is no ONNX model", "Upload the exporter's .onnx file."
+            path.name, "the file has no IR version: it is not an ONNX model", "Upload the exporter's .onnx file."
         )
     elif not model.graph.output:
-        yield CORRUPT.error(path.name, "the model has no graph with an output", "Export it again; it may be cut short.")
+        yield CORRUPT.error(path.name, "the model has no graph with outputs", "Export it again; it may be truncated.")

@@ -33,7 +33,7 @@ def judge(
         return worst, [GOLDEN_DATA.error(where.name, str(error))]
     if worst is None or worst.passed:
         empty = "the golden outputs have no elements: nothing was compared"
-        return worst, [] if compared else [GOLDEN_DATA.warning(where.name, empty, "Record some rows.")]
+        return worst, [] if compared else [GOLDEN_DATA.warning(where.name, empty, "Record at least one row.")]
     return worst, [GOLDEN.error(worst.output, f"the golden outputs differ: {parity.explain(worst, request.golden)}")]
 
 

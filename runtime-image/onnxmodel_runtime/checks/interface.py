@@ -28,10 +28,11 @@ SERVABLE = {name for name, datatype in BY_NAME.items() if datatype.numpy}
 ML = ("ai.onnx.ml",)
 _USUAL_OPSET = 13  # the default of spec.validation.opset.min, which is about graphs of ai.onnx: decision 0019
 _REEXPORT_BATCH = (
-    "If the model has no batch axis by nature (scalars, several lengths, a state), set spec.validation.batch: None. Else "
-    "export with a dynamic first axis: torch.onnx.export(…, dynamic_shapes={{'{0}': {{0: 'batch'}}}}) or "
-    "dynamic_axes={{'{0}': {{0: 'batch'}}}}; skl2onnx: [None, …] as the shape; tf2onnx: an input signature that starts "
-    "with None. To accept a batch size that the export fixed, set spec.validation.dynamicBatch: Allowed."
+    "If the model has no batch axis by nature (scalars, several lengths, a state), set "
+    "spec.validation.batch: None. Otherwise export with a dynamic first axis: torch.onnx.export(…, "
+    "dynamic_shapes={{'{0}': {{0: 'batch'}}}}) or dynamic_axes={{'{0}': {{0: 'batch'}}}}; skl2onnx: "
+    "[None, …] as the shape; tf2onnx: an input signature that starts with None. To accept a batch "
+    "size that the export fixed, set spec.validation.dynamicBatch: Allowed."
 )
 
 
@@ -41,13 +42,13 @@ def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) 
     # A model of ai.onnx.ml operators alone has no version of the standard ones.
     only_others = opset == 0 and len(model.opset_import) > 0
     if not only_others and opset < request.opset_min:
-        message = f"the model uses opset {opset} of ai.onnx, at least {request.opset_min} is required"
+        message = f"the model uses opset {opset} of ai.onnx, but at least {request.opset_min} is required"
         if request.opset_min <= _USUAL_OPSET and (classical := graph.classical(model)):
             yield OPSET_LOW.info(
                 "ai.onnx",
-                f"{message}; accepted, because it is a model of ai.onnx.ml {graph.opset(model, ML)} operators "
-                f"({', '.join(classical[:5])}), whose exporters take the oldest opset that serves",
-                f"No action needed. To refuse it anyway, set spec.validation.opset.min to more than {_USUAL_OPSET}.",
+                f"{message}; accepted, because it is a model with ai.onnx.ml {graph.opset(model, ML)} operators "
+                f"({', '.join(classical[:5])}), whose exporters use the oldest opset that works",
+                f"No action needed. To refuse it anyway, set spec.validation.opset.min above {_USUAL_OPSET}.",
             )
         else:
             yield OPSET_LOW.error(
@@ -60,13 +61,13 @@ def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) 
     if opset > bound:
         yield OPSET_HIGH.error(
             "ai.onnx",
-            f"the model uses opset {opset}, the newest that is served here is {bound}",
+            f"the model uses opset {opset}, but the newest supported one is {bound}",
             f"Export with opset_version={bound}.",
         )
     if model.ir_version > ir_max:
         yield IR_HIGH.error(
             "ir_version",
-            f"the model has IR version {model.ir_version}, this ONNX Runtime reads up to {ir_max}",
+            f"the model has IR version {model.ir_version}, but this ONNX Runtime supports at most {ir_max}",
             f"Save it with an older onnx package, or set model.ir_version = {min(ir_max, 10)} before saving.",
         )
 
@@ -79,7 +80,7 @@ def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, zipmap
                 continue
             yield DATATYPE.error(
                 tensor.name,
-                f"{kind} {tensor.name!r} is {tensor.datatype}, which cannot be sent to or by a server",
+                f"{kind} {tensor.name!r} is {tensor.datatype}, which the protocol does not support",
                 _plain(kind, tensor.datatype, zipmap),
             )
 
@@ -93,7 +94,8 @@ def _plain(kind: str, datatype: str, zipmap: bool) -> str:
         )
     if kind == "output" and datatype == "SEQUENCE":
         return (
-            "Export plain tensors: join the sequence in the model (ConcatFromSequence), or return each of its elements."
+            "Export plain tensors: concatenate the sequence in the model (ConcatFromSequence), or return "
+            "each of its elements."
         )
     if datatype in ("SEQUENCE", "MAP", "OPTIONAL", "SPARSE_TENSOR", "OPAQUE", "UNKNOWN"):
         return f"Export the model with plain tensors instead of this {kind}."
@@ -118,7 +120,7 @@ def no_batch(why: str) -> Iterator[Finding]:
         yield BATCH.info(
             "graph",
             f"{why}: the model has no batch axis, and each request is one inference",
-            "No action needed. Set spec.validation.batch: None to say so yourself.",
+            "No action needed. Set spec.validation.batch: None to declare it explicitly.",
         )
 
 
@@ -142,7 +144,7 @@ def labels(model: Any, outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
     known = {output.name: output for output in outputs}
     for name, each in found.items():
         if name not in known:
-            yield LABELS.warning(name, f"there are labels for {name!r}; the model has the outputs {', '.join(known)}")
+            yield LABELS.warning(name, f"there are labels for {name!r}; the model's outputs are {', '.join(known)}")
             continue
         try:
             label.check(known[name])
@@ -153,7 +155,7 @@ def labels(model: Any, outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
         if row and min(row) > 0 and math.prod(row) != len(each):
             yield LABELS.warning(
                 name,
-                f"a row of output {name!r} has {math.prod(row)} numbers, and there are {len(each)} labels for them",
+                f"a row of output {name!r} has {math.prod(row)} values, but there are {len(each)} labels for them",
             )
 
 
@@ -161,7 +163,7 @@ def unranked(names: frozenset[str]) -> Iterator[Finding]:
     """Inputs that declare no shape: what is passed on, and what that costs."""
     for name in sorted(names):
         yield UNRANKED.info(
-            name, f"input {name!r} declares no shape: any shape is passed on, and requests are not joined"
+            name, f"input {name!r} declares no shape: any shape is accepted, and requests are not batched"
         )
 
 
@@ -171,7 +173,7 @@ def sizes(asked: dict[str, int], signed: Signature) -> Iterator[Finding]:
         if name in signed.axes:
             continue
         axes = ", ".join(signed.axes) or "none besides the batch"
-        message = f"spec.validation.sizes names {name!r}; the model's dynamic axes are: {axes}"
+        message = f"spec.validation.sizes contains {name!r}; the model's dynamic axes are: {axes}"
         if name in signed.first_axes:
             yield SIZES.error(
                 name,
@@ -218,4 +220,4 @@ def contract(
             )
             yield check.error(want.name, message, fix)
     for name in have.keys() - {tensor.name for tensor in optional}:
-        yield check.error(name, f"the model has the {kind} {name!r}, which is not declared", fix)
+        yield check.error(name, f"the model has {kind} {name!r}, which is not declared", fix)

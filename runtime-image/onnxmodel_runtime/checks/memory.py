@@ -11,7 +11,7 @@ from onnxmodel_runtime.models.graph import BITS
 from onnxmodel_runtime.sandbox.machine import Peak, available_bytes, free, resident_bytes
 
 _MOST = 20
-_FIX = "Raise spec.serving.resources.limits.memory, or look at what the model allocates"
+_FIX = "Raise spec.serving.resources.limits.memory, or check what the model allocates"
 
 
 def static_outputs(model: Any, serving: int = 0) -> Iterator[Finding]:
@@ -34,8 +34,8 @@ def static_outputs(model: Any, serving: int = 0) -> Iterator[Finding]:
             if needed > limit and (count := count + 1) <= _MOST:
                 yield MEMORY.error(
                     graph.node_name(node),
-                    f"node {graph.node_name(node)!r} ({node.op_type}) makes a tensor of {size(needed)} "
-                    f"({needed} bytes), and there are {size(limit)} of memory",
+                    f"node {graph.node_name(node)!r} ({node.op_type}) creates a tensor of {size(needed)} ({needed} "
+                    f"bytes), but there are {size(limit)} of memory",
                 )
 
 
@@ -68,7 +68,7 @@ class Footprint:
         if not 0 < self._limit < needed:
             return
         message = (
-            f"a run at batch size {batch}, {size(self._held)} of the loaded model included, {self._compared(needed)}"
+            f"a run at batch size {batch}, including {size(self._held)} for the loaded model, {self._compared(needed)}"
         )
         if alone:
             yield MEMORY.error("run", message, f"{_FIX}.")
@@ -77,5 +77,5 @@ class Footprint:
 
     def _compared(self, needed: int) -> str:
         return (
-            f"needs {size(needed)} ({needed} bytes), and the server may use {size(self._limit)} ({self._limit} bytes)"
+            f"needs {size(needed)} ({needed} bytes), but the server may use {size(self._limit)} ({self._limit} bytes)"
         )

@@ -42,7 +42,7 @@ def precompiled(model: Any) -> Iterator[Finding]:
     for node in graph.nodes(model):
         if node.op_type == "EPContext":
             name = graph.node_name(node)
-            yield PRECOMPILED.error(name, f"node {name!r} (EPContext) holds a graph that was compiled elsewhere")
+            yield PRECOMPILED.error(name, f"node {name!r} (EPContext) contains a graph that was compiled elsewhere")
             return
 
 
@@ -55,11 +55,11 @@ def reproducible(model: Any) -> Iterator[Finding]:
         if node.op_type in _RANDOM and not any(attribute.name == "seed" for attribute in node.attribute):
             what = "draws random numbers"
         elif node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] in truths:
-            what = "is in training mode and drops values by chance"
+            what = "is in training mode and drops values at random"
         if what and (count := count + 1) <= _MOST:
             name = graph.node_name(node)
             yield RANDOM.warning(
-                node.name or node.op_type, f"node {name!r} ({node.op_type}) {what}: answers cannot be compared"
+                node.name or node.op_type, f"node {name!r} ({node.op_type}) {what}: outputs cannot be compared"
             )
 
 
@@ -95,9 +95,9 @@ def providers(model: Any, request: ValidateRequest) -> Iterator[Finding]:
         )
         if nobody and place == 0:
             count = len(nobody)
-            yield PROVIDER.error(graph.node_name(left[0]), f"{which}; {count} of them no provider in the list has")
+            yield PROVIDER.error(graph.node_name(left[0]), f"{which}; no provider in the list supports {count} of them")
         else:
-            falls = f"they fall to {' and '.join(later)}" if later else "another provider in the list has them"
+            falls = f"they run on {' or '.join(later)}" if later else "another provider in the list supports them"
             yield PROVIDER.warning(graph.node_name(left[0]), f"{which}; {falls}")
 
 

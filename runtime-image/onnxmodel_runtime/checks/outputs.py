@@ -48,14 +48,14 @@ def differences(
             continue
         name, shape = after.name, list(after.shape)
         if before.name in unknown:
-            yield DECLARED.info(name, f"output {name!r} declares no shape; it has the shape {shape}, which is served")
+            yield DECLARED.info(name, f"output {name!r} declares no shape; its computed shape {shape} is served")
         elif name in rows and len(before.shape) == len(after.shape) and before.shape[1:] == after.shape[1:]:
             message = (
                 f"output {name!r} is declared with shape {list(before.shape)} and has one row for each row of input"
             )
             yield DECLARED.info(name, f"{message}: {shape} is served")
         else:
-            message = f"output {name!r} is declared with shape {list(before.shape)} and has another one when it runs"
+            message = f"output {name!r} is declared with shape {list(before.shape)} but has a different one at run time"
             yield DECLARED.warning(name, f"{message}: {shape} is served")
 
 

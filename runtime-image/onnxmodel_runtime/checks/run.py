@@ -100,8 +100,9 @@ def run(
             if several and batch > _FEW_ROWS and ran_out_of_memory(error):
                 yield RUN.warning(
                     "run",
-                    f"memory runs out at batch size {batch}, in the memory that validation has",
-                    "Where it serves there may be more. If not, lower spec.serving.batching.maxBatchSize, or give more memory.",
+                    f"memory runs out at batch size {batch}, with the memory of validation",
+                    "The server may have more memory. If not, lower spec.serving.batching.maxBatchSize, or provide "
+                    "more memory.",
                 )
                 return
             at = "" if rows else in_words(signed.used)
@@ -123,27 +124,27 @@ def _session_finding(model: Any, message: str) -> Finding:
         names = [graph.node_name(node) for node in graph.nodes(model) if node.op_type == operator]
         return OPERATOR.error(
             names[0] if names else operator,
-            f"ONNX Runtime {ort.__version__} does not know the operator {operator} of domain {domain or 'ai.onnx'} at this "
-            f"opset; nodes: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
-            "Export with another opset, or replace the operator by standard ones; libraries of custom operators are not "
-            "loaded.",
+            f"ONNX Runtime {ort.__version__} does not support the operator {operator} of domain {domain or 'ai.onnx'} "
+            f"at this opset; nodes: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
+            "Export with another opset, or replace the operator with standard ones; libraries of custom "
+            "operators are not loaded.",
         )
     if locale := re.search(r"construct locale with name:(.*?):locale::", message):
         names = [graph.node_name(node) for node in graph.nodes(model) if node.op_type == "StringNormalizer"]
         return SESSION.error(
             names[0] if names else "session",
-            f"node {names[0] if names else '?'!r} (StringNormalizer) asks for the locale {locale.group(1)!r}, which is not "
-            "installed here",
+            f"node {names[0] if names else '?'!r} (StringNormalizer) needs the locale {locale.group(1)!r}, "
+            "which is not installed",
             ("" if locale.group(1) == _LOCALE else f"Export with locale={_LOCALE!r}. ")
-            + f"The runtime image has {_LOCALE}, the operator's default; on a machine of your own install it (Debian: apt-get "
-            "install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8).",
+            + f"The runtime image has {_LOCALE}, the operator's default; install it on your own machine "
+            "(Debian: apt-get install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8).",
         )
     if no_kernel := re.search(r"Could not find an implementation for (\S+) node with name '([^']*)'", message):
         operator, name = no_kernel.groups()
         return OPERATOR.error(
             name or operator,
-            f"ONNX Runtime {ort.__version__} has no CPU kernel for {operator}, node {name or '(unnamed)'}: the operator "
-            "exists, not for these datatypes or this opset",
+            f"ONNX Runtime {ort.__version__} has no CPU kernel for {operator}, node {name or '(unnamed)'}: "
+            "the operator exists, but not for these datatypes or this opset",
             "Export with another opset, or cast the node's inputs to FP32.",
         )
     return SESSION.error("session", f"ONNX Runtime {ort.__version__} cannot load the model: {message}")
@@ -154,10 +155,11 @@ def no_sizes(settled: Settled, error: Exception) -> Finding:
     axes = ", ".join(settled.signed.axes)
     return RUN.error(
         "run",
-        f"the model fails with inputs made from its signature, with {in_words(settled.signed.used)}"
-        f"{' and at every other size that was tried' if settled.searched else ''}: {runtime_message(error)}",
-        f"Give golden data (spec.validation.golden): inputs that the model takes. If only the sizes are wrong, name them in "
-        f"spec.validation.sizes; the dynamic axes are {axes}.",
+        "the model fails with inputs generated from its signature, with "
+        f"{in_words(settled.signed.used)}{' and with all other sizes that were tried' if settled.searched else ''}: "
+        f"{runtime_message(error)}",
+        "Provide golden data (spec.validation.golden): inputs that the model accepts. If only the sizes "
+        f"are wrong, set them in spec.validation.sizes; the dynamic axes are {axes}.",
     )
 
 
@@ -166,14 +168,15 @@ def _run_finding(batch: int, message: str, ran_with_less: bool, given: bool, siz
         return BATCH.error(
             "graph",
             f"the model runs with one row and fails with {batch}, although its batch axis is dynamic: {message}",
-            "A Reshape or constant in the model holds the batch size of the export: use -1 or the input's shape there.",
+            "A Reshape or constant in the model contains the batch size of the export: use -1 or the "
+            "input's shape instead.",
         )
     if given:
         return RUN.error(
-            "run", f"the model fails with golden inputs: {message}", "Give golden inputs that the model takes."
+            "run", f"the model fails with golden inputs: {message}", "Provide golden inputs that the model accepts."
         )
     at = f", with {sizes}" if sizes else ""
-    return RUN.error("run", f"the model fails with inputs made from its signature{at}: {message}")
+    return RUN.error("run", f"the model fails with inputs generated from its signature{at}: {message}")
 
 
 def _judge(
@@ -181,7 +184,9 @@ def _judge(
 ) -> Iterator[Finding]:
     """rows: of the batch, 0 for one that is not judged; sizes: of dynamic axes of made inputs, in words."""
     guessed = (
-        f"If the model does not take inputs with {sizes}, give spec.validation.sizes or golden data. " if sizes else ""
+        f"If the model does not accept inputs with {sizes}, set spec.validation.sizes or provide golden data. "
+        if sizes
+        else ""
     )
     for output, answer in zip(outputs, answers, strict=True):
         if rows and isinstance(answer, np.ndarray) and (answer.ndim == 0 or answer.shape[0] != rows):
@@ -189,21 +194,21 @@ def _judge(
                 output.name,
                 f"output {output.name!r} has the shape {list(answer.shape)} for {rows} row{'s' if rows > 1 else ''} of input"
                 f"{f', with {sizes}' if sizes else ''}",
-                f"{guessed}Every output needs one row per row of input: check what reduces or reshapes the first axis. For a "
-                "model whose first axis is no batch set spec.validation.batch: None.",
+                f"{guessed}Every output needs one row for each row of input: check what reduces or reshapes the "
+                "first axis. For a model whose first axis is not a batch, set spec.validation.batch: None.",
             )
         if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and not (finite := np.isfinite(answer)).all():
-            message = f"output {output.name!r} holds NaN or infinity for inputs made from the model's signature"
+            message = f"output {output.name!r} contains NaN or infinity for inputs generated from the model's signature"
             meant = (not np.isnan(answer).any() or output.name in masks.nan) and (
                 not np.isinf(answer).any() or output.name in masks.infinite
             )
             if meant and finite.any():
                 yield RUN.info(
-                    output.name, f"{message}, as a constant of the model does", "No action needed, if that is meant."
+                    output.name, f"{message}, as a constant of the model does", "No action needed if this is intended."
                 )
             else:
                 yield RUN.warning(
                     output.name,
                     message,
-                    "Compare with the original framework; a mask or a logarithm of zero may be behind it.",
+                    "Compare with the original framework; the cause may be a mask or a logarithm of zero.",
                 )

@@ -56,15 +56,15 @@ def infer(model: Any) -> tuple[Any, list[Finding]]:
     faults = [text for operator, name, text in parts if (operator, name) not in blind.keys() | defective.keys()]
     if faults or not makers:
         detail = clip(" ".join(faults) or message, 4000)
-        findings.append(SHAPES.error(node_name(detail), f"shapes do not fit together: {detail}"))
+        findings.append(SHAPES.error(node_name(detail), f"shapes are inconsistent: {detail}"))
         return inferred, findings
     operators = Counter(f"{node.op_type} of {node.domain or 'ai.onnx'}" for node in makers)
     names = [f"{operator} ({count})" for operator, count in operators.most_common(_SHOWN)]
     findings.append(
         UNTYPED.info(
             graph.node_name(makers[0]),
-            f"onnx cannot infer what {', '.join(names)} makes: the nodes behind ({sum(blind.values())}) are judged by ONNX "
-            "Runtime alone, when it loads and runs the model",
+            f"onnx cannot infer the outputs of {', '.join(names)}: only ONNX Runtime checks the nodes after them "
+            f"({sum(blind.values())}), when it loads and runs the model",
         )
     )
     return inferred, findings

@@ -74,7 +74,7 @@ def cycles(model: Any) -> Iterator[Finding]:
             names = [f"{graph.node_name(node)} ({node.op_type})" for node in stuck]
             yield CYCLE.error(
                 graph.node_name(stuck[0]),
-                f"nodes wait for each other in a circle: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
+                f"nodes depend on each other in a cycle: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}",
             )
 
 
@@ -120,5 +120,5 @@ def dimensions(model: Any) -> Iterator[Finding]:
         worst = min((dim.dim_value for dim in dims), default=0)
         if worst < -1 and (found := found + 1) <= _MOST:
             shape = [dim.dim_param or dim.dim_value for dim in dims[: graph.MAX_RANK]]
-            message = f"tensor {value.name!r} is declared with shape {shape}: {worst} is no size"
+            message = f"tensor {value.name!r} is declared with shape {shape}: {worst} is not a valid size"
             yield DIMENSION.error(value.name, message)

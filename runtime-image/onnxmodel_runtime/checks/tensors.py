@@ -33,14 +33,14 @@ def _problem(tensor: Any) -> str:
     if len(dims) > graph.MAX_RANK:
         return f"has more than {graph.MAX_RANK} dimensions"
     if tensor.data_type != TensorProto.STRING and tensor.data_type not in graph.BITS:
-        return f"is of the datatype number {tensor.data_type}, which ONNX does not have"
+        return f"has the datatype number {tensor.data_type}, which ONNX does not define"
     if any(dim < 0 for dim in dims):
         return f"has the dimensions {dims}: one is negative"
     count = graph.elements(dims)
     if count > _INT64_MAX or (graph.required_bytes(tensor) or 0) > _INT64_MAX:
         return f"has the dimensions {dims}: their product overflows 64 bits"
     if tensor.data_location == graph.EXTERNAL:
-        return "says that its data is in another file, and has some here" if tensor.HasField("raw_data") else ""
+        return "declares that its data is in another file, but contains data" if tensor.HasField("raw_data") else ""
     if tensor.HasField("segment"):
         return "is a segment of a tensor, which nothing reads"
     return _amount(tensor, count)
@@ -50,9 +50,9 @@ def _amount(tensor: Any, count: int) -> str:
     if tensor.HasField("raw_data"):
         needed = graph.required_bytes(tensor)
         if needed is None:
-            return "is of strings, and keeps them as raw bytes"
+            return "has strings, but stores them as raw bytes"
         if len(tensor.raw_data) != needed:
-            return f"asks for {size(needed)} ({needed} bytes), and has {len(tensor.raw_data)} bytes"
+            return f"needs {size(needed)} ({needed} bytes), but has {len(tensor.raw_data)} bytes"
         return ""
     have = len(getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data")))
     expected = count * 2 if tensor.data_type in _COMPLEX else count
@@ -60,4 +60,4 @@ def _amount(tensor: Any, count: int) -> str:
     packed = (
         (count * graph.BITS.get(tensor.data_type, 8) + 7) // 8 if graph.BITS.get(tensor.data_type, 8) < 8 else expected
     )
-    return "" if have in (expected, packed) else f"asks for {expected} elements, and has {have}"
+    return "" if have in (expected, packed) else f"needs {expected} elements, but has {have}"

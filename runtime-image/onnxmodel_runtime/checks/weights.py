@@ -67,7 +67,7 @@ def weights(model: Any, directory: Path) -> Iterator[Finding]:
             readers = readers or Readers(model)
             found.append(_nan(tensor, values, count, readers))
         if values.infinite:
-            message = f"constant {name!r} holds infinity in {values.infinite} of {count} elements"
+            message = f"constant {name!r} contains infinity in {values.infinite} of {count} elements"
             weight = count > _SMALL and values.largest > 0
             found.append(
                 INFINITE.error(name, message)
@@ -80,7 +80,7 @@ def weights(model: Any, directory: Path) -> Iterator[Finding]:
     yield from found
     if beyond:
         listed = [f"{name} ({largest:.3g})" for name, largest in beyond]
-        yield RANGE.info(beyond[0][0], f"{len(beyond)} constants are beyond FP16: {_some(listed)}")
+        yield RANGE.info(beyond[0][0], f"{len(beyond)} constants exceed FP16: {_some(listed)}")
 
 
 def _fewest(found: list[Finding]) -> list[Finding]:
@@ -91,14 +91,12 @@ def _fewest(found: list[Finding]) -> list[Finding]:
 
 def _nan(tensor: Any, values: _Values, count: int, readers: Readers) -> Finding:
     name = tensor.name or "(unnamed)"
-    message = f"constant {name!r} holds NaN in {values.nan} of {count} elements"
+    message = f"constant {name!r} contains NaN in {values.nan} of {count} elements"
     if count > _SMALL and values.nan < count:
         return NAN.error(name, message)
     if node := readers.computing(tensor):
         return NAN.error(name, f"{message}, and node {node!r} computes with it")
-    return NAN.info(
-        name, f"{message}: nodes select from it or compare with it, and none computes with it", "No action needed."
-    )
+    return NAN.info(name, f"{message}: nodes select or compare it, and none computes with it", "No action needed.")
 
 
 def unused(model: Any) -> Iterator[Finding]:
@@ -120,7 +118,7 @@ def unused(model: Any) -> Iterator[Finding]:
             wasted = sum(count for _, count in left)
             yield UNUSED.warning(
                 left[0][0],
-                f"{len(left)} initializers ({size(wasted)}) are read by no node: {_some([name for name, _ in left])}",
+                f"no node reads {len(left)} initializers ({size(wasted)}): {_some([name for name, _ in left])}",
             )
 
 
@@ -146,8 +144,8 @@ def repeated(model: Any, directory: Path) -> Iterator[Finding]:
         shown = [" = ".join(clip(tensor.name, 60) for tensor in group[:3]) for group in groups]
         yield REPEATED.warning(
             groups[0][1].name,
-            f"{sum(map(len, groups))} initializers hold {len(groups)} different contents: {size(wasted)} ({wasted} bytes) "
-            f"are wasted: {_some(shown)}",
+            f"{sum(map(len, groups))} initializers have only {len(groups)} different contents, which wastes "
+            f"{size(wasted)} ({wasted} bytes): {_some(shown)}",
         )
 
 

@@ -120,7 +120,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
             except OverflowError:
                 raise _Wrong("the number is too large") from None
         if not isinstance(data, kind) or (type(data) is bool and kind is not bool):
-            raise _Wrong(f"{kind.__name__} is expected, not {type(data).__name__}")
+            raise _Wrong(f"expected {kind.__name__}, not {type(data).__name__}")
         return data
 
     return read
@@ -137,7 +137,7 @@ def _object_reader(kind: Any) -> Callable[[Any], Any]:
 
     def read(data: Any) -> Any:
         if not isinstance(data, dict):
-            raise _Wrong("an object is expected")
+            raise _Wrong("expected an object")
         if not needed.keys() <= data.keys():
             raise _Wrong("missing").under(f".{next(name for name in needed if name not in data)}")
         values = {}
@@ -158,7 +158,7 @@ def _object_reader(kind: Any) -> Callable[[Any], Any]:
 def _list_reader(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def read(data: Any) -> Any:
         if not isinstance(data, list | tuple):
-            raise _Wrong("a list is expected")
+            raise _Wrong("expected a list")
         values = []
         for index, value in enumerate(data):
             try:
@@ -173,7 +173,7 @@ def _list_reader(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _map_reader(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def read(data: Any) -> Any:
         if not isinstance(data, Mapping):
-            raise _Wrong("an object is expected")
+            raise _Wrong("expected an object")
         values = {}
         for key, value in data.items():
             try:

@@ -72,7 +72,9 @@ def encode(outcome: Outcome) -> str:
     packed = zlib.compress(dumps(outcome).encode(), 9)
     text = _PREFIX + base64.b64encode(packed).decode()
     if len(text) > TERMINATION_BYTES:
-        raise ContractError(f"the outcome of {outcome.command} needs {len(text)} bytes, {TERMINATION_BYTES} fit")
+        raise ContractError(
+            f"the outcome of {outcome.command} needs {len(text)} bytes, but only {TERMINATION_BYTES} fit"
+        )
     return text
 
 
@@ -93,7 +95,7 @@ def decode(text: str) -> Outcome:
         # Status holds no NaN and no infinity, which are no JSON, and no half of a surrogate pair, as in odd names of files.
         data = json.loads(json.dumps(data, allow_nan=False, ensure_ascii=False).encode(errors="replace"))
     except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
-        raise ContractError(f"the outcome cannot be read: {error}") from error
+        raise ContractError(f"cannot parse the outcome: {error}") from error
     result = data.pop("result", None) if isinstance(data, dict) else None
     outcome = load(Outcome, data)
     if result is None:

@@ -7,8 +7,8 @@ from onnxmodel_runtime.contract.identity import Identity
 
 PROVIDERS = ("TensorRT", "CUDA", "OpenVINO", "CPU")
 GPU_PROVIDERS = frozenset({"TensorRT", "CUDA"})
-PROVIDER_TWICE = "no execution provider can be named twice"
-CPU_NOT_LAST = "CPU must be the last execution provider: it runs every node, and one after it would run none"
+PROVIDER_TWICE = "an execution provider is listed twice"
+CPU_NOT_LAST = "CPU must be the last execution provider: it supports every node, so a provider after it would run none"
 
 
 def misplaced(providers: Sequence[str]) -> str:

@@ -15,8 +15,10 @@ from onnxmodel_runtime.sandbox.progress import log
 
 WAIT_SECONDS = 30.0
 """How long a Service may need to find its pods."""
-_BROKE_OFF = "The server may have ended or run out of memory: look at its pods' restarts and at its log. It is retried."
-_NOT_READY = "it answers, and the model is not ready"
+_BROKE_OFF = (
+    "The server may have terminated or run out of memory: check the restarts and the log of its pods. It is retried."
+)
+_NOT_READY = "the server responds, but the model is not ready"
 _PAUSE_SECONDS = 0.5
 _HTTP_TIMEOUTS = {"connection_timeout": 5.0, "network_timeout": 30.0}
 _GRPC_TIMEOUT = {"client_timeout": 30.0}
@@ -67,7 +69,7 @@ class Client:
                 problem = f"the server has no such model; it has {others}" if others else problem
                 if revision and not problem and (found := self._revision(client, name)) != revision:
                     other = True
-                    problem = f"revision {clip(found, 100) or '(unknown)'} answers instead of {revision}"
+                    problem = f"revision {clip(found, 100) or '(unknown)'} responds instead of {revision}"
                 if revision and not problem:
                     self._kept, client = client, None
             except Exception as error:  # gevent, sockets and grpc each have their own
@@ -80,8 +82,8 @@ class Client:
             if others and not revision:  # in a cluster, addresses and routes may be from before
                 raise StageError(
                     "NotServed",
-                    f"the server at {self.address} has no model {name!r}; it has {others}",
-                    f"Ask for {others}.",
+                    f"the server at {self.address} has no model {name!r}; its models are {others}",
+                    f"Use {others}.",
                 )
             if time.monotonic() > deadline:
                 raise StageError(
@@ -144,15 +146,18 @@ class Client:
             passing = error.status() in ("503", "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", None)
             raise StageError(
                 "ServiceUnreachable" if passing else "ProbeRefused",
-                f"{name} at {self.address} does not answer the probe over {self.protocol}: {error}",
-                "The server's log has the reason. It is retried."
+                f"{name} at {self.address} does not respond to the probe over {self.protocol}: {error}",
+                "See the server's log for the reason. It is retried."
                 if passing
-                else "The server takes no such request: the message has its reason, and its log may say more.",
+                else "The server rejects this request: the message has its reason, and its log may have more.",
                 retry=passing,
             ) from error
         except OSError as error:
             raise StageError(
-                "ServiceUnreachable", f"{self.address} broke off: {error}", _BROKE_OFF, retry=True
+                "ServiceUnreachable",
+                f"the connection to {self.address} was interrupted: {error}",
+                _BROKE_OFF,
+                retry=True,
             ) from error
         milliseconds = (time.perf_counter() - started) * 1000
         return {key: _decoded(result.as_numpy(key)) for key in outputs}, round(milliseconds, 3)
@@ -165,7 +170,7 @@ class Client:
             used = parameters["execution_provider"]["string_value"]
             share = float(parameters.get("execution_provider_share", {}).get("string_value", "0"))
         except Exception as error:
-            log(f"the server does not name its execution provider ({type(error).__name__})")
+            log(f"the server does not report its execution provider ({type(error).__name__})")
             return None
         return ProviderUse(clip(str(used), 100), share)
 
@@ -175,7 +180,7 @@ class Client:
             config = self._call(lambda client: client.get_model_config(name))
             return joining.heard(str(config["parameters"]["batching"]["string_value"]))
         except Exception as error:
-            log(f"the server does not say whether it joins requests ({type(error).__name__})")
+            log(f"the server does not report whether it batches requests ({type(error).__name__})")
             return None
 
     def _revision(self, client: Any, name: str) -> str:

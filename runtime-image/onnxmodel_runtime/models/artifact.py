@@ -8,8 +8,9 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.models.digests import digest
 
 ANEW = (
-    "In a cluster, apply the OnnxModel under another name, move the clients, and delete this one. If an outage is acceptable, "
-    "delete it and apply it again: that makes its volume anew, and ends the revision that serves."
+    "In a cluster, apply the OnnxModel under another name, move the clients, and delete this one. "
+    "If an outage is acceptable, delete it and apply it again: this recreates its volume, and stops "
+    "the revision that serves."
 )
 
 
@@ -44,14 +45,15 @@ def _check(path: Path, expected: str, read: Callable[[Path], str], what: str = "
     except OSError as error:
         raise StageError(
             "ModelUnreadable",
-            f"{error.filename or path} cannot be read: {error.strerror or error}",
-            "Check that the volume of artifacts is mounted and holds the model.",
+            f"cannot read {error.filename or path}: {error.strerror or error}",
+            "Check that the artifacts volume is mounted and contains the model.",
             retry=True,
         ) from error
     if actual != expected:
         raise StageError(
             "DigestMismatch",
-            f"{path} {what}has the sha256 {actual or 'none'}, and {expected or 'none'} was proven",
-            f"The artifact was changed or damaged after it was proven. {ANEW} Outside of a cluster, make the variants again.",
+            f"{path} {what}has the sha256 {actual or 'none'}, but the verified one is {expected or 'none'}",
+            f"The artifact was changed or damaged after it was verified. {ANEW} Outside of a cluster, build "
+            "the variants again.",
             "sha256",
         )

@@ -64,7 +64,7 @@ def by_nature(inputs: Sequence[Tensor], symbols: Symbols | None = None) -> str:
     fixed: dict[int, str] = {}
     for tensor in inputs:
         if not tensor.shape:
-            return f"input {tensor.name!r} has no axis at all"
+            return f"input {tensor.name!r} is a scalar"
         if tensor.shape[0] != DYNAMIC:
             fixed.setdefault(tensor.shape[0], tensor.name)
     if not any(1 in tensor.shape[1:] for tensor in inputs if tensor.shape[0] not in (DYNAMIC, 1)):
@@ -107,7 +107,7 @@ def obstacles(
             if tensor.name in unranked:
                 continue
             if not tensor.shape:
-                yield Obstacle(kind, tensor, "has no axis at all")
+                yield Obstacle(kind, tensor, "is a scalar")
             elif tensor.shape[0] != DYNAMIC:
                 first = tensor.shape[0]
                 what = f"has the shape {list(tensor.shape)}: its first axis is fixed to {first}"
@@ -142,7 +142,10 @@ def _shared(inputs: Sequence[Tensor], symbols: Symbols) -> str:
     inner = [symbols.get(tensor.name, ())[1:] for tensor in inputs]
     for symbol in inner[0]:
         if symbol and all(symbol in axes for axes in inner):
-            return f"axis {inner[0].index(symbol) + 1} of {inputs[0].name!r} ({symbol!r}) is what all inputs share, not axis 0"
+            return (
+                f"axis {inner[0].index(symbol) + 1} of {inputs[0].name!r} ({symbol!r}) is the axis that all "
+                "inputs share, not axis 0"
+            )
     return ""
 
 
@@ -151,5 +154,5 @@ def _elsewhere(symbols: Symbols) -> str:
         if axes and not is_batch(axes[0]):
             for axis, symbol in enumerate(axes[1:], 1):
                 if is_batch(symbol):
-                    return f"axis {axis} of {name!r} is its batch ({symbol!r}), not axis 0"
+                    return f"axis {axis} of {name!r} is its batch axis ({symbol!r}), not axis 0"
     return ""

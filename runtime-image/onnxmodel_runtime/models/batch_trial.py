@@ -35,7 +35,7 @@ def disproved(run: Run, rows: Arrays, first_axes: Sequence[str], bound: Toleranc
     except Exception as error:
         if ran_out_of_memory(error):
             raise
-        return f"the model fails with {ROWS} rows or with one of them: {runtime_message(error)}"
+        return f"the model fails with {ROWS} rows or with a single one of them: {runtime_message(error)}"
     for count, given in ((ROWS, answers), (1, alone)):
         for name, array in given.items():
             if array.shape[:1] != (count,):
@@ -46,9 +46,9 @@ def disproved(run: Run, rows: Arrays, first_axes: Sequence[str], bound: Toleranc
     if (influenced or moved) and _difference(run(rows), answers, bound):
         return ""  # it draws random numbers: no difference tells anything
     if influenced:
-        return f"the inputs are vectors, and a value's answer depends on the others: {influenced}"
+        return f"the inputs are vectors, and the output for one value depends on the others: {influenced}"
     if moved:
-        return f"a row's answer depends on its place among the rows: {moved}"
+        return f"the output for a row depends on its position among the rows: {moved}"
     return next(_lengths(run, rows, answers, first_axes), "")
 
 
@@ -59,7 +59,7 @@ def _moved(run: Run, rows: Arrays, answers: Arrays, bound: Tolerance) -> str:
     except Exception as error:
         if ran_out_of_memory(error):
             raise
-        return f"the model fails with them in another order: {runtime_message(error)}"
+        return f"the model fails with reordered rows: {runtime_message(error)}"
 
 
 def _lengths(run: Run, rows: Arrays, answers: Arrays, first_axes: Sequence[str]) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _lengths(run: Run, rows: Arrays, answers: Arrays, first_axes: Sequence[str])
                 raise
             continue
         if any(not _equal(others[key], answers[key]) for key in answers):
-            yield f"input {name!r} takes another first size than the other inputs"
+            yield f"input {name!r} accepts a different first size than the other inputs"
 
 
 def _taken(arrays: Arrays, order: Sequence[int]) -> dict[str, NDArray[Any]]:

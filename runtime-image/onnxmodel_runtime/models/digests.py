@@ -17,7 +17,7 @@ def check_pin(what: str, actual: str, pin: str, field: str) -> None:
     if pin and pin.lower() != actual:
         raise StageError(
             "DigestMismatch",
-            f"{what} has the sha256 {actual}, the manifest pins {pin.lower()}",
-            "The file changed or is not the one that was meant: put the right file there, or pin the new digest.",
+            f"{what} has the sha256 {actual}, but the pinned one is {pin.lower()}",
+            "The file has changed or is not the intended one: upload the right file, or pin the new digest.",
             field,
         )

@@ -56,13 +56,13 @@ def load(
         folders = sorted(path for path in place.iterdir() if path.name.startswith("test_data_set_"))
         folders = folders or [place]
         if len(folders) > _MAX_SETS:
-            raise GoldenError(f"{place.name} holds {len(folders)} sets, {_MAX_SETS} are compared at most")
+            raise GoldenError(f"{place.name} contains {len(folders)} sets, the limit is {_MAX_SETS}")
         for folder in folders:
             yield _checked(_folder(folder, inputs, outputs), inputs, outputs, answers)
     elif place.is_file():
         yield _checked(_npz(place, inputs, outputs), inputs, outputs, answers)
     else:
-        raise GoldenError(f"golden data are asked for, and there is no {place.name} with the model")
+        raise GoldenError(f"golden data is requested, but there is no {place.name} beside the model")
 
 
 def beside(directory: Path, folder: str, file: str) -> Path:
@@ -75,7 +75,7 @@ def rows(data: GoldenSet) -> int:
     return max((int(array.shape[0]) for array in data.inputs.values() if array.ndim), default=1)
 
 
-DIFFERENT_ROWS = "the inputs of the golden data have different first sizes"
+DIFFERENT_ROWS = "the inputs in the golden data have different first sizes"
 """Why axis 0 is no batch, where a sample is not shared."""
 
 
@@ -119,7 +119,7 @@ def sample(place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...],
     if fitting:
         return Sample({name: np.concatenate([each[name] for each in fitting]) for name in fitting[0]}, shared=True)
     if empty is None:
-        raise GoldenError(f"{place.name} holds no set")
+        raise GoldenError(f"{place.name} contains no set")
     return empty
 
 
@@ -144,15 +144,15 @@ def _npz(path: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) ->
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if len(entries) > _MAX_ARRAYS:
-                raise GoldenError(f"{path.name} holds {len(entries)} arrays, {_MAX_ARRAYS} are read at most")
+                raise GoldenError(f"{path.name} contains {len(entries)} arrays, the limit is {_MAX_ARRAYS}")
             if (total := sum(entry.file_size for entry in entries)) > MAX_BYTES:
-                raise GoldenError(f"{path.name} has {size(total)} unpacked, {size(MAX_BYTES)} are read at most")
+                raise GoldenError(f"{path.name} has {size(total)} unpacked, the limit is {size(MAX_BYTES)}")
             for entry in entries:
                 arrays[entry.filename.removesuffix(".npy")] = _npy(archive, entry)
     except GoldenError:
         raise
     except Exception as error:  # readers of zip files and of headers raise whatever they meet
-        raise GoldenError(f"{path.name} is no .npz file of plain arrays: {clip(str(error), 200)}") from error
+        raise GoldenError(f"{path.name} is not an .npz file of plain arrays: {clip(str(error), 200)}") from error
     return _sorted_out(path.name, arrays, inputs, outputs)
 
 
@@ -162,16 +162,16 @@ def _npy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = header(file, max_header_size=_HEADER_BYTES)
         if dtype.kind not in "biufSU":
-            raise GoldenError(f"array {entry.filename!r} holds Python objects or records, which are never unpickled")
+            raise GoldenError(f"array {entry.filename!r} contains Python objects or records, which are never unpickled")
         count = graph.elements(shape)
         # The header is believed only after it fits what is really there: numpy would allocate first.
         if count * dtype.itemsize > entry.file_size:
             raise GoldenError(
-                f"array {entry.filename!r} claims the shape {list(shape)} and has {entry.file_size} bytes"
+                f"array {entry.filename!r} declares the shape {list(shape)} but has {entry.file_size} bytes"
             )
         data = file.read(count * dtype.itemsize)
     if len(data) != count * dtype.itemsize:
-        raise GoldenError(f"array {entry.filename!r} is cut short")
+        raise GoldenError(f"array {entry.filename!r} is truncated")
     array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     return np.ascontiguousarray(array).reshape(shape)
 
@@ -212,22 +212,22 @@ def _number(path: Path) -> int:
 
 def _pb(path: Path, budget: int) -> tuple[str, NDArray[Any]]:
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise GoldenError(f"{path.name} is no file of its own")
+        raise GoldenError(f"{path.name} is not a regular file")
     if budget < 0:
-        raise GoldenError(f"the golden data have more than {size(MAX_BYTES)}")
+        raise GoldenError(f"the golden data exceeds {size(MAX_BYTES)}")
     try:
         tensor = TensorProto.FromString(path.read_bytes())
     except DecodeError as error:
-        raise GoldenError(f"{path.name} is no tensor: {clip(str(error), 100)}") from error
+        raise GoldenError(f"{path.name} is not a tensor: {clip(str(error), 100)}") from error
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise GoldenError(f"{path.name} keeps its data in another file")
+        raise GoldenError(f"{path.name} has its data in another file")
     needed = graph.required_bytes(tensor)
     if needed is not None and needed > MAX_BYTES:
-        raise GoldenError(f"{path.name} claims {needed} bytes")
+        raise GoldenError(f"{path.name} declares {needed} bytes")
     try:
         array = numpy_helper.to_array(tensor)
     except Exception as error:
-        raise GoldenError(f"{path.name} is no tensor: {clip(str(error), 100)}") from error
+        raise GoldenError(f"{path.name} is not a tensor: {clip(str(error), 100)}") from error
     return tensor.name, np.asarray(array)
 
 
@@ -257,7 +257,7 @@ def _typed(data: GoldenSet, arrays: Arrays, tensors: tuple[Tensor, ...], kind: s
     for name, array in arrays.items():
         datatype = BY_NAME.get(known[name])
         if datatype is None or not datatype.numpy:
-            raise GoldenError(f"{kind} {name!r} is {known[name]}, which golden data cannot hold")
+            raise GoldenError(f"{kind} {name!r} is {known[name]}, which golden data does not support")
         wanted = np.dtype(datatype.numpy)
         if array.dtype.kind == "S":
             array = _decoded(array, f"{kind} {name!r} of {data.name}")
@@ -266,11 +266,11 @@ def _typed(data: GoldenSet, arrays: Arrays, tensors: tuple[Tensor, ...], kind: s
         both_integers = array.dtype.kind in "iu" and wanted.kind in "iu"
         if array.dtype != wanted:
             if array.dtype.kind != wanted.kind and not both_integers:
-                raise GoldenError(f"{kind} {name!r} of {data.name} is {array.dtype}, and {wanted} in the model")
+                raise GoldenError(f"{kind} {name!r} of {data.name} is {array.dtype}, but {wanted} in the model")
             with np.errstate(all="ignore"):
                 changed = array.astype(wanted)
             if both_integers and not np.array_equal(changed, array):
-                raise GoldenError(f"{kind} {name!r} of {data.name} holds numbers that {wanted} does not")
+                raise GoldenError(f"{kind} {name!r} of {data.name} contains numbers that {wanted} cannot represent")
             array = changed
         typed[name] = array
     return typed
@@ -280,11 +280,11 @@ def _decoded(array: NDArray[Any], what: str) -> NDArray[Any]:
     try:
         return np.char.decode(array, "utf-8").astype(np.object_)
     except UnicodeDecodeError as error:
-        raise GoldenError(f"{what} is no UTF-8 text") from error
+        raise GoldenError(f"{what} is not UTF-8 text") from error
 
 
 def _strings(array: NDArray[Any], what: str) -> NDArray[Any]:
     try:
         return array.astype(np.object_)
     except Exception as error:  # numbers that are no characters
-        raise GoldenError(f"{what} is no text") from error
+        raise GoldenError(f"{what} is not text") from error

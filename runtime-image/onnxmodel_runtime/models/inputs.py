@@ -242,7 +242,7 @@ def _value(node: ast.expr, sizes: dict[str, int]) -> int:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
             return _ARITHMETIC[type(op)](_value(left, sizes), _value(right, sizes))
         case _:
-            raise ValueError(f"{ast.dump(node)[:50]} is no arithmetic")
+            raise ValueError(f"{ast.dump(node)[:50]} is not arithmetic")
 
 
 def _usual(tensor: Tensor, axis: int, image: tuple[int, ...]) -> int:

@@ -19,8 +19,8 @@ def read(text: str) -> dict[str, tuple[str, ...]]:
     """Labels by the names of outputs, from a model's metadata property "labels". Raises ValueError."""
     found = json.loads(text)
     if not isinstance(found, dict):
-        raise ValueError("an object of lists of strings, by outputs, is expected")
+        raise ValueError("expected an object with a list of strings for each output")
     for name, each in found.items():
         if not isinstance(each, list) or not all(isinstance(label, str) for label in each):
-            raise ValueError(f"a list of strings is expected for {name!r}")
+            raise ValueError(f"expected a list of strings for {name!r}")
     return {name: tuple(each) for name, each in found.items()}

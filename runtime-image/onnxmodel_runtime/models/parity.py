@@ -79,13 +79,11 @@ def explain(parity: Parity, bound: Tolerance) -> str:
     """A parity that did not pass, as a sentence."""
     if parity.note:
         return parity.note
-    changed = (
-        "" if parity.top1 in (None, 1) else f"; the best class is the same in {100 * parity.top1:.4g} % of the rows"
-    )
+    changed = "" if parity.top1 in (None, 1) else f"; the top class matches in {100 * parity.top1:.4g} % of the rows"
     return (
-        f"output {parity.output!r} differs by up to {parity.max_absolute:g} absolute and {parity.max_relative:g} "
-        f"relative, cosine {parity.cosine:g}; allowed are {bound.absolute:g} + {bound.relative:g} of the value, cosine "
-        f"{bound.cosine:g}{changed}"
+        f"output {parity.output!r} differs by up to {parity.max_absolute:g} absolute and "
+        f"{parity.max_relative:g} relative, cosine {parity.cosine:g}; the tolerance is "
+        f"{bound.absolute:g} + {bound.relative:g} of the value, cosine {bound.cosine:g}{changed}"
     )
 
 
@@ -102,7 +100,7 @@ def _compare(name: str, got: NDArray[Any], want: NDArray[Any], bound: Tolerance,
     finite = np.isfinite(b)
     # NaN and infinities must be the same ones, in the same places.
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
-        note = f"{at} has NaN or infinity where the other has not"
+        note = f"{at} has NaN or infinity where the other one does not"
         return _Difference(name, False, note=note, rows=rows, agreed=agreed)
     a, b = a[finite], b[finite]
     if not a.size:

@@ -45,11 +45,13 @@ def read(path: Path) -> tuple[Arrays, Arrays]:
                 if kind in ("input", "output"):
                     (inputs if kind == "input" else outputs)[name] = _objects(archive[key])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        why = f"it cannot be read: {error.strerror}" if isinstance(error, OSError) else "it is no .npz file of arrays"
+        why = (
+            f"it cannot be read: {error.strerror}" if isinstance(error, OSError) else "it is not an .npz file of arrays"
+        )
         raise StageError(
             "ProbeUnreadable",
-            f"{path} is no probe file: {why}",
-            "Check that the volume of artifacts is mounted; the optimize stage writes this file.",
+            f"{path} is not a probe file: {why}",
+            "Check that the artifacts volume is mounted; the optimize stage writes this file.",
             retry=isinstance(error, OSError),
         ) from error
     return inputs, outputs

@@ -130,7 +130,7 @@ def _messages(view: memoryview) -> Iterator[tuple[int, memoryview]]:
         if wire == _LENGTH:
             length, at = _varint(view, at)
             if length > end - at:
-                raise ValueError("a field ends behind its message")
+                raise ValueError("a field extends beyond its message")
             yield tag >> 3, view[at : at + length]
             at += length
         elif wire == 0:
@@ -138,7 +138,7 @@ def _messages(view: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif wire in (_EIGHT, _FOUR):
             at += 8 if wire == _EIGHT else 4
         else:
-            raise ValueError("no field of a model")
+            raise ValueError("not a field of a model")
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
@@ -150,4 +150,4 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         if shift > 63:
-            raise ValueError("no number")
+            raise ValueError("not a number")

@@ -53,4 +53,4 @@ def write_beside(path: Path, text: str) -> None:
         partial.write_text(text)
         partial.replace(path)
     except OSError as error:
-        log(f"no {path.name} beside the artifact: {error}")
+        log(f"cannot write {path.name} beside the artifact: {error}")

@@ -81,7 +81,7 @@ def _imports(model: Any) -> Iterator[tuple[str, str]]:
         if domain in used and domain not in known | own:
             model.opset_import.add(domain=domain, version=version)
             name = graph.node_name(used[domain])
-            yield name, f"operators of {domain} are used and no version of {domain} is imported: {version} is assumed"
+            yield name, f"operators of {domain} are used, but no version of {domain} is imported: {version} is assumed"
 
 
 def _version(model: Any) -> Iterator[tuple[str, str]]:
@@ -106,4 +106,4 @@ def _dynamic(model: Any) -> Iterator[tuple[str, str]]:
         if negative:
             changed.append(value.name)
     if changed:
-        yield changed[0], f"tensors declare axes of size -1 ({len(changed)}): dynamic ones have a name, or nothing"
+        yield changed[0], f"tensors declare axes of size -1 ({len(changed)}): a dynamic axis has a name, or no value"

@@ -81,7 +81,7 @@ def open_session(
             if left == names:
                 raise
             if not left or (providers.fallback == "Forbid" and left[0] != providers.names[0]):
-                raise _unavailable(providers, f"ONNX Runtime says: {clip(runtime_words(error), 300)}") from error
+                raise _unavailable(providers, f"ONNX Runtime reports: {clip(runtime_words(error), 300)}") from error
             names = left
             continue
         return Loaded(session, _use(session, providers, names))
@@ -138,7 +138,7 @@ def _use(session: ort.InferenceSession, providers: Providers, names: list[str]) 
     # A provider whose libraries do not load is dropped with a line in the log and nothing else.
     if not present or (providers.fallback == "Forbid" and present[0] != providers.names[0]):
         kept = ", ".join(provider_name(name) for name in session.get_providers())
-        raise _unavailable(providers, f"ONNX Runtime dropped it when it loaded the model and kept {kept}")
+        raise _unavailable(providers, f"ONNX Runtime dropped it when it loaded the model, and kept {kept}")
     nodes = count_nodes(session)
     total = sum(nodes.values())
     # Graphs that fold to constants have no node left: then all of nothing runs where it should.
@@ -146,7 +146,7 @@ def _use(session: ort.InferenceSession, providers: Providers, names: list[str]) 
     if share == 0 and providers.fallback == "Forbid":
         raise StageError(
             "ProviderUnused",
-            f"{present[0]} is loaded and runs none of the model's {total} nodes",
+            f"{present[0]} loads, but runs none of the model's {total} nodes",
             "Put the provider that runs the model first, or export the model with operators that this one supports.",
             _FIELD,
         )
@@ -170,8 +170,8 @@ def _unavailable(providers: Providers, what: str) -> StageError:
     return StageError(
         "ProviderUnavailable",
         f"the execution provider {providers.names[0]} cannot be loaded: {what}",
-        "Use a node pool and an image that offer it (the GPU image for CUDA and TensorRT), change the order of the "
-        "providers, or set spec.serving.fallback to Allow.",
+        "Use a node pool and an image that support it (the GPU image for CUDA and TensorRT), change the "
+        "order of the providers, or set spec.serving.fallback to Allow.",
         _FIELD,
     )
 
@@ -187,7 +187,7 @@ def _left_to_the_cpu(path: Path, providers: Providers, level: str, wanted: list[
     ]
     return StageError(
         "ProviderIncomplete",
-        clip(f"{first} cannot run {len(left)} nodes, and CPU is not in the list: {', '.join(left[:5])}", 500),
-        "Add CPU at the end of the providers, so that it takes these nodes, or export the model without them.",
+        clip(f"{first} does not support {len(left)} nodes, and CPU is not in the list: {', '.join(left[:5])}", 500),
+        "Add CPU at the end of the providers, so that it runs these nodes, or export the model without them.",
         _FIELD,
     )

@@ -87,7 +87,7 @@ def settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
 
 def _settle_ranks(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled:
     """The same where inputs declare no shape: with the usual sizes of each rank, then as scalars, then with other sizes."""
-    step("looking for a rank of the inputs that declare no shape")
+    step("determining a rank for inputs that declare no shape")
     loose = [tensor.name for tensor in signed.inputs if tensor.name in signed.unranked and not tensor.shape]
     tries = [ranked(signed, dict.fromkeys(loose, rank)) for rank in _RANKS]
     for tried in tries:
@@ -108,19 +108,22 @@ def _settle(session: Any, signed: Signature, load: Callable[[], Any]) -> Settled
     usual = replace(signed, sizes={**missing, **signed.sizes})
     if not missing:
         return Settled(usual)
-    step("running the model with made inputs")
+    step("running the model with generated inputs")
     error = _checked(_fails(session, usual))  # for as long as it takes: the stage has a deadline of its own
     if error is None:
         return _by_row(session, signed, Settled(usual), missing, load)
     if isinstance(error, StageError):
         return Settled(usual, error)
-    step("looking for sizes of the dynamic axes")
+    step("determining sizes of the dynamic axes")
     deadline = time.monotonic() + _RUN_SECONDS
     for sizes in islice(_candidates(load(), signed, missing), _RUNS):
         tried = replace(signed, sizes={**sizes, **signed.sizes})
         if _fails(session, tried, _ONE_RUN_SECONDS) is None:
             found = _by_row(session, signed, Settled(tried, searched=True), missing, load)
-            log(f"made inputs have the sizes {in_words(found.signed.sizes)}: the usual ones do not run")
+            log(
+                f"generated inputs have the sizes {in_words(found.signed.sizes)}: the model does not run with "
+                "the usual ones"
+            )
             return found
         if time.monotonic() > deadline:
             break
@@ -166,7 +169,7 @@ def without_batch(session: Any, signed: Signature, settled: Settled, load: Calla
     if signed.axes.keys() - signed.sizes.keys():  # then one row was run already
         error = settled.error
     else:
-        step("running the model with made inputs")
+        step("running the model with generated inputs")
         error = _fails(session, settled.signed)
     if error is None or isinstance(error, StageError) or ran_out_of_memory(error):
         return None

@@ -53,7 +53,7 @@ def _facts(path: Path) -> ModelFacts | None:
         model = onnx.load_model(path, load_external_data=False)
         return graph.facts(model, path, set(graph.external_files(model, path.parent)))
     except Exception as error:  # no ONNX file, such as one in ORT format; it was measured nevertheless
-        log(f"no facts of {path.name}: {clip(words(error), 200)}")
+        log(f"no facts about {path.name}: {clip(words(error), 200)}")
         return None
 
 
@@ -61,5 +61,5 @@ def _optimized(path: Path) -> OptimizeResult | None:
     try:
         return load(OptimizeResult, json.loads(path.read_text())["result"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log(f"the report of optimize cannot be read: {clip(words(error), 200)}")
+        log(f"cannot read the report of optimize: {clip(words(error), 200)}")
         return None

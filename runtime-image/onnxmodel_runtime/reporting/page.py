@@ -95,7 +95,7 @@ def _key(numbers: Point | Spread) -> tuple[str, int, int]:
 
 
 def _callers(count: int) -> str:
-    return f"{count} caller" if count == 1 else f"{count} callers"
+    return f"{count} client" if count == 1 else f"{count} clients"
 
 
 def _where(point: Point) -> str:
@@ -194,9 +194,9 @@ def _measured(variant: Variant, candidates: Sequence[Candidate]) -> Candidate | 
 
 def _fate(report: Report, variant: Variant, candidate: Candidate | None) -> str:
     if variant.skipped:
-        return f"not made: {variant.skipped}"
+        return f"not built: {variant.skipped}"
     if variant.parity and not variant.parity.passed:
-        return "not measured: its answers differ from the original's" + (
+        return "not measured: its outputs differ from the original's" + (
             f" ({variant.parity.note})" if variant.parity.note else ""
         )
     if candidate is None:
@@ -267,7 +267,7 @@ def _operators(report: Report) -> dict[str, Any] | None:
         segments += [(0, spent[""], "others")] if spent[""] else []
         rows.append(plots.Bar(_name(name), tuple(segments), f"{number(_total(found))} ms"))
     return {
-        "plot": plots.bars("Time of one run by operator", rows, "milliseconds of one run"),
+        "plot": plots.bars("Time per operator in one run", rows, "milliseconds per run"),
         "legend": [*legend, (0, "others")],
         "profiles": profiles,
         "totals": {name: _total(found) for name, found in profiles.items()},

@@ -54,7 +54,7 @@ def _validate(result: ValidateResult) -> str:
         facts.insert(1, ("signed by", result.signer))
     if (golden := result.golden) is not None:
         judged = "passed" if golden.passed else "FAILED"
-        numbers = f"largest difference {golden.max_absolute:g}, cosine {golden.cosine:g}"
+        numbers = f"max difference {golden.max_absolute:g}, cosine {golden.cosine:g}"
         facts.append(("golden data", f"{judged}, {numbers} at output {golden.output}"))
     return f"{table(facts)}\n\n{findings(result.findings)}"
 
@@ -83,8 +83,8 @@ def _batch(result: ValidateResult) -> str:
         return f"none, each request is one inference: {result.unbatched}"
     if result.unjoined is None:
         return "axis 0"
-    joined = f"requests are not joined: {result.unjoined}" if result.unjoined else "requests may be joined"
-    return f"axis 0, as far as the graph tells; {joined}"
+    joined = f"requests are not batched: {result.unjoined}" if result.unjoined else "requests may be batched"
+    return f"axis 0, as far as the graph shows; {joined}"
 
 
 def _finding(finding: Finding) -> str:
@@ -135,7 +135,7 @@ def _told(variant: Variant) -> list[str]:
     ]
     said = [f"{variant.name}: {', '.join(passes)}"] if passes else []
     if variant.skipped and variant.skipped not in "".join(said):
-        said.append(f"{variant.name} is skipped: {variant.skipped}")
+        said.append(f"{variant.name} was skipped: {variant.skipped}")
     return [*said, f"{variant.name}: {variant.note}"] if variant.note else said
 
 
@@ -148,7 +148,7 @@ def _benchmark(result: BenchmarkResult) -> str:
         f"{name}: loaded in {plain(seconds)} s, {size(result.memory_bytes.get(name, 0))} more resident memory"
         for name, seconds in result.load_seconds.items()
     ]
-    loads += [f"{name} is left out: {why}" for name, why in result.left_out.items()]
+    loads += [f"{name} was left out: {why}" for name, why in result.left_out.items()]
     machine = result.environment
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     on = f"{machine.processor}, {machine.cores:g} cores{', ' + machine.accelerator if machine.accelerator else ''}"
@@ -173,8 +173,8 @@ def _figures(p: Point) -> tuple[object, ...]:
 def _probe(result: ProbeResult) -> str:
     used = f"\n{_provider(result.provider)}" if result.provider else ""
     return (
-        f"HTTP {plain(result.http_milliseconds)} ms, gRPC {plain(result.grpc_milliseconds)} ms, "
-        f"largest difference {result.max_absolute:g}{used}"
+        f"HTTP {plain(result.http_milliseconds)} ms, gRPC {plain(result.grpc_milliseconds)} ms, max "
+        f"difference {result.max_absolute:g}{used}"
     )
 
 

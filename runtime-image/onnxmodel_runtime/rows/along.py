@@ -116,7 +116,7 @@ def batch_norm(node: Node) -> Sequence[Value]:
     if node.attribute("training_mode", 0) or (
         node.opset < 14 and len([name for name in node.proto.output if name]) > 1
     ):
-        raise Mixed("computes the statistics of the whole batch (it is in training mode)")
+        raise Mixed("computes statistics over the whole batch (it is in training mode)")
     node.fixed(1, 2, 3, 4)
     value = node.batch(0)
     apart(value, 1)
@@ -164,7 +164,7 @@ def recurrent(node: Node) -> Sequence[Value]:
             if state.kind is not Kind.ROWS:
                 raise Mixed("has a fixed number of rows in its state")
             if state.place != replace(value.place, axis=at):
-                raise Unknown("combines tensors that hold the batch in different orders")
+                raise Unknown("combines tensors with the batch in different orders")
     steps, hidden = shape(value)[layout], node.attribute("hidden_size") or node.fresh(2, 0)
     ways = 2 if node.attribute("direction", "forward") == "bidirectional" else 1
     at = (0, 0) if layout else (2, 1)
@@ -180,6 +180,6 @@ mixes(
     *("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "DynamicQuantizeLinear"),
     domain=FUSED,
 )
-mixes("computes one number of the whole batch", "SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss")
-varies("takes regions of any row", "RoiAlign", "MaxRoiPool", "MaxUnpool")
-mixes("fills up to the longest of all rows", "StringSplit")
+mixes("computes one number from the whole batch", "SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss")
+varies("reads regions of any row", "RoiAlign", "MaxRoiPool", "MaxUnpool")
+mixes("pads to the longest of all rows", "StringSplit")

@@ -17,14 +17,14 @@ def each(node: Node) -> Value:
     """Element by element, or column by column."""
     value = elementwise(node)
     if node.kind in ("Imputer", "Scaler") and rank(value) == 1:
-        raise Mixed("takes the batch for the columns of one row")
+        raise Mixed("treats the batch as the columns of one row")
     return replace(value)
 
 
 def _table(node: Node) -> Value:
     value = first_axis(node)
     if rank(value) != 2:
-        raise Unknown("takes a tensor that is no table of rows")
+        raise Unknown("has an input that is not a table of rows")
     return value
 
 
@@ -64,7 +64,7 @@ def vectorizer(node: Node) -> Value:
     """Columns side by side."""
     values = [first_axis(node, index) for index in range(len(node.inputs))]
     if any(rank(value) != 2 for value in values):
-        raise Unknown("takes a tensor that is no table of rows")
+        raise Unknown("has an input that is not a table of rows")
     made = together([replace(value, shape=(shape(value)[0], 1)) for value in values])
     assert made.place is not None
     return rows((1, node.fresh(1)), made.place)
@@ -78,7 +78,7 @@ def columns(node: Node) -> Value:
         return reshaped(wanted, (1, sizes.product(shape(wanted))))
     node.fixed(1)
     if value.kind is Kind.ROWS and rank(value) == 1:
-        raise Mixed("picks rows of the batch by their number")
+        raise Mixed("picks rows of the batch by their index")
     apart(value, rank(value) - 1)
     picked = node.given(1).shape
     count = picked[-1] if picked else 1 if picked == () else node.fresh(rank(value) - 1)
@@ -96,7 +96,7 @@ def counts(node: Node) -> Value:
     """Of each row's words; a vector of words is one row."""
     value = first_axis(node)
     if rank(value) != 2:
-        raise Mixed("takes the batch for the words of one row")
+        raise Mixed("treats the batch as the words of one row")
     assert value.place is not None
     return rows((1, node.fresh(1)), value.place)
 
@@ -113,7 +113,7 @@ def normalized_text(node: Node) -> Value:
 @rule("Tokenizer", domain="com.microsoft")
 def tokens(node: Node) -> Value:
     """Fills up to the longest of all rows."""
-    raise Mixed("fills up to the longest of all rows")
+    raise Mixed("pads to the longest of all rows")
 
 
-varies("takes maps, which are not followed", "CastMap", "DictVectorizer", domain=CLASSICAL)
+varies("has maps as inputs, which are not traced", "CastMap", "DictVectorizer", domain=CLASSICAL)

@@ -123,7 +123,7 @@ def quantized(node: Node) -> Value:
         return replace(value, data=None)
     scale = shape(node.given(1))
     if len(scale) != rank(value):
-        raise Unknown("scales by what depends on the rows")
+        raise Unknown("scales by a value that depends on the rows")
     return together(node.every())
 
 

@@ -28,7 +28,7 @@ def embedding(node: Node) -> Sequence[Value]:
     ids = first_axis(node)
     for index in (1, 7, 8):
         if node.has(index) and first_axis(node, index).kind is not Kind.ROWS and shape(node.given(index))[0] != 1:
-            raise Mixed("combines the batch with a tensor of another number of rows")
+            raise Mixed("combines the batch with a tensor that has another number of rows")
     hidden = shape(node.given(2))[-1]
     made = rows((*shape(ids), hidden), ids.place or Place(0))
     return [made, rows((1,), ids.place or Place(0)), made][: node.outputs]
@@ -42,9 +42,9 @@ def _beside(node: Node, indexes: Sequence[int], at: int = 0, of: int = 0) -> Non
         value = node.batch(index)
         if value.kind is Kind.CONSTANT:
             if rank(value) > at and rank(value) > 1 and shape(value)[at] != 1 and of:
-                raise Mixed("combines the batch with a tensor of another number of rows")
+                raise Mixed("combines the batch with a tensor that has another number of rows")
         elif value.place != Place(at):
-            raise Unknown("takes the batch on an axis that is not looked for")
+            raise Unknown("has the batch on an unexpected axis")
 
 
 @rule("Attention", domain=FUSED)
@@ -55,7 +55,7 @@ def attention(node: Node) -> Sequence[Value]:
     node.fixed(1, 2, *((3, 4, 6, 7) if quantized else ()))
     value = first_axis(node)
     if rank(value) != 3:
-        raise Unknown("takes a tensor of another rank")
+        raise Unknown("has an input of another rank")
     _beside(node, (5,) if quantized else (3,))
     _beside(node, (8,) if quantized else (4,), 1)
     if not quantized:
@@ -83,9 +83,9 @@ def heads(node: Node) -> Sequence[Value]:
     _beside(node, (9, 10) if grouped else (), 0, 1)
     for index in (1, 2):
         if node.has(index) and node.batch(index).kind is not Kind.ROWS:
-            raise Mixed("combines the batch with a tensor of another number of rows")
+            raise Mixed("combines the batch with a tensor that has another number of rows")
     if not grouped and any(node.has(index) for index in range(9, 12)):
-        raise Unknown("reads a cache that is not followed")
+        raise Unknown("reads a cache that is not traced")
     whole = shape(query)[:2]
     if grouped:
         hidden = shape(query)[2] if node.has(1) else node.fresh(2)
@@ -95,7 +95,7 @@ def heads(node: Node) -> Sequence[Value]:
     made = rows((*whole, hidden), Place(0))
     cache = [rows([node.fresh(at, index) for at in range(4)], Place(0)) for index in range(1, min(node.outputs, 3))]
     if node.outputs > 3:
-        raise Unknown("gives what is not followed")
+        raise Unknown("has an output that is not traced")
     return [made, *cache]
 
 
@@ -107,13 +107,13 @@ def standard_attention(node: Node) -> Sequence[Value]:
         raise Mixed("works along the batch axis")
     for index in (1, 2):
         if node.batch(index).place != Place(0):
-            raise Mixed("combines the batch with a tensor of another number of rows")
+            raise Mixed("combines the batch with a tensor that has another number of rows")
     if node.has(3):
         mask = node.batch(3)
         if mask.kind is Kind.ROWS and (rank(mask) != 4 or mask.place != Place(0)):
             raise Mixed("pairs rows of the batch with each other")
         if mask.kind is Kind.CONSTANT and rank(mask) == 4 and shape(mask)[0] != 1:
-            raise Mixed("combines the batch with a tensor of another number of rows")
+            raise Mixed("combines the batch with a tensor that has another number of rows")
     _beside(node, (4, 5, 6), 0, 1)
     last = node.fresh(rank(query) - 1)
     made = rows((*shape(query)[:-1], last), Place(0))

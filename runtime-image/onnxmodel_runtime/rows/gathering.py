@@ -26,15 +26,15 @@ def gather(node: Node) -> Value:
         if indices.kind is Kind.COUNT:
             raise Mixed("computes with the number of rows")
         if indices.kind is Kind.NUMBER:
-            raise Mixed("looks up the number that a row has in the batch")
+            raise Mixed("looks up the index of a row in the batch")
         return moved(indices, whole, at + batch_axis(indices))
     if indices.kind is Kind.CONSTANT:
         if batch_axis(value) == at:
-            raise Mixed("picks rows of the batch by their number")
+            raise Mixed("picks rows of the batch by their index")
         return moved(value, whole, batch_axis(value) + (count - 1) * (at < batch_axis(value)))
     if indices.kind is Kind.NUMBER and batch_axis(value) == at and count == 1 and value.place == Place(at):
         return value  # each row itself
-    raise Mixed("picks rows of the batch by what is in others, or by their number")
+    raise Mixed("picks rows of the batch by the content of others, or by their index")
 
 
 @rule("GatherElements")
@@ -56,7 +56,7 @@ def _own(node: Node, count: int) -> list[Value]:
     for value in values:
         apart(value, axis(node.attribute("axis", 0), rank(values[0])))
     if any(value.place != values[0].place for value in values):
-        raise Mixed("names elements by the place of their row in the batch")
+        raise Mixed("identifies elements by the index of their row in the batch")
     return values
 
 
@@ -66,21 +66,21 @@ def gather_nd(node: Node) -> Value:
     value, indices, shared = node.batch(0), node.given(1), node.attribute("batch_dims", 0)
     width, count = shape(indices)[-1], rank(indices)
     if not isinstance(width, int):
-        raise Unknown("takes a place whose number of axes is not known")
+        raise Unknown("has an index whose number of axes is not known")
     whole = (*shape(indices)[:-1], *shape(value)[shared + width :])
     if indices.indexed and (shared or value.kind is Kind.CONSTANT):
-        raise Mixed("looks up the number that a row has in the batch")
+        raise Mixed("looks up the index of a row in the batch")
     if value.kind is Kind.CONSTANT and indices.kind is Kind.ROWS:
         apart(indices, count - 1)
         if batch_axis(indices) < shared:
-            raise Mixed("combines the batch with a tensor of another number of rows")
+            raise Mixed("combines the batch with a tensor that has another number of rows")
         return moved(indices, whole, batch_axis(indices))
     own = value.place == Place(0) and indices.place == Place(0) and indices.kind is Kind.ROWS
     if own and (shared >= 1 or indices.indexed):
         return moved(indices, whole, 0)
     if indices.kind is Kind.CONSTANT and value.kind is Kind.ROWS and batch_axis(value) >= shared + width:
         return moved(value, whole, batch_axis(value) - width - shared + count - 1)
-    raise Mixed("picks rows of the batch by what is in others, or by their number")
+    raise Mixed("picks rows of the batch by the content of others, or by their index")
 
 
 @rule("ScatterND")
@@ -89,7 +89,7 @@ def scatter_nd(node: Node) -> Value:
     value, indices, updates = node.batch(0), node.given(1), node.batch(2)
     width = shape(indices)[-1]
     if not isinstance(width, int):
-        raise Unknown("takes a place whose number of axes is not known")
+        raise Unknown("has an index whose number of axes is not known")
     own = value.place == Place(0) and indices.place == Place(0) and indices.indexed
     if own and (updates.place == Place(0) or updates.kind is Kind.CONSTANT):
         return value
@@ -100,4 +100,4 @@ def scatter_nd(node: Node) -> Value:
         from_right = place.axis - rank(updates), own_place.axis - rank(value)
         if from_right[0] == from_right[1] and (place.outer, place.inner) == (own_place.outer, own_place.inner):
             return value
-    raise Mixed("writes to rows of the batch by what is in others, or by their number")
+    raise Mixed("writes to rows of the batch by the content of others, or by their index")

@@ -103,7 +103,7 @@ def conv_transpose(node: Node) -> Value:
         node.fixed(3)
         for index in (2, 4):
             if node.has(index) and first_axis(node, index).kind is not Kind.ROWS:
-                raise Mixed("combines the batch with a tensor of another number of rows")
+                raise Mixed("combines the batch with a tensor that has another number of rows")
     return moved(value, (shape(value)[0], *(node.fresh(at) for at in range(1, rank(value)))), 0)
 
 
@@ -115,7 +115,7 @@ def pool(node: Node) -> Sequence[Value]:
     made = moved(value, (*shape(value)[:2], *space(node, value)), 0)
     if node.outputs == 1 or not node.proto.output[1]:
         return [made]
-    why = f"the node {node.proto.name or node.proto.output[0]!r} (MaxPool) counts places through the whole batch"
+    why = f"the node {node.proto.name or node.proto.output[0]!r} (MaxPool) counts positions across the whole batch"
     return [made, Value(Kind.MIXED, why=why)]
 
 
@@ -148,7 +148,7 @@ def sampled(node: Node) -> Value:
         return rows([node.fresh(at) for at in range(2 + len(node.numbers(1)))], value.place or Place(0))
     value, grid = first_axis(node), first_axis(node, 1)
     if value.kind is not grid.kind:
-        raise Mixed("combines the batch with a tensor of another number of rows")
+        raise Mixed("combines the batch with a tensor that has another number of rows")
     return moved(value, (*shape(value)[:2], *shape(grid)[1:-1]), 0)
 
 
@@ -167,7 +167,7 @@ def resize(node: Node) -> Value:
             raise Mixed("changes the number of rows")
         return moved(value, wanted, at)
     if scales is None or scales[at] != 1:
-        raise Mixed("changes the number of rows") if scales is not None else Unknown("takes a scale that is not known")
+        raise Mixed("changes the number of rows") if scales is not None else Unknown("has a scale that is not known")
     return moved(value, [size if scales[here] == 1 else node.fresh(here) for here, size in enumerate(before)], at)
 
 

@@ -51,7 +51,7 @@ def tried(request: ServeRequest, run: Run, given: Arrays, most: int) -> Unjoined
     given: the probe's rows; without them nothing is tried. run: all outputs of a batch.
     """
     found = trial.dependence(run, given, request.tolerance, most) if given else ""
-    why = clip(f"{INFLUENCED}: tried in this session, {found}", REASON_CHARACTERS)
+    why = clip(f"{INFLUENCED}: tested in this session, {found}", REASON_CHARACTERS)
     return Unjoined(why, influenced=True) if found else Unjoined("")
 
 

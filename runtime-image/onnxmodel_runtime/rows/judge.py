@@ -39,11 +39,11 @@ class Verdict:
 def judge_file(path: Path) -> Verdict:
     """The same of a file. What cannot be read is unknown."""
     if path.suffix == ".ort":
-        return Verdict(None, "a graph in the ORT format cannot be followed")
+        return Verdict(None, "a graph in the ORT format cannot be traced")
     try:
         return judge(load(path))
     except Exception as error:
-        return Verdict(None, clip(f"the model cannot be read: {runtime_message(error)}", REASON_CHARACTERS))
+        return Verdict(None, clip(f"cannot read the model: {runtime_message(error)}", REASON_CHARACTERS))
 
 
 def judge(model: Any) -> Verdict:
@@ -51,7 +51,7 @@ def judge(model: Any) -> Verdict:
     try:
         found = follow(model, dict.fromkeys((value.name for value in graphs.inputs(model)), 0))
     except Exception as error:  # recursion, a graph that is none
-        return Verdict(None, clip(f"the graph cannot be followed: {runtime_message(error)}", REASON_CHARACTERS))
+        return Verdict(None, clip(f"cannot trace the graph: {runtime_message(error)}", REASON_CHARACTERS))
     verdicts = [_of_output(name, value) for name, value in found.items()]
     harmful = [verdict for verdict in verdicts if not verdict.apart]
     return min(harmful, key=lambda verdict: verdict.apart is None, default=Verdict(True))
@@ -84,7 +84,7 @@ def _of_output(name: str, value: Value) -> Verdict:
             # Where the size is not known, the server sees whether there is one row for each.
             if value.place.inner == 1 or isinstance(value.place.inner, sizes.Symbols):
                 return Verdict(True)
-    return Verdict(False, f"the output {name!r} does not have a row for each row of the batch")
+    return Verdict(False, f"the output {name!r} does not have one row for each row of the batch")
 
 
 def _input(value: Any, batch: int | None) -> Value:

@@ -43,7 +43,7 @@ def reshape(node: Node) -> Value:
     for at, size in enumerate(target):
         if size == 0 and not node.attribute("allowzero", 0):
             if at >= len(before):
-                raise Unknown("names an axis that is not there")
+                raise Unknown("names an axis that does not exist")
             target[at] = before[at]
     if -1 in target:
         at = target.index(-1)
@@ -68,16 +68,16 @@ def reshaped(value: Value, target: Shape) -> Value:
     ahead = sizes.times(sizes.product(before[: place.axis]), place.outer)
     outer = sizes.divided(ahead, sizes.product(target[:at]))
     if outer is None:
-        raise Unknown("gives a shape in which the batch cannot be followed")
+        raise Unknown("produces a shape in which the batch cannot be traced")
     inner = sizes.divided(target[at], sizes.times(outer, sizes.ROWS))
     if inner is None:
         # The size is no product of known ones: then it is what is left behind the batch.
         behind = sizes.times(place.inner, sizes.product(before[place.axis + 1 :]))
         inner = sizes.over(behind, sizes.product(target[at + 1 :]))
         if sizes.of_numbers(behind, sizes.product(target[at + 1 :])):
-            raise Mixed("puts several rows into one")
+            raise Mixed("merges several rows into one")
     if sizes.of_batch(inner):
-        raise Unknown("gives a shape in which the batch cannot be followed")
+        raise Unknown("produces a shape in which the batch cannot be traced")
     made = rows(target, Place(at, outer, inner))
     return _same_kind(value, made)
 
@@ -87,7 +87,7 @@ def _same_kind(value: Value, made: Value) -> Value:
     if value.kind is not Kind.NUMBER:
         return made
     if made.place is None or (made.place.outer, made.place.inner) != (1, 1):
-        raise Mixed("computes with the number that a row has in the batch")
+        raise Mixed("computes with the index of a row in the batch")
     return replace(made, kind=Kind.NUMBER)
 
 
@@ -121,7 +121,7 @@ def squeeze(node: Node) -> Value:
     value, before = _raw(node), shape(_raw(node))
     dropped = _axes(node, len(before))
     if dropped is None:
-        raise Mixed("drops the batch axis of a single row, and not of several (Squeeze without axes)")
+        raise Mixed("drops the batch axis of a single row, but not of several (Squeeze without axes)")
     apart(value, *dropped)
     target = tuple(size for at, size in enumerate(before) if at not in dropped)
     if value.kind is Kind.EVEN:
@@ -152,14 +152,14 @@ def expand(node: Node) -> Value:
     if any(
         sizes.of_batch(a) and not sizes.of_batch(b) and not isinstance(b, int) for a, b in zip(old, new, strict=True)
     ):
-        raise Unknown("repeats a single row, and not several, up to a size that has nothing to do with the batch")
+        raise Unknown("repeats a single row, but not several, up to a size that is unrelated to the batch")
     if value.kind is Kind.EVEN or (value.kind is Kind.CONSTANT and all(size == 1 for size in before)):
         return even(tuple(a if b == 1 else b for a, b in zip(old, new, strict=True)))
     if value.kind is Kind.CONSTANT:
         # Equal rows: whatever the order in which they are.
         whole = sizes.broadcast(old, new)
         if any(sizes.of_batch(b) and a != 1 for a, b in zip(old, new, strict=True)):
-            raise Mixed("combines the batch with a tensor of another number of rows")
+            raise Mixed("combines the batch with a tensor that has another number of rows")
         return replace(settled(even(whole)), shape=whole)
     at = batch_axis(value) + count - len(before)
     if sizes.of_batch(new[at]) and new[at] != old[at]:
@@ -175,7 +175,7 @@ def tile(node: Node) -> Value:
     """Repeats; all rows one after the other, as often as is said."""
     value, before, repeats = _raw(node), shape(_raw(node)), list(node.numbers(1).ravel())
     if len(repeats) != len(before):
-        raise Unknown("repeats axes that are not there")
+        raise Unknown("repeats axes that do not exist")
     target = tuple(sizes.times(size, count) for size, count in zip(before, repeats, strict=True))
     if value.kind is Kind.EVEN or (value.kind is Kind.CONSTANT and all(size == 1 for size in before)):
         return even(target)
@@ -197,7 +197,7 @@ def concat(node: Node) -> Value:
     values = node.every()
     at = axis(node.attribute("axis", 0), rank(values[0]))
     if any(rank(value) != rank(values[0]) for value in values):
-        raise Unknown("joins tensors of different ranks")
+        raise Unknown("concatenates tensors of different ranks")
     indexed = values[0].kind is Kind.NUMBER and at == rank(values[0]) - 1 and shape(values[0])[at] == 1
     if indexed:  # the first place of an index is the row itself; a number in any other picks elements by it
         values = [replace(values[0], kind=Kind.ROWS), *values[1:]]
@@ -240,7 +240,7 @@ def cut(node: Node) -> Value:
         if whole:
             continue
         if sizes.of_batch(before[at]):
-            raise Mixed("picks rows of the batch by their number")
+            raise Mixed("picks rows of the batch by their index")
         if sizes.of_batch(start) or sizes.of_batch(end):
             raise Mixed("computes with the number of rows")
         target[at] = _length(before[at], start, end, step)
@@ -252,7 +252,7 @@ def _sliced(node: Node, before: Shape) -> list[int]:
         return node.integers(3)
     bounds = node.inputs[1].shape if len(node.inputs) > 1 and node.inputs[1] is not None else None
     if not bounds or not isinstance(bounds[0], int):
-        raise Unknown("takes a place that is computed in a way that cannot be followed")
+        raise Unknown("has an index that cannot be traced")
     return list(range(bounds[0]))
 
 
@@ -325,7 +325,7 @@ def reverse(node: Node) -> Value:
     value, lengths = node.batch(0), node.batch(1)
     apart(value, node.attribute("time_axis", 0))
     if lengths.kind is Kind.ROWS and batch_axis(value) != node.attribute("batch_axis", 1):
-        raise Mixed("uses for all rows what follows from some of them")
+        raise Mixed("applies a value that depends on some rows to all rows")
     return value
 
 
@@ -335,7 +335,7 @@ def compress(node: Node) -> Value:
     node.fixed(1)
     value = node.batch(0)
     if node.attribute("axis") is None:
-        raise Mixed("picks elements of the whole batch")
+        raise Mixed("picks elements from the whole batch")
     at = axis(node.attribute("axis"), rank(value))
     apart(value, at)
     return moved(value, [node.fresh(at) if here == at else s for here, s in enumerate(shape(value))], batch_axis(value))

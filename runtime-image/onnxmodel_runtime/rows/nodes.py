@@ -73,7 +73,7 @@ class Node:
         """An input that holds rows, or none of them. Raises Mixed when it holds their number."""
         value = self.given(index)
         if value.kind in (Kind.NUMBER, Kind.COUNT):
-            raise Mixed("computes with the number of rows, or with the number that a row has")
+            raise Mixed("computes with the number of rows, or with the index of a row")
         return value
 
     def fixed(self, *indexes: int) -> None:
@@ -81,7 +81,7 @@ class Node:
         for index in indexes:
             value = self._input(index)
             if value is not None and value.kind is not Kind.CONSTANT:
-                raise Mixed("uses for all rows what follows from some of them, or from their number")
+                raise Mixed("applies a value that depends on some rows, or on their number, to all rows")
 
     def numbers(self, index: int, default: Any = None) -> NDArray[Any]:
         """The elements of a small input, which may be sizes. Raises Unknown when they are not known."""
@@ -91,16 +91,16 @@ class Node:
                 raise Unknown("lacks an input")
             return np.array(default, object)
         if value.kind not in (Kind.CONSTANT, Kind.COUNT):
-            raise Mixed("takes a size or a place from the rows themselves")
+            raise Mixed("takes a size or an index from the rows themselves")
         if value.data is None:
-            raise Unknown("takes a size or a place that is computed in a way that cannot be followed")
+            raise Unknown("has a size or an index that cannot be traced")
         return value.data
 
     def integers(self, index: int, default: Any = None) -> list[int]:
         """The same where all of them are plain integers."""
         found = self.numbers(index, default).ravel()
         if any(isinstance(item, sizes.Symbols) for item in found):
-            raise Unknown("takes a place that is computed in a way that cannot be followed")
+            raise Unknown("has an index that cannot be traced")
         return [int(item) for item in found]
 
     def fresh(self, axis: int, output: int = 0) -> Size:
@@ -116,7 +116,7 @@ def rank(value: Value) -> int:
 def shape(value: Value) -> Shape:
     """The shape. Raises Unknown where that is not known."""
     if value.shape is None:
-        raise Unknown("takes a tensor whose shape is not known")
+        raise Unknown("has an input whose shape is not known")
     return value.shape
 
 
@@ -124,7 +124,7 @@ def axis(number: int, count: int) -> int:
     """An axis, counted from the left. Raises Unknown when there is no such axis."""
     found = number + count if number < 0 else number
     if not 0 <= found < count:
-        raise Unknown("names an axis that is not there")
+        raise Unknown("names an axis that does not exist")
     return found
 
 

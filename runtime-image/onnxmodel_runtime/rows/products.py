@@ -102,7 +102,7 @@ def product(one: Value, other: Value) -> Value:
 def _alone(own: list[Size], at: int, value: Value | None = None) -> None:
     """A stack that is not of rows has one matrix for all of them."""
     if (value is None or value.kind is not Kind.ROWS) and -at <= len(own) and own[at] != 1:
-        raise Mixed("combines the batch with a tensor of another number of rows")
+        raise Mixed("combines the batch with a tensor that has another number of rows")
 
 
 @rule("Gemm")
@@ -156,7 +156,7 @@ def einsum(node: Node) -> Value:
     for index, term in enumerate(terms):
         value = node.batch(index)
         if letter in term and value.kind is Kind.CONSTANT and shape(value)[term.index(letter)] != 1:
-            raise Mixed("combines the batch with a tensor of another number of rows")
+            raise Mixed("combines the batch with a tensor that has another number of rows")
     return rows([letters[one] for one in result], Place(result.index(letter), outer, inner))
 
 

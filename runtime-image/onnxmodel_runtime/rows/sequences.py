@@ -11,7 +11,7 @@ def _alike(node: Node, values: list[Value]) -> Value:
     """Tensors of the same kind and rank, whose rows are on the same axis."""
     first = values[0]
     if any((v.kind, v.place, rank(v)) != (first.kind, first.place, rank(first)) for v in values):
-        raise Unknown("holds tensors of different kinds")
+        raise Unknown("has tensors of different kinds")
     columns = zip(*(shape(value) for value in values), strict=True)
     whole = tuple(one[0] if len(set(one)) == 1 else node.fresh(at) for at, one in enumerate(columns))
     return replace(first, shape=whole, data=None)

@@ -37,7 +37,7 @@ def dependence(run: Run, given: Arrays, bound: Tolerance, most: int) -> str:
             alone[name] = run(inputs)
         except Exception as error:
             if name == "given":
-                return f"the rows cannot be run: {runtime_message(error)}"
+                return f"cannot run the rows: {runtime_message(error)}"
     for order in _ORDERS:
         names = _fitting([name for name in order if name in alone], most // count)
         if found := _together(run, [(made[name], alone[name]) for name in names], count, bound):
@@ -84,9 +84,9 @@ def _together(run: Run, parts: list[tuple[Mapping[str, Any], Arrays]], count: in
     try:
         answers = run({name: np.concatenate([inputs[name] for inputs, _ in parts]) for name in parts[0][0]})
     except Exception as error:
-        return f"a batch of {rows} rows cannot be run: {runtime_message(error)}"
+        return f"cannot run a batch of {rows} rows: {runtime_message(error)}"
     if whole := next((name for name, array in answers.items() if array.shape[:1] != (rows,)), ""):
-        return f"output {whole!r} has no row for each of {rows}"
+        return f"output {whole!r} does not have one row for each of {rows}"
     for index, (_, expected) in enumerate(parts):
         own = {name: array[index * count : (index + 1) * count] for name, array in answers.items()}
         found = parity.compare(own, expected, bound)

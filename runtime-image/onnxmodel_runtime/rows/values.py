@@ -109,7 +109,7 @@ def settled(value: Value) -> Value:
     axes = [axis for axis, size in enumerate(value.shape) if sizes.of_batch(size)]
     inner = sizes.divided(value.shape[axes[0]], sizes.ROWS)
     if len(axes) > 1 or inner is None or sizes.of_batch(inner):
-        raise Unknown("has a shape in which the batch cannot be followed")
+        raise Unknown("has a shape in which the batch cannot be traced")
     return rows(value.shape, Place(axes[0], 1, inner))
 
 
@@ -137,11 +137,11 @@ def together(values: Sequence[Value]) -> Value:
         whole = None if any(value.shape is None for value in values) else broadcast([v.shape or () for v in values])
         return Value(Kind.COUNT if Kind.COUNT in kinds else Kind.CONSTANT, whole)
     if Kind.NUMBER in kinds:
-        raise Mixed("computes with the number that a row has in the batch")
+        raise Mixed("computes with the index of a row in the batch")
     if Kind.COUNT in kinds:
         raise Mixed("computes with the number of rows")
     if any(value.shape is None for value in values):
-        raise Unknown("takes a tensor whose shape is not known")
+        raise Unknown("has an input whose shape is not known")
     shapes = [value.shape or () for value in values]
     if Kind.ROWS not in kinds:
         if all(value.kind is Kind.EVEN or all(size == 1 for size in value.shape or ()) for value in values):
@@ -164,7 +164,7 @@ def _meets(value: Value, shape: Shape, place: Place, from_right: int) -> None:
         if value.place.axis - len(shape) != from_right:
             raise Mixed("pairs rows of the batch with each other")
         if (value.place.outer, value.place.inner) != (place.outer, place.inner):
-            raise Unknown("combines tensors that hold the batch in different orders")
+            raise Unknown("combines tensors with the batch in different orders")
     elif value.kind is Kind.EVEN:
         others = [one for axis, one in enumerate(shape) if axis - len(shape) != from_right]
         if any(map(sizes.of_batch, others)):

@@ -86,7 +86,7 @@ class Walk:
             return [lost] * len(proto.output)
         try:
             if any(v and v.indexed and (node.kind, at) not in _INDEXES for at, v in enumerate(given)):
-                raise Mixed("computes with the number that a row has in the batch")
+                raise Mixed("computes with the index of a row in the batch")
             found = self._known(node, domain, values)
             made = [found] * len(proto.output) if isinstance(found, Value) else list(found)
             self._understood(node)
@@ -95,7 +95,7 @@ class Walk:
         except Unknown as error:
             made = [Value(Kind.UNKNOWN, why=_sentence(proto, str(error)))] * len(proto.output)
         except Exception:  # a rule that reads a node other than it was written for
-            made = [Value(Kind.UNKNOWN, why=_sentence(proto, "cannot be followed"))] * len(proto.output)
+            made = [Value(Kind.UNKNOWN, why=_sentence(proto, "cannot be traced"))] * len(proto.output)
         return made
 
     def _known(self, node: Node, domain: str, values: Values) -> Value | Sequence[Value]:
@@ -105,7 +105,7 @@ class Walk:
         if domain == STANDARD and kind in ("Shape", "Size"):
             found = data.of_shape(node, node.raw())
             if found is None:
-                raise Unknown("takes a tensor whose shape is not known")
+                raise Unknown("has an input whose shape is not known")
             return known(found)
         if domain == STANDARD and kind in ("If", "Loop", "Scan"):
             return {"If": self._if, "Loop": self._loop, "Scan": self._scan}[kind](node, values)
@@ -117,7 +117,9 @@ class Walk:
             return self._constants(node, enter)
         node.seen.clear()
         if enter is None:
-            raise Unknown(f"is an operator{' of ' + domain if domain else ''} that is not known to keep rows apart")
+            raise Unknown(
+                f"is an operator{' of ' + domain if domain else ''} that is not known to keep rows independent"
+            )
         return enter(node)
 
     def _constants(self, node: Node, enter: Any) -> Sequence[Value]:
@@ -139,7 +141,7 @@ class Walk:
     def _understood(self, node: Node) -> None:
         for index, value in enumerate(node.inputs):
             if value is not None and value.kind is not Kind.CONSTANT and index not in node.seen:
-                raise Unknown("takes rows in an input that is not followed")
+                raise Unknown("has rows in an input that is not traced")
 
     def _refined(self, name: str, value: Value) -> Value:
         """Numbers in the place of symbols, where ONNX's inference knows them."""
@@ -161,7 +163,7 @@ class Walk:
     def _if(self, node: Node, values: Values) -> Sequence[Value]:
         condition = node.every()[0]
         if condition.kind is not Kind.CONSTANT:
-            raise Mixed("takes another branch by what is in the batch, or by its size")
+            raise Mixed("takes a branch that depends on the content of the batch, or on its size")
         ways = [node.attribute("then_branch"), node.attribute("else_branch")]
         if condition.data is not None:
             ways = ways[:1] if condition.data.ravel()[0] else ways[1:]
@@ -184,7 +186,7 @@ class Walk:
             if going.why:
                 return [going] * node.outputs
             if going.kind is not Kind.CONSTANT:
-                raise Mixed("goes on by what is in the batch, or by its size")
+                raise Mixed("loops depending on the content of the batch, or on its size")
             grown = [
                 merged([a, replace(b, data=None)], name) for a, b, name in zip(state, made, names[2:], strict=False)
             ]
@@ -194,7 +196,7 @@ class Walk:
                     *(_stacked(value, node.fresh(0, len(state) + n)) for n, value in enumerate(made[len(state) :])),
                 ]
             state = grown
-        raise Unknown("is a loop that cannot be followed")
+        raise Unknown("is a loop that cannot be traced")
 
     def _scan(self, node: Node, values: Values) -> Sequence[Value]:
         if node.opset < 9:
@@ -217,7 +219,7 @@ class Walk:
                 where = out or [0] * len(rest)
                 return [*state, *(_stacked(v, node.fresh(0, first + n), where[n]) for n, v in enumerate(rest))]
             state = grown
-        raise Unknown("is a loop that cannot be followed")
+        raise Unknown("is a loop that cannot be traced")
 
 
 def merged(found: list[Value], name: str) -> Value:
@@ -230,7 +232,7 @@ def merged(found: list[Value], name: str) -> Value:
         kinds = {Kind.ROWS}
     first = found[0]
     if len(kinds) > 1 or any((value.place, value.indexed) != (first.place, first.indexed) for value in found):
-        raise Unknown("gives another kind of tensor by another way")
+        raise Unknown("returns another kind of tensor on another branch")
     if all(value == first for value in found if value.data is None) and first.data is None:
         return first
     shapes = [value.shape for value in found]
@@ -238,10 +240,10 @@ def merged(found: list[Value], name: str) -> Value:
     if all(shape is not None and len(shape) == len(first.shape or ()) for shape in shapes):
         columns = list(zip(*(shape or () for shape in shapes), strict=True))
         if any(sizes.of_batch(size) for sizes_ in columns for size in sizes_ if len(set(sizes_)) > 1):
-            raise Unknown("gives another number of rows by another way")
+            raise Unknown("returns another number of rows on another branch")
         whole = tuple(one[0] if len(set(one)) == 1 else sizes.symbol(f"{name}.{at}") for at, one in enumerate(columns))
     elif first.kind is not Kind.CONSTANT:
-        raise Unknown("gives another kind of tensor by another way")
+        raise Unknown("returns another kind of tensor on another branch")
     return replace(first, shape=whole, data=None)
 
 
@@ -251,7 +253,7 @@ def _stacked(value: Value, count: Size, at: int = 0) -> Value:
     if value.shape is None or value.kind in (Kind.MIXED, Kind.UNKNOWN):
         return value
     if value.kind not in (Kind.CONSTANT, Kind.ROWS) or value.indexed:
-        raise Mixed("computes with the number of rows, or with the number that a row has")
+        raise Mixed("computes with the number of rows, or with the index of a row")
     where = at + len(value.shape) + 1 if at < 0 else at
     whole = (*value.shape[:where], count, *value.shape[where:])
     return moved(value, whole, batch_axis(value) + (where <= batch_axis(value)))
@@ -260,14 +262,14 @@ def _stacked(value: Value, count: Size, at: int = 0) -> Value:
 def _part(value: Value, at: int, *, stateful: bool) -> Value:
     """What one turn of a Scan sees. stateful: whether turns hand something on."""
     if value.shape is None:
-        raise Unknown("takes a tensor whose shape is not known")
+        raise Unknown("has an input whose shape is not known")
     if value.kind not in (Kind.CONSTANT, Kind.ROWS):
-        raise Mixed("computes with the number of rows, or with the number that a row has")
+        raise Mixed("computes with the number of rows, or with the index of a row")
     where = at + len(value.shape) if at < 0 else at
     if batch_axis(value) == where:
         if not stateful:
-            raise Unknown("goes through the batch row by row, which is not followed")
-        raise Mixed("goes through the batch row by row, and carries a state from one to the next")
+            raise Unknown("iterates over the batch row by row, which is not traced")
+        raise Mixed("iterates over the batch row by row, and carries a state from one row to the next")
     whole = (*value.shape[:where], *value.shape[where + 1 :])
     return moved(value, whole, batch_axis(value) - (where < batch_axis(value)))
 

@@ -59,14 +59,14 @@ def main(kind: type[Any], work: Callable[[Any], Any], *, keep_memory: bool = Fal
 def classify(error: Exception, step: str) -> StageError | None:
     """What any step can raise because of the model; None for a defect of ours."""
     if ran_out_of_memory(error):
-        return out_of_memory(step, clip(runtime_words(error) or "an allocation was refused", 200), memory_limit())
+        return out_of_memory(step, clip(runtime_words(error) or "an allocation failed", 200), memory_limit())
     if isinstance(error, OSError):
         return storage_error(error, Path(error.filename or "/artifacts").parent)
     # By name: protobuf is not imported here. Names that are no text come up wherever native code tells one to Python.
     if type(error).__name__ in ("DecodeError", "UnicodeDecodeError"):
         return StageError(
             "ModelCorrupt",
-            f"the model cannot be decoded while {step}: {clip(str(error), 200)}",
+            f"cannot decode the model while {step}: {clip(str(error), 200)}",
             "The file is damaged: upload it again and compare its sha256 with the original's.",
             "spec.source.uri",
         )

@@ -65,7 +65,7 @@ def run(command: str, request: Request) -> Result:
         smaller = without(request, error, ended.step.suspect)
         if smaller is None:
             raise error
-        log(f"once more without it: {error}")
+        log(f"retrying without it: {error}")
         request = smaller
 
 
@@ -75,16 +75,16 @@ def failed(ended: ChildEnd, command: str) -> Exception:
     if ended.expired:
         return StageError(
             "TimedOut",
-            f"{command} was not done after {ended.expired:g} s; it was {ended.step.doing}",
-            "A loop in the model may never end: look at trip counts and conditions of Loop and Scan. For a model that is only "
-            "large, give more CPU.",
+            f"{command} did not finish within {ended.expired:g} s; it was {ended.step.doing}",
+            "A loop in the model may never terminate: check trip counts and conditions of Loop and Scan. If "
+            "the model is just large, provide more CPU.",
         )
     if report is not None and "failure" in report:
         findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
         return StageError(**report["failure"], retry=report["retry"], findings=findings)
     if ended.stopped:
-        message = f"the container was asked to stop while {ended.step.doing}"
-        return StageError("Interrupted", message, "It runs again by itself.", retry=True)
+        message = f"the container was asked to terminate while {ended.step.doing}"
+        return StageError("Interrupted", message, "It is retried automatically.", retry=True)
     if report is not None:
         return InternalError(str(report.get("internal")))
     return died(ended.code, command, ended.step.doing)
@@ -118,21 +118,25 @@ def launch(child: Sequence[str], request: str, seconds: float = 0.0, **environme
 def died(code: int, command: str, step: str) -> Exception:
     """What a child that left no report died of. code: as subprocess gives it, negative for a signal."""
     if code == _LOADER:
-        return out_of_memory(step, f"the {command} process could not load a library any more", memory_limit())
+        return out_of_memory(step, f"the {command} process could not load another library", memory_limit())
     if code >= 0:
-        return InternalError(f"the {command} process ended with exit code {code} and no report, while {step}")
+        return InternalError(f"the {command} process exited with code {code} and without a report, while {step}")
     name = signal.Signals(-code).name
     if -code in CRASHES:
         return StageError(
             "NativeCrash",
-            f"the {command} process died with {name} while {step}: native code cannot process this model",
-            "Export the model again with a current exporter and look at unusual attributes and shapes "
-            "(onnxmodel validate MODEL names the step); report the crash to ONNX Runtime if the model is sound.",
+            f"the {command} process was terminated by {name} while {step}: native code cannot process this model",
+            "Export the model again with a current exporter and check unusual attributes and shapes "
+            "(onnxmodel validate MODEL names the step); report the crash to ONNX Runtime if the model is "
+            "valid.",
         )
     if -code == signal.SIGKILL:
         return out_of_memory(step, f"the kernel killed the {command} process", memory_limit())
     return StageError(
-        "Interrupted", f"the {command} process was ended by {name} while {step}", "It runs again by itself.", retry=True
+        "Interrupted",
+        f"the {command} process was terminated by {name} while {step}",
+        "It is retried automatically.",
+        retry=True,
     )
 
 

@@ -39,14 +39,14 @@ def without_network() -> bool:
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
-        log(f"the network stays open: no filter is known for {platform.machine()}")
+        log(f"the network stays available: no filter is known for {platform.machine()}")
         return False
     program = _program(machine)
     instructions = ctypes.create_string_buffer(b"".join(program), len(program) * 8)
     filtered = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(instructions)))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filtered):
-        log(f"the network stays open: seccomp is refused with errno {ctypes.get_errno()}")
+        log(f"the network stays available: seccomp is refused with errno {ctypes.get_errno()}")
         return False
     return True
 

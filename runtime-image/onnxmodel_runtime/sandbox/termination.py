@@ -40,7 +40,7 @@ def write_termination_message(outcome: Outcome) -> Outcome:
     try:
         path.write_text(encode(fitted))
     except OSError as error:
-        log(f"the termination message cannot be written: {error}")
+        log(f"cannot write the termination message: {error}")
     return fitted
 
 
@@ -56,7 +56,9 @@ def _fitted(outcome: Outcome) -> Outcome:
         except ContractError:
             continue
         return smaller
-    failure = Failure("InternalError", "the outcome does not fit a termination message", "Read the report or the log.")
+    failure = Failure(
+        "InternalError", "the outcome does not fit into a termination message", "Read the report or the log."
+    )
     return Outcome(outcome.command, outcome.seconds, failure=failure)
 
 
@@ -95,7 +97,7 @@ def _ever_smaller(outcome: Outcome) -> Iterator[Outcome]:
 def _fewer_tensors(result: ValidateResult, keep: int, limit: int) -> ValidateResult:
     model = result.model
     count = len(model.inputs) + len(model.outputs)
-    note = Finding("ONNX-REPORT", "warning", "model", f"only {keep} inputs and outputs of {count} are listed here", "")
+    note = Finding("ONNX-REPORT", "warning", "model", f"only {keep} of {count} inputs and outputs are listed here", "")
     return replace(
         result,
         model=replace(
@@ -120,7 +122,7 @@ def _fewer_findings(findings: tuple[Finding, ...], keep: int, limit: int) -> tup
     kept = tuple(_shorter_finding(finding, limit) for finding in findings[:keep])
     if len(kept) == len(findings):
         return kept
-    message = f"{len(findings) - len(kept)} further findings are in the report beside the model and in the log"
+    message = f"{len(findings) - len(kept)} more findings are in the report beside the model and in the log"
     return (*kept, Finding("ONNX-REPORT", "warning", "model", message, ""))
 
 

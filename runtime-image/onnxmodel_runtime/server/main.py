@@ -116,7 +116,7 @@ class Server:
                 "PortUnavailable",
                 f"cannot listen on {request.host}, ports {request.http_port}, {request.grpc_port} and "
                 f"{request.metrics_port}: {error}",
-                "End what else listens there, or choose other ports.",
+                "Stop the process that uses them, or choose other ports.",
                 retry=True,
             ) from error
         self.ports = (made[0].port, made[1].port, made[2].port)
@@ -153,7 +153,7 @@ class Server:
             *(self._request.name, seconds, model.use.name, model.use.share_percent),
             *self.ports,
         )
-        log.info("requests are %s", f"not joined: {self._said(unjoined)}" if unjoined else "joined to batches")
+        log.info("requests are %s", f"not batched: {self._said(unjoined)}" if unjoined else "batched")
         return True
 
     async def _drain(self, listeners: list[Listener]) -> None:
@@ -199,7 +199,7 @@ def _leave(error: Exception, seconds: float, worded: Callable[[Outcome], Outcome
         failure, retry = error.failure, error.retry
     else:
         log.error("the server failed", exc_info=error)
-        hint = "This is a defect of onnxmodel: please report it with the log."
+        hint = "This is a bug in onnxmodel: please report it with the log."
         failure, retry = Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint), False
     left = Outcome("serve", round(seconds, 3), failure=failure, retry=retry)
     left = worded(left) if worded else left

@@ -156,7 +156,7 @@ def load(request: ServeRequest) -> Model:
             raise StageError(
                 "LoadFailed",
                 f"ONNX Runtime cannot load {path}: {runtime_words(error)}",
-                "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
+                "Validate the model with the image that serves it: its ONNX Runtime reports what it cannot load.",
             ) from error
     spec = describe(request.name, opened[0].session, request.max_batch_size, request.batch)
     if all(any(tensor.datatype == "BYTES" for tensor in side) for side in (spec.inputs, spec.outputs)):
@@ -171,7 +171,8 @@ def load(request: ServeRequest) -> Model:
     if bf16 and texts:
         raise StageError(
             "UnsupportedDatatype",
-            f"{min(bf16)!r} is BF16 and {texts[0]!r} holds strings, which ONNX Runtime's Python API cannot run together",
+            f"{min(bf16)!r} is BF16 and {texts[0]!r} is a string tensor; ONNX Runtime's Python API cannot "
+            "run them together",
             "Cast BF16 to FP32 or FP16 inside the model.",
         )
     bind = bool(bf16) or (opened[0].use.name in GPU_PROVIDERS and not texts)
@@ -211,8 +212,8 @@ def _exchanged(values: Iterable[Any], what: str) -> tuple[Tensor, ...]:
     if odd := [tensor for tensor in found if tensor.datatype not in NUMPY]:
         raise StageError(
             "UnsupportedDatatype",
-            f"{what} {odd[0].name!r} is a {odd[0].datatype}, which the ONNX Runtime server cannot exchange with clients",
-            "Cast it inside the model to a datatype of the Open Inference Protocol, or export the model with tensors "
-            "where it gives sequences or maps.",
+            f"{what} {odd[0].name!r} is a {odd[0].datatype}, which the ONNX Runtime server does not support",
+            "Cast it inside the model to a datatype of the Open Inference Protocol, or export the model "
+            "with tensors instead of sequences or maps.",
         )
     return found

@@ -340,7 +340,7 @@ class Scheduler:
         for at, worker in enumerate(self._workers):
             batch = worker.batch
             if not worker.is_alive() and not self._closed:
-                log.error("the thread of instance %d has ended; another one takes its place", at)
+                log.error("the thread of instance %d has died; another one replaces it", at)
                 fresh = Worker(worker.instance, self._line, self._done)
                 fresh.start()
                 self._workers[at] = fresh

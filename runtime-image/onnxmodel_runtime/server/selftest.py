@@ -19,13 +19,15 @@ from onnxmodel_runtime.server.model import Instance, Model
 
 log = logging.getLogger("onnxmodel.server")
 _HINT = (
-    "The optimize stage ran the same file and got other outputs. If the pool has nodes of several kinds, give each kind a pool "
-    "of its own (spec.serving.nodePool). If the difference is small, loosen spec.optimization.parity. If the model draws random "
-    "numbers, export it in evaluation mode."
+    "The optimize stage ran the same file and got other outputs. If the pool has several kinds of "
+    "nodes, use one pool for each kind (spec.serving.nodePool). If the difference is small, "
+    "relax spec.optimization.parity. If the model draws random numbers, export it in evaluation "
+    "mode."
 )
 _NOT_RUN = (
-    "The message has ONNX Runtime's reason. The optimize stage ran the same input, so something is missing here: compare "
-    "spec.serving.resources.limits.memory with what the model needs, and look at the GPU and its driver where it has one."
+    "The message has ONNX Runtime's error. The optimize stage ran the same input, so something is "
+    "missing here: compare spec.serving.resources.limits.memory with what the model needs, and "
+    "check the GPU and its driver if there is one."
 )
 
 
@@ -42,14 +44,16 @@ def run(model: Model, request: ServeRequest) -> str:
         return _unjoined(model, request, {}).why
     inputs, expected = probefile.read(Path(request.probe))
     if not expected:
-        raise StageError("ProbeUnreadable", f"the probe file {request.probe} holds no output", ANEW)
+        raise StageError("ProbeUnreadable", f"the probe file {request.probe} contains no output", ANEW)
     for number, instance in enumerate(model.instances):
         try:
             answers = instance.run(list(expected), inputs)
         except ServerError as error:
-            raise StageError("SelfTestFailed", f"the probe cannot be run: {error}", _NOT_RUN) from error
+            raise StageError("SelfTestFailed", f"cannot run the probe: {error}", _NOT_RUN) from error
         if difference := _difference(answers, expected, request.tolerance):
-            raise StageError("SelfTestFailed", f"instance {number} answers the probe differently: {difference}", _HINT)
+            raise StageError(
+                "SelfTestFailed", f"instance {number} returns different outputs for the probe: {difference}", _HINT
+            )
     unjoined = _unjoined(model, request, inputs)
     for number, instance in enumerate(model.instances):
         # Where rows influence each other, what the original would answer to a batch of them is not known.
@@ -104,7 +108,7 @@ def _warm_up(
         if expected and (difference := _difference(given, _repeated(expected, rows), tolerance)):
             raise StageError(
                 "SelfTestFailed",
-                f"instance {number} answers a batch of {rows} rows differently: {difference}",
+                f"instance {number} returns different outputs for a batch of {rows} rows: {difference}",
                 f"Lower spec.serving.batching.maxBatchSize, to 1 if the rows of a batch influence each other. {_HINT}",
                 "spec.serving.batching.maxBatchSize",
             )

@@ -171,7 +171,7 @@ class Service:
             return error
         if not isinstance(error, MemoryError):
             log.error("an inference failed", exc_info=error)
-        why = "memory ran out" if isinstance(error, MemoryError) else "the server's log says why"
+        why = "memory ran out" if isinstance(error, MemoryError) else "see the server's log for the reason"
         return ServerError(f"the inference failed: {why}", Code.INTERNAL, Reason.BACKEND)
 
     def _log(

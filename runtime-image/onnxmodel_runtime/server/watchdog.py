@@ -64,7 +64,7 @@ class Watchdog:
             elif place is Place.NOWHERE:
                 # What a thread has just reported waits for its turn on the event loop, and has that before the next look.
                 if job in before:
-                    self._end(job, Ended.LOST, "the server lost the request; this is a defect of onnxmodel")
+                    self._end(job, Ended.LOST, "the server lost the request; this is a bug in onnxmodel")
                 else:
                     self._suspects.add(job)
             elif limits.REQUEST_SECONDS and now - job.queued > limits.REQUEST_SECONDS * 1e9:

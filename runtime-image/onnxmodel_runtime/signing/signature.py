@@ -61,7 +61,7 @@ def verify(request: ValidateRequest) -> Signed:
     The fingerprint is that of `openssl pkey -pubin -in KEY -outform DER | sha256sum`.
     """
     rule = request.signature or SignatureRule()
-    step("checking the signature")
+    step("verifying the signature")
     content = _read(Path(request.directory) / SIGNATURE_FILE)
     bundle = _bundle(content)
     if rule.public_key:
@@ -69,10 +69,8 @@ def verify(request: ValidateRequest) -> Signed:
     elif rule.identity and rule.issuer:
         signer, manifest = _with_identity(rule, bundle, content)
     else:
-        raise _untrusted(
-            "nobody is named whose signature is trusted", "Give a public key, or an identity and its issuer."
-        )
-    step("comparing the files with what was signed")
+        raise _untrusted("no trusted signer is specified", "Provide a public key, or an identity and its issuer.")
+    step("comparing the files with the signed ones")
     files = _compare(request, manifest, content)
     log(f"signed by {signer}")
     return Signed(signer, files)
@@ -85,8 +83,8 @@ def _read(path: Path) -> bytes:
     if not path.is_file():
         raise StageError(
             "SignatureMissing",
-            "the model must be signed, and there is no signature with it",
-            f"Put the signature where spec.source.signature says. {_SIGN_AGAIN}",
+            "the model must be signed, but there is no signature with it",
+            f"Upload the signature to spec.source.signature.uri. {_SIGN_AGAIN}",
             _FIELD,
         )
     with path.open("rb") as file:
@@ -102,9 +100,9 @@ def _bundle(content: bytes) -> dict[str, Any]:
         bundle = json.loads(content)
         material, envelope = bundle["verificationMaterial"], bundle["dsseEnvelope"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise _invalid("it is no Sigstore bundle in JSON with a signed manifest in it") from error
+        raise _invalid("it is not a Sigstore bundle in JSON with a signed manifest") from error
     if not isinstance(material, dict) or not isinstance(envelope, dict):
-        raise _invalid("it is no Sigstore bundle in JSON with a signed manifest in it")
+        raise _invalid("it is not a Sigstore bundle in JSON with a signed manifest")
     return dict(bundle)
 
 
@@ -116,8 +114,8 @@ def _with_key(rule: SignatureRule, bundle: dict[str, Any], content: bytes) -> tu
     named = bundle["verificationMaterial"].get("publicKey")
     if not isinstance(named, dict):
         raise _untrusted(
-            f"the signature was made with a certificate, {signer} is asked for",
-            "Give the identity and issuer that signed, or have the model signed with the key.",
+            f"the signature was made with a certificate, but {signer} is required",
+            "Specify the identity and issuer of the signer, or have the model signed with the key.",
         )
     try:
         signature = sign_sigstore_pb.Signature.read(_held(content))
@@ -126,7 +124,7 @@ def _with_key(rule: SignatureRule, bundle: dict[str, Any], content: bytes) -> tu
     except InvalidSignature as error:
         # The library compared the bundle's hint before: it is of this key, so what was signed has changed since.
         if named.get("hint"):
-            raise _invalid("it was made with the key that is asked for, and its content was changed since") from error
+            raise _invalid("it was made with the required key, but its content was changed afterwards") from error
         raise _wrong_key(signer) from error
     except Exception as error:
         if ran_out_of_memory(error):
@@ -139,8 +137,8 @@ def _with_key(rule: SignatureRule, bundle: dict[str, Any], content: bytes) -> tu
 def _with_identity(rule: SignatureRule, bundle: dict[str, Any], content: bytes) -> tuple[str, Manifest]:
     if "publicKey" in bundle["verificationMaterial"]:
         raise _untrusted(
-            f"the signature was made with a key, the identity {clip(rule.identity, NAME_CHARACTERS)} is asked for",
-            "Give the public key, or have the model signed with the identity: model_signing sign sigstore FOLDER.",
+            f"the signature was made with a key, but the identity {clip(rule.identity, NAME_CHARACTERS)} is required",
+            "Specify the public key, or have the model signed with the identity: model_signing sign sigstore FOLDER.",
         )
     certificate: Certificate | None = None
     root = _trusted_root()
@@ -180,19 +178,21 @@ def _unverified(
             policy.Identity(identity=rule.identity, issuer=rule.issuer).verify(certificate)
     except Exception as refused:  # a certificate without a name at all included
         return _untrusted(
-            f"another identity signed than {clip(rule.identity, NAME_CHARACTERS)} of "
-            f"{clip(rule.issuer, NAME_CHARACTERS)}: {clip(str(refused), NAME_CHARACTERS)}",
-            "Check the identity and the issuer, both are compared letter by letter; or the signature is not the publisher's.",
+            f"the signer is not {clip(rule.identity, NAME_CHARACTERS)} of {clip(rule.issuer, NAME_CHARACTERS)}: "
+            f"{clip(str(refused), NAME_CHARACTERS)}",
+            "Check the identity and the issuer, which must match exactly; otherwise the signature is not "
+            "the publisher's.",
         )
     if detail.startswith("DSSE"):
-        return _invalid("it was made by the identity that is asked for, and its content was changed since")
+        return _invalid("it was made by the required identity, but its content was changed afterwards")
     signed = f" on {certificate.not_valid_before_utc:%Y-%m-%d}" if certificate is not None else ""
     return _untrusted(
-        f"the signature says it was made{signed} by {clip(rule.identity, NAME_CHARACTERS)}, and this image cannot prove it: "
-        f"its Sigstore trust root is of sigstore {metadata.version('sigstore')}, with keys from {_newest(root)} and before: "
-        f"{detail}",
-        "If Sigstore has changed its keys since, the trust root is stale: use a newer release of this image. Else the bundle "
-        "is damaged, or of a private Sigstore, which is not supported: sign with the public one, or with a key.",
+        f"the signature claims to be made{signed} by {clip(rule.identity, NAME_CHARACTERS)}, but this "
+        "image cannot verify it: its Sigstore trust root is from sigstore "
+        f"{metadata.version('sigstore')}, with keys up to {_newest(root)}: {detail}",
+        "If Sigstore has rotated its keys since, the trust root is outdated: use a newer release of "
+        "this image. Otherwise the bundle is damaged, or comes from a private Sigstore, which is not "
+        "supported: sign with the public one, or with a key.",
     )
 
 
@@ -201,7 +201,7 @@ def _newest(root: TrustedRoot) -> str:
     inner = root._inner
     logs = [log.public_key.valid_for for log in (*inner.tlogs, *inner.ctlogs)]
     starts = [span.start for span in (*logs, *(ca.valid_for for ca in inner.certificate_authorities)) if span]
-    return f"{max(starts):%Y-%m-%d}" if starts else "no day"
+    return f"{max(starts):%Y-%m-%d}" if starts else "an unknown date"
 
 
 def _pem(place: str) -> bytes:
@@ -209,21 +209,21 @@ def _pem(place: str) -> bytes:
     if place.startswith("env:"):
         text = os.environ.get(place.removeprefix("env:"), "")
         if not text.strip():
-            raise _bad_key("no public key was given to check the signature with (on a person's machine: --public-key)")
+            raise _bad_key("no public key to verify the signature (for local use: --public-key)")
         return text.encode()
     try:
         return Path(place).read_bytes()
     except OSError as error:
-        raise _bad_key(f"the public key to check the signature with cannot be read: {_words(error)}") from error
+        raise _bad_key(f"cannot read the public key for the signature: {_words(error)}") from error
 
 
 def _public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(pem)
     except Exception as error:
-        raise _bad_key(f"the public key to check the signature with cannot be read: {_words(error)}") from error
+        raise _bad_key(f"cannot read the public key for the signature: {_words(error)}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise _bad_key("the public key to check the signature with is not one for ECDSA with P-256, P-384 or P-521")
+        raise _bad_key("the public key for the signature is not an ECDSA key on P-256, P-384 or P-521")
     return key
 
 
@@ -259,15 +259,15 @@ def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> 
     missing = sorted(set(signed) - present)
     if changed := [name for name in here if actual[name] != signed[name]]:
         raise _mismatch(
-            f"{_list(changed)} {_differ(changed)} from what was signed",
-            "The file was changed after it was signed, or the signature is of another version: put the signed files there, or "
-            "have these signed.",
+            f"{_list(changed)} {_differ(changed)} from the signed content",
+            "The file was changed after signing, or the signature belongs to another version: upload the "
+            "signed files, or sign the current ones.",
         )
     if missing:
-        folder = f"; the signature covers a folder of {len(signed)} files, the source is one file" if single else ""
+        folder = f"; the signature covers a folder of {len(signed)} files, but the source is one file" if single else ""
         raise _mismatch(
-            f"{_list(missing)} {_be(missing)} signed and not here{folder}",
-            "Give the folder that was signed as the source, with all of its files (its URI ends in '/'); or sign the file alone.",
+            f"{_list(missing)} {_be(missing)} signed, but missing{folder}",
+            "Use the signed folder with all of its files as the source (its URI ends in '/'); or sign only the file.",
         )
     ignored = [PurePosixPath(name) for name in manifest.serialization_type.get("ignore_paths", ())]
     extra = [name for name in present - set(signed) if not _exempt(directory, name, ignored, signature)]
@@ -277,7 +277,7 @@ def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> 
         raise StageError(
             "SignatureExtraFile",
             f"{_list(names)} {_be(names)} not covered by the signature",
-            "Remove what was not signed from the folder, or sign the folder again as it is.",
+            "Remove unsigned files from the folder, or sign the folder again as it is.",
             "spec.source.uri",
         )
     return frozenset(signed)
@@ -299,7 +299,7 @@ def _hashed(path: Path, how: dict[str, Any]) -> dict[str, tuple[str, bytes]]:
     """A file as the signer hashed it. One thread: each costs its stack, of a container's memory."""
     algorithm = _ALGORITHMS.get(how["hash_type"])
     if algorithm is None:
-        raise _invalid(f"it was made with the hash {clip(str(how['hash_type']), 40)}, which is not supported")
+        raise _invalid(f"it uses the unsupported hash {clip(str(how['hash_type']), 40)}")
     config = hashing.Config()  # type: ignore[no-untyped-call]
     config.set_ignored_paths(paths=(), ignore_git_paths=False).set_allow_symlinks(True)
     if how["method"] == "shards":
@@ -338,7 +338,7 @@ def _exempt(directory: Path, name: str, ignored: list[PurePosixPath], signature:
 
 
 def _invalid(detail: str) -> StageError:
-    return StageError("SignatureInvalid", f"the signature is not a usable one: {detail}", f"{_SIGN_AGAIN}.", _FIELD)
+    return StageError("SignatureInvalid", f"the signature is not valid: {detail}", f"{_SIGN_AGAIN}.", _FIELD)
 
 
 def _untrusted(message: str, hint: str) -> StageError:
@@ -347,13 +347,13 @@ def _untrusted(message: str, hint: str) -> StageError:
 
 def _wrong_key(signer: str) -> StageError:
     return _untrusted(
-        f"another key signed than {signer}",
-        "Check that the public key is the publisher's current one; or the signature is not the publisher's.",
+        f"the signer is not {signer}",
+        "Check that the public key is the publisher's current one; otherwise the signature is not the publisher's.",
     )
 
 
 def _bad_key(message: str) -> StageError:
-    hint = "Give a PEM file that begins with BEGIN PUBLIC KEY: openssl pkey -in PRIVATE -pubout."
+    hint = "Use a PEM file that starts with BEGIN PUBLIC KEY: openssl pkey -in PRIVATE -pubout."
     return StageError("SignatureKeyInvalid", message, hint, _FIELD)
 
 

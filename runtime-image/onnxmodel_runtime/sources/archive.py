@@ -64,14 +64,14 @@ def unpack(path: Path, form: str, target: Path, limit: int, uri: str) -> dict[st
                     continue
                 safe = safe_path(name, uri)
                 if safe in files:
-                    raise _broken(uri, f"it holds {safe!r} twice")
+                    raise _broken(uri, f"it contains {safe!r} twice")
                 hashed, count = hashlib.sha256(), 0
                 with _create(target / safe) as out:
                     while chunk := content.read(CHUNK):
                         count += len(chunk)
                         total += len(chunk)
                         if total > limit:
-                            raise _too_large(uri, f"unpacks to more than the {size(limit)} that are left for it")
+                            raise _too_large(uri, f"unpacks to more than the remaining {size(limit)}")
                         if total > bound:
                             raise _too_large(uri, f"unpacks to more than {MAX_RATIO} times its size")
                         hashed.update(chunk)
@@ -91,11 +91,11 @@ def find_model(names: list[str], uri: str) -> str:
     if len(models) == 1:
         return models[0]
     held = ", ".join(sorted(models or names)[:5]) or "nothing"
-    what = f"{len(models)} models and none of them alone is {MODEL_FILE}" if models else f"no {MODEL_FILE}"
+    what = f"{len(models)} models, none of which is {MODEL_FILE}" if models else f"no {MODEL_FILE}"
     raise StageError(
         "SourceNotFound",
-        f"{shown(uri)} holds {what}; it holds {held}",
-        f"Name the model {MODEL_FILE}, and put it at the top.",
+        f"{shown(uri)} contains {what}; it contains {held}",
+        f"Name the model {MODEL_FILE}, and put it at the root.",
         FIELD,
     )
 
@@ -117,13 +117,13 @@ def _tar(file: IO[bytes], form: str) -> Iterator[Entry]:
                 return
             count += 1
             if count > MAX_FILES:
-                raise ValueError(f"it holds more than {MAX_FILES} entries")
+                raise ValueError(f"it contains more than {MAX_FILES} entries")
             if headers > _HEADERS_BYTES:
                 raise ValueError(f"its headers take more than {size(_HEADERS_BYTES)}")
             if member.isdir():
                 continue  # folders come with their files
             if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) or member.issparse():
-                raise ValueError(f"{member.name[:200]!r} is {_type(member)}, only files and folders are taken")
+                raise ValueError(f"{member.name[:200]!r} is {_type(member)}; only files and folders are allowed")
             if member.size < 0:
                 raise ValueError(f"{member.name[:200]!r} has a negative size")
             stream.allowed = member.size + _HEADER_BYTES
@@ -136,18 +136,18 @@ def _zip(file: IO[bytes]) -> Iterator[Entry]:
     with zipfile.ZipFile(_Pieces(file)) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_FILES:
-            raise ValueError(f"it holds more than {MAX_FILES} entries")
+            raise ValueError(f"it contains more than {MAX_FILES} entries")
         for entry in entries:
             mode = entry.external_attr >> 16
             if entry.is_dir():
                 continue
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise ValueError(f"{entry.filename[:200]!r} is a link or a device, only files and folders are taken")
+                raise ValueError(f"{entry.filename[:200]!r} is a link or a device; only files and folders are allowed")
             if entry.flag_bits & 0x1:
                 raise ValueError(f"{entry.filename[:200]!r} is encrypted")
             # Others may need as much memory as the archive says.
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{entry.filename[:200]!r} is packed in a way that is not taken; use deflate")
+                raise ValueError(f"{entry.filename[:200]!r} has an unsupported compression; use deflate")
             with archive.open(entry) as content:
                 yield entry.filename, content
 
@@ -185,7 +185,7 @@ class _Pieces(io.RawIOBase):
         try:
             return self.inner.seek(offset, whence)
         except OSError as error:  # before the beginning
-            raise ValueError("it points outside of itself") from error
+            raise ValueError("it points outside of the archive") from error
 
     def tell(self) -> int:
         return self.inner.tell()
@@ -214,7 +214,7 @@ def _type(member: tarfile.TarInfo) -> str:
 
 def _broken(uri: str, why: str) -> StageError:
     return StageError(
-        "SourceInvalid", f"the archive {shown(uri)} cannot be unpacked: {why}", "Pack the folder again.", FIELD
+        "SourceInvalid", f"cannot unpack the archive {shown(uri)}: {why}", "Pack the folder again.", FIELD
     )
 
 
@@ -222,6 +222,6 @@ def _too_large(uri: str, why: str) -> StageError:
     return StageError(
         "SourceTooLarge",
         f"the archive {shown(uri)} {why}",
-        "Pack the model's files alone, or ask the platform team to raise settings.policy.maxModelBytes.",
+        "Pack only the model's files, or ask the platform team to raise settings.policy.maxModelBytes.",
         FIELD,
     )

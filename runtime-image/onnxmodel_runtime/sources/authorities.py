@@ -23,7 +23,7 @@ def trusted() -> Iterator[None]:
         ssl.create_default_context(cadata=pem)
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise secret_invalid(
-            f"{VARIABLE} holds no certificates: {error}", "Give PEM: -----BEGIN CERTIFICATE----- …"
+            f"{VARIABLE} contains no certificates: {error}", "Use PEM: -----BEGIN CERTIFICATE----- …"
         ) from error
     from requests.utils import DEFAULT_CA_BUNDLE_PATH  # a heavy import that others need not pay for
 

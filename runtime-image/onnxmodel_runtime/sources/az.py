@@ -33,7 +33,7 @@ from onnxmodel_runtime.sources.web import environment
 _URI = re.compile(
     r"az://(?P<account>[a-z0-9]{3,24})/(?P<container>\$root|\$web|[a-z0-9][a-z0-9-]{1,62})/(?P<path>.+)", re.S
 )
-_HINT = "Give AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING of this account."
+_HINT = "Provide AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING for this account."
 
 
 class AzSource:
@@ -47,7 +47,7 @@ class AzSource:
     def __init__(self, uri: str, home: str = "") -> None:
         found = _URI.fullmatch(uri)
         if not found:
-            raise invalid(uri, "az://ACCOUNT/CONTAINER/PATH is expected")
+            raise invalid(uri, "expected az://ACCOUNT/CONTAINER/PATH")
         self.uri, self.account, self.path = uri, found["account"], found["path"]
         theirs = _URI.fullmatch(home or uri)
         session = requests.Session()
@@ -66,7 +66,7 @@ class AzSource:
                 found["container"], theirs is not None and theirs["account"] == self.account, options
             )
         except ValueError as error:
-            raise secret_invalid(f"the Azure client cannot be made: {error}", _HINT) from error
+            raise secret_invalid(f"cannot create the Azure client: {error}", _HINT) from error
 
     @property
     def resolved(self) -> str:
@@ -79,7 +79,7 @@ class AzSource:
         if ours and string and not endpoint:
             client = ContainerClient.from_connection_string(string, container, **options)
             if client.account_name != self.account:
-                raise ValueError(f"AZURE_STORAGE_CONNECTION_STRING is of the account {client.account_name}")
+                raise ValueError(f"AZURE_STORAGE_CONNECTION_STRING belongs to the account {client.account_name}")
             return client
         credential: Any = None
         if ours and (key := environment("AZURE_STORAGE_KEY")):
@@ -88,7 +88,7 @@ class AzSource:
             credential = AzureSasCredential(token.removeprefix("?"))
         elif ours and string:
             raise ValueError(
-                "AZURE_STORAGE_CONNECTION_STRING names its own endpoint, so AZURE_STORAGE_ENDPOINT cannot be"
+                "AZURE_STORAGE_CONNECTION_STRING has its own endpoint, so AZURE_STORAGE_ENDPOINT must not be set"
             )
         url = endpoint or f"https://{self.account}.blob.core.windows.net"
         return ContainerClient(url, container, credential, **options)
@@ -106,7 +106,7 @@ class AzSource:
         if not blobs:
             raise not_found(self.uri, "no blob has this prefix")
         if len(blobs) > MAX_FILES:
-            raise invalid(self.uri, f"the folder holds more than {MAX_FILES} blobs")
+            raise invalid(self.uri, f"the folder contains more than {MAX_FILES} blobs")
         return [self._remote(blob.name.removeprefix(self.path), blob) for blob in blobs]
 
     def _remote(self, path: str, blob: Any) -> Remote:
@@ -129,13 +129,13 @@ class AzSource:
     def _known(self, error: Exception) -> Exception:
         status = int(getattr(error, "status_code", 0) or 0)
         code = getattr(error, "error_code", "") or ""
-        detail = f"the store answers {status} {getattr(code, 'value', code)}".strip()
+        detail = f"the store returned {status} {getattr(code, 'value', code)}".strip()
         if isinstance(error, azure.ClientAuthenticationError) or status in (401, 403):
             return forbidden(self.uri, detail)
         if isinstance(error, azure.ResourceNotFoundError) or status == 404:
             return not_found(self.uri, detail)
         if status == 412:
-            return rejected(f"{self.uri} was replaced while it was fetched", "Run it again when the upload has ended.")
+            return rejected(f"{self.uri} was replaced during the fetch", "Run it again when the upload has finished.")
         if status >= 500 or status in (408, 429):
             return UnreachableError(f"{self.uri}: {detail}")
         if isinstance(error, azure.HttpResponseError) and status >= 300:

@@ -33,7 +33,7 @@ class Download:
             if body.start != self.count:
                 self._restart()
             elif self.count:
-                log(f"{self.remote.path}: goes on after {size(self.count)}")
+                log(f"{self.remote.path}: resuming after {size(self.count)}")
             self.pieces += 1
             length = self.remote.length if self.remote.length >= 0 else body.length
             if length > self.limit:
@@ -74,12 +74,10 @@ class Download:
             return
         if self.pieces > 1:  # the pieces may be of two different files
             self._restart()
-            raise UnreachableError(
-                f"{self.remote.path}, put together from pieces, has the sha256 {actual}, not {expected}"
-            )
+            raise UnreachableError(f"{self.remote.path}, assembled from parts, has the sha256 {actual}, not {expected}")
         raise StageError(
             "DigestMismatch",
-            f"{self.remote.path} came with the sha256 {actual}, and the source says that it is {expected}",
-            "The store, or something on the way to it, changed the file: upload it again, or look at proxies on the way.",
+            f"{self.remote.path} arrived with the sha256 {actual}, but the source reports {expected}",
+            "The store, or something in between, changed the file: upload it again, or check proxies in between.",
             FIELD,
         )

@@ -14,7 +14,7 @@ def below(mount: Path, path: str, uri: str) -> Path:
     """`path` below the mounted claim. Raises StageError for one that climbs out."""
     parts = PurePosixPath(path.lstrip("/"))
     if ".." in parts.parts or not parts.parts:
-        raise invalid(uri, "a path below the claim is expected, without '..'")
+        raise invalid(uri, "expected a path within the PersistentVolumeClaim, without '..'")
     return mount / parts
 
 
@@ -42,7 +42,7 @@ class FolderSource:
         # Folders that are links are not walked: what they hold would come twice, or without end.
         files = sorted(islice((path for path in self.path.rglob("*") if not path.is_dir()), MAX_FILES + 1))
         if len(files) > MAX_FILES:
-            raise invalid(self.uri, f"the folder holds more than {MAX_FILES} files")
+            raise invalid(self.uri, f"the folder contains more than {MAX_FILES} files")
         return [self._remote(path.relative_to(self.path).as_posix(), path) for path in files]
 
     def _remote(self, name: str, path: Path) -> Remote:
@@ -50,13 +50,13 @@ class FolderSource:
             real = path.resolve(strict=True)
             details = real.stat()
         except FileNotFoundError as error:
-            raise not_found(self.uri, f"{path} is not there") from error
+            raise not_found(self.uri, f"{path} does not exist") from error
         except PermissionError as error:
             raise forbidden(self.uri, str(error)) from error
         except (OSError, RuntimeError) as error:
             raise invalid(self.uri, str(error)) from error
         if not real.is_relative_to(self.root.resolve()):
-            raise invalid(self.uri, f"{name} is a link that leaves the claim")
+            raise invalid(self.uri, f"{name} is a link that points outside of the PersistentVolumeClaim")
         if not stat.S_ISREG(details.st_mode):
             raise invalid(self.uri, f"{name} is not a regular file")
         return Remote(name, details.st_size, lambda start: Body(start, self._chunks(real, start), details.st_size))

@@ -49,7 +49,7 @@ class GsSource:
         self.uri, self.bucket = uri, urlsplit(uri, allow_fragments=False).netloc
         self.key = uri.removeprefix(f"gs://{self.bucket}").lstrip("/")
         if not self.bucket or not self.key:
-            raise invalid(uri, "gs://BUCKET/KEY is expected")
+            raise invalid(uri, "expected gs://BUCKET/KEY")
         endpoint = environment("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
         self.endpoint = (endpoint if "://" in endpoint else f"http://{endpoint}").rstrip("/")
         inner = requests.Session()
@@ -82,7 +82,7 @@ class GsSource:
         if not files:
             raise not_found(self.uri, "no object has this prefix")
         if len(files) > MAX_FILES:
-            raise invalid(self.uri, f"the folder holds more than {MAX_FILES} objects")
+            raise invalid(self.uri, f"the folder contains more than {MAX_FILES} objects")
         return [self._remote(blob.name.removeprefix(self.key), blob) for blob in files]
 
     def _remote(self, path: str, blob: Any) -> Remote:
@@ -115,7 +115,7 @@ class GsSource:
         if isinstance(error, api.NotFound):
             return not_found(self.uri, "the store has no such object or bucket")
         if isinstance(error, api.Unauthorized | api.Forbidden):
-            return forbidden(self.uri, f"the store answers {error.code} to {_who()}")
+            return forbidden(self.uri, f"the store returned {error.code} for {_who()}")
         if isinstance(error, requests.exceptions.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             return untrusted(self.uri, error)
         if isinstance(error, api.ServerError | api.TooManyRequests | auth.TransportError):
@@ -125,7 +125,7 @@ class GsSource:
         if isinstance(error, auth.GoogleAuthError):
             return forbidden(self.uri, f"no token for {_who()}: {error}")
         if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-            return secret_invalid(f"STORAGE_EMULATOR_HOST is no address: {error}", "Give a URL, or leave it out.")
+            return secret_invalid(f"STORAGE_EMULATOR_HOST is not a valid address: {error}", "Set a URL, or remove it.")
         transport = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
         return UnreachableError(f"{self.uri}: {scrubbed(error)}") if isinstance(error, transport) else error
 
@@ -138,7 +138,7 @@ def _credentials(endpoint: str) -> Any:
     text = environment(_VARIABLE)
     if not text:
         return AnonymousCredentials()  # type: ignore[no-untyped-call]
-    hint = "Give the JSON key of a service account."
+    hint = "Use the JSON key of a service account."
     try:
         info = json.loads(text)
         # Other kinds name URLs, files and even programs that the library would use.
@@ -146,8 +146,8 @@ def _credentials(endpoint: str) -> Any:
             raise ValueError("it is not the key of a service account")
         for url in (endpoint, str(info.get("token_uri"))):
             if urlsplit(url).scheme != "https":
-                raise ValueError(f"it would be used with {url}, unencrypted")
+                raise ValueError(f"it would be sent to {url} unencrypted")
         return service_account.Credentials.from_service_account_info(info, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
     except (ValueError, KeyError, TypeError, auth.GoogleAuthError) as error:
-        why = "no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise secret_invalid(f"{_VARIABLE} cannot be used: {why}", hint) from error
+        why = "not valid JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise secret_invalid(f"{_VARIABLE} is not valid: {why}", hint) from error

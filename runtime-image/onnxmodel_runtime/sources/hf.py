@@ -28,20 +28,21 @@ class HfSource:
         name, _, self.path = rest.partition("/")
         name, _, revision = name.partition("@")
         if not _NAME.fullmatch(owner) or not _NAME.fullmatch(name) or "/" not in rest:
-            raise invalid(uri, "hf://ORG/NAME/PATH or hf://ORG/NAME@REVISION/PATH is expected")
+            raise invalid(uri, "expected hf://ORG/NAME/PATH or hf://ORG/NAME@REVISION/PATH")
         if ".." in self.path.split("/"):
-            raise invalid(uri, "a path without '..' is expected")
+            raise invalid(uri, "expected a path without '..'")
         self.uri, self.repository, self.revision = uri, f"{owner}/{name}", unquote(revision) or "main"
         self.endpoint = (environment("HF_ENDPOINT") or ENDPOINT).rstrip("/")
         try:
             parts = urlsplit(self.endpoint)
             self._hub = origin(parts)
         except ValueError as error:
-            raise secret_invalid(f"HF_ENDPOINT is no URL: {error}", "Give the Hub's URL.") from error
+            raise secret_invalid(f"HF_ENDPOINT is not a valid URL: {error}", "Set it to the Hub's URL.") from error
         self._token = environment("HF_TOKEN")
         if self._token and parts.scheme != "https" and not loopback(parts.hostname or ""):
             raise secret_invalid(
-                "HF_TOKEN would go to HF_ENDPOINT unencrypted", "Give an https:// address as HF_ENDPOINT, or no token."
+                "HF_TOKEN would be sent to HF_ENDPOINT unencrypted",
+                "Use an https:// address for HF_ENDPOINT, or no token.",
             )
         self.commit = ""
         self._web = Web(uri, self._authorization)
@@ -56,7 +57,7 @@ class HfSource:
         answer = self._json(f"{self._api}/revision/{quote(self.revision, safe='')}")
         commit = answer.get("sha") if isinstance(answer, dict) else None
         if not isinstance(commit, str) or not re.fullmatch("[0-9a-f]{40,64}", commit):
-            raise rejected(f"{self.endpoint} names no commit of {self.revision}", "Check HF_ENDPOINT.")
+            raise rejected(f"{self.endpoint} returns no commit for {self.revision}", "Check HF_ENDPOINT.")
         self.commit = commit
         if self.path and not self.path.endswith("/"):
             return [self._remote(MODEL_FILE, self.path, -1)]
@@ -81,15 +82,17 @@ class HfSource:
             content, reply = self._web.read(url)
             page = self._parse(content)
             if not isinstance(page, list) or not all(map(_is_entry, page)):
-                raise rejected(f"{url} answers with something that is no list of files", "Check HF_ENDPOINT.")
+                raise rejected(f"{url} returned something that is not a list of files", "Check HF_ENDPOINT.")
             found += page
             if len(found) > MAX_FILES:
-                raise invalid(self.uri, f"the folder holds more than {MAX_FILES} files")
+                raise invalid(self.uri, f"the folder contains more than {MAX_FILES} files")
             following = re.search(r'<([^>]+)>;\s*rel="next"', reply.response.headers.get("Link", ""))
             try:
                 url = urljoin(url, following[1]) if following and page else ""
             except ValueError as error:
-                raise rejected(f"{self.endpoint} names a next page that is no URL", "Check HF_ENDPOINT.") from error
+                raise rejected(
+                    f"{self.endpoint} returned a next page that is not a URL", "Check HF_ENDPOINT."
+                ) from error
         return found
 
     def _remote(self, name: str, path: str, length: int) -> Remote:
@@ -107,7 +110,7 @@ class HfSource:
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise rejected(f"{self.endpoint} answers with something that is no JSON", "Check HF_ENDPOINT.") from error
+            raise rejected(f"{self.endpoint} returned something that is not JSON", "Check HF_ENDPOINT.") from error
 
     def _authorization(self, asked: Origin) -> str:
         return f"Bearer {self._token}" if self._token and asked == self._hub else ""

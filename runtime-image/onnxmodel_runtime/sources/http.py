@@ -15,11 +15,11 @@ class HttpSource:
     def __init__(self, uri: str, home: str = "") -> None:
         parts = urlsplit(uri)
         if not parts.hostname:
-            raise invalid(uri, "a host is expected")
+            raise invalid(uri, "expected a host")
         if parts.username is not None or parts.password is not None:
-            raise invalid(uri, "credentials belong into spec.source.secretRef, not into the URI")
+            raise invalid(uri, "credentials belong in spec.source.secretRef, not in the URI")
         if parts.path.endswith("/") or not parts.path:
-            raise invalid(uri, "a folder cannot be listed over HTTP; give a file's URI, or use s3://, oci:// or pvc://")
+            raise invalid(uri, "a folder cannot be listed over HTTP; use the URI of a file, or s3://, oci:// or pvc://")
         self.uri = uri
         try:
             origin(parts)

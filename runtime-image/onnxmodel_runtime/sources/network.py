@@ -77,7 +77,7 @@ class Guard:
         """Raises StageError for a scheme that the policy leaves out."""
         if self.policy.schemes and scheme not in self.policy.schemes:
             self._refuse(
-                f"sources of scheme {scheme}:// are not allowed here",
+                f"the scheme {scheme}:// is not allowed",
                 f"Use one of {', '.join(self.policy.schemes)}, or ask the platform team to add {scheme} to "
                 f"{_SETTINGS}.schemes.",
             )
@@ -93,12 +93,12 @@ class Guard:
             self.check_address(ipaddress.ip_address("127.0.0.1"))
         elif name in _METADATA_NAMES:
             self._refuse(
-                f"{name} is the name of a cloud's metadata service, where no model is",
-                "Use a server of its own address.",
+                f"{name} is the name of a cloud's metadata service, which hosts no models",
+                "Use the address of a server.",
             )
         if self._patterns and not self.names(name):
             self._refuse(
-                f"the host {name} is not one that models may be fetched from",
+                f"models may not be fetched from the host {name}",
                 f"Use one of {', '.join(self.policy.hosts)}, or ask the platform team to add it to {_SETTINGS}.hosts.",
             )
 
@@ -111,17 +111,17 @@ class Guard:
         every = [one for one in (address, *_embedded(address)) if not self._exempt(one)]
         shown = f"{self._host} ({address})" if self._host not in ("", str(address)) else str(address)
         for one in every:
-            told = shown if one == address else f"{shown}, which stands for {one},"
+            told = shown if one == address else f"{shown}, which maps to {one},"
             for kind, networks in _NEVER:
                 if any(one in network for network in networks):
                     self._refuse(
-                        f"{told} is {kind}, where no model is fetched from",
-                        "Use a server of its own address; if it must be this one, ask the platform team to add its range to "
+                        f"{told} is {kind}, from which no model is fetched",
+                        "Use the address of a server; if it must be this one, ask the platform team to add its range to "
                         f"{_SETTINGS}.networks.",
                     )
             if not self.policy.private_networks and any(one in network for network in _PRIVATE):
                 self._refuse(
-                    f"{told} is an address of a private network, which models may not be fetched from here",
+                    f"{told} is an address of a private network, from which models may not be fetched here",
                     f"Use a public server, or ask the platform team to set {_SETTINGS}.privateNetworks, or to add its range "
                     f"to {_SETTINGS}.networks.",
                 )
@@ -130,13 +130,14 @@ class Guard:
         """Raises StageError for what a socket is about to reach."""
         if family not in (socket.AF_INET, socket.AF_INET6):
             self._refuse(
-                f"a fetch tried to reach {peer!r}, which is not on the network",
-                "Give the address of a server: sockets of the machine are never asked.",
+                f"a fetch tried to connect to {peer!r}, which is not a network address",
+                "Use the address of a server: local sockets are never contacted.",
             )
         address = _literal(str(peer[0]).partition("%")[0])
         if address is None:  # the socket module would resolve it on its way: names are resolved by getaddrinfo, visibly
             self._refuse(
-                f"a fetch tried to reach {peer[0]!r} unresolved", "This is a defect of onnxmodel: please report it."
+                f"a fetch tried to connect to {peer[0]!r} without resolving it",
+                "This is a bug in onnxmodel: please report it.",
             )
         else:
             self.check_address(address)

@@ -46,7 +46,7 @@ class OciSource:
     def __init__(self, uri: str, home: str = "") -> None:
         found = _REFERENCE.fullmatch(uri)
         if not found:
-            raise invalid(uri, "oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST is expected")
+            raise invalid(uri, "expected oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST")
         self.uri, self.host, self.repository = uri, found["host"].lower(), found["repository"]
         self.reference = found["digest"] or found["tag"] or "latest"
         self.digest = found["digest"] or ""
@@ -75,15 +75,17 @@ class OciSource:
         if "manifests" in manifest:
             entries = _objects(manifest.get("manifests"))
             if len(entries) != 1:
-                raise invalid(self.uri, f"it is an index of {len(entries)} artifacts: give the digest of one of them")
+                raise invalid(self.uri, f"it is an index of {len(entries)} artifacts: use the digest of one of them")
             manifest = self._manifest(_digest(self.uri, entries[0]))
         layers = _objects(manifest.get("layers"))
         if len(layers) > MAX_FILES:
-            raise invalid(self.uri, f"the artifact holds {len(layers)} layers, a model has at most {MAX_FILES}")
+            raise invalid(
+                self.uri, f"the artifact contains {len(layers)} layers, but a model may have at most {MAX_FILES}"
+            )
         remotes = [remote for layer in layers if (remote := self._remote(layer, len(layers))) is not None]
         if not remotes:
             types = ", ".join(sorted({str(layer.get("mediaType")) for layer in layers})[:5]) or "no layers"
-            raise not_found(self.uri, f"the artifact holds no file that is known by its name; it has {types}")
+            raise not_found(self.uri, f"the artifact contains no file with a known name; it contains {types}")
         return remotes
 
     def _manifest(self, reference: str) -> dict[str, Any]:
@@ -101,9 +103,9 @@ class OciSource:
         try:
             manifest = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise rejected(f"{self.uri}: the manifest is no JSON", "Give the URI of a registry.") from error
+            raise rejected(f"{self.uri}: the manifest is not JSON", "Use the URI of a registry.") from error
         if not isinstance(manifest, dict):
-            raise rejected(f"{self.uri}: the manifest is no JSON object", "Give the URI of a registry.")
+            raise rejected(f"{self.uri}: the manifest is not a JSON object", "Use the URI of a registry.")
         return manifest
 
     def _remote(self, layer: dict[str, Any], count: int) -> Remote | None:
@@ -116,7 +118,7 @@ class OciSource:
             if typed["kind"] not in _WEIGHTS:
                 return None
             if typed["form"] not in _PACKS:
-                raise invalid(self.uri, f"a layer is packed as {typed['form']}; tar and tar+gzip are understood")
+                raise invalid(self.uri, f"a layer is packed as {typed['form']}; only tar and tar+gzip are supported")
             pack = _PACKS[typed["form"]]
             title = title or ("" if count > 1 else MODEL_FILE)
         elif str(notes.get(_UNPACK, "")).lower() == "true":
@@ -147,5 +149,5 @@ def _objects(value: Any) -> "list[dict[str, Any]]":
 def _digest(uri: str, entry: dict[str, Any]) -> str:
     digest = str(entry.get("digest", ""))
     if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
-        raise invalid(uri, f"the manifest names the digest {digest[:100]!r}; sha256 is understood")
+        raise invalid(uri, f"the manifest uses the digest {digest[:100]!r}; only sha256 is supported")
     return digest

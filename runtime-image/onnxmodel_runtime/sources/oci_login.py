@@ -44,7 +44,7 @@ class Login:
         before = self._header
         if scheme.lower() == "basic":
             if self._basic and self._registry[0] != "https" and not loopback(self._registry[1]):
-                raise forbidden(self.uri, "the registry wants the password over plain http")
+                raise forbidden(self.uri, "the registry asks for the password over plain http")
             self._header = self._basic
         elif scheme.lower() == "bearer":
             self._header = self._token(dict(re.findall(r'([a-z_]+)="([^"]*)"', rest)))
@@ -54,25 +54,25 @@ class Login:
         realm = fields.get("realm", "")
         parts = urlsplit(realm)
         if not parts.hostname:
-            raise rejected(f"{self.uri}: the registry names no place for tokens", "Check the registry.")
+            raise rejected(f"{self.uri}: the registry specifies no token server", "Check the registry.")
         try:
             place = origin(parts)
         except ValueError as error:
             raise rejected(
-                f"{self.uri}: the registry's place for tokens is none: {error}", "Check the registry."
+                f"{self.uri}: the registry's token server is not valid: {error}", "Check the registry."
             ) from error
         if place[0] != "https" and place != self._registry and not (loopback(place[1]) and loopback(self._registry[1])):
             raise rejected(
-                f"{self.uri}: the registry has tokens made at {realm}, without https", "Use another registry."
+                f"{self.uri}: the registry's token server {realm} does not use https", "Use another registry."
             )
         if self._basic and place[0] != "https" and not loopback(place[1]):
-            raise forbidden(self.uri, "the registry wants the password over plain http")
+            raise forbidden(self.uri, "the registry asks for the password over plain http")
         basic = self._basic if self._trusted(place) else ""
         if self._basic and not basic:
             raise rejected(
-                f"{self.uri}: the registry sends us to {place[1]} with its password, which is another host",
-                f"If that is right, set OCI_AUTH_HOST to {place[1]} in the Secret that spec.source.secretRef names, or ask "
-                "the platform team to add it to settings.policy.sources.hosts.",
+                f"{self.uri}: the registry's token server {place[1]}, which would get the password, is another host",
+                f"If that is correct, set OCI_AUTH_HOST to {place[1]} in the Secret that spec.source.secretRef "
+                "names, or ask the platform team to add it to settings.policy.sources.hosts.",
             )
         query = {"scope": fields.get("scope") or f"repository:{self.repository}:pull"}
         if service := fields.get("service"):
@@ -81,14 +81,14 @@ class Login:
         reply = web.get(f"{realm}{'&' if parts.query else '?'}{urlencode(query)}", redirects=0)
         if reply.status in (400, 401, 403):
             reply.response.close()
-            raise forbidden(self.uri, f"{place[1]} gives no token, it answers {reply.status}")
+            raise forbidden(self.uri, f"{place[1]} returned {reply.status} instead of a token")
         try:
             data = json.loads(read(web.checked(reply), _TOKEN_BYTES))
             token = data.get("token") or data.get("access_token")
         except (ValueError, AttributeError, RecursionError):
             token = None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise rejected(f"{self.uri}: {place[1]} answers with something that is no token", "Check the registry.")
+            raise rejected(f"{self.uri}: {place[1]} returned something that is not a token", "Check the registry.")
         return f"Bearer {token}"
 
     def _trusted(self, place: Origin) -> bool:

@@ -35,7 +35,7 @@ class GuardedAdapter(HTTPAdapter):
         if response.is_redirect:
             response.close()
             target = shown(str(response.headers.get("Location")))
-            raise rejected(f"{urlsplit(url).hostname} redirects to {target}", "Give the store's own address.")
+            raise rejected(f"{urlsplit(url).hostname} redirects to {target}", "Use the store's own address.")
         return response
 
 

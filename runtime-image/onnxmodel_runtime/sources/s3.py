@@ -53,7 +53,7 @@ class S3Source:
         self.uri, self.bucket = uri, parts.netloc
         self.key = uri.removeprefix(f"s3://{parts.netloc}").lstrip("/")
         if not self.bucket or not self.key:
-            raise invalid(uri, "s3://bucket/key is expected")
+            raise invalid(uri, "expected s3://bucket/key")
         custom = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         config = Config(
             connect_timeout=10,
@@ -75,7 +75,7 @@ class S3Source:
         except (aws.BotoCoreError, ValueError) as error:
             raise StageError(
                 "SourceInvalid",
-                f"the S3 client cannot be made: {error}",
+                f"cannot create the S3 client: {error}",
                 "Check AWS_ENDPOINT_URL and AWS_REGION in the Secret that spec.source.secretRef names.",
                 SECRET,
             ) from error
@@ -107,7 +107,7 @@ class S3Source:
         if not files:
             raise not_found(self.uri, "no object has this prefix")
         if len(files) > MAX_FILES:
-            raise invalid(self.uri, f"the folder holds more than {MAX_FILES} objects")
+            raise invalid(self.uri, f"the folder contains more than {MAX_FILES} objects")
         return [self._remote(item["Key"].removeprefix(self.key), item["Key"], item["Size"]) for item in files]
 
     def _remote(self, path: str, key: str, count: int) -> Remote:
@@ -148,11 +148,11 @@ class S3Source:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if code in _DENIED or status in (401, 403):  # first: some stores answer 404 to a key that they do not know
-                return forbidden(self.uri, f"the store answers {code}")
+                return forbidden(self.uri, f"the store returned {code}")
             if code in _MISSING or status == 404:
                 return not_found(self.uri, code)
             if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
-                return UnreachableError(f"{self.uri}: the store answers {status} {code}")
+                return UnreachableError(f"{self.uri}: the store returned {status} {code}")
             return rejected(f"{self.uri}: {error}", "Check the URI and the region.")
         if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.CredentialRetrievalError):
             return forbidden(self.uri, f"no credentials: {error}")
@@ -167,7 +167,7 @@ class S3Source:
 def _refuse_redirects(response: Any = None, **_options: Any) -> None:
     if response is not None and 300 <= response[0].status_code < 400 and response[0].status_code != 304:
         target = shown(str(response[0].headers.get("Location")))
-        raise rejected(f"the store redirects to {target}", "Give the store's own address (AWS_ENDPOINT_URL).")
+        raise rejected(f"the store redirects to {target}", "Use the store's own address (AWS_ENDPOINT_URL).")
 
 
 def _check(request: Any, **_options: Any) -> None:

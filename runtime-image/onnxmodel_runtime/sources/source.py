@@ -107,7 +107,7 @@ def invalid(uri: str, why: str) -> StageError:
 
 def secret_invalid(what: str, hint: str) -> StageError:
     """What the Secret holds cannot be used."""
-    return StageError("SourceInvalid", what, f"{hint} It comes from the Secret that {SECRET} names.", SECRET)
+    return StageError("SourceInvalid", what, f"{hint} It comes from the Secret in {SECRET}.", SECRET)
 
 
 def not_found(uri: str, detail: str) -> StageError:
@@ -121,8 +121,8 @@ def forbidden(uri: str, detail: str) -> StageError:
     """The source answers, and does not let us."""
     return StageError(
         "SourceForbidden",
-        f"{shown(uri)} may not be read: {detail}",
-        "Check the credentials in the Secret that spec.source.secretRef names, and what they allow.",
+        f"no permission to read {shown(uri)}: {detail}",
+        "Check the credentials in the Secret that spec.source.secretRef names, and their permissions.",
         SECRET,
     )
 
@@ -137,7 +137,7 @@ def untrusted(uri: str, detail: object) -> StageError:
     return StageError(
         "SourceUntrusted",
         f"{shown(uri)}: {scrubbed(detail)}",
-        f"Give the server's certificate authority in PEM as CA_CERTIFICATES in the Secret that {SECRET} names.",
+        f"Add the server's certificate authority in PEM as CA_CERTIFICATES to the Secret in {SECRET}.",
         SECRET,
     )
 
@@ -151,7 +151,7 @@ def safe_path(name: str, uri: str) -> str:
     if bad or len(path.parts) > 32 or any(len(part.encode(errors="replace")) > 255 for part in path.parts):
         raise StageError(
             "SourceInvalid",
-            f"{shown(uri)} holds a file named {name[:200]!r}",
+            f"{shown(uri)} contains a file named {name[:200]!r}",
             "Rename it: names are relative paths, without '..', backslashes or control characters.",
             FIELD,
         )

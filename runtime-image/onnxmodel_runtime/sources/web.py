@@ -75,10 +75,12 @@ class Web:
                 ) from error
             if parts.scheme == "https" and scheme == "http":
                 raise rejected(
-                    f"{shown(url)} redirects from https to {shown(target)}", "Use a server that stays with https."
+                    f"{shown(url)} redirects from https to {shown(target)}", "Use a server that does not leave https."
                 )
             url = target
-        raise rejected(f"{shown(self.uri)} redirects more than {redirects} times", "Give the address at which it ends.")
+        raise rejected(
+            f"{shown(self.uri)} redirects more than {redirects} times", "Use the address of the last redirect."
+        )
 
     def _parse(self, url: str) -> SplitResult:
         """Parsers that disagree about the host would let one be checked and another be asked."""
@@ -89,11 +91,11 @@ class Web:
             raise invalid(self.uri, str(error)) from error
         host = parts.hostname or ""
         if parts.scheme not in _PORTS or not host:
-            raise invalid(self.uri, "a host is expected" if url == self.uri else f"it redirects to {shown(url)!r}")
+            raise invalid(self.uri, "expected a host" if url == self.uri else f"it redirects to {shown(url)!r}")
         if _AMBIGUOUS.search(url) or (other.host or "").strip("[]").lower() != host or other.port != port:
-            raise rejected(f"{shown(url)!r} can be read in more than one way", "Give a plain URL.")
+            raise rejected(f"{shown(url)!r} is ambiguous", "Use a plain URL.")
         if parts.username is not None or parts.password is not None:
-            raise rejected(f"{shown(self.uri)} leads to a URL with a user or a password in it", "Use a plain URL.")
+            raise rejected(f"{shown(self.uri)} redirects to a URL with a user or a password in it", "Use a plain URL.")
         if self.schemes_bind:
             network.check_scheme(parts.scheme)
         network.check_url(url)
@@ -126,7 +128,7 @@ class Web:
         status, url = reply.status, reply.url
         if status in (200, 206):
             return reply
-        detail = f"the server answers {status} {reply.response.reason or ''}".strip()
+        detail = f"the server returned {status} {reply.response.reason or ''}".strip()
         reply.response.close()
         if status in (404, 410):
             raise not_found(url, detail)
@@ -134,7 +136,7 @@ class Web:
             raise forbidden(url, detail)
         if status >= 500 or status in (408, 425, 429):
             raise UnreachableError(f"{shown(url)}: {detail}")
-        raise rejected(f"{shown(url)}: {detail}", "Give a URI that answers with the file itself.")
+        raise rejected(f"{shown(url)}: {detail}", "Use a URI that returns the file itself.")
 
     def read(
         self, url: str, headers: Mapping[str, str] | None = None, *, limit: int = 4 << 20
@@ -150,7 +152,7 @@ def read(reply: WebReply, limit: int) -> bytes:
     for chunk in stream(reply):
         content += chunk
         if len(content) > limit:
-            raise rejected(f"{shown(reply.url)} answers with more than {limit} bytes", "Give the URI of a model.")
+            raise rejected(f"{shown(reply.url)} returned more than {limit} bytes", "Use the URI of a model.")
     return content
 
 
@@ -159,7 +161,7 @@ def stream(reply: WebReply) -> Generator[bytes, None, None]:
     try:
         yield from reply.response.stream(CHUNK, decode_content=False)
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise UnreachableError(f"{shown(reply.url)} broke off: {error}") from error
+        raise UnreachableError(f"the connection to {shown(reply.url)} was interrupted: {error}") from error
     finally:
         reply.response.close()
 
@@ -192,7 +194,8 @@ class WebFile:
                 reply = self._get({})
         if reply.status == 206:
             raise rejected(
-                f"{shown(reply.url)} answers with a part that nobody asked for", "Use a server that answers whole."
+                f"{shown(reply.url)} returned a range that was not requested",
+                "Use a server that returns complete files.",
             )
         self._web.checked(reply)
         tag = reply.response.headers.get("ETag", "")
@@ -232,7 +235,7 @@ def _manager(parts: SplitResult) -> urllib3.PoolManager:
         return urllib3.ProxyManager(address, proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None)
     except (ValueError, urllib3.exceptions.HTTPError) as error:
         name = f"{parts.scheme}_proxy"
-        raise rejected(f"the proxy that {name} names cannot be used: {error}", f"Correct {name}.") from error
+        raise rejected(f"cannot use the proxy in {name}: {error}", f"Correct {name}.") from error
 
 
 def environment(name: str) -> str:

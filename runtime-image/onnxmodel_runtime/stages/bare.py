@@ -37,7 +37,7 @@ def proven(request: ServeRequest, *, golden: bool = False, chosen: bool = False)
         yield _completed(request, *known)
         return
     if Path(request.model).suffix == ".ort":
-        yield _unproven(request, "a graph in the ORT format cannot be read by the stages", chosen)
+        yield _unproven(request, "the stages cannot read a graph in the ORT format", chosen)
         return
     with tempfile.TemporaryDirectory(prefix="onnxmodel-") as folder:
         yield _proven(request, Path(folder), golden, chosen)
@@ -87,10 +87,11 @@ def _unproven(request: ServeRequest, why: str, chosen: bool) -> ServeRequest:
     level = request.graph_level if chosen else "None"
     served = f"It is served at graph level {level}, each request alone"
     if request.probe:
-        log(f"warning: only the probe proves this model: {why}. {served}")
+        log(f"warning: only the probe verifies this model: {why}. {served}")
     else:
         log(
-            f"warning: nothing proves that this model answers as it does unoptimized: {why}. {served}. Give inputs that it "
-            "takes (--probe, which onnxmodel optimize writes from golden data)"
+            f"warning: nothing verifies that this model's outputs match those without optimization: {why}. "
+            f"{served}. Provide inputs that it accepts (--probe, which onnxmodel optimize writes from golden "
+            "data)"
         )
     return replace(request, graph_level=level, batch=BATCH_NONE)

@@ -75,8 +75,9 @@ def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
         raise StageError(
             "GridTooLarge",
             f"{len(request.candidates)} candidates, {len(request.batch_sizes)} batch sizes and "
-            f"{len(request.concurrency)} concurrencies are {points} measurements; between 1 and {MAX_POINTS} are possible",
-            "Name fewer batch sizes, concurrencies or variants.",
+            f"{len(request.concurrency)} concurrencies are {points} measurements; the number must be from 1 "
+            f"to {MAX_POINTS}",
+            "Use fewer batch sizes, concurrencies or variants.",
             "spec.benchmark",
         )
     told, inputs = _inputs(request)  # the report has the request as it came
@@ -196,11 +197,11 @@ def _beside(
                 raise
             why = error.failure.message if isinstance(error, StageError) else f"memory ran out: {runtime_words(error)}"
             left_out[candidate.name] = clip(why, REASON_CHARACTERS)
-            log(f"{candidate.name} is left out: {why}")
+            log(f"{candidate.name} was left out: {why}")
         waiting.popleft()
     if waiting:
         names = ", ".join(candidate.name for candidate in waiting)
-        log(f"memory is too small for more at once; measured later, beside the original: {names}")
+        log(f"not enough memory to load all candidates at once; measured later, together with the original: {names}")
     return loaded
 
 
@@ -222,8 +223,9 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
     if odd := {value.name for value in sessions[0].get_inputs()} ^ set(inputs):
         raise StageError(
             "CandidatesDiffer",
-            f"{candidate.name} is not the same model as {request.candidates[0].name}: input {min(odd)!r} is of one alone",
-            "Compare files of one model: variants have the inputs of the original.",
+            f"{candidate.name} is not the same model as {request.candidates[0].name}: only one of them has "
+            f"input {min(odd)!r}",
+            "Compare files of one model: variants have the same inputs as the original.",
         )
     largest = max(request.batch_sizes) if loaded.batched else 1
     step(f"running batch size {largest} with {candidate.name}", candidate.name)
@@ -307,7 +309,7 @@ def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Wind
     for thread in threads:
         thread.join()
     if failures:
-        raise _failed(loaded.candidate, f"run with {callers} callers", failures[0]) from failures[0]
+        raise _failed(loaded.candidate, f"run with {callers} concurrent clients", failures[0]) from failures[0]
     return Window(time.perf_counter() - started, len(latencies), sorted(latencies[ramp:]))
 
 
@@ -339,8 +341,8 @@ def _failed(candidate: Candidate, what: str, error: Exception) -> StageError:
     return StageError(
         "BenchmarkFailed",
         f"{candidate.name} cannot {what}: {runtime_message(error)}",
-        "The message has ONNX Runtime's reason. The optimize stage ran this file at batch sizes of its own: lower "
-        "spec.benchmark.batchSizes, or set spec.validation.batch: None if the model has no batch axis. If memory ran out, "
-        "raise spec.serving.resources.limits.memory.",
+        "The message has ONNX Runtime's error. The optimize stage ran this file at its own batch sizes: "
+        "lower spec.benchmark.batchSizes, or set spec.validation.batch: None if the model has no batch "
+        "axis. If memory ran out, raise spec.serving.resources.limits.memory.",
         "spec.benchmark",
     )

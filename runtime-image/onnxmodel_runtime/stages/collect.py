@@ -28,5 +28,5 @@ def collect(volume: Path, keep: Collection[str]) -> list[str]:
                 with contextlib.suppress(OSError):
                     path.unlink()
     if removed:
-        log(f"removed what no spec can go back to: {', '.join(removed)}")
+        log(f"removed artifacts that no spec can return to: {', '.join(removed)}")
     return removed

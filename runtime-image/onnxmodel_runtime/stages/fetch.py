@@ -57,7 +57,7 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
     found = _existing(request, directory)
     if found is not None and _kept(request, directory):
         _check_files(directory, found)
-        log(f"{directory} holds {shown(request.uri)} already")
+        log(f"{directory} already contains {shown(request.uri)}")
         return found
     staging = directory.with_name(f"{directory.name}.tmp-{socket.gethostname()}-{os.getpid()}")
     _sweep(directory, staging)
@@ -81,7 +81,7 @@ def take_credentials() -> None:
         if key in CREDENTIALS:
             os.environ[key] = value
         else:
-            print(f"the Secret's key {clip(key, 100)} is not one that sources know", file=sys.stderr)
+            print(f"the Secret's key {clip(key, 100)} is not used by any source", file=sys.stderr)
 
 
 class _Fetching:
@@ -161,7 +161,7 @@ class _Fetching:
         """One file, under a name of ours."""
         _, remotes = self._list(uri, packed=False)
         if len(remotes) != 1 or remotes[0].pack:
-            raise invalid(uri, f"one file is expected, it holds {len(remotes)}")
+            raise invalid(uri, f"expected one file, but it contains {len(remotes)}")
         (file,) = self._bring(uri, remotes).values()
         (source,) = (path for path in self.work.rglob("*") if path.is_file())
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ class _Fetching:
             try:
                 came = self._attempts(download.attempt)
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-                raise invalid(uri, f"{remote.path} is a file and a folder at once") from error
+                raise invalid(uri, f"{remote.path} is both a file and a folder") from error
             new = {remote.path: came}
             if remote.pack:
                 log(f"unpacking {size(came['bytes'])}")
@@ -225,17 +225,17 @@ class _Fetching:
                     log(f"{name}: {size(file['bytes'])}, sha256 {file['sha256']}")
                 packed.unlink()
             if twice := files.keys() & new.keys():
-                raise invalid(uri, f"it holds {min(twice)!r} twice")
+                raise invalid(uri, f"it contains {min(twice)!r} twice")
             files |= new
             self.left -= sum(file["bytes"] for file in new.values())
         return files
 
     def _too_large(self, uri: str) -> StageError:
         limit = self.request.max_bytes
-        rest = "" if self.left == limit else f", with {size(limit - self.left)} that came before"
+        rest = "" if self.left == limit else f" together with {size(limit - self.left)} fetched before"
         return StageError(
             "SourceTooLarge",
-            f"{shown(uri)} holds more than the {size(limit)} that are allowed{rest}",
+            f"{shown(uri)} exceeds the limit of {size(limit)}{rest}",
             "Use a smaller model, or ask the platform team to raise the maximum size of models.",
             "spec.source.uri",
         )
@@ -253,7 +253,7 @@ class _Fetching:
                         "SourceUnreachable",
                         f"{error} ({ATTEMPTS} attempts)",
                         "Check the host's name, that it is up, and that network policies let this namespace reach it. "
-                        "It is tried again.",
+                        "It is retried.",
                         "spec.source.uri",
                         retry=True,
                     ) from error
@@ -302,9 +302,9 @@ def _check_files(directory: Path, record: dict[str, Any]) -> None:
         if actual != expected:
             raise StageError(
                 "DigestMismatch",
-                f"{path} was validated and has changed since: its sha256 is {actual}, {expected} was fetched",
-                "Artifacts are never overwritten: delete the model's PersistentVolumeClaim (<model>-artifacts), so that "
-                "everything is made again.",
+                f"{path} was validated and has changed since: its sha256 is {actual}, but {expected} was fetched",
+                "Artifacts are never overwritten: delete the model's PersistentVolumeClaim (<model>-artifacts), "
+                "so that everything is created again.",
             )
 
 
@@ -313,8 +313,8 @@ def _check_listing(uri: str, names: list[str]) -> None:
         held = ", ".join(names[:5]) or "nothing"
         raise StageError(
             "SourceNotFound",
-            f"{shown(uri)} is a folder without {MODEL_FILE}; it holds {held}",
-            f"Name the model {MODEL_FILE} in its folder, or give the file's own URI without a slash at the end.",
+            f"{shown(uri)} is a folder without {MODEL_FILE}; it contains {held}",
+            f"Name the model {MODEL_FILE} in its folder, or use the file's own URI without a slash at the end.",
             "spec.source.uri",
         )
 
@@ -324,7 +324,7 @@ def _check_reserved(uri: str, name: str) -> None:
     if PurePosixPath(name).parts[0] in OUR_FILES:
         raise StageError(
             "SourceInvalid",
-            f"{shown(uri)} holds a file named {name!r}, which is a name of onnxmodel's own",
+            f"{shown(uri)} contains a file named {name!r}, which onnxmodel reserves",
             "Rename it.",
             "spec.source.uri",
         )
@@ -348,7 +348,7 @@ def _publish(staging: Path, directory: Path, request: FetchRequest, record: dict
             return found  # another pod of the same Job was faster
         raise StageError(
             "DestinationInUse",
-            f"{directory} exists and does not hold {shown(request.uri)}",
+            f"{directory} exists and does not contain {shown(request.uri)}",
             "Artifacts are never overwritten: choose another directory, or delete this one.",
         ) from error
     _sync(directory.parent)

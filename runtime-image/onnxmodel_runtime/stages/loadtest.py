@@ -58,7 +58,7 @@ def loadtest(request: LoadTestRequest, *, wait: float = WAIT_SECONDS) -> LoadTes
         step(f"measuring batch size {load.batch_size}, concurrency {load.concurrency}")
         windows, bodies = _measure(request, (address, request.http_port), load, message)
         for body in bodies.items():
-            what = f"{_count(load.batch_size)} of each of {load.concurrency} callers"
+            what = f"{_count(load.batch_size)} from each of {load.concurrency} concurrent clients"
             _compare(request, decoded(*body, tuple(expected)), answers[load.batch_size], what)
         noisy = not stable(windows, request.stable_percent)
         points.append(
@@ -113,13 +113,13 @@ def _proven(
     sizes = {load.batch_size for load in loads}
     if rows.batched:
         sizes |= {1, max(1, min(request.max_batch_size, _MOST_BYTES // max(1, rows.bytes)))}
-    step(f"comparing the answers to batches of {', '.join(map(str, sorted(sizes)))} with the original model's")
+    step(f"comparing the outputs for batches of {', '.join(map(str, sorted(sizes)))} with the original model's")
     for size in sorted(sizes):
         answers, _ = client.infer(request.name, rows.repeated(size), tuple(expected))
         wanted = _repeated(expected, size)
         together = rows.batched and size > 1
         if together and not _compared(request, answers, wanted).passed and _influenced(client, request, rows, expected):
-            log(f"rows of one batch influence each other: answers to {size} are compared with each other alone")
+            log(f"rows of one batch influence each other: outputs for {size} are only compared with each other")
             wanted = answers
         _compare(request, answers, wanted, _count(size))
         yield size, wanted
@@ -152,11 +152,12 @@ def _compare(request: LoadTestRequest, answers: Arrays, wanted: Arrays, what: st
     if not measured.passed:
         raise StageError(
             "LoadTestMismatch",
-            f"{request.name} answers {what} differently from the original model: {parity.explain(measured, request.tolerance)}",
+            f"{request.name} returns different outputs from the original model for {what}: "
+            f"{parity.explain(measured, request.tolerance)}",
             "If several rows differ and one does not, the rows of a batch influence each other: set "
-            "spec.serving.batching.maxBatchSize: 1. If one row differs too, nodes of several kinds in a pool, or Triton's own "
-            "ONNX Runtime, compute differently: give each kind of node a pool of its own, or use serving.runtime: onnxruntime. "
-            "If the difference is small, loosen spec.optimization.parity.",
+            "spec.serving.batching.maxBatchSize: 1. If one row differs too, several kinds of nodes in a "
+            "pool, or Triton's own ONNX Runtime, compute differently: use one pool for each kind of node, "
+            "or serving.runtime: onnxruntime. If the difference is small, relax spec.optimization.parity.",
         )
 
 
@@ -201,9 +202,9 @@ class _Caller(threading.Thread):
         except (OSError, httptools.HttpParserError) as error:
             self.failure = StageError(
                 "ServiceUnreachable",
-                f"{self._request.host} broke off under load: {error or type(error).__name__}",
-                "The server may have ended or run out of memory under this load: look at its pods' restarts and at its log. It "
-                "is retried.",
+                f"the connection to {self._request.host} was interrupted under load: {error or type(error).__name__}",
+                "The server may have terminated or run out of memory under this load: check the restarts and "
+                "the log of its pods. It is retried.",
                 retry=True,
             )
 
@@ -244,7 +245,7 @@ class _Caller(threading.Thread):
 
 
 def _refused(request: LoadTestRequest, status: int, body: bytes) -> StageError:
-    hint = "The message has the server's reason, and its log may say more."
+    hint = "The message has the server's reason, and its log may have more."
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         hint = "Raise spec.serving.batching.maxQueueSize or defaultTimeoutMicroseconds, or lower spec.benchmark.concurrency."
     return StageError(

@@ -57,7 +57,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     step("reading the model")
     check_digest(path, request.sha256, request.data_sha256)
     if (made := manifest.made(request)) is not None:
-        log(f"{directory} holds these variants already")
+        log(f"{directory} already contains these variants")
         return made
     model = repair.load(path)  # what is read of it below; the file serves as it is
     data = graph.external_files(model, path.parent)
@@ -157,14 +157,14 @@ def _reaching(request: OptimizeRequest, signed: Signature, model: Any, session: 
 
 def _write_wide(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> None:
     """Cases for variants that compute with fewer bits. No pass sees them: they change no byte of a variant."""
-    step("running the original on numbers of other ranges")
+    step("running the original on values in other ranges")
     run = _quietly(session)
     sizes = signed.batch_sizes(request.batch_sizes)
     deadline = time.monotonic() + _WIDE_SECONDS
     for index, (what, rows, inputs, answers) in enumerate(wide.cases(signed, model, sizes, request.tolerance, run)):
         probefile.write(wide_path(work, index, what, rows), inputs, answers)
         if time.monotonic() > deadline:
-            log(f"numbers of other ranges: {index + 1} cases, for the model is slow")
+            log(f"values in other ranges: only {index + 1} cases, because the model is slow")
             break
 
 
@@ -189,7 +189,7 @@ def _tried(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, .
     sample = _sample(request, signed, outputs)
     if sample and not sample.shared:
         return dataclasses.replace(signed, unbatched=golden.DIFFERENT_ROWS)
-    step("looking for the batch axis")
+    step("determining the batch axis")
     rows = sample.rows(batch_trial.ROWS) if sample else generate(batched, batch_trial.ROWS)
     run = _quietly(session)
     first_axes = tuple(axes[0] for axes in signed.symbols)
@@ -243,7 +243,7 @@ def _sample(
 
 
 def _unusable(error: golden.GoldenError) -> StageError:
-    hint = "Give the golden data that validation accepted (spec.validation.golden)."
+    hint = "Provide the golden data that validation accepted (spec.validation.golden)."
     return StageError("GoldenInvalid", str(error), hint, "spec.validation.golden")
 
 
@@ -274,7 +274,7 @@ def _equal(one: Any, other: Any) -> bool:
 def _unproven(variant: Variant) -> Variant:
     if variant.parity is None:
         return variant
-    note = "all inputs that were made have the same answer, which proves nothing: give spec.validation.golden"
+    note = "all generated inputs have the same outputs, which proves nothing: provide spec.validation.golden"
     log(f"{variant.name}: {note}")
     return dataclasses.replace(variant, parity=dataclasses.replace(variant.parity, passed=False, note=note))
 
@@ -319,8 +319,8 @@ def _prove_original(request: OptimizeRequest, cases: list[Path]) -> _Proof:
         "ProviderDisagrees",
         f"on {name} the model's own outputs differ from those of an unoptimized run on the CPU, at graph level "
         f"{request.graph_level} and every lower one: {differs}",
-        "If the model draws random numbers, export it in evaluation mode. Otherwise use another execution provider, or "
-        "loosen spec.optimization.parity.",
+        "If the model draws random numbers, export it in evaluation mode. Otherwise use another "
+        "execution provider, or relax spec.optimization.parity.",
         "spec.optimization.parity",
     )
 
@@ -347,7 +347,7 @@ def _unloadable(path: Path, error: Exception) -> StageError:
     return StageError(
         "SessionFailed",
         f"ONNX Runtime cannot load {path}: {runtime_message(error)}",
-        "Validate the model (onnxmodel validate): it names what this ONNX Runtime cannot run.",
+        "Validate the model (onnxmodel validate): it reports what this ONNX Runtime cannot run.",
     )
 
 
@@ -361,7 +361,8 @@ def _run(session: Any, inputs: Arrays, batch: int = 1) -> Arrays:
         raise StageError(
             "InferenceFailed",
             f"the model fails at batch size {batch}: {runtime_message(error)}",
-            "Give golden data (spec.validation.golden), inputs that the model takes; or name the sizes of its dynamic axes in "
-            "spec.validation.sizes. If only some batch sizes fail, the batch axis is fixed inside of the model.",
+            "Provide golden data (spec.validation.golden), inputs that the model accepts; or set the sizes "
+            "of its dynamic axes in spec.validation.sizes. If only some batch sizes fail, the batch axis is "
+            "fixed inside the model.",
         ) from error
     return dict(zip((value.name for value in session.get_outputs()), answers, strict=True))

@@ -33,18 +33,18 @@ def _ask(
     client: Client, request: ProbeRequest, inputs: Arrays, expected: Arrays, deadline: float
 ) -> tuple[float, float]:
     """Milliseconds, and the largest difference. Raises StageError unless the answer is right."""
-    step(f"asking {request.name} at {client.address} over {client.protocol}")
+    step(f"sending the probe to {request.name} at {client.address} over {client.protocol}")
     client.wait_ready(request.name, request.revision, deadline)
     answers, milliseconds = client.infer(request.name, as_taken(inputs, client.shapes(request.name)), tuple(expected))
     measured = parity.compare(as_sent(answers, expected), expected, request.tolerance)
     if not measured.passed:
         raise StageError(
             "ProbeMismatch",
-            f"{request.name} at {client.address} answers differently from the original model over {client.protocol}: "
-            f"{parity.explain(measured, request.tolerance)}",
-            "Traffic goes back to the older revision, if there is one. Check whether other pods carry this model's labels "
-            f"(kubectl get pods -l onnx-operator.dev/model={request.name}), and whether the pool has nodes of several kinds, "
-            "which compute differently.",
+            f"{request.name} at {client.address} returns different outputs from the original model over "
+            f"{client.protocol}: {parity.explain(measured, request.tolerance)}",
+            "Traffic is switched back to the older revision, if there is one. Check whether other pods "
+            f"carry this model's labels (kubectl get pods -l onnx-operator.dev/model={request.name}), and "
+            "whether the pool has several kinds of nodes, which compute differently.",
         )
-    log(f"{client.protocol}: the expected answer in {milliseconds:.1f} ms")
+    log(f"{client.protocol}: the expected output in {milliseconds:.1f} ms")
     return milliseconds, measured.max_absolute

@@ -39,9 +39,9 @@ CONFIG = "config.pbtxt"
 def repository(request: RepositoryRequest) -> RepositoryResult:
     """Write the repository; what an earlier attempt left is replaced. Raises StageError when Triton cannot serve this."""
     serve = request.serve
-    step("comparing the model with its digest")
+    step("checking the model's digest")
     check_digest(Path(serve.model), serve.sha256, serve.data_sha256)
-    step("asking ONNX Runtime what the model takes and gives")
+    step("reading the model's inputs and outputs from ONNX Runtime")
     session = open_model(Path(serve.model), serve.providers)
     serve = dataclasses.replace(serve, providers=_loadable(serve.providers, session))
     inputs, outputs = signature(session)
@@ -51,7 +51,7 @@ def repository(request: RepositoryRequest) -> RepositoryResult:
         serve = dataclasses.replace(serve, batch=BATCH_NONE)
     given = probefile.read(Path(serve.probe))[0] if serve.probe else {}
     serve = dataclasses.replace(serve, unjoined=_unjoined(session, serve, inputs, outputs, given))
-    log(f"requests are {'not joined: ' if serve.unjoined else 'joined to batches'}{serve.unjoined}")
+    log(f"requests are {'not batched: ' if serve.unjoined else 'batched'}{serve.unjoined}")
     folder = Path(request.directory) / serve.name
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "warmup").mkdir(parents=True)
@@ -78,8 +78,8 @@ def _ranked(path: Path, inputs: tuple[Tensor, ...]) -> None:
     if unknown := sorted(ranks.unranked(path) & {tensor.name for tensor in inputs}):
         raise StageError(
             "UnsupportedShape",
-            f"input {unknown[0]!r} declares no shape, and Triton must know how many axes it has",
-            "Export the model with the input's shape, or use the runtime onnxruntime, which passes any on.",
+            f"input {unknown[0]!r} declares no shape, but Triton needs its number of axes",
+            "Export the model with the input's shape, or use the runtime onnxruntime, which accepts any.",
         )
 
 
@@ -96,7 +96,7 @@ def open_model(path: Path, providers: Providers) -> Any:
         raise StageError(
             "LoadFailed",
             f"ONNX Runtime cannot load {path}: {runtime_message(error)}",
-            "Validate the model with the image that serves it: its ONNX Runtime says what it cannot load.",
+            "Validate the model with the image that serves it: its ONNX Runtime reports what it cannot load.",
         ) from error
 
 
@@ -107,7 +107,7 @@ def _loadable(providers: Providers, session: Any) -> Providers:
     left = tuple(name for name in providers.names if name not in GPU_PROVIDERS)
     if not left or left == providers.names:
         return providers
-    log(f"no GPU can be used here: {left[0]} serves")
+    log(f"no GPU is available here: {left[0]} serves")
     return dataclasses.replace(providers, names=left)
 
 
@@ -123,7 +123,7 @@ def _unjoined(
     session: Any, serve: ServeRequest, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], given: Arrays
 ) -> str:
     """Why Triton does not join requests: as the ONNX Runtime server decides it."""
-    step("asking whether rows of one batch influence each other")
+    step("checking whether rows of one batch influence each other")
     most = serve.max_batch_size if batch_axis.declared(inputs, outputs, serve.batch) else 0
     names = [tensor.name for tensor in outputs]
 

@@ -85,7 +85,7 @@ class _Findings(list[Finding]):
         if not errors:
             return
         first, more = errors[0], [finding.id for finding in errors[1:]]
-        further = f" ({len(more)} further: {', '.join(more[:5])}{' …' if len(more) > 5 else ''})" if more else ""
+        further = f" ({len(more)} more: {', '.join(more[:5])}{' …' if len(more) > 5 else ''})" if more else ""
         check = checks.CHECKS[first.id]
         raise StageError(
             check.reason, clip(first.message, 600) + further, first.fix, check.field, findings=self.ordered()
@@ -154,15 +154,16 @@ def validate(request: ValidateRequest) -> ValidateResult:
     if 0 < facts.opset < request.opset_floor:
         raise StageError(
             "OpsetTooLow",
-            f"the model uses opset {facts.opset}, and this platform accepts {request.opset_floor} and newer, in any mode",
-            f"Export with opset_version={request.opset_floor} or newer. The bound is the platform team's "
+            f"the model uses opset {facts.opset}, but this platform requires {request.opset_floor} or newer, "
+            "in any mode",
+            f"Export with opset_version={request.opset_floor} or newer. The platform team sets this minimum "
             "(settings.policy.minOpset in the chart's values): spec.validation.opset.min cannot lower it.",
             "spec.source.uri",
             findings=findings.ordered(),
         )
     uri, by = source_uri(directory), signed.by if signed else ""
     why = why or _unbatched(model, facts, request)
-    step("following the rows of a batch through the graph")
+    step("tracing the rows of a batch through the graph")
     unjoined = judge(model).unjoined if session is not None and not why else None
     data, kept = data_digest(path, files), sizes.kept(made)
     return ValidateResult(facts, findings.ordered(), uri, by, parity, data, kept, clip(why), unjoined)
@@ -170,7 +171,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
 
 def _trusted(request: ValidateRequest, path: Path) -> "Signed | None":
     """The bytes are those that were pinned and signed, before anything looks into them. Who signed what."""
-    step("looking at the file")
+    step("inspecting the file")
     if request.sha256 and path.is_file():
         check_pin(str(path), digest(path), request.sha256, "spec.source.sha256")
     for name, pin in request.files.items():
@@ -211,13 +212,13 @@ def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
     sound = findings.note(bounds.attribute_sizes(model)) and sound
     sound = findings.note(tensors.tensor_sizes(model)) and sound
     sound = findings.note(structure.dimensions(model)) and sound
-    step("following the graph's edges")
+    step("tracing the graph's edges")
     finite = findings.note(structure.recursion(model))
     if finite:
         finite = findings.note(bounds.functions(model, request.max_nodes, request.max_depth))
     sound = findings.note(structure.duplicates(model)) and sound and finite
     sound = findings.note(structure.cycles(model)) and sound
-    step("comparing operators with what serves")
+    step("comparing operators with those of the execution providers")
     sound = findings.note(operators.domains(model, request.domains)) and sound
     sound = findings.note(operators.precompiled(model)) and sound
     findings.note(operators.providers(model, request))
@@ -347,7 +348,7 @@ def _outputs(
 def _repair(model: Any, findings: _Findings) -> bool:
     """Repair what ONNX Runtime repairs, and say so. Whether anything had to be."""
     made = repair.repair(model)
-    findings.note(checks.REPAIRED.info(target, f"{what}; ONNX Runtime takes it so") for target, what in made)
+    findings.note(checks.REPAIRED.info(target, f"{what}; ONNX Runtime accepts it") for target, what in made)
     return bool(made)
 
 
@@ -364,7 +365,7 @@ def _checker(path: Path, model: Any, *, repaired: bool) -> Iterator[Finding]:
         if ran_out_of_memory(error):
             raise
         yield checks.CHECKER.error(
-            shapes.node_name(words(error)), f"the ONNX checker refuses the model: {words(error)}"
+            shapes.node_name(words(error)), f"the ONNX checker rejects the model: {words(error)}"
         )
 
 

@@ -61,7 +61,7 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
             found += _below(directory, folder, _check_source(folder, directory / SOURCE_FOLDER))
     for path in sorted(directory.iterdir()):
         if path.name not in _KNOWN:
-            found.append(Problem(path.name, "unknown", f"{path.name} is nothing that a stage leaves here"))
+            found.append(Problem(path.name, "unknown", f"{path.name} was not written by any stage"))
     manifests = _manifests(made)
     for file in sorted((directory / Stage.BENCHMARK).glob(f"*/{BENCHMARK_FILE}")):
         found += _below(directory, file.parent, _check_benchmark(file.parent, manifests))
@@ -85,8 +85,8 @@ def _listed(directory: Path, record: str, beside: Collection[str]) -> tuple[int,
         files = {_inside(name): dict(entry) for name, entry in told["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, FileNotFoundError):
-            return 0, [Problem(record, "missing", f"{record} is not there: {directory} is no folder of variants")]
-        return 0, [Problem(record, "unreadable", f"{record} cannot be used: {error}")]
+            return 0, [Problem(record, "missing", f"{record} does not exist: {directory} is not a folder of variants")]
+        return 0, [Problem(record, "unreadable", f"{record} is not valid: {error}")]
     problems = [problem for name, entry in sorted(files.items()) if (problem := _check(directory, name, entry))]
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
@@ -99,30 +99,32 @@ def _listed(directory: Path, record: str, beside: Collection[str]) -> tuple[int,
 def _read(path: Path, schema: int | None = _SCHEMA) -> dict[str, Any]:
     told = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(told, dict) or (schema and told.get("schema") != schema):
-        raise ValueError(f"it is not of schema {schema}, which this release reads" if schema else "it is no object")
+        raise ValueError(
+            f"its schema is not {schema}, the one that this release reads" if schema else "it is not an object"
+        )
     return told
 
 
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"it names {name!r}, which is not in its folder")
+        raise ValueError(f"it lists {name!r}, which is not in its folder")
     return name
 
 
 def _check(directory: Path, name: str, entry: dict[str, Any]) -> Problem | None:
     path = directory / name
     if path.is_symlink():
-        return Problem(name, "changed", f"{name} is a link, and was a file")
+        return Problem(name, "changed", f"{name} is a link, but was a file")
     if not path.is_file():
-        return Problem(name, "missing", f"{name} is not there")
+        return Problem(name, "missing", f"{name} does not exist")
     size = path.stat().st_size
     if size != entry.get("bytes"):
         return Problem(name, "changed", f"{name} has {size} bytes instead of {entry.get('bytes')}")
     try:
         actual = digest(path)
     except OSError as error:
-        return Problem(name, "unreadable", f"{name} cannot be read: {error.strerror}")
+        return Problem(name, "unreadable", f"cannot read {name}: {error.strerror}")
     if actual != entry.get("sha256"):
         return Problem(name, "changed", f"{name} has the sha256 {actual} instead of {entry.get('sha256')}")
     return None
@@ -135,7 +137,9 @@ def _check_source(directory: Path, sources: Path) -> list[Problem]:
         with contextlib.suppress(OSError, ValueError):
             if _read(folder / SOURCE_FILE, None).get("sha256") == wanted:
                 return []
-    message = f"{MANIFEST_FILE} is of a model with the sha256 {wanted}, which was not fetched into {SOURCE_FOLDER}/"
+    message = (
+        f"{MANIFEST_FILE} belongs to a model with the sha256 {wanted}, which was not fetched into {SOURCE_FOLDER}/"
+    )
     return [Problem(MANIFEST_FILE, "unknown", message)]
 
 
@@ -151,9 +155,9 @@ def _check_benchmark(directory: Path, manifests: list[str]) -> list[Problem]:
     try:
         measured = _read(path).get("manifest_sha256")
     except (OSError, ValueError) as error:
-        return [Problem(BENCHMARK_FILE, "unreadable", f"{BENCHMARK_FILE} cannot be used: {error}")]
+        return [Problem(BENCHMARK_FILE, "unreadable", f"{BENCHMARK_FILE} is not valid: {error}")]
     if measured in manifests:
         return []
-    there = " and ".join(manifests) or "none is there"
-    message = f"{BENCHMARK_FILE} is of a manifest with the sha256 {measured}, and there is: {there}"
+    there = " and ".join(manifests) or "there is no manifest"
+    message = f"{BENCHMARK_FILE} belongs to a manifest with the sha256 {measured}, but there is: {there}"
     return [Problem(BENCHMARK_FILE, "changed", message)]

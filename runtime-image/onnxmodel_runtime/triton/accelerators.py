@@ -85,8 +85,8 @@ def accelerators(providers: Providers) -> Accelerators:
     if names[:2] == ("CUDA", "TensorRT"):
         raise StageError(
             "ProviderOrder",
-            "Triton always asks TensorRT before CUDA, and CUDA is before TensorRT in the list",
-            "Leave TensorRT out, put it first, or use the runtime onnxruntime.",
+            "Triton always tries TensorRT before CUDA, but CUDA comes before TensorRT in the list",
+            "Remove TensorRT, put it first, or use the runtime onnxruntime.",
             "spec.serving.executionProviders",
         )
     on_gpu = bool(names) and names[0] in GPU
@@ -114,15 +114,17 @@ def _tensorrt(options: Mapping[str, str]) -> dict[str, str]:
     """Never empty: an accelerator without keys is not told which GPU is its own."""
     on = [mode for key, mode in _PRECISIONS.items() if _flag("TensorRT", key, options.get(key, "0")) == "1"]
     if len(on) > 1:
-        raise _refused("TensorRT", " and ".join(on), "cannot both be told to Triton, which knows one precision")
+        raise _refused("TensorRT", " and ".join(on), "cannot both be set: Triton supports one precision")
     keys = {"precision_mode": on[0] if on else "FP32"}
     for key, value in options.items():
         if key in _PRECISIONS or key in _CACHES:
             continue
         if key in _TENSORRT_OWN:
-            raise _refused("TensorRT", key, "is not the model's to say: the server has its own GPU and its own cache")
+            raise _refused(
+                "TensorRT", key, "must not be set by the model: the server has its own GPU and its own cache"
+            )
         if key not in _TENSORRT:
-            raise _refused("TensorRT", key, "is none that Triton's backend accepts")
+            raise _refused("TensorRT", key, "is not supported by Triton's backend")
         keys[_TENSORRT[key]] = _flag("TensorRT", key, value) if key in _TENSORRT_FLAGS else value
     if 0 < sum(key in keys for key in PROFILES) < len(PROFILES):
         raise _refused("TensorRT", PROFILES[0], f"needs the other two: {', '.join(PROFILES[1:])}")
@@ -135,21 +137,21 @@ def _cuda(options: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     parameters: dict[str, str] = {}
     for key, value in options.items():
         if key in _CUDA_OWN:
-            raise _refused("CUDA", key, "is not the model's to say: each instance has a GPU of its group")
+            raise _refused("CUDA", key, "must not be set by the model: each instance has a GPU from its group")
         value = _flag("CUDA", key, value) if key in _CUDA_FLAGS else value
         if key not in _CUDA_TOP_LEVEL:
             keys[key] = value
             continue
         spelling = _CUDA_TOP_LEVEL[key]
         if spelling and value not in spelling:
-            raise _refused("CUDA", key, f"has no value {value!r}, but {', '.join(spelling)}")
+            raise _refused("CUDA", key, f"does not support the value {value!r}, only {', '.join(spelling)}")
         parameters[key] = spelling.get(value, value)
     return keys, parameters
 
 
 def _flag(provider: str, key: str, value: str) -> str:
     if value.lower() not in _TRUTH:
-        raise _refused(provider, key, f"is true or false, not {value!r}")
+        raise _refused(provider, key, f"must be true or false, not {value!r}")
     return _TRUTH[value.lower()]
 
 
@@ -163,6 +165,6 @@ def _refused(provider: str, option: str, why: str) -> StageError:
     return StageError(
         "OptionUnsupported",
         f"{provider}: {option} {why}",
-        "Change or leave out the option, or use the runtime onnxruntime, which hands options to ONNX Runtime as they are.",
+        "Change or remove the option, or use the runtime onnxruntime, which passes options to ONNX Runtime unchanged.",
         f"{_OPTIONS}.{provider}",
     )

@@ -116,8 +116,9 @@ def datatype(tensor: Tensor, what: str) -> str:
     if known is None or not known.numpy:
         raise StageError(
             "UnsupportedDatatype",
-            f"{what} {tensor.name!r} is {tensor.datatype}, which Triton's ONNX Runtime backend cannot exchange with clients",
-            "Cast it inside the model (BF16 to FP32 or FP16), or use the runtime onnxruntime if that serves it.",
+            f"{what} {tensor.name!r} is {tensor.datatype}, which Triton's ONNX Runtime backend does not support",
+            "Cast it inside the model (BF16 to FP32 or FP16), or use the runtime onnxruntime if it serves "
+            "that datatype.",
         )
     return "TYPE_STRING" if tensor.datatype == "BYTES" else f"TYPE_{tensor.datatype}"
 

@@ -79,13 +79,16 @@ def unsupported(name: str, request: OptimizeRequest) -> str:
     """Why there can be no such variant for these providers, and what to do; "" where there can."""
     first, names = request.providers.names[0], request.providers.names
     if name not in RECIPES:
-        return f"this image cannot make it; it makes {', '.join(RECIPES)}"
+        return f"this image cannot build it; it can build {', '.join(RECIPES)}"
     if name == "fp32" and request.graph_level == "None":
         return "the graph level is None, at which no graph is optimized: serve the original"
     if name == "fused" and "TensorRT" in names:
-        return "TensorRT reads standard operators only, and fuses attention by itself: serve fp32 or fp16"
+        return "TensorRT supports only standard operators, and fuses attention by itself: serve fp32 or fp16"
     if name == "int8-dynamic" and first != "CPU":
-        return f"{first} does not compute dynamically quantized operators, the CPU would: use fp16, or int8-static on TensorRT"
+        return (
+            f"{first} does not run dynamically quantized operators, so the CPU would: use fp16, or "
+            "int8-static on TensorRT"
+        )
     if name == "int8-static" and first == "CUDA":
         return "CUDA computes a quantized model in FP32, with conversions around each operator: use fp16, or TensorRT first"
     if name == "ort" and first != "CPU":

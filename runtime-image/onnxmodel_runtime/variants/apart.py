@@ -27,7 +27,7 @@ def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) 
     target = Path(request.directory) / name
     if why := unsupported(name, request):
         return _skipped(Variant(name), why, target)
-    step(f"making {name}")
+    step(f"building {name}")
     while True:
         ended = parent.launch(
             ("onnxmodel_runtime.variants",),
@@ -65,7 +65,7 @@ def _published(made: Variant, target: Path) -> Variant:
 def _skipped(variant: Variant, why: str, target: Path) -> Variant:
     """None, and none of an earlier run with another recipe either."""
     shutil.rmtree(target, ignore_errors=True)
-    log(f"{variant.name} is skipped: {why}")
+    log(f"{variant.name} was skipped: {why}")
     return replace(variant, skipped=why)
 
 
@@ -73,4 +73,4 @@ def _words(error: Exception) -> str:
     """What killed the process, or what is wrong in it, as a sentence."""
     if isinstance(error, StageError):
         return clip(f"{error.failure.message}: serve another variant", 400)
-    return clip(f"a defect of onnxmodel ({error}): please report it, and serve another variant", 400)
+    return clip(f"internal error in onnxmodel ({error}): please report it, and serve another variant", 400)

@@ -29,7 +29,7 @@ def fuse(task: Task) -> str:
     if not any(
         node.op_type in ("Softmax", "LayerNormalization", "Erf", "Tanh", "ReduceMean") for node in before.graph.node
     ):
-        raise Skip("the graph has no attention, LayerNorm or GELU: it is no transformer")
+        raise Skip("the graph has no attention, LayerNorm or GELU: it is not a transformer")
     best: Any = None
     for architecture in _ARCHITECTURES:
         found = _fused(task, architecture)
@@ -38,7 +38,7 @@ def fuse(task: Task) -> str:
         if best is not None and _attention(best):
             break
     if best is None or len(best.graph.node) == len(before.graph.node):
-        raise Skip("no pattern of a transformer was found in the graph")
+        raise Skip("the graph contains no transformer pattern")
     for key in ("producer_name", "producer_version"):
         setattr(best, key, getattr(before, key))
     if all(entry.domain != _DOMAIN for entry in best.opset_import):  # the tool adds it when it saves by itself

@@ -43,7 +43,7 @@ def convert(task: Task) -> str:
     if not any(tensor.data_type == TensorProto.FLOAT for tensor in inferred.graph.initializer):
         inner = any(tensor.data_type == TensorProto.FLOAT for tensor in graph.inner_tensors(inferred))
         raise Skip(
-            "all FP32 weights are inside of If, Loop or Scan, which stay in FP32: serve fp32"
+            "all FP32 weights are inside If, Loop or Scan, which stay in FP32: serve fp32"
             if inner
             else "the model has no FP32 weights"
         )
@@ -67,12 +67,12 @@ def convert(task: Task) -> str:
     else:
         OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)
     layout.save(made, task.target)
-    remarks = [f"{len(islands)} nodes stay in FP32, where FP16 overflows"] if islands else []
+    remarks = [f"{len(islands)} nodes stay in FP32 because FP16 overflows there"] if islands else []
     if bodies:
-        remarks.append("what is inside of If, Loop and Scan stays in FP32")
+        remarks.append("nodes inside If, Loop and Scan stay in FP32")
     if task.request.providers.names[0] == "CPU":
         remarks.append(
-            "the CPU computes most operators in FP32 and converts around them: half the bytes, not half the time"
+            "the CPU runs most operators in FP32 with conversions around them: half the size, but not half the time"
         )
     return "; ".join(remarks)
 

@@ -198,7 +198,7 @@ def _copy(tensor: Any, folder: Path, file: BinaryIO) -> None:
         while left:
             piece = source.read(min(left, _PIECE))
             if not piece:
-                raise EOFError(f"the data of weight {tensor.name!r} end too early")
+                raise EOFError(f"the data of weight {tensor.name!r} is truncated")
             left -= file.write(piece)
 
 

@@ -50,7 +50,7 @@ from onnxmodel_runtime.variants.task import Skip, Task
 
 ORIGINAL_FILE = "original.onnx"
 MADE = "made"
-_GIVE_GOLDEN = ": if your inputs are others, give them as golden data (spec.validation.golden)"
+_GIVE_GOLDEN = ": if your inputs are different, provide them as golden data (spec.validation.golden)"
 # Where the work folder is, and in which C++ function something was found: nothing to a reader.
 _PLACES = re.compile(
     r"Load model from \S{1,500} failed: ?|(virtual )?onnxruntime::common::Status onnxruntime::[^)]{1,1000}\)( const)? ?"
@@ -85,7 +85,7 @@ def make(request: VariantRequest) -> Variant:
 def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
     """Every pass on what the one before left. What another variant had done already is taken from there."""
     if not Path(ORIGINAL_FILE).exists():
-        step("laying out the model")
+        step("preparing the model")
         layout.lay_out(Path(request.optimize.model), Path(ORIGINAL_FILE))
     original = layout.load(Path(ORIGINAL_FILE))
     chain = [_Done(ORIGINAL_FILE, Pass("", len(original.graph.node), layout.size(original)))]
@@ -102,7 +102,7 @@ def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
         suffix = "ort" if name == ORT else "onnx"
         task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), tuple(cases), large)
         free()
-        step(f"making {request.name}: {name}", name)
+        step(f"building {request.name}: {name}", name)
         if name in request.dead:
             done: _Done | str = request.dead[name]
         else:
@@ -131,7 +131,7 @@ def _others(path: Path, request: OptimizeRequest, cases: list[Path]) -> str:
     for case in cases:
         found = _compare(path, Providers(threads=request.providers.threads), "None", request, [case])
         if not found.passed:
-            return f"the answers are others after it: {parity.explain(found, request.tolerance)}"
+            return f"its outputs differ from the original's: {parity.explain(found, request.tolerance)}"
     return ""
 
 
@@ -183,7 +183,7 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[P
     except Exception as error:
         return replace(
             variant,
-            skipped=clip(f"ONNX Runtime cannot run it, so serve another variant; it says: {_words(error)}", 400),
+            skipped=clip(f"ONNX Runtime cannot run it, so serve another variant: {_words(error)}", 400),
         )
     if found.passed and request.name in WIDE and (why := _fails_wide(path, request, variant.graph_level)):
         found = replace(found, passed=False, note=why)
@@ -212,13 +212,13 @@ def _fails_wide(path: Path, request: VariantRequest, level: str) -> str:
         except Exception as error:
             if ran_out_of_memory(error):
                 return clip(_words(error), 400)
-            return clip(f"it fails on made inputs that are {what}: {_words(error)}{_GIVE_GOLDEN}", 400)
+            return clip(f"it fails on generated inputs that are {what}: {_words(error)}{_GIVE_GOLDEN}", 400)
         if not found.passed:
             differs = found.note or (
                 f"output {found.output!r} differs by up to {found.max_absolute:g} absolute and {found.max_relative:g} "
                 f"relative, cosine {found.cosine:g}"
             )
-            return clip(f"on made inputs that are {what}, {differs}{_GIVE_GOLDEN}", 400)
+            return clip(f"on generated inputs that are {what}, {differs}{_GIVE_GOLDEN}", 400)
     return ""
 
 
@@ -278,7 +278,7 @@ def _level(request: VariantRequest, told: tuple[Pass, ...]) -> str:
 def _why(name: str, told: tuple[Pass, ...]) -> str:
     if name == "fp32":
         reasons = "; ".join(f"{one.name}: {one.note}" for one in told)
-        return clip(f"no pass made the graph better ({reasons}): serve the original", 400)
+        return clip(f"no pass improved the graph ({reasons}): serve the original", 400)
     return told[-1].note
 
 
@@ -298,15 +298,13 @@ def _failed(name: str, error: Exception) -> str:
         return clip(_words(error), 400)
     said = _words(error)
     kind = type(error).__name__
-    return clip(
-        f"{TOOLS[name].maker} cannot process this model, so serve another variant; it says: {kind}: {said}", 400
-    )
+    return clip(f"{TOOLS[name].maker} cannot process this model, so serve another variant: {kind}: {said}", 400)
 
 
 def _words(error: Exception) -> str:
     if ran_out_of_memory(error):
         lack = out_of_memory(
-            "it ran", clip(runtime_words(error) or "an allocation was refused", 100), memory_limit()
+            "it ran", clip(runtime_words(error) or "an allocation failed", 100), memory_limit()
         ).failure
         return f"{lack.message}: give the stage more memory (spec.serving.resources)"
     return _PLACES.sub("", runtime_message(error)) or "nothing more"

@@ -83,7 +83,7 @@ def static(task: Task) -> str:
     rows = samples.batches(task.request, layout.load(task.source))
     first = next(rows, None)
     if first is None:
-        raise Skip("the calibration data have no rows: give some hundred inputs as the model will get them")
+        raise Skip("the calibration data has no rows: provide a few hundred inputs as the model will receive them")
     prepared = _prepared(task)
     excluded = _excluded(prepared, static=True)
     ranges = task.target.with_suffix(".ranges")
@@ -165,8 +165,8 @@ def _prepared(task: Task) -> Path:
     model = layout.load(task.source)
     if already := next((node for node in model.graph.node if node.op_type in _ALREADY), None):
         raise Skip(
-            f"the model is quantized already: node {graph.node_name(already)!r} is {already.op_type}; serve fp32, or give the "
-            "model as it was before"
+            f"the model is already quantized: node {graph.node_name(already)!r} is {already.op_type}; serve "
+            "fp32, or upload the model as it was before quantization"
         )
     if not any(tensor.data_type == TensorProto.FLOAT for tensor in model.graph.initializer):
         raise Skip(_NOTHING)
@@ -195,9 +195,10 @@ def _excluded(prepared: Path, *, static: bool) -> list[str]:
 
 
 def _checked(path: Path, excluded: list[str]) -> str:
+    more = f" and {len(excluded) - 3} more" if len(excluded) > 3 else ""
     left = (
-        f"in FP32 stay those nodes that ONNX Runtime cannot quantize (weights of three or more axes, ConvTranspose with groups "
-        f"and a bias): {', '.join(excluded[:3])}{f' and {len(excluded) - 3} more' if len(excluded) > 3 else ''}"
+        "nodes that ONNX Runtime cannot quantize stay in FP32 (weights of three or more axes, "
+        f"ConvTranspose with groups and a bias): {', '.join(excluded[:3])}{more}"
     )
     if not any(node.op_type in _QUANTIZED for node in layout.load(path).graph.node):
         raise Skip(f"nothing is left to quantize; {left}; serve fp32" if excluded else _NOTHING)

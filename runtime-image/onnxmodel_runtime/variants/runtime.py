@@ -34,7 +34,7 @@ def optimize(task: Task) -> str:
 def edge(task: Task) -> str:
     """The ORT format, which small builds of ONNX Runtime read, and which operators such a build must have."""
     if task.large:
-        raise Skip("the ORT format holds 2 GiB at most: serve fp32, or quantize the model first")
+        raise Skip("the ORT format supports at most 2 GiB: serve fp32, or quantize the model first")
     providers = Providers(threads=task.request.providers.threads)
     open_session(task.source, providers, offline(task.request)[1], save_to=task.target)
     ortfile.settle(task.target)

@@ -24,8 +24,8 @@ def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
         place = golden.beside(directory, GOLDEN_FOLDER, GOLDEN_FILE)
     else:
         raise Skip(
-            "there are no data to calibrate with: give spec.optimization.calibration.uri, some hundred inputs as the model "
-            "will get them, or golden data"
+            "there is no calibration data: set spec.optimization.calibration.uri to a few hundred inputs as "
+            "the model will receive them, or provide golden data"
         )
     inputs = tuple(graph.describe(value) for value in graph.inputs(model))
     outputs = tuple(graph.describe(value) for value in model.graph.output)
@@ -41,7 +41,7 @@ def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
             if left <= 0:
                 return
     except GoldenError as error:
-        raise Skip(f"the calibration data cannot be used: {error}") from error
+        raise Skip(f"cannot use the calibration data: {error}") from error
 
 
 def _pieces(data: golden.GoldenSet, most: int, axes: set[tuple[int, ...]]) -> Iterator[tuple[Arrays, int]]:

@@ -51,7 +51,7 @@ def sort(main: Any) -> None:
     nodes = list(main.node)
     order = graph.topological(nodes)
     if order is None:
-        raise ValueError("its nodes wait for each other in a circle")
+        raise ValueError("its nodes depend on each other in a cycle")
     del main.node[:]
     main.node.extend(nodes[index] for index in order)
 

@@ -51,4 +51,4 @@ def test_an_image_of_the_runtime_says_that_the_operator_is_not_in_it(words, tmp_
     given = [word.format(manifest=manifest) for word in words]
     done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=False)
     assert done.returncode == 10
-    assert done.stderr == "error: the operator is not installed here: pip install onnxmodel-operator[operator]\n"
+    assert done.stderr == "error: the operator is not installed: pip install onnxmodel-operator[operator]\n"

@@ -149,37 +149,46 @@ def test_validate_alone_gives_sarif_too(mlp, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"", "it has none"),
-        (b"kind: Pod\n---\nkind: Service\n---\n- a", "it has none, only Pod, Service, what is no object"),
+        (b"", "it contains none"),
+        (
+            b"kind: Pod\n---\nkind: Service\n---\n- a",
+            "it contains none, only Pod, Service, something that is not an object",
+        ),
         (
             KIND + b"metadata: {name: a}\nspec: {source: {uri: nowhere}}",
-            "spec.source.uri: expected a URI such as s3://BUCKET/KEY, of s3, gs,",
+            "spec.source.uri: expected a URI such as s3://BUCKET/KEY, with the scheme s3, gs,",
         ),
         (SPEC + b"serving: {resources: {limits: {memory: 4XB}}}}", "memory: expected a quantity such as 2, 500m or"),
         (SPEC + b"serving: {resources: {limits: {cpu: 2}}}}", "valid string; put it in quotes"),
         (
             KIND + b"metadata: {name: a}\nspec: {source: {uri: 's3://a/b', sha256: '00'}}",
-            "expected 64 hexadecimal digits",
+            "expected 64 lowercase hexadecimal digits",
         ),
-        (SPEC + b"serving: {replicas: '2'}}", "spec.serving.replicas: Input should be a valid integer, without quotes"),
+        (
+            SPEC + b"serving: {replicas: '2'}}",
+            "spec.serving.replicas: Input should be a valid integer; remove the quotes",
+        ),
         (SPEC + b"serving: {replicas: true}}", "spec.serving.replicas: Input should be a valid integer"),
-        (SPEC + b"suspend: true,\nsuspend: true}", "m.yaml, line 5: suspend is there twice; keep one"),
+        (SPEC + b"suspend: true,\nsuspend: true}", "m.yaml, line 5: duplicate key suspend; remove one"),
         (KIND + b"metadata: {name: 9A_}" + NAMED, "metadata.name: must be a DNS label that starts with a letter"),
         (KIND + b"metadata: {name: a, namespace: A}" + NAMED, "metadata.namespace: must be a DNS label"),
-        (KIND + b"metadata: {name: a, labels: {v: 1.0}}" + NAMED, "metadata.labels.v: must be text; put it in quotes"),
-        (KIND + b"spce: 1\nmetadata: {name: a}" + NAMED, "spce: there is no such field; did you mean spec?"),
+        (
+            KIND + b"metadata: {name: a, labels: {v: 1.0}}" + NAMED,
+            "metadata.labels.v: must be a string; put it in quotes",
+        ),
+        (KIND + b"spce: 1\nmetadata: {name: a}" + NAMED, "spce: unknown field; did you mean spec?"),
         (
             b"apiVersion: v1\nkind: OnnxModel\nmetadata: {name: a}" + NAMED,
             "apiVersion: must be onnx-operator.dev/v1alpha1, not v1",
         ),
-        (b"kind: OnnxModel\nmetadata: {name: a}\n---\nkind: OnnxModel\nmetadata: {name: b}", "it has a, b"),
+        (b"kind: OnnxModel\nmetadata: {name: a}\n---\nkind: OnnxModel\nmetadata: {name: b}", "it contains a, b"),
         (b"kind: OnnxModel\nspec: {}", "has no metadata.name"),
-        (b"a:\n- [b", "m.yaml, line 2, column 5 is no YAML: expected ',' or ']'"),
-        (b"\xff\xfe", "m.yaml is no text in UTF-8"),
-        (SPEC + b"validaton: {}}", "spec.validaton: there is no such field; did you mean validation?"),
+        (b"a:\n- [b", "m.yaml, line 2, column 5 is not valid YAML: expected ',' or ']'"),
+        (b"\xff\xfe", "m.yaml is not UTF-8 text"),
+        (SPEC + b"validaton: {}}", "spec.validaton: unknown field; did you mean validation?"),
         (
             SPEC + b"validation: {opset: {mim: 9}}}",
-            "spec.validation.opset.mim: there is no such field; did you mean min?",
+            "spec.validation.opset.mim: unknown field; did you mean min?",
         ),
         (
             SPEC + b"validation: {batch: none}}",
@@ -217,8 +226,8 @@ def test_what_the_api_server_takes_is_taken_here(tmp_path, text):
         (["none"], "there is no file or folder 'none'"),
         (["{manifest}", "--model=none"], "there is no file or folder 'none'"),
         (["{manifest}", "--settings=none"], "there is no file or folder 'none'"),
-        (["{manifest}", "--public-key=none"], "'none' cannot be read: No such file"),
-        (["{manifest}", "--modle=none"], "there is no option '--modle'; did you mean --model?"),
+        (["{manifest}", "--public-key=none"], "cannot read 'none': No such file"),
+        (["{manifest}", "--modle=none"], "unknown option '--modle'; did you mean --model?"),
         (["{manifest}", "--until=Validate"], "did you mean validate?"),
     ],
 )
@@ -252,7 +261,7 @@ def test_a_file_that_was_exported_again_is_judged_again(manifest, tmp_path):
     assert onnxmodel(*words).returncode == 0
     status = yaml.safe_load((tmp_path / "out" / "status.yaml").read_text())
     assert (status["phase"], status["reason"]) == ("Suspended", "Suspended")
-    assert status["message"] == "validate is done, and nothing was refused; --until validate starts no later stage"
+    assert status["message"] == "validate has finished, and nothing was refused; --until validate starts no later stage"
     assert {c["type"]: c["status"] for c in status["conditions"]}["Validated"] == "True"
     assert "Reconciling" not in {c["type"] for c in status["conditions"]}
     path.write_bytes(models.fixed_batch().SerializeToString())
@@ -311,7 +320,7 @@ def test_golden_data_and_signatures_of_this_machine(manifest, tmp_path):
     assert done.returncode == 0, done.stderr
     none = onnxmodel(*words)
     assert none.returncode == 10
-    assert "no public key was given" in none.stdout
+    assert "no public key to verify the signature" in none.stdout
 
 
 def golden(path):

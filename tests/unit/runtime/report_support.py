@@ -56,7 +56,7 @@ def report(
         )
         for index, variant in enumerate(variants)
     )
-    skipped = Variant("int4", skipped=f"this image cannot make it {name}")
+    skipped = Variant("int4", skipped=f"this image cannot build it {name}")
     tensors = tuple(Tensor(f"{name or 'input'}{index}", "FP32", (-1, 3, 224, 224)) for index in range(25))
     operators = tuple(
         Operator(f"{index}{name or 'Operator'}", ("CPU", "CUDA")[index % 2], 10 / (1 + index), 3.0)

@@ -84,7 +84,7 @@ def test_a_refusal_is_said_and_left(tmp_path: Path, log: Path, capsys: pytest.Ca
     assert not (tmp_path / "model.accepted").exists()
     captured = capsys.readouterr().err
     assert "NoDynamicBatch [spec.validation.batch]: input 'x'" in captured
-    assert "set spec.validation.batch: None. Else export with a dynamic first axis" in captured
+    assert "set spec.validation.batch: None. Otherwise export with a dynamic first axis" in captured
 
 
 def test_local_files_are_not_for_jobs(tmp_path: Path, log: Path) -> None:

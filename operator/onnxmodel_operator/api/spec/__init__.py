@@ -18,7 +18,7 @@ _BATCH_RULE = "self.benchmark.batchSizes.all(size, size <= self.serving.batching
 _BATCH_MESSAGE = "benchmark.batchSizes must not exceed serving.batching.maxBatchSize"
 _UNBATCHED_RULE = "self.validation.batch != 'None' || self.serving.batching.maxQueueDelayMicroseconds == 0"
 _UNBATCHED_MESSAGE = (
-    "validation.batch is None: nothing is joined, so serving.batching.maxQueueDelayMicroseconds must be 0"
+    "validation.batch is None: nothing is batched, so serving.batching.maxQueueDelayMicroseconds must be 0"
 )
 
 
@@ -38,7 +38,8 @@ class OnnxModelSpec(Model):
     serving: Serving = Serving()
     suspend: bool = Field(
         default=False,
-        description="True: no stage and no revision is started; what serves goes on serving with the replicas of the spec.",
+        description="True: no stage and no revision starts; the current revision keeps serving with the replicas in "
+        "the spec.",
     )
 
     def uris(self) -> list[tuple[str, str]]:

@@ -8,25 +8,25 @@ from onnxmodel_operator.api.base import Model, Name, cel
 
 
 class Constraints(Model):
-    """What the served variant must reach in the benchmark."""
+    """Constraints that the served variant must meet in the benchmark."""
 
     p99_milliseconds: Annotated[float, Field(gt=0, le=1e7)] | None = Field(
-        default=None, description="Upper bound of p99 at the smallest batch size and the lowest concurrency."
+        default=None, description="Upper limit of p99 at the smallest batch size and the lowest concurrency."
     )
     throughput_per_second: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
         default=None,
-        description="Lower bound of the best throughput of the grid, in rows per second; in inferences per second "
-        "where the model has no batch axis.",
+        description="Lower limit of the best throughput in the grid, in rows per second, or in inferences per "
+        "second if the model has no batch axis.",
     )
     max_regression_percent: Annotated[float, Field(ge=0, le=1000)] | None = Field(
         default=None,
-        description="How much worse than the revision that serves now the winner may be in what objective names. Compared only "
-        "with figures of the same grid, processor and accelerator.",
+        description="How much worse than the current revision the winner may be in the figure that objective "
+        "selects. Compared only with figures of the same grid, processor and accelerator.",
     )
 
 
 class Baseline(Model):
-    """What was measured elsewhere, of the original framework: status shows the speed-up against it."""
+    """External measurement of the original framework: status shows the speed-up relative to it."""
 
     framework: Name
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
@@ -35,12 +35,12 @@ class Baseline(Model):
 
 _BASELINE_RULE = "!has(self.baseline) || (self.baseline.batchSize in self.batchSizes && 1 in self.concurrency)"
 _BASELINE_MESSAGE = (
-    "benchmark.baseline is compared at its batchSize and one caller: both must be in the benchmark's grid"
+    "benchmark.baseline is compared at its batchSize and concurrency 1: both must be in the benchmark's grid"
 )
 
 
 class Benchmark(Model):
-    """How candidates are measured, and what decides."""
+    """How candidates are measured, and which criteria decide."""
 
     model_config = ConfigDict(json_schema_extra=cel((_BASELINE_RULE, _BASELINE_MESSAGE, ".baseline.batchSize")))
     batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = Field(
@@ -56,11 +56,11 @@ class Benchmark(Model):
     )
     constraints: Constraints = Constraints()
     attempt: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=1, description="Raise it to measure again, where something else was busy on the node."
+        default=1, description="Increase it to measure again, for example if the node was busy."
     )
     baseline: Baseline | None = None
     gate: Literal["Enforce", "Warn"] = Field(
-        default="Enforce", description="Enforce: a model that misses its constraints takes no traffic."
+        default="Enforce", description="Enforce: a model that does not meet its constraints receives no traffic."
     )
 
     @model_validator(mode="after")

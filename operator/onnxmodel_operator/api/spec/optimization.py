@@ -14,7 +14,9 @@ INEXACT = ("fp16", "int8-dynamic", "int8-static")
 
 
 class ParityTolerance(Model):
-    """How close a variant's answers must be to the original's: |a-b| <= absolute + relative*|b|, and cosine."""
+    """Maximum difference between a variant's outputs and the original's: |a-b| <= absolute + relative*|b|, and a minimum
+    cosine.
+    """
 
     relative: Annotated[float, Field(ge=0, le=1)] = 0.01
     absolute: Annotated[float, Field(ge=0, le=1)] = 0.001
@@ -22,25 +24,28 @@ class ParityTolerance(Model):
 
 
 class Calibration(Model):
-    """How int8-static learns the ranges of activations."""
+    """How int8-static determines the ranges of activations."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] | None = Field(
         default=None,
-        description="Inputs, in the form of golden data; answers in it are not looked at. None: the golden data's inputs. Read "
-        "with the model's secretRef.",
+        description="Inputs in the format of golden data; outputs in it are ignored. Unset: the golden data's "
+        "inputs. Read with the model's secretRef.",
     )
     method: Literal["MinMax", "Entropy", "Percentile"] = "MinMax"
-    percentile: Annotated[float, Field(gt=50, le=100)] = Field(default=99.99, description="For the method Percentile.")
-    samples: Annotated[int, Field(ge=1, le=10000)] = Field(default=256, description="Rows, at most.")
+    percentile: Annotated[float, Field(gt=50, le=100)] = Field(
+        default=99.99, description="Percentile for the method Percentile."
+    )
+    samples: Annotated[int, Field(ge=1, le=10000)] = Field(default=256, description="Maximum number of rows.")
 
 
 class Optimization(Model):
-    """Which variants compete with the original. fp32 is the graph optimization alone."""
+    """Variants that compete with the original. fp32 is graph optimization only."""
 
     graph_level: Literal["None", "Basic", "Extended", "All"] = "All"
     variants: Annotated[list[VariantName], Field(max_length=8)] = Field(
         default=["fp32", "fused"],
-        description="Each is made, proven against the original and measured; what cannot be made for this model says why.",
+        description="Each variant is built, compared with the original and measured; if one cannot be built for "
+        "this model, the status says why.",
     )
     calibration: Calibration = Calibration()
     parity: ParityTolerance = ParityTolerance()

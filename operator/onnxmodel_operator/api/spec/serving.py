@@ -22,11 +22,11 @@ _PREFERRED_FIT_MESSAGE = "preferredBatchSizes must not exceed maxBatchSize"
 _PREFERRED_NEED_DELAY = (
     "!has(self.preferredBatchSizes) || size(self.preferredBatchSizes) == 0 || self.maxQueueDelayMicroseconds > 0"
 )
-_PREFERRED_NEED_DELAY_MESSAGE = "preferredBatchSizes needs maxQueueDelayMicroseconds: without it nothing is joined"
+_PREFERRED_NEED_DELAY_MESSAGE = "preferredBatchSizes needs maxQueueDelayMicroseconds: without it nothing is batched"
 
 
 class Batching(Model):
-    """Requests that wait at most this long are joined to batches of at most this size. 0 joins nothing."""
+    """Requests are batched up to this size and wait at most this long. A delay of 0 disables batching."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
@@ -37,17 +37,17 @@ class Batching(Model):
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     preferred_batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(max_length=16)] = Field(
-        default=[], description="Rows at which a batch runs without waiting longer; empty: maxBatchSize alone."
+        default=[], description="Number of rows at which a batch runs without waiting longer; empty: only maxBatchSize."
     )
     default_timeout_microseconds: Annotated[int, Field(ge=0, le=600_000_000)] = Field(
         default=0,
-        description="A request that waits longer for its turn is refused (503); its parameter `timeout` may ask for less. "
-        "0: none is.",
+        description="A request that queues for longer is refused (503); its parameter `timeout` may set a lower "
+        "limit. 0: no limit.",
     )
     max_queue_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(
         default=None,
-        description="Requests that may wait for an instance; the next one is refused (503). Unset: 512, and with Triton no "
-        "bound.",
+        description="Maximum number of requests that wait for an instance; the next one is refused (503). Unset: "
+        "512, and no limit with Triton.",
     )
 
     @model_validator(mode="after")
@@ -65,7 +65,7 @@ OptionMap = Annotated[
 
 
 class ProviderOptions(Model):
-    """Options of each execution provider, handed to ONNX Runtime as they are. The CPU has none."""
+    """Options of each execution provider, passed to ONNX Runtime unchanged. The CPU has none."""
 
     tensor_rt: OptionMap | None = Field(default=None, alias="TensorRT")
     cuda: OptionMap | None = Field(default=None, alias="CUDA")
@@ -92,32 +92,35 @@ class Serving(Model):
     )
     runtime: Literal["onnxruntime", "triton"] = Field(
         default="onnxruntime",
-        description="onnxruntime: this project's server. triton: NVIDIA Triton with its ONNX Runtime backend. Clients see no "
-        "difference but for tensors without an axis beside the batch's (docs/serving-triton.md).",
+        description="onnxruntime: this project's server. triton: NVIDIA Triton with its ONNX Runtime backend. "
+        "Clients see no difference, except for tensors that have only a batch axis "
+        "(docs/serving-triton.md).",
     )
     execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=4)] | None = Field(
         default=None,
-        description="The first serves; the others take the nodes that it cannot run. CPU, which runs all, can only be the last. "
-        "The default is what the pool offers.",
+        description="The first provider serves; the others run the nodes that it does not support. CPU supports "
+        "every node and can only be the last. The default is the pool's list.",
     )
     provider_options: ProviderOptions | None = None
     fallback: Literal["Forbid", "Allow"] = Field(
         default="Forbid",
-        description="Forbid: refuse when the first provider cannot be loaded. Allow: the next one serves, and status says so.",
+        description="Forbid: fail if the first provider cannot be loaded. Allow: the next one serves, and status "
+        "reports it.",
     )
     node_pool: Name | None = Field(
-        default=None, description="A pool of the operator's settings; the default is theirs."
+        default=None, description="A pool from the operator's settings; the default is set there."
     )
     gpus: Annotated[int, Field(ge=0, le=64)] | None = Field(
-        default=None, description="GPUs of each replica; the default is 1 where the first provider needs one, else 0."
+        default=None,
+        description="GPUs for each replica; the default is 1 if the first provider needs one, otherwise 0.",
     )
     replicas: Replicas = 1
     resources: ResourceRequirements | None = None
     batching: Batching = Batching()
     instances: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1, description="Sessions of each replica, each with its own copy of the weights."
+        default=1, description="Sessions in each replica, each with its own copy of the weights."
     )
-    access_log: bool = Field(default=False, description="True: the server writes a line of JSON for each inference.")
+    access_log: bool = Field(default=False, description="True: the server logs one line of JSON for each inference.")
 
     @model_validator(mode="after")
     def _providers_are_in_order(self) -> "Serving":

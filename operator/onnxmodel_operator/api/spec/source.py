@@ -15,14 +15,14 @@ class SecretReference(Model):
 
 
 class SecretKeyReference(Model):
-    """One key of a Secret in the model's namespace."""
+    """A key of a Secret in the model's namespace."""
 
     name: Name
     key: Name
 
 
 class Identity(Model):
-    """Who must have signed: an OpenID Connect identity and its issuer."""
+    """The required signer: an OpenID Connect identity and its issuer."""
 
     identity: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     issuer: Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -52,27 +52,31 @@ class Signature(Model):
 
 
 class Source(Model):
-    """Where the model is."""
+    """Location of the model."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
-        description=f"{SOURCE_FORMS}: a .onnx file; a "
-        "folder, ending in /, that holds model.onnx and its external data (not http); or such a folder as .tar.gz or .zip."
+        description=f"{SOURCE_FORMS}: an .onnx file; a "
+        "folder, ending in /, with model.onnx and its external data (not http); or such a folder as .tar.gz or .zip."
     )
     sha256: Annotated[str, StringConstraints(pattern=SHA256, max_length=64)] | None = Field(
         default=None,
-        description="Pin of the model file. What was fetched is recorded in status.model.sha256 in any case.",
+        description="SHA-256 digest that the model file must have. The digest of the fetched file is always "
+        "recorded in status.model.sha256.",
     )
     files: Annotated[
         dict[Name, Annotated[str, StringConstraints(pattern=SHA256, max_length=64)]], Field(max_length=64)
     ] = Field(
         default={},
-        description="Pins of other files of a folder, such as external data: path -> sha256. What is not here is not pinned.",
+        description="SHA-256 digests that other files of a folder must have, such as external data: path -> sha256. "
+        "Files that are not listed are not pinned.",
     )
     secret_ref: SecretReference | None = Field(
         default=None,
-        description="Keys become environment variables of the fetch container alone: AWS_ACCESS_KEY_ID, "
-        "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL for s3; HTTP_AUTHORIZATION for http; docs/sources.md has all.",
+        description="Keys become environment variables of the fetch container only: AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL for s3; HTTP_AUTHORIZATION for http; "
+        "docs/sources.md lists all.",
     )
     signature: Signature | None = Field(
-        default=None, description="Who must have signed the model. It is verified before anything of it is parsed."
+        default=None,
+        description="Who must have signed the model. The signature is verified before any part of the model is parsed.",
     )

@@ -13,7 +13,7 @@ Datatype = Literal[
 
 
 class Opset(Model):
-    """Which versions of the default operator set are accepted."""
+    """Accepted versions of the default operator set."""
 
     min: Annotated[int, Field(ge=1, le=100)] = 13
 
@@ -27,7 +27,9 @@ class TensorContract(Model):
 
 
 class GoldenTolerance(Model):
-    """How close the model's answers must be to the golden ones: |a-b| <= absolute + relative*|b|, and cosine."""
+    """Maximum difference between the model's outputs and the golden outputs: |a-b| <= absolute + relative*|b|, and a minimum
+    cosine.
+    """
 
     relative: Annotated[float, Field(ge=0, le=1)] = 0.001
     absolute: Annotated[float, Field(ge=0, le=1)] = 0.0001
@@ -35,42 +37,45 @@ class GoldenTolerance(Model):
 
 
 class Golden(Model):
-    """Inputs and the answers that the original framework gave to them."""
+    """Inputs with the outputs of the original framework."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
-        description="An .npz file with one array for each input and output, or a folder, ending in /, of ONNX "
+        description="An .npz file with one array for each input and output, or a folder, ending in /, with ONNX "
         "test_data_set_* folders. Read with the model's secretRef."
     )
     tolerance: GoldenTolerance = GoldenTolerance()
 
 
 class Validation(Model):
-    """What a model must be, to be served."""
+    """Requirements that a model must meet to be served."""
 
     mode: Literal["Enforce", "Warn"] = Field(
-        default="Enforce", description="Warn: findings are reported in status, nothing is blocked."
+        default="Enforce", description="Warn: findings are reported in status, and nothing is blocked."
     )
     opset: Opset = Opset()
     dynamic_batch: Literal["Required", "Allowed"] = Field(
         default="Required",
-        description="Required: the first axis of every input and output must be dynamic, unless batch is None, or the inputs "
-        "show that there is no batch axis: a scalar, first axes of different fixed sizes (of which 1 may be an export's "
-        "batch), or another axis that is named the batch, or that all inputs share beside a fixed first axis; or running it "
-        "shows that. Allowed: it may be fixed.",
+        description="Required: the first axis of every input and output must be dynamic, unless batch is None, or "
+        "the inputs show that there is no batch axis (a scalar; first axes of different fixed sizes, of "
+        "which a 1 may be the batch of an export; another axis that is named as a batch, or that all "
+        "inputs share beside a fixed first axis), or running the model shows it. Allowed: the first axis "
+        "may be fixed.",
     )
     batch: Literal["Auto", "None"] = Field(
         default="Auto",
-        description="Auto: whether the first axis of every input and output is a batch is found from the graph and by running "
-        "the model. None: it is not, where that cannot be found, as in a model whose first axes all have one fixed size by "
-        "nature: each request is served as it is, nothing is joined or limited, and one request counts as one inference.",
+        description="Auto: determine from the graph and by running the model whether the first axis of every input "
+        "and output is a batch. None: it is not; set it if this cannot be determined, as in a model "
+        "whose first axes all have one fixed size by nature. Each request is then served unchanged, "
+        "nothing is batched or limited, and one request counts as one inference.",
     )
     inputs: Annotated[list[TensorContract], Field(max_length=64)] | None = Field(
-        default=None, description="The contract. Any difference from the model is an error."
+        default=None, description="The expected inputs and outputs. Any difference from the model is an error."
     )
     outputs: Annotated[list[TensorContract], Field(max_length=64)] | None = None
     golden: Golden | None = None
     sizes: Annotated[dict[Name, Annotated[int, Field(ge=1, le=2**20)]], Field(max_length=64)] = Field(
         default={},
-        description="Sizes of dynamic axes, where inputs are made because there are no golden data: by the axis's symbol in the "
-        "model, or INPUT[AXIS] where it has none. Every figure is of these sizes. What is not here is found by trying.",
+        description="Sizes of dynamic axes for generated inputs, used if there is no golden data: by the axis's "
+        "symbol in the model, or INPUT[AXIS] if it has none. All figures are measured at these sizes. "
+        "Sizes that are not set are determined automatically.",
     )

@@ -49,7 +49,7 @@ def gate(context: Context, result: BenchmarkResult) -> Advance | Stop:
     choice = selection.choose(spec.benchmark, optimized, result, against, joining=joining)
     context = replace(context, choice=choice)
     return unmet(
-        context, STAGE, f"no variant meets the constraints; the best, {choice.winner.variant.name}"
+        context, STAGE, f"no variant meets the constraints; the best is {choice.winner.variant.name}"
     ) or Advance(context)
 
 
@@ -65,7 +65,7 @@ def believe(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
     for name, points in measured.items():
         # A variant that could not be measured is none; the original is what the others are measured against.
         if points != measured[ORIGINAL] and (points or name == ORIGINAL):
-            return f"{name} was not measured where the original was"
+            return f"{name} was not measured at the same points as the original"
     if not measured.get(ORIGINAL):
         return "the original was not measured"
     return odd_numbers(result.points)

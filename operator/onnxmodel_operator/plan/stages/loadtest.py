@@ -46,5 +46,5 @@ def believe(request: LoadTestRequest, result: LoadTestResult) -> str | None:
     """Figures of exactly the loads that were asked for."""
     asked = [(request.variant, load.batch_size, load.concurrency) for load in request.loads]
     if [(point.variant, point.batch_size, point.concurrency) for point in result.points] != asked:
-        return "it is not of the loads that were asked for"
+        return "it is not for the requested loads"
     return odd_numbers(result.points)

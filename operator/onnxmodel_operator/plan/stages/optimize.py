@@ -58,12 +58,12 @@ def believe(request: OptimizeRequest, result: OptimizeResult) -> str | None:
     """Variants that are told apart, each of which can be served or says why not."""
     names = [variant.name for variant in result.variants]
     if len(set(names)) != len(names) or len(names) > 16:
-        return "its variants are not told apart by name"
+        return "two of its variants have the same name"
     if result.batch not in (BATCH_UNKNOWN, BATCH_FIRST, BATCH_NONE):
-        return f"{result.batch[:20]!r} says nothing of its batch axis"
+        return f"{result.batch[:20]!r} is not a valid batch axis"
     original = next((variant for variant in result.variants if variant.name == ORIGINAL), None)
     if original is None or not original.path:
-        return "the original is not among its variants"
+        return "its variants do not include the original"
     return next((wrong for variant in result.variants if (wrong := _wrong(variant))), None)
 
 
@@ -75,10 +75,10 @@ def _wrong(variant: Variant) -> str | None:
     if variant.path and variant.name != ORIGINAL and variant.parity is None:
         return f"variant {variant.name} was not compared with the original"
     if variant.unjoined and len(variant.unjoined) > _LONGEST:
-        return f"variant {variant.name} says too much of why it is not joined"
+        return f"variant {variant.name}: the reason why it is not batched is too long"
     parity = variant.parity
     if parity and not all(map(math.isfinite, (parity.max_absolute, parity.max_relative, parity.cosine))):
-        return f"the parity of variant {variant.name} is no number"
+        return f"the parity of variant {variant.name} is not a number"
     return None
 
 

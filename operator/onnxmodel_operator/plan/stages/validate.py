@@ -67,13 +67,13 @@ def believe(request: ValidateRequest, result: ValidateResult) -> str | None:
     if wrong := odd_sizes(result.sizes):
         return wrong
     if not is_sha256(facts.sha256):
-        return "the model's digest is none"
+        return "the model has no digest"
     if request.sha256 and request.sha256 != facts.sha256:
-        return f"the model has the digest {facts.sha256}, source.sha256 is {request.sha256}"
+        return f"the model's digest is {facts.sha256}, but source.sha256 is {request.sha256}"
     numbers = [facts.bytes, facts.ir_version, facts.opset, facts.nodes, facts.parameters]
     numbers += [axis for tensor in (*facts.inputs, *facts.outputs) for axis in tensor.shape]
     sound = all(-1 <= number <= LARGEST for number in numbers)
-    return None if sound else "a number of the model's facts is out of range"
+    return None if sound else "one of the model's numbers is out of range"
 
 
 def _serving_memory(platform: Resolved) -> int:

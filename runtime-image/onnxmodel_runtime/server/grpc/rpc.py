@@ -235,11 +235,11 @@ class Call(Exchange):
         assert method is not None
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         if len(body) < 5:
-            raise Status(INTERNAL, "a message is missing or cut short")
+            raise Status(INTERNAL, "a message is missing or truncated")
         packed, size = PREFIX.unpack_from(body)
         self._check(size)
         if size != len(body) - 5:
-            raise Status(UNIMPLEMENTED, "exactly one message is expected")
+            raise Status(UNIMPLEMENTED, "expected exactly one message")
         self.chunks = []
         message = body[5:]
         if not packed and method.now is not None and not self.connection.clogged:
@@ -296,7 +296,7 @@ class Call(Exchange):
             self._resume()
             if self.remote_ended:
                 if self.chunks:
-                    raise Status(INTERNAL, "a message is cut short")
+                    raise Status(INTERNAL, "a message is truncated")
                 return
             self.waiter = self.connection.loop.create_future()
             await self.waiter
@@ -357,7 +357,7 @@ class Call(Exchange):
     async def _unpacked(self, message: bytes) -> bytes:
         encoding = self.head.get(b"grpc-encoding", b"").decode("latin-1")
         if not compression.is_one(encoding):
-            raise Status(INTERNAL, "a message is compressed, and grpc-encoding does not say how")
+            raise Status(INTERNAL, "a message is compressed, but grpc-encoding is missing")
         try:
             whole = await decompressed(message, encoding, limits.MAX_REQUEST, self._count)
         except ServerError as error:

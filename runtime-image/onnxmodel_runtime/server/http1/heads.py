@@ -60,19 +60,21 @@ def size_of(request: Head) -> int:
 def too_large(request: Head | None) -> Refused:
     """Return why a head is refused that exceeds MAX_HEAD."""
     if request is not None and len(request.target) > limits.MAX_HEAD // 2:
-        return Refused(414, f"the request's target is too long: line and headers may have {limits.MAX_HEAD} bytes")
-    return Refused(431, f"the request's line and headers exceed the maximum allowed size of {limits.MAX_HEAD} bytes")
+        return Refused(
+            414, f"the request target is too long: request line and headers may have {limits.MAX_HEAD} bytes"
+        )
+    return Refused(431, f"the request line and headers exceed the maximum allowed size of {limits.MAX_HEAD} bytes")
 
 
 def check(request: Head) -> None:
     """The rules of RFC 9112 for versions, hosts and targets. A target as a proxy gets it becomes a path. Raises Refused."""
     if request.version not in ("1.1", "1.0"):
-        raise Refused(505, "this server speaks HTTP/1.1 and HTTP/1.0")
+        raise Refused(505, "this server supports HTTP/1.1 and HTTP/1.0")
     hosts = [value for name, value in request.headers if name == b"host"]
     if not hosts and request.version == "1.1":
-        raise Refused(400, "the request has no Host header, which HTTP/1.1 demands")
+        raise Refused(400, "the request has no Host header, which HTTP/1.1 requires")
     if len(hosts) > 1:
-        raise Refused(400, f"the request has {len(hosts)} Host headers, and may have one")
+        raise Refused(400, f"the request has {len(hosts)} Host headers, but may have only one")
     if hosts and not _is_host(hosts[0]):
         raise Refused(400, "the Host header is not a host with an optional port")
     target = request.target
@@ -82,7 +84,7 @@ def check(request: Head) -> None:
         return
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or not _is_host(absolute[1]):
-        raise Refused(400, "the request's target is neither a path nor an http URL")
+        raise Refused(400, "the request target is neither a path nor an http URL")
     request.target = (absolute[2] or b"/") + (absolute[3] or b"")
 
 

@@ -208,7 +208,7 @@ class Http1(asyncio.Protocol):
         while (request := self._offered) is not None and not self._transport.is_closing():
             self._offered = None
             if request.method == "CONNECT":
-                raise Refused(501, "this server is no proxy")
+                raise Refused(501, "this server is not a proxy")
             fields = b"".join(b"%s: %s\r\n" % field for field in request.headers if field[0] != b"upgrade")
             line = b"%s %s HTTP/%s\r\n" % (request.method.encode(), request.target, request.version.encode())
             self._parser = httptools.HttpRequestParser(self)

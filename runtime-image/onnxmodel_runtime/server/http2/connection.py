@@ -205,7 +205,7 @@ class Connection(Generic[S]):
         try:
             if not self._prefaced:
                 if not PREFACE.startswith(data[: len(PREFACE)]):
-                    raise ConnectionFailed(frames.PROTOCOL_ERROR, "this port speaks HTTP/2 (gRPC)")
+                    raise ConnectionFailed(frames.PROTOCOL_ERROR, "this port expects HTTP/2 (gRPC)")
                 if end < len(PREFACE):
                     self._rest = data
                     return
@@ -282,7 +282,7 @@ class Connection(Generic[S]):
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         """Take a frame. Raises ConnectionFailed and StreamFailed."""
         if self._block is not None and (kind != CONTINUATION or number != self._block[0]):
-            raise ConnectionFailed(frames.PROTOCOL_ERROR, "a head is interrupted")
+            raise ConnectionFailed(frames.PROTOCOL_ERROR, "a header block is interrupted by another frame")
         if kind == DATA:
             self._on_data(number, flags, payload)
         elif kind == HEADERS:
@@ -305,7 +305,7 @@ class Connection(Generic[S]):
 
     def _on_headers(self, number: int, flags: int, payload: bytes) -> None:
         if not self._set or not number & 1:
-            raise ConnectionFailed(frames.PROTOCOL_ERROR, "HEADERS on a stream that is no client's")
+            raise ConnectionFailed(frames.PROTOCOL_ERROR, "HEADERS on a stream that clients may not use")
         block = frames.fragment(flags, number, payload)
         if flags & END_HEADERS:
             self._on_block(number, flags, block)
@@ -314,11 +314,11 @@ class Connection(Generic[S]):
 
     def _on_continuation(self, number: int, flags: int, payload: bytes) -> None:
         if self._block is None:
-            raise ConnectionFailed(frames.PROTOCOL_ERROR, "CONTINUATION of nothing")
+            raise ConnectionFailed(frames.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         first, first_flags, block = self._block
         block += payload
         if len(block) > limits.MAX_HEAD or (not payload and not flags & END_HEADERS):
-            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "a head is too large")
+            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "a header block is too large")
         if flags & END_HEADERS:
             self._block = None
             self._on_block(first, first_flags, bytes(block))
@@ -349,7 +349,7 @@ class Connection(Generic[S]):
         if malformed is not None:
             raise malformed
         if not is_request(head):
-            raise StreamFailed(frames.PROTOCOL_ERROR, "a request without method, scheme or path")
+            raise StreamFailed(frames.PROTOCOL_ERROR, "the request has no method, scheme or path")
         self._events.append(HeadReceived(stream))
         if ended:
             self._complete(stream, b"")
@@ -365,7 +365,7 @@ class Connection(Generic[S]):
         assert stream is not None
         stream.granted -= size
         if stream.granted < 0:
-            raise StreamFailed(frames.FLOW_CONTROL_ERROR, "more than the stream's window")
+            raise StreamFailed(frames.FLOW_CONTROL_ERROR, "the stream's flow-control window is exceeded")
         stream.received += len(payload)
         if flags & END_STREAM:
             self._complete(stream, payload)
@@ -376,7 +376,7 @@ class Connection(Generic[S]):
         """Count what has arrived on any stream. Raises ConnectionFailed."""
         self._granted -= size
         if self._granted < 0:
-            raise ConnectionFailed(frames.FLOW_CONTROL_ERROR, "more than the connection's window")
+            raise ConnectionFailed(frames.FLOW_CONTROL_ERROR, "the connection's flow-control window is exceeded")
         if self._granted < WINDOW >> 1:
             self.out.append(frames.window_update(0, WINDOW - self._granted))
             self._granted = WINDOW
@@ -386,7 +386,7 @@ class Connection(Generic[S]):
         stream.remote_ended = True
         length = stream.head.get(b"content-length")
         if length is not None and length != b"%d" % stream.received:
-            raise StreamFailed(frames.PROTOCOL_ERROR, "the body has another length than announced")
+            raise StreamFailed(frames.PROTOCOL_ERROR, "the body's length differs from content-length")
         self._events.append(DataReceived(stream, data, True))
 
     def _on_reset(self, number: int, flags: int, payload: bytes) -> None:
@@ -419,7 +419,7 @@ class Connection(Generic[S]):
         more = frames.word(payload)
         if not number:
             if not more:
-                raise ConnectionFailed(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+                raise ConnectionFailed(frames.PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0")
             self.sending.widen(more)
             self._pump_all()
             return
@@ -428,7 +428,7 @@ class Connection(Generic[S]):
             assert stream is not None
             stream.window += more
             if not more:
-                raise StreamFailed(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+                raise StreamFailed(frames.PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0")
             if stream.window > LARGEST:
                 raise StreamFailed(frames.FLOW_CONTROL_ERROR, "the stream's window is too large")
             if stream.queued is not None:
@@ -461,7 +461,7 @@ class Connection(Generic[S]):
     def _count_reset(self) -> None:
         self._resets += 1
         if self._resets > MAX_RESETS + self._answered:
-            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "too many requests are taken back")
+            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "too many requests were cancelled")
 
     def _end(self, stream: S, code: int) -> None:
         self._drop(stream.id)

@@ -60,14 +60,14 @@ def check(kind: int, flags: int, number: int, payload: bytes) -> None:
         if number and on_connection:
             raise ConnectionFailed(PROTOCOL_ERROR, f"{name} on a stream")
         if (exact and size != exact) or size % unit or (size and kind == SETTINGS and flags & ACK):
-            raise ConnectionFailed(FRAME_SIZE_ERROR, f"{name} of a wrong size")
+            raise ConnectionFailed(FRAME_SIZE_ERROR, f"{name} has a wrong size")
     elif kind == PUSH_PROMISE:
-        raise ConnectionFailed(PROTOCOL_ERROR, "clients do not push")
+        raise ConnectionFailed(PROTOCOL_ERROR, "clients must not push")
     elif kind == PRIORITY:
         if not number:
-            raise ConnectionFailed(PROTOCOL_ERROR, "PRIORITY of no stream")
+            raise ConnectionFailed(PROTOCOL_ERROR, "PRIORITY without a stream")
         if len(payload) != 5:
-            raise StreamFailed(FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
+            raise StreamFailed(FRAME_SIZE_ERROR, "PRIORITY has a wrong size")
         if depends_on(payload) == number:
             raise StreamFailed(PROTOCOL_ERROR, "a stream depends on itself")
 
@@ -75,7 +75,7 @@ def check(kind: int, flags: int, number: int, payload: bytes) -> None:
 def check_setting(key: int, value: int) -> None:
     """Check the value of a setting. Raises ConnectionFailed."""
     if key == ENABLE_PUSH and value > 1:
-        raise ConnectionFailed(PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+        raise ConnectionFailed(PROTOCOL_ERROR, "ENABLE_PUSH must be 0 or 1")
     if key == INITIAL_WINDOW_SIZE and value > LARGEST:
         raise ConnectionFailed(FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
     if key == MAX_FRAME_SIZE and not 16384 <= value <= 0xFFFFFF:
@@ -97,7 +97,7 @@ def fragment(flags: int, number: int, payload: bytes) -> bytes:
     if not flags & PRIORITIZED:
         return payload
     if len(payload) < 5:
-        raise ConnectionFailed(FRAME_SIZE_ERROR, "HEADERS without its priority")
+        raise ConnectionFailed(FRAME_SIZE_ERROR, "HEADERS without its priority fields")
     if depends_on(payload) == number:
         raise ConnectionFailed(PROTOCOL_ERROR, "a stream depends on itself")
     return payload[5:]

@@ -43,9 +43,9 @@ class Heads:
         try:
             fields = self._decoder.decode(block, raw=True)
         except hpack.OversizedHeaderListError as error:
-            raise ConnectionFailed(ENHANCE_YOUR_CALM, "a head is too large") from error
+            raise ConnectionFailed(ENHANCE_YOUR_CALM, "a header block is too large") from error
         except (hpack.HPACKError, ValueError, IndexError) as error:
-            raise ConnectionFailed(COMPRESSION_ERROR, "a head cannot be decompressed") from error
+            raise ConnectionFailed(COMPRESSION_ERROR, "a header block cannot be decompressed") from error
         # From 0x80 on, a byte is one entry of the table by its number. A block of those alone changes nothing in the
         # table, and means the same until another block changes it.
         stable = bool(block) and min(block) >= 0x80
@@ -82,6 +82,6 @@ def _head(fields: Any) -> Head:
         else:
             regular = True
             if name in _FORBIDDEN or name != name.lower() or not name or (name == b"te" and value != b"trailers"):
-                raise StreamFailed(PROTOCOL_ERROR, "a header is not for HTTP/2")
+                raise StreamFailed(PROTOCOL_ERROR, "a header is not allowed in HTTP/2")
         head[name] = value
     return head

@@ -22,7 +22,7 @@ class Decompression:
         encoding = encoding.strip().lower()
         if encoding not in _WINDOW:
             raise ServerError(
-                f"Unsupported compression type '{encoding}': gzip and deflate are known", Code.UNSUPPORTED
+                f"Unsupported compression type '{encoding}': gzip and deflate are supported", Code.UNSUPPORTED
             )
         self._encoding = encoding
         self._inflate = zlib.decompressobj(_WINDOW[encoding])
@@ -46,7 +46,7 @@ class Decompression:
             piece = inflate.decompress(data, PIECE)
         except zlib.error as error:
             raise ServerError(
-                f"failed to decompress the request ({self._encoding}): it is broken, or not packed"
+                f"failed to decompress the request ({self._encoding}): it is corrupt, or not compressed"
             ) from error
         self._left -= len(piece)
         if self._left < 0:
@@ -58,7 +58,7 @@ class Decompression:
         shorter = not inflate.eof and not data and not piece
         if longer or shorter:
             raise ServerError(
-                f"failed to decompress the request ({self._encoding}): it is cut short, or data follows it"
+                f"failed to decompress the request ({self._encoding}): it is truncated, or followed by other data"
             )
         return piece
 

@@ -18,10 +18,10 @@ EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "st
 _SHARED = "shared memory: send tensors in the request"
 # What clients of other servers may ask for, by the part of the path and by gRPC's methods, and what to do instead.
 UNSUPPORTED = {
-    "repository": "loading and unloading of models: it has the one model that its OnnxModel names",
+    "repository": "loading and unloading of models: it serves only the model of its OnnxModel",
     "systemsharedmemory": _SHARED,
     "cudasharedmemory": _SHARED,
-    "trace": "trace settings: a request's traceparent makes it a part of that trace",
+    "trace": "trace settings: a request with a traceparent is part of that trace",
     "logging": "log settings: spec.serving.accessLog is set in the OnnxModel",
     "generate": "generate: use infer",
     "generate_stream": "generate_stream: use infer, or ModelStreamInfer over gRPC",

@@ -31,7 +31,7 @@ class Reflection:
         elif kind == "all_extension_numbers_of_type" and request.all_extension_numbers_of_type in self._symbols:
             response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
         elif kind is None:
-            _fail(response, UNIMPLEMENTED, "the request asks for nothing that this server knows")
+            _fail(response, UNIMPLEMENTED, "the request asks for nothing that this server supports")
         else:
             _fail(response, NOT_FOUND, "there is no such extension")
 

@@ -139,7 +139,7 @@ def timeout(parameters: Mapping[str, Any]) -> int:
             )
     value = parameters.get("timeout", 0)
     if type(value) is not int or value < 0:
-        raise ServerError("Unable to parse 'timeout': microseconds are expected, an integer from 0 on")
+        raise ServerError("Unable to parse 'timeout': expected microseconds, a non-negative integer")
     return min(value, MAX_TIMEOUT)
 
 
@@ -228,11 +228,12 @@ def texts(elements: Sequence[Any], raw: RawInput, spec: ModelSpec) -> Array:
         at = next(at for at, element in enumerate(elements) if not _is_text(element))
         if isinstance(elements[at], str):
             raise ServerError(
-                f"element {at} of input '{raw.name}' is not text: it has one half of a surrogate pair (\\ud800 to \\udfff)"
+                f"element {at} of input '{raw.name}' is not text: it contains an unpaired surrogate (\\ud800 to "
+                "\\udfff)"
             ) from error
         raise NotText(
-            f"element {at} of input '{raw.name}' is not UTF-8, and the model does more with strings than hand them on: "
-            "encode bytes as text (Base64), or let the model take UINT8"
+            f"element {at} of input '{raw.name}' is not UTF-8, and the model does more with strings than "
+            "pass them on: encode bytes as text (Base64), or use UINT8 in the model"
         ) from error
     return array.reshape(raw.shape)
 

@@ -108,7 +108,8 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
         count = parameters.get("classification", 0)
         if type(count) is not int or count < 0:
             raise ServerError(
-                f"Unable to set 'classification' of output '{name}': a number of classes is expected, an integer from 0 on"
+                f"Unable to set 'classification' of output '{name}': expected a number of classes, a "
+                "non-negative integer"
             )
         if count:
             classes[name] = count
@@ -179,7 +180,7 @@ def _input(
     datatype = _string(item.get("datatype"), f"'datatype' of input '{name}'")
     shape = _list(item.get("shape"), f"'shape' of input '{name}'")
     if any(type(dim) is not int for dim in shape):
-        raise ServerError(f"Unable to parse 'shape' of input '{name}': integers are expected")
+        raise ServerError(f"Unable to parse 'shape' of input '{name}': expected integers")
     parameters = _object(item.get("parameters", {}), f"'parameters' of input '{name}'")
     unsupported(parameters, f"input '{name}'")
     if "binary_data_size" not in parameters:
@@ -188,9 +189,9 @@ def _input(
         return RawInput(name, datatype, tuple(shape), partial(_from_json, item["data"])), rest
     size = parameters["binary_data_size"]
     if type(size) is not int or size < 0:
-        raise ServerError(f"Unable to parse 'binary_data_size' of input '{name}': an integer from 0 on is expected")
+        raise ServerError(f"Unable to parse 'binary_data_size' of input '{name}': expected a non-negative integer")
     if "data" in item:
-        raise ServerError(f"unexpected 'data' for input '{name}', 'binary_data_size' says that it follows the JSON")
+        raise ServerError(f"unexpected 'data' for input '{name}': according to 'binary_data_size' it follows the JSON")
     if not has_binary and size:
         raise ServerError(
             f"must specify valid '{LENGTH_HEADER}' in request header and 'binary_data_size' when passing inputs in "
@@ -217,7 +218,8 @@ def _from_json(data: Any, raw: RawInput, spec: ModelSpec) -> Array:
     if strange:
         at = next(at for at, value in enumerate(flat) if type(value) in strange)
         raise ServerError(
-            f"Unable to parse {what}: element {at} is {_IN_WORDS[type(flat[at])]}, which {raw.datatype} cannot hold"
+            f"Unable to parse {what}: element {at} is {_IN_WORDS[type(flat[at])]}, which {raw.datatype} "
+            "cannot represent"
         )
     expected = math.prod(raw.shape)
     if len(flat) != expected:
@@ -235,7 +237,8 @@ def _texts(name: str, array: Array) -> list[str]:
             found.append(element.decode() if isinstance(element, bytes) else element)
         except UnicodeDecodeError as error:
             raise ServerError(
-                f"element {at} of output '{name}' is not UTF-8, which JSON cannot carry. Please use the binary data format"
+                f"element {at} of output '{name}' is not UTF-8, which JSON does not support. Please use the "
+                "binary data format"
             ) from error
     return found
 
@@ -247,7 +250,7 @@ def _flatten(data: list[Any], what: str) -> list[Any]:
         if depth > MAX_JSON_DEPTH:
             raise ServerError(_TOO_DEEP)
         if set(map(type, data)) != {list}:
-            raise ServerError(f"Unable to parse {what}: lists and values stand side by side")
+            raise ServerError(f"Unable to parse {what}: it mixes lists and values")
         data = list(chain.from_iterable(data))
     return data
 
@@ -264,24 +267,24 @@ def parse(text: memoryview | bytes) -> Any:
     except UnicodeDecodeError as error:
         why = f"byte {error.start} is not UTF-8"
     except ValueError:
-        why = "it has a number of too many digits"
+        why = "it has a number with too many digits"
     raise ServerError(f"failed to parse the request JSON: {why}")
 
 
 def _flag(value: Any, what: str) -> bool:
-    return _checked(value, bool, what, "true or false is expected")
+    return _checked(value, bool, what, "expected true or false")
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
-    return _checked(value, dict, what, "an object is expected")
+    return _checked(value, dict, what, "expected an object")
 
 
 def _list(value: Any, what: str) -> list[Any]:
-    return _checked(value, list, what, "a list is expected")
+    return _checked(value, list, what, "expected a list")
 
 
 def _string(value: Any, what: str) -> str:
-    return _checked(value, str, what, "a string is expected")
+    return _checked(value, str, what, "expected a string")
 
 
 def _checked(value: Any, kind: type[T], what: str, wanted: str) -> T:

@@ -238,9 +238,9 @@ def test_without_tls_and_with_a_token_file_beside_it(tmp_path):
         ({}, {"token-data": "t"}, "token-data is not supported"),
         ({"proxy-url": "http://y"}, {}, "proxy-url is not supported.*kubectl proxy"),
         ({"server-data": "https://y"}, {}, "server-data is not supported"),
-        ({"certificate-authority-data": "x"}, {}, "certificate-authority-data is no PEM in base64"),
+        ({"certificate-authority-data": "x"}, {}, "certificate-authority-data is not base64-encoded PEM"),
         ({"certificate-authority-data": "eHh4"}, {}, "SSLError"),
-        ({}, {"client-certificate-data": "/w=="}, "client-certificate-data is no PEM in base64"),
+        ({}, {"client-certificate-data": "/w=="}, "client-certificate-data is not base64-encoded PEM"),
         ({}, {"client-certificate": "none"}, "none"),
     ],
 )
@@ -254,12 +254,12 @@ def test_what_would_be_ignored_or_cannot_be_read_is_refused_by_name(tmp_path, mo
     ("change", "word"),
     [
         (None, "'current-context' is missing"),
-        ("text", "cannot be used"),
+        ("text", "is invalid"),
         ({"current-context": "y"}, "there is no context 'y'"),
         ({"users": None}, "there is no user 'u'"),
-        ({"clusters": [None]}, "cannot be used"),
+        ({"clusters": [None]}, "is invalid"),
         ({"clusters": [{"name": "c", "cluster": None}]}, "'server' is missing"),
-        ({"clusters": [{"name": "c", "cluster": {"server": 1}}]}, "cannot be used"),
+        ({"clusters": [{"name": "c", "cluster": {"server": 1}}]}, "is invalid"),
     ],
 )
 def test_a_kubeconfig_that_is_none_is_said(tmp_path, monkeypatch, change, word):

@@ -114,7 +114,7 @@ async def test_a_crd_that_is_not_there_is_said(caplog):
     run = Run([ApiError(404, "Not Found")], [ApiError(404, "Not Found")], kind=BY_NAME["OnnxModel"])
     await run.to_the_end()
     (record,) = caplog.records
-    assert "there is no CRD of OnnxModels: apply the one of the operator's release (docs/install.md)" in record.message
+    assert "there is no CRD for OnnxModels: apply the CRD of the operator's release (docs/install.md)" in record.message
 
 
 async def test_a_list_that_is_cut_forgets_nothing_and_begins_again():
@@ -155,7 +155,7 @@ async def test_an_api_server_that_went_back_in_time_ends_it():
         [event("ADDED", "a", 3), bookmark(900, end=True), ApiError(410, "too old")],
         [event("ADDED", "a", 2), bookmark(500, end=True)],
     )
-    with pytest.raises(WentBackError, match="were at 900 and are at 500"):
+    with pytest.raises(WentBackError, match="were at version 900 and are at 500"):
         await run.reflector.run()
 
 
@@ -182,13 +182,13 @@ async def test_a_watch_lists_again_after_ten_minutes_whatever_it_told():
 )
 async def test_a_watch_that_never_held_is_not_said_to_be_cut_by_an_outage(error, said, caplog):
     await Run([error], [error], [error]).to_the_end()
-    assert caplog.text.count("the watch of Jobs is cut") == said
+    assert caplog.text.count("the watch of Jobs was interrupted") == said
 
 
 async def test_a_watch_that_held_is_said_once_to_be_cut(caplog):
     error = ConnectionError("refused")
     await Run([bookmark(1, end=True)], [error], [error], [error]).to_the_end()
-    assert caplog.text.count("the watch of Jobs is cut") == 1
+    assert caplog.text.count("the watch of Jobs was interrupted") == 1
 
 
 async def test_a_defect_ends_it():

@@ -21,7 +21,7 @@ class World:
 async def test_a_port_that_is_taken_is_said_in_one_sentence():
     first = await serve(World().health, 0)
     port = first.addresses[0][1]
-    with pytest.raises(PortError, match=rf"^port {port} cannot be listened on \(.*\): name another one with --port$"):
+    with pytest.raises(PortError, match=rf"^cannot listen on port {port} \(.*\): set another one with --port$"):
         await serve(World().health, port)
     await first.cleanup()
 
@@ -29,10 +29,10 @@ async def test_a_port_that_is_taken_is_said_in_one_sentence():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--port", "99999"], "'99999' is no port: 0 to 65535"),
-        (["--port", "-1"], "'-1' is no port"),
-        (["--lease-namespace", "../x"], "'../x' is no name of a namespace"),
-        ([], "the settings cannot be used: "),
+        (["--port", "99999"], "'99999' is not a valid port: 0 to 65535"),
+        (["--port", "-1"], "'-1' is not a valid port"),
+        (["--lease-namespace", "../x"], "'../x' is not a valid namespace name"),
+        ([], "the settings are invalid: "),
     ],
 )
 def test_what_the_command_line_gets_wrong_is_said(arguments, said, monkeypatch, capsys, tmp_path):
@@ -66,14 +66,14 @@ def test_who_cannot_reach_the_lease_is_alive_and_not_ready(began):
     world.now = LEASE_SECONDS - 1
     assert world.health.waits() is None
     world.now = LEASE_SECONDS
-    assert world.health.waits() == "the Lease cannot be read or renewed for 15 seconds"
+    assert world.health.waits() == "the Lease could not be read or renewed for 15 seconds"
     assert world.health.sick() is None, "a restart mends neither a missing right nor the network"
 
 
 def test_one_that_is_about_to_end_is_neither_alive_nor_ready():
     world = World()
     world.health.ending = True
-    assert (world.health.sick(), world.health.waits()) == ("it is about to end",) * 2
+    assert (world.health.sick(), world.health.waits()) == ("it is terminating",) * 2
 
 
 def test_a_queue_that_gets_nothing_done_is_stuck():
@@ -92,11 +92,11 @@ def test_a_deaf_watch_is_mended_by_a_restart_and_an_api_server_that_is_away_is_n
     assert world.health.waits() == "no sign of life from the watch of Job"
     assert world.health.sick() is None
     world.silent["Job"] = DEAF_SECONDS
-    assert world.health.sick() == "the watch of Job is deaf"
+    assert world.health.sick() == "the watch of Job is dead"
     world.silent["Pod"] = DEAF_SECONDS
-    assert world.health.sick() == "the watch of Job, Pod is deaf", "and no request says that the API server is away"
+    assert world.health.sick() == "the watch of Job, Pod is dead", "and no request says that the API server is away"
     world.failed = 5.0
     assert world.health.sick() is None
     assert world.health.waits() == "no sign of life from the watch of Job, Pod"
     world.silent["Pod"] = 0.0
-    assert world.health.sick() == "the watch of Job is deaf"
+    assert world.health.sick() == "the watch of Job is dead"

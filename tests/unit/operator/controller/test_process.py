@@ -76,24 +76,22 @@ def test_an_outage_is_said_once_and_its_end_once(caplog):
     outage.heard(TimeoutError())
     assert (over, outage.seconds()) == ([30.0], 0.0)
     assert [record.getMessage() for record in caplog.records] == [
-        "the API server does not answer: refused; it is asked again until it does",
-        "the API server answers again, after 30 s",
+        "the API server does not respond: refused; retrying until it does",
+        "the API server responds again, after 30 s",
     ]
     now = 90.0
     outage.heard(ApiError(503, "unavailable"))
-    assert caplog.records[-1].getMessage().startswith("the API server does not answer: unavailable;"), "it lasts"
+    assert caplog.records[-1].getMessage().startswith("the API server does not respond: unavailable;"), "it lasts"
     now = 100.0
     outage.heard(None)
-    assert caplog.records[-1].getMessage() == "the API server answers again, after 70 s"
+    assert caplog.records[-1].getMessage() == "the API server responds again, after 70 s"
     now = 200.0
     outage.heard(ApiError(401, "Unauthorized"))
-    assert (
-        caplog.records[-1].getMessage().startswith("the API server does not accept the operator's token: Unauthorized;")
-    )
+    assert caplog.records[-1].getMessage().startswith("the API server rejects the operator's token: Unauthorized;")
     outage.heard(None)
     now = 300.0
     outage.heard(TimeoutError())
-    assert caplog.records[-1].getMessage().startswith("the API server does not answer: TimeoutError;")
+    assert caplog.records[-1].getMessage().startswith("the API server does not respond: TimeoutError;")
 
 
 async def test_each_request_tells_how_it_ended():
@@ -176,8 +174,8 @@ async def test_an_older_crd_is_said_once_for_all_models_until_it_is_mended(caplo
     assert [words.partition(" (team-a/magika")[0] for words in said] == [operator.health.waits()]
     assert said[0].startswith("the CRD is older than the operator: apply ")
     await operator._work(("team-a", "magika"))
-    assert (
-        operator.health.waits() == "the CRD is older than the operator: apply the one of its release (docs/install.md)"
+    assert operator.health.waits() == (
+        "the CRD is older than the operator: apply the CRD of the operator's release (docs/install.md)"
     )
     await operator._work(("team-a", "other"))
     assert operator.health.waits() is None
@@ -190,8 +188,8 @@ async def test_another_refusal_of_the_same_code_is_told_and_the_same_one_once(ca
         what = "jobs" if number < 3 else "onnxmodels/status"
         operator._say(("team-a", "magika"), ApiError(403, f"request {number}: cannot patch {what}"), 1.0)
     assert [record.getMessage() for record in caplog.records] == [
-        "team-a/magika: request 0: cannot patch jobs; again in 1.0 s",
-        "team-a/magika: request 3: cannot patch onnxmodels/status; again in 1.0 s",
+        "team-a/magika: request 0: cannot patch jobs; retrying in 1.0 s",
+        "team-a/magika: request 3: cannot patch onnxmodels/status; retrying in 1.0 s",
     ]
 
 
@@ -215,7 +213,7 @@ async def test_a_status_that_is_not_kept_whole_is_said_once_for_all_models_and_a
                 await operator._work(("team-a", name))
         return (
             operator.health.problem,
-            caplog.text.count("or a webhook changes a status"),
+            caplog.text.count("or a webhook changes the status"),
             caplog.text.count("status.message"),
         )
 
@@ -238,7 +236,7 @@ async def test_a_standby_that_cannot_read_the_lease_is_not_ready(monkeypatch):
     await asyncio.sleep(0)
     assert operator.health.waits() is None
     monkeypatch.setattr("onnxmodel_operator.controller.health.LEASE_SECONDS", 1e-9)
-    assert operator.health.waits().startswith("the Lease cannot be read")
+    assert operator.health.waits().startswith("the Lease could not be read")
     standby.cancel()
     with pytest.raises(asyncio.CancelledError):
         await standby
@@ -255,7 +253,7 @@ async def test_a_webhook_that_cannot_be_called_is_said_once_in_the_log_and_in_st
     assert "failed calling webhook" in cluster.status()["message"]
     assert len(cluster.writes) == 1
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
-    assert "does not answer" not in caplog.text
+    assert "does not respond" not in caplog.text
     cluster.refuses.clear()
     await operator._work(("team-a", "magika"))
     assert cluster.status()["reason"] != "ApplyFailed"
@@ -335,7 +333,7 @@ async def test_a_defect_is_logged_with_one_traceback(part, refuses, caplog, monk
     await operator._work(key)
     told = [record for record in caplog.records if record.exc_info]
     assert [record.exc_info[0] for record in told] == [ZeroDivisionError]
-    assert told[0].getMessage().startswith("team-a/magika: a defect of the operator; again in ")
+    assert told[0].getMessage().startswith("team-a/magika: internal error; retrying in ")
     assert operator.queue.failures(key) == 1
 
 

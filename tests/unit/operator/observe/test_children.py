@@ -100,12 +100,12 @@ def test_the_end_of_an_attempt_is_seen_before_the_job_counts_it(failed, pods, at
 
 @pytest.mark.parametrize(
     ("reason", "suffix"),
-    [("BackoffLimitExceeded", "(every attempt failed; there will be no more)"), ("PodFailurePolicy", "1")],
+    [("BackoffLimitExceeded", "(every attempt failed; there are no more retries)"), ("PodFailurePolicy", "1")],
 )
 def test_why_a_job_failed(reason, suffix):
     seen = read_job(job(("Failed", reason)), [pod(terminated(1), phase="Failed")], Snapshot(None))
     assert seen.ended is not None
-    assert seen.ended.failure.message.startswith("container validate ended with exit code 1")
+    assert seen.ended.failure.message.startswith("container validate exited with code 1")
     assert seen.ended.failure.message.endswith(suffix)
 
 
@@ -282,9 +282,9 @@ def test_whose_events_are_read(waiting, seconds, asked):
     ("waiting", "warnings", "message", "hint"),
     [
         ({}, ["exceeded quota: q"], "Job j has no pod: exceeded quota: q", "Raise the ResourceQuota"),
-        ({}, ["cpu max limit to request ratio per Container is 1"], None, "Choose serving.resources within"),
-        ({}, ["violates PodSecurity"], None, "Pods of models meet the restricted"),
-        ({}, ['admission webhook "x" denied the request'], None, "Change what the webhook refuses"),
+        ({}, ["cpu max limit to request ratio per Container is 1"], None, "Set serving.resources within"),
+        ({}, ["violates PodSecurity"], None, "Pods of models comply with the restricted"),
+        ({}, ['admission webhook "x" denied the request'], None, "Change what the webhook rejects"),
         ({}, ["no PriorityClass with name x was found"], None, "Create the PriorityClass"),
         ({}, ['RuntimeClass "x" not found'], None, "Create the RuntimeClass"),
         ({}, ['service account "default" not found'], None, "Create the namespace's ServiceAccount"),

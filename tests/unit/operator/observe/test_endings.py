@@ -54,16 +54,20 @@ def running(name="validate", **container):
         pytest.param(
             ended(137, reason="OOMKilled"),
             "OutOfMemory",
-            "container validate was killed because it needed more memory than it may use",
+            "container validate was killed because it exceeded its memory limit",
             True,
             id="out of memory",
         ),
         pytest.param(ended(137), "Killed", "container validate was killed (SIGKILL) from outside", False, id="killed"),
-        pytest.param(ended(132), "NativeCrash", "container validate died with SIGILL", True, id="illegal instruction"),
-        pytest.param(ended(134), "NativeCrash", "container validate died with SIGABRT", True, id="aborted"),
-        pytest.param(ended(135), "NativeCrash", "container validate died with SIGBUS", True, id="bus error"),
-        pytest.param(ended(136), "NativeCrash", "container validate died with SIGFPE", True, id="division"),
-        pytest.param(ended(139), "NativeCrash", "container validate died with SIGSEGV", True, id="segmentation fault"),
+        pytest.param(
+            ended(132), "NativeCrash", "container validate was terminated by SIGILL", True, id="illegal instruction"
+        ),
+        pytest.param(ended(134), "NativeCrash", "container validate was terminated by SIGABRT", True, id="aborted"),
+        pytest.param(ended(135), "NativeCrash", "container validate was terminated by SIGBUS", True, id="bus error"),
+        pytest.param(ended(136), "NativeCrash", "container validate was terminated by SIGFPE", True, id="division"),
+        pytest.param(
+            ended(139), "NativeCrash", "container validate was terminated by SIGSEGV", True, id="segmentation fault"
+        ),
         pytest.param(
             ended(1, "E0101 00:00:00 1 main.cc:1] creating server: Internal: failed to bind"),
             "TritonNotStarted",
@@ -74,18 +78,22 @@ def running(name="validate", **container):
         pytest.param(
             ended(1, "Traceback\nKeyError: 'x'\n"),
             "UnexpectedExit",
-            "container validate ended with exit code 1: KeyError: 'x'",
+            "container validate exited with code 1: KeyError: 'x'",
             False,
             id="died with a log",
         ),
         pytest.param(
-            ended(2), "UnexpectedExit", "container validate ended with exit code 2", False, id="died without a word"
+            ended(2), "UnexpectedExit", "container validate exited with code 2", False, id="died without a word"
         ),
         pytest.param(
-            ended(1, "{}"), "UnexpectedExit", "container validate ended with exit code 1: {}", False, id="no outcome"
+            ended(1, "{}"), "UnexpectedExit", "container validate exited with code 1: {}", False, id="no outcome"
         ),
         pytest.param(
-            ended(139, now="last"), "NativeCrash", "container validate died with SIGSEGV", True, id="restarted since"
+            ended(139, now="last"),
+            "NativeCrash",
+            "container validate was terminated by SIGSEGV",
+            True,
+            id="restarted since",
         ),
     ],
 )
@@ -113,7 +121,7 @@ def test_a_pod_that_has_not_failed_has_no_ending(there):
 def test_the_container_that_failed_first_is_told_of():
     found = ending_of(pod(ended(1), init=[ended(139, name="fetch")]))
     assert found is not None
-    assert found.failure.message.startswith("container fetch died")
+    assert found.failure.message.startswith("container fetch was terminated")
 
 
 def test_a_refusal_brings_its_findings_and_a_limit_is_named():
@@ -159,7 +167,7 @@ def job(**condition):
 def test_a_job_that_gave_up_says_what_its_last_attempt_said():
     last = Ended(Failure("Killed", "it was killed", "Look."), 137, AT, terminal=False)
     found = ending_of_job(*job(reason="BackoffLimitExceeded"), last)
-    assert found.failure.message == "it was killed (every attempt failed; there will be no more)"
+    assert found.failure.message == "it was killed (every attempt failed; there are no more retries)"
     assert (found.failure.reason, found.failure.hint, found.exit_code, found.terminal) == ("Killed", "Look.", 137, True)
 
 

@@ -59,10 +59,10 @@ def waits(reason, message=""):
             'container validate cannot be created: secret "s" not found',
         ),
         (waits("CreateContainerError"), "CreateContainerError", "container validate cannot be created: "),
-        (waits("RunContainerError", "no runtime"), "RunContainerError", "container validate waits: no runtime"),
-        (waits("ContainerCreating"), "PodNotStarted", "pod p has a node and does not start"),
-        (waits("PodInitializing"), "PodNotStarted", "pod p has a node and does not start"),
-        ({}, "PodNotStarted", "pod p has a node and does not start"),
+        (waits("RunContainerError", "no runtime"), "RunContainerError", "container validate is waiting: no runtime"),
+        (waits("ContainerCreating"), "PodNotStarted", "pod p is scheduled, but does not start"),
+        (waits("PodInitializing"), "PodNotStarted", "pod p is scheduled, but does not start"),
+        ({}, "PodNotStarted", "pod p is scheduled, but does not start"),
     ],
 )
 def test_why_a_pod_with_a_node_does_not_start(state, reason, message):
@@ -107,7 +107,7 @@ def test_why_a_pod_has_no_node(condition, claims, reason, queued, about):
     found = waiting_of(pod(conditions=[condition]), volumes)
     assert found is not None
     assert (found.failure.reason, found.queued, found.about) == (reason, queued, about)
-    assert found.failure.message == "pod p has no node: no GPU"
+    assert found.failure.message == "pod p is not scheduled: no GPU"
 
 
 def busy(number, stage="benchmark"):
@@ -147,7 +147,7 @@ def busy(number, stage="benchmark"):
             [RULE],
             [],
             "WaitingForMeasurement",
-            f"the scheduler is about to look again ({KEPT_AWAY})",
+            f"the scheduler has yet to retry ({KEPT_AWAY})",
             id="nobody is ahead any more",
         ),
         pytest.param(

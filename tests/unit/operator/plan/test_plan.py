@@ -72,7 +72,7 @@ def test_a_spec_that_does_not_fit_the_platform_stops_there(spec: Any, reason: st
         (
             PolicyError([("spec.source", "is odd")]),
             "PolicyViolation",
-            "Change spec.source; the rules are the platform team's",
+            "Change spec.source; the platform team sets these rules",
         ),
     ],
 )

@@ -28,12 +28,12 @@ def waits(seconds: float, reason: str = "NoNode", **fields: Any) -> Waiting:
 DONE = succeeded(STEP, validated())
 ROWS: list[tuple[str, JobSeen | None, str | None, State, str, str, bool]] = [
     ("no Job yet", None, None, State.RECONCILING, "Validating", f"Job {STEP.job} is being created", True),
-    ("it runs", job(STEP), None, State.RECONCILING, "Validating", f"Job {STEP.job} runs", True),
+    ("it runs", job(STEP), None, State.RECONCILING, "Validating", f"Job {STEP.job} is running", True),
     ("an attempt failed", job(STEP, ended=ended(terminal=False), attempts=2), None, State.RECONCILING, "ProgressingWithRetry",
-     "attempt 2 failed and is tried again: it broke", True),
+     "attempt 2 failed and is retried: it broke", True),
     ("a sidecar keeps it", job(STEP, ended=ended(terminal=False), attempts=1, kept_alive_by="proxy"), None, State.RECONCILING,
-     "ProgressingWithRetry", "attempt 1 failed, and container proxy, which is not the operator's, keeps its pod from ending "
-     "before it is tried again: it broke", True),
+     "ProgressingWithRetry", ("attempt 1 failed and is retried once its pod has ended, but container proxy, which does not "
+      "belong to the operator, keeps that running: it broke"), True),
     ("it failed", job(STEP, "Failed", ended=ended()), None, State.STALLED, "Broken", "it broke", True),
     ("its pod failed for good", job(STEP, ended=ended()), None, State.STALLED, "Broken", "it broke", True),
     ("it succeeded with what is wrong", DONE, "it is odd", State.STALLED, "ResultInvalid",
@@ -41,9 +41,9 @@ ROWS: list[tuple[str, JobSeen | None, str | None, State, str, str, bool]] = [
     ("its message cannot be read", replace(DONE, outcome=None, message=None), None, State.STALLED, "ResultInvalid",
      f"Job {STEP.job} succeeded with a result that cannot be used: its termination message cannot be read", False),
     ("its pod is gone", replace(DONE, outcome=None, message=None, pods=0), None, State.RECONCILING, "ResultLost",
-     f"Job {STEP.job} succeeded but its pod was gone before its result was read: it runs again", False),
+     f"Job {STEP.job} succeeded, but its pod was gone before its result was read: it runs again", False),
     ("it has waited shortly", job(STEP, waiting=waits(5, normal_seconds=10)), None, State.RECONCILING, "Validating",
-     f"Job {STEP.job} runs", True),
+     f"Job {STEP.job} is running", True),
     ("it has waited", job(STEP, waiting=waits(30)), None, State.RECONCILING, "NoNode", "it waits", True),
     ("it has waited for too long", job(STEP, waiting=waits(600)), None, State.STALLED, "NoNode", "it waits", True),
     ("it waits for its turn", job(STEP, waiting=waits(9999, queued=True)), None, State.RECONCILING, "NoNode", "it waits", True),
@@ -131,7 +131,7 @@ def test_the_hint_of_a_stage_that_asks_a_server_names_its_log_too() -> None:
         ({"ended": ended(terminal=False)}, State.RECONCILING, "ProgressingWithRetry", "{base}; it broke"),
         ({"ended": ended(terminal=False), "overdue": True}, State.STALLED, "Broken", "it broke"),
         ({"waiting": waits(30)}, State.RECONCILING, "NoNode", "it waits"),
-        ({"waiting": waits(5, normal_seconds=10)}, State.RECONCILING, "Deploying", "the server's pods start"),
+        ({"waiting": waits(5, normal_seconds=10)}, State.RECONCILING, "Deploying", "the server's pods are starting"),
         ({"waiting": waits(600)}, State.STALLED, "NoNode", "it waits"),
     ],
 )

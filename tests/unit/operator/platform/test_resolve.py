@@ -86,20 +86,21 @@ ONE, TWO = {"uri": "pvc://one/m.onnx"}, {"golden": {"uri": "pvc://two/g.npz"}}
 @pytest.mark.parametrize(
     ("spec", "field", "message"),
     [
-        ({"serving": {"nodePool": "x"}}, "spec.serving.nodePool", "there is no pool 'x'; the platform has: a100, default"),
+        ({"serving": {"nodePool": "x"}}, "spec.serving.nodePool",
+         "there is no pool 'x'; the platform's pools are: a100, default"),
         ({"serving": {"executionProviders": ["CUDA"]}}, "spec.serving.executionProviders",
-         "CUDA is not there: pool 'default' has no GPUs"),
+         "CUDA is not available: pool 'default' has no GPUs"),
         ({"serving": {**GPU, "executionProviders": ["OpenVINO"]}}, "spec.serving.executionProviders",
-         "OpenVINO is not there: pool 'a100' offers TensorRT, CUDA, CPU"),
+         "OpenVINO is not available: pool 'a100' offers TensorRT, CUDA, CPU"),
         ({"serving": {"gpus": 1}}, "spec.serving.gpus", "pool 'default' has no GPUs"),
         ({"serving": {**GPU, "gpus": 0}}, "spec.serving.gpus", "TensorRT needs at least 1 GPU"),
         ({"serving": {"providerOptions": {"CUDA": {"a": "b"}}}}, "spec.serving.providerOptions.CUDA", "CUDA is not one of CPU"),
         ({"serving": {"resources": {"requests": {"cpu": "2"}}}}, "spec.serving.resources.requests.cpu",
-         "the request 2 is more than the limit 1"),
+         "the request 2 exceeds the limit 1"),
         ({"source": ONE, "validation": TWO}, "spec.validation.golden.uri",
-         "one claim can be read from, and one and two are named"),
+         "a model can be read from one PersistentVolumeClaim only, but one and two are named"),
         ({"serving": {"runtime": "triton"}}, "spec.serving.runtime",
-         "the platform has no image of Triton: set runtimeImages.triton of the chart"),
+         "the platform has no Triton image: set runtimeImages.triton in the chart's values"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(spec: Any, field: str, message: str) -> None:

@@ -13,19 +13,19 @@ IMAGES = {"runtimeCpu": "cpu"}
         ({}, "images"),
         (None, "Input should be"),
         ({"images": IMAGES, "pool": {}}, "pool"),
-        ({"images": IMAGES, "pools": {"gpu": {}}}, "defaults.pool is 'default', pools has gpu"),
+        ({"images": IMAGES, "pools": {"gpu": {}}}, "defaults.pool is 'default', but the pools are gpu"),
         ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"]}}}, "needs gpuResource"),
         ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CPU", "OpenVINO"]}}}, "CPU must be the last"),
         (
             {"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"], "gpuResource": "nvidia.com/gpu"}}},
-            "images.runtimeGpu is needed",
+            "images.runtimeGpu is required",
         ),
         ({"images": IMAGES, "jobs": {"backoffLimit": -1}}, "jobs.backoffLimit"),
         ({"images": IMAGES, "artifacts": {"size": "huge"}}, "artifacts.size"),
         ({"images": IMAGES, "defaults": {"resources": {"limits": {"cpu": "one"}}}}, "defaults.resources.limits.cpu"),
         (
             {"images": IMAGES, "jobs": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}},
-            "the request cpu: 2 is more than the limit 1",
+            "the request cpu: 2 exceeds the limit 1",
         ),
     ],
 )

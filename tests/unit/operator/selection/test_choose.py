@@ -16,7 +16,7 @@ from onnxmodel_runtime.contract.model import Parity
     [
         ({}, 4.0, 2.0, "fp32", "its p50 is 50 percent lower than original"),
         ({}, 2.0, 4.0, "original", "its p50 is 50 percent lower than fp32"),
-        ({}, 4.0, 3.95, "original", "its p50 is within 2 percent of fp32; it is the more exact"),
+        ({}, 4.0, 3.95, "original", "its p50 is within 2 percent of fp32; it is more accurate"),
         ({"objective": "Throughput"}, 4.0, 5.0, "fp32", "its throughput is 80 percent higher than original"),
         # The original is faster, but only fp32 holds the throughput (900 against 500).
         (
@@ -41,7 +41,7 @@ def test_winner(spec, original, fp32, winner, reason):
 def test_what_was_proven_on_made_inputs_only_says_so():
     """Of variants that compute with fewer bits: the others differ in the order of operations alone."""
     made = dataclasses.replace(optimized(), made_inputs=True)
-    assert "made inputs" not in choose(Benchmark(), made, benchmarked()).sentence
+    assert "generated inputs" not in choose(Benchmark(), made, benchmarked()).sentence
     half = dataclasses.replace(made.variants[1], name="fp16")
     measured = benchmarked()
     renamed = tuple(dataclasses.replace(p, variant="fp16") if p.variant == "fp32" else p for p in measured.points)
@@ -50,7 +50,7 @@ def test_what_was_proven_on_made_inputs_only_says_so():
         told = dataclasses.replace(made, variants=(made.variants[0], half), made_inputs=made_inputs)
         choice = choose(Benchmark(), told, measured)
         assert choice.winner.variant.name == "fp16"
-        assert ("proven on made inputs only: give spec.validation.golden" in choice.sentence) == made_inputs
+        assert ("checked with generated inputs only: provide spec.validation.golden" in choice.sentence) == made_inputs
 
 
 def test_figures_of_other_sizes_are_not_compared():
@@ -78,9 +78,12 @@ def test_a_server_is_measured_where_the_latencies_and_the_throughput_were():
     ("constraints", "missed"),
     [
         ({"p99Milliseconds": 20, "throughputPerSecond": 300}, ()),
-        ({"p99Milliseconds": 5}, ("as served, p99 is 10 ms, p99Milliseconds allows 5",)),
-        ({"throughputPerSecond": 800}, ("as served, throughput is 400 per second, throughputPerSecond asks for 800",)),
-        ({"p99Milliseconds": 1}, ("p99 is 4 ms, p99Milliseconds allows 1",)),  # said once
+        ({"p99Milliseconds": 5}, ("as served, p99 is 10 ms, the limit (p99Milliseconds) is 5",)),
+        (
+            {"throughputPerSecond": 800},
+            ("as served, throughput is 400 per second, the minimum (throughputPerSecond) is 800",),
+        ),
+        ({"p99Milliseconds": 1}, ("p99 is 4 ms, the limit (p99Milliseconds) is 1",)),  # said once
     ],
 )
 def test_what_is_served_holds_the_constraints_too(constraints, missed):
@@ -97,8 +100,8 @@ def test_constraints_that_nobody_holds_are_named():
     spec = Benchmark.model_validate({"constraints": {"p99Milliseconds": 0.5, "throughputPerSecond": 1e6}})
     choice = choose(spec, optimized(), benchmarked())
     assert choice.winner.missed == (
-        "p99 is 4 ms, p99Milliseconds allows 0.5",
-        "throughput is 900 per second, throughputPerSecond asks for 1,000,000",
+        "p99 is 4 ms, the limit (p99Milliseconds) is 0.5",
+        "throughput is 900 per second, the minimum (throughputPerSecond) is 1,000,000",
     )
 
 
@@ -106,12 +109,12 @@ def test_one_that_holds_the_constraints_beats_a_faster_one_that_does_not():
     spec = Benchmark.model_validate({"constraints": {"throughputPerSecond": 800}})
     choice = choose(spec, optimized(), benchmarked(original=2.0, fp32=4.0))
     assert choice.winner.variant.name == "fp32"
-    assert "throughputPerSecond asks for 800" in choice.verdicts[0].reason
+    assert "the minimum (throughputPerSecond) is 800" in choice.verdicts[0].reason
 
 
 @pytest.mark.parametrize(
     ("left_out", "reason"),
-    [({"fp32": "it died with SIGFPE"}, "it died with SIGFPE"), ({}, "the Job's log says why")],
+    [({"fp32": "it died with SIGFPE"}, "it died with SIGFPE"), ({}, "see the Job's log for the reason")],
 )
 def test_why_a_candidate_was_not_measured(left_out, reason):
     measured = dataclasses.replace(benchmarked(original=4.0, fp32=None), left_out=left_out)
@@ -143,8 +146,8 @@ def test_a_loser_is_not_told_that_the_winner_is_more_exact_where_it_is_not():
 def test_equal_answers_are_not_called_more_exact():
     choice = choose(Benchmark(), optimized(absolute=0.0), benchmarked(original=4.0, fp32=3.95))
     assert choice.winner.variant.name == "original", "one percent is noise, and noise chooses nothing"
-    assert choice.winner.reason == "its p50 is within 2 percent of fp32; both are as exact, and it comes first"
-    assert choice.verdicts[1].reason.endswith("original is as exact and comes first")
+    assert choice.winner.reason == "its p50 is within 2 percent of fp32; both are equally accurate, and it comes first"
+    assert choice.verdicts[1].reason.endswith("original is equally accurate and comes first")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +167,7 @@ def test_a_regression_against_what_serves(limit, p50, elsewhere, missed):
     winner = choose(spec, optimized(), measured, serving).winner
     assert bool(winner.missed) is missed
     if missed:
-        assert "p50 is 11 percent higher than that of revision abc" in winner.missed[0]
+        assert "p50 is 11 percent higher than that of the current revision abc" in winner.missed[0]
 
 
 def test_the_speedup_against_what_was_measured_elsewhere():
@@ -204,8 +207,8 @@ def test_noise_does_not_choose(objective, original, fp32):
     assert quiet.winner.variant.name == ("original" if original < fp32 else "fp32")
     noisy = choose(spec, optimized(), varied(dataclasses.replace(measured, points=even), fp32=30))
     assert noisy.winner.variant.name == "original"
-    assert "too little to tell: the figures vary by 30 percent; it is the more exact" in noisy.sentence
-    assert "original is more exact" in noisy.verdicts[1].reason
+    assert "which is within the noise: the figures vary by 30 percent; it is more accurate" in noisy.sentence
+    assert "original is more accurate" in noisy.verdicts[1].reason
     assert "noisy" in noisy.sentence
 
 
@@ -228,7 +231,7 @@ def test_one_that_varies_wildly_does_not_bring_back_what_a_steady_one_beats():
     choice = choose(Benchmark(), made, dataclasses.replace(measured, points=(*measured.points, *wild)))
     assert choice.winner.variant.name == "fp32", "twice as fast as the original, and more exact than fused"
     assert choice.verdicts[0].reason == "its p50 is 100 percent higher than fp32"
-    assert "too little to tell" in choice.verdicts[2].reason
+    assert "which is within the noise" in choice.verdicts[2].reason
 
 
 @pytest.mark.parametrize(
@@ -243,4 +246,4 @@ def test_larger_batches_of_what_is_not_joined_do_not_count_where_requests_would_
     assert numbers["fp32"].batch_size == batch
     assert numbers["original"].batch_size == 8
     alone = dataclasses.replace(made, variants=tuple(dataclasses.replace(v, unjoined="why") for v in made.variants))
-    assert ("not joined: why" in choose(Benchmark(), alone, benchmarked(), joining=joining).sentence) == joining
+    assert ("not batched: why" in choose(Benchmark(), alone, benchmarked(), joining=joining).sentence) == joining

@@ -145,11 +145,11 @@ def test_inexactness_is_the_largest_difference():
     [
         ({}, {}),
         ({"p99Milliseconds": 8}, {}),
-        ({"p99Milliseconds": 7.5}, {"p99": "p99 is 8 ms, p99Milliseconds allows 7.5"}),
+        ({"p99Milliseconds": 7.5}, {"p99": "p99 is 8 ms, the limit (p99Milliseconds) is 7.5"}),
         ({"throughputPerSecond": 100}, {}),
         (
             {"throughputPerSecond": 1000},
-            {"throughput": "throughput is 100 per second, throughputPerSecond asks for 1,000"},
+            {"throughput": "throughput is 100 per second, the minimum (throughputPerSecond) is 1,000"},
         ),
     ],
 )
@@ -162,15 +162,15 @@ def test_constraints_that_are_missed(constraints, missed):
     [
         ("Latency", numbers(2.0), ""),
         ("Latency", numbers(2.19), ""),
-        ("Latency", numbers(3.0), "p50 is 50 percent higher than that of revision r1, which serves"),
+        ("Latency", numbers(3.0), "p50 is 50 percent higher than that of the current revision r1"),
         ("Throughput", numbers(9.0, 95.0), ""),
-        ("Throughput", numbers(9.0, 50.0), "throughput is 50 percent lower than that of revision r1, which serves"),
+        ("Throughput", numbers(9.0, 50.0), "throughput is 50 percent lower than that of the current revision r1"),
     ],
 )
 def test_a_regression_is_against_the_revision_that_serves(objective, mine, said):
     spec = Benchmark.model_validate({"objective": objective, "constraints": {"maxRegressionPercent": 10}})
     incumbent = Incumbent("r1", numbers(2.0, 100.0), "here")
-    assert regressed(spec, mine, incumbent) == ((f"{said}; maxRegressionPercent allows 10",) if said else ())
+    assert regressed(spec, mine, incumbent) == ((f"{said}; the limit (maxRegressionPercent) is 10",) if said else ())
     assert regressed(spec, mine, None) == regressed(Benchmark(), mine, incumbent) == ()
 
 
@@ -232,20 +232,23 @@ FAST, SLOW, NEAR = numbers(1.0, 200.0), numbers(2.0, 100.0), numbers(1.01, 199.0
         pytest.param(
             contest({"original": FAST, "fp32": NEAR}, exact=0.1),
             "original",
-            "its p50 is within 2 percent of fp32; it is the more exact",
+            "its p50 is within 2 percent of fp32; it is more accurate",
             id="won by exactness",
         ),
         pytest.param(
             contest({"original": FAST, "fp32": NEAR}),
             "original",
-            "its p50 is within 2 percent of fp32; both are as exact, and it comes first",
+            "its p50 is within 2 percent of fp32; both are equally accurate, and it comes first",
             id="won by order",
         ),
         pytest.param(
             contest({"original": numbers(1.0, spread=9), "fp32": numbers(1.1, spread=9)}, exact=0.1),
             "original",
-            "its p50 is 9 percent lower than fp32, too little to tell: the figures vary by 18 percent; it is the more exact",
-            id="too little to tell",
+            (
+                "its p50 is 9 percent lower than fp32, which is within the noise: the figures vary by 18 "
+                "percent; it is more accurate"
+            ),
+            id="which is within the noise",
         ),
         pytest.param(
             contest({"original": FAST, "fp32": SLOW}), "fp32", "its p50 is 100 percent higher than original", id="lost"
@@ -259,13 +262,13 @@ FAST, SLOW, NEAR = numbers(1.0, 200.0), numbers(2.0, 100.0), numbers(1.01, 199.0
         pytest.param(
             contest({"original": FAST, "fp32": NEAR}, exact=0.1),
             "fp32",
-            "its p50 is within 2 percent of original; original is more exact",
+            "its p50 is within 2 percent of original; original is more accurate",
             id="lost by exactness",
         ),
         pytest.param(
             contest({"original": FAST, "fp32": NEAR}),
             "fp32",
-            "its p50 is within 2 percent of original; original is as exact and comes first",
+            "its p50 is within 2 percent of original; original is equally accurate and comes first",
             id="lost by order",
         ),
         pytest.param(
@@ -286,7 +289,7 @@ FAST, SLOW, NEAR = numbers(1.0, 200.0), numbers(2.0, 100.0), numbers(1.01, 199.0
         pytest.param(
             contest({"original": FAST}),
             "fp32",
-            "left out of the benchmark: the Job's log says why",
+            "left out of the benchmark: see the Job's log for the reason",
             id="left out, unsaid",
         ),
     ],
@@ -298,11 +301,11 @@ def test_why_a_variant_serves_or_not(about, what, reason):
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        (variant("fp16", skipped="no calibration data"), "not made: no calibration data"),
-        (variant("fp16", passed=False, note="no inputs"), "not proven: no inputs"),
+        (variant("fp16", skipped="no calibration data"), "not built: no calibration data"),
+        (variant("fp16", passed=False, note="no inputs"), "not checked: no inputs"),
         (
             variant("fp16", passed=False, absolute=0.5),
-            "not exact enough: output y differs by 0.5 absolute, 0.01 relative, cosine 0.9",
+            "outside the tolerance: output y differs by 0.5 absolute, 0.01 relative, cosine 0.9",
         ),
     ],
 )

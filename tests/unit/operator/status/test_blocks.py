@@ -223,9 +223,9 @@ def test_while_nothing_is_worked_on_what_was_found_out_stays_with_its_generation
         ("validate", {"findings": (FINDING,)}, "1 error and 0 warnings"),
         ("validate", {"findings": (replace(FINDING, severity="warning"),) * 2}, "0 errors and 2 warnings"),
         ("validate", {"findings": (replace(FINDING, severity="info"),)}, "no findings"),
-        ("optimize", {}, "2 candidates, the original included"),
-        ("optimize", {"lowered": "Basic is used"}, "2 candidates, the original included; Basic is used"),
-        ("optimize", {"unbatched": "x"}, "2 candidates, the original included; no batch axis: x"),
+        ("optimize", {}, "2 candidates, including the original"),
+        ("optimize", {"lowered": "Basic is used"}, "2 candidates, including the original; Basic is used"),
+        ("optimize", {"unbatched": "x"}, "2 candidates, including the original; no batch axis: x"),
     ],
 )
 def test_what_a_stage_that_succeeded_says(stage, result, message):

@@ -49,12 +49,12 @@ def test_an_outcome_comes_back_as_it_was(result: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"points": None}, "BenchmarkResult.points: a list is expected"),
+        ({"points": None}, "BenchmarkResult.points: expected a list"),
         ({"points": [{"variant": "fp32"}]}, "BenchmarkResult.points[0].batch_size: missing"),
-        ({"load_seconds": {"fp32": "1"}}, "BenchmarkResult.load_seconds.fp32: float is expected, not str"),
-        ({"batch": True}, "BenchmarkResult.batch: str is expected, not bool"),
-        ({"sizes": {"n": True}}, "BenchmarkResult.sizes.n: int is expected, not bool"),
-        ({"environment": []}, "BenchmarkResult.environment: an object is expected"),
+        ({"load_seconds": {"fp32": "1"}}, "BenchmarkResult.load_seconds.fp32: expected float, not str"),
+        ({"batch": True}, "BenchmarkResult.batch: expected str, not bool"),
+        ({"sizes": {"n": True}}, "BenchmarkResult.sizes.n: expected int, not bool"),
+        ({"environment": []}, "BenchmarkResult.environment: expected an object"),
     ],
 )
 def test_an_error_names_the_field(change: dict[str, Any], said: str) -> None:

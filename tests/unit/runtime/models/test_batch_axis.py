@@ -195,12 +195,12 @@ def numbered() -> Any:
         (scaled(), ""),
         (columns(), ""),
         (columns(unused=True), ""),
-        (towers(), "input 'a' takes another first size than the other inputs"),
-        (numbered(), "a row's answer depends on its place among the rows"),
-        (models.hidden_batch(), "the model fails with 3 rows or with one of them"),
-        (unbatched.two_lengths(), "a value's answer depends on the others"),
-        (unbatched.waveform(), "a value's answer depends on the others"),
-        (unbatched.time_first(), "a row's answer depends on its place among the rows"),
+        (towers(), "input 'a' accepts a different first size than the other inputs"),
+        (numbered(), "the output for a row depends on its position among the rows"),
+        (models.hidden_batch(), "the model fails with 3 rows or with a single one of them"),
+        (unbatched.two_lengths(), "the output for one value depends on the others"),
+        (unbatched.waveform(), "the output for one value depends on the others"),
+        (unbatched.time_first(), "the output for a row depends on its position among the rows"),
     ],
 )
 def test_running_shows_what_axis_0_is(made: Any, why: str, tmp_path: Path) -> None:
@@ -411,9 +411,9 @@ def test_validation_that_is_not_told_says_what_to_tell_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("inputs", "why"),
     [
-        ([("x", FLOAT, ["batch", 4]), ("rate", FLOAT, [])], "input 'rate' has no axis at all"),
+        ([("x", FLOAT, ["batch", 4]), ("rate", FLOAT, [])], "input 'rate' is a scalar"),
         ([("x", FLOAT, [1, 4]), ("y", FLOAT, [2, 1, 4])], "first axes of inputs 'x' and 'y' are fixed to 1 and 2"),
-        ([("x", FLOAT, ["layers", "batch", 4])], "axis 1 of 'x' is its batch ('batch'), not axis 0"),
+        ([("x", FLOAT, ["layers", "batch", 4])], "axis 1 of 'x' is its batch axis ('batch'), not axis 0"),
         ([], "the model has no input"),
         ([("x", FLOAT, [1, 4]), ("y", FLOAT, [1, 4])], ""),
         ([("x", FLOAT, [1, 3]), ("y", FLOAT, [2, 3])], ""),

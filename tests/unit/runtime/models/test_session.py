@@ -78,7 +78,7 @@ def test_an_unknown_provider(path: Path) -> None:
 def test_the_cpu_takes_no_node_that_it_was_not_given(path: Path) -> None:
     failure = refused(path, Providers(("CUDA",))).failure
     assert failure.reason == "ProviderIncomplete"
-    assert "CUDA cannot run" in failure.message
+    assert "CUDA does not support" in failure.message
     assert "softmax (Softmax)" in failure.message
 
 
@@ -111,7 +111,7 @@ def test_a_provider_that_fails_aloud(path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(session, "_create", create)
     failure = refused(path, Providers(names)).failure
     assert failure.reason == "ProviderUnavailable"
-    assert f"TensorRT cannot be loaded: ONNX Runtime says: {words[:20]}" in failure.message
+    assert f"TensorRT cannot be loaded: ONNX Runtime reports: {words[:20]}" in failure.message
     asked.clear()
     assert session.open_session(path, Providers(names, fallback="Allow")).use.name == "CPU"
     assert asked == [list(names), list(names[gone:])]

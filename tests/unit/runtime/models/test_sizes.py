@@ -41,7 +41,7 @@ def test_made_sizes_are_blamed_before_the_graph(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="NoDynamicBatch") as caught:
         validated(rows_of_144(), tmp_path, sizes={"c": 48, "h": 48})
     assert "'y' has the shape [16, 5] for 1 row of input, with c 48, h 48" in caught.value.failure.message
-    assert caught.value.failure.hint.startswith("If the model does not take inputs with c 48, h 48, give spec.")
+    assert caught.value.failure.hint.startswith("If the model does not accept inputs with c 48, h 48, set spec.")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_where_no_size_fits_golden_data_are_named_first(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="InferenceFailed") as caught:
         validated(models.computed_length(8 * 7919), tmp_path)
     failure = caught.value.failure
-    assert "with length 16 and at every other size that was tried" in failure.message
-    assert failure.hint.startswith("Give golden data (spec.validation.golden)")
+    assert "with length 16 and with all other sizes that were tried" in failure.message
+    assert failure.hint.startswith("Provide golden data (spec.validation.golden)")
     assert failure.hint.endswith("spec.validation.sizes; the dynamic axes are length.")
 
 

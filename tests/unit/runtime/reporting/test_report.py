@@ -80,8 +80,8 @@ def test_the_largest_page_is_small_and_self_contained() -> None:
     for shown in (
         *VARIANTS,
         "2.20 × as much as original",
-        "not made: this image cannot make it",
-        "not measured: its answers differ",
+        "not built: this image cannot build it",
+        "not measured: its outputs differ",
         "4 of 96 measurements did not become stable",
         "constant folding",
         "and 5 more",

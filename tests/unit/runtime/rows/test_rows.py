@@ -70,8 +70,8 @@ def test_what_onnx_runtime_fused_keeps_its_rows_apart(tmp_path: Path) -> None:
 def test_an_unknown_operator_is_named() -> None:
     verdict = judge(models.custom_operator())
     assert verdict.apart is None
-    assert (
-        verdict.why == "the node 'shiny' (Sparkle) is an operator of com.example that is not known to keep rows apart"
+    assert verdict.why == (
+        "the node 'shiny' (Sparkle) is an operator of com.example that is not known to keep rows independent"
     )
 
 
@@ -80,7 +80,7 @@ def test_a_scan_without_a_state_is_not_said_to_carry_one() -> None:
     body = helper.make_graph([helper.make_node("Neg", ["r"], ["n"])], "body", ends[:1], ends[1:])
     nodes = [helper.make_node("Scan", ["x"], ["y"], "rows", body=body, num_scan_inputs=1)]
     verdict = judge(models.model(nodes, *([(name, onnx.TensorProto.FLOAT, ["n", 4])] for name in ("x", "y"))))
-    assert verdict == Verdict(None, "the node 'rows' (Scan) goes through the batch row by row, which is not followed")
+    assert verdict == Verdict(None, "the node 'rows' (Scan) iterates over the batch row by row, which is not traced")
 
 
 def test_random_numbers_and_files_that_are_no_graph_are_unknown(tmp_path: Path) -> None:

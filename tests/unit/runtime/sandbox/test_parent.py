@@ -80,7 +80,7 @@ def test_a_native_crash_is_refused_and_names_the_step(tmp_path: Path) -> None:
     outcome = decode(log.read_text())
     assert outcome.failure is not None
     assert outcome.failure.reason == "NativeCrash"
-    assert "died with SIGFPE while running the original without optimizations" in outcome.failure.message
+    assert "was terminated by SIGFPE while running the original without optimizations" in outcome.failure.message
     assert not outcome.retry
 
 
@@ -131,7 +131,7 @@ def test_memory_that_runs_out_is_refused(tmp_path: Path, hidden: bool) -> None:
     assert outcome.failure is not None
     assert outcome.failure.reason == "OutOfMemory"
     assert (
-        "while" if hidden else "node 'large' (ConstantOfShape) makes a tensor of 8.0 GiB"
+        "while" if hidden else "node 'large' (ConstantOfShape) creates a tensor of 8.0 GiB"
     ) in outcome.failure.message
 
 
@@ -202,7 +202,7 @@ def test_deaths_by_crash(name: str) -> None:
     error = parent.died(-signal.Signals[name], "optimize", "making fp32")
     assert isinstance(error, StageError)
     assert (error.failure.reason, error.retry) == ("NativeCrash", False)
-    assert f"died with {name} while making fp32" in error.failure.message
+    assert f"was terminated by {name} while making fp32" in error.failure.message
 
 
 def test_death_by_the_kernel_names_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

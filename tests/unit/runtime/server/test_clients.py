@@ -376,7 +376,9 @@ def test_bytes_that_are_no_text_are_handed_on(http: Any, grpc: Any) -> None:
     for client, module in ((http, triton_http), (grpc, triton_grpc)):
         assert client.infer("pair", inputs(module, t=BYTES)).as_numpy("u").tolist() == BYTES.tolist()
     wanted = [triton_http.InferRequestedOutput(name, binary_data=False) for name in ("u", "y")]
-    with pytest.raises(InferenceServerException, match="element 0 of output 'u' is not UTF-8, which JSON cannot carry"):
+    with pytest.raises(
+        InferenceServerException, match="element 0 of output 'u' is not UTF-8, which JSON does not support"
+    ):
         http.infer("pair", inputs(triton_http, t=BYTES), outputs=wanted)
     check(http.infer("pair", inputs(triton_http), outputs=wanted))
 

@@ -115,7 +115,7 @@ def test_metrics_port(server: Server) -> None:
         (GOOD + b"x", {"Inference-Header-Content-Length": str(len(GOOD))}, 400, "unexpected additional input data"),
         (GOOD, {"Content-Encoding": "gzip"}, 400, "failed to decompress"),
         (GOOD, {"Content-Encoding": "br"}, 501, "Unsupported compression type 'br'"),
-        (gzip.compress(GOOD, mtime=0)[:-4], {"Content-Encoding": "gzip"}, 400, "cut short"),
+        (gzip.compress(GOOD, mtime=0)[:-4], {"Content-Encoding": "gzip"}, 400, "it is truncated"),
         (b"[" * 100_000, {}, 400, "JSON nesting depth"),
         (b"", {}, 400, "failed to parse the request JSON"),
         (b"\xff\xfe", {}, 400, "failed to parse the request JSON"),
@@ -312,7 +312,7 @@ def test_a_defect_is_not_shown(
 
     monkeypatch.setattr(Instance, "run", broken)
     status, body = support.call(server.ports[0], "POST", INFER, GOOD)
-    assert (status, json.loads(body)) == (500, {"error": "the inference failed: the server's log says why"})
+    assert (status, json.loads(body)) == (500, {"error": "the inference failed: see the server's log for the reason"})
     monkeypatch.setattr(http.describe, "server", broken)
     status, body = support.call(server.ports[0], "GET", "/v2")
     assert (status, json.loads(body)) == (500, {"error": "internal error"})
@@ -474,7 +474,7 @@ def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
          "CUDA failure 2: out of memory ; GPU=0"),
         ("std::bad_alloc", "out of memory"),
         ("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Cast node. Name:'' Status "
-         "Message: stoll", "Cast node: a string is not a number"),
+         "Message: stoll", "Cast node: a string that is not a number"),
     ],
 )  # fmt: skip
 def test_words_of_onnx_runtime(said: str, kept: str) -> None:

@@ -310,7 +310,7 @@ async def test_a_request_that_is_nowhere_is_ended_and_counted(
     with monkeypatch.context() as patch:
         patch.setattr(Line, "put", lambda *_: None)
         patch.setattr(Scheduler, "_due", lambda self, group: self._open.clear())
-        assert await failed(scheduler, numbers()) == "the server lost the request; this is a defect of onnxmodel"
+        assert await failed(scheduler, numbers()) == "the server lost the request; this is a bug in onnxmodel"
     assert counted(recorder) == {"EXPIRED": "0", "THREAD_DIED": "0", "LOST": "1"}
     assert "the watchdog ended request 'an-id' (LOST)" in caplog.text
     assert recorder.pending == 0

@@ -117,7 +117,7 @@ def test_datatypes_that_cannot_be_exchanged(tmp_path: Path, log: Path) -> None:
     assert "output 'y' is a seq(tensor(float))" in found.message
     found = failure(support.request(support.identity(tmp_path, ("BF16", "BYTES"))), log)
     assert found.reason == "UnsupportedDatatype"
-    assert "'in_BF16' is BF16 and 'in_BYTES' holds strings" in found.message
+    assert "'in_BF16' is BF16 and 'in_BYTES' is a string tensor" in found.message
 
 
 def test_self_test(tmp_path: Path, log: Path) -> None:
@@ -128,7 +128,7 @@ def test_self_test(tmp_path: Path, log: Path) -> None:
     bad = support.probe(tmp_path / "bad.npz", {"x": X}, {"y": X * 2 + [0, 0.5, 0]})
     found = failure(support.request(path, probe=bad), log)
     assert found.reason == "SelfTestFailed"
-    assert "instance 0 answers the probe differently: output 'y' differs by up to 0.5" in found.message
+    assert "instance 0 returns different outputs for the probe: output 'y' differs by up to 0.5" in found.message
     unknown = support.probe(tmp_path / "unknown.npz", {"q": X}, {"y": X})
     assert failure(support.request(path, probe=unknown), log).reason == "SelfTestFailed"
 
@@ -224,7 +224,9 @@ def test_a_model_that_answers_otherwise_at_the_largest_batch_is_not_served(tmp_p
             pass
     found = failure(support.request(path, probe=probe, max_batch_size=9, unjoined=""), log)
     assert (found.reason, found.field) == ("SelfTestFailed", "spec.serving.batching.maxBatchSize")
-    assert "instance 0 answers a batch of 9 rows differently: output 'y' differs by up to 1 absolute" in found.message
+    assert (
+        "instance 0 returns different outputs for a batch of 9 rows: output 'y' differs by up to 1 absolute"
+    ) in found.message
 
 
 def test_weights_of_more_than_two_gigabytes(tmp_path: Path) -> None:

@@ -188,11 +188,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("huge shape", [entry(), entry("b", [1, 1 << 40], "INT64", [1])], "input byte size mismatch for input 'b'"),
     ("huge size", [entry(), entry("b", [1, 1 << 61], "INT64", [1])], "byte size overflow for input 'b'"),
     ("text as number", [entry(data=["1", "2"]), B],
-     "Unable to parse 'data' of input 'a': element 0 is a string, which FP32 cannot hold"),
+     "Unable to parse 'data' of input 'a': element 0 is a string, which FP32 cannot represent"),
     ("fraction as integer", [entry(), entry("b", [1, 1], "INT64", [1.5])],
-     "'b': element 0 is a number with a fraction or an exponent, which INT64 cannot hold"),
-    ("true as number", [entry(data=[True, False]), B], "element 0 is true or false, which FP32 cannot hold"),
-    ("null", [entry(data=[None, 1]), B], "element 0 is null, which FP32 cannot hold"),
+     "'b': element 0 is a number with a fraction or an exponent, which INT64 cannot represent"),
+    ("true as number", [entry(data=[True, False]), B], "element 0 is true or false, which FP32 cannot represent"),
+    ("null", [entry(data=[None, 1]), B], "element 0 is null, which FP32 cannot represent"),
     ("out of range", [entry(), entry("b", [1, 1], "INT64", [1 << 63])],
      "element 0 of input 'b' is out of range: INT64 goes from -9223372036854775808 to 9223372036854775807"),
     ("beyond FP32", [entry(data=[1, 1e39]), B],
@@ -202,18 +202,18 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("half a character", [entry("a\ud800"), B], "unexpected inference input 'a\ud800' for model 'pair'"),
     ("one too many", [entry(), B, entry("c")], "unexpected inference input 'c' for model 'pair'"),
     ("two too few, one too many", [entry("c")], "but got 1 inputs for model 'pair'. Got input(s) ['c'], but missing"),
-    ("ragged", [entry(data=[[1.0], 2.0]), B], "lists and values stand side by side"),
-    ("data is no list", [entry(data=1.0), B], "Unable to parse 'data' of input 'a': a list is expected, but it is a number"),
-    ("shape is no list", [entry(shape=3), B], "Unable to parse 'shape' of input 'a': a list is expected"),
+    ("ragged", [entry(data=[[1.0], 2.0]), B], "it mixes lists and values"),
+    ("data is no list", [entry(data=1.0), B], "Unable to parse 'data' of input 'a': expected a list, but it is a number"),
+    ("shape is no list", [entry(shape=3), B], "Unable to parse 'shape' of input 'a': expected a list"),
     ("no shape", [{"name": "a", "datatype": "FP32", "data": [1]}, B],
-     "Unable to parse 'shape' of input 'a': a list is expected, but it is missing or null"),
+     "Unable to parse 'shape' of input 'a': expected a list, but it is missing or null"),
     ("no datatype", [B, {"name": "a", "shape": [1, 2], "data": [1]}],
-     "Unable to parse 'datatype' of input 'a': a string is expected, but it is missing or null"),
+     "Unable to parse 'datatype' of input 'a': expected a string, but it is missing or null"),
     ("no data", [{"name": "a", "datatype": "FP32", "shape": [1, 2]}, B], "'data' of input 'a': it is missing"),
-    ("no name", [B, {"datatype": "FP32"}], "Unable to parse 'name' of inputs[1]: a string is expected, but it is missing"),
+    ("no name", [B, {"datatype": "FP32"}], "Unable to parse 'name' of inputs[1]: expected a string, but it is missing"),
     ("shape of floats", [entry(shape=[1.0, 2.0]), B], "Unable to parse 'shape'"),
-    ("name is no text", [entry(name=3), B], "Unable to parse 'name' of inputs[0]: a string is expected, but it is a number"),  # type: ignore[arg-type]
-    ("input is no object", [3], "Unable to parse inputs[0]: an object is expected"),
+    ("name is no text", [entry(name=3), B], "Unable to parse 'name' of inputs[0]: expected a string, but it is a number"),  # type: ignore[arg-type]
+    ("input is no object", [3], "Unable to parse inputs[0]: expected an object"),
     ("binary without header", [entry(parameters={"binary_data_size": 8}), B], "unexpected 'data' for input 'a'"),
     ("shared memory", [entry(parameters={"shared_memory_region": "r"}), B], "shared memory is not supported"),
 ]  # fmt: skip
@@ -233,12 +233,12 @@ def test_refused(inputs: Any, message: str) -> None:
     [
         ("", "failed to parse the request JSON"),
         ("{", "failed to parse the request JSON"),
-        ("[]", "Unable to parse the request: an object is expected, but it is a list"),
+        ("[]", "Unable to parse the request: expected an object, but it is a list"),
         ("{}", "Unable to parse 'inputs'"),
         ("\ufeff{}", "Unable to parse 'inputs'"),
         ('{"id":1,"inputs":[]}', "Unable to parse 'id'"),
         ("[" * 100_000, "JSON nesting depth exceeds"),
-        ("1" * 5000, "failed to parse the request JSON: it has a number of too many digits"),
+        ("1" * 5000, "failed to parse the request JSON: it has a number with too many digits"),
         ('{"parameters":{"triton_x":1},"inputs":[]}', "reserved for Triton usage"),
         ('{"parameters":{"timeout":"1"},"inputs":[]}', "Unable to parse 'timeout'"),
         ('{"parameters":{"timeout":-1},"inputs":[]}', "Unable to parse 'timeout'"),
@@ -253,12 +253,12 @@ def test_refused(inputs: Any, message: str) -> None:
         ('{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":-1}}]}', "Unable to set 'classification'"),
         (
             '{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":true}}]}',
-            "Unable to set 'classification' of output 'y': a number of classes is expected",
+            "Unable to set 'classification' of output 'y': expected a number of classes",
         ),
-        ('{"inputs":[],"outputs":[{}]}', r"Unable to parse 'name' of outputs\[0\]: a string is expected"),
+        ('{"inputs":[],"outputs":[{}]}', r"Unable to parse 'name' of outputs\[0\]: expected a string"),
         (
             '{"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":1}}]}',
-            "Unable to parse 'binary_data' of output 'y': true or false is expected, but it is a number",
+            "Unable to parse 'binary_data' of output 'y': expected true or false, but it is a number",
         ),
         (
             '{"inputs":[],"outputs":[{"name":"z","parameters":{"classification":1}}]}',
@@ -319,13 +319,11 @@ def test_bytes_that_are_no_text_are_named(blob: bytes, at: int) -> None:
     message = grpc.encode(handing, request, {"y": request.inputs["x"]})
     assert message.raw_output_contents[0] == blob
     as_json = rest.Decoded(request, frozenset())
-    with pytest.raises(ServerError, match=f"element {at} of output 'y' is not UTF-8, which JSON cannot carry"):
+    with pytest.raises(ServerError, match=f"element {at} of output 'y' is not UTF-8, which JSON does not support"):
         rest.encode(handing, as_json, {"y": request.inputs["x"]})
     document = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "\ud800"]}]}
     for each in (spec, handing):
-        with pytest.raises(
-            ServerError, match="element 1 of input 'x' is not text: it has one half of a surrogate pair"
-        ):
+        with pytest.raises(ServerError, match="element 1 of input 'x' is not text: it contains an unpaired surrogate"):
             rest.decode(each, json.dumps(document).encode(), None)
 
 
@@ -494,9 +492,9 @@ def test_compression(encoding: str) -> None:
     assert unpacked(packed, encoding, 3000) == b"abc" * 1000
     with pytest.raises(ServerError, match="exceeds the maximum"):
         unpacked(packed, encoding, 2999)
-    with pytest.raises(ServerError, match="cut short"):
+    with pytest.raises(ServerError, match="truncated"):
         unpacked(packed[:-5], encoding, 3000)
-    with pytest.raises(ServerError, match="data follows"):
+    with pytest.raises(ServerError, match="followed by other data"):
         unpacked(packed + b"x", encoding, 3000)
     with pytest.raises(ServerError, match="failed to decompress"):
         unpacked(b"not compressed", encoding, 3000)
@@ -507,7 +505,7 @@ def test_compression(encoding: str) -> None:
     packed = compression.compress(large, encoding)
     assert unpacked(packed, encoding, len(large)) == large
     for wrong in (packed[:-1], packed + b"x", packed + bytes(3 << 20)):
-        with pytest.raises(ServerError, match="cut short, or data follows"):
+        with pytest.raises(ServerError, match="truncated, or followed by other data"):
             unpacked(wrong, encoding, len(large))
 
 

@@ -62,7 +62,7 @@ def test_trees_of_an_old_opset_with_a_label_declared_as_one_element(tmp_path: Pa
     opset, types, shape = result.findings
     assert "opset 9 of ai.onnx" in opset.message
     assert "TreeEnsembleClassifier of ai.onnx.ml" in types.message
-    assert "nodes behind (1)" in types.message
+    assert "nodes after them (1)" in types.message
     assert "'label' is declared with shape [1]" in shape.message
     assert result.model.outputs == (Tensor("label", "INT64", (-1,)), Tensor("probabilities", "FP32", (-1, 3)))
 
@@ -79,7 +79,7 @@ def test_a_classical_model_becomes_variants(tmp_path: Path) -> None:
     original, fp32 = optimize(request).variants
     assert original.parity
     assert original.parity.passed
-    assert fp32.skipped.startswith("no pass made the graph better")
+    assert fp32.skipped.startswith("no pass improved the graph")
 
 
 @pytest.mark.parametrize("declared", [(1,), (-1,)])
@@ -90,7 +90,7 @@ def test_a_contract_may_name_a_shape_as_declared_or_as_served(tmp_path: Path, de
 
 def test_zipmap_comes_before_what_is_smaller(tmp_path: Path) -> None:
     failure = refused(models.trees(zipmap=True), tmp_path).failure
-    assert (failure.reason, "further" in failure.message) == ("UnsupportedDatatype", False)
+    assert (failure.reason, "more: " in failure.message) == ("UnsupportedDatatype", False)
     assert "zipmap" in failure.hint
 
 
@@ -286,7 +286,7 @@ def test_an_infinite_mask_alarms_nobody(tmp_path: Path) -> None:
 def test_a_locale_that_is_not_installed_is_named(tmp_path: Path) -> None:
     failure = refused(models.lower_case("xx_XX.UTF-8"), tmp_path).failure
     assert failure.reason == "SessionFailed"
-    assert "node 'normalizer' (StringNormalizer) asks for the locale 'xx_XX.UTF-8'" in failure.message
+    assert "node 'normalizer' (StringNormalizer) needs the locale 'xx_XX.UTF-8'" in failure.message
     assert failure.hint.startswith("Export with locale='en_US.UTF-8'. The runtime image has")
     default = run._session_finding(models.lower_case(), "construct locale with name:en_US.UTF-8:locale::facet")
     assert default.fix.startswith("The runtime image has en_US.UTF-8"), "it is exported with that already"
@@ -489,7 +489,7 @@ def test_an_input_of_any_rank(tmp_path: Path) -> None:
 
 def test_triton_says_that_it_needs_the_rank(tmp_path: Path) -> None:
     path = models.save(without_a_rank(), tmp_path / "model")
-    with pytest.raises(StageError, match="input 'x' declares no shape, and Triton must know") as caught:
+    with pytest.raises(StageError, match="input 'x' declares no shape, but Triton needs its number") as caught:
         lay_out(RepositoryRequest(support.request(path), str(tmp_path / "repository")))
     assert caught.value.failure.reason == "UnsupportedShape"
 
@@ -593,7 +593,7 @@ def test_other_negative_dimensions_than_minus_one_are_nothing(tmp_path: Path) ->
     made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -7
     failure = refused(made, tmp_path).failure
     assert failure.reason == "GraphInvalid"
-    assert "tensor 'x' is declared with shape [-7, 4]: -7 is no size" in failure.message
+    assert "tensor 'x' is declared with shape [-7, 4]: -7 is not a valid size" in failure.message
 
 
 def allocates(count: int, *, at: str) -> Any:
@@ -621,7 +621,7 @@ def allocates(count: int, *, at: str) -> Any:
     [
         (
             "sight",
-            "node 'large' (ConstantOfShape) makes a tensor of 128.0 MiB (134217728 bytes), and there are 64.0 MiB",
+            "node 'large' (ConstantOfShape) creates a tensor of 128.0 MiB (134217728 bytes), but there are 64.0 MiB",
         ),
         ("load", "loading the model needs "),
         ("run", "a run at batch size 1, "),
@@ -658,7 +658,7 @@ def test_what_earlier_runs_left_is_not_told_as_the_models_memory() -> None:
     footprint.running()
     (found,) = footprint.judge(3, alone=True)
     model, needed = re.findall(
-        r"([\d.]+ \w+) of the loaded model included, needs \S+ \S+ \((\d+) bytes\)", found.message
+        r"including ([\d.]+ \w+) for the loaded model, needs \S+ \S+ \((\d+) bytes\)", found.message
     )[0]
     assert int(needed) >= left.nbytes
     assert not re.match(r"\d{3}.* MiB", model), model

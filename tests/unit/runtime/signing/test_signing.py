@@ -195,7 +195,7 @@ def test_a_tampered_model(folder: Path, key: Path) -> None:
         file.write(b"\0")
     failure = refused(folder, Path(f"{key}.pub")).failure
     assert (failure.reason, failure.field) == ("SignatureMismatch", "spec.source.uri")
-    assert failure.message.startswith("model.onnx differs from what was signed")
+    assert failure.message.startswith("model.onnx differs from the signed content")
 
 
 def test_a_tampered_single_file(single: Path, key: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_missing_file(folder: Path, key: Path) -> None:
     (folder / "docs" / "card.md").unlink()
     failure = refused(folder, Path(f"{key}.pub")).failure
     assert failure.reason == "SignatureMismatch"
-    assert failure.message == "docs/card.md is signed and not here"
+    assert failure.message == "docs/card.md is signed, but missing"
 
 
 def test_one_file_of_a_signed_folder(tmp_path: Path, key: Path) -> None:
@@ -225,7 +225,7 @@ def test_one_file_of_a_signed_folder(tmp_path: Path, key: Path) -> None:
     signature = sign(source, tmp_path / "model.sig", key)
     failure = refused(fetched(source / "model.onnx", signature, tmp_path / "fetched"), Path(f"{key}.pub")).failure
     assert failure.reason == "SignatureMismatch"
-    assert "covers a folder of 3 files, the source is one file" in failure.message
+    assert "covers a folder of 3 files, but the source is one file" in failure.message
 
 
 @pytest.mark.parametrize("name", ["planted.bin", "docs/planted.md", "docs/source.json", "a/.signature", "model.sig"])
@@ -267,7 +267,7 @@ def test_another_key(folder: Path, tmp_path: Path) -> None:
     other = save_key(tmp_path / "other")
     failure = refused(folder, Path(f"{other}.pub")).failure
     assert (failure.reason, failure.field) == ("SignatureUntrusted", "spec.source.signature")
-    assert failure.message.startswith("another key signed than key SHA256:")
+    assert failure.message.startswith("the signer is not key SHA256:")
 
 
 def test_another_key_that_is_not_named_in_the_signature(folder: Path, key: Path, tmp_path: Path) -> None:
@@ -572,7 +572,7 @@ def test_an_identity(by_identity: Path) -> None:
 def test_another_identity(by_identity: Path, identity: str, issuer: str) -> None:
     failure = refused(by_identity, SignatureRule(identity=identity, issuer=issuer)).failure
     assert (failure.reason, failure.field) == ("SignatureUntrusted", "spec.source.signature")
-    assert failure.message.startswith("another identity signed than")
+    assert failure.message.startswith("the signer is not")
 
 
 def test_a_tampered_model_of_an_identity(by_identity: Path) -> None:
@@ -591,8 +591,8 @@ def test_keys_that_the_trust_root_does_not_know(by_identity: Path, monkeypatch: 
     monkeypatch.undo()  # Sigstore's own trust root, which this package carries: it knows nothing of the test's
     failure = refused(by_identity, SignatureRule(identity=IDENTITY, issuer=ISSUER)).failure
     assert failure.reason == "SignatureUntrusted"
-    assert "its Sigstore trust root is of sigstore" in failure.message
-    assert "stale" in failure.hint
+    assert "its Sigstore trust root is from sigstore" in failure.message
+    assert "outdated" in failure.hint
 
 
 def payload_changed(bundle: dict[str, Any]) -> None:
@@ -653,7 +653,7 @@ def test_an_identity_needs_no_network(by_identity: Path) -> None:
     request = ValidateRequest(str(by_identity), signature=SignatureRule(identity=IDENTITY, issuer=ISSUER))
     with pytest.raises(StageError) as caught:
         parent.run("validate", request)
-    assert "cannot prove it: its Sigstore trust root" in caught.value.failure.message
+    assert "cannot verify it: its Sigstore trust root" in caught.value.failure.message
 
 
 def test_weights_that_the_signer_said_to_ignore_are_no_signed_model(tmp_path: Path, key: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_model_that_fails_on_made_inputs_is_served_unoptimized_with_a_warning(
     said = capsys.readouterr().err
     assert f"served at graph level {level}," in said
     assert ".." not in said
-    assert "warning: only the probe proves" in said if probe else "--probe" in said
+    assert "warning: only the probe verifies" in said if probe else "--probe" in said
 
 
 def test_a_bare_ort_file_is_served_as_it_is(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_what_the_stage_refuses_is_not_served(made: Any, flags: dict[str, Any], 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (StageError("Interrupted", "the container was asked to stop", "It runs again.", retry=True), 11),
+        (StageError("Interrupted", "the container was asked to terminate", "It runs again.", retry=True), 11),
         (StageError("OutOfMemory", "memory ran out", "Give more."), 10),
         (parent.InternalError("KeyError"), 1),
     ],

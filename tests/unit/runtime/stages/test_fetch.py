@@ -313,7 +313,7 @@ def test_a_link_never_leaves_a_claim(claim: Path, tmp_path: Path) -> None:
     for uri in ("pvc://models/models/link", "pvc://models/models/"):
         error = refused(uri, tmp_path / "model")
         assert error.failure.reason == "SourceInvalid"
-        assert "leaves the claim" in error.failure.message
+        assert "points outside of the PersistentVolumeClaim" in error.failure.message
 
 
 def test_only_regular_files(claim: Path, tmp_path: Path) -> None:

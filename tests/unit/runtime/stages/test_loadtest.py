@@ -98,7 +98,7 @@ def test_an_answer_that_is_not_the_originals_is_said(served, tmp_path):
     probefile.write(tmp_path / "other.npz", {"x": given}, {"y": given})
     with pytest.raises(StageError, match="LoadTestMismatch") as caught:
         loadtest(replace(request, probe=str(tmp_path / "other.npz")))
-    assert "answers 1 row differently from the original model: output 'y'" in caught.value.failure.message
+    assert "returns different outputs from the original model for 1 row: output 'y'" in caught.value.failure.message
 
 
 def test_rows_that_influence_each_other_are_compared_with_each_other(tmp_path, asked):
@@ -134,7 +134,7 @@ def test_an_answer_that_changes_under_load_is_found(served):
     server, request = served
     with altering(server.ports[0], after=100) as port, pytest.raises(StageError, match="LoadTestMismatch") as caught:
         loadtest(replace(request, http_port=port))
-    assert "callers" in caught.value.failure.message
+    assert "concurrent clients" in caught.value.failure.message
 
 
 def test_a_name_without_an_address_is_said(asked):

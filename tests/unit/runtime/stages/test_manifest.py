@@ -80,7 +80,7 @@ def test_verify_names_what_is_wrong(
     told = json.loads(capsys.readouterr().out)
     assert [(problem["file"], problem["kind"]) for problem in told["problems"]] == expected
     assert main(["verify", str(folder)]) == (10 if expected else 0)
-    assert (expected[0][0] if expected else "4 files are what was written down") in capsys.readouterr().out
+    assert (expected[0][0] if expected else "4 files match their recorded digests") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -134,4 +134,4 @@ def test_verify_of_a_volume(
 
 def test_verify_needs_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path)]) == 10
-    assert f"manifest.json is not there: {tmp_path} is no folder of variants" in capsys.readouterr().out
+    assert f"manifest.json does not exist: {tmp_path} is not a folder of variants" in capsys.readouterr().out

@@ -94,7 +94,7 @@ def test_answers_that_are_always_the_same_prove_nothing(tmp_path: Path) -> None:
     (variant,) = optimized(made, tmp_path / "noise", variants=("int8-dynamic",)).variants[1:]
     assert variant.parity is not None
     assert (variant.parity.passed, variant.parity.max_absolute) == (False, 0.0)
-    assert "give spec.validation.golden" in variant.parity.note
+    assert "provide spec.validation.golden" in variant.parity.note
     rows = np.array([[101, 102, 103, 104], [1, 2, 3, 400]], np.float32)
     models.save(made, tmp_path / "golden")
     np.savez(tmp_path / "golden" / ".golden.npz", **{"input:x": rows})
@@ -144,7 +144,7 @@ def test_what_cannot_be_made_says_why(tmp_path: Path) -> None:
     result = optimized(models.mlp(), tmp_path, graph_level="None", variants=("fp32", "int4"))
     assert [bool(variant.skipped) for variant in result.variants] == [False, True, True]
     assert "the graph level is None" in result.variants[1].skipped
-    assert "cannot make it" in result.variants[2].skipped
+    assert "cannot build it" in result.variants[2].skipped
     assert {variant.path for variant in result.variants[1:]} == {""}
 
 
@@ -408,7 +408,7 @@ def test_the_best_class_is_that_of_the_output_that_has_most_to_lose() -> None:
         TOLERANCE,
     )
     assert measured.top1 == 0.5
-    assert "the best class is the same in 50 % of the rows" in parity.explain(measured, TOLERANCE)
+    assert "the top class matches in 50 % of the rows" in parity.explain(measured, TOLERANCE)
 
 
 def test_direction_counts_beside_distance() -> None:

@@ -183,7 +183,7 @@ def test_the_older_revision_is_not_asked_in_its_stead(switching: ProbeRequest) -
     with pytest.raises(StageError, match="RevisionMismatch") as caught:
         probe(replace(switching, revision="newest"), wait=0)
     assert caught.value.retry
-    assert "revision old answers instead of newest" in caught.value.failure.message
+    assert "revision old responds instead of newest" in caught.value.failure.message
 
 
 def test_a_server_without_a_revision_is_not_the_wanted_one(served: ProbeRequest) -> None:

@@ -76,8 +76,8 @@ def test_external_data_counts(tmp_path: Path) -> None:
         ("html", "HTML page"),
         ("git_lfs_pointer", "Git LFS pointer"),
         ("zip", "zip archive"),
-        ("random", "no ONNX model"),
-        ("text", "no ONNX model"),
+        ("random", "not an ONNX model"),
+        ("text", "not an ONNX model"),
     ],
 )
 @pytest.mark.parametrize("mode", ["Enforce", "Warn"])
@@ -90,14 +90,14 @@ def test_what_is_no_model(tmp_path: Path, kind: str, says: str, mode: str) -> No
 @pytest.mark.parametrize(
     ("made", "reason", "says"),
     [
-        (models.truncated, "ModelCorrupt", "cut short"),
-        (models.old_opset, "OpsetTooLow", "opset 9 of ai.onnx, at least 13"),
+        (models.truncated, "ModelCorrupt", "truncated"),
+        (models.old_opset, "OpsetTooLow", "opset 9 of ai.onnx, but at least 13"),
         (
             lambda: models.mlp(opset=supported()[0] + 1),
             "OpsetTooHigh",
-            f"newest that is served here is {supported()[0]}",
+            f"newest supported one is {supported()[0]}",
         ),
-        (lambda: models.mlp(ir=supported()[1] + 1), "IrVersionTooHigh", f"up to {supported()[1]}"),
+        (lambda: models.mlp(ir=supported()[1] + 1), "IrVersionTooHigh", f"at most {supported()[1]}"),
         (models.duplicate_output, "GraphInvalid", "tensor 'y' is written by node 'y' (Abs) and by node 'y' (Relu)"),
         (models.mismatched_shapes, "ShapeInferenceFailed", "node name: wrong"),
         (models.divides_by_zero, "ShapeInferenceFailed", "node name: overflow"),
@@ -160,7 +160,7 @@ def test_external_data_hidden_in_a_subgraph_is_seen(tmp_path: Path) -> None:
 def test_further_findings_are_counted(tmp_path: Path) -> None:
     failure = refused(models.mlp(batch=1, opset=12), tmp_path).failure
     assert failure.reason == "NoDynamicBatch"
-    assert "(2 further: ONNX-BATCH, ONNX-OPSET-LOW)" in failure.message
+    assert "(2 more: ONNX-BATCH, ONNX-OPSET-LOW)" in failure.message
 
 
 def test_warn_reports_and_lets_pass(tmp_path: Path) -> None:
@@ -216,13 +216,13 @@ SCORES = Tensor("scores", "FP32", (-1, 3))
         (
             (replace(X, name="y"),),
             (),
-            ["input 'y' is declared; the model has x", "the input 'x', which is not declared"],
+            ["input 'y' is declared; the model has x", "the model has input 'x', which is not declared"],
         ),
         ((replace(X, datatype="FP16"),), (), ["declared as FP16; in the model it is FP32"]),
         ((replace(X, shape=(-1, 5)),), (), ["declared with shape [-1, 5]; in the model [-1, 4]"]),
         ((replace(X, shape=(1, 4)),), (), ["declared with shape [1, 4]; in the model [-1, 4]"]),
         ((replace(X, shape=(-1,)),), (), ["declared with shape [-1]"]),
-        ((), (replace(SCORES, name="logits"),), ["output 'logits'", "the output 'scores'"]),
+        ((), (replace(SCORES, name="logits"),), ["output 'logits'", "the model has output 'scores'"]),
         ((X,), (SCORES,), []),
     ],
 )
@@ -434,7 +434,9 @@ def clipped_by_attribute() -> Any:
 def test_sizes_that_a_request_decides(made: Callable[[], Any], source: str, node: str) -> None:
     model = made()
     ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = [(finding.target, f"{source!r} decide" in finding.message) for finding in allocation.by_values(model)]
+    found = [
+        (finding.target, f"{source!r} determine the size" in finding.message) for finding in allocation.by_values(model)
+    ]
     assert found == ([(node, True)] if node else [])
 
 
@@ -445,13 +447,13 @@ def test_sizes_that_a_request_decides(made: Callable[[], Any], source: str, node
         (
             sized_by_values,
             ["ONNX-MEMORY"],
-            "values of input 'shape' decide how large a tensor node 'y' (ConstantOfShape)",
+            "values of input 'shape' determine the size of the output of node 'y' (ConstantOfShape)",
         ),
         (lambda: sized_by_values(most=64), [], ""),
         (lambda: with_labels('["cat", "dog"]'), ["ONNX-LABELS"], "'labels' is not used"),
         (lambda: with_labels("cat, dog"), ["ONNX-LABELS"], "'labels' is not used"),
-        (lambda: with_labels('{"classes": ["cat"]}'), ["ONNX-LABELS"], "the model has the outputs scores"),
-        (lambda: with_labels('{"scores": ["cat", "dog"]}'), ["ONNX-LABELS"], "has 3 numbers, and there are 2 labels"),
+        (lambda: with_labels('{"classes": ["cat"]}'), ["ONNX-LABELS"], "the model's outputs are scores"),
+        (lambda: with_labels('{"scores": ["cat", "dog"]}'), ["ONNX-LABELS"], "has 3 values, but there are 2 labels"),
         (lambda: with_labels('{"scores": ["cat", "dog", "owl"]}'), [], ""),
     ],
 )
@@ -464,9 +466,9 @@ def test_warnings(made: Callable[[], Any], ids_: list[str], says: str, tmp_path:
 def test_whether_rows_may_be_joined_is_told(tmp_path: Path) -> None:
     joined = judged(models.mlp(), tmp_path)
     assert (joined.unbatched, joined.unjoined) == ("", "")
-    assert "axis 0, as far as the graph tells; requests may be joined" in tables.text(joined)
+    assert "axis 0, as far as the graph shows; requests may be batched" in tables.text(joined)
     made = passed_on(("y", "CumSum", ["batch", 4]))
     made.graph.node[1].input.append("axis")
     made.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int64), "axis"))
     summed = judged(made, tmp_path)
-    assert "requests are not joined: rows of one batch influence each other" in tables.text(summed)
+    assert "requests are not batched: rows of one batch influence each other" in tables.text(summed)

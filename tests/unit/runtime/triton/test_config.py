@@ -167,9 +167,17 @@ def test_the_rule_of_the_batch_axis(inputs: Any, outputs: Any, delay: int, expec
         (served(options={"CPU": {"use_arena": "1"}}), "use_arena is not read", "providerOptions.CPU"),
         (served("OpenVINO", options={"OpenVINO": {"device_type": "GPU"}}), "device_type is not read", "OpenVINO"),
         (served("CUDA", options={"CUDA": {"device_id": "1"}}), "device_id", "CUDA"),
-        (served("CUDA", options={"CUDA": {"cudnn_conv_algo_search": "FAST"}}), "no value 'FAST'", "CUDA"),
+        (
+            served("CUDA", options={"CUDA": {"cudnn_conv_algo_search": "FAST"}}),
+            "does not support the value 'FAST'",
+            "CUDA",
+        ),
         (served("CUDA", options={"CUDA": {"do_copy_in_default_stream": "yes"}}), "true or false", "CUDA"),
-        (served("TensorRT", options={"TensorRT": {"trt_engine_hw_compatible": "1"}}), "none that Triton", "TensorRT"),
+        (
+            served("TensorRT", options={"TensorRT": {"trt_engine_hw_compatible": "1"}}),
+            "is not supported by Triton",
+            "TensorRT",
+        ),
         (served("TensorRT", options={"TensorRT": {"trt_engine_cache_path": "/x"}}), "own cache", "TensorRT"),
         (
             served("TensorRT", options={"TensorRT": {"trt_fp16_enable": "1", "trt_int8_enable": "1"}}),

@@ -74,8 +74,10 @@ def test_a_variant_that_overflows_beyond_small_numbers(tmp_path: Path) -> None:
     found = made(square(), tmp_path, "fp16")
     assert found.parity is not None
     assert not found.parity.passed
-    assert found.parity.note.startswith("on made inputs that are 10 times as large, output 'y' at batch size 3 has NaN")
-    assert found.parity.note.endswith("give them as golden data (spec.validation.golden)")
+    assert found.parity.note.startswith(
+        "on generated inputs that are 10 times as large, output 'y' at batch size 3 has NaN"
+    )
+    assert found.parity.note.endswith("provide them as golden data (spec.validation.golden)")
     assert found.parity.max_absolute < 0.1, "of the rows on which it agrees"
 
 
@@ -120,7 +122,7 @@ def test_a_large_threshold_that_fp16_rounds(tmp_path: Path) -> None:
     found = made(model, tmp_path, "fp16")
     assert found.parity is not None
     assert not found.parity.passed
-    assert "on made inputs that are around 5000, output 'y' differs" in found.parity.note
+    assert "on generated inputs that are around 5000, output 'y' differs" in found.parity.note
 
 
 # ---- what must still pass --------------------------------------------------------------------------------------------

@@ -49,10 +49,13 @@ def test_the_winner_must_meet_the_constraints_as_it_is_served(p99: float, gate: 
     ("result", "wrong"),
     [
         (points("fp32", p50=2.5, grid=GRID), None),
-        (points("original", p50=2.5, grid=GRID), "it is not of the loads that were asked for"),
-        (points("fp32", p50=2.5, grid=GRID[:1]), "it is not of the loads that were asked for"),
-        (points("fp32", p50=2.5, grid=GRID[::-1]), "it is not of the loads that were asked for"),
-        (tuple(replace(p, p99=0.0) for p in points("fp32", p50=2.5, grid=GRID)), "a measurement is no positive number"),
+        (points("original", p50=2.5, grid=GRID), "it is not for the requested loads"),
+        (points("fp32", p50=2.5, grid=GRID[:1]), "it is not for the requested loads"),
+        (points("fp32", p50=2.5, grid=GRID[::-1]), "it is not for the requested loads"),
+        (
+            tuple(replace(p, p99=0.0) for p in points("fp32", p50=2.5, grid=GRID)),
+            "a measurement is not a positive number",
+        ),
     ],
 )
 def test_what_is_believed(result: object, wrong: str | None) -> None:

@@ -72,17 +72,17 @@ ORIGINAL, FP32 = optimized().variants
     [
         ((ORIGINAL, FP32), None),
         ((ORIGINAL, Variant("fp16", skipped="why")), None),
-        ((ORIGINAL, FP32, FP32), "its variants are not told apart by name"),
-        (tuple(replace(ORIGINAL, name=str(n)) for n in range(17)), "its variants are not told apart by name"),
-        ((FP32,), "the original is not among its variants"),
-        ((replace(ORIGINAL, path=""), FP32), "the original is not among its variants"),
+        ((ORIGINAL, FP32, FP32), "two of its variants have the same name"),
+        (tuple(replace(ORIGINAL, name=str(n)) for n in range(17)), "two of its variants have the same name"),
+        ((FP32,), "its variants do not include the original"),
+        ((replace(ORIGINAL, path=""), FP32), "its variants do not include the original"),
         ((ORIGINAL, replace(FP32, sha256="x")), "variant fp32 has no digest"),
         ((ORIGINAL, Variant("fp32")), "variant fp32 has neither a file nor a reason"),
         ((ORIGINAL, replace(FP32, parity=None)), "variant fp32 was not compared with the original"),
-        ((ORIGINAL, replace(FP32, unjoined="x" * 1025)), "variant fp32 says too much of why it is not joined"),
+        ((ORIGINAL, replace(FP32, unjoined="x" * 1025)), "variant fp32: the reason why it is not batched is too long"),
         (
             (ORIGINAL, replace(FP32, parity=Parity(True, float("nan"), 0.0, 1.0, "y", (1,)))),
-            "the parity of variant fp32 is no number",
+            "the parity of variant fp32 is not a number",
         ),
     ],
 )
@@ -91,4 +91,4 @@ def test_what_is_believed(variants: tuple[Variant, ...], wrong: str | None) -> N
 
 
 def test_another_batch_axis_is_not_believed() -> None:
-    assert optimize.believe(REQUEST, replace(optimized(), batch="Second")) == "'Second' says nothing of its batch axis"
+    assert optimize.believe(REQUEST, replace(optimized(), batch="Second")) == "'Second' is not a valid batch axis"

@@ -88,10 +88,10 @@ def test_whatever_was_validated_goes_on() -> None:
     ("changes", "wrong"),
     [
         ({}, None),
-        ({"sha256": "no digest"}, "the model's digest is none"),
-        ({"sha256": "b" * 64}, f"the model has the digest {'b' * 64}, source.sha256 is {'a' * 64}"),
-        ({"nodes": 2**63}, "a number of the model's facts is out of range"),
-        ({"opset": -2}, "a number of the model's facts is out of range"),
+        ({"sha256": "no digest"}, "the model has no digest"),
+        ({"sha256": "b" * 64}, f"the model's digest is {'b' * 64}, but source.sha256 is {'a' * 64}"),
+        ({"nodes": 2**63}, "one of the model's numbers is out of range"),
+        ({"opset": -2}, "one of the model's numbers is out of range"),
     ],
 )
 def test_what_is_believed(changes: dict[str, Any], wrong: str | None) -> None:
@@ -101,4 +101,4 @@ def test_what_is_believed(changes: dict[str, Any], wrong: str | None) -> None:
 @pytest.mark.parametrize("sizes", [{"n": 0}, {"n": 2**20 + 1}, {str(n): 1 for n in range(65)}])
 def test_odd_sizes_are_not_believed(sizes: dict[str, int]) -> None:
     wrong = validate.believe(ValidateRequest(""), replace(validated(), sizes=sizes))
-    assert wrong == "its sizes are more than 64, or not from 1 to 1048576"
+    assert wrong == "it has more than 64 sizes, or one that is not from 1 to 1048576"

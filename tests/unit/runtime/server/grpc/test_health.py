@@ -159,5 +159,5 @@ def test_reflection(channel: grpc.Channel, version: str) -> None:
         ([b"5"], [b"there is no symbol inference.Nothing"]),
         ([b"5"], [b"there is no file nothing.proto"]),
         ([b"5"], [b"there is no such extension"]),
-        ([b"12"], [b"the request asks for nothing that this server knows"]),
+        ([b"12"], [b"the request asks for nothing that this server supports"]),
     ]

@@ -181,9 +181,9 @@ BROKEN = {
     "PING, short": (frame(PING, 0, 0, bytes(7)), FRAME_SIZE_ERROR),
     "GOAWAY on a stream": (frame(GOAWAY, 0, 5, bytes(8)), PROTOCOL_ERROR),
     "WINDOW_UPDATE, short": (frame(WINDOW_UPDATE, 0, 0, bytes(3)), FRAME_SIZE_ERROR),
-    "WINDOW_UPDATE of nothing": (window_update(0, 0), PROTOCOL_ERROR),
+    "WINDOW_UPDATE with an increment of 0": (window_update(0, 0), PROTOCOL_ERROR),
     "WINDOW_UPDATE beyond the largest": (window_update(0, LARGEST), FLOW_CONTROL_ERROR),
-    "PRIORITY of no stream": (frame(PRIORITY, 0, 0, bytes(5)), PROTOCOL_ERROR),
+    "PRIORITY without a stream": (frame(PRIORITY, 0, 0, bytes(5)), PROTOCOL_ERROR),
     "DATA on no stream": (data(0, b"x"), PROTOCOL_ERROR),
     "DATA, all padding": (frame(DATA, PADDED, 5, b"\1"), PROTOCOL_ERROR),
     "DATA, padded without a length": (frame(DATA, PADDED, 5, b""), PROTOCOL_ERROR),
@@ -196,7 +196,7 @@ BROKEN = {
     ),
     "HEADERS that cannot be decompressed": (frame(HEADERS, END_HEADERS, 7, b"\xff\xff\xff"), COMPRESSION_ERROR),
     "HEADERS that name no entry": (frame(HEADERS, END_HEADERS, 7, b"\x80"), COMPRESSION_ERROR),
-    "CONTINUATION of nothing": (frame(CONTINUATION, END_HEADERS, 7, b""), PROTOCOL_ERROR),
+    "CONTINUATION without HEADERS": (frame(CONTINUATION, END_HEADERS, 7, b""), PROTOCOL_ERROR),
     "a frame in a head": (frame(HEADERS, 0, 7, b"\x82") + frame(PING, 0, 0, bytes(8)), PROTOCOL_ERROR),
     "an unknown frame in a head": (frame(HEADERS, 0, 7, b"\x82") + frame(77, 0, 0, b""), PROTOCOL_ERROR),
     "CONTINUATION of another head": (
@@ -258,7 +258,7 @@ def test_what_is_not_http2(data: bytes) -> None:
     if PREFACE.startswith(data):
         assert not talk.connection.closed
         talk.receive(b"!")
-    assert talk.sent() == [goaway(0, PROTOCOL_ERROR, "this port speaks HTTP/2 (gRPC)")]
+    assert talk.sent() == [goaway(0, PROTOCOL_ERROR, "this port expects HTTP/2 (gRPC)")]
 
 
 def test_unknown_frames_and_settings_are_ignored() -> None:
@@ -601,7 +601,7 @@ def test_rapid_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     talk.sent()
     talk.receive(talk.head(41))
     assert talk.receive(rst_stream(41, CANCEL), talk.head(43)) == [("gone", 41)]
-    assert talk.sent() == [goaway(41, ENHANCE_YOUR_CALM, "too many requests are taken back")]
+    assert talk.sent() == [goaway(41, ENHANCE_YOUR_CALM, "too many requests were cancelled")]
 
 
 @pytest.mark.parametrize(
@@ -650,14 +650,14 @@ def test_heads_without_end(part: bytes, count: int) -> None:
         assert not talk.connection.closed
     talk.receive(*([frame(HEADERS, 0, 1, b"")] if count == 1 else []), frame(CONTINUATION, 0, 1, part))
     talk.receive(frame(CONTINUATION, 0, 1, part))
-    assert talk.sent() == [goaway(0, ENHANCE_YOUR_CALM, "a head is too large")]
+    assert talk.sent() == [goaway(0, ENHANCE_YOUR_CALM, "a header block is too large")]
 
 
 def test_a_head_that_unpacks_to_too_much() -> None:
     talk = Talk()
     block = talk.encoder.encode([("x", "y" * 4000)]) + b"\xbe" * 1000
     talk.receive(frame(HEADERS, END_HEADERS, 1, block))
-    assert talk.sent() == [goaway(0, ENHANCE_YOUR_CALM, "a head is too large")]
+    assert talk.sent() == [goaway(0, ENHANCE_YOUR_CALM, "a header block is too large")]
 
 
 @pytest.mark.parametrize("flood", [frame(PING, 0, 0, bytes(8)), frame(SETTINGS, 0, 0, b""), frame(PRIORITY, 0, 9, b"")])
