@@ -382,12 +382,16 @@ def test_pods_of_a_deleted_job_are_not_its_successors():
 def test_a_failure_is_remembered_when_its_pod_is_gone():
     cluster = Cluster(body())
     cluster.settle()
-    cluster.fail("validate", ExitCode.REFUSED, failure=Failure("OpsetTooLow", "opset is 9", "Export again."))
+    hint = "Export again. Log: read the exporter's. To run the stage again: apply."
+    cluster.fail("validate", ExitCode.REFUSED, failure=Failure("OpsetTooLow", "opset is 9", hint))
     cluster.settle()
     before = cluster.status()
+    again = f"To run the stage again: kubectl -n team-a delete job {before['lastFailure']['job']}"
     cluster.objects = {k: v for k, v in cluster.objects.items() if k[0] != "Pod"}
     cluster.settle()
     assert cluster.status()["lastFailure"]["hint"] == before["lastFailure"]["hint"]
+    assert before["lastFailure"]["hint"].startswith(f"{hint} Log: kubectl ")
+    assert before["lastFailure"]["hint"].count(again) == 1
     assert cluster.condition("Stalled")["reason"] == "OpsetTooLow"
 
 

@@ -14,7 +14,7 @@ from onnxmodel_cli.parser import Parser
 from onnxmodel_cli.pipeline import manifest
 from onnxmodel_cli.pipeline.pipeline import Pipeline
 from onnxmodel_operator.api.resource import SpecError
-from onnxmodel_operator.plan.values import COMMANDS, Plan, State
+from onnxmodel_operator.plan.values import Plan, State
 from onnxmodel_operator.platform.settings import SettingsError
 from onnxmodel_runtime.contract.outcome import ExitCode, Outcome
 from onnxmodel_runtime.contract.stages import Stage
@@ -67,7 +67,7 @@ def _report(pipeline: Pipeline, asked: Asked, decided: Plan) -> int:
     status = dict(pipeline.model.status)
     folder = pipeline.volume.folder
     (folder / _STATUS_FILE).write_text(yaml.safe_dump(status, sort_keys=False))
-    failure = status.get("lastFailure")
+    trouble = decided.progress.trouble
     if asked.output == "json":
         print(json.dumps(status, indent=2))
     elif asked.output == "sarif":
@@ -75,13 +75,13 @@ def _report(pipeline: Pipeline, asked: Asked, decided: Plan) -> int:
         print(sarif.text(pipeline.last or Outcome(Stage.VALIDATE, 0.0), uri))
     else:
         print(f"\n{pipeline.model.name}: {decided.progress.message}")
-        if failure:
-            print(f"{failure['reason']} [{failure.get('field') or failure['stage']}]")
-            print(f"hint: {failure['hint'].partition(COMMANDS)[0]}")
+        if trouble:  # not as status has it, with commands for a cluster
+            print(f"{trouble.failure.reason} [{trouble.failure.field or trouble.stage}]")
+            print(f"hint: {trouble.failure.hint}")
         if asked.out:
             print(f"artifacts, reports and {_STATUS_FILE}: {folder}")
-    if not failure:
+    if not trouble:
         return ExitCode.OK
-    if failure.get("exitCode") in (ExitCode.REFUSED, ExitCode.RETRY):
-        return int(failure["exitCode"])
+    if trouble.exit_code in (ExitCode.REFUSED, ExitCode.RETRY):
+        return trouble.exit_code
     return ExitCode.REFUSED if decided.progress.state is State.STALLED else INTERNAL

@@ -1,23 +1,10 @@
 """How far a Job or a rollout is, in words."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 from onnxmodel_operator import names
 from onnxmodel_operator.observe import JobSeen, RevisionSeen, Waiting
-from onnxmodel_operator.plan.values import (
-    COMMANDS,
-    Context,
-    Phase,
-    Progress,
-    State,
-    Step,
-    Stop,
-    Trouble,
-    failed,
-    going,
-    stalled,
-)
+from onnxmodel_operator.plan.values import Context, Phase, Progress, State, Step, Stop, Trouble, failed, going, stalled
 from onnxmodel_runtime.contract.outcome import Failure
 from onnxmodel_runtime.contract.stages import STAGES
 
@@ -53,9 +40,9 @@ def of_rollout(context: Context, seen: RevisionSeen) -> Stop:
     """Of a revision that lacks replicas."""
     message = f"{seen.available} of {context.target.replicas} replicas of revision {seen.revision} are available"
     if seen.ended:
-        log = f"{COMMANDS}kubectl -n {context.model.namespace} logs deployment/{seen.name} --all-containers"
-        failure = replace(seen.ended.failure, hint=seen.ended.failure.hint + log)
-        trouble = Trouble("serve", failure, seen.ended.exit_code)
+        failure = seen.ended.failure
+        log = f"Log: kubectl -n {context.model.namespace} logs deployment/{seen.name} --all-containers"
+        trouble = Trouble("serve", failure, seen.ended.exit_code, commands=(log,))
         if (seen.ended.terminal and not seen.available) or seen.overdue:
             return Stop(context, stalled(trouble))
         return Stop(
@@ -86,20 +73,19 @@ def _invalid(context: Context, step: Step, wrong: str | None) -> Trouble:
     failure = Failure(
         "ResultInvalid",
         f"Job {step.job} succeeded with a result that cannot be used: {wrong}",
-        "Use runtime images of the operator's release (runtimeImages in the chart's values)."
-        + _commands(context, step.job),
+        "Use runtime images of the operator's release (runtimeImages in the chart's values).",
     )
-    return Trouble(step.stage, failure, job=step.job)
+    return Trouble(step.stage, failure, job=step.job, commands=_commands(context, step.job))
 
 
 def _failed(context: Context, seen: JobSeen) -> Trouble:
     assert seen.ended is not None
-    failure = seen.ended.failure
-    if not seen.pods and (last := context.seen.memory.failure_of(seen.name)):
-        # The pod is gone, and with it why it failed: status remembers.
-        failure = Failure(last.reason, last.message, last.hint.partition(COMMANDS)[0], last.field or "")
-    failure = replace(failure, hint=failure.hint + _commands(context, seen.name))
-    return Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts)
+    failure, commands, memory = seen.ended.failure, _commands(context, seen.name), context.seen.memory
+    if not seen.pods and (last := memory.failure_of(seen.name)):
+        # The pod is gone, and with it why it failed: status remembers. What stalled before has its commands in the hint.
+        failure = Failure(last.reason, last.message, last.hint, last.field or "")
+        commands = () if memory.failed else commands
+    return Trouble(seen.stage, failure, seen.ended.exit_code, seen.name, seen.attempts, commands)
 
 
 def _retried(seen: JobSeen, phase: str) -> Progress:
@@ -114,13 +100,13 @@ def _retried(seen: JobSeen, phase: str) -> Progress:
     return Progress(State.RECONCILING, phase, "ProgressingWithRetry", message, trouble)
 
 
-def _commands(context: Context, job: str) -> str:
+def _commands(context: Context, job: str) -> tuple[str, ...]:
     """How to read the stage's log, and the server's where the stage asks it, and how to run the stage again."""
     kubectl = f"kubectl -n {context.model.namespace}"
     logs = f"{kubectl} logs job/{job} --all-containers"
     if context.revision:  # only stages that ask its server come after it
         logs += f"; the server's: {kubectl} logs deployment/{context.revision.name} --all-containers"
-    return f"{COMMANDS}{logs}. To run the stage again: {kubectl} delete job {job}"
+    return f"Log: {logs}", f"To run the stage again: {kubectl} delete job {job}"
 
 
 def _waiting(

@@ -18,8 +18,6 @@ from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import STAGES, Request, Stage
 
 STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
-COMMANDS = " Log: "
-"""Begins the commands at the end of a failed Job's hint."""
 
 Child = tuple[str, str]
 """The kind and the name of an object that the model owns."""
@@ -50,13 +48,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What goes wrong now, shown as status.lastFailure."""
+    """What goes wrong now, shown as status.lastFailure.
+
+    commands: how to look into it in a cluster, each without a final period. Status shows them after the failure's hint.
+    """
 
     stage: str
     failure: Failure
     exit_code: int | None = None
     job: str | None = None
     attempts: int | None = None
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

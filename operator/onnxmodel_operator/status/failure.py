@@ -5,7 +5,7 @@ from datetime import datetime
 from onnxmodel_operator.api.status import FailureStatus
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
-from onnxmodel_operator.plan.values import Progress, State
+from onnxmodel_operator.plan.values import Progress, State, Trouble
 from onnxmodel_operator.times import format_time
 
 
@@ -25,7 +25,7 @@ def failure_status(
         stage=trouble.stage,
         reason=trouble.failure.reason[:253],
         message=trouble.failure.message[:2048],
-        hint=trouble.failure.hint[:2048],
+        hint=_hint(trouble)[:2048],
         field=trouble.failure.field[:253] or None,
         exit_code=trouble.exit_code,
         job=trouble.job,
@@ -35,3 +35,8 @@ def failure_status(
     if previous and failure.model_copy(update={"time": previous.time}) == previous:
         return previous
     return failure
+
+
+def _hint(trouble: Trouble) -> str:
+    """The hint as people read it: what to do, then the commands."""
+    return " ".join(part for part in (trouble.failure.hint, ". ".join(trouble.commands)) if part)

@@ -79,6 +79,16 @@ def test_a_refused_model_ends_with_its_findings_and_10(manifest, tmp_path):
     assert "== optimize" not in done.stderr
 
 
+def test_a_hint_is_printed_whole_and_without_commands_for_a_cluster(manifest, tmp_path):
+    made = models.computed_length(8 * 7919)
+    for dimension in made.graph.input[0].type.tensor_type.shape.dim:
+        dimension.dim_param = dimension.dim_param.replace("length", "Log: length")
+    done = onnxmodel("run", manifest(), "--model", models.save(made, tmp_path))
+    assert done.returncode == 10, done.stderr
+    (hint,) = (line for line in done.stdout.splitlines() if line.startswith("hint: "))
+    assert hint.endswith("spec.validation.sizes; the dynamic axes are Log: length.")
+
+
 def test_for_triton_its_repository_is_laid_out_and_the_other_server_stands_in(manifest, mlp, tmp_path):
     serving = {"runtime": "triton", "batching": {"maxQueueDelayMicroseconds": 100}}
     done = onnxmodel("run", manifest(serving=serving), "--model", mlp, "--out", tmp_path / "out")

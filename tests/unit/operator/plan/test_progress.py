@@ -9,7 +9,7 @@ import pytest
 from dev.results import validated
 from onnxmodel_operator.observe import JobSeen, Waiting
 from onnxmodel_operator.plan import progress
-from onnxmodel_operator.plan.values import COMMANDS, State, Step
+from onnxmodel_operator.plan.values import State, Step
 from onnxmodel_runtime.contract.outcome import Failure
 from onnxmodel_runtime.contract.stages import Stage
 from tests.builders import START
@@ -17,7 +17,7 @@ from tests.contexts import at, context, deployment, ended, job, observed, succee
 
 STEP = walk(context()).context.steps[0]
 AGAIN = f"To run the stage again: kubectl -n team-a delete job {STEP.job}"
-KUBECTL = f"kubectl -n team-a logs job/{STEP.job} --all-containers. {AGAIN}"
+COMMANDS = (f"Log: kubectl -n team-a logs job/{STEP.job} --all-containers", AGAIN)
 
 
 def waits(seconds: float, reason: str = "NoNode", **fields: Any) -> Waiting:
@@ -79,7 +79,7 @@ def test_what_waits_is_looked_at_again(waiting: Waiting, again: float | None) ->
 
 
 FAILED = job(STEP, "Failed", ended=ended())
-LAST = {"stage": "validate", "reason": "Told", "message": "as told", "hint": f"Do this.{COMMANDS}old"}
+LAST = {"stage": "validate", "reason": "Told", "message": "as told", "hint": "Do this. Log: its own words. Log: old"}
 TOLD = {"phase": "Failed", "lastFailure": {**LAST, "job": STEP.job, "time": "t"}}
 
 
@@ -100,14 +100,22 @@ def test_what_the_cache_may_lack_is_doubted(seen: JobSeen, status: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("pods", "reason", "hint"),
-    [(1, "Broken", f"Mend it.{COMMANDS}{KUBECTL}"), (0, "Told", f"Do this.{COMMANDS}{KUBECTL}")],
+    ("pods", "phase", "reason", "hint", "commands"),
+    [
+        (1, "Failed", "Broken", "Mend it.", COMMANDS),
+        (0, "Failed", "Told", LAST["hint"], ()),  # they are in the hint
+        (0, "Validating", "Told", LAST["hint"], COMMANDS),  # an attempt that was retried had none
+    ],
 )
-def test_status_remembers_why_a_job_failed_whose_pod_is_gone(pods: int, reason: str, hint: str) -> None:
-    stop = progress.of_job(context(observed(status=TOLD)), replace(STEP, seen=replace(FAILED, pods=pods)))
+def test_status_remembers_why_a_job_failed_whose_pod_is_gone(
+    pods: int, phase: str, reason: str, hint: str, commands: tuple[str, ...]
+) -> None:
+    known = context(observed(status={**TOLD, "phase": phase}))
+    stop = progress.of_job(known, replace(STEP, seen=replace(FAILED, pods=pods)))
     trouble = stop.progress.trouble
     assert trouble is not None
     assert (trouble.failure.reason, trouble.failure.hint, trouble.job) == (reason, hint, STEP.job)
+    assert trouble.commands == commands
 
 
 def test_the_hint_of_a_stage_that_asks_a_server_names_its_log_too() -> None:
@@ -115,10 +123,8 @@ def test_the_hint_of_a_stage_that_asks_a_server_names_its_log_too() -> None:
     step = replace(STEP, stage=Stage.LOADTEST, seen=job(STEP, "Failed", ended=ended()))
     trouble = progress.of_job(known, step).progress.trouble
     assert trouble is not None
-    assert (
-        f"; the server's: kubectl -n team-a logs deployment/{known.target.name} --all-containers"
-        in trouble.failure.hint
-    )
+    server = f"; the server's: kubectl -n team-a logs deployment/{known.target.name} --all-containers"
+    assert trouble.commands[0].endswith(server)
 
 
 @pytest.mark.parametrize(
