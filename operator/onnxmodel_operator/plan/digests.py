@@ -14,10 +14,9 @@ from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import Request, Stage
 
 
-def of_stage(claim: str | None, stage: Stage, ask: Ask) -> str:
-    """The digest of a stage. When it changes, the stage runs again."""
-    covers = ask.covers or ask.placement
-    return _digest(_Inputs(claim, stage, ask.request, covers, ask.fetch, ask.depends_on))
+def of_stage(claim: str | None, stage: Stage, ask: Ask, placement: Placement) -> str:
+    """The digest of a stage, whose Job runs there. When it changes, the stage runs again."""
+    return _digest(_Inputs(claim, stage, ask.request, ask.covers or placement, ask.fetch, ask.depends_on))
 
 
 def of_revision(claim: str | None, request: ServeRequest, placement: Placement, triton: str) -> str:

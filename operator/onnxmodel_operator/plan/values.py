@@ -76,14 +76,15 @@ class Progress:
 class Ask:
     """What a stage asks of its Job.
 
-    placement: where the Job runs. fetch: what it fetches first. depends_on: the digest of the revision that it asks, if any.
-    covers: the placement that the digest covers where that is not the Job's own.
+    fetch: what it fetches first. depends_on: the digest of the revision that it asks, if any. placement: where the Job runs
+    instead of where clients do; a stage that the table runs as the server has none of its own. covers: the placement that
+    the digest covers where that is not the Job's.
     """
 
     request: Request
-    placement: Placement
     fetch: FetchRequest | None = None
     depends_on: str = ""
+    placement: Placement | None = None
     covers: Placement | None = None
 
 

@@ -45,10 +45,12 @@ def look(stage: StageFile) -> Look:
 
 def _step(context: Context, stage: StageFile) -> Step:
     """The stage as far as it is known. A result in status counts before that of a Job."""
-    name, ask, observed = stage.STAGE, stage.ask(context), context.seen
-    digest = digests.of_stage(observed.claim_uid, name, ask)
+    name, ask, observed, platform = stage.STAGE, stage.ask(context), context.seen, context.platform
+    row = STAGES[name]
+    placement = platform.server if row.as_server else ask.placement or platform.client
+    digest = digests.of_stage(observed.claim_uid, name, ask, placement)
     request: Any = ask.request
-    if STAGES[name].directory:
+    if row.directory:
         request = replace(request, directory=f"{ARTIFACTS}/{name}/{digest[:16]}")
     seen = observed.jobs.get((name, digest))
     record = observed.memory.success(name, digest)
@@ -59,7 +61,7 @@ def _step(context: Context, stage: StageFile) -> Step:
         outcome, record = None, None
     job = names.child(context.model.name, name, names.short(digest))
     quiet = _quiet(observed, seen)
-    return Step(name, digest, job, request, ask.placement, ask.fetch, outcome, record, seen, quiet)
+    return Step(name, digest, job, request, placement, ask.fetch, outcome, record, seen, quiet)
 
 
 def _quiet(observed: Observed, seen: JobSeen | None) -> bool:

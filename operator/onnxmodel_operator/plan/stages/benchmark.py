@@ -38,7 +38,7 @@ def ask(context: Context) -> Ask:
         namespace=model.namespace,
         name=model.name,
     )
-    return Ask(request, context.platform.server)
+    return Ask(request)
 
 
 def gate(context: Context, result: BenchmarkResult) -> Advance | Stop:

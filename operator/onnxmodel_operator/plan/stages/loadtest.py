@@ -31,8 +31,7 @@ def ask(context: Context) -> Ask:
         unjoined=revision.request.unjoined,
     )
     # No digest covers the client's resources: when the platform changes them, no server is asked again.
-    platform = context.platform
-    return Ask(request, platform.client, depends_on=revision.digest, covers=platform.server)
+    return Ask(request, depends_on=revision.digest, covers=context.platform.server)
 
 
 def gate(context: Context, result: LoadTestResult) -> Advance | Stop:

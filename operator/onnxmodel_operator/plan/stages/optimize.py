@@ -46,7 +46,7 @@ def ask(context: Context) -> Ask:
         batch=spec.validation.batch,
         sizes=validated.sizes,
     )
-    return Ask(request, context.platform.server, data)
+    return Ask(request, data)
 
 
 def gate(context: Context, result: OptimizeResult) -> Advance | Stop:

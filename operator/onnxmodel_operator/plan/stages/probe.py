@@ -17,7 +17,7 @@ def ask(context: Context) -> Ask:
         tolerance=revision.request.tolerance,
         revision=revision.short,
     )
-    return Ask(request, context.platform.client, depends_on=revision.digest)
+    return Ask(request, depends_on=revision.digest)
 
 
 def gate(context: Context, result: ProbeResult) -> Advance | Stop:

@@ -53,7 +53,7 @@ def ask(context: Context) -> Ask:
         max_nodes=rules.max_nodes,
         max_depth=rules.max_nesting,
     )
-    return Ask(request, platform.validator, source)
+    return Ask(request, source, placement=platform.validator)
 
 
 def gate(context: Context, result: ValidateResult) -> Advance | Stop:

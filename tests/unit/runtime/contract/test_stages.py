@@ -26,5 +26,6 @@ def test_a_row_is_sound(spec: StageSpec) -> None:
     assert "directory" in fields or not spec.writes
     assert "host" in fields or not spec.asks_server
     assert spec.writes or not spec.directory, "a folder of its own is written"
+    assert "directory" in fields or not spec.collects, "what its own request names is kept"
     assert spec.works or not spec.measures
     assert not (spec.isolated and spec.asks_server), "what is isolated has no network"

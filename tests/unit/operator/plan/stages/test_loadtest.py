@@ -25,7 +25,7 @@ def test_the_winner_is_asked_where_its_figures_are_from() -> None:
 def test_the_digest_covers_the_server_and_not_the_client() -> None:
     known = at(Stage.LOADTEST, context(serving={"nodePool": "a100"}))
     asked = loadtest.ask(known)
-    assert (asked.placement, asked.covers) == (known.platform.client, known.platform.server)
+    assert (asked.placement, asked.covers) == (None, known.platform.server)
     assert asked.depends_on == known.target.digest
 
 

@@ -9,7 +9,7 @@ from onnxmodel_operator.plan.values import Advance
 from onnxmodel_runtime.contract.model import Parity
 from onnxmodel_runtime.contract.optimize import Calibration, OptimizeRequest, Variant
 from onnxmodel_runtime.contract.stages import Stage
-from tests.contexts import at, context
+from tests.contexts import at, context, walk
 
 REQUEST = OptimizeRequest("m", "a" * 64, "d")
 STATIC = {"variants": ["int8-static"]}
@@ -55,7 +55,7 @@ def test_calibration_data_are_fetched_by_the_job_that_reads_them() -> None:
 
 def test_it_runs_as_the_server_does() -> None:
     known = at(Stage.OPTIMIZE, context(serving={"nodePool": "a100"}))
-    assert optimize.ask(known).placement == known.platform.server
+    assert walk(known).context.steps[-1].placement == known.platform.server
     assert known.platform.server.gpus == 1
 
 

@@ -10,7 +10,7 @@ def test_the_service_is_asked_for_the_revision() -> None:
     asked = probe.ask(known)
     assert (asked.request.host, asked.request.revision) == ("magika.team-a.svc", known.target.short)
     assert asked.request.probe == known.target.request.probe
-    assert (asked.placement, asked.covers) == (known.platform.client, None)
+    assert (asked.placement, asked.covers) == (None, None)
     assert asked.depends_on == known.target.digest
 
 
