@@ -22,7 +22,7 @@ from onnxmodel_runtime.models import parity
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.models.inputs import Arrays, generate, signature
 from onnxmodel_runtime.models.session import open_session
-from onnxmodel_runtime.sandbox import parent
+from onnxmodel_runtime.stages import apart
 
 VARIANTS = ("fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort")
 SIZES = (1, 3, 8)  # of parity
@@ -122,7 +122,7 @@ def measured(case: Case, python: Path | None, seconds: float) -> Measured:
         seconds=seconds,
         windows=WINDOWS,
     )
-    result = parent.run("benchmark", request)
+    result = apart.run("benchmark", request)
     assert isinstance(result, BenchmarkResult)
     whole = [_with_points(row, result) for row in rows.values()]
     verdicts = tuple(
@@ -141,7 +141,7 @@ def _optimized(case: Case) -> OptimizeResult:
         calibration_data=str(case.folder),
         golden=case.golden,
     )
-    result = parent.run("optimize", request)
+    result = apart.run("optimize", request)
     assert isinstance(result, OptimizeResult)
     return result
 

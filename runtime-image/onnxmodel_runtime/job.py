@@ -14,7 +14,7 @@ from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.models.records import accept, write_report
 from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.termination import print_failure
-from onnxmodel_runtime.stages import work
+from onnxmodel_runtime.stages import apart, work
 
 
 def complete(
@@ -51,7 +51,7 @@ def run(
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         if COMMANDS[command].isolated:
-            result = parent.run(command, request)
+            result = apart.run(command, request)
         elif command == FETCH:
             from onnxmodel_runtime.stages.fetch import take_credentials  # brings the clients of sources
 

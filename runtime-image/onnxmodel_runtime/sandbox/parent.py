@@ -1,4 +1,4 @@
-"""Run a stage in a child process, and turn every way in which it can end into a result or a known failure.
+"""Run a child process, and turn every way in which it can end into a report or a known failure.
 
 A model is untrusted input to native code: ONNX Runtime can be made to divide by zero, to read out of bounds, or to take
 all memory. Here that ends the child; this parent stays light (no onnx, no onnxruntime, no numpy) and reports it.
@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from onnxmodel_runtime.contract.codec import dumps, load
+from onnxmodel_runtime.contract.codec import load
 from onnxmodel_runtime.contract.outcome import CRASHES
-from onnxmodel_runtime.contract.stages import RESULTS, Request, Result
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory
-from onnxmodel_runtime.sandbox.culprit import without
 from onnxmodel_runtime.sandbox.limits import memory_limit
-from onnxmodel_runtime.sandbox.progress import Step, log
+from onnxmodel_runtime.sandbox.progress import Step
 
 _PR_SET_DUMPABLE = 4
 _LOADER = 127  # the dynamic loader's own exit: it binds functions as they are first called, and had no memory to do so
@@ -47,26 +45,6 @@ class ChildEnd:
     report: dict[str, Any] | None
     stopped: bool
     expired: float = 0.0
-
-
-def run(command: str, request: Request) -> Result:
-    """Run the stage `command` in a child process. Raises StageError, or InternalError for a defect of ours.
-
-    A candidate that ends the benchmark is left out of the next try. The original cannot be.
-    """
-    limit = float(getattr(request, "timeout_seconds", 0.0))
-    while True:
-        ended = launch(("onnxmodel_runtime.stages", command), dumps(request), limit)
-        report = ended.report
-        if report is not None and "result" in report:
-            result: Result = load(RESULTS[command], report["result"])
-            return result
-        error = failed(ended, command)
-        smaller = without(request, error, ended.step.suspect)
-        if smaller is None:
-            raise error
-        log(f"retrying without it: {error}")
-        request = smaller
 
 
 def failed(ended: ChildEnd, command: str) -> Exception:

@@ -16,9 +16,8 @@ from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult,
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import Stage
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.progress import log
-from onnxmodel_runtime.stages import manifest
+from onnxmodel_runtime.stages import apart, manifest
 
 _BATCH_SIZES = (1, 3, 8)  # as OptimizeRequest has them
 _NO_INPUTS = ("InferenceFailed", "UnsupportedDatatype")  # what made inputs are to blame for
@@ -72,7 +71,7 @@ def _proven(request: ServeRequest, folder: Path, golden: bool, chosen: bool) -> 
         batch=request.batch,
     )
     try:
-        result = parent.run(Stage.OPTIMIZE, asked)
+        result = apart.run(Stage.OPTIMIZE, asked)
     except StageError as error:
         if golden or error.failure.reason not in _NO_INPUTS:
             raise

@@ -39,9 +39,9 @@ from onnxmodel_runtime.models import batch_axis, probefile, sizes, tensorrt
 from onnxmodel_runtime.models.artifact import check_digest
 from onnxmodel_runtime.models.inputs import Arrays, generate, signature
 from onnxmodel_runtime.models.session import open_session
-from onnxmodel_runtime.sandbox.culprit import REASON_CHARACTERS
 from onnxmodel_runtime.sandbox.machine import Peak, available_bytes, environment, free, resident_bytes
 from onnxmodel_runtime.sandbox.progress import log, note, step
+from onnxmodel_runtime.stages.culprit import REASON_CHARACTERS
 from onnxmodel_runtime.stats import percentile, significant
 
 MAX_POINTS = 112  # 7 candidates, 4 batch sizes, 4 concurrencies; test_the_largest_grid_fits_a_termination_message
@@ -64,7 +64,7 @@ class _Loaded:
 def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
     """All points, and with request.directory the report on them. Raises StageError when the original cannot be had.
 
-    Another that cannot be loaded is left out. One that fails later, or crashes, ends this too; sandbox.parent.run
+    Another that cannot be loaded is left out. One that fails later, or crashes, ends this too; stages.apart.run
     goes on without it.
 
     A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default, and 1.1 s where the first three windows

@@ -23,9 +23,8 @@ from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult
 from onnxmodel_runtime.job import run
 from onnxmodel_runtime.models.digests import digest
-from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.termination import INTERNAL, exit_code
-from onnxmodel_runtime.stages import probe
+from onnxmodel_runtime.stages import apart, probe
 from tests import models
 
 LETTERS = string.ascii_letters + string.digits
@@ -145,7 +144,7 @@ def test_nobody_is_told_of_sessions_unless_asked_to(given: dict[str, str], kept:
 def test_the_parent_stays_light() -> None:
     """It holds no model and must not die of one: nothing native is loaded where outcomes are written."""
     code = (
-        "import sys, onnxmodel_runtime.__main__, onnxmodel_runtime.sandbox.parent, onnxmodel_runtime.sandbox.termination; "
+        "import sys, onnxmodel_runtime.__main__, onnxmodel_runtime.stages.apart, onnxmodel_runtime.sandbox.termination; "
         "import onnxmodel_runtime.reporting.tables; "
         "print({'onnx', 'onnxruntime', 'numpy', 'boto3', 'urllib3', 'tritonclient', 'google'} & set(sys.modules))"
     )
@@ -159,7 +158,7 @@ def test_the_exit_code_is_that_of_what_was_written(
     result = OptimizeResult(
         (Variant("original", "".join(random.Random(1).choices(LETTERS, k=9000))),), "", ProviderUse("CPU", 100.0)
     )
-    monkeypatch.setattr(parent, "run", lambda *_: result)
+    monkeypatch.setattr(apart, "run", lambda *_: result)
     request = OptimizeRequest("model.onnx", "", str(tmp_path))
     assert main(["optimize", "--request", dumps(request)]) == INTERNAL
     failure = decode(log.read_text()).failure

@@ -26,6 +26,7 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.sandbox import limits, parent
 from onnxmodel_runtime.sandbox.child import classify
+from onnxmodel_runtime.stages import apart
 from tests import models
 from tests.unit.runtime.source_support import HERE
 
@@ -44,7 +45,7 @@ def job(command: str, request: object, log: Path, limit: Callable[[], None] | No
 
 def test_a_result_comes_back(tmp_path: Path) -> None:
     models.save(models.mlp(), tmp_path)
-    result = parent.run("validate", ValidateRequest(str(tmp_path)))
+    result = apart.run("validate", ValidateRequest(str(tmp_path)))
     assert isinstance(result, ValidateResult)
     assert result.model.nodes == 7
 
@@ -52,7 +53,7 @@ def test_a_result_comes_back(tmp_path: Path) -> None:
 def test_a_failure_comes_back(tmp_path: Path) -> None:
     models.save(models.html(), tmp_path)
     with pytest.raises(StageError) as caught:
-        parent.run("validate", ValidateRequest(str(tmp_path)))
+        apart.run("validate", ValidateRequest(str(tmp_path)))
     assert caught.value.failure.reason == "NotOnnx"
 
 
@@ -105,7 +106,7 @@ def test_a_damaged_model_is_refused_wherever_that_shows(tmp_path: Path, damage: 
         ("optimize", OptimizeRequest(str(path), digest(path), str(tmp_path / "out"))),
     ):
         with pytest.raises(StageError) as caught:
-            parent.run(command, request)
+            apart.run(command, request)
         assert caught.value.failure.reason in ("ModelCorrupt", "SessionFailed")
 
 
@@ -295,7 +296,7 @@ def _python(code: str) -> str:
 def test_a_model_that_never_ends_is_refused(tmp_path: Path) -> None:
     models.save(models.endless(), tmp_path)
     with pytest.raises(StageError) as caught:
-        parent.run("validate", ValidateRequest(str(tmp_path), timeout_seconds=15))
+        apart.run("validate", ValidateRequest(str(tmp_path), timeout_seconds=15))
     assert (caught.value.failure.reason, caught.value.retry) == ("TimedOut", False)
     assert "running the model" in caught.value.failure.message
 

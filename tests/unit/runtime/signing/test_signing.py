@@ -23,8 +23,8 @@ from sigstore.models import TrustedRoot
 
 from onnxmodel_runtime.contract.validate import SignatureRule, ValidateRequest, ValidateResult
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.signing import signature
+from onnxmodel_runtime.stages import apart
 from onnxmodel_runtime.stages.validate import validate
 from tests import models
 
@@ -640,19 +640,19 @@ def test_validate_tells_who_signed_and_parses_nothing_before(folder: Path, key: 
     """In the child process, which has no network: all that verification needs is here."""
     rule = SignatureRule(public_key=f"{key}.pub")
     request = ValidateRequest(str(folder), signature=rule, mode="Warn")
-    result = parent.run("validate", request)
+    result = apart.run("validate", request)
     assert isinstance(result, ValidateResult)
     assert result.signer.startswith("key SHA256:")
     (folder / "model.onnx").write_bytes(b"<html>")
     with pytest.raises(StageError) as caught:
-        parent.run("validate", request)
+        apart.run("validate", request)
     assert caught.value.failure.reason == "SignatureMismatch"
 
 
 def test_an_identity_needs_no_network(by_identity: Path) -> None:
     request = ValidateRequest(str(by_identity), signature=SignatureRule(identity=IDENTITY, issuer=ISSUER))
     with pytest.raises(StageError) as caught:
-        parent.run("validate", request)
+        apart.run("validate", request)
     assert "cannot verify it: its Sigstore trust root" in caught.value.failure.message
 
 

@@ -10,6 +10,7 @@ import pytest
 from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sandbox import parent
+from onnxmodel_runtime.stages import apart
 from tests import badmodels
 
 CLASSES = ("2022-25882", "2024-27318", "2024-27319", "2026-27489", "2026-34445", "2026-34446", "2026-34447")
@@ -48,7 +49,7 @@ def test_each_is_refused_for_its_reason(tmp_path: Path, first: int) -> None:
 def ended_with(folder: Path, mode: str = "Enforce") -> str:
     """The reason; or what should never be: accepted, or an exception that nobody expected."""
     try:
-        parent.run("validate", ValidateRequest(str(folder), mode=mode))
+        apart.run("validate", ValidateRequest(str(folder), mode=mode))
     except StageError as error:
         return error.failure.reason if error.failure.hint and not error.retry else f"{error}, without a hint or retried"
     except parent.InternalError as error:

@@ -24,7 +24,7 @@ from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.models.session import open_session
 from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.server import model as served
-from onnxmodel_runtime.stages import bare, manifest
+from onnxmodel_runtime.stages import apart, bare, manifest
 from onnxmodel_runtime.stages.optimize import optimize
 from onnxmodel_runtime.stages.repository import repository as lay_out
 from tests import models, unbatched
@@ -35,7 +35,7 @@ from tests.unit.runtime import server_support as support
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stages themselves; test_probe.py starts the command, with a process for the stage."""
     commands: dict[str, Any] = {"optimize": optimize, "repository": lay_out}
-    monkeypatch.setattr(parent, "run", lambda command, request: commands[command](request))
+    monkeypatch.setattr(apart, "run", lambda command, request: commands[command](request))
 
 
 def concatenated() -> Any:
@@ -171,7 +171,7 @@ def test_a_stage_that_fails_starts_no_server(
     def fails(*_: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(parent, "run", fails)
+    monkeypatch.setattr(apart, "run", fails)
     assert main(["serve", str(models.save(models.mlp(), tmp_path))]) == code
 
 
@@ -204,7 +204,7 @@ def test_a_variant_brings_what_the_stage_found(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "probe.npz").touch()
     result = OptimizeResult((found, found), str(tmp_path / "probe.npz"), ProviderUse("CPU", 100.0), batch="None")
     manifest.write(asked, result)
-    monkeypatch.setattr(parent, "run", lambda *_: pytest.fail("the stage ran already"))
+    monkeypatch.setattr(apart, "run", lambda *_: pytest.fail("the stage ran already"))
     with bare.proven(support.request(path)) as request:
         assert (request.batch, request.graph_level, request.unjoined) == ("None", "Basic", "said so")
     with bare.proven(support.request(path, graph_level="None")) as request:

@@ -26,10 +26,11 @@ from onnxmodel_runtime.models import probefile
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.reporting import report
 from onnxmodel_runtime.sandbox import machine, parent
-from onnxmodel_runtime.sandbox.culprit import REASON_CHARACTERS, without
 from onnxmodel_runtime.sandbox.termination import fit
+from onnxmodel_runtime.stages import apart
 from onnxmodel_runtime.stages import benchmark as module
 from onnxmodel_runtime.stages.benchmark import MAX_POINTS, benchmark
+from onnxmodel_runtime.stages.culprit import REASON_CHARACTERS, without
 from onnxmodel_runtime.stats import percentile, significant
 from tests import models
 
@@ -124,7 +125,7 @@ def test_a_variant_that_kills_the_process_does_not_cost_the_original(tmp_path: P
     )
     out = tmp_path / "out"
     request = BenchmarkRequest(candidates, "", (1,), (1,), seconds=0.01, directory=str(out))
-    result = parent.run("benchmark", request)
+    result = apart.run("benchmark", request)
     assert isinstance(result, BenchmarkResult)
     assert {point.variant for point in result.points} == {"original", "fp32"}
     assert set(result.left_out) == {"fused"}
@@ -137,7 +138,7 @@ def test_an_original_that_kills_the_process_ends_the_stage(tmp_path: Path) -> No
     probefile.write(probe, {"x": np.zeros((1, 4, 2, 2), np.float32)}, {})
     candidates = (crasher("original", tmp_path), candidate("fp32", models.mlp(), tmp_path))
     with pytest.raises(StageError, match="SIGFPE while loading original") as caught:
-        parent.run("benchmark", BenchmarkRequest(candidates, str(probe), (1,), (1,), seconds=0.01))
+        apart.run("benchmark", BenchmarkRequest(candidates, str(probe), (1,), (1,), seconds=0.01))
     assert caught.value.failure.reason == "NativeCrash"
 
 
@@ -308,7 +309,7 @@ def test_memory_is_each_candidates_own(tmp_path: Path) -> None:
     small = candidate("small", models.mlp(), tmp_path)
     again = Candidate("again", large.path, large.sha256)
     request = BenchmarkRequest((large, small, again), "", (1,), (1,), seconds=0.001, windows=1)
-    result = parent.run("benchmark", request)
+    result = apart.run("benchmark", request)
     assert isinstance(result, BenchmarkResult)
     memory = result.memory_bytes
     assert memory["large"] > 14_000_000

@@ -26,7 +26,7 @@ PACKAGES = {
 }
 BROUGHT = {"repository": {"asyncio", "grpc", "ssl"}}
 """By tritonclient: the message of Triton's configuration lies beside its client, and is imported with it."""
-OTHER_STAGES = {"optimize": {"manifest", "verify"}}
+OTHER_STAGES = {"benchmark": {"culprit"}, "optimize": {"manifest", "verify"}}
 """Modules of stages/ that a stage uses besides its own."""
 
 
