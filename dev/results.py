@@ -97,5 +97,7 @@ def good(job: Mapping[str, Any]) -> Result:
             return benchmarked(grid=grid)
         case "loadtest":
             return loaded(json.loads(request))
-        case _:
+        case "probe":
             return probed()
+        case _:
+            raise NotImplementedError(f"no result of a healthy {command}; add one here")

@@ -140,8 +140,10 @@ def good(step: Step) -> Result:
             return benchmarked(grid=tuple((b, c) for b in step.request.batch_sizes for c in step.request.concurrency))
         case Stage.LOADTEST:
             return loaded(as_data(step.request))
-        case _:
+        case Stage.PROBE:
             return probed()
+        case _:
+            raise NotImplementedError(f"no result of a healthy {step.stage}; add one to dev/results.py")
 
 
 def advanced(found: Advance | Stop) -> Context:
