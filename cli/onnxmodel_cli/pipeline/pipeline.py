@@ -47,20 +47,25 @@ class Pipeline:
         self._server: Server | None = None
 
     def run(self, until: Stage) -> Plan:
-        """Decide and carry out until nothing is left to do, or the stage `until` is done."""
+        """Decide and carry out until nothing is missing, or the stage `until` is done.
+
+        Each turn adds what is missing: a Job, a server, or the Service's new revision.
+        """
         try:
             while True:
                 decided = self._decide()
                 step, revision = decided.job, decided.revision
-                self._routed = decided.route
                 if step and (step.stage, step.digest) not in self._jobs:
+                    self._routed = decided.route
                     self._stage(step)
-                elif revision and not self._revisions.get(revision.short) and decided.progress.phase == "Deploying":
+                    if step.stage is until:
+                        return self._decide(until)
+                elif revision and revision.replicas and revision.short not in self._revisions:
                     self._serve(revision)
-                elif decided.progress.reason != "Switching":  # which is done: routed is what was decided
+                elif self._routed != decided.route:
+                    self._routed = decided.route
+                else:
                     return decided
-                if step and step.stage is until:
-                    return self._decide(until)
         finally:
             if self._server is not None:
                 self._server.stop()
