@@ -1,32 +1,14 @@
 """`onnxmodel run`: every stage of a manifest, without a cluster."""
 
 import argparse
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 from onnxmodel_cli.asked import LAST, Asked
 from onnxmodel_cli.command import Command
 from onnxmodel_cli.parser import Parser
-from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_cli.runner import run_pipeline
 from onnxmodel_runtime.contract.stages import Stage
-
-_INTERRUPTED = 130  # as shells have it
-
-
-def run_pipeline(asked: Asked, parser: Parser) -> int:
-    """Run the stages and return the exit code. The operator decides; an image of the runtime does not have it."""
-    try:
-        from onnxmodel_cli import pipeline
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("onnxmodel_operator"):
-            raise
-        print("error: the operator is not installed: pip install onnxmodel-operator[operator]", file=sys.stderr)
-        return ExitCode.REFUSED
-    try:
-        return pipeline.run(asked, parser)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
 
 
 def _arguments(parser: Parser) -> None:

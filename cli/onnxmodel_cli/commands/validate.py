@@ -6,8 +6,8 @@ from pathlib import Path
 from onnxmodel_cli import arguments, values
 from onnxmodel_cli.asked import Asked
 from onnxmodel_cli.command import Command, outcome_of, requested, show
-from onnxmodel_cli.commands.run import run_pipeline
 from onnxmodel_cli.parser import Parser
+from onnxmodel_cli.runner import run_pipeline
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
 from onnxmodel_runtime.contract.stages import Stage
 from onnxmodel_runtime.contract.validate import ValidateRequest
