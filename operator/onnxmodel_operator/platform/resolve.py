@@ -88,9 +88,7 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
 
 def _check_claims(spec: OnnxModelSpec) -> None:
     """A pod mounts one claim to read from."""
-    claims = {
-        uri.removeprefix("pvc://").partition("/")[0]: field for field, uri in spec.uris() if uri.startswith("pvc:")
-    }
+    claims = spec.claims()
     if len(claims) > 1:
         *_, field = claims.values()
         raise SpecError(

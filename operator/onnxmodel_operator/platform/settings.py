@@ -16,9 +16,9 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.patterns import SCHEMES
 from onnxmodel_operator.api.spec.serving import Provider
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, misplaced
+from onnxmodel_runtime.contract.uris import SCHEMES
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
 

@@ -59,7 +59,7 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
         collects=STAGES[step.stage].collects,
         secret_prefix=SECRET_PREFIX,
         secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
-        source_claim=_source_claim(spec) if step.fetch else None,
+        source_claim=next(iter(spec.claims()), None) if step.fetch else None,
         public_key=_public_key(spec) if step.stage is Stage.VALIDATE else None,
         claim=claim_name(owner.name),
         writes=STAGES[step.stage].writes,
@@ -101,8 +101,3 @@ def _public_key(spec: OnnxModelSpec) -> dict[str, Any] | None:
         return None
     reference = signature.public_key_ref.model_dump()
     return {"name": PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}}
-
-
-def _source_claim(spec: OnnxModelSpec) -> str | None:
-    claims = (uri.removeprefix("pvc://").partition("/")[0] for _, uri in spec.uris() if uri.startswith("pvc://"))
-    return next(claims, None)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from onnxmodel_runtime.contract.uris import SOURCE_FORMS
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources.folder import FolderSource, below
 from onnxmodel_runtime.sources.source import FIELD, Source, invalid, shown
@@ -66,7 +67,6 @@ def open_source(uri: str, *, local: bool = False, home: str = "") -> Source:
     raise StageError(
         "SourceUnsupported",
         f"{shown(uri)!r} has the scheme {parts.scheme!r}",
-        "Use s3://BUCKET/KEY, gs://BUCKET/KEY, az://ACCOUNT/CONTAINER/PATH, https://HOST/PATH, http://HOST/PATH, "
-        "oci://HOST/REPOSITORY:TAG, hf://ORG/NAME@REVISION/PATH or pvc://CLAIM/PATH.",
+        f"Use {SOURCE_FORMS}.",
         FIELD,
     )

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, PROVIDERS, Providers
 from onnxmodel_runtime.errors import StageError
 
-GPU = ("TensorRT", "CUDA")
-KNOWN = (*GPU, "OpenVINO", "CPU")
 _OPTIONS = "spec.serving.providerOptions"
 
 # ONNX Runtime's option -> the backend's key.
@@ -73,11 +71,11 @@ class Accelerators:
 def accelerators(providers: Providers) -> Accelerators:
     """The providers as the backend takes them. Raises StageError for what it cannot be told."""
     for name in providers.names:
-        if name not in KNOWN:
+        if name not in PROVIDERS:
             raise StageError(
                 "ProviderUnknown",
                 f"Triton's ONNX Runtime backend has no execution provider {name!r}",
-                f"Use {', '.join(KNOWN)}, or the runtime onnxruntime.",
+                f"Use {', '.join(PROVIDERS)}, or the runtime onnxruntime.",
                 "spec.serving.executionProviders",
             )
     # The CPU runs every node that there is: a provider after it gets none.
@@ -89,7 +87,7 @@ def accelerators(providers: Providers) -> Accelerators:
             "Remove TensorRT, put it first, or use the runtime onnxruntime.",
             "spec.serving.executionProviders",
         )
-    on_gpu = bool(names) and names[0] in GPU
+    on_gpu = bool(names) and names[0] in GPU_PROVIDERS
     _refuse_options(providers, "CPU", "OpenVINO")
     cpu = ("openvino",) if "OpenVINO" in names else ()
     if not on_gpu:

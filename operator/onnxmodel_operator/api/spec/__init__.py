@@ -14,6 +14,7 @@ from onnxmodel_operator.api.spec.serving import Serving
 from onnxmodel_operator.api.spec.source import Source
 from onnxmodel_operator.api.spec.validation import Validation
 
+_CLAIM = "pvc://"
 _BATCH_RULE = "self.benchmark.batchSizes.all(size, size <= self.serving.batching.maxBatchSize)"
 _BATCH_MESSAGE = "benchmark.batchSizes must not exceed serving.batching.maxBatchSize"
 _UNBATCHED_RULE = "self.validation.batch != 'None' || self.serving.batching.maxQueueDelayMicroseconds == 0"
@@ -51,6 +52,11 @@ class OnnxModelSpec(Model):
         calibration = self.optimization.calibration.uri
         out += [("spec.optimization.calibration.uri", calibration)] if calibration else []
         return out
+
+    def claims(self) -> dict[str, str]:
+        """The PersistentVolumeClaims to read from, each with a field that names it."""
+        read = [(field, uri.removeprefix(_CLAIM)) for field, uri in self.uris() if uri.startswith(_CLAIM)]
+        return {path.partition("/")[0]: field for field, path in read}
 
     @model_validator(mode="after")
     def _batch_sizes_fit(self) -> "OnnxModelSpec":

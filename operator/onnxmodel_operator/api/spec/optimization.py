@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, StringConstraints
 
 from onnxmodel_operator.api.base import Model
-from onnxmodel_operator.api.patterns import SOURCE_URI
+from onnxmodel_runtime.contract.uris import SOURCE_URI
 
 VariantName = Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
 VARIANTS: tuple[str, ...] = get_args(VariantName)

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from onnxmodel_operator.api.base import Model, Name, cel
-from onnxmodel_operator.api.patterns import SHA256, SOURCE_FORMS, SOURCE_URI
+from onnxmodel_operator.api.patterns import SHA256
+from onnxmodel_runtime.contract.uris import SOURCE_FORMS, SOURCE_URI
 
 
 class SecretReference(Model):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from onnxmodel_operator.api.base import Model, Name
-from onnxmodel_operator.api.patterns import SOURCE_URI
+from onnxmodel_runtime.contract.uris import SOURCE_URI
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
