@@ -106,10 +106,6 @@ class Platform:
                 log = self.kube.within(SYSTEM).run("logs", f"deployment/{OPERATOR}", "--tail=30")
                 raise RuntimeError(f"{error}\nThe operator's log:\n{log}") from error
 
-    def uninstall_operator(self) -> None:
-        """helm uninstall; one that is not there is fine."""
-        self._helm("uninstall", OPERATOR, "--namespace", SYSTEM, "--ignore-not-found", "--wait")
-
     def _helm(self, *words: str, stdin: str | None = None) -> None:
         command = [str(program("helm")), *words]
         done = subprocess.run(
