@@ -62,6 +62,8 @@ many more at once: they are refused, and the others answered."""
 MAX_RESETS = 1000
 """Requests that a client may cancel, or make us end by what it does wrong, beyond those that were answered
 (CVE-2023-44487, CVE-2025-8671)."""
+MAX_RESIZES = 100
+"""Changes of INITIAL_WINDOW_SIZE between two sweeps: each changes the windows of all streams."""
 
 
 class Connection(Generic[S]):
@@ -93,7 +95,7 @@ class Connection(Generic[S]):
         self._block: tuple[int, int, bytearray] | None = None  # of a head that goes on in the next frame
         self._last = 0
         self._dropped: dict[int, None] = {}  # streams that are RESET, in their order
-        self._resets = self._answered = 0
+        self._resets = self._answered = self._resizes = 0
         self._granted = WINDOW
         self._draining = self._drained = False
         self._since = clock()  # when it last became idle, or able to write, or a frame began
@@ -122,6 +124,7 @@ class Connection(Generic[S]):
         quiet = self.writable and not self._rest and self._prefaced
         most = limits.KEEP_ALIVE_SECONDS if quiet else limits.READ_SECONDS
         self.overdue = self.sending.stuck(now) or now - self._since > most
+        self._resizes = 0
         events, self._events = self._events, []
         return events
 
@@ -307,6 +310,8 @@ class Connection(Generic[S]):
         if not self._set or not number & 1:
             raise ConnectionFailed(frames.PROTOCOL_ERROR, "HEADERS on a stream that clients may not use")
         block = frames.fragment(flags, number, payload)
+        if len(block) > limits.MAX_HEAD:
+            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "a header block is too large")
         if flags & END_HEADERS:
             self._on_block(number, flags, block)
         else:
@@ -400,12 +405,14 @@ class Connection(Generic[S]):
         self._set = True
         if flags & ACK:
             return
+        initial = highest = self.sending.initial
         for key, value in frames.SETTING.iter_unpack(payload):
             frames.check_setting(key, value)
             if key == frames.INITIAL_WINDOW_SIZE:
-                self.sending.start_with(value, self.streams.values())
+                initial, highest = value, max(value, highest)
             elif key == frames.MAX_FRAME_SIZE:
                 self.sending.frame = min(value, MAX_FRAME)
+        self._resize(initial, highest)
         self.out.append(frames.frame(SETTINGS, ACK, 0, b""))
         self._pump_all()
 
@@ -436,9 +443,18 @@ class Connection(Generic[S]):
 
     # What follows from frames.
 
+    def _resize(self, initial: int, highest: int) -> None:
+        """Apply the INITIAL_WINDOW_SIZE of a frame, once however often it is in there. Raises ConnectionFailed."""
+        if highest == self.sending.initial and initial == highest:
+            return
+        self._resizes += 1
+        if self._resizes > MAX_RESIZES:
+            raise ConnectionFailed(frames.ENHANCE_YOUR_CALM, "INITIAL_WINDOW_SIZE changes too often")
+        self.sending.start_with(initial, highest, self.streams.values())
+
     def _pump_all(self) -> None:
-        for stream in list(self.sending.blocked):
-            self._pump(self.streams[stream])
+        while (stream := self.sending.next) is not None:
+            self._pump(self.streams[stream.id])
 
     def _pump(self, stream: S) -> None:
         """Send what the windows allow now."""

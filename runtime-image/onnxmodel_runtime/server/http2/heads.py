@@ -1,5 +1,6 @@
 """Heads of requests: HPACK (RFC 7541), and what RFC 9113, 8 calls malformed."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ Head = dict[bytes, bytes]
 
 MAX_REMEMBERED = 64
 """Header blocks that a connection remembers."""
+_RESIZED = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){3}")
+"""Three changes of the table's size. A block needs two at most (RFC 7541, 4.2), and each of its bytes could be one."""
 _FORBIDDEN = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _REQUIRED = frozenset({b":method", b":scheme", b":path"})
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
@@ -40,6 +43,8 @@ class Heads:
         head = self._remembered.get(block)
         if head is not None:
             return head
+        if _RESIZED.match(block):
+            raise ConnectionFailed(COMPRESSION_ERROR, "a header block changes the size of the table too often")
         try:
             fields = self._decoder.decode(block, raw=True)
         except hpack.OversizedHeaderListError as error:

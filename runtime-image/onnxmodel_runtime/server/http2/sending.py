@@ -21,6 +21,8 @@ class Sending:
         self.initial = 65535  # the window of a new stream
         self.frame = 16384  # bytes of the largest frame that the client takes
         self.blocked: dict[int, Stream] = {}
+        self._ready: dict[int, Stream] = {}
+        """Blocked streams whose own window is open: they wait for the connection's."""
         self._clock = clock
         self._window = 65535
         self.clogged = False
@@ -62,8 +64,9 @@ class Sending:
             return False
         while queued:
             data = queued[0]
-            size = min(len(data), stream.window, self._window, self.frame)
-            if size <= 0 and data:
+            size = max(0, min(len(data), stream.window, self._window, self.frame))
+            if data and not size:
+                self._sort(stream)
                 return False
             stream.window -= size
             self._window -= size
@@ -75,14 +78,32 @@ class Sending:
             else:
                 queued[0] = data[size:] if isinstance(data, memoryview) else memoryview(data)[size:]  # type: ignore[assignment]
         stream.queued = None
-        self.blocked.pop(stream.id, None)
+        self._unblock(stream)
         return True
+
+    @property
+    def next(self) -> Stream | None:
+        """The stream that can send a part of its queue now. `pump` always takes it further, so that no frame of the
+        client makes us look at streams in vain.
+        """
+        return next(iter(self._ready.values()), None) if self._window > 0 else None
 
     def release(self, stream: Stream) -> None:
         """Forget what the stream has queued."""
-        if self.blocked.pop(stream.id, None) is not None:
+        if self._unblock(stream):
             self._count(-sum(map(len, stream.queued or ())))
             stream.queued = None
+
+    def _unblock(self, stream: Stream) -> bool:
+        self._ready.pop(stream.id, None)
+        return self.blocked.pop(stream.id, None) is not None
+
+    def _sort(self, stream: Stream) -> None:
+        """Note which window a blocked stream waits for."""
+        if stream.window > 0:
+            self._ready[stream.id] = stream
+        else:
+            self._ready.pop(stream.id, None)
 
     def _count(self, size: int) -> None:
         self._queued += size
@@ -94,13 +115,19 @@ class Sending:
         if self._window > LARGEST:
             raise ConnectionFailed(FLOW_CONTROL_ERROR, "the connection's window is too large")
 
-    def start_with(self, initial: int, streams: Iterable[Stream]) -> None:
-        """Change the window of new streams, and with it that of all others. Raises ConnectionFailed."""
+    def start_with(self, initial: int, highest: int, streams: Iterable[Stream]) -> None:
+        """Change the window of new streams, and with it that of all others. Raises ConnectionFailed.
+
+        highest: the largest value on the way there; a window must not exceed its maximum in between either.
+        """
+        change, most = initial - self.initial, LARGEST - (highest - self.initial)
         for stream in streams:
-            stream.window += initial - self.initial
-            if stream.window > LARGEST:
+            if stream.window > most:
                 raise ConnectionFailed(FLOW_CONTROL_ERROR, "a window is too large")
+            stream.window += change
         self.initial = initial
+        for stream in self.blocked.values():
+            self._sort(stream)
 
     def stalled(self, now: float) -> list[Stream]:
         """Return the streams whose own window has stayed closed for too long."""

@@ -36,10 +36,15 @@ class Frame(NamedTuple):
 class Talk:
     """One connection. It is greeted unless told otherwise, and what it says to that is thrown away."""
 
-    def __init__(self, settings: bytes | None = b"", prepare: Callable[[Head], Any] = lambda head: None) -> None:
+    def __init__(
+        self,
+        settings: bytes | None = b"",
+        prepare: Callable[[Head], Any] = lambda head: None,
+        make: Callable[[int, Head, int], Stream] = Stream,
+    ) -> None:
         self.now = 1000.0
         self.encoder = hpack.Encoder()
-        self.connection = Connection(Stream, prepare, lambda: self.now)
+        self.connection = Connection(make, prepare, lambda: self.now)
         self.answers: Callable[[WholeRequest], bool] = lambda request: False
         if settings is not None:
             self.receive(frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, settings))

@@ -39,7 +39,7 @@ from onnxmodel_runtime.server.http2.frames import (
     rst_stream,
     window_update,
 )
-from onnxmodel_runtime.server.http2.streams import STREAM_WINDOW, State
+from onnxmodel_runtime.server.http2.streams import STREAM_WINDOW, State, Stream
 from tests.unit.runtime.server.http2.talk import REQUEST, Frame, Talk, data, goaway, reset, settings
 
 PONG = Frame(PING, ACK, 0, bytes(8))
@@ -526,6 +526,17 @@ def test_an_answer_that_goes_on() -> None:
     assert [sent.payload for sent in talk.sent()] == [b"x" * 10, b"y" * 10, b"z"]
 
 
+def test_an_empty_part_fits_below_nothing() -> None:
+    talk = Talk(settings((4, 10)))
+    talk.receive(talk.head(1, ended=True))
+    talk.connection.send(talk.stream(1), bytes(10))
+    talk.receive(frame(SETTINGS, 0, 0, settings((4, 0))))
+    talk.sent()
+    talk.connection.send(talk.stream(1), b"")
+    assert talk.sent() == [Frame(DATA, 0, 1, b"")]
+    assert talk.stream(1).window == -10
+
+
 def test_settings_move_the_windows_of_open_streams() -> None:
     """RFC 9113, 6.9.2: even below nothing."""
     talk = Talk(settings((4, 10)))
@@ -539,11 +550,13 @@ def test_settings_move_the_windows_of_open_streams() -> None:
     assert [sent.payload for sent in talk.sent() if sent.kind == DATA] == [b"abcdef"]
 
 
-def test_settings_that_make_a_window_too_large() -> None:
+@pytest.mark.parametrize("values", [[(4, 11)], [(4, 11), (4, 10)]])
+def test_settings_that_make_a_window_too_large(values: list[tuple[int, int]]) -> None:
+    """Even if a later value of the same frame makes it smaller again."""
     talk = Talk(settings((4, 10)))
     talk.receive(talk.head(1, ended=True), window_update(1, LARGEST - 10))
     assert not talk.connection.closed
-    talk.receive(frame(SETTINGS, 0, 0, settings((4, 11))))
+    talk.receive(frame(SETTINGS, 0, 0, settings(*values)))
     assert talk.sent() == [goaway(1, FLOW_CONTROL_ERROR, "a window is too large")]
 
 
@@ -653,6 +666,12 @@ def test_heads_without_end(part: bytes, count: int) -> None:
     assert talk.sent() == [goaway(0, ENHANCE_YOUR_CALM, "a header block is too large")]
 
 
+def test_a_head_that_is_one_large_frame() -> None:
+    talk = Talk()
+    talk.receive(frame(HEADERS, 0, 1, b"\x20" * (limits.MAX_HEAD + 1)))
+    assert talk.sent() == [goaway(0, ENHANCE_YOUR_CALM, "a header block is too large")]
+
+
 def test_a_head_that_unpacks_to_too_much() -> None:
     talk = Talk()
     block = talk.encoder.encode([("x", "y" * 4000)]) + b"\xbe" * 1000
@@ -669,6 +688,83 @@ def test_a_flood_gets_no_more_than_it_sends(flood: bytes) -> None:
     assert len(sent) == 1000
     assert sum(9 + len(each.payload) for each in sent) <= 1000 * max(len(flood), 13)
     assert not talk.connection.closed
+
+
+class Watched(Stream):
+    """Counts how often somebody looks at a window, or changes it."""
+
+    looks = 0
+
+    @property
+    def window(self) -> int:
+        Watched.looks += 1
+        return Stream.window.__get__(self)
+
+    @window.setter
+    def window(self, value: int) -> None:
+        Watched.looks += 1
+        Stream.window.__set__(self, value)
+
+
+def some_settings(*values: tuple[int, int]) -> bytes:
+    return frame(SETTINGS, 0, 0, settings(*values))
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        some_settings(*[(4, 1), (4, 0)] * 1000),
+        some_settings(*[(4, 0)] * 1000) * 100,
+        some_settings((4, 5)) + some_settings((4, 5)) * 1000,
+        some_settings((5, 20000)) * 1000,
+        some_settings() * 1000,
+        window_update(0, 1) * 1000,
+        window_update(1, 1) * 1000,
+        frame(PING, 0, 0, bytes(8)) * 1000,
+    ],
+    ids=["windows in one frame", "same windows", "a window, then the same", "frame sizes", "empty settings",
+         "the connection's window", "a stream's window", "pings"],
+)  # fmt: skip
+@pytest.mark.parametrize("closed", ["streams", "connection"])
+def test_the_cost_of_a_frame_is_not_multiplied_by_the_streams(flood: bytes, closed: str) -> None:
+    """All streams have an answer that waits. A frame may look at all of them once for what it changes."""
+    streams = 200
+    talk = Talk(settings((4, 0 if closed == "streams" else 100_000)), make=Watched)
+    if closed == "streams":
+        talk.receive(window_update(0, 1 << 20))
+    for number in range(1, 2 * streams, 2):
+        talk.receive(talk.head(number))
+        talk.connection.send(talk.stream(number), bytes(1000))
+    Watched.looks = 0
+    talk.receive(flood)
+    assert not talk.connection.closed
+    assert Watched.looks <= 10 * (streams + 1000)
+
+
+@pytest.mark.parametrize("values", [[(4, 1)], [(4, 1), (4, 0)]])
+def test_windows_that_change_too_often(values: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change walks all streams. The next sweep forgives them."""
+    monkeypatch.setattr(connection, "MAX_RESIZES", 10)
+    talk = Talk(settings((4, 0)))
+    talk.receive(talk.head(1))
+
+    def changes(count: int) -> None:
+        talk.receive(*(some_settings(*values) + some_settings((4, 0)) for _ in range(count)))
+
+    changes(4)
+    talk.connection.sweep(talk.now)
+    changes(5)
+    assert not talk.connection.closed
+    changes(10)
+    assert talk.sent()[-1] == goaway(1, ENHANCE_YOUR_CALM, "INITIAL_WINDOW_SIZE changes too often")
+
+
+def test_heads_that_resize_their_table() -> None:
+    """RFC 7541, 4.2: twice at most."""
+    talk = Talk()
+    block = talk.encoder.encode(REQUEST)
+    assert talk.receive(talk.head(1, block=b"\x20\x3f\xe1\x1f" + block)) == [("head", 1)]
+    of_connection(COMPRESSION_ERROR, 1)(talk, talk.receive(talk.head(3, block=b"\x20\x20\x3f\xe1\x1f" + block)))
 
 
 # The end.

@@ -93,7 +93,7 @@ class Play:
         link.out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, event.number, ANSWER))
         last = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, event.number, TRAILERS)
         self.owed += 100
-        if link.sending.fits(len(body)):
+        if link.sending.fits(len(body), event.window):
             link.out.append(frames.frame(frames.DATA, 0, event.number, body) + last)
         else:
             stream = link.open(event)
@@ -154,6 +154,8 @@ class Play:
         assert link.closed or len(link._rest) < 9 + connection.MAX_FRAME
         assert link.closed or link._block is None or len(link._block[2]) <= max(limits.MAX_HEAD, connection.MAX_FRAME)
         assert flow.blocked.keys() <= link.streams.keys()
+        assert flow._ready.keys() == {number for number, stream in flow.blocked.items() if stream.window > 0}
+        assert link.closed or flow.next is None, "the windows are open, and an answer waits"
         assert flow._queued == sum(len(part) for stream in flow.blocked.values() for part in stream.queued or ())
         assert link._events == []
         assert 0 <= link._granted <= connection.WINDOW or link.closed
