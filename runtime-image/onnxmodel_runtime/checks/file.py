@@ -10,7 +10,7 @@ from onnxmodel_runtime.checks.wire import NESTING, nesting
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
 from onnxmodel_runtime.models import graph
-from onnxmodel_runtime.sandbox.machine import available_bytes
+from onnxmodel_runtime.sandbox.memory import available_bytes
 
 _PROTOBUF_BYTES = 2**31 - 1
 

@@ -8,7 +8,7 @@ from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
 from onnxmodel_runtime.models import graph
 from onnxmodel_runtime.models.graph import BITS
-from onnxmodel_runtime.sandbox.machine import Peak, available_bytes, free, resident_bytes
+from onnxmodel_runtime.sandbox.memory import Peak, available_bytes, free, resident_bytes
 
 _MOST = 20
 _FIX = "Raise spec.serving.resources.limits.memory, or check what the model allocates"

@@ -14,8 +14,8 @@ import onnxruntime as ort
 
 from onnxmodel_runtime.contract.model import Tensor
 from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.machine import accelerator
 from onnxmodel_runtime.models.session import PROVIDERS
-from onnxmodel_runtime.sandbox.machine import accelerator
 
 NAME = "TensorRT"
 _PROFILES = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")

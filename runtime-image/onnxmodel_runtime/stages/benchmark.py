@@ -22,6 +22,7 @@ from onnxmodel_runtime.contract.model import BATCH_FIRST, BATCH_NONE
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 from onnxmodel_runtime.errors import StageError, clip, ran_out_of_memory, runtime_message, runtime_words, words
+from onnxmodel_runtime.machine import environment
 from onnxmodel_runtime.measuring import groups
 from onnxmodel_runtime.measuring.profiler import Operator, profile
 from onnxmodel_runtime.measuring.windows import (
@@ -39,7 +40,7 @@ from onnxmodel_runtime.models import batch_axis, probefile, sizes, tensorrt
 from onnxmodel_runtime.models.artifact import check_digest
 from onnxmodel_runtime.models.inputs import Arrays, generate, signature
 from onnxmodel_runtime.models.session import open_session
-from onnxmodel_runtime.sandbox.machine import Peak, available_bytes, environment, free, resident_bytes
+from onnxmodel_runtime.sandbox.memory import Peak, available_bytes, free, resident_bytes
 from onnxmodel_runtime.sandbox.progress import log, note, step
 from onnxmodel_runtime.stages.culprit import REASON_CHARACTERS
 from onnxmodel_runtime.stats import percentile, significant

@@ -27,7 +27,7 @@ from onnxmodel_runtime.models.artifact import check_digest, data_digest
 from onnxmodel_runtime.models.inputs import Arrays, Signature, assumed, generate, signature
 from onnxmodel_runtime.models.session import Loaded, open_session
 from onnxmodel_runtime.rows.judge import judge
-from onnxmodel_runtime.sandbox.machine import free
+from onnxmodel_runtime.sandbox.memory import free
 from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.stages import manifest
 from onnxmodel_runtime.variants import RECIPES, WIDE, apart, wide

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmodel_runtime import machine
 from onnxmodel_runtime.contract.model import BATCH_NONE, Tensor
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
@@ -28,7 +29,6 @@ from onnxmodel_runtime.models.datatypes import tensors
 from onnxmodel_runtime.models.probefile import Arrays
 from onnxmodel_runtime.models.session import PROVIDERS, open_session
 from onnxmodel_runtime.rows import joining
-from onnxmodel_runtime.sandbox import machine
 from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.triton import config as configs
 from onnxmodel_runtime.triton.config import Sample

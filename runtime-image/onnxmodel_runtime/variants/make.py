@@ -33,7 +33,7 @@ from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.models.session import open_session
 from onnxmodel_runtime.rows.judge import judge_file
 from onnxmodel_runtime.sandbox.limits import memory_limit
-from onnxmodel_runtime.sandbox.machine import free
+from onnxmodel_runtime.sandbox.memory import free
 from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.variants import (
     FUSION,

@@ -34,7 +34,7 @@ from onnxmodel_runtime.errors import ran_out_of_memory, runtime_message
 from onnxmodel_runtime.models import graph
 from onnxmodel_runtime.models.inputs import Arrays
 from onnxmodel_runtime.models.session import open_session
-from onnxmodel_runtime.sandbox.machine import free
+from onnxmodel_runtime.sandbox.memory import free
 from onnxmodel_runtime.variants import layout, samples
 from onnxmodel_runtime.variants.task import Skip, Task
 

@@ -275,16 +275,16 @@ def test_the_share_is_the_limit_of_a_child(hard: int) -> None:
 def test_large_blocks_are_given_back_when_they_are_freed(call: str, kept: bool) -> None:
     """64 blocks of 2 MiB, twice: after the first time malloc would keep them, with small ones between."""
     code = (
-        "import ctypes; from onnxmodel_runtime.sandbox import limits, machine\n"
+        "import ctypes; from onnxmodel_runtime.sandbox import limits, memory\n"
         "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
         f"{call}\n"
-        "before = machine.resident_bytes()\n"
+        "before = memory.resident_bytes()\n"
         "for _ in range(2):\n"
         "    blocks = []\n"
         "    for _ in range(64):\n"
         "        blocks.append(libc.malloc(2 << 20)); ctypes.memset(blocks[-1], 1, 2 << 20); libc.malloc(5000)\n"
         "    for block in blocks: libc.free(block)\n"
-        "print(machine.resident_bytes() - before)"
+        "print(memory.resident_bytes() - before)"
     )
     assert (int(_python(code)) > 64 << 20) is kept
 

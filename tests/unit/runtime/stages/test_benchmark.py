@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from onnxmodel_runtime import machine
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate, Environment, Point
 from onnxmodel_runtime.contract.outcome import TERMINATION_BYTES, Outcome, decode, encode
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
@@ -25,7 +26,7 @@ from onnxmodel_runtime.measuring.windows import STABLE, Spread, Window
 from onnxmodel_runtime.models import probefile
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.reporting import report
-from onnxmodel_runtime.sandbox import machine, parent
+from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.termination import fit
 from onnxmodel_runtime.stages import apart
 from onnxmodel_runtime.stages import benchmark as module
@@ -398,19 +399,3 @@ def test_percentiles_are_measured_values() -> None:
 
 def test_significant_digits() -> None:
     assert [significant(value) for value in (1234567.0, 0.000123456, 0.0)] == [1_235_000, 0.0001235, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "cores"), [("cpu.max", "50000 100000", 0.5), ("cpu.max", "max 100000", None), ("none", "", None)]
-)
-def test_cores_of_the_container(tmp_path: Path, file: str, text: str, cores: float | None) -> None:
-    (tmp_path / file).write_text(text)
-    assert machine.cores(tmp_path) == (cores or machine.cores(Path("/nonexistent")))
-
-
-def test_the_accelerator_is_named(tmp_path: Path) -> None:
-    for number in range(2):
-        (tmp_path / f"000{number}").mkdir()
-        (tmp_path / f"000{number}" / "information").write_text("Model: \t\t NVIDIA L4\nIRQ: 1\n")
-    assert machine.accelerator(tmp_path) == "2 x NVIDIA L4"
-    assert machine.accelerator(tmp_path / "none") == ""

@@ -20,8 +20,8 @@ NETWORK = {"ssl", "http", "asyncio", "urllib3", "requests", "boto3", "botocore",
 PACKAGES = {
     "validate": {"contract", "errors", "sandbox", "models", "rows", "checks", "stages"},
     "optimize": {"contract", "errors", "sandbox", "models", "rows", "variants", "stages"},
-    "benchmark": {"contract", "errors", "stats", "sandbox", "models", "measuring", "stages"},
-    "repository": {"contract", "errors", "sandbox", "models", "rows", "triton", "stages"},
+    "benchmark": {"contract", "errors", "machine", "stats", "sandbox", "models", "measuring", "stages"},
+    "repository": {"contract", "errors", "machine", "sandbox", "models", "rows", "triton", "stages"},
     "variant": {"contract", "errors", "sandbox", "models", "rows", "variants"},
 }
 BROUGHT = {"repository": {"asyncio", "grpc", "ssl"}}
