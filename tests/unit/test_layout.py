@@ -1,4 +1,4 @@
-"""Who may import whom, outside of the packages whose layers pyproject.toml declares."""
+"""Who may import whom, outside of the packages whose layers pyproject.toml declares, and where tests lie."""
 
 import ast
 from collections.abc import Iterator
@@ -98,6 +98,29 @@ def test_neither_side_names_the_other_in_a_string(folder, others):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and any(name in node.value for name in others)
     ]
     assert found == []
+
+
+PACKAGES = {
+    "operator/onnxmodel_operator": "tests/unit/operator",
+    "runtime-image/onnxmodel_runtime": "tests/unit/runtime",
+    "cli/onnxmodel_cli": "tests/unit/cli",
+}
+
+
+@pytest.mark.parametrize(("package", "tests"), PACKAGES.items())
+def test_the_folders_of_tests_are_those_of_the_packages(package, tests):
+    """So that `make unit TESTS=...` runs the tests of one package."""
+    code = {path.parent for path in (ROOT / package).rglob("*.py") if _has_code(path.read_text())}
+    tested = {path.parent for path in (ROOT / tests).rglob("test_*.py")}
+    packages = {str(path.relative_to(ROOT / package)) for path in code}
+    folders = {str(path.relative_to(ROOT / tests)) for path in tested}
+    assert packages
+    assert folders == packages
+
+
+def _has_code(source: str) -> bool:
+    """Whether a module holds more than its docstring."""
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(source).body)
 
 
 @pytest.mark.parametrize("path", ["tests/builders.py", "dev/results.py"])

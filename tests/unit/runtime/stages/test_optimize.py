@@ -434,3 +434,12 @@ def test_a_long_name_of_an_output_is_cut_where_it_is_reported() -> None:
     found = parity.compare(wrong, {"y" * 8000: np.zeros((1, 3), np.float32)}, TOLERANCE)
     assert (found.passed, len(found.output)) == (False, 200)
     assert found.note.endswith("at batch size 1 has the shape [1, 2] instead of [1, 3]")
+
+
+def test_a_classical_model_becomes_variants(tmp_path: Path) -> None:
+    path = models.save(models.columns(), tmp_path / "source")
+    request = OptimizeRequest(str(path), digest(path), str(tmp_path / "out"))
+    original, fp32 = optimize.optimize(request).variants
+    assert original.parity
+    assert original.parity.passed
+    assert fp32.skipped.startswith("no pass improved the graph")

@@ -8,7 +8,7 @@ import pytest
 from onnxmodel_runtime.contract.stages import FETCH, STAGES
 from tests.builders import SETTINGS, Cluster, body
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 SERVERS = {spec.name for spec in STAGES.values() if spec.as_server}
 OWN = {FETCH, *(spec.name for spec in STAGES.values() if not spec.as_server)}
 

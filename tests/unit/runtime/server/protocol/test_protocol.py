@@ -1,10 +1,8 @@
 """The protocol's functions alone, against tritonclient's encoders and decoders."""
 
 import contextlib
-import gzip
 import json
 import math
-import zlib
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,19 +16,18 @@ from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import InferResult, service_pb2
 
 from onnxmodel_runtime.contract.model import Tensor
-from onnxmodel_runtime.contract.providers import ProviderUse
-from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.models import labels
 from onnxmodel_runtime.models.datatypes import BY_NAME
-from onnxmodel_runtime.rows import joining
-from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.errors import MAX_MESSAGE, Code, ServerError
-from onnxmodel_runtime.server.protocol import classification, compression, describe, grpc, rest
+from onnxmodel_runtime.server.protocol import grpc, rest
 from onnxmodel_runtime.server.protocol.request import ModelSpec, RawInput, build, from_buffer
 from tests.unit.runtime.server_support import DATATYPES
 
 Client = triton_http.InferenceServerClient
+
+
 JSON_DATATYPES = tuple(name for name in DATATYPES if name != "FP16")
+
+
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 
@@ -163,6 +160,8 @@ def entry(name: str = "a", shape: Any = (1, 2), datatype: str = "FP32", data: An
 
 
 B = entry("b", [1, 1], "INT64", [1])
+
+
 REFUSED: list[tuple[str, Any, str]] = [
     ("missing input", [entry()], "expected 2 inputs but got 1 inputs for model 'pair'. Got input(s) ['a'], but missing "
      "required input(s) ['b']. Please provide all required input(s)."),
@@ -269,43 +268,6 @@ def test_refused(inputs: Any, message: str) -> None:
 def test_refused_documents(document: str, message: str) -> None:
     with pytest.raises(ServerError, match=message):
         rest.decode(PAIR, document.encode(), None)
-
-
-ROWS = [[0.5, 2.0, -1.25, 2.0], [math.nan, math.inf, -math.inf, 1e9]]
-
-
-@pytest.mark.parametrize(
-    ("array", "count", "batched", "found"),
-    [
-        (np.array(ROWS, np.float32), 2, True,
-         [["2.000000:1", "2.000000:3"], ["inf:1", "1000000000.000000:3"]]),
-        (np.array(ROWS, np.float32), 3, False, ["inf:5", "1000000000.000000:7", "2.000000:1"]),
-        (np.array(ROWS[1:]), 9, True, [["inf:1", "1000000000.000000:3", "nan:0", "-inf:2"]]),
-        (np.array([[3, 200, 7]], np.uint8), 2, True, [["200:1", "7:2"]]),
-        (np.array([-(2**63), 2**63 - 1]), 2, False, [f"{2**63 - 1}:1", f"{-(2**63)}:0"]),
-        (np.array([[[1, 2], [4, 3]]] * 2), 1, True, [["4:2"]] * 2),
-        (np.float32(0.1), 3, True, ["0.100000:0"]),
-        (np.zeros((0, 4)), 1, True, []),
-        (np.zeros((2, 0)), 1, True, [[], []]),
-    ],
-)  # fmt: skip
-def test_classification(array: Any, count: int, batched: bool, found: Any) -> None:
-    """std::to_string's numbers, the largest first, and each row by itself where there is a batch."""
-    assert classification.top(np.asarray(array), count, batched).tolist() == found
-
-
-def test_labels() -> None:
-    found = labels.read('{"y": ["cat", "dog"]}')
-    array = np.array([[1, 3, 2]], np.int8)
-    assert classification.top(array, 3, True, found["y"]).tolist() == [["3:1:dog", "2:2", "1:0:cat"]]
-    for wrong in ("{", "[]", '{"y": "cat"}', '{"y": [1]}'):
-        with pytest.raises(ValueError, match=r"expect|Expecting"):
-            labels.read(wrong)
-
-
-def test_classification_is_bounded() -> None:
-    with pytest.raises(ServerError, match="classification output tensor too large"):
-        classification.top(np.zeros((1, 1_000_001), np.int8), 1, True)
 
 
 @pytest.mark.parametrize(("blob", "at"), [(b"\x01\0\0\0a\x02\0\0\0\xff\xfe", 1), (b"\x01\0\0\0\x80\0\0\0\0", 0)])
@@ -475,62 +437,3 @@ def test_grpc_refused(fill: Any, message: str) -> None:
     fill(request, request.inputs.add(name="x", datatype="INT8", shape=[1, 2]))
     with pytest.raises(ServerError, match=message):
         grpc.decode(identity_spec("INT8"), request)
-
-
-def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
-    whole = compression.Decompression(body, encoding, limit)
-    pieces = []
-    while not whole.done:
-        pieces.append(whole.read())
-        assert len(pieces[-1]) <= compression.PIECE
-    return b"".join(pieces)
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_compression(encoding: str) -> None:
-    packed = compression.compress(b"abc" * 1000, encoding)
-    assert unpacked(packed, encoding, 3000) == b"abc" * 1000
-    with pytest.raises(ServerError, match="exceeds the maximum"):
-        unpacked(packed, encoding, 2999)
-    with pytest.raises(ServerError, match="truncated"):
-        unpacked(packed[:-5], encoding, 3000)
-    with pytest.raises(ServerError, match="followed by other data"):
-        unpacked(packed + b"x", encoding, 3000)
-    with pytest.raises(ServerError, match="failed to decompress"):
-        unpacked(b"not compressed", encoding, 3000)
-    bomb = (gzip.compress if encoding == "gzip" else zlib.compress)(bytes(32 << 20))
-    with pytest.raises(ServerError, match="exceeds the maximum"):
-        unpacked(bomb, encoding, 1 << 20)
-    large = np.random.default_rng(0).bytes(5 << 19) + bytes(5 << 19)
-    packed = compression.compress(large, encoding)
-    assert unpacked(packed, encoding, len(large)) == large
-    for wrong in (packed[:-1], packed + b"x", packed + bytes(3 << 20)):
-        with pytest.raises(ServerError, match="truncated, or followed by other data"):
-            unpacked(wrong, encoding, len(large))
-
-
-def test_encodings() -> None:
-    assert [compression.is_one(encoding) for encoding in ("", "identity", " Identity", "gzip", "br")] == [
-        *(False, False, False, True, True)
-    ]
-    with pytest.raises(ServerError) as caught:
-        unpacked(b"x", "br", 1)
-    assert caught.value.code == Code.UNSUPPORTED
-    chosen = {"gzip": "gzip", "br, deflate;q=0.5": "deflate", "gzip;q=0, *": "", "": "", "identity": ""}
-    assert {asked: compression.choose(asked) for asked in chosen} == chosen
-
-
-def test_config_has_no_batch_axis_where_outputs_have_none() -> None:
-    spec = ModelSpec("m", (Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "BYTES", (2,)),), 0)
-    asked = ServeRequest("m", "", "", max_queue_delay_microseconds=100, instances=2)
-    config = describe.config(spec, ProviderUse("CUDA", 87.5), asked, joining.NO_BATCH)
-    assert "dynamic_batching" not in config
-    assert config["parameters"]["batching"] == {"string_value": "not joined: the model has no batch axis"}
-    assert (config["max_batch_size"], config["input"][0]["dims"]) == (0, [-1, 3])
-    assert config["output"] == [{"name": "y", "data_type": "TYPE_STRING", "dims": [2]}]
-    assert config["parameters"]["execution_provider_share"] == {"string_value": "87.5"}
-    assert grpc.model_config(config).config.instance_group[0].count == 2
-
-
-def test_limits_fit_together() -> None:
-    assert limits.MAX_JSON <= limits.MAX_REQUEST <= limits.MAX_BODIES
