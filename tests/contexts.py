@@ -90,7 +90,7 @@ def ended(reason: str = "Broken", *, terminal: bool = True, code: int = 10) -> E
     return Ended(Failure(reason, "it broke", "Mend it."), code, "2026-01-01T00:00:00Z", terminal)
 
 
-def deployment(revision: str, wanted: int = 1, available: int | None = None, **fields: Any) -> RevisionSeen:
+def deployment(revision: str, *, wanted: int = 1, available: int | None = None, **fields: Any) -> RevisionSeen:
     """The Deployment of a revision, complete unless fewer replicas are available."""
     there = wanted if available is None else available
     given = {"complete": there == wanted, "overdue": False, "ended": None, "waiting": None}
@@ -114,7 +114,7 @@ def at(stage: Stage, start: Context | None = None, **results: Result) -> Context
             known = replace(known, seen=replace(known.seen, jobs=seen))
         else:
             target = stop.context.target
-            there = {**known.seen.revisions, target.short: deployment(target.short, target.replicas)}
+            there = {**known.seen.revisions, target.short: deployment(target.short, wanted=target.replicas)}
             known = replace(known, seen=replace(known.seen, revisions=there))
 
 

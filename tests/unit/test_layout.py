@@ -123,7 +123,7 @@ def _has_code(source: str) -> bool:
     return any(not isinstance(node, ast.Expr) for node in ast.parse(source).body)
 
 
-@pytest.mark.parametrize("path", ["tests/builders.py", "dev/results.py"])
+@pytest.mark.parametrize("path", ["tests/builders.py", "tests/contexts.py", "dev/results.py"])
 def test_what_builders_are_given_is_named(path):
     """But for what it is about: a Job's stage and how it ends, a model's name."""
     functions = [node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)]

@@ -16,7 +16,7 @@ from tests.contexts import at, context, deployment, model, observed, platform
 
 RECORD: Any = {"kind": "Deployment"}
 ACTIVE = {"active": {"revision": "old", "variant": "fp32", "sha256": "b" * 64, "time": "t"}}
-SERVING = observed(status=ACTIVE, records={"old": RECORD}, revisions=(deployment("old", 2),), routed="old")
+SERVING = observed(status=ACTIVE, records={"old": RECORD}, revisions=(deployment("old", wanted=2),), routed="old")
 
 
 def _plan(asked: OnnxModel, seen: Observed) -> Any:

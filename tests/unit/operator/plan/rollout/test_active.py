@@ -34,7 +34,7 @@ def test_which_revision_was_proven_last(status: Any, fields: Any, active: str | 
 
 @pytest.mark.parametrize(
     ("replicas", "revisions", "expected"),
-    [(3, (), 3), (0, (OLD,), 0), (None, (deployment("old", 5),), 5), (None, (), 1)],
+    [(3, (), 3), (0, (OLD,), 0), (None, (deployment("old", wanted=5),), 5), (None, (), 1)],
 )
 def test_what_serves_has_the_replicas_of_the_newest_spec(replicas: int | None, revisions: Any, expected: int) -> None:
     seen, resource = observed(records={"old": RECORD}, revisions=revisions), model()

@@ -18,9 +18,9 @@ from tests.contexts import at, context, deployment, ended, job, stopped, succeed
 KNOWN = at(Stage.LOADTEST, context(serving={"replicas": 2}))
 STEP = stopped(stages.look(loadtest)(KNOWN)).context.steps[-1]
 LOOK = replicas.complete(stages.look(loadtest))
-COMPLETE = deployment(KNOWN.target.short, 2)
-PARTLY = deployment(KNOWN.target.short, 2, available=1)
-SCALED = deployment(KNOWN.target.short, 3)
+COMPLETE = deployment(KNOWN.target.short, wanted=2)
+PARTLY = deployment(KNOWN.target.short, wanted=2, available=1)
+SCALED = deployment(KNOWN.target.short, wanted=3)
 RUNNING, FAILED = job(STEP), job(STEP, "Failed", ended=ended())
 DONE = succeeded(STEP, loaded(as_data(STEP.request)))
 
