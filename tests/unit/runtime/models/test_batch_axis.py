@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,12 @@ from onnxmodel_runtime.measuring.client import over_grpc, over_http
 from onnxmodel_runtime.models import batch_axis, batch_trial, inputs, probefile
 from onnxmodel_runtime.models.digests import digest
 from onnxmodel_runtime.reporting import tables
-from onnxmodel_runtime.server import model as served
 from onnxmodel_runtime.stages.benchmark import benchmark
 from onnxmodel_runtime.stages.loadtest import loadtest
 from onnxmodel_runtime.stages.optimize import optimize
 from onnxmodel_runtime.stages.probe import probe
 from onnxmodel_runtime.stages.repository import repository as lay_out
 from onnxmodel_runtime.stages.validate import validate
-from onnxmodel_runtime.triton import config as configs
 from tests import models, unbatched
 from tests.triton.server import HOST, serving
 from tests.unit.runtime import server_support as support
@@ -41,95 +38,55 @@ FLOAT = TensorProto.FLOAT
 
 # ---- the rule --------------------------------------------------------------------------------------------------------
 
-# inputs, outputs, what is known -> is axis 0 a batch to our server, and to Triton
-TABLE: list[tuple[list[Any], list[Any], str, bool, bool]] = [
-    ([("b", 3)], [("b", 3)], "Auto", True, True),
-    ([("b", 3)], [("b",)], "Auto", True, True),
-    ([("b",)], [("b",)], "Auto", True, True),
-    ([("b", "t"), ("b", "t")], [("b", "t", 8)], "Auto", True, True),
-    ([(None, 1), (None, 1)], [(None,), (None, 2)], "Auto", True, True),
-    ([("n",), ("m",)], [("n", "m")], "Auto", True, True),  # running tells: below
-    ([("n",), ("m",)], [("n", "m")], "None", False, False),
-    ([("b", 3)], [("b", 3)], "None", False, False),
-    ([("b", 3)], [("b", 3)], "First", True, True),
-    ([("b", 3)], [("b", 3), (3,)], "Auto", False, False),
-    ([("b", 3)], [(1,)], "Auto", False, False),
-    # Triton's backend compares what an output declares: what running has shown does not help there.
-    ([("b", 3)], [(1,)], "First", True, False),
-    ([("b", 3)], [()], "Auto", False, False),
-    ([("b", 3), ()], [("b", 3)], "Auto", False, False),
-    ([("b", 3), ()], [("b", 3)], "First", False, False),
-    ([("b", 3), (2,)], [("b", 3)], "Auto", False, False),
-    ([("b", "t", 8), (4, "b", 16)], [("b", 3), (4, "b", 16)], "Auto", False, False),
-    ([("seq", "batch", 4)], [("seq", "batch", 6)], "Auto", False, False),
-    ([("t", "b", 4)], [("t", "b", 6)], "Auto", True, True),  # running tells
-    ([(1, 3)], [(1, 3)], "Auto", False, False),
-    ([(8, 3)], [(8, 3)], "First", False, False),
-    ([(16,)], [(16,)], "Auto", False, False),
-    ([()], [()], "Auto", False, False),
-    ([], [("b", 3)], "Auto", False, False),
-    ([], [(2,)], "First", False, False),
+# inputs, outputs, what is known -> is axis 0 a batch; what each place makes of it, test_signatures.py shows with real models
+TABLE: list[tuple[list[Any], list[Any], str, bool]] = [
+    ([("b", 3)], [("b", 3)], "Auto", True),
+    ([("b", 3)], [("b",)], "Auto", True),
+    ([("b",)], [("b",)], "Auto", True),
+    ([("b", "t"), ("b", "t")], [("b", "t", 8)], "Auto", True),
+    ([(None, 1), (None, 1)], [(None,), (None, 2)], "Auto", True),
+    ([("n",), ("m",)], [("n", "m")], "Auto", True),  # running tells: below
+    ([("n",), ("m",)], [("n", "m")], "None", False),
+    ([("b", 3)], [("b", 3)], "None", False),
+    ([("b", 3)], [("b", 3)], "First", True),
+    ([("b", 3)], [("b", 3), (3,)], "Auto", False),
+    ([("b", 3)], [(1,)], "Auto", False),
+    ([("b", 3)], [(1,)], "First", True),
+    ([("b", 3)], [()], "Auto", False),
+    ([("b", 3), ()], [("b", 3)], "Auto", False),
+    ([("b", 3), ()], [("b", 3)], "First", False),
+    ([("b", 3), (2,)], [("b", 3)], "Auto", False),
+    ([("b", "t", 8), (4, "b", 16)], [("b", 3), (4, "b", 16)], "Auto", False),
+    ([("seq", "batch", 4)], [("seq", "batch", 6)], "Auto", False),
+    ([("t", "b", 4)], [("t", "b", 6)], "Auto", True),  # running tells
+    ([(1, 3)], [(1, 3)], "Auto", False),
+    ([(8, 3)], [(8, 3)], "First", False),
+    ([(16,)], [(16,)], "Auto", False),
+    ([()], [()], "Auto", False),
+    ([], [("b", 3)], "Auto", False),
+    ([], [(2,)], "First", False),
 ]
 
 
-class Value:
-    """As ONNX Runtime describes an input or output."""
-
-    def __init__(self, name: str, shape: tuple[Any, ...]) -> None:
-        self.name, self.shape, self.type = name, list(shape), "tensor(float)"
-
-
-class Session:
-    def __init__(self, given: list[Any], gives: list[Any]) -> None:
-        self._given = [Value(f"i{n}", shape) for n, shape in enumerate(given)]
-        self._gives = [Value(f"o{n}", shape) for n, shape in enumerate(gives)]
-
-    def get_inputs(self) -> list[Value]:
-        return self._given
-
-    def get_outputs(self) -> list[Value]:
-        return self._gives
-
-    def get_overridable_initializers(self) -> list[Value]:
-        return []
-
-    def get_modelmeta(self) -> Any:
-        return SimpleNamespace(custom_metadata_map={})
-
-
-def graph(given: list[Any], gives: list[Any]) -> Any:
-    described = [
-        [(f"{kind}{n}", 1, list(shape)) for n, shape in enumerate(shapes)]
-        for kind, shapes in (("i", given), ("o", gives))
+def described(kind: str, shapes: list[Any]) -> tuple[list[Tensor], dict[str, tuple[str, ...]]]:
+    """Tensors of these shapes, and the names of their axes."""
+    named = {f"{kind}{number}": shape for number, shape in enumerate(shapes)}
+    tensors = [
+        Tensor(name, "FP32", tuple(dim if isinstance(dim, int) else -1 for dim in shape))
+        for name, shape in named.items()
     ]
-    return models.model([], *described)
+    symbols = {name: tuple(dim if isinstance(dim, str) else "" for dim in shape) for name, shape in named.items()}
+    return tensors, symbols
 
 
-@pytest.mark.parametrize(("given", "gives", "known", "ours", "triton"), TABLE)
-def test_every_place_has_the_same_answer(
-    given: list[Any], gives: list[Any], known: str, ours: bool, triton: bool
-) -> None:
-    session = Session(given, gives)
-    assert (batch_axis.of_session(session, known) == "") is ours, "the benchmark, and the repository"
-    assert (served.describe("m", session, 32, known).max_batch_size == 32) is ours, (
-        "our server: limit, queue, configuration"
-    )
-    signed = inputs.signature(graph(given, gives), known)
-    assert (signed.unbatched == "") is ours, "made inputs, validation and optimization"
-    assert signed.batch_sizes((1, 3)) == ((1, 3) if ours else (1,))
-    # As the repository gives it to the configuration, and the load test gets it: axes have no names there.
-    settled = known if ours else "None"
-    tensors = [tuple(_tensor(value) for value in values) for values in (session.get_inputs(), session.get_outputs())]
-    assert batch_axis.present(tensors[0], tensors[1], settled) is ours, "the load test"
-    asked = ServeRequest("m", "", "", max_queue_delay_microseconds=9, batch=settled)
-    assert configs.joins(asked, *tensors) is triton
-    if known == "Auto" and ours:
-        found = (*interface.batch_axes("input", tensors[0]), *interface.batch_axes("output", tensors[1]))
+@pytest.mark.parametrize(("given", "gives", "known", "batched"), TABLE)
+def test_whether_axis_0_is_a_batch(given: list[Any], gives: list[Any], known: str, batched: bool) -> None:
+    (inputs, names), (outputs, more) = described("i", given), described("o", gives)
+    why = batch_axis.absent(inputs, outputs, known, symbols={**names, **more})
+    assert (why == "") is batched, why
+    if known == "Auto" and batched:
+        found = (*interface.batch_axes("input", inputs), *interface.batch_axes("output", outputs))
         assert not found, "validation does not refuse what is a batch"
-
-
-def _tensor(value: Value) -> Tensor:
-    return Tensor(value.name, "FP32", tuple(dim if isinstance(dim, int) else -1 for dim in value.shape))
 
 
 # ---- what running shows ----------------------------------------------------------------------------------------------
