@@ -33,7 +33,7 @@ class Played(Pipeline):
 
     def _serve(self, revision: Revision) -> None:
         self.done.append("serve")
-        seen = contexts.deployment(revision.short, revision.replicas)
+        seen = contexts.deployment(revision.short, wanted=revision.replicas)
         self._revisions[revision.short] = replace(seen, name=revision.name)
 
 
