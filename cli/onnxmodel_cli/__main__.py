@@ -3,8 +3,11 @@
 Nothing here imports a heavy package; each stage's module does, in the process that needs it.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # as shells have SIGINT and SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +22,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = parser().parse_args(arguments)
     chosen: Command = options.chosen
-    return chosen.carry_out(options)
+    try:
+        code = chosen.carry_out(options)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # nobody reads on, such as `| head`; nor may the flush at exit fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _BROKEN_PIPE
 
 
 if __name__ == "__main__":

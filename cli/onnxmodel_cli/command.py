@@ -20,7 +20,8 @@ class Command:
     """A subcommand of `onnxmodel`.
 
     arguments: adds its options. run: carries it out and returns the exit code. places: the options that name local files
-    or folders, which must exist. formats: of --output; none for a command without it.
+    or folders, which must exist. folder: the option that names a folder to write to. formats: of --output; none for a
+    command without it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Command:
     arguments: Callable[[Parser], None]
     run: Callable[[argparse.Namespace], int]
     places: tuple[str, ...] = ()
+    folder: str = ""
     formats: tuple[str, ...] = ("text", "json")
     description: str = ""
     epilog: str | None = None
@@ -46,6 +48,8 @@ class Command:
         for option in self.places:
             value = getattr(options, option)
             options.parser.needs(*(value if isinstance(value, list) else [value]))
+        if self.folder and (folder := getattr(options, self.folder)):
+            options.parser.makes(str(folder))
         return self.run(options)
 
 

@@ -25,6 +25,15 @@ class Parser(argparse.ArgumentParser):
             if place and "://" not in place and not os.path.exists(place):
                 self.error(f"there is no file or folder {place!r}; check the path")
 
+    def makes(self, folder: str) -> None:
+        """Make a folder to write to. End with an error if that cannot be done."""
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            self.error(f"cannot make the folder {folder!r}: {error.strerror}; choose another")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            self.error(f"cannot write to the folder {folder!r}; make it writable for your user, or choose another")
+
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse arguments as argparse does. A command names its own parser by set_defaults(parser=…)."""
         found, rest = self.parse_known_args(args, namespace)

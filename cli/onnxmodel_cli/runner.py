@@ -1,12 +1,14 @@
-"""Run the pipeline for a command: say so where the operator is not installed, and end quietly on Ctrl-C."""
+"""Run the pipeline for a command: say so where the operator is not installed."""
 
 import sys
 
 from onnxmodel_cli.asked import Asked
 from onnxmodel_cli.parser import Parser
-from onnxmodel_runtime.contract.outcome import ExitCode
 
-_INTERRUPTED = 130  # as shells have it
+_USAGE = 2
+_NO_OPERATOR = (
+    "error: a manifest needs the operator's package, which is not installed here: run it in a clone after `make setup`"
+)
 
 
 def run_pipeline(asked: Asked, parser: Parser) -> int:
@@ -16,9 +18,6 @@ def run_pipeline(asked: Asked, parser: Parser) -> int:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("onnxmodel_operator"):
             raise
-        print("error: the operator is not installed: pip install onnxmodel-operator[operator]", file=sys.stderr)
-        return ExitCode.REFUSED
-    try:
-        return pipeline.run(asked, parser)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        print(_NO_OPERATOR, file=sys.stderr)
+        return _USAGE
+    return pipeline.run(asked, parser)

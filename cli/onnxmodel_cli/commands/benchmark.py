@@ -76,4 +76,5 @@ COMMAND = Command(
     _arguments,
     stage(Stage.BENCHMARK, _request),
     places=("models",),
+    folder="out",
 )

@@ -80,5 +80,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    Stage.OPTIMIZE, "build variants and compare each with the original", _arguments, _run, places=("model",)
+    Stage.OPTIMIZE,
+    "build variants and compare each with the original",
+    _arguments,
+    _run,
+    places=("model",),
+    folder="out",
 )

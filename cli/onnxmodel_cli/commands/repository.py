@@ -46,5 +46,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    REPOSITORY, "create a model repository for NVIDIA Triton", _arguments, _run, places=("model", "probe")
+    REPOSITORY, "create a model repository for NVIDIA Triton", _arguments, _run, places=("model", "probe"), folder="out"
 )

@@ -47,6 +47,7 @@ COMMAND = Command(
     "run all stages of an OnnxModel manifest on this machine, without a cluster",
     _arguments,
     _run,
+    folder="out",
     formats=(),
     description="Run every stage of an OnnxModel on this machine, without a cluster, with the same verdict as "
     "in a cluster.",

