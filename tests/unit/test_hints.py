@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ SOURCES = sorted(
     for folder in ("operator/onnxmodel_operator", "runtime-image/onnxmodel_runtime", "cli/onnxmodel_cli")
     for path in (ROOT / folder).rglob("*.py")
 )
+(VERSION,) = crd()["spec"]["versions"]
+SPEC = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
+SETTINGS = Settings.model_json_schema(by_alias=True)
+VALUES = yaml.safe_load((ROOT / "charts/onnxmodel-operator/values.yaml").read_text())
 NOWHERE = (
     "at home",
     "compare that machine",
@@ -31,8 +36,13 @@ NOWHERE = (
 )
 
 
-def sentences(path: Path) -> Iterator[tuple[int, str]]:
-    """Strings that are not docstrings; what is filled in is {}."""
+@cache
+def sentences(path: Path) -> list[tuple[int, str]]:
+    """Strings that are not docstrings, by their lines; what is filled in is {}."""
+    return [*_sentences(path)]
+
+
+def _sentences(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text())
     documents = {
         id(node.body[0].value)
@@ -51,8 +61,7 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
 
 def spec_field(path: str) -> bool:
     """Whether the CRD has it."""
-    (version,) = crd()["spec"]["versions"]
-    here: Any = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    here: Any = SPEC
     for part in path.split("."):
         here = here.get("items", here)
         if isinstance(here.get("additionalProperties"), dict):
@@ -65,20 +74,19 @@ def spec_field(path: str) -> bool:
 
 def setting(path: str) -> bool:
     """Whether the operator's settings have it."""
-    definitions = Settings.model_json_schema(by_alias=True)
-    here: Any = definitions
+    here: Any = SETTINGS
     for part in path.split("."):
         here = here.get("properties", {}).get(part)
         if here is None:
             return False
         reference = here.get("$ref") or next((o["$ref"] for o in here.get("allOf", ()) if "$ref" in o), None)
-        here = definitions["$defs"][reference.rsplit("/", 1)[1]] if reference else here
+        here = SETTINGS["$defs"][reference.rsplit("/", 1)[1]] if reference else here
     return True
 
 
 def value(path: str) -> bool:
     """Whether the chart's values have it."""
-    here: Any = yaml.safe_load((ROOT / "charts/onnxmodel-operator/values.yaml").read_text())
+    here: Any = VALUES
     for part in path.split("."):
         if not isinstance(here, dict) or part not in here:
             return False
