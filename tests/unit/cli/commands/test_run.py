@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,12 @@ import pytest
 import yaml
 
 from onnxmodel_cli.__main__ import main
+from onnxmodel_cli.pipeline.volume import Volume
+from onnxmodel_runtime.stages import loadtest
 from tests import models, signatures
 
 DOCS = Path(__file__).parents[4] / "docs" / "cli.md"
-
-
 EXAMPLES = re.findall(r"^\$ (onnxmodel .+)$", DOCS.read_text(), re.MULTILINE)
-
-
 MANIFEST = {
     "apiVersion": "onnx-operator.dev/v1alpha1",
     "kind": "OnnxModel",
@@ -28,9 +27,57 @@ MANIFEST = {
 }
 
 
-def onnxmodel(*words):
-    command = [sys.executable, "-m", "onnxmodel_cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+WHOLE = "onnxmodel run onnxmodel.yaml --model model.onnx --out artifacts"
+
+
+@pytest.fixture
+def onnxmodel(capfd):
+    """A command line in this process, which spares it the start of another."""
+
+    def run(*words):
+        capfd.readouterr()
+        try:
+            code = main([*map(str, words)])
+        except SystemExit as refused:
+            code = refused.code
+        return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Stages measure for 20 ms at a time. Whatever else they do is real."""
+    here = Volume.here
+
+    def soon(self, request):
+        return replace(here(self, request), **({"seconds": 0.02} if hasattr(request, "seconds") else {}))
+
+    monkeypatch.setattr(Volume, "here", soon)
+    monkeypatch.setattr(loadtest, "_WARM_UP_SECONDS", 0.02)
+
+
+def process(line, folder):
+    """A command line of the documentation, as a person runs it."""
+    command = [sys.executable, "-m", "onnxmodel_cli", *shlex.split(line)[1:]]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, mlp):
+    """One run of every stage that measures as long as for a person, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "onnxmodel.yaml").write_text(yaml.safe_dump(MANIFEST))
+    (folder / "model.onnx").write_bytes(mlp.read_bytes())
+    return process(WHOLE, folder), folder
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory, mlp):
+    """What `onnxmodel optimize` leaves."""
+    folder = tmp_path_factory.mktemp("optimized") / "variants"
+    assert main(["optimize", str(mlp), "--out", str(folder), "--batch-sizes=1"]) == 0
+    return folder
 
 
 @pytest.fixture
@@ -51,10 +98,10 @@ def mlp(tmp_path_factory):
     return path
 
 
-def test_a_good_model_ends_ready_with_everything_that_a_cluster_reports(manifest, mlp, tmp_path):
-    done = onnxmodel("run", manifest(), "--model", mlp, "--out", tmp_path / "out")
+def test_a_good_model_ends_ready_with_everything_that_a_cluster_reports(whole):
+    done, folder = whole
     assert done.returncode == 0, done.stderr
-    status = yaml.safe_load((tmp_path / "out" / "status.yaml").read_text())
+    status = yaml.safe_load((folder / "artifacts" / "status.yaml").read_text())
     assert status["phase"] == "Ready"
     assert {c["type"]: c["status"] for c in status["conditions"]} == dict.fromkeys(
         ("Available", "Benchmarked", "Optimized", "Ready", "Validated"), "True"
@@ -62,13 +109,13 @@ def test_a_good_model_ends_ready_with_everything_that_a_cluster_reports(manifest
     assert status["message"] in done.stdout
     assert [variant["name"] for variant in status["variants"]] == ["original", "fp32", "fused"]
     assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "loadtest", "probe"]
-    assert list((tmp_path / "out").glob("optimize/*/report.json"))
+    assert list((folder / "artifacts").glob("optimize/*/report.json"))
     assert [step for step in done.stderr.splitlines() if step.startswith("== ")] == [
         f"== {name}" for name in ("fetch", "validate", "optimize", "benchmark", "serve", "loadtest", "probe")
     ]
 
 
-def test_a_refused_model_ends_with_its_findings_and_10(manifest, tmp_path):
+def test_a_refused_model_ends_with_its_findings_and_10(onnxmodel, manifest, tmp_path):
     bad = tmp_path / "fixed.onnx"
     bad.write_bytes(models.fixed_batch().SerializeToString())
     done = onnxmodel("run", manifest(), "--model", bad, "--output", "json")
@@ -79,7 +126,7 @@ def test_a_refused_model_ends_with_its_findings_and_10(manifest, tmp_path):
     assert "== optimize" not in done.stderr
 
 
-def test_a_hint_is_printed_whole_and_without_commands_for_a_cluster(manifest, tmp_path):
+def test_a_hint_is_printed_whole_and_without_commands_for_a_cluster(onnxmodel, manifest, tmp_path):
     made = models.computed_length(8 * 7919)
     for dimension in made.graph.input[0].type.tensor_type.shape.dim:
         dimension.dim_param = dimension.dim_param.replace("length", "Log: length")
@@ -89,7 +136,8 @@ def test_a_hint_is_printed_whole_and_without_commands_for_a_cluster(manifest, tm
     assert hint.endswith("spec.validation.sizes; the dynamic axes are Log: length.")
 
 
-def test_for_triton_its_repository_is_laid_out_and_the_other_server_stands_in(manifest, mlp, tmp_path):
+@pytest.mark.usefixtures("hurried")
+def test_for_triton_its_repository_is_laid_out_and_the_other_server_stands_in(onnxmodel, manifest, mlp, tmp_path):
     serving = {"runtime": "triton", "batching": {"maxQueueDelayMicroseconds": 100}}
     done = onnxmodel("run", manifest(serving=serving), "--model", mlp, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -100,7 +148,8 @@ def test_for_triton_its_repository_is_laid_out_and_the_other_server_stands_in(ma
     assert yaml.safe_load((tmp_path / "out" / "status.yaml").read_text())["serving"]["runtime"] == "triton"
 
 
-def test_what_triton_cannot_take_is_refused_without_a_cluster_too(manifest, tmp_path):
+@pytest.mark.usefixtures("hurried")
+def test_what_triton_cannot_take_is_refused_without_a_cluster_too(onnxmodel, manifest, tmp_path):
     path = models.save(models.empty_axis(), tmp_path)
     done = onnxmodel("run", manifest(serving={"runtime": "triton"}), "--model", path)
     assert done.returncode == 10, done.stderr
@@ -108,7 +157,8 @@ def test_what_triton_cannot_take_is_refused_without_a_cluster_too(manifest, tmp_
     assert "== serve" not in done.stderr
 
 
-def test_what_triton_cannot_be_told_is_refused_by_its_field(manifest, mlp):
+@pytest.mark.usefixtures("hurried")
+def test_what_triton_cannot_be_told_is_refused_by_its_field(onnxmodel, manifest, mlp):
     told = {"executionProviders": ["OpenVINO", "CPU"], "providerOptions": {"OpenVINO": {"device_type": "CPU"}}}
     done = onnxmodel("run", manifest(serving={"runtime": "triton", "fallback": "Allow", **told}), "--model", mlp)
     assert done.returncode == 10, done.stderr
@@ -116,14 +166,15 @@ def test_what_triton_cannot_be_told_is_refused_by_its_field(manifest, mlp):
     assert "spec.serving.providerOptions.OpenVINO" in done.stdout
 
 
-def test_what_is_not_there_ends_with_11(manifest):
+def test_what_is_not_there_ends_with_11(onnxmodel, manifest):
     done = onnxmodel("run", manifest(source={"uri": "http://127.0.0.1:9/m.onnx"}))
     assert done.returncode == 11, done.stderr
     assert "SourceUnreachable" in done.stdout
     assert "kubectl" not in done.stdout
 
 
-def test_constraints_that_nothing_holds_end_with_10(manifest, mlp):
+@pytest.mark.usefixtures("hurried")
+def test_constraints_that_nothing_holds_end_with_10(onnxmodel, manifest, mlp):
     asked = {"batchSizes": [1], "concurrency": [1], "constraints": {"p99Milliseconds": 0.000001}}
     done = onnxmodel("run", manifest(benchmark=asked), "--model", mlp)
     assert done.returncode == 10
@@ -132,7 +183,7 @@ def test_constraints_that_nothing_holds_end_with_10(manifest, mlp):
 
 
 @pytest.mark.parametrize("output", ["text", "json", "sarif"])
-def test_validate_takes_its_rules_from_the_manifest(manifest, mlp, output):
+def test_validate_takes_its_rules_from_the_manifest(onnxmodel, manifest, mlp, output):
     rules = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [-1, 4]}]}
     done = onnxmodel("validate", mlp, "--manifest", manifest(validation=rules), "--output", output)
     assert done.returncode == 10, done.stderr
@@ -148,7 +199,7 @@ def test_validate_takes_its_rules_from_the_manifest(manifest, mlp, output):
         assert {"id": "ONNX-CONTRACT-INPUT"} in run["tool"]["driver"]["rules"]
 
 
-def test_validate_alone_gives_sarif_too(mlp, tmp_path):
+def test_validate_alone_gives_sarif_too(onnxmodel, mlp, tmp_path):
     assert json.loads(onnxmodel("validate", mlp, "--output", "sarif").stdout)["runs"][0]["results"] == []
     page = tmp_path / "page.onnx"
     page.write_text("<html>")
@@ -177,20 +228,30 @@ def test_a_wrong_command_line_is_one_sentence_and_2(manifest, words, says, capsy
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("line", EXAMPLES)
-def test_the_docs_commands_work(manifest, mlp, tmp_path, line):
+@pytest.mark.parametrize("line", [line for line in EXAMPLES if line != WHOLE])
+def test_the_docs_commands_work(manifest, mlp, tmp_path, line, request):
     manifest()
     (tmp_path / "model.onnx").write_bytes(mlp.read_bytes())
     golden(tmp_path / "golden.npz")
     if "verify" in line:
-        assert onnxmodel("optimize", mlp, "--out", tmp_path / "variants", "--batch-sizes=1").returncode == 0
-    command = [sys.executable, "-m", "onnxmodel_cli", *shlex.split(line)[1:]]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        (tmp_path / "variants").symlink_to(request.getfixturevalue("variants"))
+    if "benchmark" in line:
+        line += " --seconds 0.02"
+    if line == WHOLE.partition(" --out")[0]:
+        request.getfixturevalue("hurried")
+        request.getfixturevalue("monkeypatch").chdir(tmp_path)
+        done = request.getfixturevalue("onnxmodel")(*shlex.split(line)[1:])
+    else:
+        done = process(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
-def test_a_file_that_was_exported_again_is_judged_again(manifest, tmp_path):
+def test_the_run_that_is_shared_is_one_of_the_docs():
+    assert WHOLE in EXAMPLES
+
+
+def test_a_file_that_was_exported_again_is_judged_again(onnxmodel, manifest, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(models.mlp().SerializeToString())
     words = ["run", manifest(), "--model", path, "--out", tmp_path / "out", "--until", "validate"]
@@ -204,7 +265,7 @@ def test_a_file_that_was_exported_again_is_judged_again(manifest, tmp_path):
     assert onnxmodel(*words).returncode == 10
 
 
-def test_the_charts_values_are_settings_and_their_policy_holds_here_too(manifest, mlp, tmp_path):
+def test_the_charts_values_are_settings_and_their_policy_holds_here_too(onnxmodel, manifest, mlp, tmp_path):
     values = yaml.safe_load((DOCS.parents[1] / "charts" / "onnxmodel-operator" / "values.yaml").read_text())
     values["settings"]["policy"]["sources"]["hosts"] = ["models.example.com"]
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
@@ -221,13 +282,13 @@ def test_the_charts_values_are_settings_and_their_policy_holds_here_too(manifest
 @pytest.mark.parametrize(
     "words", [["--mode", "Enforce"], ["--opset-min", "12"], ["--dynamic-batch", "Allowed"], ["--golden-tolerance", "1"]]
 )
-def test_what_the_manifest_says_is_not_said_twice(manifest, mlp, words):
+def test_what_the_manifest_says_is_not_said_twice(onnxmodel, manifest, mlp, words):
     done = onnxmodel("validate", mlp, "--manifest", manifest(), *words)
     assert done.returncode == 2
     assert words[0] in done.stderr
 
 
-def test_golden_data_and_signatures_of_this_machine(manifest, tmp_path):
+def test_golden_data_and_signatures_of_this_machine(onnxmodel, manifest, tmp_path):
     folder = tmp_path / "published"
     (tmp_path / "signing").mkdir()
     files = signatures.sign_folder(tmp_path / "signing", {"model.onnx": models.mlp().SerializeToString()})
@@ -264,7 +325,7 @@ def golden(path):
     np.savez(path, x=x, scores=models.answers(models.mlp(), {"x": x})[0])
 
 
-def test_a_refusal_prints_its_findings_where_a_pipe_reads_them(tmp_path):
+def test_a_refusal_prints_its_findings_where_a_pipe_reads_them(onnxmodel, tmp_path):
     models.save(models.fixed_batch(), tmp_path)
     done = onnxmodel("validate", tmp_path)
     assert done.returncode == 10
