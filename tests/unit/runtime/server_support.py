@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 import uvloop
 from onnx import TensorProto, helper
 
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.models.datatypes import BY_NAME
+from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.main import Server
 
 HOST = "127.0.0.1"
@@ -254,8 +256,8 @@ def request(path: Path, **fields: Any) -> ServeRequest:
 
 
 @contextlib.contextmanager
-def in_thread(asked: ServeRequest) -> Iterator[Server]:
-    """A server in this process, on free ports."""
+def in_thread(asked: ServeRequest, *, lame_duck: float = 0.0) -> Iterator[Server]:
+    """A server in this process, on free ports. lame_duck: for how many seconds it waits at its end for clients to come back."""
     server = Server(asked)
 
     def run() -> None:
@@ -265,13 +267,15 @@ def in_thread(asked: ServeRequest) -> Iterator[Server]:
         loop.close()
 
     thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        assert server.ready.wait(START_SECONDS)
-        yield server
-    finally:
-        server.stop()
-        thread.join()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "LAME_DUCK_SECONDS", lame_duck)
+        thread.start()
+        try:
+            assert server.ready.wait(START_SECONDS)
+            yield server
+        finally:
+            server.stop()
+            thread.join()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from tests.unit.runtime import server_support as support
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that ends connections soon."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
         patch.setattr(listener, "SWEEP_SECONDS", 0.05)
         with support.in_thread(
             support.request(support.double(tmp_path_factory.mktemp("models"), "columns"))

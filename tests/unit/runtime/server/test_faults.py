@@ -34,10 +34,8 @@ INFER = "/v2/models/double/infer"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
-        with support.in_thread(support.request(support.double(tmp_path_factory.mktemp("models")))) as running:
-            yield running
+    with support.in_thread(support.request(support.double(tmp_path_factory.mktemp("models")))) as running:
+        yield running
 
 
 def test_paths_and_methods(server: Server) -> None:
@@ -274,7 +272,6 @@ def test_a_client_that_leaves_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its place in the queue is free at once, and it is told in the access log and the metrics."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
     request = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(GOOD)) + GOOD
@@ -324,7 +321,6 @@ def test_a_defect_is_not_shown(
 
 
 def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     monkeypatch.setattr(limits, "INLINE_NS", 0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
@@ -359,7 +355,6 @@ def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("default", [0, 20_000])
 def test_a_request_that_waits_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: int) -> None:
     """By the request's own parameter, or by the server's default."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     monkeypatch.setattr(limits, "INLINE_NS", 0)
     started, release = threading.Event(), threading.Event()
     run = Instance.run
@@ -394,7 +389,6 @@ def test_a_request_that_waits_too_long(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_onnx_runtime_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs that a node refuses are the client's, memory is not; and nobody reads C++."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     with support.in_thread(support.request(support.picky(tmp_path), batch=BATCH_NONE)) as server:
         for x, z, size, status, message in (
             (3, [1.0], 2, 200, ""),
@@ -515,7 +509,6 @@ def test_whose_fault_a_failed_run_is(status: str, said: str, code: Code) -> None
 
 
 def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     arrays = {
         name: np.array([[b"a\0b"], ["ü".encode()]], np.object_)
         if name == "BYTES"
@@ -546,7 +539,6 @@ def test_every_shape_through_onnx_runtime(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: tuple[int | str, ...], shapes: list[tuple[int, ...]]
 ) -> None:
     """Scalars, empty tensors, dynamic and fixed axes: over HTTP in JSON and binary form, and over gRPC."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     names = ("FP32", "INT64", "BOOL", "BYTES")
     with support.in_thread(support.request(support.identity(tmp_path, names, axes))) as server:
         for shape in shapes:
@@ -578,7 +570,6 @@ def test_every_shape_through_onnx_runtime(
 
 def test_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In binary form, in batches, empty, over HTTP and gRPC."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     path = support.identity(tmp_path, ("BF16", "FP32"))
     with support.in_thread(support.request(path, max_queue_delay_microseconds=1000)) as server:
         for module, port in ((triton_http, server.ports[0]), (triton_grpc, server.ports[1])):

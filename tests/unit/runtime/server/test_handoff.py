@@ -361,7 +361,6 @@ async def test_a_run_that_nobody_waits_for_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: str
 ) -> None:
     """Its instance goes on with the next request."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     if front in _LEAVE:
         with support.in_thread(support.request(support.slow(tmp_path))) as server:
             await asyncio.to_thread(_LEAVE[front], server)
@@ -433,7 +432,6 @@ def test_a_run_that_cannot_be_interrupted_makes_the_process_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its client has an answer, and the liveness probe fails."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     monkeypatch.setattr(limits, "WATCH_SECONDS", 0.01)
     monkeypatch.setattr(limits, "INLINE_NS", 0)
     release = threading.Event()

@@ -414,7 +414,6 @@ def test_no_request_of_a_busy_server_is_lost(tmp_path: Path) -> None:
 
 def test_clients_are_answered_until_they_leave_and_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over connections that they had, and over new ones; what does not end in time is UNAVAILABLE, and nothing breaks."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 2.0)
     monkeypatch.setattr(limits, "DRAIN_SECONDS", 2.0)
     monkeypatch.setattr(limits, "STOP_SECONDS", 5.0)
     release = threading.Event()
@@ -431,7 +430,7 @@ def test_clients_are_answered_until_they_leave_and_then_told(tmp_path: Path, mon
                 client.infer("double", given)
             held.append((caught.value.status(), caught.value.message()))
 
-    with support.in_thread(support.request(support.double(tmp_path), instances=2)) as server:
+    with support.in_thread(support.request(support.double(tmp_path), instances=2), lame_duck=2.0) as server:
         monkeypatch.setattr(models.Instance, "run", lambda *_: release.wait(10))
         monkeypatch.setattr(limits, "INLINE_NS", 0)
         asking = [
@@ -466,7 +465,6 @@ def test_clients_are_answered_until_they_leave_and_then_told(tmp_path: Path, mon
 
 def test_clients_that_never_leave_are_answered_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each request over a new connection: none is open now and then. None that was accepted has no answer."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.2)
     monkeypatch.setattr(limits, "DRAIN_SECONDS", 1.2)
     body = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
     answered: list[float] = []
@@ -485,7 +483,7 @@ def test_clients_that_never_leave_are_answered_to_the_end(tmp_path: Path, monkey
         ends.append(status)
 
     clients = [threading.Thread(target=client, args=(pause,)) for pause in (0.05, 0.0, 0.0, 0.0)]
-    with support.in_thread(support.request(support.double(tmp_path))) as server:
+    with support.in_thread(support.request(support.double(tmp_path)), lame_duck=0.2) as server:
         for thread in clients[:1]:
             thread.start()
         support.wait_until(lambda: answered)

@@ -534,7 +534,6 @@ def test_more_than_the_window(server: Server) -> None:
 
 async def test_no_call_is_lost_while_draining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that the client sends until it hears of the end are answered; then the connection closes."""
-    monkeypatch.setattr(limits, "LAME_DUCK_SECONDS", 0.0)
     path = support.double(tmp_path)
 
     def drive() -> None:
