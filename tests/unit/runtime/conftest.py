@@ -1,4 +1,4 @@
-"""What tests of fetch share."""
+"""What tests of several packages share."""
 
 import os
 from collections.abc import Iterator
@@ -14,6 +14,12 @@ _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_
 def site() -> Iterator[Site]:
     with serving() as site:
         yield site
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pod has just started."""
+    monkeypatch.setattr("onnxmodel_runtime.stages.loadtest._WARM_UP_SECONDS", 0.01)
 
 
 @pytest.fixture

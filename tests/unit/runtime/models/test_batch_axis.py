@@ -34,6 +34,7 @@ from tests import models, unbatched
 from tests.triton.server import HOST, serving
 from tests.unit.runtime import server_support as support
 
+pytestmark = pytest.mark.usefixtures("soon")
 FLOAT = TensorProto.FLOAT
 
 # ---- the rule --------------------------------------------------------------------------------------------------------
@@ -225,12 +226,6 @@ def serve_request(name: str, result: OptimizeResult) -> ServeRequest:
         metrics_port=0,
         max_queue_delay_microseconds=500,
     )
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pod has just started."""
-    monkeypatch.setattr("onnxmodel_runtime.stages.loadtest._WARM_UP_SECONDS", 0.01)
 
 
 def asked(name: str, result: OptimizeResult, ports: tuple[int, int]) -> None:

@@ -28,6 +28,7 @@ from onnxmodel_runtime.stages.validate import validate
 from tests import models, unbatched
 from tests.unit.runtime import server_support as support
 
+pytestmark = pytest.mark.usefixtures("soon")
 MOST = 4
 Shape = tuple[Any, ...]
 
@@ -128,12 +129,6 @@ TABLE = [
     # what the author says outweighs what the signature looks like
     Row("no batch, as the author says", relu("batch", 3), False, said="None"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pod has just started."""
-    monkeypatch.setattr("onnxmodel_runtime.stages.loadtest._WARM_UP_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)

@@ -296,7 +296,7 @@ def _python(code: str) -> str:
 def test_a_model_that_never_ends_is_refused(tmp_path: Path) -> None:
     models.save(models.endless(), tmp_path)
     with pytest.raises(StageError) as caught:
-        apart.run("validate", ValidateRequest(str(tmp_path), timeout_seconds=15))
+        apart.run("validate", ValidateRequest(str(tmp_path), timeout_seconds=10))
     assert (caught.value.failure.reason, caught.value.retry) == ("TimedOut", False)
     assert "running the model" in caught.value.failure.message
 

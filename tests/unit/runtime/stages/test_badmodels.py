@@ -29,7 +29,7 @@ def test_the_corpus_is_large_and_has_every_class() -> None:
 def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child gets memory as in a container: this machine's would let bombs go off for minutes."""
     limits = tmp_path / "limited"
-    limits.write_text(f'#!/bin/sh\nulimit -d {3 << 20}\nexec {sys.executable} "$@"\n')
+    limits.write_text(f'#!/bin/sh\nulimit -d {1 << 20}\nexec {sys.executable} "$@"\n')
     limits.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(limits))
 

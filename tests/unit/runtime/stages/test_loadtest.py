@@ -20,6 +20,7 @@ from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.stages.loadtest import loadtest
 from tests.unit.runtime import server_support as support
 
+pytestmark = pytest.mark.usefixtures("soon")
 LOADS = (Load(1, 1), Load(8, 4))
 
 
@@ -132,7 +133,7 @@ def altering(server: int, after: int) -> Iterator[int]:
 
 def test_an_answer_that_changes_under_load_is_found(served):
     server, request = served
-    with altering(server.ports[0], after=100) as port, pytest.raises(StageError, match="LoadTestMismatch") as caught:
+    with altering(server.ports[0], after=20) as port, pytest.raises(StageError, match="LoadTestMismatch") as caught:
         loadtest(replace(request, http_port=port))
     assert "concurrent clients" in caught.value.failure.message
 

@@ -44,6 +44,7 @@ with warnings.catch_warnings():
     import tritonclient.grpc as over_grpc
     import tritonclient.http as over_http
 
+pytestmark = pytest.mark.usefixtures("soon")
 EXAMPLES = Path(__file__).parents[4] / "examples"
 PATHS = {
     "magika": magika.model(),
