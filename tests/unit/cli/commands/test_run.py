@@ -219,7 +219,8 @@ def test_validate_alone_gives_sarif_too(onnxmodel, mlp, tmp_path):
     ],
 )
 def test_a_wrong_command_line_is_one_sentence_and_2(manifest, words, says, capsys):
-    path = manifest()
+    signature = {"uri": "s3://models/mlp.sig", "publicKeyRef": {"name": "keys", "key": "key.pub"}}
+    path = manifest(source={"uri": "s3://models/mlp.onnx", "signature": signature})
     with pytest.raises(SystemExit) as caught:
         main(["run", *(word.format(manifest=path) for word in words)])
     assert caught.value.code == 2
