@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, PROVIDERS, Providers
+from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
 from onnxmodel_runtime.errors import StageError
 
+# What the backend has. Not the contract's PROVIDERS: one that is added there for our own server would run on the CPU here.
+_BACKEND = ("TensorRT", "CUDA", "OpenVINO", "CPU")
 _OPTIONS = "spec.serving.providerOptions"
 
 # ONNX Runtime's option -> the backend's key.
@@ -71,11 +73,11 @@ class Accelerators:
 def accelerators(providers: Providers) -> Accelerators:
     """The providers as the backend takes them. Raises StageError for what it cannot be told."""
     for name in providers.names:
-        if name not in PROVIDERS:
+        if name not in _BACKEND:
             raise StageError(
                 "ProviderUnknown",
                 f"Triton's ONNX Runtime backend has no execution provider {name!r}",
-                f"Use {', '.join(PROVIDERS)}, or the runtime onnxruntime.",
+                f"Use {', '.join(_BACKEND)}, or the runtime onnxruntime.",
                 "spec.serving.executionProviders",
             )
     # The CPU runs every node that there is: a provider after it gets none.

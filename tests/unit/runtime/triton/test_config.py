@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as pb
 
 from onnxmodel_runtime.contract.model import Tensor
-from onnxmodel_runtime.contract.providers import Providers
+from onnxmodel_runtime.contract.providers import PROVIDERS, Providers
 from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import StageError
@@ -312,6 +312,17 @@ def test_whatever_is_asked_for_is_complete_and_within_tritons_rules(
         assert accelerator.parameters, "without a key the backend tells TensorRT no device"
         profiles = [key for key in accelerator.parameters if key.startswith("trt_profile_")]
         assert len(profiles) in (0, 3)
+
+
+@pytest.mark.parametrize("name", sorted({*PROVIDERS, "XNNPACK"} - {"CPU"}))
+def test_a_provider_is_told_to_the_backend_or_refused(name: str) -> None:
+    """Never left out: the model would run on the CPU without a word."""
+    try:
+        found = accelerators(Providers((name,)))
+    except StageError as error:
+        assert error.failure.reason == "ProviderUnknown"
+    else:
+        assert found.on_gpu or found.cpu
 
 
 @given(providers)
