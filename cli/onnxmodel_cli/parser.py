@@ -2,18 +2,22 @@
 
 import argparse
 import os
+import tempfile
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from onnxmodel_runtime.contract.text import nearest
+
+USAGE = 2
+"""The exit code for arguments, a manifest or settings that cannot be used."""
 
 
 class Parser(argparse.ArgumentParser):
     """A command line for people: each error is one sentence, which suggests the nearest option or value."""
 
     def error(self, message: str) -> NoReturn:
-        """End with exit code 2."""
-        self.exit(2, f"error: {message} ({self.prog} --help)\n")
+        """End with the exit code USAGE."""
+        self.exit(USAGE, f"error: {message} ({self.prog} --help)\n")
 
     def options(self) -> list[str]:
         """Return each option as it is written."""
@@ -31,8 +35,11 @@ class Parser(argparse.ArgumentParser):
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
             self.error(f"cannot make the folder {folder!r}: {error.strerror}; choose another")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            self.error(f"cannot write to the folder {folder!r}; make it writable for your user, or choose another")
+        try:  # not os.access: to root it calls /proc writable, and a read-only network share too
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            self.error(f"cannot write to the folder {folder!r}: {error.strerror}; choose another")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse arguments as argparse does. A command names its own parser by set_defaults(parser=…)."""

@@ -3,9 +3,8 @@
 import sys
 
 from onnxmodel_cli.asked import Asked
-from onnxmodel_cli.parser import Parser
+from onnxmodel_cli.parser import USAGE, Parser
 
-_USAGE = 2
 _NO_OPERATOR = (
     "error: a manifest needs the operator's package, which is not installed here: run it in a clone after `make setup`"
 )
@@ -19,5 +18,5 @@ def run_pipeline(asked: Asked, parser: Parser) -> int:
         if not (error.name or "").startswith("onnxmodel_operator"):
             raise
         print(_NO_OPERATOR, file=sys.stderr)
-        return _USAGE
+        return USAGE
     return pipeline.run(asked, parser)

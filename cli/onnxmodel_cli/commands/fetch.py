@@ -19,10 +19,15 @@ def _request(options: argparse.Namespace) -> FetchRequest:
     return FetchRequest(options.uri, str(Path(options.directory).absolute()), options.sha256)
 
 
+def _run(options: argparse.Namespace) -> int:
+    options.parser.makes(str(Path(options.directory).absolute().parent))
+    return stage(FETCH, _request)(options)
+
+
 COMMAND = Command(
     FETCH,
     "copy a model into a directory and compute its digests",
     _arguments,
-    stage(FETCH, _request),
+    _run,
     places=("uri",),
 )

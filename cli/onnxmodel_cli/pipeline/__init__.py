@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from onnxmodel_cli.asked import Asked
-from onnxmodel_cli.parser import Parser
+from onnxmodel_cli.parser import USAGE, Parser
 from onnxmodel_cli.pipeline import manifest
 from onnxmodel_cli.pipeline.pipeline import Pipeline
 from onnxmodel_operator.api.resource import OnnxModel, SpecError
@@ -21,7 +21,6 @@ from onnxmodel_runtime.contract.stages import Stage
 from onnxmodel_runtime.reporting import sarif
 from onnxmodel_runtime.sandbox.termination import INTERNAL
 
-_USAGE = 2
 _STATUS_FILE = "status.yaml"
 
 
@@ -36,7 +35,7 @@ def run(asked: Asked, parser: Parser) -> int:
         parser.error(f"cannot read {str(error.filename)!r}: {error.strerror}")
     except (SpecError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return _USAGE
+        return USAGE
     places = {
         "uri": asked.model,
         "golden_uri": asked.golden,
@@ -76,8 +75,8 @@ def _key(given: str) -> str:
 
 @contextmanager
 def _folder(given: Path | None) -> Iterator[Path]:
+    """Where artifacts stay: in the folder that was given, which exists, or nowhere."""
     if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
         yield given.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="onnxmodel-") as folder:

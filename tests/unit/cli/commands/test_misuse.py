@@ -44,6 +44,19 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(command: str, model: st
     assert done.stderr.startswith(f"error: cannot make the folder {model!r}: File exists; choose another")
 
 
+@pytest.mark.parametrize("words", [["optimize", "{model}", "--out", "/proc"], ["fetch", "{model}", "/proc/m"]])
+def test_a_folder_that_takes_no_files_is_refused_at_once(words: list[str], model: str) -> None:
+    done = onnxmodel(*(word.format(model=model) for word in words))
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert done.stderr.startswith("error: cannot write to the folder '/proc': No such file or directory")
+
+
+def test_fetch_into_a_file_is_refused_at_once(model: str) -> None:
+    done = onnxmodel("fetch", model, f"{model}/m")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: cannot make the folder {model!r}: File exists")
+
+
 @pytest.mark.parametrize("option", ["--golden", "--calibration", "--signature", "--public-key"])
 def test_a_local_file_that_would_replace_nothing_is_refused(option: str, model: str, tmp_path: Path) -> None:
     done = onnxmodel("run", manifest(tmp_path), "--model", model, option, model, "--until", "validate")
