@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,12 +23,11 @@ ACCOUNT = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
 def kill(platform):
     """SIGKILL to the operator's process, seen from this machine; then a new pod, for the kubelet would wait longer each time."""
     kube = platform.kube.within(SYSTEM)
-    for process in Path("/proc").iterdir():
-        command = process / "cmdline"
-        if process.name.isdigit() and command.exists():
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
             words = command.read_bytes().split(b"\0")
             if b"onnxmodel_operator" in words and b"--settings=/etc/onnxmodel-operator/settings.yaml" in words:
-                os.kill(int(process.name), signal.SIGKILL)
+                os.kill(int(command.parent.name), signal.SIGKILL)
     kube.run("delete", "pods", "--all", "--force", "--grace-period=0")
 
 

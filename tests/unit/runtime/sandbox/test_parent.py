@@ -194,7 +194,7 @@ def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
 def _alive(pid: str) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:  # ProcessLookupError where it ends while it is read
         return False
 
 
