@@ -249,7 +249,7 @@ def measured(model: Case, cores: int, mode: str, seconds: float) -> Seen:
         paced(client.ask, seconds, RATE * 1.3)
         beside = ours.recv()
         neighbour.join()
-    return Seen(*out, statistics.median(idle), *_summed(beside))
+    return Seen(*[*out, statistics.median(idle), *_summed(beside)])
 
 
 _COLUMNS = ("limit", "spinning", *(field.name.replace("_", " ").replace("cpu", "CPU") for field in fields(Seen)))

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.dataplane.bars import verdicts
+from benchmarks.dataplane.client import Load
 from benchmarks.dataplane.limit import alone
-from benchmarks.dataplane.load import Load
 from benchmarks.dataplane.machine import Ticks, shares
 from benchmarks.dataplane.models import TARGETS, case
 from benchmarks.dataplane.report import Method, line, lines, noise, page
 from benchmarks.dataplane.results import ALONE, Figures, Run, Server, turns
-from benchmarks.dataplane.subjects import SUBJECTS, Subject, running
+from benchmarks.dataplane.subjects import SUBJECTS, Running, Subject, running
 
 _LEAST_RUNS = 100
 """A window takes as many inferences, one after the other: fewer are not counted to a hundredth."""
@@ -72,13 +72,15 @@ def _run(
         run = Run(name, made.what, limit.load_seconds)
         measured: list[tuple[str, Callable[[str, int], Figures]]] = [(ALONE, lambda *_: limit.run(warm, seconds))]
         for server in servers:
-            measured.append(
-                (server.subject.name, lambda *at, server=server: load.run(made, server, *at, warm, seconds))
-            )
+
+            def window(protocol: str, concurrency: int, server: Running = server) -> Figures:
+                return load.run(made, server, protocol, concurrency, warm, seconds)
+
+            measured.append((server.subject.name, window))
         for protocol, concurrency in where:
             for turn in turns(measured, rounds):
-                for subject, window in turn:
-                    run.add(subject, protocol, concurrency, window(protocol, concurrency))
+                for subject, measure in turn:
+                    run.add(subject, protocol, concurrency, measure(protocol, concurrency))
             for subject, _ in measured:
                 print(f"{name}: {line(run, subject, protocol, concurrency)}", flush=True)
         for server in servers:

@@ -11,7 +11,7 @@ from statistics import median
 from textwrap import wrap
 
 from benchmarks.dataplane.bars import Verdict
-from benchmarks.dataplane.load import PER_CONNECTION
+from benchmarks.dataplane.client import PER_CONNECTION
 from benchmarks.dataplane.machine import Shares
 from benchmarks.dataplane.results import ALONE, Run, middle
 from benchmarks.dataplane.subjects import SUBJECTS, TRITON_LEAST

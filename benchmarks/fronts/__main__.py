@@ -18,7 +18,7 @@ from statistics import median
 
 from tritonclient.grpc import service_pb2
 
-from benchmarks.dataplane.load import Load
+from benchmarks.dataplane.client import Load
 from benchmarks.dataplane.models import Case, case
 from benchmarks.dataplane.subjects import OURS, ROOT, SUBJECTS, Subject, running
 from benchmarks.processes import own

@@ -197,11 +197,11 @@ def _verdict(case: Case, choice: Choice, objective: str, rows: list[Row], files:
     assert numbers is not None
     rivals = sorted((row for row in rows if not row.ours and row.fit), key=cost)[:RIVALS]
     signed = signature(onnx.load_model(case.model, load_external_data=False))
-    rows = {ours: numbers.batch_size, **{row.name: row.best_batch for row in rivals}}  # each at what is best for it
+    sizes = {ours: numbers.batch_size, **{row.name: row.best_batch for row in rivals}}  # each at what is best for it
     if objective == "Latency":
-        rows = dict.fromkeys(rows, min(_inputs(case)))
-    inputs = {name: generate(signed, count) for name, count in rows.items()}
-    times = duel(ours, {name: files[name] for name in rows}, inputs, rows)
+        sizes = dict.fromkeys(sizes, min(_inputs(case)))
+    inputs = {name: generate(signed, count) for name, count in sizes.items()}
+    times = duel(ours, {name: files[name] for name in sizes}, inputs, sizes)
     best = min((row.name for row in rivals), key=times.__getitem__)
     noise = abs(times[AGAIN] / times[ours] - 1)
     return Verdict(objective, ours, choice.sentence, best, times[ours], times[best], noise)

@@ -230,7 +230,7 @@ async def test_a_standby_that_cannot_read_the_lease_is_not_ready(monkeypatch):
         raise ApiError(403, "leases.coordination.k8s.io is forbidden")
 
     cluster = Cluster()
-    cluster.read_lease = read_lease
+    monkeypatch.setattr(cluster, "read_lease", read_lease, raising=False)
     operator = Operator(cluster, SETTINGS)
     standby = asyncio.create_task(_lead(operator, "n"))
     await asyncio.sleep(0)

@@ -166,7 +166,7 @@ def job(**condition):
 
 def test_a_job_that_gave_up_says_what_its_last_attempt_said():
     last = Ended(Failure("Killed", "it was killed", "Look."), 137, AT, terminal=False)
-    found = ending_of_job(*job(reason="BackoffLimitExceeded"), last)
+    found = ending_of_job(*job(reason="BackoffLimitExceeded"), last=last)
     assert found.failure.message == "it was killed (every attempt failed; there are no more retries)"
     assert (found.failure.reason, found.failure.hint, found.exit_code, found.terminal) == ("Killed", "Look.", 137, True)
 
@@ -179,7 +179,7 @@ def test_a_job_that_gave_up_says_what_its_last_attempt_said():
     ],
 )
 def test_a_job_that_gave_up_without_an_attempt_says_why_itself(condition, reason, message):
-    found = ending_of_job(*job(**condition), None)
+    found = ending_of_job(*job(**condition), last=None)
     assert (found.failure.reason, found.failure.message, found.terminal) == (reason, message, True)
     assert found.failure.hint.endswith("kubectl -n team-a describe job j")
 

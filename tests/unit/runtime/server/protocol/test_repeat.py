@@ -68,7 +68,7 @@ def test_rest(requests: list[tuple[dict[str, Any], int, bool, int]]) -> None:
     memory = repeat.Rest(SPEC)
     for document, rows, swapped, seed in requests * 2:
         random = np.random.default_rng(seed)
-        arrays = {
+        arrays: dict[str, Any] = {
             "x": random.standard_normal((rows, 3)).astype(np.float32),
             "n": random.integers(0, 9, (rows, 2)),
         }
