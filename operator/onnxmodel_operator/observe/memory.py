@@ -91,9 +91,9 @@ def read(status: Mapping[str, Any], whose: str = "") -> Memory:
     return _read(Named(whose, status))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _read(of: Named[Mapping[str, Any]]) -> Memory:
-    """Remembered: a model looks at the same status several times in a turn, and in the next."""
+    """Remembered for the next look of the same turn, and the next turns of a small fleet: each takes some 32 KiB."""
     stored = _readable(of.parts)
     stages = tuple(stored.stages or ())
     return Memory(
