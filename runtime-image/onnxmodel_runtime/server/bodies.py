@@ -2,15 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.errors import Code, ServerError
+from onnxmodel_runtime.server.http1.asgi import Receive
 from onnxmodel_runtime.server.protocol import compression
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
 
 TOO_MUCH = "the server holds too many large requests"
 

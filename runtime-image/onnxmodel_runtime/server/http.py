@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,18 +12,17 @@ from urllib.parse import unquote
 
 from onnxmodel_runtime.server import limits, tracing
 from onnxmodel_runtime.server.access import Caller
-from onnxmodel_runtime.server.bodies import Bodies, Gone, Receive
+from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
 from onnxmodel_runtime.server.http1 import heads
+from onnxmodel_runtime.server.http1.asgi import Receive, Scope, Send
 from onnxmodel_runtime.server.protocol import compression, describe, repeat, rest
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from onnxmodel_runtime.server.recorder import CONTENT_TYPE
 from onnxmodel_runtime.server.service import Encode, Service
 
 log = logging.getLogger("onnxmodel.server")
-Scope = MutableMapping[str, Any]
 _TRACE = "onnxmodel.trace"  # in the scope of a request that belongs to one
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _LENGTH_HEADER = rest.LENGTH_HEADER.encode()
 
 

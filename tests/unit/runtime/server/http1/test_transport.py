@@ -12,6 +12,7 @@ import pytest
 
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.http1 import transport as http1
+from onnxmodel_runtime.server.http1.parser import Incoming
 from onnxmodel_runtime.server.http2 import frames
 from onnxmodel_runtime.server.main import Server
 from tests.unit.runtime import server_support as support
@@ -36,13 +37,13 @@ def test_any_number_of_pipelined_requests_is_answered_in_order(
 ) -> None:
     """While too many wait, the connection is read no further, and the memory of the others is the client's."""
     most: list[int] = []
-    add = http1.Http1.on_message_complete
+    take = http1.Http1._take
 
-    def watched(self: http1.Http1) -> None:
-        add(self)
+    def watched(self: http1.Http1, request: Incoming) -> None:
+        take(self, request)
         most.append(len(self._waiting))
 
-    monkeypatch.setattr(http1.Http1, "on_message_complete", watched)
+    monkeypatch.setattr(http1.Http1, "_take", watched)
     slow = b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"
     count = 1500
     requests, wanted = [], []
