@@ -8,7 +8,7 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,7 @@ from onnxmodel_runtime.rows.judge import judge
 from onnxmodel_runtime.sandbox.memory import free
 from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.stages import manifest
-from onnxmodel_runtime.variants import RECIPES, WIDE, apart, wide
-from onnxmodel_runtime.variants.make import case_path, case_rows, largest_path, reaching_path, wide_path
+from onnxmodel_runtime.variants import RECIPES, WIDE, Case, Cases, apart, wide
 
 _WORK = ".work-"  # where variants are made, below the request's directory
 LEVELS = ("All", "Extended", "Basic", "None")  # of graph optimization, in the order in which they are tried
@@ -75,13 +74,13 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     with tempfile.TemporaryDirectory(dir=directory, prefix=_WORK) as folder:
         work = Path(folder)
         signed, cases = references(request, signed, outputs, work)
-        proof = _prove_original(request, cases)
+        proof = _prove_original(request, cases.proof)
         free()
         dead: dict[str, str] = {}
         batch = BATCH_NONE if signed.unbatched else BATCH_FIRST
         made_at = dataclasses.replace(request, graph_level=proof.level, batch=batch)
-        variants = [apart.make(name, made_at, work, dead) for name in request.variants]
-        if signed.inputs and not request.golden and not tells(cases):
+        variants = [apart.make(name, made_at, work, cases, dead) for name in request.variants]
+        if signed.inputs and not request.golden and not tells(cases.proof):
             variants = [_unproven(variant) for variant in variants]
     original = dataclasses.replace(original, parity=proof.parity, graph_level=proof.level, note=proof.lowered)
     result = OptimizeResult(
@@ -99,7 +98,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
 
 def references(
     request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], work: Path
-) -> tuple[Signature, list[Path]]:
+) -> tuple[Signature, Cases]:
     """Run the reference on every case, keep its answers in `work`, and write the probe.
 
     Returns the signature with what running showed of the batch axis, too.
@@ -112,20 +111,26 @@ def references(
     sample, one = _sample(request, signed, outputs, batched=not signed.unbatched), signed.batch_sizes((1,))[0]
     first = sample.rows(one) if sample else generate(signed, one)
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
-    cases = []
-    for index, (rows, inputs) in enumerate(_cases(request, signed, outputs, sample)):
-        cases.append(case_path(work, index, rows))
-        probefile.write(cases[-1], inputs, _run(session, inputs, rows))
+    recipe = tuple(
+        _kept(work / f"case-{index:03}.npz", rows, inputs, _run(session, inputs, rows))
+        for index, (rows, inputs) in enumerate(_cases(request, signed, outputs, sample))
+    )
+    beyond: list[Case] = []
+    ranges: tuple[Case, ...] = ()
     largest = set(signed.batch_sizes((request.max_batch_size,))) if request.max_batch_size else set()
     for rows in largest - {*signed.batch_sizes(request.batch_sizes)} if sample is None or sample.shared else ():
         inputs = sample.rows(rows) if sample else generate(signed, rows)
-        cases.append(largest_path(work, rows))
-        probefile.write(cases[-1], inputs, _run(session, inputs, rows))
+        beyond.append(_kept(work / f"largest-{rows}.npz", rows, inputs, _run(session, inputs, rows)))
     if signed.inputs and not request.golden:
-        cases += _reaching(request, signed, load(), session, work)
+        beyond += _reaching(request, signed, load(), session, work)
     if signed.inputs and not request.golden and set(WIDE).intersection(request.variants):
-        _write_wide(request, signed, load(), session, work)
-    return signed, cases
+        ranges = tuple(_wide(request, signed, load(), session, work))
+    return signed, Cases(recipe, tuple(beyond), ranges)
+
+
+def _kept(file: Path, rows: int, inputs: Arrays, answers: Arrays, what: str = "") -> Case:
+    probefile.write(file, inputs, answers)
+    return Case(str(file), rows, what)
 
 
 def settle(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], session: Any) -> Signature:
@@ -139,7 +144,7 @@ def settle(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, .
     return signed
 
 
-def _reaching(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> Iterator[Path]:
+def _reaching(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> Iterator[Case]:
     """A case at the ends of a quantized model's own scales, where the original runs it."""
     found = wide.reaching(signed, model, signed.batch_sizes(request.batch_sizes))
     if found is None:
@@ -150,19 +155,17 @@ def _reaching(request: OptimizeRequest, signed: Signature, model: Any, session: 
     except Exception as error:
         log(f"the original does not run at the ends of its own scales: {runtime_message(error)}")
         return
-    path = reaching_path(work, rows)
-    probefile.write(path, dict(inputs), dict(answers))
-    yield path
+    yield _kept(work / "reaching.npz", rows, dict(inputs), dict(answers))
 
 
-def _write_wide(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> None:
+def _wide(request: OptimizeRequest, signed: Signature, model: Any, session: Any, work: Path) -> Iterator[Case]:
     """Cases for variants that compute with fewer bits. No pass sees them: they change no byte of a variant."""
     step("running the original on values in other ranges")
     run = _quietly(session)
     sizes = signed.batch_sizes(request.batch_sizes)
     deadline = time.monotonic() + _WIDE_SECONDS
     for index, (what, rows, inputs, answers) in enumerate(wide.cases(signed, model, sizes, request.tolerance, run)):
-        probefile.write(wide_path(work, index, what, rows), inputs, answers)
+        yield _kept(work / f"wide-{index:03}.npz", rows, inputs, answers, what)
         if time.monotonic() > deadline:
             log(f"values in other ranges: only {index + 1} cases, because the model is slow")
             break
@@ -247,14 +250,13 @@ def _unusable(error: golden.GoldenError) -> StageError:
     return StageError("GoldenInvalid", str(error), hint, "spec.validation.golden")
 
 
-def tells(cases: list[Path]) -> bool:
+def tells(cases: Sequence[Case]) -> bool:
     """Whether the answers to different inputs differ. Where they do not, equal answers of a variant prove nothing."""
     first: dict[tuple[str, tuple[int, ...]], Any] = {}
     compared = False
     for case in cases:
-        rows = case_rows(case)
-        for name, array in probefile.read(case)[1].items():
-            for piece in array if array.ndim and len(array) == rows > 1 else (array,):
+        for name, array in probefile.read(Path(case.file))[1].items():
+            for piece in array if array.ndim and len(array) == case.rows > 1 else (array,):
                 key = (name, np.shape(piece))
                 if key in first and not _equal(first[key], piece):
                     return True
@@ -292,7 +294,7 @@ def _reference(path: Path, providers: Providers) -> Loaded:
         return _load(path, providers, "None")
 
 
-def _prove_original(request: OptimizeRequest, cases: list[Path]) -> _Proof:
+def _prove_original(request: OptimizeRequest, cases: Sequence[Case]) -> _Proof:
     """Find the highest graph level at which the original on the first provider agrees with the reference.
 
     Fusions of quantized operators, for example, round differently: a model that its author quantized can lose its
@@ -304,7 +306,7 @@ def _prove_original(request: OptimizeRequest, cases: list[Path]) -> _Proof:
         loaded = _load(Path(request.model), request.providers, level)
         step(f"comparing the original on {loaded.use.name} at graph level {level} with the reference")
         run = partial(_run, loaded.session)
-        read = ((case_rows(case), *probefile.read(case)) for case in cases)
+        read = ((case.rows, *probefile.read(Path(case.file))) for case in cases)
         compared = ((rows, run(inputs, rows), expected) for rows, inputs, expected in read)
         measured = parity.judge(compared, request.tolerance)
         if measured.passed:

@@ -51,8 +51,39 @@ WIDE = ("fp16", "int8-dynamic")
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """Inputs and the original model's outputs, in a file like the probe's.
+
+    rows: their batch size. what: the values that the inputs have, in words; "" for usual ones.
+    """
+
+    file: str
+    rows: int
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """What variants are compared with the original on.
+
+    recipe: at the recipe's batch sizes. Passes see only these: what they make must not depend on the largest batch.
+    beyond: at the largest batch size, and at the ends of the model's own scales.
+    wide: values in other ranges, for variants that compute with fewer bits.
+    """
+
+    recipe: tuple[Case, ...] = ()
+    beyond: tuple[Case, ...] = ()
+    wide: tuple[Case, ...] = ()
+
+    @property
+    def proof(self) -> tuple[Case, ...]:
+        """The cases on which every variant is proven, and the original."""
+        return (*self.recipe, *self.beyond)
+
+
+@dataclass(frozen=True, slots=True)
 class VariantRequest:
-    """Make the variant `name` of the model that optimize laid out in the folder `work`, and prove it on the cases there.
+    """Make the variant `name` of the model that optimize laid out in the folder `work`, and prove it on the cases.
 
     dead: passes that took their process with them, each with how that was; they are not tried again.
     """
@@ -60,6 +91,7 @@ class VariantRequest:
     name: str
     work: str
     optimize: OptimizeRequest
+    cases: Cases = Cases()
     dead: dict[str, str] = field(default_factory=dict)
 
     @property

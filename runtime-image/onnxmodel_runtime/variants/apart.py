@@ -13,13 +13,13 @@ from onnxmodel_runtime.contract.optimize import OptimizeRequest, Variant
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.progress import log, step
-from onnxmodel_runtime.variants import VariantRequest, unsupported
+from onnxmodel_runtime.variants import Cases, VariantRequest, unsupported
 
 _SECONDS = 900.0  # a tool can loop without end; a variant that takes longer is none
 _FOR_THE_STAGE = ("StorageFull", "StorageForbidden", "Interrupted")
 
 
-def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) -> Variant:
+def make(name: str, request: OptimizeRequest, work: Path, cases: Cases, dead: dict[str, str]) -> Variant:
     """Make the variant and put it into the request's directory; or say why there is none.
 
     dead: passes that killed a process, and how; shared by all variants, and added to.
@@ -31,7 +31,7 @@ def make(name: str, request: OptimizeRequest, work: Path, dead: dict[str, str]) 
     while True:
         ended = parent.launch(
             ("onnxmodel_runtime.variants",),
-            dumps(VariantRequest(name, str(work), request, dead)),
+            dumps(VariantRequest(name, str(work), request, cases, dead)),
             _SECONDS,
             PYTHONHASHSEED="0",
             TMPDIR=str(work),

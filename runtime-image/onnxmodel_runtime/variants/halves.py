@@ -105,7 +105,7 @@ def _large_activations(model: Any, task: Task) -> set[str]:
     layout.save(measured, path)
     try:
         session = open_session(path, Providers(threads=task.request.providers.threads), "None").session
-        runs = [session.run(None, probefile.read(case)[0]) for case in task.cases]
+        runs = [session.run(None, probefile.read(Path(case.file))[0]) for case in task.cases]
     except Exception as error:
         log(f"the ranges of the activations are not known: {runtime_message(error)}")
         return set()

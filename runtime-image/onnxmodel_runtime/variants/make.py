@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +41,7 @@ from onnxmodel_runtime.variants import (
     SLIM,
     TOOLS,
     WIDE,
+    Case,
     VariantRequest,
     layout,
     passes,
@@ -59,30 +60,31 @@ _PLACES = re.compile(
 
 @dataclass(frozen=True)
 class _Done:
-    """What is there after a pass: the file, and what is told of the pass. remark: what to know of what it made."""
+    """What is there after a pass: the file, and what is told of the pass.
+
+    remark: what to know of the file. maker: the pass that made it; "" for the original.
+    """
 
     file: str
     told: Pass
     remark: str = ""
+    maker: str = ""
 
 
 def make(request: VariantRequest) -> Variant:
     """The variant, below the work folder; or why there is none."""
     with contextlib.chdir(request.work), _quiet():
         ort.set_seed(2)
-        # Passes see the cases of the recipe alone: what they make must not depend on the largest batch.
-        cases = sorted(Path.cwd().glob("case-*.npz"))
-        chain = _run(request, cases)
+        chain = _run(request)
         told = tuple(done.told for done in chain[1:])
         variant = Variant(request.name, passes=told)
         if all(one.note for one in told) or (request.name != "fp32" and told[-1].note):
             return replace(variant, skipped=_why(request.name, told))
-        cases += [*Path.cwd().glob("largest-*.npz"), *Path.cwd().glob("reaching-*.npz")]
         variant = replace(variant, graph_level=_level(request, told), unjoined=_unjoined(chain))
-        return _prove(request, variant, chain[-1], cases)
+        return _prove(request, variant, chain[-1])
 
 
-def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
+def _run(request: VariantRequest) -> list[_Done]:
     """Every pass on what the one before left. What another variant had done already is taken from there."""
     if not Path(ORIGINAL_FILE).exists():
         step("preparing the model")
@@ -91,31 +93,37 @@ def _run(request: VariantRequest, cases: list[Path]) -> list[_Done]:
     chain = [_Done(ORIGINAL_FILE, Pass("", len(original.graph.node), layout.size(original)))]
     names = passes(request.name, request.providers)
     large = chain[0].told.bytes > layout.EXTERNAL_ABOVE
+    cases = request.cases.recipe
     for index, name in enumerate(names):
         key = "+".join(names[: index + 1])
         record = Path(f"{key}.json")
         last = index + 1 == len(names)
         if record.exists():
             earlier = load(_Done, json.loads(record.read_text()))
-            chain.append(_checked(request, chain[-1], earlier, [] if last else cases[:1]))
+            chain.append(_checked(request, chain[-1], earlier, () if last else cases[:1]))
             continue
         suffix = "ort" if name == ORT else "onnx"
-        task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), tuple(cases), large)
+        task = Task(request.optimize, Path(chain[-1].file), Path(f"{key}.{suffix}"), cases, large)
         free()
         step(f"building {request.name}: {name}", name)
         if name in request.dead:
             done: _Done | str = request.dead[name]
         else:
-            done = _attempt(name, task, cases=[] if last else cases[:1])
+            done = _attempt(name, task, cases=() if last else cases[:1])
         if isinstance(done, str):
             log(f"{name}: {done}")
-            done = _Done(chain[-1].file, replace(chain[-1].told, name=name, note=done))
+            done = _without(chain[-1], name, done)
         record.write_text(json.dumps(dataclasses.asdict(done)))
         chain.append(done)
     return chain
 
 
-def _checked(request: VariantRequest, before: _Done, done: _Done, cases: list[Path]) -> _Done:
+def _without(before: _Done, name: str, why: str) -> _Done:
+    """What is there after a pass of which nothing is used."""
+    return replace(before, told=replace(before.told, name=name, note=why), remark="")
+
+
+def _checked(request: VariantRequest, before: _Done, done: _Done, cases: Sequence[Case]) -> _Done:
     """What another variant left as its last pass was not compared by itself: here others build on it."""
     if done.told.note:
         return done
@@ -123,10 +131,10 @@ def _checked(request: VariantRequest, before: _Done, done: _Done, cases: list[Pa
         why = _others(Path(done.file), request.optimize, cases)
     except Exception as error:
         why = _failed(done.told.name, error)
-    return _Done(before.file, replace(before.told, name=done.told.name, note=why)) if why else done
+    return _without(before, done.told.name, why) if why else done
 
 
-def _others(path: Path, request: OptimizeRequest, cases: list[Path]) -> str:
+def _others(path: Path, request: OptimizeRequest, cases: Sequence[Case]) -> str:
     """How other than the original's the answers are; "" where they are not."""
     for case in cases:
         found = _compare(path, Providers(threads=request.providers.threads), "None", request, [case])
@@ -135,13 +143,13 @@ def _others(path: Path, request: OptimizeRequest, cases: list[Path]) -> str:
     return ""
 
 
-def _attempt(name: str, task: Task, cases: list[Path]) -> _Done | str:
+def _attempt(name: str, task: Task, cases: Sequence[Case]) -> _Done | str:
     """Run a pass. A string says why it is as if it had not been."""
     tool = TOOLS[name]
     try:
         run: Callable[[Task], str] = getattr(import_module(f"onnxmodel_runtime.variants.{tool.module}"), tool.function)
         remark = run(task)
-        return _objection(task, cases) or _Done(task.target.name, Pass(name, *_measure(task.target)), remark)
+        return _objection(task, cases) or _Done(task.target.name, Pass(name, *_measure(task.target)), remark, name)
     except Skip as error:
         return clip(str(error), 400)
     except Exception as error:
@@ -150,7 +158,7 @@ def _attempt(name: str, task: Task, cases: list[Path]) -> _Done | str:
         return _failed(name, error)
 
 
-def _objection(task: Task, cases: list[Path]) -> str:
+def _objection(task: Task, cases: Sequence[Case]) -> str:
     """What is wrong with what a pass left; "" for nothing. cases: on which it must still answer as the original."""
     if task.target.suffix == ".ort":
         return ""
@@ -168,16 +176,16 @@ def _unjoined(chain: list[_Done]) -> str:
     return judge_file(next(file for file in reversed(files) if file.suffix != ".ort")).unjoined
 
 
-def _prove(request: VariantRequest, variant: Variant, done: _Done, cases: list[Path]) -> Variant:
+def _prove(request: VariantRequest, variant: Variant, done: _Done) -> Variant:
     external = done.told.bytes > layout.EXTERNAL_ABOVE
     path = layout.publish(Path(done.file), Path.cwd() / MADE / request.name, external=external)
-    if Path(done.file).stem.rpartition("+")[2] not in (SLIM, FUSION):  # which other variants go on from
+    if done.maker not in (SLIM, FUSION):  # which other variants go on from
         for file in Path.cwd().glob(f"{Path(done.file).stem}.*"):
             file.unlink()
     free()
     step(f"comparing {request.name} with the original")
     try:
-        found = _compare(path, request.providers, variant.graph_level, request.optimize, cases)
+        found = _compare(path, request.providers, variant.graph_level, request.optimize, request.cases.proof)
     except StageError as error:
         return replace(variant, skipped=clip(f"{error.failure.message}: {error.failure.hint}", 400))
     except Exception as error:
@@ -205,63 +213,32 @@ def _fails_wide(path: Path, request: VariantRequest, level: str) -> str:
     """How the variant differs where numbers are of other ranges than those of the cases; "" where it does not."""
     bound = request.optimize.tolerance
     session = open_session(path, request.providers, level).session
-    for case in sorted(Path.cwd().glob("wide-*.npz")):
-        what = wide_name(case)
+    for case in request.cases.wide:
         try:
             found = wide.judge(_answered(session, [case]), bound)
         except Exception as error:
             if ran_out_of_memory(error):
                 return clip(_words(error), 400)
-            return clip(f"it fails on generated inputs that are {what}: {_words(error)}{_GIVE_GOLDEN}", 400)
+            return clip(f"it fails on generated inputs that are {case.what}: {_words(error)}{_GIVE_GOLDEN}", 400)
         if not found.passed:
             differs = found.note or (
                 f"output {found.output!r} differs by up to {found.max_absolute:g} absolute and {found.max_relative:g} "
                 f"relative, cosine {found.cosine:g}"
             )
-            return clip(f"on generated inputs that are {what}, {differs}{_GIVE_GOLDEN}", 400)
+            return clip(f"on generated inputs that are {case.what}, {differs}{_GIVE_GOLDEN}", 400)
     return ""
 
 
-def _compare(path: Path, providers: Providers, level: str, request: OptimizeRequest, cases: list[Path]) -> Parity:
+def _compare(path: Path, providers: Providers, level: str, request: OptimizeRequest, cases: Sequence[Case]) -> Parity:
     session = open_session(path, providers, level).session
     return parity.judge(_answered(session, cases), request.tolerance)
 
 
-def _answered(session: Any, cases: list[Path]) -> Iterator[tuple[int, parity.Arrays, parity.Arrays]]:
+def _answered(session: Any, cases: Sequence[Case]) -> Iterator[tuple[int, parity.Arrays, parity.Arrays]]:
     names = [value.name for value in session.get_outputs()]
     for case in cases:
-        inputs, expected = probefile.read(case)
-        yield case_rows(case), dict(zip(names, session.run(names, inputs), strict=True)), expected
-
-
-def case_path(work: Path, index: int, rows: int) -> Path:
-    """Where optimize leaves a case, in the order in which they are compared."""
-    return work / f"case-{index:03}-{rows}.npz"
-
-
-def largest_path(work: Path, rows: int) -> Path:
-    """Where it leaves the case of the largest batch, which comes last."""
-    return work / f"largest-{rows}.npz"
-
-
-def reaching_path(work: Path, rows: int) -> Path:
-    """Where it leaves the case at the ends of the model's own scales."""
-    return work / f"reaching-{rows}.npz"
-
-
-def wide_path(work: Path, index: int, what: str, rows: int) -> Path:
-    """Where it leaves a case of wide.py."""
-    return work / f"wide-{index:03}-{what.replace(' ', '_')}-{rows}.npz"
-
-
-def wide_name(case: Path) -> str:
-    """What such a case is, in words."""
-    return case.stem.split("-", 2)[2].rpartition("-")[0].replace("_", " ")
-
-
-def case_rows(case: Path) -> int:
-    """The batch size of a case."""
-    return int(case.stem.rpartition("-")[2])
+        inputs, expected = probefile.read(Path(case.file))
+        yield case.rows, dict(zip(names, session.run(names, inputs), strict=True)), expected
 
 
 def _level(request: VariantRequest, told: tuple[Pass, ...]) -> str:

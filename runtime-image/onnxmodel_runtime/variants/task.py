@@ -4,20 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.variants import Case
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """Read the model `source`, and write what becomes of it to `target`, in the same folder.
 
-    cases: the files with inputs, and the original's answers, on which variants are proven. large: the variant will have
-    its weights in a file of its own.
+    cases: on which the variant is compared with the original. large: it will have its weights in a file of its own.
     """
 
     request: OptimizeRequest
     source: Path
     target: Path
-    cases: tuple[Path, ...]
+    cases: tuple[Case, ...]
     large: bool = False
 
 

@@ -36,8 +36,8 @@ def variant(made: Any, directory: Path, name: str, **options: Any) -> Variant:
     asked, work = request(made, directory, **options), directory / "out" / "work"
     work.mkdir(parents=True)
     outputs = tuple(graph.describe(value) for value in made.graph.output)
-    optimize.references(asked, inputs.signature(made), outputs, work)
-    return make.make(VariantRequest(name, str(work), asked))
+    _, cases = optimize.references(asked, inputs.signature(made), outputs, work)
+    return make.make(VariantRequest(name, str(work), asked, cases))
 
 
 def operators(found: Variant) -> set[str]:
@@ -215,13 +215,13 @@ def test_a_pass_that_another_variant_left_and_that_cannot_be_loaded_is_left_out(
     asked, work = request(made, tmp_path), tmp_path / "out" / "work"
     work.mkdir(parents=True)
     outputs = tuple(graph.describe(value) for value in made.graph.output)
-    optimize.references(asked, inputs.signature(made), outputs, work)
-    make.make(VariantRequest("fused", str(work), asked))
+    _, cases = optimize.references(asked, inputs.signature(made), outputs, work)
+    make.make(VariantRequest("fused", str(work), asked, cases))
     left = work / "onnxslim+transformer-fusion.onnx"
     broken = onnx.load(left, load_external_data=False)
     broken.graph.node[0].op_type = "NoSuchOperator"
     left.write_bytes(broken.SerializeToString())
-    found = make.make(VariantRequest("fp16", str(work), asked))
+    found = make.make(VariantRequest("fp16", str(work), asked, cases))
     assert found.skipped == ""
     assert "cannot process this model" in next(one.note for one in found.passes if one.name == "transformer-fusion")
 

@@ -107,8 +107,8 @@ def test_a_variant_that_differs_beyond_a_threshold(
     path, work = models.save(branches(), tmp_path), tmp_path / "work"
     work.mkdir()
     asked = OptimizeRequest(str(path), digest(path), str(tmp_path), variants=(name,))
-    optimize.references(asked, inputs.signature(branches()), (), work)
-    found = make.make(VariantRequest(name, str(work), asked))
+    _, cases = optimize.references(asked, inputs.signature(branches()), (), work)
+    found = make.make(VariantRequest(name, str(work), asked, cases))
     assert found.parity is not None
     assert not found.parity.passed
     assert found.parity.max_absolute == 0, "below the threshold"
@@ -167,8 +167,8 @@ def test_no_byte_and_no_other_variant_depends_on_them(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     for names in (("fp32", "fused", "int8-static", "ort"), ("fp16",)):
         asked = OptimizeRequest(str(path), digest(path), str(tmp_path / "c"), variants=names)
-        optimize.references(asked, inputs.signature(square()), (), work)
-        assert any(work.glob("wide-*")) == ("fp16" in names)
+        _, cases = optimize.references(asked, inputs.signature(square()), (), work)
+        assert bool(cases.wide) == ("fp16" in names)
 
 
 # ---- which rows ------------------------------------------------------------------------------------------------------
