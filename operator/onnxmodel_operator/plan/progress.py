@@ -24,7 +24,7 @@ def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
         message = f"Job {step.job} succeeded, but its pod was gone before its result was read: it runs again"
         return Stop(context, going(phase, "ResultLost", message), doubts=doubts, superfluous=(("Job", step.job),))
     if failed(seen):
-        return Stop(context, stalled(_failed(context, seen)), step, doubts)
+        return Stop(context, stalled(_failed(context, step, seen)), step, doubts)
     if seen.waiting:
         progress, again = _waiting(context, seen.waiting, phase, seen.stage, seen.name)
         return Stop(context, progress, step, doubts, again=again)
@@ -75,12 +75,12 @@ def _invalid(context: Context, step: Step, wrong: str | None) -> Trouble:
         f"Job {step.job} succeeded with a result that cannot be used: {wrong}",
         "Use runtime images of the operator's release (runtimeImages in the chart's values).",
     )
-    return Trouble(step.stage, failure, job=step.job, commands=_commands(context, step.job))
+    return Trouble(step.stage, failure, job=step.job, commands=_commands(context, step, step.job))
 
 
-def _failed(context: Context, seen: JobSeen) -> Trouble:
+def _failed(context: Context, step: Step, seen: JobSeen) -> Trouble:
     assert seen.ended is not None
-    failure, commands, memory = seen.ended.failure, _commands(context, seen.name), context.seen.memory
+    failure, commands, memory = seen.ended.failure, _commands(context, step, seen.name), context.seen.memory
     if not seen.pods and (last := memory.failure_of(seen.name)):
         # The pod is gone, and with it why it failed: status remembers. What stalled before has its commands in the hint.
         failure = Failure(last.reason, last.message, last.hint, last.field or "")
@@ -100,12 +100,12 @@ def _retried(seen: JobSeen, phase: str) -> Progress:
     return Progress(State.RECONCILING, phase, "ProgressingWithRetry", message, trouble)
 
 
-def _commands(context: Context, job: str) -> tuple[str, ...]:
+def _commands(context: Context, step: Step, job: str) -> tuple[str, ...]:
     """How to read the stage's log, and the server's where the stage asks it, and how to run the stage again."""
     kubectl = f"kubectl -n {context.model.namespace}"
     logs = f"{kubectl} logs job/{job} --all-containers"
-    if context.revision:  # only stages that ask its server come after it
-        logs += f"; the server's: {kubectl} logs deployment/{context.revision.name} --all-containers"
+    if STAGES[step.stage].asks_server:
+        logs += f"; the server's: {kubectl} logs deployment/{context.target.name} --all-containers"
     return f"Log: {logs}", f"To run the stage again: {kubectl} delete job {job}"
 
 

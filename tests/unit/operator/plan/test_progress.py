@@ -11,7 +11,7 @@ from onnxmodel_operator.observe import JobSeen, Waiting
 from onnxmodel_operator.plan import progress
 from onnxmodel_operator.plan.values import State, Step
 from onnxmodel_runtime.contract.outcome import Failure
-from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.stages import STAGES, Stage
 from tests.builders import START
 from tests.contexts import at, context, deployment, ended, job, observed, succeeded, walk
 
@@ -61,6 +61,20 @@ def test_how_far_a_job_is(
     assert stop.progress.phase == ("Failed" if state is State.STALLED else "Validating")
     assert (stop.job is not None) == wanted
     assert bool(stop.superfluous) == (reason == "ResultLost")
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("asks", [True, False])
+def test_the_servers_log_is_named_where_the_table_says_that_the_stage_asks_it(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, asks: bool
+) -> None:
+    known = replace(at(Stage.PROBE), steps=())
+    reached = walk(known).context
+    step = next(step for step in reached.steps if step.stage is stage)
+    monkeypatch.setattr(progress, "STAGES", {stage: replace(STAGES[stage], asks_server=asks)})
+    stop = progress.of_job(reached, replace(step, seen=job(step, "Failed", ended=ended())))
+    assert stop.progress.trouble is not None
+    assert ("; the server's: " in stop.progress.trouble.commands[0]) == asks
 
 
 @pytest.mark.parametrize(
