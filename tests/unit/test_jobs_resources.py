@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxmodel_operator.observe.warnings import hint_for
 from onnxmodel_runtime.contract.stages import FETCH, STAGES
 from tests.builders import SETTINGS, Cluster, body
 
@@ -38,14 +39,23 @@ def test_each_job_has_the_resources_that_the_table_says() -> None:
             "docs/troubleshooting.md",
             r"`serving\.resources` \((?P<server>.*), serve\) or `settings\.jobs\.resources` \((?P<own>.*?)\)",
         ),
+        (
+            "operator/onnxmodel_operator/platform/settings.py",
+            r"resources: of (?P<own>.*); (?P<server>.*) get what the server gets",
+        ),
     ],
 )
-def test_what_is_written_names_all_of_them(file: str, sentence: str) -> None:
+def test_what_is_documented_names_all_of_them(file: str, sentence: str) -> None:
     found = re.search(sentence, (ROOT / file).read_text(encoding="utf-8"))
     assert found
     assert _names(found["own"]) == OWN
     assert _names(found["server"]) == SERVERS
 
 
+@pytest.mark.parametrize("message", ["exceeded quota: pods", "maximum cpu usage per Container is 1"])
+def test_hints_name_all_of_them(message: str) -> None:
+    assert set(re.findall(r"\w+", hint_for(message))) >= OWN
+
+
 def _names(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.lower())) - {"and"}
+    return set(re.findall(r"\w+", text.lower())) - {"and", "the"}

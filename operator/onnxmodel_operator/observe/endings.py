@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from onnxmodel_operator.observe import tritonlog
 from onnxmodel_operator.observe.objects import Object, container_statuses
-from onnxmodel_operator.observe.values import SETTINGS, Ended
+from onnxmodel_operator.observe.values import AS_JOBS, AS_SERVER, SETTINGS, Ended
 from onnxmodel_runtime.contract.codec import ContractError
 from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, Failure, Outcome, decode, killed_by
 
@@ -86,8 +86,8 @@ def _ended(end: Object, container: str, pod: Object) -> Ended:
         failure = Failure(
             "OutOfMemory",
             f"container {container} was killed because it exceeded its memory limit{limit}",
-            "Raise spec.serving.resources.limits.memory (optimize, benchmark, server) or jobs.resources "
-            f"{SETTINGS} (fetch, validate, loadtest, probe), lower spec.serving.batching.maxBatchSize (a "
+            f"Raise spec.serving.resources.limits.memory ({', '.join(AS_SERVER)}, server) or jobs.resources "
+            f"{SETTINGS} ({', '.join(AS_JOBS)}), lower spec.serving.batching.maxBatchSize (a "
             "server runs that many rows at startup), or use a smaller or quantized model.",
         )
         return Ended(failure, code, time, terminal=True)

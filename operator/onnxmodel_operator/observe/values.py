@@ -7,7 +7,7 @@ from datetime import datetime
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.observe.objects import Object
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
-from onnxmodel_runtime.contract.stages import STAGES
+from onnxmodel_runtime.contract.stages import FETCH, STAGES
 from onnxmodel_runtime.contract.validate import Finding
 
 MEASURING = tuple(stage for stage, spec in STAGES.items() if spec.measures)
@@ -15,6 +15,10 @@ WORKING = tuple(stage for stage, spec in STAGES.items() if spec.works)
 """Stages that use a node's cores for longer than a moment."""
 SETTINGS = "under settings in the chart's values"
 """Where hints say that a setting of the platform is."""
+AS_SERVER = tuple(spec.name for spec in STAGES.values() if spec.as_server)
+"""Commands whose Jobs have the server's resources, for hints."""
+AS_JOBS = (FETCH, *(spec.name for spec in STAGES.values() if not spec.as_server))
+"""Commands whose Jobs have the resources of settings.jobs, for hints."""
 
 
 @dataclass(frozen=True, slots=True)

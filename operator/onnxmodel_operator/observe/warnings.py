@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from onnxmodel_operator.observe.values import SETTINGS, Observed, Waiting, Warned
+from onnxmodel_operator.observe.values import AS_JOBS, SETTINGS, Observed, Waiting, Warned
 
 
 def puzzles(seen: Observed, now: datetime) -> set[str]:
@@ -39,11 +39,12 @@ def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: dat
 
 _RECENT = timedelta(minutes=5)
 """What a kubelet warned of and warns of no more is over."""
+_JOBS = " and ".join((", ".join(AS_JOBS[:-1]), AS_JOBS[-1]))
 _HINTS = (
-    ("exceeded quota", "Raise the ResourceQuota in the message, free some of it, or lower serving.resources (fetch, "
-     f"validate, loadtest and probe: jobs.resources {SETTINGS}). It then continues by itself."),
-    (" per Container", "Set serving.resources within the namespace's LimitRange (kubectl describe limitrange); fetch, "
-     f"validate, loadtest and probe use jobs.resources {SETTINGS}."),
+    ("exceeded quota", f"Raise the ResourceQuota in the message, free some of it, or lower serving.resources ({_JOBS}: "
+     f"jobs.resources {SETTINGS}). It then continues by itself."),
+    (" per Container", "Set serving.resources within the namespace's LimitRange (kubectl describe limitrange); "
+     f"{_JOBS} use jobs.resources {SETTINGS}."),
     ("violates PodSecurity", "Pods of models comply with the restricted Pod Security Standard, so a webhook must have "
      "changed this one: compare the fields in the message with the pod template of the Job or "
      "Deployment."),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import OnnxModel
+from onnxmodel_operator.api.spec.source import SecretKeyReference
 from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.platform.resolve import Placement, Resolved
 from onnxmodel_operator.platform.settings import Settings
@@ -78,7 +79,7 @@ class Ask:
 
     fetch: what it fetches first. depends_on: the digest of the revision that it asks, if any. placement: where the Job runs
     instead of where clients do; a stage that the table runs as the server has none of its own. covers: the placement that
-    the digest covers where that is not the Job's.
+    the digest covers where that is not the Job's. public_key: the Secret's key that the Job reads a public key from.
     """
 
     request: Request
@@ -86,13 +87,14 @@ class Ask:
     depends_on: str = ""
     placement: Placement | None = None
     covers: Placement | None = None
+    public_key: SecretKeyReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One stage, as far as it is known. record: the encoded outcome of a success.
 
-    quiet: no other stage may run on its node while it measures; otherwise only no other measurement.
+    quiet: no other stage may run on its node while it measures; otherwise only no other measurement. public_key: as in Ask.
     """
 
     stage: Stage
@@ -105,6 +107,7 @@ class Step:
     record: str | None = None
     seen: JobSeen | None = None
     quiet: bool = True
+    public_key: SecretKeyReference | None = None
 
     @property
     def state(self) -> str:

@@ -24,7 +24,7 @@ from onnxmodel_operator.render.parts import (
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
 from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, killed_by
-from onnxmodel_runtime.contract.stages import STAGES, Stage
+from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
 
 # A proxy that a service mesh injects outlives the stage, and its Job would not end. Each mesh reads a word of its own.
@@ -60,7 +60,7 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
         secret_prefix=SECRET_PREFIX,
         secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
         source_claim=next(iter(spec.claims()), None) if step.fetch else None,
-        public_key=_public_key(spec) if step.stage is Stage.VALIDATE else None,
+        public_key=_public_key(step),
         claim=claim_name(owner.name),
         writes=STAGES[step.stage].writes,
         jobs=settings.jobs,
@@ -95,9 +95,7 @@ def _affinity(step: Step) -> dict[str, Any]:
     return {**affinity, "podAntiAffinity": {**given, required: [*given.get(required, ()), rule]}}
 
 
-def _public_key(spec: OnnxModelSpec) -> dict[str, Any] | None:
-    signature = spec.source.signature
-    if signature is None or signature.public_key_ref is None:
+def _public_key(step: Step) -> dict[str, Any] | None:
+    if step.public_key is None:
         return None
-    reference = signature.public_key_ref.model_dump()
-    return {"name": PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": reference}}
+    return {"name": PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": step.public_key.model_dump()}}

@@ -74,8 +74,10 @@ def _stage_message(step: Step, plan: Plan) -> str:
             return "; ".join(part for part in (told, lowered, axis) if part)
         case BenchmarkResult():
             return plan.choice.sentence if plan.choice else ""
-        case _:
+        case None:  # its Job succeeded, and its result is not known
             return ""
+        case _:
+            return f"{step.stage} succeeded"
 
 
 def _condition(

@@ -178,10 +178,11 @@ class Client:
         """Why the server joins no requests, as it says; "" where it does, None where it does not say."""
         try:
             config = self._call(lambda client: client.get_model_config(name))
-            return joining.heard(str(config["parameters"]["batching"]["string_value"]))
+            said = joining.heard(str(config["parameters"]["batching"]["string_value"]))
         except Exception as error:
             log(f"the server does not report whether it batches requests ({type(error).__name__})")
             return None
+        return said and clip(said, 400)
 
     def _revision(self, client: Any, name: str) -> str:
         options = {"as_json": True} if self.protocol == "gRPC" else {}

@@ -53,7 +53,8 @@ def ask(context: Context) -> Ask:
         max_nodes=rules.max_nodes,
         max_depth=rules.max_nesting,
     )
-    return Ask(request, source, placement=platform.validator)
+    key = signature.public_key_ref if signature else None
+    return Ask(request, source, placement=platform.validator, public_key=key)
 
 
 def gate(context: Context, result: ValidateResult) -> Advance | Stop:

@@ -1,20 +1,27 @@
 """What the pods look like: safe, placed, and nothing can break out of its place in a template."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxmodel_operator import names
+from onnxmodel_operator.api.spec.source import SecretKeyReference
 from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.memo import Named
 from onnxmodel_operator.platform.settings import Artifacts
 from onnxmodel_operator.render import templates
+from onnxmodel_operator.render.job import job_manifest
+from onnxmodel_operator.render.parts import Owner
 from onnxmodel_operator.render.templates import render_template
 from onnxmodel_runtime.contract.codec import loads
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.outcome import ExitCode
 from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.stages import Stage
+from tests import contexts
 from tests.builders import SETTINGS, Cluster, body
 
 
@@ -52,6 +59,18 @@ def test_only_the_fetch_container_sees_the_credentials(cluster):
             allowed = container["name"] == "fetch"
             assert ("s3-credentials" in json.dumps(container)) == allowed, f"{name}: {container['name']}"
         assert "s3-credentials" not in json.dumps(template["spec"]["volumes"])
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_the_stage_that_asks_for_a_public_key_gets_it(stage):
+    known = contexts.at(stage)
+    last = contexts.walk(replace(known, steps=())).context.steps[-1]
+    step = replace(last, public_key=SecretKeyReference(name="keys", key="cosign.pub"))
+    owner = Owner(known.model.namespace, known.model.name, "uid")
+    for asked, expected in ((step, ["ONNXMODEL_PUBLIC_KEY"]), (replace(step, public_key=None), [])):
+        job = job_manifest(owner, Named("m", (known.model.spec, asked, "[]", SETTINGS)))
+        containers = job["spec"]["template"]["spec"]["containers"]
+        assert [variable["name"] for variable in containers[0].get("env", ())] == expected
 
 
 def test_everything_is_placed_on_the_pool_and_what_measures_or_serves_has_the_gpu(cluster):

@@ -31,9 +31,9 @@ from onnxmodel_runtime.contract.outcome import Failure, Outcome
 from onnxmodel_runtime.contract.probe import ProbeResult
 from onnxmodel_runtime.contract.providers import Providers, ProviderUse
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.stages import STAGES, Stage
 from onnxmodel_runtime.contract.validate import Finding
-from tests.builders import SETTINGS, body
+from tests.builders import SETTINGS, Cluster, body
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 BEFORE = "2026-01-01T00:00:00Z"
@@ -119,6 +119,13 @@ def measured(p99=4.0):
 
 def told(found):
     return {item.type: (item.status, item.reason) for item in found}
+
+
+def test_the_condition_of_each_stage_says_what_came_of_it():
+    cluster = Cluster(body())
+    cluster.live()
+    found = [cluster.condition(row.condition) for row in STAGES.values() if row.condition]
+    assert [(item["status"], bool(item["message"])) for item in found] == [("True", True)] * len(found)
 
 
 PENDING = ("Unknown", "Pending")

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
+from dev.results import benchmarked, loaded, optimized, probed, validated
 from onnxmodel_runtime.contract.benchmark import Point
 from onnxmodel_runtime.contract.loadtest import LoadTestResult
+from onnxmodel_runtime.contract.stages import STAGES, Result
 from onnxmodel_runtime.reporting.tables import text
 
 
@@ -17,6 +21,25 @@ class New:
 def test_a_result_without_a_form_of_its_own_is_shown_field_by_field() -> None:
     result: Any = New(3, "oci://registry/model")
     assert text(result) == "files  3\nplace  oci://registry/model"
+
+
+HEALTHY = (
+    validated(),
+    optimized(),
+    benchmarked(),
+    loaded({"variant": "fp32", "loads": [{"batch_size": 1, "concurrency": 4}]}),
+    probed(),
+)
+
+
+@pytest.mark.parametrize("result", HEALTHY, ids=lambda result: type(result).__name__)
+def test_no_result_of_a_stage_is_shown_as_data(result: Result) -> None:
+    """What has fields within fields needs a form of its own."""
+    assert not set("{}'") & set(text(result))
+
+
+def test_each_result_of_a_stage_is_tried() -> None:
+    assert {type(result) for result in HEALTHY} == {row.result for row in STAGES.values()}, "add the new one to HEALTHY"
 
 
 def test_tables_have_no_exponent():

@@ -7,11 +7,16 @@ import string
 import pytest
 
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Environment, Point
+from onnxmodel_runtime.contract.loadtest import LoadTestResult
 from onnxmodel_runtime.contract.model import Parity, Tensor
 from onnxmodel_runtime.contract.optimize import OptimizeResult, Pass, Variant
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, decode
+from onnxmodel_runtime.contract.probe import ProbeResult
 from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.repository import RepositoryResult
+from onnxmodel_runtime.contract.stages import RESULTS, Result
 from onnxmodel_runtime.contract.validate import Finding, ModelFacts, ValidateResult
+from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.sandbox.termination import fit
 
 LETTERS = string.ascii_letters + string.digits
@@ -88,6 +93,35 @@ def test_a_benchmark_fits_on_a_machine_of_many_words() -> None:
     assert isinstance(outcome.result, BenchmarkResult)
     assert outcome.result.points == result.points
     assert set(outcome.result.left_out) == set(left_out)
+
+
+NOISE = noise(800, EMOJI)
+LARGEST = (
+    ValidateResult(facts(100), (Finding("ONNX-X", "error", NOISE, NOISE, NOISE),) * 40),
+    OptimizeResult(
+        tuple(Variant(f"v{n}", skipped=noise(400, EMOJI, n)) for n in range(9)), "/p", ProviderUse("CPU", 100.0)
+    ),
+    BenchmarkResult(
+        tuple(Point(f"v{n // 16}", n, n, n / 7, n / 6, n / 3, n / 9, n, n / 11, spread=n) for n in range(112)),
+        ProviderUse("CPU", 100.0),
+        Environment(NOISE, 1.0, NOISE),
+    ),
+    LoadTestResult(tuple(Point("v", n, n, n / 7, n / 6, n / 3, n / 9, n, n / 11) for n in range(8))),
+    ProbeResult(1.23456789, 2.3456789, 1e-7, ProviderUse(NOISE[:100], 12.345), clip(NOISE, 400)),
+    RepositoryResult(f"/artifacts/{noise(400, LETTERS)}", True, f"/artifacts/{noise(400, LETTERS)}"),
+)
+"""The most that each command leaves."""
+
+
+@pytest.mark.parametrize("result", LARGEST, ids=lambda result: type(result).__name__)
+def test_the_largest_result_of_each_command_fits(result: Result) -> None:
+    command = next(name for name, kind in RESULTS.items() if kind is type(result))
+    assert type(decode(fit(Outcome(command, 1.0, result))).result) is type(result)
+
+
+def test_each_result_is_tried_at_its_largest() -> None:
+    """Where one does not fit, `termination` must shorten it, or its stage must bound it."""
+    assert {type(result) for result in LARGEST} == set(RESULTS.values()), "add the new one to LARGEST"
 
 
 def test_what_compresses_too_well_is_still_read() -> None:

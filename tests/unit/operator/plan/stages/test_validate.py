@@ -42,6 +42,19 @@ def test_what_is_asked(spec: dict[str, Any], field: str, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "key"),
+    [
+        ({}, None),
+        ({"source": {**SOURCE, "signature": IDENTITY}}, None),
+        ({"source": {**SOURCE, "signature": KEY}}, "keys"),
+    ],
+)
+def test_a_public_key_comes_from_its_secret(spec: dict[str, Any], key: str | None) -> None:
+    asked = validate.ask(context(**spec)).public_key
+    assert (asked and asked.name) == key
+
+
+@pytest.mark.parametrize(
     ("policy", "field", "expected"),
     [
         (Policy(), "opset_floor", 0),
