@@ -18,6 +18,8 @@ from onnxmodel_runtime.contract.outcome import Failure, Outcome
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import STAGES, Request, Stage
 
+R = TypeVar("R")
+
 STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 
 Child = tuple[str, str]
@@ -189,12 +191,9 @@ class Plan:
         """The revision that the model's Service selects."""
         return self.traffic[0][0] if self.traffic else None
 
-    def result(self, stage: Stage) -> Any:
-        """The result of a stage that succeeded, or None."""
-        return next((s.outcome.result for s in self.steps if s.stage is stage and s.outcome), None)
-
-
-R = TypeVar("R")
+    def result(self, kind: type[R]) -> R | None:
+        """The result of this kind, or None: its stage has not succeeded."""
+        return _result(self.steps, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +220,10 @@ class Context:
         return next(step for step in self.steps if step.stage is stage)
 
     def result(self, kind: type[R]) -> R:
-        """The result of the stage that has results of this kind, and that succeeded."""
-        return next(s.outcome.result for s in self.steps if s.outcome and isinstance(s.outcome.result, kind))
+        """The result of this kind, for looks that come after its stage."""
+        result = _result(self.steps, kind)
+        assert result is not None, f"no stage before this one left a {kind.__name__}"
+        return result
 
     @property
     def chosen(self) -> Choice:
@@ -235,6 +236,11 @@ class Context:
         """The revision, for looks that come after it."""
         assert self.revision is not None
         return self.revision
+
+
+def _result(steps: tuple[Step, ...], kind: type[R]) -> R | None:
+    """The result of this kind among those of the steps. No two stages have results of one kind."""
+    return next((s.outcome.result for s in steps if s.outcome and isinstance(s.outcome.result, kind)), None)
 
 
 @dataclass(frozen=True, slots=True)

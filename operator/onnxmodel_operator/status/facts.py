@@ -24,11 +24,11 @@ _FINDINGS = 20
 
 def model_status(plan: Plan) -> ModelStatus | None:
     """The model that was validated; None until it is."""
-    result: ValidateResult | None = plan.result(Stage.VALIDATE)
+    result = plan.result(ValidateResult)
     if result is None:
         return None
     facts = result.model
-    optimized: OptimizeResult | None = plan.result(Stage.OPTIMIZE)
+    optimized = plan.result(OptimizeResult)
     return ModelStatus(
         sha256=facts.sha256,
         bytes=facts.bytes,
@@ -55,7 +55,7 @@ def finding_statuses(plan: Plan, old: Memory) -> list[FindingStatus] | None:
     step = next((step for step in plan.steps if step.stage is Stage.VALIDATE), None)
     if step is None:
         return None
-    result: ValidateResult | None = plan.result(Stage.VALIDATE)
+    result = plan.result(ValidateResult)
     found = result.findings if result else step.seen.ended.findings if step.seen and step.seen.ended else ()
     if result is None and step.seen and step.state == "Failed" and not step.seen.pods:
         return list(old.findings) or None
@@ -123,7 +123,7 @@ def measured_status(numbers: Numbers) -> Measured:
 def benchmark_status(plan: Plan) -> BenchmarkStatus | None:
     """The newest benchmark; None until a winner is chosen."""
     choice: Choice | None = plan.choice
-    result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
+    result = plan.result(BenchmarkResult)
     if choice is None or result is None or choice.winner.numbers is None:
         return None
     machine = result.environment

@@ -58,7 +58,7 @@ def _recovered(seen: Observed, revision: str, now: datetime) -> RevisionStatus:
 
 def _as_measured(plan: Plan) -> ProviderUse | None:
     """The provider of the benchmark, for Triton, which does not report one: it runs with the same providers and pool."""
-    result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
+    result = plan.result(BenchmarkResult)
     assert plan.choice is not None
     return result.uses.get(plan.choice.winner.variant.name, result.provider) if result else None
 
@@ -74,8 +74,8 @@ def _describe(plan: Plan, old: Memory, block: RevisionStatus | None, now: dateti
     step = next(step for step in plan.steps if step.stage is Stage.BENCHMARK)
     before = _first(plan.revision.short, (block, old.target, old.active))
     same = before if before and before.benchmark == names.short(step.digest) else None
-    validated: ValidateResult | None = plan.result(Stage.VALIDATE)
-    probe: ProbeResult | None = plan.result(Stage.PROBE)
+    validated = plan.result(ValidateResult)
+    probe = plan.result(ProbeResult)
     use = (probe.provider or _as_measured(plan)) if probe else None
     found = {
         "time": block.time if block and block.revision == plan.revision.short else format_time(now),
@@ -91,7 +91,7 @@ def _describe(plan: Plan, old: Memory, block: RevisionStatus | None, now: dateti
     if same:
         return same.model_copy(update=found)
     variant, against = plan.choice.winner.variant, plan.choice.against
-    result: BenchmarkResult | None = plan.result(Stage.BENCHMARK)
+    result = plan.result(BenchmarkResult)
     return RevisionStatus(
         revision=plan.revision.short,
         variant=variant.name,

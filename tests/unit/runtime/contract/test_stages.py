@@ -1,6 +1,7 @@
 """The table of stages."""
 
 import dataclasses
+import itertools
 import typing
 
 import pytest
@@ -16,6 +17,12 @@ def test_each_stage_has_a_row_in_the_order_in_which_they_run() -> None:
 def test_the_unions_are_those_of_the_table() -> None:
     assert set(typing.get_args(Request)) == {command.request for command in COMMANDS.values()}
     assert set(typing.get_args(Result)) == set(RESULTS.values())
+
+
+def test_a_result_tells_whose_it_is() -> None:
+    """A look asks for a result by its type."""
+    kinds = list(RESULTS.values())
+    assert [(a, b) for a, b in itertools.permutations(kinds, 2) if issubclass(a, b)] == []
 
 
 @pytest.mark.parametrize("spec", STAGES.values(), ids=lambda spec: spec.name)
