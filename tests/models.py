@@ -345,6 +345,12 @@ def mismatched_shapes() -> Any:
     return model(nodes, [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 2])], weights)
 
 
+def mismatched_types() -> Any:
+    """Integers go in, and floats are declared to come out."""
+    node = helper.make_node("Relu", ["x"], ["y"], "relu")
+    return model([node], [("x", TensorProto.INT32, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])])
+
+
 def cache(whole: str = "past_seq + seq") -> Any:
     """As decoders with a cache are exported: three inputs whose lengths must fit each other."""
     return model(

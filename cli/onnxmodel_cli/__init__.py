@@ -2,3 +2,5 @@
 
 It is the only package that imports both the operator and the runtime. Neither of them imports it.
 """
+
+VERSION = "0.1.0"

@@ -24,6 +24,13 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_graph_level(parser: argparse.ArgumentParser) -> None:
+    """Add --graph-level."""
+    parser.add_argument(
+        "--graph-level", choices=GRAPH_LEVELS, default="All", help="highest graph optimization level (All)"
+    )
+
+
 def add_ports(parser: argparse.ArgumentParser, names: Iterable[str], least: int = 1) -> None:
     """Add an option for each port of these fields. least: 0 where the server may choose a free port."""
     free = "" if least else "; 0: any free port"
@@ -42,7 +49,10 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
         help=f"{','.join(PROVIDERS)} in order of preference (CPU)",
     )
     parser.add_argument(
-        "--fallback", choices=("Forbid", "Allow"), default="Forbid", help="if the first provider is not available"
+        "--fallback",
+        choices=("Forbid", "Allow"),
+        default="Forbid",
+        help="Allow: use the next provider if the first is not available (Forbid)",
     )
     parser.add_argument("--threads", type=values.integer(0), default=1, help="threads of one session (1); 0: all cores")
 

@@ -39,7 +39,7 @@ class Command:
         description = self.description or self.summary[0].upper() + self.summary[1:]
         parser: Parser = commands.add_parser(self.name, help=self.summary, description=description, epilog=self.epilog)
         if self.formats:
-            parser.add_argument("--output", choices=self.formats, default="text")
+            parser.add_argument("--output", choices=self.formats, default="text", help="format of the result (text)")
         parser.set_defaults(chosen=self, parser=parser)
         self.arguments(parser)
 

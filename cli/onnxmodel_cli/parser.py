@@ -24,10 +24,18 @@ class Parser(argparse.ArgumentParser):
         return [*self._option_string_actions]
 
     def needs(self, *places: str) -> None:
-        """End with an error for the first local file or folder that does not exist. URIs are not checked."""
+        """End with an error for the first local file or folder that cannot be read. URIs are not checked."""
         for place in places:
-            if place and "://" not in place and not os.path.exists(place):
+            if not place or "://" in place:
+                continue
+            try:
+                os.stat(place)
+            except (FileNotFoundError, NotADirectoryError):
                 self.error(f"there is no file or folder {place!r}; check the path")
+            except OSError as error:
+                self.error(f"cannot read {place!r}: {error.strerror}")
+            if not os.access(place, os.R_OK | (os.X_OK if os.path.isdir(place) else 0)):
+                self.error(f"cannot read {place!r}: Permission denied")
 
     def makes(self, folder: str) -> None:
         """Make a folder to write to. End with an error if that cannot be done."""

@@ -24,9 +24,21 @@ def add_serving(parser: Parser) -> None:
         help="highest graph optimization level (All; None if no inputs can verify it)",
     )
     parser.add_argument("--instances", type=values.integer(1, 64), default=1, help="sessions that share the load (1)")
-    parser.add_argument("--max-batch-size", type=values.integer(1, 4096), default=32)
-    parser.add_argument("--max-queue-delay", type=values.integer(0, 10_000_000), default=0, metavar="MICROSECONDS")
-    parser.add_argument("--preferred-batch-sizes", type=values.counts, default=(), metavar="N,M")
+    parser.add_argument("--max-batch-size", type=values.integer(1, 4096), default=32, help="most rows in a batch (32)")
+    parser.add_argument(
+        "--max-queue-delay",
+        type=values.integer(0, 10_000_000),
+        default=0,
+        metavar="MICROSECONDS",
+        help="how long a request waits to be batched (0: it does not wait)",
+    )
+    parser.add_argument(
+        "--preferred-batch-sizes",
+        type=values.counts,
+        default=(),
+        metavar="N,M",
+        help="numbers of rows at which a batch runs at once (none)",
+    )
     parser.add_argument(
         "--default-timeout",
         type=values.integer(0, 600_000_000),

@@ -57,7 +57,7 @@ def counts(value: str) -> tuple[int, ...]:
 
 def number(*, above: bool = False, most: float = math.inf) -> Callable[[str], float]:
     """A finite number of at least 0, or greater than 0 (above), and at most `most`."""
-    bounds = ("above 0" if above else "from 0 on") if most == math.inf else f"from 0 to {most:g}"
+    bounds = ("greater than 0" if above else "of at least 0") if most == math.inf else f"from 0 to {most:g}"
 
     def convert(value: str) -> float:
         try:
@@ -73,7 +73,7 @@ def number(*, above: bool = False, most: float = math.inf) -> Callable[[str], fl
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:
     """An integer of at least `least` and at most `most`."""
-    bounds = f"from {least} on" if most is None else f"from {least} to {most}"
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
 
     def convert(value: str) -> int:
         if not value.isascii() or not value.isdigit() or int(value) < least or (most is not None and int(value) > most):

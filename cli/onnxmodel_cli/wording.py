@@ -35,6 +35,8 @@ _OPTIONS = {
     "spec.serving.batching.defaultTimeoutMicroseconds": "--default-timeout",
 }
 _FIELD = re.compile(r"(?:spec|\bserving\.batching)(?:\.[A-Za-z]+)+(?:(?=: (?:None|Allow|Warn|\d))(: ))?")
+_SECRET = re.compile(r"the Secret (?:in spec\.source\.secretRef|that spec\.source\.secretRef names)")
+_PLATFORM = re.compile(r"(?:, or|; if it must be this one,) ask the platform team to .*$")
 _HINTS = {
     "InternalError": "This is a bug in onnxmodel: please report it with the output above.",
     "Interrupted": "Run it again.",
@@ -48,9 +50,8 @@ _HINTS = {
     "first, or allow a fallback (spec.serving.fallback: Allow).",
     "ServiceUnreachable": "Start the server (onnxmodel serve MODEL --name NAME), and use the host and ports that it "
     "prints.",
-    "SourceForbidden": "Check the credentials in the environment, and their permissions.",
-    "SourceUntrusted": "Set CA_CERTIFICATES to the server's certificate authority in PEM.",
-    "StorageForbidden": "Make the folder writable for your user, or use another one.",
+    "SourceUnreachable": "Check the host's name, that it is up, and that this machine can reach it. Then run it again.",
+    "StorageForbidden": "Give your user permission to use it, or use another place.",
     "StorageFull": "Free space there, or use another folder.",
 }
 
@@ -74,8 +75,11 @@ def _failure(failure: Failure, findings: tuple[Finding, ...], options: Collectio
     """A finding knows better than its reason what to do."""
     known = failure.hint in {finding.fix for finding in findings}
     hint = failure.hint if known else _HINTS.get(failure.reason, failure.hint)
+    hint = _SECRET.sub("the environment", hint)
     if not options:
         return replace(failure, hint=hint)
+    if failure.reason == "TimedOut" and "--timeout" in options:
+        hint += " Or raise --timeout (0: no limit)."
     field = _OPTIONS.get(failure.field, failure.field)
     shown = field if field.split(",")[0] in options else ""
     message = in_options(failure.message, options)
@@ -91,7 +95,7 @@ def _findings(findings: tuple[Finding, ...], options: Collection[str]) -> tuple[
 
 
 def in_options(text: str, options: Collection[str]) -> str:
-    """The text with options for the fields of a manifest that the command has options for."""
+    """The text with options for the fields of a manifest that the command has options for, and without a platform team."""
 
     def option(match: re.Match[str]) -> str:
         field = match[0].removesuffix(": ")
@@ -100,4 +104,4 @@ def in_options(text: str, options: Collection[str]) -> str:
             return f"{field} of a manifest (onnxmodel run){match[1] or ''}"
         return name + (" " if match[1] else "")
 
-    return _FIELD.sub(option, text)
+    return _FIELD.sub(option, _PLATFORM.sub(".", text))

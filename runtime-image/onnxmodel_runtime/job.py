@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
-from onnxmodel_runtime.contract.stages import COMMANDS, FETCH, Request, Result, Stage
+from onnxmodel_runtime.contract.stages import COMMANDS, FETCH, Request, Result
 from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.models.records import accept, write_report
@@ -77,12 +77,12 @@ def run(
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Print the result, and where there is none, the findings."""
+    """Print the result, or the findings of a model that was refused."""
     from onnxmodel_runtime.reporting import tables
 
     if outcome.result is not None:
         print(tables.text(outcome.result), flush=True)
-    elif outcome.findings or outcome.command == Stage.VALIDATE:
+    elif outcome.findings:
         print(tables.findings(outcome.findings), flush=True)
 
 

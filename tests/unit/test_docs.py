@@ -14,6 +14,7 @@ from dev.cluster.node import NODES
 from dev.docs import api, findings
 from dev.platform import VALUES, Platform
 from examples.magika import demo
+from onnxmodel_cli.commands import commands
 from onnxmodel_operator import metrics, selection
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_operator.api.resource import parse
@@ -23,9 +24,13 @@ from onnxmodel_operator.plan.values import Phase, State
 from onnxmodel_operator.platform import settings
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_runtime import checks
+from onnxmodel_runtime.contract import uris
+from onnxmodel_runtime.contract.providers import PROVIDERS
 from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import CREDENTIALS, authorities, open_source
+from onnxmodel_runtime.variants import RECIPES
+from tests import models
 from tests.builders import SETTINGS, START, body
 from tests.rights import rights
 
@@ -201,7 +206,7 @@ def test_every_metric_is_explained():
 
 
 def test_every_right_is_explained():
-    section = (DOCS / "install.md").read_text().split("\n## Rights\n")[1].split("\n## ")[0]
+    section = (DOCS / "install.md").read_text().split("\n## Permissions\n")[1].split("\n## ")[0]
     told: dict[str, set[str]] = {}
     for kinds, verbs, why in re.findall(r"^\| ([a-z/, ]+): (.+?) \| (.+) \|$", section, re.MULTILINE):
         assert why
@@ -333,7 +338,37 @@ def test_every_variable_of_the_environment_is_explained():
     assert len(read) > 8
     assert {*read, authorities.VARIABLE} <= set(CREDENTIALS), "read from a Secret, and never taken from it"
     assert {name for name in CREDENTIALS if f"`{name}`" not in page} == set()
-    assert {scheme for scheme in re.findall(r"(\w+)://", unsupported()) if f"`{scheme}://" not in page} == set()
+
+
+def test_every_scheme_variant_and_provider_is_on_its_page_and_in_the_readme():
+    """A table of the page has each; the manifest with all fields has them too."""
+    for page, rows, names in (
+        ("sources.md", r"`{}://", uris.SCHEMES),
+        ("optimization.md", r"^\| `{}` \|", RECIPES),
+        ("serving.md", r"^\| `{}` \|", PROVIDERS),
+    ):
+        text = (DOCS / page).read_text()
+        assert [name for name in names if not re.search(rows.format(name), text, re.MULTILINE)] == [], page
+    example = yaml.safe_load((ROOT / "examples" / "full" / "onnxmodel.yaml").read_text())["spec"]
+    assert example["optimization"]["variants"] == [*RECIPES]
+    (forms,) = re.findall(r"uri: \S+ +# (.+); a folder", README)
+    assert forms.replace("http(s)", "http https").split() == [*uris.SCHEMES]
+    assert set(re.findall(r"(\w+)://", unsupported())) == set(uris.SCHEMES)
+
+
+def test_every_command_is_on_the_page_of_the_command_line():
+    page = (DOCS / "cli.md").read_text()
+    assert [one.name for one in commands() if not re.search(rf"\bonnxmodel {one.name}[ `]", page)] == []
+
+
+def test_the_example_of_troubleshooting_is_what_validate_prints(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(models.html())
+    command = [sys.executable, "-m", "onnxmodel_cli", "validate", "model.onnx"]
+    done = subprocess.run(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    (shown,) = re.findall(r"```console\n(.*?)```", (DOCS / "troubleshooting.md").read_text(), re.DOTALL)
+    assert shown == f"$ .venv/bin/onnxmodel validate model.onnx\n{done.stdout}$ echo $?\n{done.returncode}\n"
 
 
 def unsupported() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 
+from onnxmodel_cli import VERSION
 from onnxmodel_cli.command import Command
 from onnxmodel_cli.parser import Parser
 
@@ -39,8 +40,9 @@ def parser() -> Parser:
         "Triton model repositories.",
         epilog="Exit codes: 0 success; 2 the command line is invalid, or names a file that does not exist; 10 "
         "refused, the same input gives the same result; 11 something outside was unavailable, retry; 1 "
-        "a bug in onnxmodel. A Job passes its whole request as --request JSON.",
+        "a bug in onnxmodel; 130 interrupted. A Job passes its whole request as --request JSON.",
     )
+    made.add_argument("--version", action="version", version=f"onnxmodel {VERSION}")
     subparsers = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in commands():
         command.add_to(subparsers)

@@ -32,7 +32,7 @@ def _arguments(parser: Parser) -> None:
     )
     parser.add_argument("--out", default="", metavar="DIR", help="directory for benchmark.json and report.html")
     parser.add_argument("--instances", type=values.integer(1, 64), default=1, help="sessions that share the load (1)")
-    parser.add_argument("--graph-level", choices=arguments.GRAPH_LEVELS, default="All")
+    arguments.add_graph_level(parser)
     arguments.add_providers(parser)
 
 

@@ -1,6 +1,7 @@
 """`onnxmodel optimize`."""
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,16 +28,18 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("model", help="the .onnx file")
     parser.add_argument("--out", required=True, metavar="DIR", help="directory for variants, probe.npz and report.json")
     parser.add_argument("--variants", type=_variants, default=("fp32",), help=f"any of {', '.join(RECIPES)} (fp32)")
-    parser.add_argument("--graph-level", choices=arguments.GRAPH_LEVELS, default="All")
+    arguments.add_graph_level(parser)
     arguments.add_batch(parser)
     parser.add_argument(
         "--batch-sizes", type=values.counts, default=(1, 3, 8), help="batch sizes at which parity is measured (1,3,8)"
     )
-    parser.add_argument("--relative", type=values.number(), default=_TOLERANCE.relative, help="tolerance")
-    parser.add_argument("--absolute", type=values.number(), default=_TOLERANCE.absolute, help="tolerance")
-    parser.add_argument(
-        "--cosine", type=values.number(most=1), default=_TOLERANCE.cosine, help="minimum cosine similarity of an output"
-    )
+    for name, most, what in (
+        ("relative", math.inf, "tolerance relative to the original's value"),
+        ("absolute", math.inf, "tolerance added to the relative one"),
+        ("cosine", 1, "minimum cosine similarity of an output"),
+    ):
+        usual = getattr(_TOLERANCE, name)
+        parser.add_argument(f"--{name}", type=values.number(most=most), default=usual, help=f"{what} ({usual:g})")
     arguments.add_providers(parser)
     parser.add_argument(
         "--calibration",

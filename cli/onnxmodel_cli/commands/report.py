@@ -25,8 +25,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         target.write_text(render(report.read(source)), encoding="utf-8")
     except OSError as error:
-        print(f"error: cannot use {str(error.filename)!r}: {error.strerror}", file=sys.stderr)
-        return ExitCode.REFUSED
+        options.parser.error(f"cannot use {str(error.filename)!r}: {error.strerror}")
     except ValueError as error:
         wanted = "is not a benchmark.json written by onnxmodel benchmark --out"
         print(f"error: {str(source)!r} {wanted}: {clip(str(error), 200)}", file=sys.stderr)

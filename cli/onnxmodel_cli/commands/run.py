@@ -29,9 +29,11 @@ def _arguments(parser: Parser) -> None:
         help="YAML file with the platform's settings (settings in the chart's values)",
     )
     parser.add_argument(
-        "--until", choices=[stage.value for stage in Stage], default=LAST.value, help="stop after this stage"
+        "--until", choices=[stage.value for stage in Stage], default=LAST.value, help=f"stop after this stage ({LAST})"
     )
-    parser.add_argument("--output", choices=("text", "json", "sarif"), default="text", help="json: print the status")
+    parser.add_argument(
+        "--output", choices=("text", "json", "sarif"), default="text", help="json: print the status (text)"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -53,6 +55,6 @@ COMMAND = Command(
     "in a cluster.",
     epilog="Exit codes: 0 Ready (or the stage of --until has finished); 2 the command line, the manifest "
     "or the settings are invalid, or a file does not exist; 10 refused; 11 something outside was "
-    "unavailable, retry; 1 a bug. Credentials come from the environment, with the keys of the "
+    "unavailable, retry; 1 a bug; 130 interrupted. Credentials come from the environment, with the keys of the "
     "model's Secret as names.",
 )

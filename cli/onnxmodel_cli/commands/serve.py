@@ -46,4 +46,6 @@ def _run(options: argparse.Namespace) -> int:
         return serve(completed, partial(worded, options=known), made.close, partial(in_options, options=known))
 
 
-COMMAND = Command(SERVE, "serve a model with the Open Inference Protocol", _arguments, _run, places=("model", "probe"))
+COMMAND = Command(
+    SERVE, "serve a model with the Open Inference Protocol", _arguments, _run, places=("model", "probe"), formats=()
+)

@@ -39,7 +39,6 @@ def _arguments(parser: Parser) -> None:
         "--timeout",
         type=values.number(),
         metavar="SECONDS",
-        default=1800.0,
         help="refuse a model that takes longer (1800); 0: no limit",
     )
     parser.add_argument(
@@ -58,10 +57,13 @@ def _run(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> Asked:
     """The run of the manifest that ends after validate. What the manifest says is not said twice."""
-    repeated = (options.opset_min, options.dynamic_batch, options.mode, options.golden_tolerance, options.memory)
+    repeated = (
+        *(options.opset_min, options.dynamic_batch, options.mode),
+        *(options.golden_tolerance, options.memory, options.timeout),
+    )
     if options.batch != BATCH_UNKNOWN or any(option is not None for option in repeated):
-        flags = "--opset-min, --dynamic-batch, --batch, --mode, --golden-tolerance and --memory"
-        options.parser.error(f"{flags} are set by the manifest; remove them, or remove --manifest")
+        flags = "--opset-min, --dynamic-batch, --batch, --mode, --golden-tolerance, --memory and --timeout"
+        options.parser.error(f"{flags} are set by the manifest or the platform; remove them, or remove --manifest")
     return Asked(
         Path(options.manifest),
         options.name,
@@ -81,8 +83,10 @@ def _request(options: argparse.Namespace) -> ValidateRequest:
         raise ValueError("--public-key and --signature require a --manifest with a signature")
     if options.name:
         raise ValueError("--name names an OnnxModel of a --manifest; add that, or remove it")
-    if path.is_dir() and not (path / MODEL_FILE).exists():
-        raise ValueError(f"{options.model!r} is a folder without {MODEL_FILE}; name the .onnx file in it")
+    if path.is_dir():
+        if not (path / MODEL_FILE).exists():
+            raise ValueError(f"{options.model!r} is a folder without {MODEL_FILE}; name the .onnx file in it")
+        options.parser.needs(str(path / MODEL_FILE))
     bound = 0.001 if options.golden_tolerance is None else options.golden_tolerance
     return ValidateRequest(
         str(directory),
@@ -92,7 +96,7 @@ def _request(options: argparse.Namespace) -> ValidateRequest:
         file=file,
         golden=Tolerance(bound, bound) if options.golden else None,
         golden_path=options.golden,
-        timeout_seconds=options.timeout,
+        timeout_seconds=1800.0 if options.timeout is None else options.timeout,
         serving_memory=round((2.0 if options.memory is None else options.memory) * 2**30),
         batch=options.batch,
     )

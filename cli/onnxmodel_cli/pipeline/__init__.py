@@ -18,10 +18,9 @@ from onnxmodel_operator.plan.values import Plan, State
 from onnxmodel_operator.platform.settings import SettingsError
 from onnxmodel_runtime.contract.outcome import ExitCode, Outcome
 from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.volume import STATUS_FILE
 from onnxmodel_runtime.reporting import sarif
 from onnxmodel_runtime.sandbox.termination import INTERNAL
-
-_STATUS_FILE = "status.yaml"
 
 
 def run(asked: Asked, parser: Parser) -> int:
@@ -86,7 +85,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
 def _report(pipeline: Pipeline, asked: Asked, decided: Plan) -> int:
     status = dict(pipeline.model.status)
     folder = pipeline.volume.folder
-    (folder / _STATUS_FILE).write_text(yaml.safe_dump(status, sort_keys=False))
+    (folder / STATUS_FILE).write_text(yaml.safe_dump(status, sort_keys=False))
     trouble = decided.progress.trouble
     if asked.output == "json":
         print(json.dumps(status, indent=2))
@@ -99,7 +98,7 @@ def _report(pipeline: Pipeline, asked: Asked, decided: Plan) -> int:
             print(f"{trouble.failure.reason} [{trouble.failure.field or trouble.stage}]")
             print(f"hint: {trouble.failure.hint}")
         if asked.out:
-            print(f"artifacts, reports and {_STATUS_FILE}: {folder}")
+            print(f"artifacts, reports and {STATUS_FILE}: {folder}")
     if not trouble:
         return ExitCode.OK
     if trouble.exit_code in (ExitCode.REFUSED, ExitCode.RETRY):

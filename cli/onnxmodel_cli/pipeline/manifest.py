@@ -45,9 +45,11 @@ def read_settings(path: Path) -> Settings:
     Raises OSError, ValueError, SettingsError.
     """
     data = next(iter(_documents(path)), None)
-    if not isinstance(data, dict):
-        raise SettingsError(f"{path}: expected a mapping")
-    return settings.parse({**data.get("settings", data), "images": _IMAGES})
+    found = data.get("settings", data) if isinstance(data, dict) else data
+    try:
+        return settings.parse({**found, "images": _IMAGES} if isinstance(found, dict) else found)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def this_machine(model: OnnxModel) -> Settings:

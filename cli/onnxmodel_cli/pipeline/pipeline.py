@@ -25,7 +25,7 @@ from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome, encode
 from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.contract.stages import FETCH, REPOSITORY, SERVE, STAGES, Stage
-from onnxmodel_runtime.contract.volume import ARTIFACTS
+from onnxmodel_runtime.contract.volume import ARTIFACTS, REPOSITORY_FOLDER
 
 
 class Pipeline:
@@ -79,7 +79,7 @@ class Pipeline:
         now = datetime.now(UTC)
         decided = plan(self.model, self._observed(), self.settings, now)
         if done and decided.progress.state is State.RECONCILING and not decided.progress.trouble:
-            message = f"{done} has finished, and nothing was refused; --until {done} starts no later stage"
+            message = f"{done} has finished, and nothing was refused; no later stage was run"
             decided = dataclasses.replace(decided, progress=Progress(State.SUSPENDED, *2 * ("Suspended",), message))
         status = summarize(self.model, self._observed(), decided, now)
         self.model = dataclasses.replace(self.model, status=status)
@@ -149,7 +149,7 @@ class Pipeline:
 
     def _lay_out(self, revision: Revision) -> Ended | None:
         """How laying out Triton's repository ended, if it did not succeed."""
-        directory = f"{ARTIFACTS}/triton/{revision.short}"
+        directory = f"{ARTIFACTS}/{REPOSITORY_FOLDER}/{revision.short}"
         request = RepositoryRequest(revision.request, directory, revision.placement.gpus, revision.triton)
         code, outcome = self._run(REPOSITORY, request)
         if code == ExitCode.OK:

@@ -2,6 +2,7 @@
 
 import re
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -9,33 +10,73 @@ from pydantic import BaseModel, ValidationError
 from onnxmodel_operator.api.patterns import EXPECTED
 from onnxmodel_runtime.contract.text import nearest
 
-_NO_TEXT = ("int_type", "float_type", "bool_type")
+_NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?"
+_WORDS = {
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a mapping",
+    "extra_forbidden": "unknown field",
+    "finite_number": "expected a finite number",
+    "float_type": "expected a number",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "expected an integer",
+    "int_parsing": "expected an integer",
+    "int_parsing_size": "expected a smaller integer",
+    "int_type": "expected an integer",
+    "invalid_key": "unknown field",
+    "ip_any_network": "expected a network such as 10.0.0.0/8",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "expected a list",
+    "literal_error": "expected {expected}",
+    "missing": "required, but not set",
+    "model_type": "expected a mapping",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "string_type": "expected a string",
+    "string_unicode": "expected valid Unicode",
+    "too_long": "must have at most {max_length} items",
+    "too_short": "must not be empty",
+    "tuple_type": "expected a list",
+    "value_error": "{error}",
+}
+"""What is wrong, by pydantic's type of the error; its context fills in the names in braces."""
+_QUOTED = {"bool_type": "true|false", "float_type": _NUMBER, "int_type": r"[-+]?\d+(\.0+)?"}
+"""Strings that are a value of the expected type once their quotes are removed."""
 
 
 def field_errors(error: ValidationError, kind: type[BaseModel]) -> list[tuple[str, str]]:
     """One pair for each error, in the order of the fields. kind: the model that was validated."""
-    return [(_path(item["loc"]), _text(item, kind)) for item in error.errors(include_url=False)]
+    return [_pair(item, kind) for item in error.errors(include_url=False)]
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def _pair(item: Any, kind: type[BaseModel]) -> tuple[str, str]:
+    *path, last = item["loc"] or [""]
+    if last == "[key]":  # of a mapping
+        return _path(path[:-1]), f"key {str(path[-1])[:60]!r}: {_text(item, kind)}"
+    return _path(item["loc"]), _text(item, kind)
+
+
+def _path(location: Sequence[int | str]) -> str:
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part or "''"
     return path
 
 
 def _text(item: Any, kind: type[BaseModel]) -> str:
     """What is wrong in words, with the nearest name where one is misspelt."""
-    message: str = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        return f"unknown field{nearest(str(item['loc'][-1]), _names(kind, item['loc'][:-1]))}"
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        return message + nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
-    if item["type"] == "string_pattern_mismatch":
-        return EXPECTED[item["ctx"]["pattern"]]
-    if item["type"] in _NO_TEXT and isinstance(item["input"], str):
+    reason, given, context = item["type"], item["input"], item.get("ctx", {})
+    if reason == "string_pattern_mismatch":
+        return EXPECTED[context["pattern"]]
+    message = _WORDS[reason].format(**context) if reason in _WORDS else str(item["msg"])
+    if reason == "extra_forbidden":
+        return message + nearest(str(item["loc"][-1]), _names(kind, item["loc"][:-1]))
+    if reason == "literal_error" and isinstance(given, str):
+        return message + nearest(given, re.findall(r"'([^']*)'", context["expected"]))
+    if isinstance(given, str) and re.fullmatch(_QUOTED.get(reason, "(?!)"), given, re.IGNORECASE):
         return f"{message}; remove the quotes"
-    if item["type"] == "string_type" and isinstance(item["input"], int | float):
+    if reason == "string_type" and isinstance(given, int | float):
         return f"{message}; put it in quotes"
     return message
 

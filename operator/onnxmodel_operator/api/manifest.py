@@ -14,7 +14,7 @@ _FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 class RepeatedKey(yaml.YAMLError):
-    """A mapping has a key twice. line: of the second, from 1 on."""
+    """A mapping has a key twice. line: of the second; the first line is 1."""
 
     def __init__(self, key: str, line: int) -> None:
         super().__init__(f"duplicate key {key}; remove one")

@@ -79,7 +79,7 @@ def not_applied(decided: Plan, active: str | None, error: ApiError) -> Plan:
                 "ApplyFailed",
                 message,
                 "Grant the operator's ServiceAccount the permissions of the chart's ClusterRole "
-                "(docs/install.md#rights). It is retried every minute.",
+                "(docs/install.md#permissions). It is retried every minute.",
             )
         case _:
             fatal = False

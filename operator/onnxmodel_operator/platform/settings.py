@@ -200,5 +200,5 @@ def parse(data: Any) -> Settings:
         return Settings.model_validate(data)
     except ValidationError as error:
         raise SettingsError(
-            "; ".join(f"{field}: {message}" for field, message in field_errors(error, Settings))
+            "; ".join(": ".join(filter(None, pair)) for pair in field_errors(error, Settings))
         ) from error

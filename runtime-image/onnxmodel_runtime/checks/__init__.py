@@ -48,19 +48,19 @@ FILE = Check(
     "ONNX-FILE",
     "NotOnnx",
     meaning="The file is missing, empty, or not an ONNX model but, for example, an HTML page, an archive or a pickle.",
-    fix="Upload the .onnx file that the exporter wrote.",
+    fix="Use the .onnx file that the exporter wrote.",
 )
 FILE_SIZE = Check(
     "ONNX-FILE-SIZE",
     "FileTooLarge",
     meaning="The .onnx file is larger than protobuf can read (2 GiB), or than the memory of validation.",
-    fix="Save the weights as external data: onnx.save(…, save_as_external_data=True), and upload the whole folder.",
+    fix="Save the weights as external data: onnx.save(…, save_as_external_data=True), and keep the whole folder together.",
 )
 CORRUPT = Check(
     "ONNX-CORRUPT",
     "ModelCorrupt",
     meaning="The file starts like a model but cannot be decoded, or it has no graph: it is truncated or damaged.",
-    fix="Upload it again and compare its sha256 with the original's.",
+    fix="Replace it with an intact copy, and compare its sha256 with the original's.",
 )
 EXTERNAL = Check(
     "ONNX-EXTERNAL-DATA",
@@ -69,7 +69,7 @@ EXTERNAL = Check(
     "not a regular file, or have another size than the model declares. Refused in mode Warn too, so "
     "that no other files of the machine are read.",
     fix="Save the model again with its data beside it (onnx.save(…, save_as_external_data=True)), "
-    "upload the whole folder, and end its URI with a slash.",
+    "and keep the whole folder together. The URI of a folder ends with a slash.",
 )
 
 PIN = Check(
@@ -89,7 +89,7 @@ NODES = Check(
     "BoundExceeded",
     meaning="The graph has more nodes than allowed, as it is or with its functions inlined. A few functions "
     "that call each other twice expand to billions of nodes.",
-    fix="Export without unrolled loops, simplify the model, or ask the platform team to raise the limit.",
+    fix="Export without unrolled loops or simplify the model, or ask the platform team to raise the limit.",
 )
 DEPTH = Check(
     "ONNX-DEPTH",
@@ -248,14 +248,14 @@ DOMAIN = Check(
     "domains that the platform adds, and functions that the model itself defines are allowed. "
     "com.microsoft.nchwc is not, because it is specific to one kind of processor.",
     fix="Replace the operator with standard ones; libraries of custom operators are not loaded. For "
-    "com.microsoft.nchwc: upload the model as it was before ONNX Runtime optimized it.",
+    "com.microsoft.nchwc: use the model as it was before ONNX Runtime optimized it.",
 )
 PRECOMPILED = Check(
     "ONNX-PRECOMPILED",
     "UnsupportedOperator",
     meaning="The model contains code that was compiled elsewhere (EPContext): it cannot be validated, and "
     "refers to other files.",
-    fix="Upload the original model: it is compiled where it is served.",
+    fix="Use the original model: it is compiled where it is served.",
 )
 OPERATOR = Check(
     "ONNX-OPERATOR",

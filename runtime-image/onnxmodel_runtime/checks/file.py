@@ -16,7 +16,11 @@ _PROTOBUF_BYTES = 2**31 - 1
 
 # What people upload instead of a model, by its first bytes.
 _LOOKS_LIKE = (
-    (b"version https://git-lfs", "a Git LFS pointer instead of the file itself", "Run git lfs pull, then upload."),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer instead of the file itself",
+        "Run git lfs pull, and use the file that it brings.",
+    ),
     (
         b"<!doctype html",
         "an HTML page, often a login or an error page",
@@ -28,14 +32,14 @@ _LOOKS_LIKE = (
     (
         b"pk\x03\x04",
         "a zip archive, like PyTorch's .pt and Keras's .keras",
-        "Export the model to ONNX, and upload it unpacked.",
+        "Export the model to ONNX, and use the .onnx file without packing it.",
     ),
     (b"\x1f\x8b", "a gzip archive", "Unpack it: the .onnx file itself is expected."),
     (b"\x89hdf", "an HDF5 file, like Keras's .h5", "Export the model to ONNX, for example with tf2onnx."),
     (b"gguf", "a GGUF file for llama.cpp", "Export the model to ONNX, for example with optimum."),
     (b"\x80\x02", "a Python pickle, like older PyTorch checkpoints", "Export the model to ONNX."),
     (b"\x80\x04", "a Python pickle", "Export the model to ONNX."),
-    (b"\x7felf", "a Linux executable or library", "Upload the .onnx file that the exporter wrote."),
+    (b"\x7felf", "a Linux executable or library", "Use the .onnx file that the exporter wrote."),
 )
 
 
@@ -45,12 +49,14 @@ def file_kind(path: Path) -> Iterator[Finding]:
         yield FILE.error(path.name, f"{path.name} is a link, a folder or a device, not a regular file")
         return
     if not path.is_file():
-        yield FILE.error(path.name, f"there is no file {path.name}", "Upload the model.")
+        yield FILE.error(path.name, f"there is no file {path.name}", "Put the model there.")
         return
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        yield FILE.error(path.name, "the file is empty", "Upload it again; its export or upload was interrupted.")
+        yield FILE.error(
+            path.name, "the file is empty", "Replace it with an intact copy: its export or transfer was interrupted."
+        )
         return
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for magic, what, fix in _LOOKS_LIKE:
@@ -92,7 +98,8 @@ def undecodable(path: Path, detail: str) -> Finding:
         return CORRUPT.error(
             path.name,
             f"the file starts like a model but cannot be decoded: it is truncated or damaged ({detail})",
-            f"Upload it again ({size(path.stat().st_size)} have arrived) and compare its sha256 with the original's.",
+            f"Replace it with an intact copy (this one has {size(path.stat().st_size)}), and compare its sha256 with the "
+            "original's.",
         )
     return FILE.error(path.name, f"the file is not an ONNX model: {detail}")
 
@@ -133,7 +140,7 @@ def has_graph(model: Any, path: Path) -> Iterator[Finding]:
     """Protobuf accepts a message cut at a field's end, and random bytes now and then."""
     if model.ir_version <= 0:
         yield FILE.error(
-            path.name, "the file has no IR version: it is not an ONNX model", "Upload the exporter's .onnx file."
+            path.name, "the file has no IR version: it is not an ONNX model", "Use the exporter's .onnx file."
         )
     elif not model.graph.output:
         yield CORRUPT.error(path.name, "the model has no graph with outputs", "Export it again; it may be truncated.")

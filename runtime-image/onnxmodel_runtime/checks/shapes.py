@@ -19,6 +19,7 @@ from onnxmodel_runtime.models import graph
 
 _PART = re.compile(r"\(op_type:([^,)]+)(?:, node name: (.*?))?\): \[")
 _DECLARED = "existing shape differ"
+_TYPE = "[TypeInferenceError]"
 _SHOWN = 5
 _MOST = 1 << 20  # characters of a message: one line for each node
 
@@ -56,7 +57,7 @@ def infer(model: Any) -> tuple[Any, list[Finding]]:
     faults = [text for operator, name, text in parts if (operator, name) not in blind.keys() | defective.keys()]
     if faults or not makers:
         detail = clip(" ".join(faults) or message, 4000)
-        findings.append(SHAPES.error(node_name(detail), f"shapes are inconsistent: {detail}"))
+        findings.append(_inconsistent(detail))
         return inferred, findings
     operators = Counter(f"{node.op_type} of {node.domain or 'ai.onnx'}" for node in makers)
     names = [f"{operator} ({count})" for operator, count in operators.most_common(_SHOWN)]
@@ -68,6 +69,14 @@ def infer(model: Any) -> tuple[Any, list[Finding]]:
         )
     )
     return inferred, findings
+
+
+def _inconsistent(detail: str) -> Finding:
+    """What onnx says of shapes or of datatypes, under the right name."""
+    if _TYPE not in detail:
+        return SHAPES.error(node_name(detail), f"shapes are inconsistent: {detail}")
+    fix = "Check the datatypes of the node in the message: export again, or insert a Cast in front of it."
+    return SHAPES.error(node_name(detail), f"datatypes are inconsistent: {detail}", fix)
 
 
 def node_name(message: str) -> str:

@@ -73,7 +73,7 @@ class Client:
                 if revision and not problem:
                     self._kept, client = client, None
             except Exception as error:  # gevent, sockets and grpc each have their own
-                problem = str(error) or type(error).__name__
+                problem = _said(error)
             finally:
                 if client is not None:
                     client.close()
@@ -144,9 +144,10 @@ class Client:
             result = self._call(lambda client: client.infer(name, tensors, outputs=wanted, **self._calling))
         except InferenceServerException as error:
             passing = error.status() in ("503", "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", None)
+            answered = "does not answer" if passing else "rejects"
             raise StageError(
                 "ServiceUnreachable" if passing else "ProbeRefused",
-                f"{name} at {self.address} does not respond to the probe over {self.protocol}: {error}",
+                f"{name} at {self.address} {answered} the probe over {self.protocol}: {error}",
                 "See the server's log for the reason. It is retried."
                 if passing
                 else "The server rejects this request: the message has its reason, and its log may have more.",
@@ -198,6 +199,13 @@ class Client:
             return action(self._kept)
         with contextlib.closing(self._open()) as client:
             return action(client)
+
+
+def _said(error: Exception) -> str:
+    """What an error says. Exceptions of C code, such as a parser's, have a number beside the text: str() is a tuple."""
+    if type(error).__str__ is BaseException.__str__:
+        return ", ".join(part for part in error.args if isinstance(part, str)) or type(error).__name__
+    return str(error) or type(error).__name__
 
 
 def _described(tensor: Mapping[str, Any]) -> Tensor:

@@ -18,6 +18,6 @@ def check_pin(what: str, actual: str, pin: str, field: str) -> None:
         raise StageError(
             "DigestMismatch",
             f"{what} has the sha256 {actual}, but the pinned one is {pin.lower()}",
-            "The file has changed or is not the intended one: upload the right file, or pin the new digest.",
+            "The file has changed or is not the intended one: use the right file, or pin the new digest.",
             field,
         )

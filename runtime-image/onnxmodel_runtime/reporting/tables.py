@@ -98,7 +98,7 @@ def _finding(finding: Finding) -> str:
 
 def _optimize(result: OptimizeResult) -> str:
     rows: list[Sequence[object]] = [
-        ("VARIANT", "NODES", "SIZE", "SAVED", "LOAD AT", "PARITY", "MAX ABS", "COSINE", "TOP-1", "SHA256")
+        ("VARIANT", "NODES", "SIZE", "SAVED", "GRAPH LEVEL", "PARITY", "MAX ABS", "COSINE", "TOP-1", "SHA256")
     ]
     original = result.variants[0].bytes or 1
     for variant in result.variants:
@@ -140,7 +140,18 @@ def _told(variant: Variant) -> list[str]:
 
 
 def _benchmark(result: BenchmarkResult) -> str:
-    head = ("VARIANT", "BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", _unit(result), "SAMPLES", "STABLE")
+    head = (
+        "VARIANT",
+        "BATCH",
+        "CONCURRENCY",
+        "P50 MS",
+        "P90 MS",
+        "P95 MS",
+        "P99 MS",
+        _unit(result),
+        "SAMPLES",
+        "STABLE",
+    )
     rows: list[Sequence[object]] = [head]
     for p in result.points:
         rows.append((p.variant, p.batch_size, p.concurrency, *_figures(p)))
@@ -157,7 +168,7 @@ def _benchmark(result: BenchmarkResult) -> str:
 
 
 def _loadtest(result: LoadTestResult) -> str:
-    head = ("BATCH", "CALLERS", "P50 MS", "P90 MS", "P95 MS", "P99 MS", _unit(result), "SAMPLES", "STABLE")
+    head = ("BATCH", "CONCURRENCY", "P50 MS", "P90 MS", "P95 MS", "P99 MS", _unit(result), "SAMPLES", "STABLE")
     return table([head, *((p.batch_size, p.concurrency, *_figures(p)) for p in result.points)])
 
 

@@ -69,7 +69,7 @@ def classify(error: Exception, step: str) -> StageError | None:
         return StageError(
             "ModelCorrupt",
             f"cannot decode the model while {step}: {clip(str(error), 200)}",
-            "The file is damaged: upload it again and compare its sha256 with the original's.",
+            "The file is damaged: replace it with an intact copy, and compare its sha256 with the original's.",
             "spec.source.uri",
         )
     return None

@@ -260,7 +260,7 @@ def _compare(request: ValidateRequest, manifest: Manifest, signature: bytes) -> 
     if changed := [name for name in here if actual[name] != signed[name]]:
         raise _mismatch(
             f"{_list(changed)} {_differ(changed)} from the signed content",
-            "The file was changed after signing, or the signature belongs to another version: upload the "
+            "The file was changed after signing, or the signature belongs to another version: use the "
             "signed files, or sign the current ones.",
         )
     if missing:

@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
-from onnxmodel_runtime.sources.source import CHUNK, MAX_FILES, Body, Remote, forbidden, invalid, not_found
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.sources.source import CHUNK, FIELD, MAX_FILES, Body, Remote, invalid, not_found, shown
 
 
 def below(mount: Path, path: str, uri: str) -> Path:
@@ -52,11 +53,11 @@ class FolderSource:
         except FileNotFoundError as error:
             raise not_found(self.uri, f"{path} does not exist") from error
         except PermissionError as error:
-            raise forbidden(self.uri, str(error)) from error
+            raise _unreadable(self.uri, error) from error
         except (OSError, RuntimeError) as error:
             raise invalid(self.uri, str(error)) from error
         if not real.is_relative_to(self.root.resolve()):
-            raise invalid(self.uri, f"{name} is a link that points outside of the PersistentVolumeClaim")
+            raise invalid(self.uri, f"{name} is a link that points outside of the model's folder or volume")
         if not stat.S_ISREG(details.st_mode):
             raise invalid(self.uri, f"{name} is not a regular file")
         return Remote(name, details.st_size, lambda start: Body(start, self._chunks(real, start), details.st_size))
@@ -68,4 +69,14 @@ class FolderSource:
                 while chunk := file.read(CHUNK):
                     yield chunk
         except PermissionError as error:
-            raise forbidden(self.uri, str(error)) from error
+            raise _unreadable(self.uri, error) from error
+
+
+def _unreadable(uri: str, error: PermissionError) -> StageError:
+    """Files have owners and modes, and no credentials."""
+    return StageError(
+        "SourceForbidden",
+        f"no permission to read {shown(uri)}: {error.strerror}",
+        "Make the file and its folders readable for the user that fetches it.",
+        FIELD,
+    )

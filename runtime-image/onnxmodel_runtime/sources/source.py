@@ -113,7 +113,10 @@ def secret_invalid(what: str, hint: str) -> StageError:
 def not_found(uri: str, detail: str) -> StageError:
     """The source answers, and has no such file."""
     return StageError(
-        "SourceNotFound", f"{shown(uri)} does not exist: {detail}", "Check the path, or upload the model there.", FIELD
+        "SourceNotFound",
+        f"{shown(uri)} does not exist: {detail}",
+        "Check the path, and that the model is there.",
+        FIELD,
     )
 
 

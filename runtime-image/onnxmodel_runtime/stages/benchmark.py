@@ -158,7 +158,7 @@ def _inputs(request: BenchmarkRequest) -> tuple[BenchmarkRequest, Arrays]:
     except StageError:
         raise
     except Exception as error:
-        raise _failed(request.candidates[0], "be loaded", error) from error
+        raise _unloadable(first, error) from error
     model = repair.load(path)
     signed = signature(model, request.batch)
     if request.batch == BATCH_FIRST:  # as a stage found
@@ -194,7 +194,7 @@ def _beside(
             short = not isinstance(error, StageError) and ran_out_of_memory(error)
             if short and loaded:
                 break  # it may have enough when these are gone
-            if not short and not isinstance(error, StageError):
+            if not short and (not isinstance(error, StageError) or error.failure.reason == "CandidatesDiffer"):
                 raise
             why = error.failure.message if isinstance(error, StageError) else f"memory ran out: {runtime_words(error)}"
             left_out[candidate.name] = clip(why, REASON_CHARACTERS)
@@ -217,7 +217,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
     except StageError:
         raise
     except Exception as error:
-        raise _failed(candidate, "be loaded", error) from error
+        raise _unloadable(candidate, error) from error
     seconds = time.perf_counter() - started
     sessions = [item.session for item in opened]
     loaded = _Loaded(candidate, sessions, opened[0].use, _batched(sessions[0], request, inputs), seconds)
@@ -338,12 +338,20 @@ def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operato
         return ()
 
 
+def _unloadable(candidate: Candidate, error: Exception) -> StageError:
+    return StageError(
+        "BenchmarkFailed",
+        f"{candidate.name} cannot be loaded: {runtime_message(error)}",
+        "Validate the file with the image that measures it (onnxmodel validate): the result says what is wrong with it.",
+        "spec.benchmark",
+    )
+
+
 def _failed(candidate: Candidate, what: str, error: Exception) -> StageError:
     return StageError(
         "BenchmarkFailed",
         f"{candidate.name} cannot {what}: {runtime_message(error)}",
-        "The message has ONNX Runtime's error. The optimize stage ran this file at its own batch sizes: "
-        "lower spec.benchmark.batchSizes, or set spec.validation.batch: None if the model has no batch "
-        "axis. If memory ran out, raise spec.serving.resources.limits.memory.",
+        "The message has ONNX Runtime's error. Lower spec.benchmark.batchSizes, or set spec.validation.batch: None "
+        "if the model has no batch axis. If memory ran out, raise spec.serving.resources.limits.memory.",
         "spec.benchmark",
     )

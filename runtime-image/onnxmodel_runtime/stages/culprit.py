@@ -20,6 +20,8 @@ def without(request: Request, error: Exception, suspect: str) -> BenchmarkReques
     """
     if not isinstance(request, BenchmarkRequest) or not isinstance(error, StageError) or error.retry:
         return None
+    if error.failure.reason == "CandidatesDiffer":  # the request is wrong, and not the candidate
+        return None
     others = {candidate.name for candidate in request.candidates[1:]}
     if suspect not in others or suspect in request.left_out:
         return None

@@ -303,8 +303,8 @@ def _check_files(directory: Path, record: dict[str, Any]) -> None:
             raise StageError(
                 "DigestMismatch",
                 f"{path} was validated and has changed since: its sha256 is {actual}, but {expected} was fetched",
-                "Artifacts are never overwritten: delete the model's PersistentVolumeClaim (<model>-artifacts), "
-                "so that everything is created again.",
+                "Artifacts are never overwritten: delete them (in a cluster, the PersistentVolumeClaim "
+                "<model>-artifacts), so that everything is created again.",
             )
 
 

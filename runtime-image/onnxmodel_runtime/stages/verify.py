@@ -19,8 +19,10 @@ from onnxmodel_runtime.contract.volume import (
     ENGINE_CACHE_FOLDER,
     MANIFEST_FILE,
     REPORT_PAGE,
+    REPOSITORY_FOLDER,
     SOURCE_FILE,
     SOURCE_FOLDER,
+    STATUS_FILE,
 )
 from onnxmodel_runtime.models.digests import digest
 
@@ -28,7 +30,7 @@ _SCHEMA = 1
 # What stages leave beside the variants: measurements and words, which differ from run to run.
 _BESIDE = (MANIFEST_FILE, BENCHMARK_FILE, "benchmark-*.json", "report.json", REPORT_PAGE)
 _FETCHED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER)
-_KNOWN = (*_FETCHED, *Stage, ENGINE_CACHE_FOLDER, "lost+found")
+_KNOWN = (*_FETCHED, *Stage, ENGINE_CACHE_FOLDER, REPOSITORY_FOLDER, STATUS_FILE, "lost+found")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Define spec.serving: where and how the model is served."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -96,10 +96,12 @@ class Serving(Model):
         "Clients see no difference, except for tensors that have only a batch axis "
         "(docs/serving-triton.md).",
     )
-    execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=4)] | None = Field(
-        default=None,
-        description="The first provider serves; the others run the nodes that it does not support. CPU supports "
-        "every node and can only be the last. The default is the pool's list.",
+    execution_providers: Annotated[list[Provider], Field(min_length=1, max_length=len(get_args(Provider)))] | None = (
+        Field(
+            default=None,
+            description="The first provider serves; the others run the nodes that it does not support. CPU supports "
+            "every node and can only be the last. The default is the pool's list.",
+        )
     )
     provider_options: ProviderOptions | None = None
     fallback: Literal["Forbid", "Allow"] = Field(

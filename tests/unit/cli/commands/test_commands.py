@@ -1,11 +1,15 @@
 """The command line as people use it."""
 
+import argparse
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from onnxmodel_cli.__main__ import main
+from onnxmodel_cli.commands import parser
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_runtime.contract.outcome import ExitCode
 from onnxmodel_runtime.models.digests import digest
@@ -58,6 +62,9 @@ MISSING = "there is no file or folder 'none'; check the path"
         ("optimize none --out x", MISSING),
         ("optimize {folder} --out x", "is a folder; name the .onnx file in it"),
         ("verify none", MISSING),
+        ("verify {model}", "is neither a folder of variants (there is no manifest.json in it) nor a model's volume"),
+        ("verify {folder}", "is neither a folder of variants"),
+        ("report {folder}", "benchmark.json': No such file or directory"),
         ("benchmark {model} none", MISSING),
         ("report none", MISSING),
         ("serve none", MISSING),
@@ -69,13 +76,13 @@ MISSING = "there is no file or folder 'none'; check the path"
         ("validate {model} --memroy 8", "unknown option '--memroy'; did you mean --memory?"),
         ("validate {model} more", "unexpected argument 'more'"),
         ("validate {model} --batch none", "'none' is not one of Auto, None; did you mean None?"),
-        ("validate {model} --memory -1", "'-1' is not a number from 0 on"),
-        ("validate {model} --timeout nan", "'nan' is not a number from 0 on"),
+        ("validate {model} --memory -1", "'-1' is not a number of at least 0"),
+        ("validate {model} --timeout nan", "'nan' is not a number of at least 0"),
         ("validate {model} --public-key k", "--public-key and --signature require a --manifest with a signature"),
         ("optimize {model} --out x --variants FP16", "did you mean fp16?"),
         ("optimize {model} --out x --cosine 2", "'2' is not a number from 0 to 1"),
         ("benchmark {model} --providers cuda", "did you mean CUDA?"),
-        ("benchmark {model} --seconds 0", "'0' is not a number above 0"),
+        ("benchmark {model} --seconds 0", "'0' is not a number greater than 0"),
         ("serve {model} --preferred-batch-sizes 8,33 --max-queue-delay 9", "must not exceed --max-batch-size (32)"),
         ("serve {model} --preferred-batch-sizes 8", "--preferred-batch-sizes needs --max-queue-delay"),
         ("serve {model} --max-queue-delay 9 --preferred-batch-sizes " + ",".join("1" * 17), "at most 16 sizes"),
@@ -100,6 +107,7 @@ def test_a_wrong_command_line_is_one_sentence_and_2(
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ("benchmark {page}", "\nhint: Validate the file with the image that measures it (onnxmodel validate):"),
         ("benchmark {page}", "BenchmarkFailed: page cannot be loaded"),
         ("optimize {page} --out out", "ModelCorrupt: cannot decode the model"),
         ("repository {page} --out out", "ModelCorrupt: cannot decode the model"),
@@ -195,6 +203,59 @@ def test_a_client_asks_no_port_zero(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["loadtest", "localhost", "--name=m", "--probe=p", "--http-port=0"])
     assert "'0' is not an integer from 1 to 65535" in capsys.readouterr().err
+
+
+def test_another_model_among_the_candidates_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    one = models.save(models.mlp(), tmp_path, "one.onnx")
+    other = models.save(models.transformer(), tmp_path, "other.onnx")
+    words = ["--batch-sizes", "1", "--concurrency", "1", "--seconds", "0.01"]
+    assert main(["benchmark", str(one), str(other), *words]) == ExitCode.REFUSED
+    said = capfd.readouterr()
+    assert "CandidatesDiffer: other is not the same model as one" in said.err
+    assert said.out == ""
+
+
+def test_a_stage_that_ran_out_of_its_time_names_the_option(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = models.save(models.mlp(), tmp_path, "my.onnx")
+    assert main(["validate", str(path), "--timeout", "0.01"]) == ExitCode.REFUSED
+    said = capfd.readouterr()
+    assert "TimedOut: validate did not finish within 0.01 s" in said.err
+    assert said.err.endswith(" Or raise --timeout (0: no limit).\n")
+    assert said.out == "", "nothing was found, and nothing was found to be good"
+
+
+def test_every_default_is_in_the_help() -> None:
+    (each,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    untold = []
+    for name, made in each.choices.items():
+        for action in made._actions:
+            usual = action.default
+            if usual in (None, "", (), False, argparse.SUPPRESS):
+                continue
+            shown = ",".join(map(str, usual)) if isinstance(usual, tuple) else str(usual)
+            shown = f"{usual:g}" if isinstance(usual, float) else shown
+            if shown not in (action.help or ""):
+                untold.append((name, action.dest, shown))
+    assert untold == []
+
+
+def test_the_version_is_that_of_the_release(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())["project"]
+    assert (caught.value.code, capsys.readouterr().out) == (0, f"onnxmodel {project['version']}\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
+def test_the_help_has_every_exit_code_of_the_docs(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    page = (Path(__file__).parents[4] / "docs" / "cli.md").read_text()
+    codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    assert len(codes) == 6
+    shown = re.sub(r"\s+", " ", capsys.readouterr().out)
+    told = re.findall(r"[:;] (\d+) ", shown[shown.index("Exit codes:") :])
+    assert sorted(told) == sorted(codes)
 
 
 def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What a person can get wrong, or break off, ends with one sentence or with none, and never with a traceback."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,48 @@ def test_a_broken_model_is_said_in_a_sentence(tmp_path: Path) -> None:
     done = onnxmodel("optimize", broken, "--out", tmp_path / "out")
     assert (done.returncode, "Traceback" in done.stderr) == (10, False)
     assert "ModelCorrupt" in done.stderr
+
+
+_ANYBODY = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+"""Root may read everything; without these capabilities it may read what it is allowed to."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", "{closed}"],
+        ["validate", "{folder}"],
+        ["validate", "{model}", "--golden", "{closed}"],
+        ["validate", "{model}", "--manifest", "{closed}"],
+        ["run", "{closed}"],
+        ["run", "{manifest}", "--model", "{closed}"],
+        ["run", "{manifest}", "--settings", "{closed}"],
+        ["fetch", "{closed}", "{out}"],
+        ["optimize", "{closed}", "--out", "{out}"],
+        ["benchmark", "{model}", "{closed}"],
+        ["serve", "{closed}"],
+        ["serve", "{folder}"],
+        ["repository", "{closed}", "--out", "{out}"],
+        ["probe", "localhost", "--name", "m", "--probe", "{closed}"],
+        ["report", "{closed}"],
+        ["verify", "{shut}"],
+        ["verify", "{shut}/inside"],
+    ],
+    ids=" ".join,
+)
+def test_what_may_not_be_read_is_said_at_once(words: list[str], model: str, tmp_path: Path) -> None:
+    places = {name: tmp_path / name for name in ("closed", "folder", "shut", "out")}
+    for folder in ("folder", "shut"):
+        places[folder].mkdir()
+    places["closed"].touch()
+    (places["folder"] / "model.onnx").touch()
+    for place in (places["closed"], places["folder"] / "model.onnx", places["shut"]):
+        place.chmod(0)
+    given = [word.format(model=model, manifest=manifest(tmp_path), **places) for word in words]
+    command = [*_ANYBODY, sys.executable, "-m", "onnxmodel_cli", *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: cannot read '.+': Permission denied \(.+ --help\)\n", done.stderr)
 
 
 def test_a_reader_that_went_away_is_no_defect(model: str) -> None:

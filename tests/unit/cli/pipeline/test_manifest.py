@@ -27,16 +27,13 @@ NAMED = b"\nspec: {source: {uri: 's3://models/a.onnx'}}"
             "spec.source.uri: expected a URI such as s3://BUCKET/KEY, with the scheme s3, gs,",
         ),
         (SPEC + b"serving: {resources: {limits: {memory: 4XB}}}}", "memory: expected a quantity such as 2, 500m or"),
-        (SPEC + b"serving: {resources: {limits: {cpu: 2}}}}", "valid string; put it in quotes"),
+        (SPEC + b"serving: {resources: {limits: {cpu: 2}}}}", "limits.cpu: expected a string; put it in quotes"),
         (
             KIND + b"metadata: {name: a}\nspec: {source: {uri: 's3://a/b', sha256: '00'}}",
             "expected 64 lowercase hexadecimal digits",
         ),
-        (
-            SPEC + b"serving: {replicas: '2'}}",
-            "spec.serving.replicas: Input should be a valid integer; remove the quotes",
-        ),
-        (SPEC + b"serving: {replicas: true}}", "spec.serving.replicas: Input should be a valid integer"),
+        (SPEC + b"serving: {replicas: '2'}}", "spec.serving.replicas: expected an integer; remove the quotes"),
+        (SPEC + b"serving: {replicas: true}}", "spec.serving.replicas: expected an integer\n"),
         (SPEC + b"suspend: true,\nsuspend: true}", "m.yaml, line 5: duplicate key suspend; remove one"),
         (KIND + b"metadata: {name: 9A_}" + NAMED, "metadata.name: must be a DNS label that starts with a letter"),
         (KIND + b"metadata: {name: a, namespace: A}" + NAMED, "metadata.namespace: must be a DNS label"),
@@ -60,7 +57,7 @@ NAMED = b"\nspec: {source: {uri: 's3://models/a.onnx'}}"
         ),
         (
             SPEC + b"validation: {batch: none}}",
-            "spec.validation.batch: Input should be 'Auto' or 'None'; did you mean None?",
+            "spec.validation.batch: expected 'Auto' or 'None'; did you mean None?",
         ),
     ],
 )
@@ -86,3 +83,22 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words, capsys):
 def test_what_the_api_server_takes_is_taken_here(tmp_path, text):
     (tmp_path / "m.yaml").write_bytes(text)
     assert manifests.read_model(tmp_path / "m.yaml", "").name == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"defaults: {pool: gpu}", "s.yaml: defaults.pool is 'gpu', but the pools are default"),
+        (b"settings: {defaults: {pool: gpu}}", "s.yaml: defaults.pool is 'gpu', but the pools are default"),
+        (b"jobs: {backoffLimit: many}", "s.yaml: jobs.backoffLimit: expected an integer"),
+        (b"settings: {pool: {}}", "s.yaml: pool: unknown field; did you mean pools?"),
+        (b"settings:", "s.yaml: expected a mapping"),
+        (b"- a", "s.yaml: expected a mapping"),
+        (b"", "s.yaml: expected a mapping"),
+    ],
+)
+def test_wrong_settings_are_named_with_their_file_and_field(tmp_path, text, says, capsys):
+    (tmp_path / "m.yaml").write_bytes(KIND + b"metadata: {name: a}" + NAMED)
+    (tmp_path / "s.yaml").write_bytes(text)
+    assert main(["run", str(tmp_path / "m.yaml"), "--settings", str(tmp_path / "s.yaml")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/{says}\n"

@@ -49,6 +49,13 @@ def test_every_string_list_and_map_of_the_spec_is_bounded():
             assert bound is None or bound in schema or "enum" in schema, f"{path} has no {bound}"
 
 
+def test_a_list_of_choices_has_room_for_all_of_them():
+    root = crd.crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    lists = [(path, each) for path, each in _schemas(root) if "enum" in each.get("items", {})]
+    assert {path for path, _ in lists} >= {"spec.optimization.variants", "spec.serving.executionProviders"}
+    assert [path for path, each in lists if each["maxItems"] < len(each["items"]["enum"])] == []
+
+
 def test_every_pattern_is_said_in_words_too():
     root = crd.crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     assert {schema["pattern"] for _, schema in _schemas(root) if "pattern" in schema} == set(EXPECTED)

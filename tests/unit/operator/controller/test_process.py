@@ -132,7 +132,7 @@ async def test_a_right_that_the_operator_lacks_is_not_taken_for_a_quota():
     cluster, operator = refused("PersistentVolumeClaim", 403, words)
     await operator._work(("team-a", "magika"))
     failure = cluster.status()["lastFailure"]
-    assert (failure["reason"], "docs/install.md#rights" in failure["hint"]) == ("ApplyFailed", True)
+    assert (failure["reason"], "docs/install.md#permissions" in failure["hint"]) == ("ApplyFailed", True)
     assert "quota" not in failure["hint"]
 
 

@@ -11,9 +11,9 @@ IMAGES = {"runtimeCpu": "cpu"}
     ("data", "message"),
     [
         ({}, "images"),
-        (None, "Input should be"),
+        (None, "^expected a mapping$"),
         ({"images": IMAGES, "pool": {}}, "pool"),
-        ({"images": IMAGES, "pools": {"gpu": {}}}, "defaults.pool is 'default', but the pools are gpu"),
+        ({"images": IMAGES, "pools": {"gpu": {}}}, "^defaults.pool is 'default', but the pools are gpu"),
         ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"]}}}, "needs gpuResource"),
         ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CPU", "OpenVINO"]}}}, "CPU must be the last"),
         (

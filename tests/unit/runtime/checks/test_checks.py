@@ -50,7 +50,12 @@ def test_what_is_no_model(tmp_path: Path, kind: str, says: str, mode: str) -> No
         ),
         (lambda: models.mlp(ir=supported()[1] + 1), "IrVersionTooHigh", f"at most {supported()[1]}"),
         (models.duplicate_output, "GraphInvalid", "tensor 'y' is written by node 'y' (Abs) and by node 'y' (Relu)"),
-        (models.mismatched_shapes, "ShapeInferenceFailed", "node name: wrong"),
+        (
+            models.mismatched_shapes,
+            "ShapeInferenceFailed",
+            "shapes are inconsistent: (op_type:MatMul, node name: wrong",
+        ),
+        (models.mismatched_types, "ShapeInferenceFailed", "datatypes are inconsistent: (op_type:Relu, node name: relu"),
         (models.divides_by_zero, "ShapeInferenceFailed", "node name: overflow"),
         (models.sequence_output, "UnsupportedDatatype", "'y' is SEQUENCE"),
         (models.complex_numbers, "UnsupportedDatatype", "'x' is COMPLEX64"),

@@ -81,11 +81,12 @@ def test_the_length_of_a_vector_is_no_batch_size(length: int | str, tmp_path: Pa
     assert {point.batch_size for point in benchmark(request).points} == {1}
 
 
-def test_another_model_is_left_out(tmp_path: Path) -> None:
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    """It is no variant that failed: leaving it out would answer another question than was asked."""
     one, other = candidate("a", models.mlp(), tmp_path), candidate("b", models.transformer(), tmp_path)
-    found = benchmark(BenchmarkRequest((one, other), "", (1,), (1,), 0.01))
-    assert {point.variant for point in found.points} == {"a"}
-    assert "b is not the same model as a: only one of them has input 'tokens'" in found.left_out["b"]
+    with pytest.raises(StageError, match="CandidatesDiffer: b is not the same model as a") as caught:
+        apart.run("benchmark", BenchmarkRequest((one, other), "", (1,), (1,), 0.01))
+    assert "only one of them has input 'tokens'" in caught.value.failure.message
 
 
 @pytest.mark.parametrize("sizes", [tuple(range(1, 58)), ()])

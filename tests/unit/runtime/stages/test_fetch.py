@@ -107,7 +107,7 @@ def test_what_was_found_good_and_changed_is_refused_and_left(site: Site, tmp_pat
     assert not caught.value.retry
     for text in (DIGEST, hashlib.sha256(evil).hexdigest()):
         assert text in caught.value.failure.message
-    assert "delete the model's PersistentVolumeClaim" in caught.value.failure.hint
+    assert "delete them (in a cluster, the PersistentVolumeClaim" in caught.value.failure.hint
     assert (path.read_bytes(), len(site.seen)) == (evil, 1)
 
 
@@ -313,7 +313,7 @@ def test_a_link_never_leaves_a_claim(claim: Path, tmp_path: Path) -> None:
     for uri in ("pvc://models/models/link", "pvc://models/models/"):
         error = refused(uri, tmp_path / "model")
         assert error.failure.reason == "SourceInvalid"
-        assert "points outside of the PersistentVolumeClaim" in error.failure.message
+        assert "points outside of the model's folder or volume" in error.failure.message
 
 
 def test_only_regular_files(claim: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import select
 import socket
 import socketserver
@@ -113,7 +114,7 @@ def test_a_refusal_is_final(served: ProbeRequest, tmp_path: Path) -> None:
     request = ProbeRequest(
         served.name, served.host, str(tmp_path / "probe.npz"), Tolerance(), served.http_port, served.grpc_port
     )
-    with pytest.raises(StageError, match="ProbeRefused") as caught:
+    with pytest.raises(StageError, match=r"ProbeRefused: .* rejects the probe over HTTP: \[400\]") as caught:
         probe(request)
     assert not caught.value.retry
 
@@ -135,6 +136,13 @@ def test_nobody_listens(served: ProbeRequest) -> None:
             probe(request, wait=0)
     assert caught.value.retry
     assert str(http) in caught.value.failure.message
+
+
+def test_a_server_of_another_protocol_is_told_without_a_tuple(served: ProbeRequest) -> None:
+    client = over_http(served.host, served.grpc_port)
+    with pytest.raises(StageError, match=r"ServiceUnreachable: .* is not ready over HTTP: [a-zA-Z]") as caught:
+        client.wait_ready(served.name, "", 0.0)
+    assert not re.search(r"[('\"]", caught.value.failure.message)
 
 
 @contextmanager
