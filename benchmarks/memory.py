@@ -16,6 +16,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ from onnx import helper, numpy_helper
 
 from benchmarks.processes import own, tree
 from onnxmodel_runtime.contract.codec import dumps
-from onnxmodel_runtime.contract.optimize import OptimizeRequest
+from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult
 from onnxmodel_runtime.contract.outcome import decode
 from onnxmodel_runtime.contract.volume import CALIBRATION_FILE, MODEL_FILE
 from onnxmodel_runtime.models.digests import digest
@@ -90,7 +91,7 @@ def measured(model: Path, variants: tuple[str, ...]) -> Seen:
                 time.sleep(PAUSE)
         seconds, cpu = time.monotonic() - began, _cpu() - before
         result = decode(message.read_text()).result if process.returncode == 0 else None
-        if result is None or any(not variant.path for variant in result.variants):
+        if not isinstance(result, OptimizeResult) or any(not variant.path for variant in result.variants):
             raise RuntimeError(f"{', '.join(variants)}: not all were made:\n{log.read_text()[-3000:]}")
     return Seen(peak, seconds, cpu)
 
@@ -124,7 +125,8 @@ def _model(folder: Path, size: float) -> Path:
     graph = helper.make_graph(nodes, "chain", [x], [y], tensors)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(made, folder / MODEL_FILE)
-    np.savez(folder / CALIBRATION_FILE, **{"input:x": random.standard_normal((ROWS, width), np.float32)})
+    rows: dict[str, Any] = {"input:x": random.standard_normal((ROWS, width), np.float32)}
+    np.savez(folder / CALIBRATION_FILE, **rows)
     return folder / MODEL_FILE
 
 

@@ -188,7 +188,8 @@ class Client:
 
 def paced(once: Callable[[], float], seconds: float, rate: float) -> list[float]:
     """Run it at a rate (0: again at once) and return what it took each time."""
-    took, begin = [], time.perf_counter()
+    took: list[float] = []
+    begin = time.perf_counter()
     for number in range(1 << 30):
         due = begin + number / rate if rate else 0.0
         if (left := due - time.perf_counter()) > 0:

@@ -100,7 +100,7 @@ def problems(
             if not SpecifierSet(wheels.python).contains(environment["python_full_version"]):
                 found.append(f"{chosen[name].key} is for Python {wheels.python}")
     todo = [(_requirement(root), "", "the source") for root in roots]
-    done = set()
+    done: set[tuple[str, str]] = set()
     while todo:
         requirement, extra, by = todo.pop()
         if requirement.marker and not requirement.marker.evaluate({**environment, "extra": extra}):

@@ -317,7 +317,8 @@ def nested_ifs(levels: int) -> bytes:
         node = helper.make_node("If", ["c"], [f"y{level}"]).SerializeToString() + _field(5, branch)
         end = helper.make_graph([], f"g{level}", [], [value(f"y{level}", F, ["n", 4])]).SerializeToString()
         body = _field(1, node) + end
-    return ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", 17)]).SerializeToString() + _field(7, body)
+    model: bytes = ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", 17)]).SerializeToString()
+    return model + _field(7, body)
 
 
 bad("bomb-nested-graphs", "BoundExceeded")(lambda: nested_ifs(60))

@@ -71,7 +71,8 @@ def item(name: str, *, version: int = 1, uid: str | None = None, model: str = "m
 
 def watched(item: Mapping[str, Any]) -> bool:
     """Whether a watch tells of it: the selector of children asks for our label."""
-    return item["kind"] == MODEL.name or item["metadata"].get("labels", {}).get(names.MANAGED_BY) == names.MANAGER
+    ours = item["metadata"].get("labels", {}).get(names.MANAGED_BY) == names.MANAGER
+    return ours or bool(item["kind"] == MODEL.name)
 
 
 class Killed(BaseException):
@@ -87,6 +88,8 @@ class Cluster:
         """kind -> what the API server answers to every apply and deletion of it."""
         self.webhook: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda manifest: manifest
         """A mutating admission webhook: what it makes of each child."""
+        self.told: dict[tuple[str, str, str], dict[str, Any]]
+        """What the operator has seen."""
         self.restart()
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.writes: list[tuple[str, str, str]] = []
@@ -121,7 +124,7 @@ class Cluster:
     def restart(self) -> None:
         """The operator begins anew, and remembers nothing."""
         self.cache: Cache = Cache()
-        self.told: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.told = {}
 
     def deleted(self, item: dict[str, Any]) -> dict[str, Any]:
         """As its last event tells of it: with the version of the deletion."""

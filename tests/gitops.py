@@ -64,7 +64,7 @@ def waited(model: Model, kind: str) -> bool:
             observed = condition.get("observedGeneration", status.get("observedGeneration"))
             if observed is not None and observed < model["metadata"]["generation"]:
                 return False
-            return condition["status"].lower() == "true"
+            return bool(condition["status"].lower() == "true")
     return False
 
 

@@ -1,6 +1,6 @@
 """ONNX models for the tests: good ones, and one of each kind of bad. Unit tests and end-to-end tests share them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -569,8 +569,8 @@ NOT_MODELS: dict[str, Callable[[], bytes]] = {
 
 def model(
     nodes: list[Any],
-    inputs: list[tuple[str, int, list[Any]]],
-    outputs: list[tuple[str, int, list[Any]]],
+    inputs: Sequence[tuple[str, int, list[Any] | None]],
+    outputs: Sequence[tuple[str, int, list[Any] | None]],
     weights: dict[str, Any] | None = None,
     *,
     opset: int = OPSET,

@@ -56,7 +56,15 @@ class Bench:
         audit.read()
         with ExitStack() as stack:
             (port,) = stack.enter_context(reserved(1))
-            command = [sys.executable, "-m", "onnxmodel_operator", "--settings", self.settings, "--port", str(port)]
+            command = [
+                sys.executable,
+                "-m",
+                "onnxmodel_operator",
+                "--settings",
+                str(self.settings),
+                "--port",
+                str(port),
+            ]
             at, log = f"http://127.0.0.1:{port}", control.state / "log" / "operator.log"
             env = {"KUBECONFIG": str(self.kubeconfig)}
             before = audit.read()
@@ -350,7 +358,7 @@ async def _items(bench: Bench, path: str, selector: str = "") -> list[dict[str, 
 @contextmanager
 def kubelet(plane: Plane) -> Iterator[None]:
     """The played kubelet, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.controlplane.kubelet", plane.control.kubeconfig]
+    command = [sys.executable, "-m", "benchmarks.controlplane.kubelet", str(plane.control.kubeconfig)]
     log = plane.control.state / "log" / "kubelet.log"
     with started(command, log, Audit(Path("/dev/null"), ""), "", "", {}) as subject:
         yield

@@ -88,7 +88,7 @@ class Rival:
             certificates.mkdir(parents=True)
             for suffix in ("crt", "key"):
                 shutil.copy(control.pki / f"webhook.{suffix}", certificates / f"tls.{suffix}")
-            command = [
+            command: list[str | Path] = [
                 program() / "manager", f"--metrics-addr=127.0.0.1:{metrics}", f"--webhook-port={self.webhook_port}",
                 f"--health-probe-addr=127.0.0.1:{probes}",
             ]  # fmt: skip

@@ -100,7 +100,9 @@ def _connections() -> int:
     return subprocess.run(command, env=environment).returncode
 
 
-def _lines(memory: dict[str, float], figures: dict[tuple[str, str, int], list[float]], points: list) -> list[str]:
+def _lines(
+    memory: dict[str, float], figures: dict[tuple[str, str, int], list[float]], points: list[tuple[str, int]]
+) -> list[str]:
     heads = " | ".join(f"{protocol}, {count}" for protocol, count in points)
     lines = [f"| front | {heads} | MiB |", "|---|" + "---:|" * (len(points) + 1)]
     own = [f"{median(figures[OURS, *point]):.3f} s" for point in points]
@@ -124,7 +126,8 @@ def _head(made: Case, protocol: str) -> bytes:
     message = service_pb2.ModelInferResponse(model_name=made.name, id="1")
     message.outputs.add(name="y", datatype="FP32", shape=made.y.shape)
     message.raw_output_contents.append(made.y.tobytes())
-    return message.SerializeToString()[:-_TENSOR]
+    serialized: bytes = message.SerializeToString()
+    return serialized[:-_TENSOR]
 
 
 if __name__ == "__main__":

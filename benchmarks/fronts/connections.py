@@ -21,8 +21,8 @@ from onnxmodel_runtime.server.http2.streams import Stream
 CALLS = 500  # of a block, on one connection
 ROUNDS = 15
 MESSAGE = b"\0\0\0\0\x80" + bytes(128)
-FIELDS = ((":method", "POST"), (":scheme", "http"), (":path", "/inference.GRPCInferenceService/ModelInfer"))
-FIELDS += ((":authority", "model:8001"), ("te", "trailers"), ("content-type", "application/grpc"))
+FIELDS = [(":method", "POST"), (":scheme", "http"), (":path", "/inference.GRPCInferenceService/ModelInfer")]
+FIELDS += [(":authority", "model:8001"), ("te", "trailers"), ("content-type", "application/grpc")]
 HEAD, TRAILERS = [(":status", "200"), ("content-type", "application/grpc")], [("grpc-status", "0")]
 HELLO = frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, b"") + frames.window_update(0, 1 << 30)
 _HEAD = b"\x88" + frames.literal((b"content-type", b"application/grpc"))
@@ -101,8 +101,10 @@ def statuses(answers: list[bytes]) -> list[int]:
     while at < len(data):
         high, low, kind, _flags, number = frames.FRAME.unpack_from(data, at)
         end = at + 9 + (high << 16 | low)
-        if kind == frames.HEADERS and ("grpc-status", "0") in decoder.decode(data[at + 9 : end]):
-            ended.append(number)
+        if kind == frames.HEADERS:
+            fields = {str(name): str(value) for name, value in decoder.decode(data[at + 9 : end])}
+            if fields.get("grpc-status") == "0":
+                ended.append(number)
         at = end
     return ended
 

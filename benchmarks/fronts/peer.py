@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -29,10 +30,11 @@ _HTTP = [
 def infer(body: bytes, protocol: str) -> bytes:
     """The answer: what is always the same, and the output."""
     x = np.frombuffer(body, np.float32, offset=len(body) - BYTES).reshape(SHAPE)
-    return HEADS[protocol] + _session.run(["y"], {"x": x})[0].tobytes()
+    y: np.ndarray = _session.run(["y"], {"x": x})[0]
+    return HEADS[protocol] + y.tobytes()
 
 
-async def app(scope, receive, send):
+async def app(scope: Any, receive: Any, send: Any) -> None:
     """HTTP/1.1 as the protocol has it, and gRPC where the front speaks HTTP/2 and knows trailers."""
     assert scope["type"] == "http"
     message = await receive()
@@ -61,7 +63,7 @@ def main() -> None:
 
     kind, ready, port = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
-    def served(server, handler):
+    def served(server: Any, handler: Any) -> Any:
         methods = {"ModelInfer": grpc.unary_unary_rpc_method_handler(handler)}
         name = "inference.GRPCInferenceService"
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
@@ -69,7 +71,7 @@ def main() -> None:
         return server
 
     async def serve() -> None:
-        async def handler(body, _context):
+        async def handler(body: bytes, _context: Any) -> bytes:
             return infer(body, "grpc")
 
         server = served(grpc.aio.server(), handler)

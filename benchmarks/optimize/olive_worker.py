@@ -90,7 +90,7 @@ def _data(calibration: str) -> dict[str, Any]:
     from olive.data.registry import Registry
     from onnx import TensorProto, numpy_helper
 
-    @Registry.register_dataset("rows")
+    @Registry.register_dataset("rows")  # type: ignore[untyped-decorator]  # Olive is in an environment of its own
     def dataset(**_: Any) -> list[tuple[dict[str, Any], int]]:
         rows = []
         for folder in sorted(Path(calibration).iterdir()):
@@ -98,7 +98,7 @@ def _data(calibration: str) -> dict[str, Any]:
             rows.append(({tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}, 0))
         return rows
 
-    @Registry.register_dataloader("rows")
+    @Registry.register_dataloader("rows")  # type: ignore[untyped-decorator]
     def loader(dataset: Any, **_: Any) -> Any:
         return dataset
 

@@ -33,7 +33,7 @@ def _olive(case: Case, python: Path) -> dict[str, Path | str]:
     request = directory / "request.json"
     names = {"model": case.model, "directory": directory, "calibration": case.calibration}
     request.write_text(json.dumps({**{name: str(path) for name, path in names.items()}, "passes": OLIVE}))
-    command = [python, "-P", HERE / "olive_worker.py", request]
+    command: list[str | Path] = [python, "-P", HERE / "olive_worker.py", request]
     # Its own folder: Olive's tools leave files where they run. Nothing of this process's Python path: it has its own.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (directory / "olive.log").open("w") as log:

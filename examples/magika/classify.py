@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc
@@ -18,7 +19,7 @@ import tritonclient.http
 MODEL = "magika"
 
 
-def features(content: bytes, config: dict) -> np.ndarray:
+def features(content: bytes, config: dict[str, Any]) -> np.ndarray:
     """magika's input: the first and last bytes without white space around them, padded to a fixed length each."""
     size, padding = config["beg_size"], config["padding_token"]
     beginning = list(content[: config["block_size"]].lstrip()[:size])
@@ -27,7 +28,7 @@ def features(content: bytes, config: dict) -> np.ndarray:
     return np.array([beginning + [padding] * (size - len(end)) + end], dtype=np.int32)
 
 
-def ask(protocol, client, batch: np.ndarray) -> tuple[np.ndarray, float]:
+def ask(protocol: Any, client: Any, batch: np.ndarray) -> tuple[np.ndarray, float]:
     """The scores of one file, and the milliseconds that the answer took."""
     tensor = protocol.InferInput("bytes", batch.shape, "INT32")
     tensor.set_data_from_numpy(batch)

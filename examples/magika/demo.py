@@ -7,6 +7,7 @@ onnxmodel.yaml, waits until it is Ready, and asks it what a handful of files are
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -77,7 +78,7 @@ class Watcher:
     def __init__(self) -> None:
         self.last = ""
 
-    def ready(self, model: dict) -> bool:
+    def ready(self, model: dict[str, Any]) -> bool:
         """Whether it is Ready. A model that will not get there ends the wait."""
         status = model.get("status", {})
         line = f"  {status.get('phase', 'Pending')}: {status.get('message', '')}"
@@ -86,7 +87,7 @@ class Watcher:
             self.last = line
         if status.get("phase") == "Failed":
             raise SystemExit(f"magika failed: {status.get('lastFailure')}")
-        return status.get("phase") == "Ready"
+        return bool(status.get("phase") == "Ready")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ INPUTS = ["input_ids", "attention_mask"]
 OUTPUT = "scores"
 
 
-class Toy(nn.Module):
+class Toy(nn.Module):  # type: ignore[misc]  # PyTorch is not among the packages of development
     """One layer as BERT has it: attention and a small network, each added to its input and normalized."""
 
     def __init__(self) -> None:

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -275,7 +277,9 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
         return True
 
     operator = start()
-    steps = [lambda s=s: kubelet.succeed("magika", s) for s in ("validate", "optimize", "benchmark")]
+    steps: list[Callable[[], Any]] = [
+        lambda s=s: kubelet.succeed("magika", s) for s in ("validate", "optimize", "benchmark")
+    ]
     steps += [lambda: kubelet.available("magika")]
     steps += [lambda s=s: kubelet.succeed("magika", s) for s in ("loadtest", "probe")]
     kills = 0

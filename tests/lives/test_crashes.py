@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ class Crashing(Cluster):
 
     points = 0
 
-    def __init__(self, *models: dict) -> None:
+    def __init__(self, *models: dict[str, Any]) -> None:
         self.moments: list[Cluster] = []
         super().__init__(*models)
 
@@ -47,7 +48,7 @@ class Crashing(Cluster):
         return written
 
 
-def _state(cluster: Cluster) -> dict[tuple[str, str, str], dict]:
+def _state(cluster: Cluster) -> dict[tuple[str, str, str], dict[str, Any]]:
     return {
         key: {**item, "metadata": {k: v for k, v in item["metadata"].items() if k != "resourceVersion"}}
         for key, item in cluster.objects.items()

@@ -22,7 +22,7 @@ class Late(Cluster):
         self.under_way = deque([[]] * turns)
         self.reasons = set()
 
-    def step(self, name: str = "magika", *, namespace: str = "team-a") -> Reconciled:
+    def step(self, name: str = "magika", *, namespace: str = "team-a", failures: int = 0) -> Reconciled:
         told = {key: item for key, item in self.objects.items() if watched(item)}
         gone = [
             ("DELETED", self.objects.get(key) or self.deleted(item))
@@ -37,7 +37,7 @@ class Late(Cluster):
             learn = self.cache.drop if kind == "DELETED" else self.cache.put
             learn(BY_NAME[item["kind"]], item)
         try:
-            return asyncio.run(reconcile((namespace, name), self.cache, self.settings, self, self.now))
+            return asyncio.run(reconcile((namespace, name), self.cache, self.settings, self, self.now, failures))
         except StaleError:
             return Reconciled()
         finally:

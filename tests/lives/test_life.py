@@ -217,6 +217,7 @@ def test_jobs_go_when_their_results_are_safe_and_nobody_reads_their_logs_any_mor
     cluster = Cluster(body())
     cluster.live()
     left = cluster.step().requeue_seconds
+    assert left is not None
     assert 0 < left <= SETTINGS.jobs.keep_succeeded_seconds
     before, said = len(cluster.writes), cluster.status()
     cluster.now += timedelta(seconds=left - 1)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def unproven(cluster: Cluster) -> None:
 LATER = [proving, stalled, refused, unreadable, suspended, unproven]
 
 
-def serving(cluster: Cluster) -> dict:
+def serving(cluster: Cluster) -> dict[str, Any]:
     """The Deployment that takes traffic."""
     return next(d for d in cluster.deployments() if d["metadata"]["name"].endswith(cluster.routed()))
 

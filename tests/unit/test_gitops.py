@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from onnxmodel_operator.controller.reconcile import Reconciled
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body
 from tests.gitops import GITOPS, UPSTREAM, argo, check_health, check_status, kstatus, waited
@@ -36,10 +37,10 @@ class Recorded(Cluster):
         if item["kind"] == "OnnxModel":
             self.states.append(copy.deepcopy(item))
 
-    def step(self, name: str = "magika", *, namespace: str = "team-a"):
+    def step(self, name: str = "magika", *, namespace: str = "team-a", failures: int = 0) -> Reconciled:
         """A second goes by before each reconcile, so that a time that moves without need is seen."""
         self.pass_time(1)
-        return super().step(name, namespace=namespace)
+        return super().step(name, namespace=namespace, failures=failures)
 
     def until_stage(self, stage: str) -> None:
         """On the good road, to the moment when the Job of this stage runs."""

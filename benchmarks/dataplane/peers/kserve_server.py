@@ -1,12 +1,13 @@
 """KServe's Python server with ONNX Runtime, as its documentation makes a custom model. In KServe's own environment."""
 
 import sys
+from typing import Any
 
 import kserve
 import onnxruntime as ort
 
 
-class Model(kserve.Model):
+class Model(kserve.Model):  # type: ignore[misc]  # KServe is in an environment of its own
     """A model of one input and one output."""
 
     def __init__(self, name: str, path: str) -> None:
@@ -16,7 +17,7 @@ class Model(kserve.Model):
         self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.ready = True
 
-    async def predict(self, payload, headers=None, response_headers=None):  # noqa: D102
+    async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:  # noqa: D102
         result = self.session.run(["y"], {"x": payload.inputs[0].as_numpy()})[0]
         output = kserve.InferOutput("y", list(result.shape), "FP32")
         output.set_data_from_numpy(result, binary_data=True)

@@ -6,7 +6,7 @@ from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
-class Model(MLModel):
+class Model(MLModel):  # type: ignore[misc]  # MLServer is in an environment of its own
     """A model of one input and one output."""
 
     async def load(self) -> bool:  # noqa: D102

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -11,7 +12,7 @@ import triton_python_backend_utils as utils
 class TritonPythonModel:
     """A model of one input and one output."""
 
-    def initialize(self, args):  # noqa: D102
+    def initialize(self, args: dict[str, str]) -> None:  # noqa: D102
         folder = os.path.join(args["model_repository"], args["model_version"])
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -19,7 +20,7 @@ class TritonPythonModel:
         self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         assert json.loads(args["model_config"])["name"] == args["model_name"]
 
-    def execute(self, requests):  # noqa: D102
+    def execute(self, requests: list[Any]) -> list[Any]:  # noqa: D102
         responses = []
         for request in requests:
             x = np.asarray(utils.get_input_tensor_by_name(request, "x").as_numpy())

@@ -18,4 +18,4 @@ def test_an_equal_quantity_in_other_words_is_the_same():
 def test_a_boolean_is_no_quantity_though_python_calls_it_equal_to_one():
     assert quantity.parse(1) == 1
     with pytest.raises(ValueError, match="True is not a quantity"):
-        quantity.parse(True)  # type: ignore[arg-type]
+        quantity.parse(True)

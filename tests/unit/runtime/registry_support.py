@@ -177,7 +177,7 @@ class Tokens:
         now = int(time.time())
         head = {"typ": "JWT", "alg": "RS256", "x5c": [self._chain]}
         body = {"iss": "test", "sub": USER, "aud": "test", "exp": now + 300, "nbf": now - 10, "iat": now, "jti": "1"}
-        body |= {"access": [{"type": "repository", "name": repository, "actions": list(actions)}]}  # type: ignore[dict-item]
+        body |= {"access": [{"type": "repository", "name": repository, "actions": list(actions)}]}
         signed = b".".join(_base64(json.dumps(part).encode()) for part in (head, body))
         signature = self._key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
         return (signed + b"." + _base64(signature)).decode()

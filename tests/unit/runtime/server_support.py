@@ -245,7 +245,7 @@ def slow(directory: Path) -> Path:
 def probe(path: Path, inputs: dict[str, Any], outputs: dict[str, Any]) -> str:
     arrays = {f"input:{name}": value for name, value in inputs.items()}
     arrays |= {f"output:{name}": value for name, value in outputs.items()}
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    np.savez(path, **arrays)
     return str(path)
 
 

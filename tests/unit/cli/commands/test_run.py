@@ -37,7 +37,7 @@ def onnxmodel(capfd):
     def run(*words):
         capfd.readouterr()
         try:
-            code = main([*map(str, words)])
+            code: str | int | None = main([*map(str, words)])
         except SystemExit as refused:
             code = refused.code
         return subprocess.CompletedProcess(words, code, *capfd.readouterr())

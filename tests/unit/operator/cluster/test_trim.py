@@ -1,5 +1,7 @@
 """What the cache drops of objects is what nothing reads."""
 
+from typing import Any
+
 import pytest
 
 from onnxmodel_operator import names
@@ -15,7 +17,7 @@ NO_FIELDS = {("Deployment", "data"), ("ControllerRevision", "status")}
 """Asked for by code that handles objects of several kinds, of which these have no such field."""
 
 
-class Strict(dict):
+class Strict(dict[str, Any]):
     """An object that was trimmed. To read what is not kept of it is a failure, and not the answer None.
 
     fields: of KEPT, {} for all. path: of the object's own fields. read: every path that was asked for, there or not.

@@ -40,7 +40,7 @@ def test_what_the_command_line_gets_wrong_is_said(arguments, said, monkeypatch, 
     settings.write_bytes(b"\xff")
     monkeypatch.setattr("sys.argv", ["onnxmodel_operator", "--settings", str(settings), *arguments])
     try:
-        code = main()
+        code: str | int | None = main()
     except SystemExit as end:
         code = end.code
     assert code == 2

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ BUSY = Progress(State.RECONCILING, "Optimizing", "Optimizing", "Job j runs")
 REFUSED = Failure("OpsetTooLow", "opset is 9", "Export again.", "source")
 FAILED = Progress(State.STALLED, "Failed", "OpsetTooLow", "opset is 9", Trouble("validate", REFUSED, 10, "j", 1))
 FINDING = Finding("OpsetTooLow", "error", "model", "opset is 9", "Export again.")
-RESULTS = {Stage.VALIDATE: validated(), Stage.OPTIMIZE: optimized(), Stage.BENCHMARK: benchmarked()}
+RESULTS: dict[Stage, Any] = {Stage.VALIDATE: validated(), Stage.OPTIMIZE: optimized(), Stage.BENCHMARK: benchmarked()}
 
 
 class Request:

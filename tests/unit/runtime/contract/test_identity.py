@@ -33,14 +33,14 @@ def sample(kind: Any) -> Any:
         return (sample(args[0]),)
     if origin is dict:
         return {"a key": sample(args[1])}
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return kind(**{name: sample(hint) for name, hint in typing.get_type_hints(kind).items()})
     return {str: "a value", int: 7, float: 0.7, bool: True}[kind]
 
 
 def changes(value: Any) -> Any:
     """Every value that differs from this one in one place, with the fields down to that place."""
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             for path, changed in changes(getattr(value, field.name)):
                 yield ((type(value), field.name), *path), dataclasses.replace(value, **{field.name: changed})

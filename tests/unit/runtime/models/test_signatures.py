@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
+from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2
 
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate

@@ -67,8 +67,8 @@ def blob(content: bytes = BODY, *, etag: str = '"0x1"', breaks_after: list[int] 
 def signed(handler: Handler, account: str = "account") -> bool:
     """The service's own computation, of what it gets."""
     parts = urlsplit(handler.path)
-    names = ("Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type", "Date")
-    names += ("If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range")
+    names = ["Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type", "Date"]
+    names += ["If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range"]
     values = [handler.headers.get(name, "") for name in names]
     extra = sorted((n.lower(), v.strip()) for n, v in handler.headers.items() if n.lower().startswith("x-ms-"))
     query = sorted(pair.split("=", 1) for pair in parts.query.split("&") if pair)

@@ -62,7 +62,7 @@ def test_a_folder_comes_page_by_page(hub: Site, tmp_path: Path) -> None:
         f"/api/models/org/name/tree/{COMMIT}/onnx": listed(("onnx/model.onnx", len(BODY)), Link=following),
         "/page2": listed(("onnx/w/weights.bin", 3)),
         f"/org/name/resolve/{COMMIT}/onnx/w/weights.bin": sends(b"www"),
-    }  # type: ignore[dict-item]
+    }
     record = get("hf://org/name/onnx/", tmp_path / "model")
     assert sorted(record["files"]) == ["model.onnx", "w/weights.bin"]
     assert record["resolved"] == f"hf://org/name@{COMMIT}/onnx/"
@@ -72,7 +72,7 @@ def test_a_whole_repository(hub: Site, tmp_path: Path) -> None:
     hub.routes |= {
         f"/api/models/org/name/tree/{COMMIT}": listed(("model.onnx", len(BODY))),
         f"/org/name/resolve/{COMMIT}/model.onnx": sends(),
-    }  # type: ignore[dict-item]
+    }
     assert get("hf://org/name/", tmp_path / "model")["sha256"] == DIGEST
 
 

@@ -332,7 +332,7 @@ def test_what_is_no_probe(tmp_path: Path) -> None:
     (tmp_path / "p.npz").write_bytes(b"no")
     with pytest.raises(StageError, match="ProbeUnreadable"):
         probefile.read(tmp_path / "p.npz")
-    np.savez(tmp_path / "p.npz", **{"input:x": np.array([object()])}, allow_pickle=True)  # type: ignore[arg-type]
+    np.savez(tmp_path / "p.npz", **{"input:x": np.array([object()])}, allow_pickle=True)
     with pytest.raises(StageError, match="ProbeUnreadable"):
         probefile.read(tmp_path / "p.npz")
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from google.protobuf import text_format
+from google.protobuf import text_format  # type: ignore[import-untyped]
 from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException

@@ -63,7 +63,7 @@ def test_a_public_key_comes_from_its_secret(spec: dict[str, Any], key: str | Non
         (Policy(max_nodes=5), "max_nodes", 5),
         (Policy(max_nesting=5), "max_depth", 5),
         (Policy(), "pin_all", False),
-        (Policy(require=({"namespaces": ("team-*",), "pin": True},)), "pin_all", True),  # type: ignore[arg-type]
+        (Policy(require=({"namespaces": ("team-*",), "pin": True},)), "pin_all", True),
     ],
 )
 def test_what_the_platform_asks(policy: Policy, field: str, expected: Any) -> None:

@@ -74,7 +74,7 @@ class Client:
         while True:
             kind, flags, found, payload = self.frame()
             if kind == frames.HEADERS:
-                fields = dict(self.decoder.decode(payload))
+                fields = {str(name): str(value) for name, value in self.decoder.decode(payload)}
                 if found == number and flags & frames.END_STREAM:
                     return fields["grpc-status"], fields.get("grpc-message", "")
 

@@ -62,10 +62,10 @@ def in_state(state: State) -> Talk:
     return talk
 
 
-def of_stream(code: int) -> Callable[[Talk, list], None]:
+def of_stream(code: int) -> Callable[[Talk, list[Any]], None]:
     """The stream ends, and the connection goes on."""
 
-    def check(talk: Talk, events: list) -> None:
+    def check(talk: Talk, events: list[Any]) -> None:
         assert events == [("gone", 5)]
         assert talk.sent() == [reset(5, code)]
         assert talk.receive(frame(PING, 0, 0, bytes(8))) == []
@@ -74,10 +74,10 @@ def of_stream(code: int) -> Callable[[Talk, list], None]:
     return check
 
 
-def of_connection(code: int, last: int) -> Callable[[Talk, list], None]:
+def of_connection(code: int, last: int) -> Callable[[Talk, list[Any]], None]:
     """The connection ends."""
 
-    def check(talk: Talk, events: list) -> None:
+    def check(talk: Talk, events: list[Any]) -> None:
         assert events == []
         (sent,) = talk.sent()
         assert (sent.kind, sent.payload[:8]) == (GOAWAY, struct.pack(">II", last, code))
@@ -89,14 +89,14 @@ def of_connection(code: int, last: int) -> Callable[[Talk, list], None]:
     return check
 
 
-def ignored(talk: Talk, events: list) -> None:
+def ignored(talk: Talk, events: list[Any]) -> None:
     assert events == []
     assert talk.sent() == []
     assert not talk.connection.closed
 
 
-def tells(*expected: tuple) -> Callable[[Talk, list], None]:
-    def check(talk: Talk, events: list) -> None:
+def tells(*expected: tuple[Any, ...]) -> Callable[[Talk, list[Any]], None]:
+    def check(talk: Talk, events: list[Any]) -> None:
         assert events == [*expected]
         assert talk.sent() == []
         assert not talk.connection.closed
@@ -290,7 +290,7 @@ def test_unknown_frames_and_settings_are_ignored() -> None:
         [*REQUEST[:3], ("", "x")],
     ],
 )
-def test_malformed_requests_end_their_stream(fields: list) -> None:
+def test_malformed_requests_end_their_stream(fields: list[Any]) -> None:
     """RFC 9113, 8: and the connection goes on, with the table that their heads left."""
     talk = Talk()
     block = talk.encoder.encode(fields)
@@ -300,7 +300,7 @@ def test_malformed_requests_end_their_stream(fields: list) -> None:
 
 
 @pytest.mark.parametrize("fields", [[(":path", "/")], [("connection", "x")], [("Upper", "x")]])
-def test_malformed_trailers_end_their_stream(fields: list) -> None:
+def test_malformed_trailers_end_their_stream(fields: list[Any]) -> None:
     talk = in_state(State.OPEN)
     of_stream(PROTOCOL_ERROR)(talk, talk.receive(talk.head(5, fields, ended=True)))
 

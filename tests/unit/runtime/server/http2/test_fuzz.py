@@ -258,7 +258,7 @@ class Client:
     def number(self, which: int) -> int:
         if which == 0:
             self.last += 2
-        return {-1: 0, -2: 4}.get(which) if which < 0 else max(1, self.last - 2 * (which - 1)) if which else self.last
+        return {-1: 0, -2: 4}[which] if which < 0 else max(1, self.last - 2 * (which - 1)) if which else self.last
 
     def block(self, path: str, extra: Sequence[tuple[str, str]] = ()) -> bytes:
         return self.encoder.encode([(":method", "POST"), (":scheme", "http"), (":path", path), *extra])

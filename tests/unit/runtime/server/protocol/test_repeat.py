@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf.internal import encoder
+from google.protobuf.internal import encoder  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
