@@ -6,6 +6,7 @@ outside of its folder.
 
 import contextlib
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -49,9 +50,33 @@ def verify(directory: Path) -> tuple[int, list[Problem]]:
     are looked at too. The engine cache on it is known and not looked at: TensorRT writes there, and no manifest lists it.
     """
     optimized = directory / Stage.OPTIMIZE
-    if (directory / MANIFEST_FILE).exists() or not optimized.is_dir():
-        count, problems = _listed(directory, MANIFEST_FILE, _BESIDE)
-        return count, problems + _check_benchmark(directory, _manifests([directory]))
+    variants = (directory / MANIFEST_FILE).exists() or not optimized.is_dir()
+    places = [directory] if variants else [directory / name for name in (*_FETCHED, *Stage)]
+    if closed := [problem for place in places for problem in _closed(directory, place)]:
+        return 0, closed
+    count, problems = _of_variants(directory) if variants else _of_volume(directory, optimized)
+    if not count and not problems:
+        problems = [Problem(".", "missing", f"no file is recorded in {directory}")]
+    return count, problems
+
+
+def _closed(top: Path, place: Path) -> list[Problem]:
+    """Folders that may not be read: what lies in them would count as not there."""
+    below = (os.path.join(folder, name) for folder, names, _ in os.walk(place) for name in names)
+    return [
+        Problem(name, "unreadable", f"cannot read the folder {name}: Permission denied")
+        for folder in (str(place), *below)
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK)
+        for name in [os.path.relpath(folder, top)]
+    ]
+
+
+def _of_variants(directory: Path) -> tuple[int, list[Problem]]:
+    count, problems = _listed(directory, MANIFEST_FILE, _BESIDE)
+    return count, problems + _check_benchmark(directory, _manifests([directory]))
+
+
+def _of_volume(directory: Path, optimized: Path) -> tuple[int, list[Problem]]:
     total = 0
     found: list[Problem] = []
     made = _folders(optimized)
@@ -146,7 +171,11 @@ def _check_source(directory: Path, sources: Path) -> list[Problem]:
 
 
 def _manifests(folders: Collection[Path]) -> list[str]:
-    return [digest(folder / MANIFEST_FILE) for folder in folders if (folder / MANIFEST_FILE).is_file()]
+    found = []
+    for folder in folders:
+        with contextlib.suppress(OSError):  # which is a problem already
+            found.append(digest(folder / MANIFEST_FILE))
+    return found
 
 
 def _check_benchmark(directory: Path, manifests: list[str]) -> list[Problem]:

@@ -1,7 +1,10 @@
 """The manifest and `onnxmodel verify`. That equal requests give equal bytes, tests/frozen/test_variants.py shows."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +132,34 @@ def test_verify_of_a_volume(
     assert [(problem.file, problem.kind) for problem in problems] == expected
     read = (volume / "source/5/source.json").is_file() and expected[:1] != [("source/5/source.json", "unreadable")]
     assert count == 4 + read
+
+
+@pytest.mark.parametrize("closed", ["7/manifest.json", "7/fp32/model.onnx", "7/fp32", "7", "."])
+@pytest.mark.parametrize("asked", ["optimize/7", ""], ids=["variants", "volume"])
+def test_verify_reports_what_may_not_be_read(folder: Path, tmp_path: Path, asked: str, closed: str) -> None:
+    """In a process that may not read everything, as root may."""
+    volume = tmp_path / "artifacts"
+    (volume / "optimize").mkdir(parents=True)
+    folder.rename(volume / "optimize" / "7")
+    place = volume / "optimize" / closed
+    place.chmod(0)
+    command = [sys.executable, "-m", "onnxmodel_cli", "verify", str(volume / asked), "--output", "json"]
+    if not os.geteuid():
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    place.chmod(0o755)
+    if asked and closed in ("7", "."):  # the command line itself is wrong
+        assert (done.returncode, "Permission denied" in done.stderr) == (2, True)
+        return
+    assert (done.returncode, done.stderr) == (10, "")
+    problems = [(each["file"], each["kind"]) for each in json.loads(done.stdout)["problems"]]
+    assert (place.relative_to(volume / asked).as_posix(), "unreadable") in problems
+
+
+def test_verify_of_a_volume_in_which_nothing_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "optimize").mkdir()
+    assert main(["verify", str(tmp_path)]) == 10
+    assert capsys.readouterr().out == f"no file is recorded in {tmp_path}\n"
 
 
 def test_verify_of_a_folder_that_lost_its_manifest(folder: Path) -> None:
