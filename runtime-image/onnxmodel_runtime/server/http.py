@@ -28,7 +28,7 @@ _LENGTH_HEADER = rest.LENGTH_HEADER.encode()
 
 @dataclass(frozen=True, slots=True)
 class RestReply:
-    """What goes back."""
+    """A response before its type and length become headers."""
 
     status: int
     body: bytes = b""

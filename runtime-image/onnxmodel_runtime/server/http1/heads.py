@@ -1,4 +1,4 @@
-"""Heads of requests and of answers: what of RFC 9112 needs no connection."""
+"""Heads of requests and responses: the part of RFC 9112 that needs no connection."""
 
 import ipaddress
 import re
@@ -22,7 +22,7 @@ _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode(
 
 @dataclass(slots=True)
 class Reply:
-    """What goes back. The headers hold the content's type and length."""
+    """A response, whose headers include the type and length of its body."""
 
     status: int
     headers: Headers
@@ -44,7 +44,7 @@ class Head:
 
 
 class Refused(Exception):
-    """A head that gets no further than this front."""
+    """The front end refuses this request."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ def too_large(request: Head | None) -> Refused:
 
 
 def check(request: Head) -> None:
-    """The rules of RFC 9112 for versions, hosts and targets. A target as a proxy gets it becomes a path. Raises Refused."""
+    """Check version, host and target as RFC 9112 says. An absolute target becomes a path. Raises Refused."""
     if request.version not in ("1.1", "1.0"):
         raise Refused(505, "this server supports HTTP/1.1 and HTTP/1.0")
     hosts = [value for name, value in request.headers if name == b"host"]
@@ -101,7 +101,7 @@ def _is_host(value: bytes) -> bool:
 
 
 def render(head: Head, status: int, headers: Headers) -> bytes:
-    """Return the head of an answer to this request."""
+    """Return the head of a response to this request."""
     lines = [_REASONS[status], _date()]
     for name, value in headers:
         lines += (name, b": ", value, b"\r\n")
