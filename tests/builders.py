@@ -22,6 +22,7 @@ from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.platform import settings
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
+from onnxmodel_runtime.contract.stages import Stage
 from onnxmodel_runtime.contract.validate import Finding
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -396,7 +397,8 @@ class Cluster:
 
     def prove(self) -> None:
         """Every stage up to the benchmark succeeds, and what follows is applied."""
-        for stage in ("validate", "optimize", "benchmark"):
+        stages = list(Stage)
+        for stage in stages[: stages.index(Stage.BENCHMARK) + 1]:
             self.settle()
             self.succeed(stage)
         self.settle()

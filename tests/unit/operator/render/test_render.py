@@ -11,6 +11,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.spec.source import SecretKeyReference
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.memo import Named
+from onnxmodel_operator.observe.values import AS_SERVER
 from onnxmodel_operator.platform.settings import Artifacts
 from onnxmodel_operator.render import templates
 from onnxmodel_operator.render.job import job_manifest
@@ -80,10 +81,8 @@ def test_everything_is_placed_on_the_pool_and_what_measures_or_serves_has_the_gp
         assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
         (container,) = spec["containers"]
         has_gpu = container["resources"]["limits"].get("nvidia.com/gpu") == "1"
-        assert has_gpu == (container["name"] in ("optimize", "benchmark", "server")), name
-        assert container["image"] == (
-            "runtime:gpu" if has_gpu or container["name"] in ("loadtest", "probe") else "runtime:cpu"
-        )
+        assert has_gpu == (container["name"] in (*AS_SERVER, "server")), name
+        assert container["image"] == ("runtime:cpu" if container["name"] in ("fetch", "validate") else "runtime:gpu")
 
 
 def test_children_carry_own_labels_only_and_an_owner():

@@ -46,7 +46,7 @@ def names(steps):
 
 
 def test_of_each_stage_three_successes_are_kept_the_newest_first():
-    chains = [chain(number) for number in range(5)]
+    chains = [chain(number, tuple(Stage)[:5]) for number in range(5)]  # of more, fewer: status has room for 16
     assert live(*chains) == names([*chains[4], *chains[3], *chains[2]])
 
 
