@@ -108,7 +108,7 @@ class Jobs(_Model):
     backoff_limit: attempts after which a stage gives up; Kubernetes waits 10 s after the first and at most 10 minutes,
     so 30 attempts are about 4 hours. attempt_seconds: how long one attempt may take. keep_succeeded_seconds: how long a
     Job and its pods stay after their result is in status, for their logs; a Job that failed stays as long as it counts.
-    resources: of validate, loadtest, probe and the fetch; optimize and benchmark get what the server gets.
+    resources: of the fetch and the stages; a stage that runs as the server (contract.stages) has the server's instead.
     """
 
     backoff_limit: int = Field(default=30, ge=0, le=100)
