@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from onnxmodel_cli.pipeline.process import HOST, Server
+from onnxmodel_cli.pipeline.process import HOST, ServerProcess
 from onnxmodel_cli.pipeline.volume import Volume
 from onnxmodel_operator.api.resource import OnnxModel
 from onnxmodel_operator.observe import Ended, JobSeen, Observed, RevisionSeen
@@ -44,7 +44,7 @@ class Pipeline:
         self._jobs: dict[tuple[str, str], JobSeen] = {}
         self._revisions: dict[str, RevisionSeen] = {}
         self._routed: str | None = None
-        self._server: Server | None = None
+        self._server: ServerProcess | None = None
 
     def run(self, until: Stage) -> Plan:
         """Decide and carry out until nothing is missing, or the stage `until` is done.
@@ -141,7 +141,9 @@ class Pipeline:
         ended = self._lay_out(revision) if revision.triton else None
         if not ended:
             print(f"== {SERVE}", file=sys.stderr, flush=True)
-            self._server = Server(self.volume.here(revision.request), self.volume.folder / f".{SERVE}.termination")
+            self._server = ServerProcess(
+                self.volume.here(revision.request), self.volume.folder / f".{SERVE}.termination"
+            )
             if failed := self._server.wait_ready():
                 code, failure = failed
                 ended = Ended(failure, code, _time(datetime.now(UTC)), terminal=True)

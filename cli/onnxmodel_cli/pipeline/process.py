@@ -23,7 +23,7 @@ _READY_SECONDS = 600.0
 _STOP_SECONDS = 60.0
 
 
-class Server:
+class ServerProcess:
     """One server. It is a process of its own because it serves while this one asks it."""
 
     def __init__(self, request: ServeRequest, termination: Path) -> None:

@@ -11,7 +11,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 Quantity = Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY)]
 
 
-class Model(BaseModel):
+class ApiObject(BaseModel):
     """An object of the API: camelCase in manifests, snake_case in Python, immutable, and without unknown fields."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)

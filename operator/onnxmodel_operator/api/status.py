@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from onnxmodel_operator.api.base import Model
+from onnxmodel_operator.api.base import ApiObject
 
 Short = Annotated[str, StringConstraints(max_length=253)]
 Text = Annotated[str, StringConstraints(max_length=2048)]
@@ -18,7 +18,7 @@ MOST_STAGES = 16
 """Records of stages that status holds."""
 
 
-class Condition(Model):
+class Condition(ApiObject):
     """A Kubernetes condition."""
 
     type: Annotated[str, StringConstraints(max_length=64)]
@@ -29,7 +29,7 @@ class Condition(Model):
     observed_generation: int
 
 
-class TensorStatus(Model):
+class TensorStatus(ApiObject):
     """An input or output of the model. -1 is a dynamic axis."""
 
     name: Short
@@ -37,7 +37,7 @@ class TensorStatus(Model):
     shape: Annotated[list[int], Field(max_length=16)]
 
 
-class ModelStatus(Model):
+class ModelStatus(ApiObject):
     """The fetched and validated model. uri: with a tag or branch resolved to a digest or commit. batch: First: axis 0 of every
     input and output is a batch, so throughput counts rows. None: there is no batch axis (unbatched says why), so throughput
     counts inferences.
@@ -58,7 +58,7 @@ class ModelStatus(Model):
     unbatched: Text | None = None
 
 
-class FindingStatus(Model):
+class FindingStatus(ApiObject):
     """One finding of the validation."""
 
     id: Short
@@ -68,7 +68,7 @@ class FindingStatus(Model):
     fix: Text
 
 
-class ParityStatus(Model):
+class ParityStatus(ApiObject):
     """Maximum difference between the variant's outputs and the original's."""
 
     passed: bool
@@ -80,7 +80,7 @@ class ParityStatus(Model):
     top1: float | None = None
 
 
-class Measured(Model):
+class Measured(ApiObject):
     """Measurements of one variant. p50 to p99: at the smallest batch size and the lowest concurrency. throughput_per_second:
     the best of the grid, in rows (in inferences if status.model.batch is None), measured at batch_size and concurrency.
     noisy: one of these had not stabilized when its time was over.
@@ -96,7 +96,7 @@ class Measured(Model):
     noisy: bool | None = None
 
 
-class VariantStatus(Model):
+class VariantStatus(ApiObject):
     """A candidate, what was measured of it, and why it was chosen or not. saved_percent: of the original's bytes.
 
     graph_level: of the sessions that load it; lower than the spec's where a higher level changes the original's outputs.
@@ -115,7 +115,7 @@ class VariantStatus(Model):
     reason: Text
 
 
-class BenchmarkStatus(Model):
+class BenchmarkStatus(ApiObject):
     """The newest benchmark: the winner, the baseline (the original model with ONNX Runtime's own optimization), and the
     hardware. winner and baseline are measured as sessions in one process; active and target have what clients get from a
     revision. speedup: baseline / winner in p50 for the objective Latency, winner / baseline in throughput for Throughput.
@@ -138,14 +138,14 @@ class BenchmarkStatus(Model):
     versions: Annotated[dict[str, Short], Field(max_length=16)]
 
 
-class BatchingStatus(Model):
+class BatchingStatus(ApiObject):
     """Whether the server batches requests of different clients, as reported by the server; if not, why."""
 
     joined: bool
     reason: Text | None = None
 
 
-class ServingStatus(Model):
+class ServingStatus(ApiObject):
     """The revision that the Service selects, regardless of a revision in progress. variant to sizes: as in active, target or
     history; p99 and throughput come from the load test, rounded and with units. selector: selector of the pods, for the
     scale subresource; ready: "ready/desired" for people.
@@ -171,7 +171,7 @@ class ServingStatus(Model):
     selector: Text
 
 
-class AgainstStatus(Model):
+class AgainstStatus(ApiObject):
     """The revision that served when this one was chosen, and its measurements."""
 
     revision: Short
@@ -179,7 +179,7 @@ class AgainstStatus(Model):
     measured_on: Short
 
 
-class RevisionStatus(Model):
+class RevisionStatus(ApiObject):
     """A Deployment of one variant with one serving configuration. sha256: digest of the variant; source_sha256 and opset: of
     the fetched model. served: what a client of one replica measured in the load test, before the revision received traffic.
     provider and batching: as reported by the server to the probe. measured: sessions in the benchmark; measured_on: the
@@ -206,7 +206,7 @@ class RevisionStatus(Model):
     missed: Text | None = None
 
 
-class StageStatus(Model):
+class StageStatus(ApiObject):
     """One run of a stage. result: the Job's outcome as the contract encodes it, kept so that it never runs again.
 
     directory: what it read or made on the model's volume, where it stays while this record does.
@@ -226,7 +226,7 @@ class StageStatus(Model):
     result: Annotated[str, StringConstraints(max_length=4096)] | None = None
 
 
-class FailureStatus(Model):
+class FailureStatus(ApiObject):
     """The last failure. hint: what to do. Removed once the model is Ready."""
 
     stage: Short
@@ -240,7 +240,7 @@ class FailureStatus(Model):
     time: Time
 
 
-class OnnxModelStatus(Model):
+class OnnxModelStatus(ApiObject):
     """The whole status. phase, reason and message are for people: nothing branches on them."""
 
     observed_generation: int | None = None

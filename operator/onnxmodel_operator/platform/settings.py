@@ -27,7 +27,7 @@ class SettingsError(ValueError):
     """The settings file is not usable; the message names each field."""
 
 
-class _Model(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
     @cached_property
@@ -42,7 +42,7 @@ class _Model(BaseModel):
         return copied
 
 
-class Images(_Model):
+class Images(_Section):
     """What the pods of a model run. The GPU image is used on pools that have GPUs; Triton's by models that ask for it."""
 
     runtime_cpu: Text
@@ -52,7 +52,7 @@ class Images(_Model):
     pull_secrets: tuple[Text, ...] = ()
 
 
-class Pool(_Model):
+class Pool(_Section):
     """A node pool that models name in `serving.nodePool`.
 
     gpu_resource: the extended resource of its GPUs, "" for a pool without. execution_providers: what a model gets that
@@ -79,7 +79,7 @@ class Pool(_Model):
         return self
 
 
-class Artifacts(_Model):
+class Artifacts(_Section):
     """The volume of each model. ReadWriteOnce ties a model's pods to one node: use ReadWriteMany for several."""
 
     storage_class_name: str = ""
@@ -87,7 +87,7 @@ class Artifacts(_Model):
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
 
 
-class Resources(_Model):
+class Resources(_Section):
     """Requests and limits of a container, in Kubernetes quantities."""
 
     requests: dict[str, Quantity] = Field(default_factory=dict)
@@ -102,7 +102,7 @@ class Resources(_Model):
         return self
 
 
-class Jobs(_Model):
+class Jobs(_Section):
     """Bounds of the Jobs of the stages.
 
     backoff_limit: attempts after which a stage gives up; Kubernetes waits 10 s after the first and at most 10 minutes,
@@ -117,14 +117,14 @@ class Jobs(_Model):
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
 
 
-class Defaults(_Model):
+class Defaults(_Section):
     """What a model gets that says nothing."""
 
     pool: str = "default"
     resources: Resources = Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "2Gi"})
 
 
-class Sources(_Model):
+class Sources(_Section):
     """Where models may come from.
 
     schemes: of URIs, empty for all. hosts: that a fetch may ask, "*.example.com" for all below a domain, empty for all.
@@ -137,7 +137,7 @@ class Sources(_Model):
     networks: tuple[IPvAnyNetwork, ...] = ()
 
 
-class Requirement(_Model):
+class Requirement(_Section):
     """What models of some namespaces must have. namespaces: shell patterns. pin: source.sha256. signature: source.signature."""
 
     namespaces: tuple[Text, ...] = Field(min_length=1)
@@ -145,7 +145,7 @@ class Requirement(_Model):
     signature: bool = False
 
 
-class Policy(_Model):
+class Policy(_Section):
     """What the platform allows.
 
     max_model_bytes: of a model with its external data. operator_domains: allowed beside ONNX's own and ONNX Runtime's.
@@ -162,7 +162,7 @@ class Policy(_Model):
     max_nesting: int = Field(default=32, ge=1, le=32)
 
 
-class Settings(_Model):
+class Settings(_Section):
     """Everything above. progress_deadline_seconds: how long a pod may wait (for a node, an image) until that is Stalled."""
 
     images: Images

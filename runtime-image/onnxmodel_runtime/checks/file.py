@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxmodel_runtime.checks import CORRUPT, DEPTH, FILE, FILE_SIZE
-from onnxmodel_runtime.checks.wire import NESTING, nesting
+from onnxmodel_runtime.checks.protobuf import NESTING, nesting
 from onnxmodel_runtime.contract.validate import Finding
 from onnxmodel_runtime.errors import size
 from onnxmodel_runtime.models import graph

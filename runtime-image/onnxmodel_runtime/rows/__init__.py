@@ -1,7 +1,7 @@
 """Whether rows of different requests may be computed in one run, and get the answers that they would get alone.
 
     judge.py    what the graph says: the one rule for the server, Triton and the benchmark
-    walk.py     follows the batch through the graph; values.py and sizes.py: what it knows on the way
+    walk.py     follows the batch through the graph; values.py and extents.py: what it knows on the way
     table.py    the table of operators, whose rules are in elementwise, moving,
                 gathering, products, images, along, classical, fused and sequences
     trial.py    what a session says: rows together and alone

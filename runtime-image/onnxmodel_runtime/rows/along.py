@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onnxmodel_runtime.rows import sizes
+from onnxmodel_runtime.rows import extents
 from onnxmodel_runtime.rows.nodes import Node, apart, axis, rank, shape
 from onnxmodel_runtime.rows.table import FUSED, mixes, rule, varies
 from onnxmodel_runtime.rows.values import (
@@ -12,7 +12,7 @@ from onnxmodel_runtime.rows.values import (
     Place,
     Unknown,
     Value,
-    batch_axis,
+    axis_of,
     moved,
     rows,
 )
@@ -28,13 +28,13 @@ def reduce(node: Node) -> Value:
     if not named and node.attribute("noop_with_empty_axes", 0):
         return value
     axes = [axis(at, len(before)) for at in named] if named else list(range(len(before)))
-    if batch_axis(value) in axes:
+    if axis_of(value) in axes:
         raise Mixed("reduces over the batch axis")
     return _reduced(value, axes, node.attribute("keepdims", 1))
 
 
 def _reduced(value: Value, axes: Sequence[int], keep: int) -> Value:
-    at = batch_axis(value)
+    at = axis_of(value)
     if keep:
         return moved(value, [1 if here in axes else size for here, size in enumerate(shape(value))], at)
     whole = [size for here, size in enumerate(shape(value)) if here not in axes]
@@ -59,7 +59,7 @@ def top(node: Node) -> Sequence[Value]:
     apart(value, at)
     count = node.inputs[1].data if node.has(1) else None  # type: ignore[union-attr]
     size = count.ravel()[0] if count is not None else node.attribute("k") or node.fresh(at)
-    made = moved(value, [size if here == at else old for here, old in enumerate(shape(value))], batch_axis(value))
+    made = moved(value, [size if here == at else old for here, old in enumerate(shape(value))], axis_of(value))
     return [made] * node.outputs
 
 
@@ -90,7 +90,7 @@ def layer_norm(node: Node) -> Sequence[Value]:
     value = node.batch(0)
     at = axis(node.attribute("axis", -1), rank(value))
     apart(value, *range(at, rank(value)))
-    few = moved(value, [1 if here >= at else size for here, size in enumerate(shape(value))], batch_axis(value))
+    few = moved(value, [1 if here >= at else size for here, size in enumerate(shape(value))], axis_of(value))
     return [value] + [few] * (node.outputs - 1)
 
 
@@ -136,7 +136,7 @@ def fourier(node: Node) -> Value:
     apart(value, at, rank(value) - 1)
     free = (at, rank(value) - 1)
     return moved(
-        value, [node.fresh(here) if here in free else size for here, size in enumerate(shape(value))], batch_axis(value)
+        value, [node.fresh(here) if here in free else size for here, size in enumerate(shape(value))], axis_of(value)
     )
 
 
@@ -146,7 +146,7 @@ def matrix(node: Node) -> Value:
     """Of the last two axes."""
     value = node.batch(0)
     apart(value, rank(value) - 1, rank(value) - 2)
-    return value if node.kind == "Inverse" else moved(value, shape(value)[:-2], batch_axis(value))
+    return value if node.kind == "Inverse" else moved(value, shape(value)[:-2], axis_of(value))
 
 
 @rule("RNN", "GRU", "LSTM")
@@ -155,7 +155,7 @@ def recurrent(node: Node) -> Sequence[Value]:
     node.fixed(1, 2, 3, 7)
     layout = node.attribute("layout", 0)
     value = node.batch(0)
-    if value.kind is not Kind.ROWS or batch_axis(value) != 1 - layout:
+    if value.kind is not Kind.ROWS or axis_of(value) != 1 - layout:
         raise Mixed("is recurrent along the batch axis")
     assert value.place is not None
     for index, at in ((4, 0), (5, 1 - layout), (6, 1 - layout)):
@@ -168,8 +168,8 @@ def recurrent(node: Node) -> Sequence[Value]:
     steps, hidden = shape(value)[layout], node.attribute("hidden_size") or node.fresh(2, 0)
     ways = 2 if node.attribute("direction", "forward") == "bidirectional" else 1
     at = (0, 0) if layout else (2, 1)
-    whole = (sizes.ROWS, steps, ways, hidden) if layout else (steps, ways, sizes.ROWS, hidden)
-    last = (sizes.ROWS, ways, hidden) if layout else (ways, sizes.ROWS, hidden)
+    whole = (extents.ROWS, steps, ways, hidden) if layout else (steps, ways, extents.ROWS, hidden)
+    last = (extents.ROWS, ways, hidden) if layout else (ways, extents.ROWS, hidden)
     outputs = [rows(whole, replace(value.place, axis=at[0]))]
     return outputs + [rows(last, replace(value.place, axis=at[1]))] * (node.outputs - 1)
 

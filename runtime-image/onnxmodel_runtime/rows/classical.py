@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onnxmodel_runtime.rows import sizes
+from onnxmodel_runtime.rows import extents
 from onnxmodel_runtime.rows.elementwise import elementwise
 from onnxmodel_runtime.rows.images import first_axis
 from onnxmodel_runtime.rows.moving import reshaped
 from onnxmodel_runtime.rows.nodes import Node, apart, rank, shape
 from onnxmodel_runtime.rows.table import CLASSICAL, rule, varies
-from onnxmodel_runtime.rows.values import Kind, Mixed, Unknown, Value, batch_axis, moved, rows, together
+from onnxmodel_runtime.rows.values import Kind, Mixed, Unknown, Value, axis_of, moved, rows, together
 
 
 @rule("Binarizer", "CategoryMapper", "Imputer", "LabelEncoder", "Scaler", domain=CLASSICAL)
@@ -56,7 +56,7 @@ def encoder(node: Node) -> Value:
     """A new last axis."""
     value = node.batch(0)
     count = len(node.attribute("cats_int64s", ())) or len(node.attribute("cats_strings", ()))
-    return moved(value, (*shape(value), count), batch_axis(value))
+    return moved(value, (*shape(value), count), axis_of(value))
 
 
 @rule("FeatureVectorizer", domain=CLASSICAL)
@@ -75,14 +75,14 @@ def columns(node: Node) -> Value:
     """Columns of the last axis; or of a table, such as that of the labels, by a number of each row."""
     value, wanted = node.batch(0), node.batch(1)
     if value.kind is Kind.CONSTANT and len(shape(value)) < 3 and shape(value)[:-1] in ((), (1,)):
-        return reshaped(wanted, (1, sizes.product(shape(wanted))))
+        return reshaped(wanted, (1, extents.product(shape(wanted))))
     node.fixed(1)
     if value.kind is Kind.ROWS and rank(value) == 1:
         raise Mixed("picks rows of the batch by their index")
     apart(value, rank(value) - 1)
     picked = node.given(1).shape
     count = picked[-1] if picked else 1 if picked == () else node.fresh(rank(value) - 1)
-    return moved(value, (*shape(value)[:-1], count), batch_axis(value))
+    return moved(value, (*shape(value)[:-1], count), axis_of(value))
 
 
 @rule("ZipMap", domain=CLASSICAL)

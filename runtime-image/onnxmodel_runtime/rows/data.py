@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmodel_runtime.rows import sizes
+from onnxmodel_runtime.rows import extents
+from onnxmodel_runtime.rows.extents import Symbols
 from onnxmodel_runtime.rows.nodes import FEW, Node
-from onnxmodel_runtime.rows.sizes import Symbols
 from onnxmodel_runtime.rows.values import Value
 
 Data = NDArray[Any]
@@ -44,7 +44,7 @@ def of_shape(node: Node, value: Value) -> Data | None:
     if value.shape is None:
         return None
     if node.kind == "Size":
-        return np.array(sizes.product(value.shape), object)
+        return np.array(extents.product(value.shape), object)
     part = value.shape[node.attribute("start", 0) : node.attribute("end", None)]
     made = np.empty(len(part), object)
     made[:] = part
@@ -66,7 +66,7 @@ def _symbolic(function: Callable[[Any, Any], Any], plain: Callable[[Any, Any], A
             return plain(a, b)
         whole = [int(item) if isinstance(item, float) and item.is_integer() else item for item in (a, b)]
         if any(isinstance(item, float) for item in whole):
-            return sizes.opaque(plain.__name__, a, b)
+            return extents.opaque(plain.__name__, a, b)
         return function(*whole)
 
     return _each(apply)
@@ -79,18 +79,18 @@ def _quotient(a: Any, b: Any) -> Any:
 
 
 def _named(name: str) -> Callable[..., Any]:
-    return lambda a, b: sizes.opaque(name, a, b)
+    return lambda a, b: extents.opaque(name, a, b)
 
 
 def _power(a: Any, b: Any) -> Any:
     if isinstance(a, Symbols) or isinstance(b, Symbols):
-        return sizes.opaque("pow", a, b)
+        return extents.opaque("pow", a, b)
     return a**b
 
 
 def _of_one(name: str, plain: Callable[[Any], Any]) -> Callable[..., Data]:
     def apply(a: Any) -> Any:
-        return sizes.opaque(name, a) if isinstance(a, Symbols) else plain(a)
+        return extents.opaque(name, a) if isinstance(a, Symbols) else plain(a)
 
     return _each(apply)
 
@@ -218,13 +218,13 @@ def _reduced(step: Callable[[Any, Any], Any]) -> Callable[..., Data]:
 def _largest(a: Any, b: Any) -> Any:
     if a == b:
         return a
-    return sizes.opaque("max", a, b) if isinstance(a, Symbols) or isinstance(b, Symbols) else max(a, b)
+    return extents.opaque("max", a, b) if isinstance(a, Symbols) or isinstance(b, Symbols) else max(a, b)
 
 
 def _least(a: Any, b: Any) -> Any:
     if a == b:
         return a
-    return sizes.opaque("min", a, b) if isinstance(a, Symbols) or isinstance(b, Symbols) else min(a, b)
+    return extents.opaque("min", a, b) if isinstance(a, Symbols) or isinstance(b, Symbols) else min(a, b)
 
 
 def _folded(step: Callable[[Any, Any], Any]) -> Callable[..., Data]:
@@ -239,13 +239,13 @@ def _folded(step: Callable[[Any, Any], Any]) -> Callable[..., Data]:
 _RULES: dict[str, Callable[..., Any]] = {
     "Identity": lambda node, a: a,
     "Cast": _cast,
-    "Add": _symbolic(sizes.plus, operator.add),
-    "Sub": _symbolic(sizes.minus, operator.sub),
-    "Mul": _symbolic(sizes.times, operator.mul),
-    "Div": _symbolic(sizes.over, _quotient),
+    "Add": _symbolic(extents.plus, operator.add),
+    "Sub": _symbolic(extents.minus, operator.sub),
+    "Mul": _symbolic(extents.times, operator.mul),
+    "Div": _symbolic(extents.over, _quotient),
     "Mod": _symbolic(_named("mod"), operator.mod),
     "Pow": _each(_power),
-    "Neg": _each(lambda a: sizes.times(-1, a) if isinstance(a, Symbols) else -a),
+    "Neg": _each(lambda a: extents.times(-1, a) if isinstance(a, Symbols) else -a),
     "Sqrt": _of_one("sqrt", lambda a: float(a) ** 0.5),
     "Floor": _of_one("floor", math.floor),
     "Ceil": _of_one("ceil", math.ceil),
@@ -268,8 +268,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "ConstantOfShape": _fill,
     "Range": _range,
     "Expand": _expand,
-    "ReduceProd": _reduced(sizes.times),
-    "ReduceSum": _reduced(sizes.plus),
+    "ReduceProd": _reduced(extents.times),
+    "ReduceSum": _reduced(extents.plus),
     "ReduceMax": _reduced(_largest),
     "ReduceMin": _reduced(_least),
     "Max": _folded(_largest),

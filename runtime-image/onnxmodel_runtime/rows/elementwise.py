@@ -11,7 +11,7 @@ from onnxmodel_runtime.rows.values import (
     Mixed,
     Unknown,
     Value,
-    batch_axis,
+    axis_of,
     constant,
     even,
     moved,
@@ -154,7 +154,7 @@ def one_hot(node: Node) -> Value:
     at = axis(node.attribute("axis", -1), len(whole) + 1)
     depth = node.inputs[1].data if node.inputs[1] is not None else None
     whole.insert(at, int(depth.ravel()[0]) if depth is not None else node.fresh(at))
-    return moved(indices, whole, batch_axis(indices) + (at <= batch_axis(indices)))
+    return moved(indices, whole, axis_of(indices) + (at <= axis_of(indices)))
 
 
 draws("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onnxmodel_runtime.rows import sizes
+from onnxmodel_runtime.rows import extents
 from onnxmodel_runtime.rows.images import first_axis
 from onnxmodel_runtime.rows.nodes import Node, apart, axis, rank, shape
 from onnxmodel_runtime.rows.table import FUSED, rule, varies
-from onnxmodel_runtime.rows.values import Kind, Mixed, Place, Unknown, Value, batch_axis, moved, rows, together
+from onnxmodel_runtime.rows.values import Kind, Mixed, Place, Unknown, Value, axis_of, moved, rows, together
 
 
 @rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=FUSED)
@@ -17,7 +17,7 @@ def skip_norm(node: Node) -> Sequence[Value]:
     simplified = node.kind == "SkipSimplifiedLayerNormalization"
     value = together([node.batch(0), node.batch(1)] + ([node.batch(3)] if simplified and node.has(3) else []))
     apart(value, rank(value) - 1)
-    few = moved(value, (*shape(value)[:-1], 1), batch_axis(value))
+    few = moved(value, (*shape(value)[:-1], 1), axis_of(value))
     return [value, few, few, value][: node.outputs]
 
 
@@ -63,11 +63,11 @@ def attention(node: Node) -> Sequence[Value]:
         node.fixed(6)
     weights = node.inputs[1]
     width = weights.shape[-1] if weights is not None and weights.shape else node.fresh(2)
-    third = sizes.divided(width, 3)
+    third = extents.divided(width, 3)
     kinds = node.attribute("qkv_hidden_sizes")
     hidden = kinds[2] if kinds else third if third is not None else node.fresh(2)
     made = rows((*shape(value)[:2], hidden), Place(0))
-    present = rows((2, sizes.ROWS, *(node.fresh(at, 1) for at in (2, 3, 4))), Place(1)) if node.outputs > 1 else made
+    present = rows((2, extents.ROWS, *(node.fresh(at, 1) for at in (2, 3, 4))), Place(1)) if node.outputs > 1 else made
     return [made, present][: node.outputs]
 
 
@@ -190,7 +190,7 @@ def quantized_gemm(node: Node) -> Value:
     """A product with weights."""
     node.fixed(*range(1, 9))
     value = node.batch(0)
-    if node.attribute("transA", 0) or batch_axis(value) != 0:
+    if node.attribute("transA", 0) or axis_of(value) != 0:
         raise Mixed("sums over the batch axis")
     return moved(value, (shape(value)[0], node.fresh(1)), 0)
 
@@ -203,7 +203,7 @@ def packed_table(node: Node) -> Value:
     table = shape(node.given(0))
     at = axis(node.attribute("gather_axis", 0), len(table))
     whole = (*table[:at], *shape(indices), *(node.fresh(at + rank(indices) + n) for n in range(len(table) - at - 1)))
-    return moved(indices, whole, at + batch_axis(indices))
+    return moved(indices, whole, at + axis_of(indices))
 
 
 varies(

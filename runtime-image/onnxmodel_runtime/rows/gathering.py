@@ -8,7 +8,7 @@ from onnxmodel_runtime.rows.values import (
     Place,
     Unknown,
     Value,
-    batch_axis,
+    axis_of,
     moved,
 )
 
@@ -27,12 +27,12 @@ def gather(node: Node) -> Value:
             raise Mixed("computes with the number of rows")
         if indices.kind is Kind.NUMBER:
             raise Mixed("looks up the index of a row in the batch")
-        return moved(indices, whole, at + batch_axis(indices))
+        return moved(indices, whole, at + axis_of(indices))
     if indices.kind is Kind.CONSTANT:
-        if batch_axis(value) == at:
+        if axis_of(value) == at:
             raise Mixed("picks rows of the batch by their index")
-        return moved(value, whole, batch_axis(value) + (count - 1) * (at < batch_axis(value)))
-    if indices.kind is Kind.NUMBER and batch_axis(value) == at and count == 1 and value.place == Place(at):
+        return moved(value, whole, axis_of(value) + (count - 1) * (at < axis_of(value)))
+    if indices.kind is Kind.NUMBER and axis_of(value) == at and count == 1 and value.place == Place(at):
         return value  # each row itself
     raise Mixed("picks rows of the batch by the content of others, or by their index")
 
@@ -41,7 +41,7 @@ def gather(node: Node) -> Value:
 def gather_elements(node: Node) -> Value:
     """Each row its own elements: nothing is broadcast."""
     value, indices = _own(node, 2)
-    return moved(indices, shape(indices), batch_axis(value))
+    return moved(indices, shape(indices), axis_of(value))
 
 
 @rule("ScatterElements", "Scatter")
@@ -72,14 +72,14 @@ def gather_nd(node: Node) -> Value:
         raise Mixed("looks up the index of a row in the batch")
     if value.kind is Kind.CONSTANT and indices.kind is Kind.ROWS:
         apart(indices, count - 1)
-        if batch_axis(indices) < shared:
+        if axis_of(indices) < shared:
             raise Mixed("combines the batch with a tensor that has another number of rows")
-        return moved(indices, whole, batch_axis(indices))
+        return moved(indices, whole, axis_of(indices))
     own = value.place == Place(0) and indices.place == Place(0) and indices.kind is Kind.ROWS
     if own and (shared >= 1 or indices.indexed):
         return moved(indices, whole, 0)
-    if indices.kind is Kind.CONSTANT and value.kind is Kind.ROWS and batch_axis(value) >= shared + width:
-        return moved(value, whole, batch_axis(value) - width - shared + count - 1)
+    if indices.kind is Kind.CONSTANT and value.kind is Kind.ROWS and axis_of(value) >= shared + width:
+        return moved(value, whole, axis_of(value) - width - shared + count - 1)
     raise Mixed("picks rows of the batch by the content of others, or by their index")
 
 
@@ -93,7 +93,7 @@ def scatter_nd(node: Node) -> Value:
     own = value.place == Place(0) and indices.place == Place(0) and indices.indexed
     if own and (updates.place == Place(0) or updates.kind is Kind.CONSTANT):
         return value
-    if value.kind is Kind.ROWS and indices.kind is Kind.CONSTANT and batch_axis(value) >= width:
+    if value.kind is Kind.ROWS and indices.kind is Kind.CONSTANT and axis_of(value) >= width:
         place, own_place = updates.place, value.place
         if place is None or own_place is None:
             return value

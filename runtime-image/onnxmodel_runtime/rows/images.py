@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from onnxmodel_runtime.rows import sizes
+from onnxmodel_runtime.rows import extents
+from onnxmodel_runtime.rows.extents import Size
 from onnxmodel_runtime.rows.nodes import Node, axis, rank, shape
-from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.table import FUSED, rule
 from onnxmodel_runtime.rows.values import (
     Kind,
@@ -12,7 +12,7 @@ from onnxmodel_runtime.rows.values import (
     Place,
     Unknown,
     Value,
-    batch_axis,
+    axis_of,
     moved,
     rows,
     together,
@@ -46,7 +46,7 @@ def space(node: Node, value: Value) -> list[Size]:
 def first_axis(node: Node, index: int = 0) -> Value:
     """An input whose batch is on the first axis. Raises Mixed where it is on another, along which the operator works."""
     value = node.batch(index)
-    if value.kind is Kind.ROWS and batch_axis(value) != 0:
+    if value.kind is Kind.ROWS and axis_of(value) != 0:
         raise Mixed("works along the batch axis")
     return value
 
@@ -143,7 +143,7 @@ def sampled(node: Node) -> Value:
         value = first_axis(node)
         if node.kind == "AffineGrid":
             size = node.numbers(1).ravel()
-            return rows([sizes.ROWS, *size[2:], node.fresh(len(size))], value.place or Place(0))
+            return rows([extents.ROWS, *size[2:], node.fresh(len(size))], value.place or Place(0))
         node.fixed(1, 2)
         return rows([node.fresh(at) for at in range(2 + len(node.numbers(1)))], value.place or Place(0))
     value, grid = first_axis(node), first_axis(node, 1)
@@ -161,7 +161,7 @@ def resize(node: Node) -> Value:
     value = node.batch(0)
     before = shape(value)
     scales, wanted = _resized(node, before)
-    at = batch_axis(value)
+    at = axis_of(value)
     if wanted is not None:
         if wanted[at] != before[at]:
             raise Mixed("changes the number of rows")

@@ -11,9 +11,9 @@ import onnx
 from onnxmodel_runtime.errors import clip, runtime_message
 from onnxmodel_runtime.models import graph as graphs
 from onnxmodel_runtime.models.repair import load
-from onnxmodel_runtime.rows import INFLUENCED, REASON_CHARACTERS, sizes
+from onnxmodel_runtime.rows import INFLUENCED, REASON_CHARACTERS, extents
+from onnxmodel_runtime.rows.extents import Size
 from onnxmodel_runtime.rows.nodes import FEW
-from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.values import Kind, Place, Shape, Value, rows
 from onnxmodel_runtime.rows.walk import Walk
 
@@ -77,12 +77,12 @@ def _of_output(name: str, value: Value) -> Verdict:
         case Kind.NUMBER | Kind.ROWS if value.kind is Kind.NUMBER or value.indexed:
             return Verdict(False, f"the output {name!r} numbers the rows of the batch")
         case Kind.EVEN if (
-            value.shape and value.shape[0] == sizes.ROWS and not any(map(sizes.of_batch, value.shape[1:]))
+            value.shape and value.shape[0] == extents.ROWS and not any(map(extents.of_batch, value.shape[1:]))
         ):
             return Verdict(True)
         case Kind.ROWS if value.place is not None and value.place.axis == 0 and value.place.outer == 1:
             # Where the size is not known, the server sees whether there is one row for each.
-            if value.place.inner == 1 or isinstance(value.place.inner, sizes.Symbols):
+            if value.place.inner == 1 or isinstance(value.place.inner, extents.Symbols):
                 return Verdict(True)
     return Verdict(False, f"the output {name!r} does not have one row for each row of the batch")
 
@@ -94,7 +94,7 @@ def _input(value: Any, batch: int | None) -> Value:
     shape: list[Size] = []
     for axis, dim in enumerate(dims):
         fixed = dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0
-        shape.append(int(dim.dim_value) if fixed else sizes.symbol(dim.dim_param or f"{value.name}.{axis}"))
+        shape.append(int(dim.dim_value) if fixed else extents.symbol(dim.dim_param or f"{value.name}.{axis}"))
     if batch is None:
         return Value(Kind.CONSTANT, tuple(shape))
     if batch >= len(shape):
@@ -152,7 +152,7 @@ def _inferred(model: Any) -> dict[str, Shape]:
     made = Counter(name for node in graphs.nodes(found) for name in node.output)
     return {
         value.name: tuple(
-            int(dim.dim_value) if dim.WhichOneof("value") == "dim_value" else sizes.symbol(f"{value.name}.{axis}")
+            int(dim.dim_value) if dim.WhichOneof("value") == "dim_value" else extents.symbol(f"{value.name}.{axis}")
             for axis, dim in enumerate(value.type.tensor_type.shape.dim)
         )
         for graph, _ in graphs.graphs(found)

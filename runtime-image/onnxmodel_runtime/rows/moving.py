@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onnxmodel_runtime.rows import sizes
+from onnxmodel_runtime.rows import extents
+from onnxmodel_runtime.rows.extents import Size
 from onnxmodel_runtime.rows.nodes import Node, apart, axis, rank, shape
-from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.table import FUSED, mixes, rule
 from onnxmodel_runtime.rows.values import (
     Kind,
@@ -15,7 +15,7 @@ from onnxmodel_runtime.rows.values import (
     Shape,
     Unknown,
     Value,
-    batch_axis,
+    axis_of,
     constant,
     even,
     moved,
@@ -47,8 +47,8 @@ def reshape(node: Node) -> Value:
             target[at] = before[at]
     if -1 in target:
         at = target.index(-1)
-        others = sizes.product(size for index, size in enumerate(target) if index != at)
-        target[at] = sizes.over(sizes.product(before), others)
+        others = extents.product(size for index, size in enumerate(target) if index != at)
+        target[at] = extents.over(extents.product(before), others)
     return reshaped(value, tuple(target))
 
 
@@ -59,24 +59,24 @@ def reshaped(value: Value, target: Shape) -> Value:
     place, before = value.place, shape(value)
     if place is None:
         return constant(target)
-    candidates = [at for at, size in enumerate(target) if sizes.of_batch(size)]
+    candidates = [at for at, size in enumerate(target) if extents.of_batch(size)]
     if not candidates:
         raise Mixed("has a fixed number of rows in its shape")
     if len(candidates) > 1:
         raise Mixed("gives each row as many elements as there are rows")
     at = candidates[0]
-    ahead = sizes.times(sizes.product(before[: place.axis]), place.outer)
-    outer = sizes.divided(ahead, sizes.product(target[:at]))
+    ahead = extents.times(extents.product(before[: place.axis]), place.outer)
+    outer = extents.divided(ahead, extents.product(target[:at]))
     if outer is None:
         raise Unknown("produces a shape in which the batch cannot be traced")
-    inner = sizes.divided(target[at], sizes.times(outer, sizes.ROWS))
+    inner = extents.divided(target[at], extents.times(outer, extents.ROWS))
     if inner is None:
         # The size is no product of known ones: then it is what is left behind the batch.
-        behind = sizes.times(place.inner, sizes.product(before[place.axis + 1 :]))
-        inner = sizes.over(behind, sizes.product(target[at + 1 :]))
-        if sizes.of_numbers(behind, sizes.product(target[at + 1 :])):
+        behind = extents.times(place.inner, extents.product(before[place.axis + 1 :]))
+        inner = extents.over(behind, extents.product(target[at + 1 :]))
+        if extents.of_numbers(behind, extents.product(target[at + 1 :])):
             raise Mixed("merges several rows into one")
-    if sizes.of_batch(inner):
+    if extents.of_batch(inner):
         raise Unknown("produces a shape in which the batch cannot be traced")
     made = rows(target, Place(at, outer, inner))
     return _same_kind(value, made)
@@ -97,7 +97,7 @@ def flatten(node: Node) -> Value:
     value, before = _raw(node), shape(_raw(node))
     at = node.attribute("axis", 1)
     at = at + len(before) if at < 0 else at
-    return reshaped(value, (sizes.product(before[:at]), sizes.product(before[at:])))
+    return reshaped(value, (extents.product(before[:at]), extents.product(before[at:])))
 
 
 @rule("Transpose")
@@ -106,7 +106,7 @@ def transpose(node: Node) -> Value:
     value, before = _raw(node), shape(_raw(node))
     perm = [axis(at, len(before)) for at in node.attribute("perm", range(len(before))[::-1])]
     target = tuple(before[at] for at in perm)
-    return even(target) if value.kind is Kind.EVEN else moved(value, target, perm.index(batch_axis(value)))
+    return even(target) if value.kind is Kind.EVEN else moved(value, target, perm.index(axis_of(value)))
 
 
 def _axes(node: Node, count: int) -> list[int] | None:
@@ -126,7 +126,7 @@ def squeeze(node: Node) -> Value:
     target = tuple(size for at, size in enumerate(before) if at not in dropped)
     if value.kind is Kind.EVEN:
         return even(target)
-    return moved(value, target, batch_axis(value) - sum(at < batch_axis(value) for at in dropped))
+    return moved(value, target, axis_of(value) - sum(at < axis_of(value) for at in dropped))
 
 
 @rule("Unsqueeze")
@@ -140,7 +140,7 @@ def unsqueeze(node: Node) -> Value:
     if value.kind is Kind.EVEN:
         return even(target)
     kept = [at for at in range(count) if at not in new]
-    return moved(value, target, kept[batch_axis(value)])
+    return moved(value, target, kept[axis_of(value)])
 
 
 @rule("Expand")
@@ -150,23 +150,24 @@ def expand(node: Node) -> Value:
     count = max(len(before), len(target))
     old, new = (1,) * (count - len(before)) + before, (1,) * (count - len(target)) + target
     if any(
-        sizes.of_batch(a) and not sizes.of_batch(b) and not isinstance(b, int) for a, b in zip(old, new, strict=True)
+        extents.of_batch(a) and not extents.of_batch(b) and not isinstance(b, int)
+        for a, b in zip(old, new, strict=True)
     ):
         raise Unknown("repeats a single row, but not several, up to a size that is unrelated to the batch")
     if value.kind is Kind.EVEN or (value.kind is Kind.CONSTANT and all(size == 1 for size in before)):
         return even(tuple(a if b == 1 else b for a, b in zip(old, new, strict=True)))
     if value.kind is Kind.CONSTANT:
         # Equal rows: whatever the order in which they are.
-        whole = sizes.broadcast(old, new)
-        if any(sizes.of_batch(b) and a != 1 for a, b in zip(old, new, strict=True)):
+        whole = extents.broadcast_pair(old, new)
+        if any(extents.of_batch(b) and a != 1 for a, b in zip(old, new, strict=True)):
             raise Mixed("combines the batch with a tensor that has another number of rows")
         return replace(settled(even(whole)), shape=whole)
-    at = batch_axis(value) + count - len(before)
-    if sizes.of_batch(new[at]) and new[at] != old[at]:
+    at = axis_of(value) + count - len(before)
+    if extents.of_batch(new[at]) and new[at] != old[at]:
         raise Mixed("repeats rows as often as there are rows")
     if isinstance(new[at], int) and new[at] != 1:
         raise Mixed("has a fixed number of rows in its shape")
-    whole = tuple(old[at] if index == at else size for index, size in enumerate(sizes.broadcast(old, new)))
+    whole = tuple(old[at] if index == at else size for index, size in enumerate(extents.broadcast_pair(old, new)))
     return _same_kind(value, moved(value, whole, at))
 
 
@@ -176,18 +177,18 @@ def tile(node: Node) -> Value:
     value, before, repeats = _raw(node), shape(_raw(node)), list(node.numbers(1).ravel())
     if len(repeats) != len(before):
         raise Unknown("repeats axes that do not exist")
-    target = tuple(sizes.times(size, count) for size, count in zip(before, repeats, strict=True))
+    target = tuple(extents.times(size, count) for size, count in zip(before, repeats, strict=True))
     if value.kind is Kind.EVEN or (value.kind is Kind.CONSTANT and all(size == 1 for size in before)):
         return even(target)
     if value.kind is Kind.CONSTANT:
-        if any(sizes.of_batch(count) and size != 1 for size, count in zip(before, repeats, strict=True)):
+        if any(extents.of_batch(count) and size != 1 for size, count in zip(before, repeats, strict=True)):
             raise Unknown("repeats a tensor as often as there are rows")
         return settled(even(target))
     place = value.place
     assert place is not None
-    if sizes.of_batch(repeats[place.axis]):
+    if extents.of_batch(repeats[place.axis]):
         raise Mixed("repeats rows as often as there are rows")
-    made = rows(target, replace(place, outer=sizes.times(repeats[place.axis], place.outer)))
+    made = rows(target, replace(place, outer=extents.times(repeats[place.axis], place.outer)))
     return _same_kind(value, made)
 
 
@@ -210,7 +211,7 @@ def concat(node: Node) -> Value:
         return made
     total: Size = 0
     for value in values:
-        total = sizes.plus(total, shape(value)[at])
+        total = extents.plus(total, shape(value)[at])
     whole = [total if index == at else size for index, size in enumerate(made.shape or ())]
     if made.kind is Kind.EVEN:
         made = settled(made)  # the numbers of one are not those of another
@@ -239,12 +240,12 @@ def cut(node: Node) -> Value:
         whole = start == 0 and step == 1 and (end == before[at] or (isinstance(end, int) and end >= _FAR))
         if whole:
             continue
-        if sizes.of_batch(before[at]):
+        if extents.of_batch(before[at]):
             raise Mixed("picks rows of the batch by their index")
-        if sizes.of_batch(start) or sizes.of_batch(end):
+        if extents.of_batch(start) or extents.of_batch(end):
             raise Mixed("computes with the number of rows")
         target[at] = _length(before[at], start, end, step)
-    return even(tuple(target)) if value.kind is Kind.EVEN else moved(value, target, batch_axis(value))
+    return even(tuple(target)) if value.kind is Kind.EVEN else moved(value, target, axis_of(value))
 
 
 def _sliced(node: Node, before: Shape) -> list[int]:
@@ -260,14 +261,14 @@ def _bounds(node: Node, index: int, count: int) -> list[Size]:
     """Where a slice begins or ends; what is not known, and has nothing to do with the batch, as a symbol."""
     value = node.raw(index)
     if value.kind is Kind.CONSTANT and value.data is None:
-        return [sizes.symbol(f"{node.proto.output[0]}:{index}.{at}") for at in range(count)]
+        return [extents.symbol(f"{node.proto.output[0]}:{index}.{at}") for at in range(count)]
     return list(node.numbers(index).ravel())
 
 
 def _length(size: Size, start: Size, end: Size, step: Size) -> Size:
     if all(isinstance(item, int) for item in (size, start, end, step)):
         return len(range(*slice(start, end, step).indices(size)))  # type: ignore[arg-type]
-    return sizes.opaque("slice", size, start, end, step)  # not `end`, which may lie behind the last element
+    return extents.opaque("slice", size, start, end, step)  # not `end`, which may lie behind the last element
 
 
 @rule("Split")
@@ -288,7 +289,7 @@ def split(node: Node) -> Sequence[Value]:
     for index in range(node.outputs):
         length = size if node.outputs == 1 else lengths[index] if index < len(lengths) else node.fresh(at, index)
         whole = [length if here == at else item for here, item in enumerate(shape(value))]
-        made.append(moved(value, whole, batch_axis(value)))
+        made.append(moved(value, whole, axis_of(value)))
     return made
 
 
@@ -306,16 +307,16 @@ def pad(node: Node) -> Value:
         front, back = pads[index], pads[index + len(axes)]
         if front or back:
             apart(value, at)
-            target[at] = sizes.plus(before[at], front + back)
-    return moved(value, target, batch_axis(value))
+            target[at] = extents.plus(before[at], front + back)
+    return moved(value, target, axis_of(value))
 
 
 @rule("Range")
 def count_up(node: Node) -> Value:
     """Up to the number of rows, it numbers them."""
     start, limit, delta = (node.numbers(index).ravel()[0] for index in range(3))
-    if (start, limit, delta) == (0, sizes.ROWS, 1):
-        return Value(Kind.NUMBER, (sizes.ROWS,), Place(0))
+    if (start, limit, delta) == (0, extents.ROWS, 1):
+        return Value(Kind.NUMBER, (extents.ROWS,), Place(0))
     raise Mixed("numbers the rows of the batch")
 
 
@@ -324,7 +325,7 @@ def reverse(node: Node) -> Value:
     """Each row by its own length."""
     value, lengths = node.batch(0), node.batch(1)
     apart(value, node.attribute("time_axis", 0))
-    if lengths.kind is Kind.ROWS and batch_axis(value) != node.attribute("batch_axis", 1):
+    if lengths.kind is Kind.ROWS and axis_of(value) != node.attribute("batch_axis", 1):
         raise Mixed("applies a value that depends on some rows to all rows")
     return value
 
@@ -338,20 +339,20 @@ def compress(node: Node) -> Value:
         raise Mixed("picks elements from the whole batch")
     at = axis(node.attribute("axis"), rank(value))
     apart(value, at)
-    return moved(value, [node.fresh(at) if here == at else s for here, s in enumerate(shape(value))], batch_axis(value))
+    return moved(value, [node.fresh(at) if here == at else s for here, s in enumerate(shape(value))], axis_of(value))
 
 
 @rule("DepthToSpace", "SpaceToDepth")
 def blocks(node: Node) -> Value:
     """Between channels and space."""
     value = node.batch(0)
-    if batch_axis(value) != 0 or rank(value) != 4:
+    if axis_of(value) != 0 or rank(value) != 4:
         raise Mixed("works along the batch axis")
     block, (_, channels, height, width) = node.attribute("blocksize"), shape(value)
     if node.kind == "DepthToSpace":
-        new = sizes.over(channels, block * block), sizes.times(height, block), sizes.times(width, block)
+        new = extents.over(channels, block * block), extents.times(height, block), extents.times(width, block)
     else:
-        new = sizes.times(channels, block * block), sizes.over(height, block), sizes.over(width, block)
+        new = extents.times(channels, block * block), extents.over(height, block), extents.over(width, block)
     return moved(value, (shape(value)[0], *new), 0)
 
 

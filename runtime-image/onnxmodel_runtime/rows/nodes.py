@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxmodel_runtime.rows import sizes
-from onnxmodel_runtime.rows.sizes import Size
-from onnxmodel_runtime.rows.values import Kind, Mixed, Shape, Unknown, Value, batch_axis, settled
+from onnxmodel_runtime.rows import extents
+from onnxmodel_runtime.rows.extents import Size
+from onnxmodel_runtime.rows.values import Kind, Mixed, Shape, Unknown, Value, axis_of, settled
 
 FEW = 512
 """Elements of a tensor that is worked out."""
@@ -99,13 +99,13 @@ class Node:
     def integers(self, index: int, default: Any = None) -> list[int]:
         """The same where all of them are plain integers."""
         found = self.numbers(index, default).ravel()
-        if any(isinstance(item, sizes.Symbols) for item in found):
+        if any(isinstance(item, extents.Symbols) for item in found):
             raise Unknown("has an index that cannot be traced")
         return [int(item) for item in found]
 
     def fresh(self, axis: int, output: int = 0) -> Size:
         """The size of an axis that is not worked out."""
-        return sizes.symbol(f"{self.proto.output[output]}.{axis}")
+        return extents.symbol(f"{self.proto.output[output]}.{axis}")
 
 
 def rank(value: Value) -> int:
@@ -130,5 +130,5 @@ def axis(number: int, count: int) -> int:
 
 def apart(value: Value, *axes: int) -> None:
     """Raises Mixed when the batch is on one of these axes, along which the operator works."""
-    if value.kind in (Kind.ROWS, Kind.NUMBER) and batch_axis(value) in axes:
+    if value.kind in (Kind.ROWS, Kind.NUMBER) and axis_of(value) in axes:
         raise Mixed("works along the batch axis")

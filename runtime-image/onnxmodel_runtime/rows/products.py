@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from onnxmodel_runtime.rows import sizes
+from onnxmodel_runtime.rows import extents
+from onnxmodel_runtime.rows.extents import Size
 from onnxmodel_runtime.rows.nodes import Node, apart, rank, shape
-from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.table import FUSED, rule
 from onnxmodel_runtime.rows.values import (
     Kind,
@@ -12,7 +12,7 @@ from onnxmodel_runtime.rows.values import (
     Place,
     Unknown,
     Value,
-    batch_axis,
+    axis_of,
     broadcast,
     constant,
     moved,
@@ -24,7 +24,7 @@ from onnxmodel_runtime.rows.values import (
 @rule("MatMul")
 def matmul(node: Node) -> Value:
     """A product of matrices, stacks of them with numpy's rules."""
-    return product(node.batch(0), node.batch(1))
+    return matrix_product(node.batch(0), node.batch(1))
 
 
 @rule("MatMulInteger", "QLinearMatMul")
@@ -33,7 +33,7 @@ def quantized_matmul(node: Node) -> Value:
     """The same with scales and zero points that are for all rows."""
     pairs = node.kind == "QLinearMatMul"
     node.fixed(*(range(1, 3) if pairs else range(2, 7)), *(range(4, 8) if pairs else ()))
-    return product(node.batch(0), node.batch(3 if pairs else 1))
+    return matrix_product(node.batch(0), node.batch(3 if pairs else 1))
 
 
 @rule("FusedMatMul", "TransposeMatMul", domain=FUSED)
@@ -45,7 +45,7 @@ def fused_matmul(node: Node) -> Value:
     for index, name in enumerate(("transA", "transB")):
         if node.attribute(name, 0):
             given[index] = swapped(given[index])
-    return product(*given)
+    return matrix_product(*given)
 
 
 def swapped(value: Value) -> Value:
@@ -56,11 +56,11 @@ def swapped(value: Value) -> Value:
     whole = (*before[:-2], before[-1], before[-2])
     if value.kind is Kind.CONSTANT:
         return constant(whole)
-    count, at = len(before), batch_axis(value)
+    count, at = len(before), axis_of(value)
     return moved(value, whole, {count - 1: count - 2, count - 2: count - 1}.get(at, at))
 
 
-def product(one: Value, other: Value) -> Value:
+def matrix_product(one: Value, other: Value) -> Value:
     """Of two stacks of matrices."""
     if one.kind is Kind.CONSTANT and other.kind is Kind.CONSTANT:
         return constant(None)
@@ -112,7 +112,7 @@ def gemm(node: Node) -> Value:
     one, other = node.batch(0), node.batch(1)
     one = swapped(one) if node.attribute("transA", 0) else one
     other = swapped(other) if node.attribute("transB", 0) else other
-    made = product(one, other)
+    made = matrix_product(one, other)
     return together([made, node.batch(2)]) if node.has(2) else made
 
 
@@ -122,7 +122,7 @@ def packed(node: Node) -> Value:
     node.fixed(*range(1, 6))
     value = node.batch(0)
     apart(value, rank(value) - 1)
-    return moved(value, (*shape(value)[:-1], node.attribute("N") or node.fresh(rank(value) - 1)), batch_axis(value))
+    return moved(value, (*shape(value)[:-1], node.attribute("N") or node.fresh(rank(value) - 1)), axis_of(value))
 
 
 @rule("Einsum")
@@ -166,4 +166,4 @@ def distances(node: Node) -> Value:
     value = node.batch(0)
     node.fixed(1)
     apart(value, 1)
-    return rows([sizes.ROWS, shape(node.given(1))[0]], value.place or Place(0))
+    return rows([extents.ROWS, shape(node.given(1))[0]], value.place or Place(0))

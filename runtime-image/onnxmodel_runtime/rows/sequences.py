@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from onnxmodel_runtime.rows.nodes import Node, apart, axis, rank, shape
 from onnxmodel_runtime.rows.table import rule
-from onnxmodel_runtime.rows.values import Unknown, Value, batch_axis, moved
+from onnxmodel_runtime.rows.values import Unknown, Value, axis_of, moved
 
 
 def _alike(node: Node, values: list[Value]) -> Value:
@@ -39,10 +39,10 @@ def concat(node: Node) -> Value:
     before = list(shape(value))
     if new:
         before.insert(where, node.fresh(where))
-        return moved(value, before, batch_axis(value) + (where <= batch_axis(value)))
+        return moved(value, before, axis_of(value) + (where <= axis_of(value)))
     apart(value, where)
     before[where] = node.fresh(where)
-    return moved(value, before, batch_axis(value))
+    return moved(value, before, axis_of(value))
 
 
 @rule("SplitToSequence")
@@ -55,6 +55,6 @@ def split(node: Node) -> Value:
     before = list(shape(value))
     if not node.has(1) and not node.attribute("keepdims", 1):
         del before[where]
-        return moved(value, before, batch_axis(value) - (where < batch_axis(value)))
+        return moved(value, before, axis_of(value) - (where < axis_of(value)))
     before[where] = node.fresh(where) if node.has(1) else 1
-    return moved(value, before, batch_axis(value))
+    return moved(value, before, axis_of(value))

@@ -18,8 +18,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from onnxmodel_runtime.rows import sizes
-from onnxmodel_runtime.rows.sizes import Size
+from onnxmodel_runtime.rows import extents
+from onnxmodel_runtime.rows.extents import Size
 
 Shape = tuple[Size, ...]
 
@@ -83,20 +83,20 @@ def constant(shape: Shape | None = None, data: NDArray[Any] | None = None) -> Va
 
 def known(data: NDArray[Any]) -> Value:
     """Of known elements: COUNT if the number of rows is in one of them."""
-    batch = any(sizes.of_batch(item) for item in data.ravel() if isinstance(item, sizes.Symbols))
+    batch = any(extents.of_batch(item) for item in data.ravel() if isinstance(item, extents.Symbols))
     return Value(Kind.COUNT if batch else Kind.CONSTANT, data.shape, data=data)
 
 
 def even(shape: Shape) -> Value:
     """One number everywhere."""
-    return Value(Kind.EVEN if any(map(sizes.of_batch, shape)) else Kind.CONSTANT, shape)
+    return Value(Kind.EVEN if any(map(extents.of_batch, shape)) else Kind.CONSTANT, shape)
 
 
 def rows(shape: Sequence[Size], place: Place) -> Value:
     """Rows on one axis, whose size follows from the place."""
     whole = list(shape)
-    whole[place.axis] = sizes.times(sizes.times(place.outer, sizes.ROWS), place.inner)
-    if any(sizes.of_batch(size) for axis, size in enumerate(whole) if axis != place.axis):
+    whole[place.axis] = extents.times(extents.times(place.outer, extents.ROWS), place.inner)
+    if any(extents.of_batch(size) for axis, size in enumerate(whole) if axis != place.axis):
         raise Mixed("gives each row as many elements as there are rows")
     return Value(Kind.ROWS, tuple(whole), place)
 
@@ -106,14 +106,14 @@ def settled(value: Value) -> Value:
     if value.kind is not Kind.EVEN:
         return value
     assert value.shape is not None
-    axes = [axis for axis, size in enumerate(value.shape) if sizes.of_batch(size)]
-    inner = sizes.divided(value.shape[axes[0]], sizes.ROWS)
-    if len(axes) > 1 or inner is None or sizes.of_batch(inner):
+    axes = [axis for axis, size in enumerate(value.shape) if extents.of_batch(size)]
+    inner = extents.divided(value.shape[axes[0]], extents.ROWS)
+    if len(axes) > 1 or inner is None or extents.of_batch(inner):
         raise Unknown("has a shape in which the batch cannot be traced")
     return rows(value.shape, Place(axes[0], 1, inner))
 
 
-def batch_axis(value: Value) -> int:
+def axis_of(value: Value) -> int:
     """The axis of the rows; -1 where there are none."""
     return value.place.axis if value.place is not None else -1
 
@@ -167,7 +167,7 @@ def _meets(value: Value, shape: Shape, place: Place, from_right: int) -> None:
             raise Unknown("combines tensors with the batch in different orders")
     elif value.kind is Kind.EVEN:
         others = [one for axis, one in enumerate(shape) if axis - len(shape) != from_right]
-        if any(map(sizes.of_batch, others)):
+        if any(map(extents.of_batch, others)):
             raise Mixed("pairs rows of the batch with each other")
     elif size != 1:
         if isinstance(size, int):
@@ -180,5 +180,5 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     rank = max(map(len, shapes), default=0)
     whole: Shape = (1,) * rank
     for shape in shapes:
-        whole = sizes.broadcast(whole, (1,) * (rank - len(shape)) + shape)
+        whole = extents.broadcast_pair(whole, (1,) * (rank - len(shape)) + shape)
     return whole

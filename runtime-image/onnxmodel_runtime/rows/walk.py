@@ -12,16 +12,16 @@ from onnxmodel_runtime.rows import (
     classical,
     data,
     elementwise,
+    extents,
     fused,
     gathering,
     images,
     moving,
     products,
     sequences,
-    sizes,
 )
+from onnxmodel_runtime.rows.extents import Size
 from onnxmodel_runtime.rows.nodes import FEW, Node
-from onnxmodel_runtime.rows.sizes import Size
 from onnxmodel_runtime.rows.table import CLASSICAL, FUSED, STANDARD, TABLE
 from onnxmodel_runtime.rows.values import (
     Drawn,
@@ -30,7 +30,7 @@ from onnxmodel_runtime.rows.values import (
     Shape,
     Unknown,
     Value,
-    batch_axis,
+    axis_of,
     constant,
     known,
     moved,
@@ -134,7 +134,7 @@ class Walk:
         shapes = [value.shape for value in made] + [None] * (node.outputs - len(made))
         whole = []
         for name, shape in zip(node.proto.output, shapes, strict=False):
-            fits = shape is not None and not any(map(sizes.of_batch, shape))
+            fits = shape is not None and not any(map(extents.of_batch, shape))
             whole.append(constant(shape if fits else self.inferred.get(name)))
         return whole
 
@@ -149,7 +149,7 @@ class Walk:
         if more is None or value.shape is None or len(more) != len(value.shape):
             return replace(value, shape=more) if value.kind is Kind.CONSTANT and value.shape is None else value
         whole = tuple(
-            size if isinstance(size, int) or sizes.of_batch(size) or not isinstance(better, int) else better
+            size if isinstance(size, int) or extents.of_batch(size) or not isinstance(better, int) else better
             for size, better in zip(value.shape, more, strict=True)
         )
         return replace(value, shape=whole)
@@ -239,9 +239,11 @@ def merged(found: list[Value], name: str) -> Value:
     whole: Shape | None = None
     if all(shape is not None and len(shape) == len(first.shape or ()) for shape in shapes):
         columns = list(zip(*(shape or () for shape in shapes), strict=True))
-        if any(sizes.of_batch(size) for sizes_ in columns for size in sizes_ if len(set(sizes_)) > 1):
+        if any(extents.of_batch(size) for sizes_ in columns for size in sizes_ if len(set(sizes_)) > 1):
             raise Unknown("returns another number of rows on another branch")
-        whole = tuple(one[0] if len(set(one)) == 1 else sizes.symbol(f"{name}.{at}") for at, one in enumerate(columns))
+        whole = tuple(
+            one[0] if len(set(one)) == 1 else extents.symbol(f"{name}.{at}") for at, one in enumerate(columns)
+        )
     elif first.kind is not Kind.CONSTANT:
         raise Unknown("returns another kind of tensor on another branch")
     return replace(first, shape=whole, data=None)
@@ -256,7 +258,7 @@ def _stacked(value: Value, count: Size, at: int = 0) -> Value:
         raise Mixed("computes with the number of rows, or with the index of a row")
     where = at + len(value.shape) + 1 if at < 0 else at
     whole = (*value.shape[:where], count, *value.shape[where:])
-    return moved(value, whole, batch_axis(value) + (where <= batch_axis(value)))
+    return moved(value, whole, axis_of(value) + (where <= axis_of(value)))
 
 
 def _part(value: Value, at: int, *, stateful: bool) -> Value:
@@ -266,12 +268,12 @@ def _part(value: Value, at: int, *, stateful: bool) -> Value:
     if value.kind not in (Kind.CONSTANT, Kind.ROWS):
         raise Mixed("computes with the number of rows, or with the index of a row")
     where = at + len(value.shape) if at < 0 else at
-    if batch_axis(value) == where:
+    if axis_of(value) == where:
         if not stateful:
             raise Unknown("iterates over the batch row by row, which is not traced")
         raise Mixed("iterates over the batch row by row, and carries a state from one row to the next")
     whole = (*value.shape[:where], *value.shape[where + 1 :])
-    return moved(value, whole, batch_axis(value) - (where < batch_axis(value)))
+    return moved(value, whole, axis_of(value) - (where < axis_of(value)))
 
 
 def _sentence(proto: Any, what: str) -> str:

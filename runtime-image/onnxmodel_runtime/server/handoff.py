@@ -1,7 +1,7 @@
 """How batches get from the event loop to the threads of the instances.
 
 A batch is complete before any thread can see it, and never changes afterwards. At every moment it is in one place: in
-the line, or with one worker. Both facts change together, under one lock, so that two threads never take the same batch
+the queue, or with one worker. Both facts change together, under one lock, so that two threads never take the same batch
 and nobody takes one that was withdrawn.
 """
 
@@ -20,7 +20,7 @@ from onnxmodel_runtime.server.model import Instance
 class Batch:
     """Jobs that run together.
 
-    worker: who has it, guarded by the line's lock; None while it waits in the line. since: when the worker took it.
+    worker: who has it, guarded by the queue's lock; None while it waits in the queue. since: when the worker took it.
     """
 
     __slots__ = ("jobs", "since", "worker")
@@ -35,7 +35,7 @@ Report = Callable[["Worker", Batch, list[Execution], BaseException | None, bool]
 """What a worker tells the event loop after each batch; the last argument: whether the worker is idle now."""
 
 
-class Line:
+class RunQueue:
     """Batches that can run at once, first come, first served. batches: changed under the lock alone."""
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class Line:
             return batch
 
     def give(self, worker: "Worker", batch: Batch) -> None:
-        """Give an idle worker a batch that was never in the line."""
+        """Give an idle worker a batch that was never in the queue."""
         with self.lock:
             batch.worker, batch.since, worker.batch = worker, monotonic(), batch
 
     def withdraw(self, batch: Batch) -> bool:
-        """Take a batch out of the line. False: a worker has it."""
+        """Take a batch out of the queue. False: a worker has it."""
         with self.lock:
             if batch.worker is not None:
                 return False
@@ -95,23 +95,23 @@ class Line:
 
 
 class Worker(Thread):
-    """The thread of an instance. It runs what start_on gives it, and then what it finds in the line: no round trip through
+    """The thread of an instance. It runs what start_on gives it, and then what it finds in the queue: no round trip through
     the event loop lies between two runs.
 
-    batch: what it works on; running: the jobs of it that the model runs for. The line's lock guards both.
+    batch: what it works on; running: the jobs of it that the model runs for. The queue's lock guards both.
     """
 
-    def __init__(self, instance: Instance, line: Line, report: Report) -> None:
+    def __init__(self, instance: Instance, queue: RunQueue, report: Report) -> None:
         super().__init__(name="instance", daemon=True)
         self.instance = instance
         self.batch: Batch | None = None
         self.running: Sequence[Job] = ()
-        self._line = line
+        self._queue = queue
         self._report = report
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
 
     def start_on(self, batch: Batch) -> None:
-        """Run a batch that the line has given to this worker, which was idle."""
+        """Run a batch that the queue has given to this worker, which was idle."""
         self._inbox.put(batch)
 
     def finish(self) -> None:
@@ -129,10 +129,10 @@ class Worker(Thread):
             executions: list[Execution] = []
             failure: BaseException | None = None
             try:
-                executions = execute(self.instance, batch.jobs, partial(self._line.begin, self))
+                executions = execute(self.instance, batch.jobs, partial(self._queue.begin, self))
             except BaseException as error:
                 failure = error
-            next_ = self._line.take(self)
+            next_ = self._queue.take(self)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop = batch.jobs[0].future.get_loop()
                 loop.call_soon_threadsafe(self._report, self, batch, executions, failure, next_ is None)

@@ -22,7 +22,7 @@ _NO_SYN = b"".join(
 )
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """What a listener asks of its connections."""
 
     def sweep(self, now: float) -> None:
@@ -46,7 +46,7 @@ class Listener:
         self._socket = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=host == "::")
         self.port: int = self._socket.getsockname()[1]
         self._make = make
-        self._connections: set[Connection] = set()
+        self._connections: set[OpenConnection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._came = False  # a connection, since leave was called

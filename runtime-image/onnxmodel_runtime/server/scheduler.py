@@ -18,11 +18,11 @@ from typing import Any
 from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.execution import Answer, Execution, Job
-from onnxmodel_runtime.server.handoff import Batch, Line, Worker
+from onnxmodel_runtime.server.handoff import Batch, RunQueue, Worker
 from onnxmodel_runtime.server.model import Model
 from onnxmodel_runtime.server.protocol.request import InferRequest, told
 from onnxmodel_runtime.server.recorder import Compute, Recorder
-from onnxmodel_runtime.server.watchdog import Place, Watchdog
+from onnxmodel_runtime.server.watchdog import Watchdog, Whereabouts
 
 log = logging.getLogger("onnxmodel.server")
 
@@ -88,8 +88,8 @@ class Scheduler:
         self._open: dict[Any, _Group] = {}
         self._ready: deque[_Group] = deque()
         self._grouped = 0  # jobs in groups
-        self._line = Line()
-        self._workers = [Worker(instance, self._line, self._done) for instance in model.instances]
+        self._queue = RunQueue()
+        self._workers = [Worker(instance, self._queue, self._done) for instance in model.instances]
         self._idle = list(self._workers)
         self._interrupted: dict[Worker, tuple[Batch, float]] = {}  # what they ran, and when that was interrupted
         self._watchdog = Watchdog(self._survey, recorder.ended, self._repair)
@@ -105,7 +105,7 @@ class Scheduler:
         """Run a request. Raises ServerError, UNAVAILABLE when too many wait already or this one waited too long."""
         if self._closed:
             raise ServerError(STOPPING, Code.UNAVAILABLE, Reason.REJECTED)
-        if self._grouped + len(self._line.batches) >= self._policy.limit:
+        if self._grouped + len(self._queue.batches) >= self._policy.limit:
             raise ServerError(told(request.id) + "Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED)
         loop = asyncio.get_running_loop()
         job = _Queued(request, loop.create_future(), perf_counter_ns())
@@ -133,7 +133,7 @@ class Scheduler:
         return (
             self._inline
             and bool(self._idle)
-            and not self._line.batches
+            and not self._queue.batches
             and 0 < self._idle[-1].instance.typical < limits.INLINE_NS
         )
 
@@ -170,7 +170,7 @@ class Scheduler:
         return over
 
     def _waiting(self) -> int:
-        return self._grouped + len(self._line.batches)
+        return self._grouped + len(self._queue.batches)
 
     def _patience(self, request: InferRequest) -> float:
         own, most = request.timeout / 1e6, self._policy.timeout
@@ -184,7 +184,7 @@ class Scheduler:
         """Leave nothing of the job in the queue. Returns whether it was there."""
         group = job.group
         if group is None:
-            return job.batch is not None and self._line.withdraw(job.batch)
+            return job.batch is not None and self._queue.withdraw(job.batch)
         group.remove(job)
         self._grouped -= 1
         if not group.jobs:
@@ -200,7 +200,7 @@ class Scheduler:
     def _add(self, job: _Queued) -> None:
         if not self._join:
             job.batch = Batch((job,))
-            self._line.put(job.batch)
+            self._queue.put(job.batch)
             return
         key = self._key(job.request)
         group = self._open.get(key) if key is not None else None
@@ -249,7 +249,7 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         """Give idle workers what is ready. A busy one may take it first."""
-        while self._idle and (self._ready or self._line.batches):
+        while self._idle and (self._ready or self._queue.batches):
             worker = self._idle[-1]
             batch = self._take(worker)
             if batch is None:
@@ -259,7 +259,7 @@ class Scheduler:
 
     def _take(self, worker: Worker) -> Batch | None:
         if not self._join:
-            return self._line.take(worker)
+            return self._queue.take(worker)
         group = self._ready.popleft()
         if self._open.get(group.key) is group:
             del self._open[group.key]
@@ -268,7 +268,7 @@ class Scheduler:
         self._grouped -= len(group.jobs)
         for job in group.jobs:
             job.group, job.batch = None, batch
-        self._line.give(worker, batch)
+        self._queue.give(worker, batch)
         return batch
 
     def _cut(self, group: _Group) -> None:
@@ -314,21 +314,21 @@ class Scheduler:
 
     # The watchdog calls these.
 
-    def _survey(self) -> Callable[[Job], Place]:
+    def _survey(self) -> Callable[[Job], Whereabouts]:
         """Where everything is now: looked up once, so that a long queue does not cost the square of its length."""
-        batches, groups = self._line.waiting(), {*self._ready, *self._open.values()}
+        batches, groups = self._queue.waiting(), {*self._ready, *self._open.values()}
 
-        def place(job: Job) -> Place:
+        def place(job: Job) -> Whereabouts:
             assert isinstance(job, _Queued)
             if job.group is not None:
-                return Place.WAITING if job.group in groups else Place.NOWHERE
+                return Whereabouts.WAITING if job.group in groups else Whereabouts.NOWHERE
             batch = job.batch
             if batch is None or batch in batches:
-                return Place.NOWHERE if batch is None else Place.WAITING
+                return Whereabouts.NOWHERE if batch is None else Whereabouts.WAITING
             worker = batch.worker
             if worker is None or worker.batch is not batch:
-                return Place.NOWHERE
-            return Place.RUNNING if worker.is_alive() else Place.DEAD
+                return Whereabouts.NOWHERE
+            return Whereabouts.RUNNING if worker.is_alive() else Whereabouts.DEAD
 
         return place
 
@@ -341,18 +341,18 @@ class Scheduler:
             batch = worker.batch
             if not worker.is_alive() and not self._closed:
                 log.error("the thread of instance %d has died; another one replaces it", at)
-                fresh = Worker(worker.instance, self._line, self._done)
+                fresh = Worker(worker.instance, self._queue, self._done)
                 fresh.start()
                 self._workers[at] = fresh
                 self._idle = [*(idle for idle in self._idle if idle is not worker), fresh]
                 continue
             # Again at each look: a run that was only about to begin does not notice.
-            self._line.interrupt_unwanted(worker)
+            self._queue.interrupt_unwanted(worker)
             if batch is not None and limits.REQUEST_SECONDS and worker not in self._interrupted:
                 now = monotonic()
                 if now - batch.since > limits.REQUEST_SECONDS:
                     log.error("instance %d has run for more than %g s: interrupting it", at, limits.REQUEST_SECONDS)
                     self._interrupted[worker] = (batch, now)
-                    self._line.interrupt(batch)
+                    self._queue.interrupt(batch)
         self._dispatch()
         return not self._closed and len(self._idle) < len(self._workers)

@@ -16,7 +16,7 @@ from onnxmodel_runtime.server.execution import Job
 log = logging.getLogger("onnxmodel.server")
 
 
-class Place(StrEnum):
+class Whereabouts(StrEnum):
     """Where a request is."""
 
     WAITING = "waiting"
@@ -33,7 +33,10 @@ class Watchdog:
     """
 
     def __init__(
-        self, survey: Callable[[], Callable[[Job], Place]], count: Callable[[Ended], None], repair: Callable[[], bool]
+        self,
+        survey: Callable[[], Callable[[Job], Whereabouts]],
+        count: Callable[[Ended], None],
+        repair: Callable[[], bool],
     ) -> None:
         self._survey = survey
         self._count = count
@@ -59,9 +62,9 @@ class Watchdog:
         place_of = self._survey()
         for job in [job for job in self.jobs if not job.future.done()]:
             place = place_of(job)
-            if place is Place.DEAD:
+            if place is Whereabouts.DEAD:
                 self._end(job, Ended.THREAD_DIED, "the thread that ran the model died")
-            elif place is Place.NOWHERE:
+            elif place is Whereabouts.NOWHERE:
                 # What a thread has just reported waits for its turn on the event loop, and has that before the next look.
                 if job in before:
                     self._end(job, Ended.LOST, "the server lost the request; this is a bug in onnxmodel")

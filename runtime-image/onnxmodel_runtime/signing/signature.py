@@ -145,7 +145,7 @@ def _with_identity(rule: SignatureRule, bundle: dict[str, Any], content: bytes) 
     try:
         signature = sign_sigstore.Signature.read(_held(content))
         certificate = signature.bundle.signing_certificate
-        return rule.identity, _Identity(rule, root).verify(signature)
+        return rule.identity, _IdentityVerifier(rule, root).verify(signature)
     except VerificationError as error:
         raise _unverified(rule, certificate, root, error) from error
     except Exception as error:
@@ -154,7 +154,7 @@ def _with_identity(rule: SignatureRule, bundle: dict[str, Any], content: bytes) 
         raise _invalid(_words(error)) from error
 
 
-class _Identity(sign_sigstore.Verifier):
+class _IdentityVerifier(sign_sigstore.Verifier):
     """The library's verifier with a trust root that is here: its own constructor asks the network, or writes to HOME."""
 
     def __init__(self, rule: SignatureRule, root: TrustedRoot) -> None:

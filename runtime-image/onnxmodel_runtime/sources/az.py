@@ -28,7 +28,7 @@ from onnxmodel_runtime.sources.source import (
     secret_invalid,
     untrusted,
 )
-from onnxmodel_runtime.sources.web import environment
+from onnxmodel_runtime.sources.web import variable
 
 _URI = re.compile(
     r"az://(?P<account>[a-z0-9]{3,24})/(?P<container>\$root|\$web|[a-z0-9][a-z0-9-]{1,62})/(?P<path>.+)", re.S
@@ -74,17 +74,17 @@ class AzSource:
         return self.uri
 
     def _client(self, container: str, ours: bool, options: dict[str, Any]) -> Any:
-        string = environment("AZURE_STORAGE_CONNECTION_STRING")
-        endpoint = environment("AZURE_STORAGE_ENDPOINT")
+        string = variable("AZURE_STORAGE_CONNECTION_STRING")
+        endpoint = variable("AZURE_STORAGE_ENDPOINT")
         if ours and string and not endpoint:
             client = ContainerClient.from_connection_string(string, container, **options)
             if client.account_name != self.account:
                 raise ValueError(f"AZURE_STORAGE_CONNECTION_STRING belongs to the account {client.account_name}")
             return client
         credential: Any = None
-        if ours and (key := environment("AZURE_STORAGE_KEY")):
+        if ours and (key := variable("AZURE_STORAGE_KEY")):
             credential = {"account_name": self.account, "account_key": key}
-        elif ours and (token := environment("AZURE_STORAGE_SAS_TOKEN")):
+        elif ours and (token := variable("AZURE_STORAGE_SAS_TOKEN")):
             credential = AzureSasCredential(token.removeprefix("?"))
         elif ours and string:
             raise ValueError(

@@ -33,7 +33,7 @@ from onnxmodel_runtime.sources.source import (
     secret_invalid,
     untrusted,
 )
-from onnxmodel_runtime.sources.web import environment
+from onnxmodel_runtime.sources.web import variable
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 _VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS_JSON"
@@ -50,7 +50,7 @@ class GsSource:
         self.key = uri.removeprefix(f"gs://{self.bucket}").lstrip("/")
         if not self.bucket or not self.key:
             raise invalid(uri, "expected gs://BUCKET/KEY")
-        endpoint = environment("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
+        endpoint = variable("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
         self.endpoint = (endpoint if "://" in endpoint else f"http://{endpoint}").rstrip("/")
         inner = requests.Session()
         guard(inner)
@@ -131,11 +131,11 @@ class GsSource:
 
 
 def _who() -> str:
-    return f"the account of {_VARIABLE}" if environment(_VARIABLE) else "anonymous requests"
+    return f"the account of {_VARIABLE}" if variable(_VARIABLE) else "anonymous requests"
 
 
 def _credentials(endpoint: str) -> Any:
-    text = environment(_VARIABLE)
+    text = variable(_VARIABLE)
     if not text:
         return AnonymousCredentials()  # type: ignore[no-untyped-call]
     hint = "Use the JSON key of a service account."

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.sources.source import MAX_FILES, Remote, invalid, not_found, rejected, secret_invalid
-from onnxmodel_runtime.sources.web import Origin, Web, WebFile, WebReply, environment, loopback, origin
+from onnxmodel_runtime.sources.web import Origin, Web, WebFile, WebReply, loopback, origin, variable
 
 ENDPOINT = "https://huggingface.co"
 Entries = list[dict[str, Any]]
@@ -32,13 +32,13 @@ class HfSource:
         if ".." in self.path.split("/"):
             raise invalid(uri, "expected a path without '..'")
         self.uri, self.repository, self.revision = uri, f"{owner}/{name}", unquote(revision) or "main"
-        self.endpoint = (environment("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+        self.endpoint = (variable("HF_ENDPOINT") or ENDPOINT).rstrip("/")
         try:
             parts = urlsplit(self.endpoint)
             self._hub = origin(parts)
         except ValueError as error:
             raise secret_invalid(f"HF_ENDPOINT is not a valid URL: {error}", "Set it to the Hub's URL.") from error
-        self._token = environment("HF_TOKEN")
+        self._token = variable("HF_TOKEN")
         if self._token and parts.scheme != "https" and not loopback(parts.hostname or ""):
             raise secret_invalid(
                 "HF_TOKEN would be sent to HF_ENDPOINT unencrypted",

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.sources.source import Remote, invalid, shown
-from onnxmodel_runtime.sources.web import Origin, Web, WebFile, environment, origin
+from onnxmodel_runtime.sources.web import Origin, Web, WebFile, origin, variable
 
 
 class HttpSource:
@@ -38,4 +38,4 @@ class HttpSource:
         return [Remote(MODEL_FILE, -1, WebFile(lambda headers: web.get(self.uri, headers), web).open)]
 
     def _authorization(self, asked: Origin) -> str:
-        return environment("HTTP_AUTHORIZATION") if asked == self._home else ""
+        return variable("HTTP_AUTHORIZATION") if asked == self._home else ""

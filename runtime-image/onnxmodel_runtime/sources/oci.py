@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.sources.oci_login import Login
 from onnxmodel_runtime.sources.source import MAX_FILES, Remote, invalid, not_found, rejected
-from onnxmodel_runtime.sources.web import Web, WebFile, WebReply, environment, loopback, origin, read
+from onnxmodel_runtime.sources.web import Web, WebFile, WebReply, loopback, origin, read, variable
 
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -51,7 +51,7 @@ class OciSource:
         self.reference = found["digest"] or found["tag"] or "latest"
         self.digest = found["digest"] or ""
         bare = self.host.rpartition(":")[0] if re.search(r":\d+$", self.host) else self.host
-        plain = [name.strip().lower() for name in environment("OCI_PLAIN_HTTP_HOSTS").split(",")]
+        plain = [name.strip().lower() for name in variable("OCI_PLAIN_HTTP_HOSTS").split(",")]
         scheme = "http" if {self.host, bare} & set(plain) or loopback(bare.strip("[]")) else "https"
         address = "registry-1.docker.io" if self.host == "docker.io" else self.host
         self._base = f"{scheme}://{address}/v2/{self.repository}"

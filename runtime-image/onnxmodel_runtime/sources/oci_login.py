@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from onnxmodel_runtime.sources import network
 from onnxmodel_runtime.sources.source import forbidden, rejected
-from onnxmodel_runtime.sources.web import Origin, Web, environment, loopback, origin, read
+from onnxmodel_runtime.sources.web import Origin, Web, loopback, origin, read, variable
 
 _KNOWN = {
     "registry-1.docker.io": "auth.docker.io",
@@ -29,7 +29,7 @@ class Login:
         self.uri, self.repository = uri, repository
         self._registry = origin(urlsplit(base))
         self._basic = ""
-        user, password = environment("OCI_USERNAME"), environment("OCI_PASSWORD")
+        user, password = variable("OCI_USERNAME"), variable("OCI_PASSWORD")
         if with_password and (user or password):
             self._basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         self._header = ""
@@ -95,4 +95,4 @@ class Login:
         if place == self._registry:
             return True
         host = place[1]
-        return host in (_KNOWN.get(self._registry[1]), environment("OCI_AUTH_HOST").lower()) or network.listed(host)
+        return host in (_KNOWN.get(self._registry[1]), variable("OCI_AUTH_HOST").lower()) or network.listed(host)

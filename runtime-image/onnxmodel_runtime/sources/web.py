@@ -238,6 +238,6 @@ def _manager(parts: SplitResult) -> urllib3.PoolManager:
         raise rejected(f"cannot use the proxy in {name}: {error}", f"Correct {name}.") from error
 
 
-def environment(name: str) -> str:
+def variable(name: str) -> str:
     """A variable of the fetch container, without the line end that a file in a Secret often has."""
     return os.environ.get(name, "").strip()

@@ -51,7 +51,7 @@ _SLOW_TO_LOAD = 30.0  # seconds; what compiles for so long (TensorRT) is not loa
 
 
 @dataclass
-class _Loaded:
+class _Prepared:
     """A candidate, ready to be measured."""
 
     candidate: Candidate
@@ -169,14 +169,14 @@ def _inputs(request: BenchmarkRequest) -> tuple[BenchmarkRequest, Arrays]:
 
 
 def _beside(
-    original: _Loaded,
+    original: _Prepared,
     waiting: deque[Candidate],
     request: BenchmarkRequest,
     inputs: Arrays,
     left_out: dict[str, str],
-) -> list[_Loaded]:
+) -> list[_Prepared]:
     """Load those that wait, as far as memory goes, and one at least. Why one cannot be had is told in `left_out`."""
-    loaded: list[_Loaded] = []
+    loaded: list[_Prepared] = []
     while waiting:
         candidate = waiting[0]
         free()
@@ -206,7 +206,7 @@ def _beside(
     return loaded
 
 
-def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _Loaded:
+def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _Prepared:
     step(f"loading {candidate.name}", candidate.name)
     check_digest(Path(candidate.path), candidate.sha256, candidate.data_sha256)
     peak, started = Peak(), time.perf_counter()
@@ -220,7 +220,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _L
         raise _unloadable(candidate, error) from error
     seconds = time.perf_counter() - started
     sessions = [item.session for item in opened]
-    loaded = _Loaded(candidate, sessions, opened[0].use, _batched(sessions[0], request, inputs), seconds)
+    loaded = _Prepared(candidate, sessions, opened[0].use, _batched(sessions[0], request, inputs), seconds)
     if odd := {value.name for value in sessions[0].get_inputs()} ^ set(inputs):
         raise StageError(
             "CandidatesDiffer",
@@ -245,7 +245,7 @@ def _batched(session: Any, request: BenchmarkRequest, inputs: Arrays) -> bool:
     return batch_axis.one_row(inputs) and not batch_axis.of_session(session, request.batch)
 
 
-def _rows(inputs: Arrays, batch: int, loaded: _Loaded) -> Arrays:
+def _rows(inputs: Arrays, batch: int, loaded: _Prepared) -> Arrays:
     """The row repeated along axis 0; the inputs as they are where that is no batch."""
     if not loaded.batched:
         return inputs
@@ -253,7 +253,7 @@ def _rows(inputs: Arrays, batch: int, loaded: _Loaded) -> Arrays:
 
 
 def _point(
-    loaded: list[_Loaded], rows: Arrays, batch: int, concurrency: int, request: BenchmarkRequest
+    loaded: list[_Prepared], rows: Arrays, batch: int, concurrency: int, request: BenchmarkRequest
 ) -> Iterator[tuple[Point, Spread]]:
     what = f"measuring batch size {batch}, concurrency {concurrency}"
     step(what)
@@ -276,7 +276,7 @@ def _point(
         yield _summary(item.candidate.name, batch, concurrency, mine, noisy=noisy, varies=varies, windows=len(windows))
 
 
-def _window(loaded: _Loaded, rows: Arrays, callers: int, seconds: float) -> Window:
+def _window(loaded: _Prepared, rows: Arrays, callers: int, seconds: float) -> Window:
     """`callers` callers for a while, each sending its next request when it has its answer.
 
     One thread per instance takes requests in the order in which they came, as the server does. A caller needs no thread:
@@ -323,7 +323,7 @@ def _summary(
     return found, Spread(name, batch, concurrency, windows, milliseconds)
 
 
-def _profile(item: _Loaded, providers: Providers, rows: Arrays) -> tuple[Operator, ...]:
+def _profile(item: _Prepared, providers: Providers, rows: Arrays) -> tuple[Operator, ...]:
     """For the report alone: what goes wrong here spoils no measurement."""
     name = item.candidate.name
     if item.load_seconds > _SLOW_TO_LOAD:

@@ -178,7 +178,7 @@ def _message(request: LoadTestRequest, tensors: list[Any], outputs: tuple[str, .
     return "\r\n".join((*lines, "", "")).encode() + bytes(body)
 
 
-class _Caller(threading.Thread):
+class _Sender(threading.Thread):
     """Sends its next request when it has the answer to the one before, until it is told to stop."""
 
     def __init__(self, request: LoadTestRequest, address: tuple[str, int], message: bytes) -> None:
@@ -265,7 +265,7 @@ def _measure(
     client is spared the others.
     """
     least = min(_LEAST, request.windows)
-    callers = [_Caller(request, address, message) for _ in range(load.concurrency)]
+    callers = [_Sender(request, address, message) for _ in range(load.concurrency)]
     for caller in callers:
         caller.start()
     windows: list[Window] = []
@@ -281,7 +281,7 @@ def _measure(
     return windows, {body: head for caller in callers for body, head in caller.bodies.items()}
 
 
-def _window(callers: list[_Caller], seconds: float) -> Window:
+def _window(callers: list[_Sender], seconds: float) -> Window:
     """What came within it. It ends when its time is over, and not before every caller was answered."""
     began, before = time.perf_counter(), [len(caller.taken) for caller in callers]
     while True:

@@ -31,7 +31,7 @@ from onnxmodel_runtime.models.session import PROVIDERS, open_session
 from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.triton import config as configs
-from onnxmodel_runtime.triton.config import Sample
+from onnxmodel_runtime.triton.config import WarmUpInput
 
 CONFIG = "config.pbtxt"
 
@@ -44,7 +44,7 @@ def repository(request: RepositoryRequest) -> RepositoryResult:
     step("reading the model's inputs and outputs from ONNX Runtime")
     session = open_model(Path(serve.model), serve.providers)
     serve = dataclasses.replace(serve, providers=_loadable(serve.providers, session))
-    inputs, outputs = signature(session)
+    inputs, outputs = described(session)
     _ranked(Path(serve.model), inputs)
     if why := batch_axis.of_session(session, serve.batch):
         log(f"there is no batch axis: {why}")
@@ -60,7 +60,7 @@ def repository(request: RepositoryRequest) -> RepositoryResult:
     samples = _samples(given, inputs, folder / "warmup") if given else None
     engines = _engines(request, inputs) if request.engines and "TensorRT" in serve.providers.names else ""
     optional = tensors(session.get_overridable_initializers())
-    message = configs.model_config(
+    message = configs.build(
         *(serve, inputs, outputs),
         gpus=request.gpus,
         engines=engines,
@@ -111,7 +111,7 @@ def _loadable(providers: Providers, session: Any) -> Providers:
     return dataclasses.replace(providers, names=left)
 
 
-def signature(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def described(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Inputs and outputs as ONNX Runtime describes them, and as Triton compares them with the configuration.
 
     The file's own words are not enough: ONNX Runtime infers more of an output's shape than some exporters write down.
@@ -133,7 +133,7 @@ def _unjoined(
     return joining.unjoined(serve, most).why or joining.tried(serve, run, given, most).why
 
 
-def _samples(given: Arrays, inputs: tuple[Tensor, ...], folder: Path) -> dict[str, Sample] | None:
+def _samples(given: Arrays, inputs: tuple[Tensor, ...], folder: Path) -> dict[str, WarmUpInput] | None:
     """One row of each input into the folder; None where the probe has not all of them."""
     if missing := [tensor.name for tensor in inputs if tensor.name not in given]:
         log(f"no warm-up: the probe has no input {missing[0]!r}")
@@ -142,7 +142,7 @@ def _samples(given: Arrays, inputs: tuple[Tensor, ...], folder: Path) -> dict[st
     for number, tensor in enumerate(inputs):  # names of tensors are no names of files
         array = given[tensor.name]
         (folder / str(number)).write_bytes(_bytes(array))
-        samples[tensor.name] = Sample(tuple(array.shape), str(number))
+        samples[tensor.name] = WarmUpInput(tuple(array.shape), str(number))
     return samples
 
 

@@ -28,21 +28,21 @@ _DYNAMIC = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class WarmUpInput:
     """One row of an input for the warm-up. shape: with the batch axis; file: in the model's folder `warmup`."""
 
     shape: tuple[int, ...]
     file: str
 
 
-def model_config(
+def build(
     request: ServeRequest,
     inputs: Sequence[Tensor],
     outputs: Sequence[Tensor],
     *,
     gpus: int = 0,
     engines: str = "",
-    samples: Mapping[str, Sample] | None = None,
+    samples: Mapping[str, WarmUpInput] | None = None,
     optional: Sequence[Tensor] = (),
     labels: Mapping[str, str] | None = None,
 ) -> Any:
@@ -221,7 +221,7 @@ def _profiles(request: ServeRequest, inputs: Sequence[Tensor]) -> dict[str, str]
     }
 
 
-def _warm_up(config: Any, inputs: Sequence[Tensor], samples: Mapping[str, Sample]) -> None:
+def _warm_up(config: Any, inputs: Sequence[Tensor], samples: Mapping[str, WarmUpInput]) -> None:
     """Batches of one row and of the most. A row that is known to work: a made-up one might be refused by the model."""
     batched = config.max_batch_size > 0
     for size in sorted({1, config.max_batch_size or 1}):

@@ -7,7 +7,7 @@ stored before the rule existed.
 
 from pydantic import ConfigDict, Field, model_validator
 
-from onnxmodel_operator.api.base import Model, cel
+from onnxmodel_operator.api.base import ApiObject, cel
 from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.api.spec.optimization import Optimization
 from onnxmodel_operator.api.spec.serving import Serving
@@ -23,7 +23,7 @@ _UNBATCHED_MESSAGE = (
 )
 
 
-class OnnxModelSpec(Model):
+class OnnxModelSpec(ApiObject):
     """A bare ONNX file, and what must be true of it before it serves."""
 
     model_config = ConfigDict(

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from onnxmodel_operator.api.base import Model, Name, cel
+from onnxmodel_operator.api.base import ApiObject, Name, cel
 
 
-class Constraints(Model):
+class Constraints(ApiObject):
     """Constraints that the served variant must meet in the benchmark."""
 
     p99_milliseconds: Annotated[float, Field(gt=0, le=1e7)] | None = Field(
@@ -25,7 +25,7 @@ class Constraints(Model):
     )
 
 
-class Baseline(Model):
+class Baseline(ApiObject):
     """External measurement of the original framework: status shows the speed-up relative to it."""
 
     framework: Name
@@ -39,7 +39,7 @@ _BASELINE_MESSAGE = (
 )
 
 
-class Benchmark(Model):
+class Benchmark(ApiObject):
     """How candidates are measured, and which criteria decide."""
 
     model_config = ConfigDict(json_schema_extra=cel((_BASELINE_RULE, _BASELINE_MESSAGE, ".baseline.batchSize")))

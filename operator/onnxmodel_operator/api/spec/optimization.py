@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
-from onnxmodel_operator.api.base import Model
+from onnxmodel_operator.api.base import ApiObject
 from onnxmodel_runtime.contract.uris import SOURCE_URI
 
 VariantName = Literal["fp32", "fused", "fp16", "int8-dynamic", "int8-static", "ort"]
@@ -13,7 +13,7 @@ INEXACT = ("fp16", "int8-dynamic", "int8-static")
 """Variants that compute with fewer bits: how they differ from the original depends on the inputs."""
 
 
-class ParityTolerance(Model):
+class ParityTolerance(ApiObject):
     """Maximum difference between a variant's outputs and the original's: |a-b| <= absolute + relative*|b|, and a minimum
     cosine.
     """
@@ -23,7 +23,7 @@ class ParityTolerance(Model):
     cosine: Annotated[float, Field(ge=0, le=1)] = 0.999
 
 
-class Calibration(Model):
+class Calibration(ApiObject):
     """How int8-static determines the ranges of activations."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] | None = Field(
@@ -38,7 +38,7 @@ class Calibration(Model):
     samples: Annotated[int, Field(ge=1, le=10000)] = Field(default=256, description="Maximum number of rows.")
 
 
-class Optimization(Model):
+class Optimization(ApiObject):
     """Variants that compete with the original. fp32 is graph optimization only."""
 
     graph_level: Literal["None", "Basic", "Extended", "All"] = "All"

@@ -4,13 +4,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from onnxmodel_operator.api.base import Model, Name, Quantity, cel
+from onnxmodel_operator.api.base import ApiObject, Name, Quantity, cel
 from onnxmodel_runtime.contract.providers import CPU_NOT_LAST, PROVIDER_TWICE, misplaced
 
 Provider = Literal["TensorRT", "CUDA", "OpenVINO", "CPU"]
 
 
-class ResourceRequirements(Model):
+class ResourceRequirements(ApiObject):
     """Requests and limits of the server's container. The benchmark runs with the same."""
 
     requests: Annotated[dict[Name, Quantity], Field(max_length=16)] | None = None
@@ -25,7 +25,7 @@ _PREFERRED_NEED_DELAY = (
 _PREFERRED_NEED_DELAY_MESSAGE = "preferredBatchSizes needs maxQueueDelayMicroseconds: without it nothing is batched"
 
 
-class Batching(Model):
+class Batching(ApiObject):
     """Requests are batched up to this size and wait at most this long. A delay of 0 disables batching."""
 
     model_config = ConfigDict(
@@ -64,7 +64,7 @@ OptionMap = Annotated[
 ]  # option -> value, as ONNX Runtime names them
 
 
-class ProviderOptions(Model):
+class ProviderOptions(ApiObject):
     """Options of each execution provider, passed to ONNX Runtime unchanged. The CPU has none."""
 
     tensor_rt: OptionMap | None = Field(default=None, alias="TensorRT")
@@ -82,7 +82,7 @@ _CPU_LAST = (
 Replicas = Annotated[int, Field(ge=0, le=1000)]
 
 
-class Serving(Model):
+class Serving(ApiObject):
     """How the model is served."""
 
     model_config = ConfigDict(

@@ -4,32 +4,32 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from onnxmodel_operator.api.base import Model, Name, cel
+from onnxmodel_operator.api.base import ApiObject, Name, cel
 from onnxmodel_operator.api.patterns import SHA256
 from onnxmodel_runtime.contract.uris import SOURCE_FORMS, SOURCE_URI
 
 
-class SecretReference(Model):
+class SecretReference(ApiObject):
     """A Secret in the model's namespace."""
 
     name: Name
 
 
-class SecretKeyReference(Model):
+class SecretKeyReference(ApiObject):
     """A key of a Secret in the model's namespace."""
 
     name: Name
     key: Name
 
 
-class Identity(Model):
+class Identity(ApiObject):
     """The required signer: an OpenID Connect identity and its issuer."""
 
     identity: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     issuer: Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
-class Signature(Model):
+class Signature(ApiObject):
     """An OpenSSF model signature."""
 
     model_config = ConfigDict(
@@ -52,7 +52,7 @@ class Signature(Model):
         return self
 
 
-class Source(Model):
+class Source(ApiObject):
     """Location of the model."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(

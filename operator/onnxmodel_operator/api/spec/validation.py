@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from onnxmodel_operator.api.base import Model, Name
+from onnxmodel_operator.api.base import ApiObject, Name
 from onnxmodel_runtime.contract.uris import SOURCE_URI
 
 Datatype = Literal[
@@ -12,13 +12,13 @@ Datatype = Literal[
 ]  # fmt: skip
 
 
-class Opset(Model):
+class Opset(ApiObject):
     """Accepted versions of the default operator set."""
 
     min: Annotated[int, Field(ge=1, le=100)] = 13
 
 
-class TensorContract(Model):
+class TensorContract(ApiObject):
     """An input or output as its author declared it. -1 is a dynamic axis."""
 
     name: Name
@@ -26,7 +26,7 @@ class TensorContract(Model):
     shape: Annotated[list[Annotated[int, Field(ge=-1, le=2**31 - 1)]], Field(max_length=16)]
 
 
-class GoldenTolerance(Model):
+class GoldenTolerance(ApiObject):
     """Maximum difference between the model's outputs and the golden outputs: |a-b| <= absolute + relative*|b|, and a minimum
     cosine.
     """
@@ -36,7 +36,7 @@ class GoldenTolerance(Model):
     cosine: Annotated[float, Field(ge=0, le=1)] = 0.999
 
 
-class Golden(Model):
+class Golden(ApiObject):
     """Inputs with the outputs of the original framework."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
@@ -46,7 +46,7 @@ class Golden(Model):
     tolerance: GoldenTolerance = GoldenTolerance()
 
 
-class Validation(Model):
+class Validation(ApiObject):
     """Requirements that a model must meet to be served."""
 
     mode: Literal["Enforce", "Warn"] = Field(

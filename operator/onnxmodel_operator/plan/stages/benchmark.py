@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from onnxmodel_operator import names, selection
 from onnxmodel_operator.api.status import AgainstStatus, RevisionStatus
-from onnxmodel_operator.plan.constraints import unmet
+from onnxmodel_operator.plan.gate import unmet
 from onnxmodel_operator.plan.results import odd_numbers, odd_sizes
 from onnxmodel_operator.plan.rollout.active import exists
 from onnxmodel_operator.plan.values import Advance, Ask, Context, Stop

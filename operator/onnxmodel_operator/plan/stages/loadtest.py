@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from onnxmodel_operator import selection
-from onnxmodel_operator.plan.constraints import unmet
+from onnxmodel_operator.plan.gate import unmet
 from onnxmodel_operator.plan.results import odd_numbers
 from onnxmodel_operator.plan.values import Advance, Ask, Context, Stop
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult

@@ -33,7 +33,7 @@ Body = tuple[bytes, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Tensor:
+class _Slice:
     """An input. at: where it begins behind the head (REST), or the number of its blob (gRPC)."""
 
     name: str
@@ -47,7 +47,7 @@ class _Tensor:
 class _Plan:
     """What a head means. sizes: of the tensors in bytes; answers: how they begin, by the shapes of the outputs."""
 
-    tensors: tuple[_Tensor, ...]
+    tensors: tuple[_Slice, ...]
     sizes: list[int]
     size: int
     outputs: tuple[str, ...]
@@ -193,9 +193,9 @@ class Grpc(_Memory):
         return b"".join(parts)
 
 
-def _tensor(name: str, datatype: str, shape: tuple[int, ...], at: int, size: int) -> _Tensor:
+def _tensor(name: str, datatype: str, shape: tuple[int, ...], at: int, size: int) -> _Slice:
     dtype = NUMPY[datatype]
-    return _Tensor(name, dtype, shape, at, size // dtype.itemsize)
+    return _Slice(name, dtype, shape, at, size // dtype.itemsize)
 
 
 def _varint(value: int) -> bytes:

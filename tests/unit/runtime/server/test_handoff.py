@@ -25,7 +25,7 @@ from onnxmodel_runtime.server import handoff, limits, scheduler
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.errors import Code, Ended, Reason, ServerError
 from onnxmodel_runtime.server.execution import Answer, Job
-from onnxmodel_runtime.server.handoff import Line
+from onnxmodel_runtime.server.handoff import RunQueue
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance, Model
 from onnxmodel_runtime.server.protocol.request import InferRequest
@@ -105,7 +105,7 @@ class Scene:
         self.quiet, self.done = threading.Event(), threading.Event()
         self.loop = asyncio.get_running_loop()
         self.call = type(self.loop).call_soon_threadsafe.__get__(self.loop)
-        if (line := getattr(self.scheduler, "_line", None)) is not None:
+        if (line := getattr(self.scheduler, "_queue", None)) is not None:
             line.lock = Watched(self.quiet, self.done)
 
         def told(*arguments: Any) -> Any:
@@ -308,7 +308,7 @@ async def test_a_request_that_is_nowhere_is_ended_and_counted(
     recorder = Recorder("m")
     scheduler = Scheduler(load(support.double(tmp_path)), recorder, Policy(10, delay))
     with monkeypatch.context() as patch:
-        patch.setattr(Line, "put", lambda *_: None)
+        patch.setattr(RunQueue, "put", lambda *_: None)
         patch.setattr(Scheduler, "_due", lambda self, group: self._open.clear())
         assert await failed(scheduler, numbers()) == "the server lost the request; this is a bug in onnxmodel"
     assert counted(recorder) == {"EXPIRED": "0", "THREAD_DIED": "0", "LOST": "1"}
@@ -323,15 +323,15 @@ async def test_a_request_that_is_nowhere_is_ended_and_counted(
 async def test_a_thread_that_dies_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder("m")
     scheduler = Scheduler(load(support.double(tmp_path)), recorder, Policy(10))
-    take = Line.take
+    take = RunQueue.take
 
-    def dying(line: Line, worker: Any) -> Any:
+    def dying(queue: RunQueue, worker: Any) -> Any:
         if threading.current_thread() is worker:
             raise SystemExit
-        return take(line, worker)
+        return take(queue, worker)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Line, "take", dying)
+        patch.setattr(RunQueue, "take", dying)
         assert await failed(scheduler, numbers()) == "the thread that ran the model died"
     assert counted(recorder)["THREAD_DIED"] == "1"
     answers = await asyncio.wait_for(asyncio.gather(*(scheduler.infer(numbers(n)) for n in range(3))), 10)
@@ -380,7 +380,7 @@ async def test_a_run_that_nobody_waits_for_is_interrupted(
         loop = asyncio.get_running_loop()
         jobs = [Job(steps(count), loop.create_future(), 0) for count in (1 << 60, 3)]
         worker, batch = scheduler._idle.pop(), handoff.Batch(tuple(jobs))
-        scheduler._line.give(worker, batch)
+        scheduler._queue.give(worker, batch)
         worker.start_on(batch)
         await _until(lambda: len(worker.running) == 1)
         scheduler._watchdog.wake(loop)

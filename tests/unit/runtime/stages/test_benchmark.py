@@ -265,7 +265,7 @@ def test_waiting_for_an_instance_is_latency(callers: int, instances: int, runs_p
     """With more callers than instances each answer takes as many runs as there are callers before it."""
     work = 0.01
     session: Any = SimpleNamespace(run=lambda *_: time.sleep(work))
-    loaded = module._Loaded(Candidate("a", "", ""), [session] * instances, ProviderUse("CPU", 100.0), -1, 0.0)
+    loaded = module._Prepared(Candidate("a", "", ""), [session] * instances, ProviderUse("CPU", 100.0), -1, 0.0)
     window = module._window(loaded, {"x": np.zeros(1)}, callers, 0.2)
     # From the first sample on; above, only as far as a busy machine's clock needs.
     assert window.latencies[0] > work * runs_per_answer * 0.9
@@ -286,7 +286,7 @@ def test_candidates_take_turns(monkeypatch: pytest.MonkeyPatch, percent: float, 
     monkeypatch.setattr(module, "_window", spied)
     session: Any = SimpleNamespace(run=lambda *_: None)
     loaded = [
-        module._Loaded(Candidate(name, "", ""), [session], ProviderUse("CPU", 100.0), -1, 0.0) for name in ("a", "b")
+        module._Prepared(Candidate(name, "", ""), [session], ProviderUse("CPU", 100.0), -1, 0.0) for name in ("a", "b")
     ]
     request = BenchmarkRequest((), "", seconds=0.001, stable_percent=percent, windows=5)
     points = [point for point, _ in module._point(loaded, {}, 1, 1, request)]

@@ -17,7 +17,7 @@ from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.models import probefile
-from onnxmodel_runtime.stages.repository import open_model, signature
+from onnxmodel_runtime.stages.repository import described, open_model
 from onnxmodel_runtime.triton import config as configs
 from tests.unit.runtime import server_support as support
 
@@ -222,10 +222,10 @@ def rendered(name: str, folder: Path) -> str:
     """The configuration of a case; nothing in it depends on where the model is."""
     case = CASES[name]
     asked = request(name, case, folder)
-    inputs, outputs = signature(open_model(Path(asked.serve.model), asked.serve.providers))
+    inputs, outputs = described(open_model(Path(asked.serve.model), asked.serve.providers))
     given = {tensor.name: number for number, tensor in enumerate(inputs)}
-    samples = {key: configs.Sample(row.shape, str(given[key])) for key, row in case.probe.items()} or None
-    message = configs.model_config(asked.serve, inputs, outputs, gpus=case.gpus, engines=case.engines, samples=samples)
+    samples = {key: configs.WarmUpInput(row.shape, str(given[key])) for key, row in case.probe.items()} or None
+    message = configs.build(asked.serve, inputs, outputs, gpus=case.gpus, engines=case.engines, samples=samples)
     return configs.text(message)
 
 

@@ -33,7 +33,7 @@ X, Y = Tensor("x", "FP32", (-1, 3)), Tensor("y", "FP32", (-1, 3))
 
 
 def made(request: ServeRequest | None = None, inputs: Any = (X,), outputs: Any = (Y,), **more: Any) -> Any:
-    return configs.model_config(request or served(), inputs, outputs, **more)
+    return configs.build(request or served(), inputs, outputs, **more)
 
 
 def served(*names: str, options: dict[str, dict[str, str]] | None = None, **fields: Any) -> ServeRequest:
@@ -279,10 +279,10 @@ def test_whatever_is_asked_for_is_complete_and_within_tritons_rules(
     asked: ServeRequest, inputs: Any, outputs: Any, gpus: int, engines: str
 ) -> None:
     samples = {
-        tensor.name: configs.Sample(tuple(2 if axis < 0 else axis for axis in tensor.shape), str(number))
+        tensor.name: configs.WarmUpInput(tuple(2 if axis < 0 else axis for axis in tensor.shape), str(number))
         for number, tensor in enumerate(inputs)
     }
-    config = configs.model_config(asked, inputs, outputs, gpus=gpus, engines=engines, samples=samples)
+    config = configs.build(asked, inputs, outputs, gpus=gpus, engines=engines, samples=samples)
     text = configs.text(config)
     assert text_format.Parse(text, pb.ModelConfig()) == config
     assert [entry.name for entry in (*config.input, *config.output)] == [t.name for t in (*inputs, *outputs)]

@@ -86,7 +86,7 @@ def minus(one: Size, other: Size) -> Size:
     return plus(one, times(-1, other))
 
 
-def broadcast(one: Sequence[Size], other: Sequence[Size]) -> tuple[Size, ...]:
+def broadcast_pair(one: Sequence[Size], other: Sequence[Size]) -> tuple[Size, ...]:
     """The common shape of two of the same rank. A number says more than a symbol, and of two symbols either may be 1."""
     return tuple(map(_common, one, other))
 
