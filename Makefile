@@ -63,7 +63,7 @@ upload: setup ## upload your own model to the demo's S3 store: make upload FILE=
 toy digits: ## export the model of examples/toy (PyTorch) or examples/digits (scikit-learn) again
 	@$(LOCAL) files examples/$@
 
-# Checked before Olive itself comes: it asks for torch and does nothing with it here (docs/optimizer-numbers.md).
+# Checked before Olive itself comes: it asks for torch and does nothing with it here (docs/benchmarks/optimizer.md).
 build/olive: benchmarks/optimize/olive.txt benchmarks/optimize/olive-ai.txt
 	@$(PYTHON) -m venv --clear $@
 	@$@/bin/python $(FROM_LOCK) $<
@@ -71,8 +71,8 @@ build/olive: benchmarks/optimize/olive.txt benchmarks/optimize/olive-ai.txt
 	@$@/bin/python $(FROM_LOCK) benchmarks/optimize/olive-ai.txt
 	@touch $@
 
-bench-optimize: setup build/olive ## compare our variants with plain ONNX Runtime and Olive, into docs/optimizer-numbers.md
-	@$(BIN)/python -m benchmarks.optimize --write docs/optimizer-numbers.md
+bench-optimize: setup build/olive ## compare our variants with plain ONNX Runtime and Olive, into docs/benchmarks/optimizer.md
+	@$(BIN)/python -m benchmarks.optimize --write docs/benchmarks/optimizer.md
 
 bench-memory: setup ## measure memory and time of the optimize stage for each variant
 	@$(BIN)/python -m benchmarks.memory
@@ -86,7 +86,7 @@ build/dataplane: $(wildcard benchmarks/dataplane/peers/*.txt)
 	@touch $@
 
 bench-dataplane: setup build/dataplane ## compare our server with ONNX Runtime alone, Triton, KServe and MLServer
-	@$(BIN)/python -m benchmarks.dataplane --write docs/dataplane-numbers.md
+	@$(BIN)/python -m benchmarks.dataplane --write docs/benchmarks/dataplane.md
 
 build/fronts: benchmarks/fronts/peers.txt
 	@$(PYTHON) -m venv --clear $@

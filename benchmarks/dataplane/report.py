@@ -1,4 +1,4 @@
-"""A run as text, and as a page: docs/dataplane-numbers.md."""
+"""A run as text, and as a page: docs/benchmarks/dataplane.md."""
 
 import os
 import platform

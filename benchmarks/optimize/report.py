@@ -1,4 +1,4 @@
-"""A run as text, and as a page: docs/optimizer-numbers.md."""
+"""A run as text, and as a page: docs/benchmarks/optimizer.md."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ converted to opset {OPSET} and have random weights from a fixed seed, so that si
 parity is meaningful. Calibration rows are the golden data's inputs (toy, digits), otherwise generated inputs.
 
 Olive imports torch and does not use it for passes over ONNX models. A stand-in satisfies those imports
-([olive_worker.py](../benchmarks/optimize/olive_worker.py)), so its environment needs no torch.
+([olive_worker.py](../../benchmarks/optimize/olive_worker.py)), so its environment needs no torch.
 """
 
 

@@ -1,4 +1,4 @@
-"""A run as a page: docs/validator-numbers.md."""
+"""A run as a page: docs/benchmarks/validator.md."""
 
 import os
 import textwrap
@@ -10,7 +10,7 @@ from benchmarks.validator.judge import Judged
 from benchmarks.validator.numbers import VERDICTS, Group, counts, groups
 
 UNEXPLAINED = "NOT EXPLAINED"
-COMMAND = ".venv/bin/python -m benchmarks.validator --write docs/validator-numbers.md"
+COMMAND = ".venv/bin/python -m benchmarks.validator --write docs/benchmarks/validator.md"
 _WIDTH = 120
 _HEAD = """# The validator in numbers
 

@@ -333,7 +333,7 @@ def test_every_variable_of_the_environment_is_explained():
         call.args[0].value
         for path in (ROOT / "runtime-image" / "onnxmodel_runtime" / "sources").glob("*.py")
         for call in _calls(path)
-        if _name(call) == "environment" and isinstance(call.args[0], ast.Constant)
+        if _name(call) == "variable" and isinstance(call.args[0], ast.Constant)
     }
     assert len(read) > 8
     assert {*read, authorities.VARIABLE} <= set(CREDENTIALS), "read from a Secret, and never taken from it"
@@ -415,5 +415,5 @@ def test_every_decision_is_listed():
 
 
 def test_the_optimizers_numbers_are_of_todays_rule():
-    ties = re.findall(r"within (\S+) percent", (DOCS / "optimizer-numbers.md").read_text())
+    ties = re.findall(r"within (\S+) percent", (DOCS / "benchmarks/optimizer.md").read_text())
     assert set(ties) == {f"{selection.TIE_PERCENT:g}"}
