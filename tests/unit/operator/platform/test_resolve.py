@@ -36,7 +36,8 @@ def test_what_serves_it(serving: Any, providers: tuple[str, ...], image: str, gp
     assert (found.client.image, found.client.gpus) == (image, 0)
     assert (found.validator.image, found.validator.gpus) == ("runtime:cpu", 0)
     assert found.client.pool is found.validator.pool is found.server.pool
-    assert found.client.resources is found.validator.resources is SETTINGS.jobs.resources
+    assert found.client.resources is found.validator.resources
+    assert found.client.resources == SETTINGS.jobs.resources
 
 
 @pytest.mark.parametrize(
