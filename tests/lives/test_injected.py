@@ -54,10 +54,7 @@ def test_a_failed_attempt_beside_a_sidecar_holds_its_node_against_no_measurement
     end = {"terminated": {"exitCode": code, "message": encode(outcome), "finishedAt": "2026-01-01T00:00:01Z"}}
     own = {"name": "validate", "image": "runtime:cpu", "state": end}
     cluster.pod(other, spec={"nodeName": "n1"}, containerStatuses=[SIDECAR, own])
-    for stage in ("validate", "optimize"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.reach("benchmark")
     annotations = cluster.jobs()["benchmark"]["metadata"]["annotations"]
     assert (names.ANNOTATION_QUIET in annotations) is quiet
 

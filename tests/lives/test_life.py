@@ -320,10 +320,7 @@ def test_a_result_that_cannot_be_used_is_stalled_and_not_run_for_ever(message, w
 
 def test_a_benchmark_without_all_of_its_points_is_no_result():
     cluster = Cluster(body())
-    for stage in ("validate", "optimize"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.reach("benchmark")
     whole = benchmarked()
     cluster.succeed("benchmark", result=dataclasses.replace(whole, points=whole.points[:-1]))
     cluster.settle()
@@ -341,10 +338,7 @@ def test_a_benchmark_without_all_of_its_points_is_no_result():
 )
 def test_a_benchmark_with_a_number_that_status_cannot_hold_is_no_result(change, words):
     cluster = Cluster(body())
-    for stage in ("validate", "optimize"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.reach("benchmark")
     cluster.succeed("benchmark", result=dataclasses.replace(benchmarked(), **change))
     cluster.settle()
     assert cluster.condition("Stalled")["reason"] == "ResultInvalid"
@@ -353,10 +347,7 @@ def test_a_benchmark_with_a_number_that_status_cannot_hold_is_no_result(change, 
 
 def test_a_model_of_one_batch_size_is_measured_at_that():
     cluster = Cluster(body(validation={"dynamicBatch": "Allowed"}))
-    for stage in ("validate", "optimize"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.reach("benchmark")
     cluster.succeed("benchmark", result=benchmarked(grid=((1, 1), (1, 4))))
     cluster.live()
     assert cluster.status()["benchmark"]["winner"]["batchSize"] == 1

@@ -79,10 +79,7 @@ def test_the_rule_joins_those_of_the_pool():
     pools = {"default": {"affinity": own}}
     platform = settings.parse({**SETTINGS.model_dump(mode="json", by_alias=True), "pools": pools})
     cluster = Cluster(body(), platform=platform)
-    for stage in ("validate", "optimize"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.reach("benchmark")
     affinity = cluster.jobs()["benchmark"]["spec"]["template"]["spec"]["affinity"]
     assert affinity["nodeAffinity"] == {"x": 1}
     assert [rule["topologyKey"] for rule in affinity["podAntiAffinity"][REQUIRED]] == ["rack", "kubernetes.io/hostname"]

@@ -122,10 +122,7 @@ def test_engines_outlive_the_pod_and_are_all_that_a_gpu_server_writes():
 @pytest.mark.parametrize("runtime", ["triton", "onnxruntime"])
 def test_a_start_may_take_ten_times_what_the_benchmark_needed(loading, budget, runtime):
     cluster = Cluster(body(serving={"runtime": runtime}))
-    for stage in ("validate", "optimize"):
-        cluster.settle()
-        cluster.succeed(stage)
-    cluster.settle()
+    cluster.reach("benchmark")
     cluster.succeed(
         "benchmark", result=dataclasses.replace(benchmarked(), load_seconds={"original": 1.0, "fp32": loading})
     )
