@@ -400,7 +400,8 @@ class Cluster:
         stages = list(Stage)
         for before in stages[: stages.index(Stage(stage))]:
             self.settle()
-            self.succeed(before)
+            if not self.jobs()[before]["status"].get("conditions"):
+                self.succeed(before)
         self.settle()
 
     def prove(self) -> None:

@@ -210,14 +210,9 @@ def test_what_is_known_of_the_variants_rows_reaches_its_server_and_status(runtim
     found = optimized()
     variants = tuple(dataclasses.replace(v, unjoined=WHY if v.name == "fp32" else "") for v in found.variants)
     cluster = Cluster(body(serving={"runtime": runtime, "batching": {"maxQueueDelayMicroseconds": 500}}))
-    for stage, result in (
-        ("validate", None),
-        ("optimize", dataclasses.replace(found, variants=variants)),
-        ("benchmark", None),
-    ):
-        cluster.settle()
-        cluster.succeed(stage, result=result)
-    cluster.settle()
+    cluster.reach("optimize")
+    cluster.succeed("optimize", result=dataclasses.replace(found, variants=variants))
+    cluster.prove()
     assert cluster.status()["target"]["variant"] == "fp32"
     if runtime == "triton":
         assert request(cluster).serve.unjoined == WHY
