@@ -1,11 +1,13 @@
 """HTTP/1.1, with clients that write bytes."""
 
+import asyncio
 import contextlib
 import json
 import re
 import socket
 import time
 from threading import Event, Thread
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -400,6 +402,22 @@ def test_idle_connections(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
             with contextlib.suppress(ConnectionError):
                 while each.recv(4096):
                     pass
+
+
+@pytest.mark.parametrize(("seconds", "cut_off"), [(limits.READ_SECONDS - 1, False), (limits.READ_SECONDS + 1, True)])
+def test_a_head_after_an_idle_time_has_all_of_its_time(seconds: float, cut_off: bool) -> None:
+    transport = Mock(is_closing=lambda: False, get_extra_info=lambda name: None)
+
+    async def begin_late() -> None:
+        connection = http1.Http1(Mock(), set())
+        connection.connection_made(transport)
+        now = asyncio.get_running_loop().time() + limits.KEEP_ALIVE_SECONDS - 1
+        connection._loop = Mock(time=lambda: now)
+        connection.data_received(b"GET /v2 HTTP/1.1\r\nHost:")
+        connection.sweep(now + seconds)
+
+    asyncio.run(begin_late())
+    assert transport.abort.called is cut_off
 
 
 def test_a_large_answer_to_a_slow_reader(server: Server) -> None:
