@@ -10,10 +10,10 @@ LAST = [*Stage][-1]
 
 @dataclass(frozen=True)
 class Asked:
-    """What to run, and how far.
+    """Arguments of a run: the manifest, and the last stage.
 
-    model, golden, calibration, signature: local paths to use in place of the manifest's URIs. public_key: a file, or its
-    text. out: where artifacts stay; a temporary folder without it.
+    model, golden, calibration, signature: local paths to use in place of the manifest's URIs. public_key: a file, or
+    its text. out: where artifacts stay; a temporary folder without it.
     """
 
     manifest: Path

@@ -17,12 +17,12 @@ from onnxmodel_runtime.sandbox.termination import exit_code, print_failure
 from onnxmodel_runtime.stages import bare
 
 ERRORS = (StageError, InternalError)
-"""What `proven` may raise."""
+"""Exceptions that `proven` raises."""
 
 
 @contextmanager
 def proven(asked: ServeRequest, options: argparse.Namespace) -> Iterator[ServeRequest]:
-    """Complete the request with what the stages would find, for a model that no stage has seen."""
+    """Yield the request, completed with what the stages would find, for a model that no stage has seen."""
     golden = arguments.beside(Path(asked.model), GOLDEN_FILE, GOLDEN_FOLDER)
     with bare.proven(asked, golden=golden, chosen=bool(options.graph_level)) as completed:
         yield completed

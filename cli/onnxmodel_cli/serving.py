@@ -1,4 +1,4 @@
-"""What `serve` and `repository` share: the options of spec.serving, and the request that they make."""
+"""Code that `serve` and `repository` share: the options of spec.serving, and the request that they make."""
 
 import argparse
 from pathlib import Path
@@ -78,7 +78,7 @@ def request(options: argparse.Namespace) -> ServeRequest:
 
 
 def _unfit(options: argparse.Namespace) -> str:
-    """Which rule of spec.serving.batching the options break, in options; "" if none."""
+    """Return the rule of spec.serving.batching that the options break, in terms of the options. "" if none."""
     sizes, delay = options.preferred_batch_sizes, options.max_queue_delay
     if len(sizes) > _PREFERRED_SIZES:
         return f"--preferred-batch-sizes takes at most {_PREFERRED_SIZES} sizes"

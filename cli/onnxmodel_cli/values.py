@@ -1,4 +1,4 @@
-"""Types of options: each turns a word of the command line into a value, or says in one sentence why it cannot."""
+"""Types of options. Each converts a word of the command line to a value, or raises an error of one sentence."""
 
 import argparse
 import math
@@ -10,7 +10,7 @@ from onnxmodel_runtime.contract.text import nearest
 
 
 def names(value: str) -> tuple[str, ...]:
-    """Names that commas separate."""
+    """Parse comma-separated names."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
@@ -23,7 +23,7 @@ def known(what: str, given: Iterable[str], choices: Sequence[str]) -> None:
 
 
 def provider_names(value: str) -> tuple[str, ...]:
-    """Execution providers in the order of preference."""
+    """Parse execution providers in the order of preference."""
     known("execution provider", given := names(value), PROVIDERS)
     if wrong := misplaced(given) if given else f"name at least one of {', '.join(PROVIDERS)}":
         raise argparse.ArgumentTypeError(wrong)
@@ -31,14 +31,14 @@ def provider_names(value: str) -> tuple[str, ...]:
 
 
 def host(value: str) -> str:
-    """A host name or address without a scheme or port."""
+    """Parse a host name or address without a scheme or port."""
     if "://" in value or value.count(":") == 1:
         raise argparse.ArgumentTypeError(f"{value!r} is more than a host; set the port with its own option")
     return value
 
 
 def path_segment(value: str) -> str:
-    """A name that is one segment of a path: clients ask for /v2/models/NAME."""
+    """Parse a name that is one segment of a path: clients ask for /v2/models/NAME."""
     if value in (".", "..") or re.search(r"[/?#%\\\s\x00-\x1f\x7f]", value):
         raise argparse.ArgumentTypeError(
             f"{value!r} is not valid in the path /v2/models/NAME: it must not be '.' or '..', or contain "
@@ -48,7 +48,7 @@ def path_segment(value: str) -> str:
 
 
 def counts(value: str) -> tuple[int, ...]:
-    """Positive integers that commas separate."""
+    """Parse comma-separated positive integers."""
     parts = names(value)
     if not parts or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"{value!r} is not a list of positive integers, such as 1,8")
@@ -56,7 +56,7 @@ def counts(value: str) -> tuple[int, ...]:
 
 
 def number(*, above: bool = False, most: float = math.inf) -> Callable[[str], float]:
-    """A finite number of at least 0, or greater than 0 (above), and at most `most`."""
+    """Return a type for a finite number of at least 0, or greater than 0 (above), and at most `most`."""
     bounds = ("greater than 0" if above else "of at least 0") if most == math.inf else f"from 0 to {most:g}"
 
     def convert(value: str) -> float:
@@ -72,7 +72,7 @@ def number(*, above: bool = False, most: float = math.inf) -> Callable[[str], fl
 
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:
-    """An integer of at least `least` and at most `most`."""
+    """Return a type for an integer of at least `least` and at most `most`."""
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
 
     def convert(value: str) -> int:

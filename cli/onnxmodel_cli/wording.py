@@ -57,7 +57,7 @@ _HINTS = {
 
 
 def worded(outcome: Outcome, options: Collection[str] = ()) -> Outcome:
-    """The outcome for the person who ran the command.
+    """Word the outcome for the person who ran the command.
 
     options: those of the command, in place of fields; none where a manifest holds the fields.
     """
@@ -95,7 +95,7 @@ def _findings(findings: tuple[Finding, ...], options: Collection[str]) -> tuple[
 
 
 def in_options(text: str, options: Collection[str]) -> str:
-    """The text with options for the fields of a manifest that the command has options for, and without a platform team."""
+    """Replace the fields of a manifest in a text by the command's options, and leave out the platform team."""
 
     def option(match: re.Match[str]) -> str:
         field = match[0].removesuffix(": ")

@@ -31,7 +31,7 @@ def _namespace(text: str) -> str:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="onnxmodel_operator", description=__doc__)
     parser.add_argument("--settings", type=Path, required=True, help="YAML file with the platform's settings")
     parser.add_argument("--port", type=_port, default=8080, help="port of /healthz, /readyz and /metrics")

@@ -1,4 +1,4 @@
-"""Whether a child must be applied: it is not there, was applied from something else, or was changed by another hand."""
+"""Comparison of children with their manifests: a child that is missing, outdated or changed must be applied."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from onnxmodel_operator import names, quantity
 
 FIXED = ("Job", "PersistentVolumeClaim", "ControllerRevision")
-"""All but immutable: their names or the digests that others take of them carry what they are made from."""
+"""Kinds that are all but immutable: their names, or others' digests of them, carry what they are made from."""
 
 _TYPE = ("apiVersion", "kind")
 
 
 def needs_apply(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
-    """True when applying `desired` would change `live`, which is of the same kind and has the API server's defaults."""
+    """Return whether applying `desired` would change `live`: of the same kind, and with the API server's defaults."""
     if live is None:
         return True
     if desired["kind"] in FIXED:
@@ -24,8 +24,10 @@ def needs_apply(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> b
 
 
 def applicable(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """What to apply. Of what is there and cannot be changed that is its own content, with the labels that it lacks: it does
-    not become what is desired, so the digest of what it was made from stays. live: whole, as the API server gave it.
+    """Return the manifest to apply. live: whole, as the API server returned it.
+
+    A live object of an immutable kind keeps its own content, and gains the labels that it lacks. It does not become
+    what is desired, so it also keeps the digest of what it was made from.
     """
     if live is None or desired["kind"] not in FIXED:
         return desired
@@ -37,8 +39,10 @@ def applicable(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> Ma
 
 
 def needs_replacement(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
-    """True for what cannot be changed in place and is made from other settings (a pull secret, a deadline) than today's: the
-    record of a revision, and a Job that has not succeeded. Its digest is the same, for it would give the same result.
+    """Return whether `live` cannot be changed in place and is made from outdated settings, such as a pull secret.
+
+    That holds for the record of a revision, and for a Job that has not succeeded. Its digest is the same, because it
+    would give the same result.
     """
     if live is None or desired["kind"] not in ("Job", "ControllerRevision") or "deletionTimestamp" in live["metadata"]:
         return False
@@ -54,13 +58,14 @@ _KEYS = ("name", "mountPath", "containerPort", "port", "uid")
 
 
 def difference(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
-    """The path of the first field whose desired value is not in live; "" where all are."""
+    """Return the path of the first field whose desired value is not in live. "" if all are."""
     return _difference(live, desired, "")
 
 
 def fingerprint(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
-    """Equal while neither what is desired nor what another hand made of it changes. Status is no part of it, and neither is
-    what cannot change.
+    """Return a digest that changes with the desired manifest and with changes that others made to the object.
+
+    It covers neither status nor fields that cannot change.
     """
     metadata = live["metadata"]
     spec = None if desired["kind"] in FIXED else live.get("spec")

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Named(Generic[T]):
-    """What something is made from. Compared whole, and hashed by its name alone, for requests and settings hold maps."""
+    """A cache key: compared by name and parts, but hashed by name alone, because requests and settings hold maps."""
 
     name: str
     parts: T

@@ -50,7 +50,7 @@ SILENT_SECONDS = Gauge(
 
 
 class Models(Collector):
-    """How many models there are and wait. Nothing where another replica may lead: what this one knows is old then."""
+    """Gauges of the models, and of those that wait. Empty where another replica may lead: this one's view is old."""
 
     _MOST = 20
 
@@ -67,7 +67,7 @@ class Models(Collector):
         self._phases, self._ages, self._depth, self._leads = phases, ages, depth, leads
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Asked at each scrape."""
+        """Yield the gauges. Called at each scrape."""
         if not self._leads():
             return
         models = GaugeMetricFamily("onnxmodel_operator_models", "Models by phase.", labels=["phase"])

@@ -1,4 +1,4 @@
-"""Every name that others may rely on: the API group, labels, and how children are called."""
+"""Names that others may rely on: the API group, labels, and the names of children."""
 
 import hashlib
 import json
@@ -36,17 +36,17 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of plain data as canonical JSON, hexadecimal."""
+    """Return the SHA-256 of plain data as canonical JSON, hexadecimal."""
     return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def short(full_digest: str) -> str:
-    """The part of a digest that names carry."""
+    """Return the part of a digest that names carry."""
     return full_digest[:_SHORT]
 
 
 def child(model: str, *parts: str) -> str:
-    """`<model>-<part>-…`, at most 63 characters: pod labels carry Job names, and labels end there.
+    """Return `<model>-<part>-…`, at most 63 characters: pod labels carry Job names, and a label is no longer.
 
     A long model name is cut and marked with its own digest, so that two models never share a child's name.
     """

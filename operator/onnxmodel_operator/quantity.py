@@ -13,7 +13,7 @@ _SUFFIXES = {
 
 
 def parse(text: str | int | float) -> Decimal:
-    """The quantity's value. Raises ValueError on anything that is not one."""
+    """Return the quantity's value. Raises ValueError on anything that is not one."""
     if type(text) not in (str, int, float):
         raise ValueError(f"{text!r} is not a quantity")
     return _parse(str(text))

@@ -21,11 +21,11 @@ _ORDER = [
     "loadtest",
     "probe",
 ]
-"""Of the help. A command that is not named here comes last."""
+"""Order of the commands in the help. One that is not named here comes last."""
 
 
 def commands() -> Iterator[Command]:
-    """Every command, in the order of the help."""
+    """Return every command, in the order of the help."""
     rank = {name: place for place, name in enumerate(_ORDER)}
     for name in sorted((module.name for module in iter_modules(__path__)), key=lambda name: rank.get(name, len(rank))):
         found: Command = import_module(f"{__name__}.{name}").COMMAND

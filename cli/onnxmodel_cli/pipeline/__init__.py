@@ -74,7 +74,7 @@ def _key(given: str) -> str:
 
 @contextmanager
 def _folder(given: Path | None) -> Iterator[Path]:
-    """Where artifacts stay: in the folder that was given, which exists, or nowhere."""
+    """Yield the folder of the artifacts: the given one, which exists, or a temporary one."""
     if given is not None:
         yield given.resolve()
         return

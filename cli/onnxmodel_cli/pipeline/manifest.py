@@ -53,7 +53,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def this_machine(model: OnnxModel) -> Settings:
-    """Return settings for this machine: one pool that has whatever the model asks for; the providers themselves will tell."""
+    """Return settings for this machine: one pool with whatever the model asks for. The providers check themselves."""
     wanted = model.spec.serving.execution_providers or ["CPU"]
     pool: dict[str, Any] = {"executionProviders": list(wanted)}
     if GPU_PROVIDERS & set(wanted):
@@ -69,7 +69,7 @@ def this_machine(model: OnnxModel) -> Settings:
 
 
 def _others(documents: Sequence[Any]) -> str:
-    """What a manifest holds that has no OnnxModel."""
+    """Describe the content of a manifest that has no OnnxModel."""
     kinds = [str(item.get("kind") or "an object without a kind") for item in documents if isinstance(item, dict)]
     kinds += [
         "something that is not an object" for item in documents if item is not None and not isinstance(item, dict)

@@ -29,10 +29,9 @@ from onnxmodel_runtime.contract.volume import ARTIFACTS, REPOSITORY_FOLDER
 
 
 class Pipeline:
-    """One model's way through the stages.
+    """The pipeline of one model. folder: stands in for the volume of a cluster.
 
-    folder: what the volume is in a cluster. places: fields of the fetch, and "calibration" for the URI of that one, -> local
-    paths to take instead.
+    places: fields of the fetch, and "calibration" for the URI of that one, -> local paths to take instead.
     """
 
     def __init__(
@@ -71,11 +70,11 @@ class Pipeline:
                 self._server.stop()
 
     def _observed(self) -> Observed:
-        """What a cluster would hold now."""
+        """Return what an operator would observe in a cluster now."""
         return Observed("local", False, self._jobs, self._revisions, self._routed, {}, memory=read(self.model.status))
 
     def _decide(self, done: Stage | None = None) -> Plan:
-        """What comes next, and the status. done: after which stage nothing does, unless it failed."""
+        """Decide the next step and update the status. done: the stage after which to stop, unless it failed."""
         now = datetime.now(UTC)
         decided = plan(self.model, self._observed(), self.settings, now)
         if done and decided.progress.state is State.RECONCILING and not decided.progress.trouble:
@@ -125,7 +124,7 @@ class Pipeline:
         return code, step.stage.value, outcome
 
     def _places(self, fetch: FetchRequest) -> dict[str, Any]:
-        """What to take instead. What the manifest does not ask for is not asked for here either."""
+        """Return the local places that replace the request's. One that the manifest does not ask for is left out."""
         if fetch.kind == "calibration":
             return {"uri": self.places["calibration"]} if "calibration" in self.places else {}
         return {name: place for name, place in self.places.items() if getattr(fetch, name, "")}
@@ -150,7 +149,7 @@ class Pipeline:
         self._revisions[revision.short] = _seen(revision, ended)
 
     def _lay_out(self, revision: Revision) -> Ended | None:
-        """How laying out Triton's repository ended, if it did not succeed."""
+        """Lay out Triton's repository. Return how that ended if it failed, else None."""
         directory = f"{ARTIFACTS}/{REPOSITORY_FOLDER}/{revision.short}"
         request = RepositoryRequest(revision.request, directory, revision.placement.gpus, revision.triton)
         code, outcome = self._run(REPOSITORY, request)
@@ -160,14 +159,14 @@ class Pipeline:
 
 
 def _ended(container: str, code: int, outcome: Outcome) -> Ended:
-    """How a container ended that did not succeed."""
+    """Return the end of a container that failed."""
     defect = Failure("InternalError", f"{container} exited with code {code}", "See its output above.")
     failure = outcome.failure or defect
     return Ended(failure, code, _time(datetime.now(UTC)), terminal=True, findings=outcome.findings)
 
 
 def _seen(revision: Revision, ended: Ended | None) -> RevisionSeen:
-    """What the Deployment would say: all replicas are available, or none, and how they ended."""
+    """Return what the Deployment would report: all replicas are available, or none, and how they ended."""
     wanted = revision.replicas
     available = 0 if ended else wanted
     runtime = "triton" if revision.triton else "onnxruntime"

@@ -1,4 +1,4 @@
-"""The server that a run asks, as a process on loopback."""
+"""The server of a run, as a process on loopback."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ class ServerProcess:
     """One server. It is a process of its own because it serves while this one asks it."""
 
     def __init__(self, request: ServeRequest, termination: Path) -> None:
-        """Start it. request: with paths of this machine. termination: the file for its termination message."""
+        """Start the server. request: with paths of this machine. termination: the file for its termination message."""
         self.ports: dict[str, Any] = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         queue = request.max_queue_size or MAX_QUEUE_SIZE
         given = replace(request, host=HOST, max_queue_size=queue, **self.ports)
@@ -40,7 +40,7 @@ class ServerProcess:
         )
 
     def wait_ready(self) -> tuple[int | None, Failure] | None:
-        """Wait until it is ready. Returns its exit code and why it is not, or None."""
+        """Wait until the server is ready. Returns its exit code and the reason if it is not, else None."""
         try:
             if self._ready():
                 return None
@@ -53,7 +53,7 @@ class ServerProcess:
             self._termination.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End it; it drains first."""
+        """Stop the server, which drains first."""
         self._process.terminate()
         try:
             self._process.wait(_STOP_SECONDS)

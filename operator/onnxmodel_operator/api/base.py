@@ -18,7 +18,7 @@ class ApiObject(BaseModel):
 
 
 def cel(*rules: tuple[str, str, str]) -> dict[str, Any]:
-    """CEL rules of the API server, as `json_schema_extra` of the object that they look at: (rule, message, field)."""
+    """Return (rule, message, field) tuples as CEL rules in the `json_schema_extra` of the object that they check."""
     return {
         "x-kubernetes-validations": [
             {"rule": rule, "message": message, "fieldPath": field} for rule, message, field in rules

@@ -46,7 +46,7 @@ _NAME_RULE = {"rule": f"self.metadata.name.matches('{MODEL_NAME}')", "message": 
 
 
 def crd() -> dict[str, Any]:
-    """The CustomResourceDefinition as plain data."""
+    """Return the CustomResourceDefinition as plain data."""
     status = structural(OnnxModelStatus.model_json_schema(by_alias=True))
     # Without this, kstatus calls a new resource ready before the operator has seen it.
     status["default"] = {"observedGeneration": -1}
@@ -106,7 +106,7 @@ _OURS = re.compile(r"\b[a-z0-9]+(_[a-z0-9]+)+\b")
 
 
 def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A pydantic JSON schema as a structural OpenAPI v3 schema."""
+    """Convert a pydantic JSON schema to a structural OpenAPI v3 schema."""
     definitions = definitions if definitions is not None else schema.get("$defs", {})
     if "$ref" in schema:
         target = definitions[schema["$ref"].rsplit("/", 1)[1]]
@@ -139,21 +139,21 @@ def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None 
 
 
 def to_yaml(manifest: Mapping[str, Any]) -> str:
-    """The manifest as a YAML file that says where it comes from."""
+    """Dump the manifest as a YAML file that names its source."""
     return "# Generated from operator/onnxmodel_operator/api by `make crds`. Do not edit.\n" + yaml.safe_dump(
         dict(manifest), sort_keys=False, width=120
     )
 
 
 def chart_template(manifest: Mapping[str, Any]) -> str:
-    """The manifest as a template of the chart: installed when crds.enabled, kept on uninstall when crds.keep."""
+    """Return the manifest as a template of the chart: installed when crds.enabled, kept on uninstall when crds.keep."""
     head, metadata, rest = to_yaml(manifest).partition("metadata:\n")
     keep = "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
     return "{{- if .Values.crds.enabled }}\n" + head + metadata + keep + rest + "{{- end }}\n"
 
 
 def files(root: Path) -> dict[Path, str]:
-    """Every generated file below the project's root, with its content."""
+    """Return every generated file below the project's root, with its content."""
     manifest = crd()
     return {
         root / "crds" / f"{names.PLURAL}.yaml": to_yaml(manifest),

@@ -40,13 +40,13 @@ _WORDS = {
     "tuple_type": "expected a list",
     "value_error": "{error}",
 }
-"""What is wrong, by pydantic's type of the error; its context fills in the names in braces."""
+"""Messages by pydantic's error type. The error's context fills in the names in braces."""
 _QUOTED = {"bool_type": "true|false", "float_type": _NUMBER, "int_type": r"[-+]?\d+(\.0+)?"}
 """Strings that are a value of the expected type once their quotes are removed."""
 
 
 def field_errors(error: ValidationError, kind: type[BaseModel]) -> list[tuple[str, str]]:
-    """One pair for each error, in the order of the fields. kind: the model that was validated."""
+    """Return one pair for each error, in the order of the fields. kind: the model that was validated."""
     return [_pair(item, kind) for item in error.errors(include_url=False)]
 
 
@@ -65,7 +65,7 @@ def _path(location: Sequence[int | str]) -> str:
 
 
 def _text(item: Any, kind: type[BaseModel]) -> str:
-    """What is wrong in words, with the nearest name where one is misspelt."""
+    """Describe one of pydantic's errors, and suggest the nearest name for a misspelt one."""
     reason, given, context = item["type"], item["input"], item.get("ctx", {})
     if reason == "string_pattern_mismatch":
         return EXPECTED[context["pattern"]]

@@ -1,4 +1,4 @@
-"""What the API server refuses in a manifest before it looks at the spec, for those who have no API server."""
+"""Checks of a manifest that the API server makes before it reads the spec, for commands that run without an API server."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 class RepeatedKey(yaml.YAMLError):
-    """A mapping has a key twice. line: of the second; the first line is 1."""
+    """A mapping has a key twice. line: of the second occurrence; the first line is 1."""
 
     def __init__(self, key: str, line: int) -> None:
         super().__init__(f"duplicate key {key}; remove one")
@@ -22,12 +22,13 @@ class RepeatedKey(yaml.YAMLError):
 
 
 class KubernetesLoader(yaml.SafeLoader):
-    """YAML as kubectl reads it: 1e3 is a number, 2026-01-02 is text. Of a key that is there twice kubectl takes the last without
-    a word, which hides a mistake: raises RepeatedKey.
+    """YAML as kubectl reads it: 1e3 is a number, 2026-01-02 is text. Raises RepeatedKey for a duplicate key.
+
+    kubectl takes the last of the duplicates without a warning, which hides a mistake.
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping whose keys differ."""
+        """Compose a mapping, and check that its keys differ."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -48,7 +49,7 @@ KubernetesLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: 
 
 
 def envelope_errors(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(field, what is wrong) of all but the spec, of an object whose metadata has a name."""
+    """Return (field, message) of every error outside the spec. The object's metadata must have a name."""
     metadata = body["metadata"]
     wrong = [(str(field), f"unknown field{nearest(str(field), _FIELDS)}") for field in body if field not in _FIELDS]
     if body.get("apiVersion") != names.API_VERSION:

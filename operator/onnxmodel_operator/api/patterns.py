@@ -1,4 +1,4 @@
-"""The patterns of strings, and what each expects in words: a person is not to read a regular expression."""
+"""Patterns of strings, and descriptions of them for messages: nobody should have to read a regular expression."""
 
 from onnxmodel_runtime.contract.uris import SCHEMES, SOURCE_URI
 
@@ -14,7 +14,7 @@ EXPECTED = {
 
 NAMESPACE = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 MODEL_NAME = "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
-"""The Service has the model's name, and a Service's name is a DNS-1035 label."""
+"""A DNS-1035 label, because the Service has the model's name."""
 MODEL_NAME_MESSAGE = (
     "metadata.name must be a DNS label that starts with a letter and has at most 63 characters, "
     "because the model's Service has the same name"

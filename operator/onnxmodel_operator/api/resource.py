@@ -17,10 +17,10 @@ _REPLICAS = TypeAdapter(Replicas)
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource but for its spec. `status` is the stored status as it is, to compare with what is to be stored.
+    """A resource without its spec. `status` is the stored status, unchanged, to compare a new one with.
 
-    replicas: spec.serving.replicas, which holds for what serves even where the rest of the spec cannot be worked on; None
-    where it cannot be read.
+    replicas: spec.serving.replicas, which holds for what serves even where the rest of the spec is invalid. None where
+    it cannot be read.
     """
 
     namespace: str
@@ -39,7 +39,7 @@ class OnnxModel(Resource):
 
 
 class SpecError(ValueError):
-    """A spec that cannot be worked on. fields: (path below the resource, message) pairs, at least one."""
+    """An invalid spec. fields: (path below the resource, message) pairs, at least one."""
 
     def __init__(self, fields: list[tuple[str, str]]) -> None:
         self.fields = fields
@@ -47,7 +47,7 @@ class SpecError(ValueError):
 
 
 def identify(body: Mapping[str, Any]) -> Resource:
-    """What can be said of any resource, as the API server gave it."""
+    """Read the fields that every resource has, even one with an invalid spec. body: as the API server returned it."""
     return Resource(*_identity(body), _replicas(body))
 
 
@@ -68,7 +68,7 @@ def _replicas(body: Mapping[str, Any]) -> int | None:
 
 
 def parse(body: Mapping[str, Any]) -> OnnxModel:
-    """The whole resource, by the types that the API server checks at apply: "2" is no integer. Raises SpecError."""
+    """Parse the whole resource with the types that the API server checks at apply: "2" is no integer. Raises SpecError."""
     try:
         spec = _read_spec(json.dumps(body.get("spec") or {}))
     except ValidationError as error:

@@ -139,7 +139,7 @@ class BenchmarkStatus(ApiObject):
 
 
 class BatchingStatus(ApiObject):
-    """Whether the server batches requests of different clients, as reported by the server; if not, why."""
+    """Batching of concurrent requests, as the server reports it: whether it batches them, and if not, the reason."""
 
     joined: bool
     reason: Text | None = None

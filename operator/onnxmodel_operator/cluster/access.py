@@ -1,4 +1,4 @@
-"""Where the API server is, and as whom the operator asks it: the pod's ServiceAccount, or a kubeconfig outside a cluster."""
+"""Address and credentials of the API server: the pod's ServiceAccount, or a kubeconfig outside a cluster."""
 
 import base64
 import contextlib
@@ -29,7 +29,7 @@ _WAY_OUT = (
 
 
 class AccessError(ValueError):
-    """The API server cannot be asked: no credentials, or a kubeconfig with what the operator does not know."""
+    """The API server cannot be reached: there are no credentials, or the kubeconfig uses an unsupported feature."""
 
 
 class File:
@@ -41,12 +41,12 @@ class File:
     def __init__(
         self, path: Path, clock: Callable[[], float] = time.monotonic, changed: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Raises OSError where there is no such file."""
+        """Read the file. Raises OSError where there is none."""
         self._path, self._clock, self._changed = path, clock, changed
         self._text, self._read = path.read_text().strip(), clock()
 
     def __call__(self) -> str:
-        """The text. One that cannot be read again stays."""
+        """Return the text. The last one stays while the file cannot be read."""
         now = self._clock()
         if now - self._read >= _FILE_SECONDS:
             self._read = now
@@ -58,7 +58,7 @@ class File:
         return self._text
 
     def refused(self) -> None:
-        """The API server does not accept it: read it again before the next request."""
+        """Record that the API server rejected the text: read it again before the next request."""
         self._read = self._clock() - _FILE_SECONDS
 
 
@@ -75,20 +75,23 @@ class Access:
     authority: File | None = None
 
     def headers(self) -> dict[str, str]:
-        """Those that say who asks. Called before each request: reads again what is due."""
+        """Return the headers that authenticate a request. Called before each one: rereads the token if it is due."""
         if self.authority:
             self.authority()
         token = self.token() if isinstance(self.token, File) else self.token
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def refused(self) -> None:
-        """The API server answered 401."""
+        """Record that the API server answered 401."""
         if isinstance(self.token, File):
             self.token.refused()
 
 
 def find() -> Access:
-    """That of the kubeconfig that KUBECONFIG names, else the pod's, else that of ~/.kube/config. Raises AccessError."""
+    """Return the access that the kubeconfig named by KUBECONFIG, the pod's ServiceAccount or ~/.kube/config gives.
+
+    The first that exists is used, in this order. Raises AccessError.
+    """
     named = [path for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
     if len(named) > 1:
         raise AccessError(
@@ -106,7 +109,7 @@ def find() -> Access:
 def from_service_account(
     environment: Mapping[str, str], folder: Path = _SERVICE_ACCOUNT, clock: Callable[[], float] = time.monotonic
 ) -> Access:
-    """What each pod has. Raises OSError or KeyError where it has not."""
+    """Return the access of the pod's ServiceAccount. Raises OSError or KeyError outside a pod."""
     host, port = environment["KUBERNETES_SERVICE_HOST"], environment["KUBERNETES_SERVICE_PORT"]
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     tls, authority = _trusting(folder / "ca.crt", clock)

@@ -1,4 +1,4 @@
-"""What the watches have told, by model: a dictionary that the reflectors keep and `snapshot` reads."""
+"""Objects that the watches have reported, by model: reflectors keep the dictionary up to date, `snapshot` reads it."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ _GONE = 10_000
 
 
 def key_of(kind: Kind, item: Object) -> Key | None:
-    """The model that an object belongs to; None for a child without our label."""
+    """Return the model that an object belongs to. None for a child without our label."""
     metadata = item["metadata"]
     name = metadata["name"] if kind is MODEL else metadata.get("labels", {}).get(names.LABEL_MODEL)
     return (metadata["namespace"], name) if name else None
@@ -31,14 +31,14 @@ class Cache:
         self._deleted: dict[tuple[Key, str, str], None] = {}  # by model, kind and name: what was dropped
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.admitted: dict[str, str] = {}
-        """uid -> fingerprint of what the API server made other than it was applied: no reason to apply it again."""
+        """Fingerprints by uid of objects that the API server changed on apply. They are not applied again."""
         self.notes: dict[Key, Any] = {}
-        """What was concluded from all that is known of a model. Gone as soon as any of that changes."""
+        """Conclusions from all objects of a model. Dropped as soon as any of the objects changes."""
 
     def put(self, kind: Kind, item: Object) -> Key | None:
-        """Remember the object unless a newer state of it is known. Returns the model whose state this changes, if any.
+        """Store the object unless a newer state of it is known. Returns the model whose state this changes, if any.
 
-        Both what a watch tells and what the API server answered: an answer may be ahead of the watch.
+        For watch events and for answers of the API server: an answer may be ahead of the watch.
         """
         key, uid, name = key_of(kind, item), item["metadata"]["uid"], item["metadata"]["name"]
         if self._gone.get(uid, -1) >= _version(item):
@@ -71,10 +71,10 @@ class Cache:
         return before or key
 
     def drop(self, kind: Kind, item: Object) -> Key | None:
-        """Forget the object, and refuse every state of it up to this one. Returns its model.
+        """Remove the object, and refuse every state of it up to this one. Returns its model.
 
-        A newer object of the same name (another uid) stays. A newer state of this one may follow: a watch calls deleted
-        what has lost our label, too.
+        A newer object of the same name (another uid) stays. A newer state of this one may follow: a watch also reports
+        an object as deleted when it loses our label.
         """
         uid = item["metadata"]["uid"]
         self._gone.pop(uid, None)
@@ -98,7 +98,7 @@ class Cache:
         return key
 
     def was_there(self, key: Key, kind: str, name: str) -> bool:
-        """Whether a child of this name was known and went, as far back as is remembered."""
+        """Return whether a child of this name was in the cache and was deleted. Only recent deletions are remembered."""
         return (key, kind, name) in self._deleted
 
     def _lose(self, uid: str) -> Key | None:
@@ -107,7 +107,7 @@ class Cache:
         return self._keys.pop(uid, None)
 
     def snapshot(self, key: Key) -> Snapshot:
-        """Everything known of one model, and which pods of stages are on nodes, whosever they are."""
+        """Return every known object of one model, and the pods of stages, of any model, that have a node."""
         kinds = self._items.get(key, {})
 
         def children(kind: Kind) -> tuple[Object, ...]:
@@ -126,15 +126,15 @@ class Cache:
         )
 
     def keys(self) -> list[Key]:
-        """Every model that anything is known of."""
+        """Return the models that have a known object."""
         return list(self._items)
 
     def uids(self, kind: Kind) -> set[str]:
-        """Those of all known objects of a kind."""
+        """Return the uids of all known objects of a kind."""
         return {item["metadata"]["uid"] for item in self._of(kind)}
 
     def forget(self, kind: Kind, uids: Collection[str]) -> set[Key]:
-        """Drop the objects with these uids, which are no more. Returns the models whose state that changes."""
+        """Remove the objects with these uids, which no longer exist. Returns the models whose state this changes."""
         gone = [item for item in self._of(kind) if item["metadata"]["uid"] in uids] if uids else []
         return {key for item in gone if (key := self.drop(kind, item))}
 
@@ -148,6 +148,9 @@ def _version(item: Object) -> int:
 
 
 def _equal(one: Object, other: Object) -> bool:
-    """Whether they are the same but for the resource version: a write of what nothing reads makes a new one."""
+    """Return whether two objects differ in nothing but the resource version.
+
+    A write to a field that the cache trims changes only the version.
+    """
     metadata = {**one["metadata"], "resourceVersion": other["metadata"]["resourceVersion"]}
     return bool({**one, "metadata": metadata} == other)

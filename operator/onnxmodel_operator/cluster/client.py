@@ -1,4 +1,4 @@
-"""Asking the API server: server-side apply of children and status, deletion, lists and watches.
+"""Client of the API server: server-side apply of children and status, deletion, lists and watches.
 
 Plain HTTP by aiohttp, without discovery: the kinds are known (docs/decisions/0002).
 """
@@ -28,7 +28,7 @@ _WATCH_SECONDS = (300, 600)
 _PAGE = 500
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NO_VERSION = "1"
-"""No object ever has it: an apply with this version as its precondition creates, or ends in a conflict."""
+"""A version that no object ever has: an apply with it as its precondition creates the object, or ends in a conflict."""
 _JSON, _APPLY = "application/json", "application/apply-patch+yaml"
 
 
@@ -43,16 +43,16 @@ class Client:
     ) -> None:
         self._access, self._session, self.fence = access, session, fence
         self.heard: Callable[[Exception | None], None] = lambda _: None
-        """Told of each request: None once it is answered, or why it is not what it should be."""
+        """Callback for each request: None once it succeeds, or the error."""
 
     async def apply(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make the child what the manifest says, fields of other managers aside. Returns what became of it."""
+        """Apply the child's manifest, fields of other managers aside. Returns the object as stored."""
         metadata = manifest["metadata"]
         path = BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
         return await self._apply(path, manifest, names.MANAGER)
 
     async def create(self, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Apply a child that does not exist yet. Returns it. Raises StaleError where something has its name."""
+        """Apply a child that does not exist yet. Returns it. Raises StaleError where the name is taken."""
         with _conditional():
             return await self.apply({**manifest, "metadata": {**manifest["metadata"], "resourceVersion": _NO_VERSION}})
 
@@ -74,7 +74,7 @@ class Client:
             return await self._apply(f"{MODEL.path(namespace, name)}/status", body, names.STATUS_MANAGER)
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        """Any object of one of our kinds, ours or not; None where there is none."""
+        """Get any object of the operator's kinds, whoever made it. None if there is none."""
         try:
             return await self._request("get", BY_NAME[kind].path(namespace, name))
         except ApiError as error:
@@ -88,7 +88,7 @@ class Client:
         return next(iter(answer["items"]), None)
 
     async def pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
-        """The pods of a Job. Consistent: not from a stale cache of the API server."""
+        """List the pods of a Job. Consistent: not from a stale cache of the API server."""
         selector = f"{names.SELECTOR},batch.kubernetes.io/job-name={job}"
         answer = await self._request("get", POD.path(namespace), query={"labelSelector": selector})
         items: list[dict[str, Any]] = answer["items"]
@@ -116,7 +116,7 @@ class Client:
         return answer if answer.get("metadata", {}).get("finalizers") else None
 
     async def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        """All of our objects of a kind, page by page, each with the resource version of the whole list.
+        """List all of our objects of a kind, page by page, each with the resource version of the whole list.
 
         Consistent: not from a stale cache of the API server.
         """
@@ -162,7 +162,7 @@ class Client:
             answer.close()
 
     async def warnings(self, namespace: str, uid: str) -> tuple[Warned, ...]:
-        """The warning events of an object, the newest first."""
+        """List the warning events of an object, newest first."""
         path = f"/api/v1/namespaces/{namespace}/events"
         query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "100"}
         items = (await self._request("get", path, query=query))["items"]
@@ -170,7 +170,7 @@ class Client:
         return tuple(sorted(found, key=lambda event: event.time or _NEVER, reverse=True))
 
     async def read_lease(self, namespace: str, name: str, timeout: float) -> dict[str, Any] | None:
-        """A Lease; None where there is none. timeout: in seconds."""
+        """Get a Lease. None if there is none. timeout: in seconds."""
         try:
             return await self._request("get", f"{_leases(namespace)}/{name}", seconds=timeout)
         except ApiError as error:
@@ -287,7 +287,7 @@ def _leases(namespace: str) -> str:
 
 
 def _seen(event: dict[str, Any]) -> datetime | None:
-    """When an event was seen last: which field says so depends on who wrote it."""
+    """Return when an event was last seen. The field that holds the time depends on the event's author."""
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return next((parse_time(time) for time in times if time), None)
@@ -303,7 +303,7 @@ def _words(body: bytes, reason: str | None) -> str:
 
 @asynccontextmanager
 async def connect(access: Access | None = None) -> AsyncIterator[Client]:
-    """A client, by default with what the pod or KUBECONFIG gives. Raises AccessError."""
+    """Create a client, by default with the access of the pod or of KUBECONFIG. Raises AccessError."""
     access = access or find()
     # Answers as they are: unpacking them costs more than they are long.
     headers = {"Accept": _JSON, "Accept-Encoding": "identity", "User-Agent": names.MANAGER}

@@ -1,10 +1,10 @@
-"""What goes wrong between the operator and the API server. Needs no client, so that tests of a reconcile need none."""
+"""Errors of requests to the API server. Independent of the client, so that tests of a reconcile need none."""
 
 import re
 
 
 class ApiError(Exception):
-    """The API server refused. status: the HTTP code; the text is in the API server's own words."""
+    """A refusal by the API server. status: the HTTP code. The text is the API server's own."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
@@ -12,31 +12,32 @@ class ApiError(Exception):
 
 
 TRANSIENT = (ApiError, OSError, TimeoutError)
-"""All that a request to the API server raises: `cluster.client` makes the errors of its libraries one of these."""
+"""Every error that a request to the API server raises: `cluster.client` converts the errors of its libraries to these.
+"""
 
 _OUTAGE = (0, 401, 429, 502, 503, 504)
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether nobody answered, or the answer says nothing of the request: any other one would have got it, too.
+    """Return whether the API server is unreachable or fails in a way that any request would meet.
 
-    A 500 is about the request: an admission webhook that cannot be called, for example.
+    A 500 is no outage: it concerns the request, for example an admission webhook that cannot be called.
     """
     return error.status in _OUTAGE if isinstance(error, ApiError) else isinstance(error, OSError | TimeoutError)
 
 
 def in_a_leaving_namespace(error: ApiError) -> bool:
-    """Whether nothing can be created any more because the namespace is being deleted, and the model with it."""
+    """Return whether the request was refused because its namespace is being deleted, and the model with it."""
     return error.status == 403 and "because it is being terminated" in str(error)
 
 
 def lacks_a_right(error: ApiError) -> bool:
-    """Whether the operator itself may not do this, by RBAC. Other refusals are about what was asked for."""
+    """Return whether RBAC denies the operator this request. Other refusals concern the content of the request."""
     return error.status == 403 and re.search(r'User "[^"]*" cannot \S+ resource ', str(error)) is not None
 
 
 def is_of_an_older_crd(error: Exception) -> bool:
-    """Whether the CRD lacks a field of the status that the operator writes."""
+    """Return whether the installed CRD lacks a status field that the operator writes."""
     return "Kind=OnnxModel" in str(error) and "field not declared in schema" in str(error)
 
 
@@ -45,11 +46,11 @@ class NotLeadingError(ApiError):
 
 
 class StaleError(ApiError):
-    """A precondition failed: the object is not what the cache says any more, so nothing that was decided from it holds."""
+    """A precondition failed: the object has changed since it was cached, so every decision based on it is void."""
 
 
 class NameTakenError(ApiError):
-    """An object that the model needs exists and is not the model's. leaving: it is an earlier model's, about to be removed."""
+    """The name of an object that the model needs is taken. leaving: by an earlier model's, which is being deleted."""
 
     def __init__(self, kind: str, name: str, *, leaving: bool) -> None:
         self.leaving = leaving

@@ -7,7 +7,7 @@ from onnxmodel_operator import names
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind and where the API server has it. label_selector: which of them are ours; "" for all."""
+    """One kind and its place in the API. label_selector: selects our objects; "" for all."""
 
     name: str
     group: str
@@ -16,7 +16,7 @@ class Kind:
     label_selector: str = names.SELECTOR
 
     def path(self, namespace: str | None = None, name: str | None = None) -> str:
-        """The URL path of the collection in all namespaces, in one, or of one object."""
+        """Return the URL path of the collection in all namespaces or in one, or of one object."""
         prefix = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if namespace else ""
         return f"{prefix}{scope}/{self.plural}" + (f"/{name}" if name else "")

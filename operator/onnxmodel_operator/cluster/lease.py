@@ -13,7 +13,7 @@ from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, NotLeadingErr
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 15.0
-"""How long a leader that is gone holds up the others."""
+"""Time in seconds until another replica may take over from a leader that is gone."""
 RENEW_SECONDS = 10.0
 """A leader that could not renew for this long writes nothing: what it began before ends before the Lease does."""
 _RETRY_SECONDS = 2.0
@@ -21,17 +21,17 @@ _REQUEST_SECONDS = 5.0
 
 
 class LeaseLost(Exception):
-    """Another replica leads: this process must not write once more."""
+    """Another replica leads: this process must not write again."""
 
 
 class Store(Protocol):
     """Reads and writes the Lease: `cluster.client.Client`."""
 
     async def read_lease(self, namespace: str, name: str, timeout: float) -> Mapping[str, Any] | None:
-        """The Lease; None where there is none."""
+        """Get the Lease. None if there is none."""
 
     async def write_lease(self, lease: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
-        """Create it, or replace the one of its resourceVersion. Returns it. Raises ApiError 409 where another was faster."""
+        """Create the Lease, or replace the one of its resourceVersion. Returns it. Raises ApiError 409 on a conflict."""
 
 
 class Lease:
@@ -40,7 +40,7 @@ class Lease:
     def __init__(
         self, store: Store, namespace: str, identity: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """identity: unique for each process, restarted ones included."""
+        """Take part in the election. identity: unique for each process, restarted ones included."""
         self._store, self._namespace, self._identity, self._clock = store, namespace, identity, clock
         self._held: Mapping[str, Any] | None = None  # as this process wrote it last
         self._sent = 0.0  # when that was asked for
@@ -50,17 +50,17 @@ class Lease:
         self._reached = clock()  # when the API server last answered as it should, or since when it is asked
 
     def fence(self) -> float:
-        """How many seconds a write may take. Raises NotLeadingError where another replica may lead."""
+        """Return the seconds that a write may take. Raises NotLeadingError where another replica may lead."""
         if not self.leads():
             raise NotLeadingError(0, "the Lease was not renewed in time, and another replica may be the leader")
         return LEASE_SECONDS - (self._clock() - self._sent)
 
     def leads(self) -> bool:
-        """Whether a write may begin now."""
+        """Return whether a write may begin now."""
         return self._held is not None and self._clock() - self._sent < RENEW_SECONDS
 
     def unreached_seconds(self) -> float:
-        """Since the API server last answered as it should when the Lease was read, taken or renewed."""
+        """Return the seconds since a request for the Lease last succeeded: a read, an acquisition or a renewal."""
         return self._clock() - self._reached
 
     async def acquire(self) -> None:

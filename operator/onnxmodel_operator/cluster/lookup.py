@@ -1,4 +1,4 @@
-"""Asks the API server before anything follows from what the cache lacks."""
+"""Lookups in the API server of objects that the cache lacks, before a conclusion is drawn from their absence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -11,10 +11,10 @@ class Reader(Protocol):
     """Reads single objects: `cluster.client.Client`."""
 
     async def get(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """Any object; None where there is none."""
+        """Get any object. None if there is none."""
 
     async def pods(self, namespace: str, job: str) -> Sequence[Mapping[str, Any]]:
-        """The pods of a Job."""
+        """List the pods of a Job."""
 
 
 async def look_up(cache: Cache, reader: Reader, key: Key, job: str) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the cache as the API server is: a list and a watch of each kind, begun again wherever they end.
+"""Reflectors, which keep the cache up to date: a list and a watch of each kind, restarted whenever they end.
 
 Why not kopf: docs/decisions/0023.
 """
@@ -23,7 +23,7 @@ RESYNC_SECONDS = 600.0
 _GONE, _MISSING = 410, 404
 _TOO_LARGE = "Too large resource version"  # a 504: the API server has yet to reach it, or never had it
 _NOT_STREAMED = (400, 422)
-"""What an API server without the feature WatchList answers, which is off by default before Kubernetes 1.32."""
+"""Status codes of an API server without the feature WatchList, which is off by default before Kubernetes 1.32."""
 _SHORT_SECONDS = 10.0  # a watch that ended sooner counts as a failure
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _AT_ONCE = 10  # events between two chances for everything else on the event loop
@@ -31,24 +31,24 @@ _END_OF_LIST = "k8s.io/initial-events-end"
 
 
 class WentBackError(Exception):
-    """The API server's state is older than what it told before, as after etcd was restored: what is known cannot be trusted."""
+    """The API server reports an older state than before, as after a restore of etcd: the cache cannot be trusted."""
 
 
 class Changed(Protocol):
-    """Told of each model whose state changes, with the object that did; None where that is gone.
+    """Callback for each model whose state changes, with the object that changed. None where the object is gone.
 
     later: it was there when the operator started, and others may come first.
     """
 
     def __call__(self, key: Key, item: Mapping[str, Any] | None, *, later: bool) -> None:
-        """Called on the event loop."""
+        """Handle a change. Called on the event loop."""
 
 
 class ListWatcher(Protocol):
-    """What a reflector reads from: `cluster.client.Client`."""
+    """The source of a reflector's objects: `cluster.client.Client`."""
 
     def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        """All of our objects of a kind, page by page, each with the resource version of the whole list."""
+        """List all of our objects of a kind, page by page, each with the resource version of the whole list."""
 
     def watch(self, kind: Kind, version: str | None) -> AsyncGenerator[Mapping[str, Any], None]:
         """The events since a resource version; for None first all that there is, up to a bookmark that says so.
@@ -58,7 +58,7 @@ class ListWatcher(Protocol):
 
 
 class Reflector:
-    """One kind. `synced` is set once all that there is was told to the cache; before, nothing may be decided."""
+    """The reflector of one kind. `synced` is set once every object is in the cache: decide nothing before."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class Reflector:
         REPAIRS.labels(kind.name)  # from 0, so that the first one shows as an increase
 
     def silent_seconds(self) -> float:
-        """Since the API server last proved that it tells of this kind: by an event, a bookmark or a list."""
+        """Return the seconds since an event, a bookmark or a list last proved that the watch is alive."""
         return self._clock() - self._proved
 
     async def run(self) -> NoReturn:
-        """Follow the kind. Raises WentBackError, and nothing else but what is a defect."""
+        """Follow the kind. Raises WentBackError; any other exception is a defect."""
         while True:
             began, problem, outage = self._clock(), "it ended at once", False
             try:

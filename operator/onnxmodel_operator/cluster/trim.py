@@ -1,6 +1,7 @@
-"""What the cache keeps of an object: the fields that something reads. A change of another field is no news.
+"""Projection of objects onto the fields that something reads. The cache ignores a change of any other field.
 
-Who reads one more adds it here, and a case that reads it to tests/unit/operator/cluster/test_trim.py, which fails otherwise.
+To read another field, add it here, and a case that reads it to tests/unit/operator/cluster/test_trim.py, which fails
+otherwise.
 """
 
 from collections import OrderedDict
@@ -85,13 +86,13 @@ KEPT: Mapping[str, _Fields] = {
 
 
 def trim(kind: Kind, item: Object) -> Object:
-    """The object without what nothing reads."""
+    """Return the object without the fields that nothing reads."""
     kept: Object = _trimmed(KEPT[kind.name], item, lambda value: value)
     return kept
 
 
 def share(kind: Kind, item: Object) -> Object:
-    """The same object, whose parts are those of others where they are equal: nobody may change them."""
+    """Return an equal object that shares its parts with other objects where they are equal. Do not modify it."""
     kept: Object = _trimmed(KEPT[kind.name], item, _shared)
     return kept
 

@@ -1,1 +1,1 @@
-"""Run the operator: watch, queue, reconcile, write, and tell how it goes."""
+"""Run the operator: watch, queue, reconcile, write, and report its health."""

@@ -41,17 +41,17 @@ async def write_children(turn: Turn, cache: Cache, writer: Writer) -> None:
 
 
 def replaces(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
-    """Whether the child must be deleted and made again, because it cannot be changed in place."""
+    """Return whether the child must be deleted and created again, because it cannot be changed in place."""
     return needs_replacement(manifest, live) and not _is_admitted(cache, manifest, live)
 
 
 def differs(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
-    """Whether the child must be applied: it is missing, was applied from something else, or another hand changed it."""
+    """Return whether the child must be applied: it is missing, was applied from another manifest, or was changed since."""
     return needs_apply(manifest, live) and not _is_admitted(cache, manifest, live)
 
 
 def _is_admitted(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
-    """Whether an admission webhook made this of the same manifest before: applying it again would change nothing."""
+    """Return whether an admission webhook turned the same manifest into this object: applying it again changes nothing."""
     return live is not None and cache.admitted.get(live["metadata"]["uid"]) == fingerprint(manifest, live)
 
 

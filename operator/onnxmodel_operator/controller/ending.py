@@ -1,4 +1,4 @@
-"""Ends the process in time once it is to end, whatever hangs."""
+"""Terminates the process in time once it is asked to, even if something hangs."""
 
 import asyncio
 import logging

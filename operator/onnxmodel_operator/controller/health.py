@@ -11,9 +11,9 @@ from onnxmodel_operator.cluster.lease import LEASE_SECONDS
 from onnxmodel_operator.metrics import REGISTRY
 
 STUCK_SECONDS = 120.0
-"""A queue that holds keys and has finished none for this long is stuck: the process is better restarted."""
+"""Seconds after which a queue that holds keys and has finished none is stuck, and the process better restarted."""
 DEAF_SECONDS = 300.0
-"""A watch that has proved nothing for this long, while the API server is there, is deaf: the process is better restarted."""
+"""Seconds after which a silent watch is dead while the API server is reachable, and the process better restarted."""
 SILENT_SECONDS = 120.0
 """With any watch silent for this long, new models may wait unseen: not ready. A live one proves itself each minute."""
 
@@ -35,11 +35,11 @@ class Health:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.began = False
-        """Whether it works or begins to: False of a standby."""
+        """True once the operator works or begins to. False of a standby."""
         self.ending = False
-        """Whether it is told to end, or one of its parts has ended."""
+        """True once the operator is asked to terminate, or one of its parts has terminated."""
         self.problem: str | None = None
-        """What keeps models from being told of, in words that say what to do."""
+        """The problem that keeps the operator from reporting on models, with what to do about it."""
         self.unreached: Callable[[], float] = lambda: 0.0
         """Seconds since the Lease was last read or renewed; 0 where there is none."""
         self._depth, self._watches, self._unsynced, self._outage, self._clock = depth, watches, unsynced, outage, clock
@@ -50,7 +50,7 @@ class Health:
         self._last = self._clock()
 
     def sick(self) -> str | None:
-        """Why the process should be restarted; None while it is alive, which includes a standby and an idle operator.
+        """Return why the process should be restarted. None while it is alive, as a standby and an idle operator are.
 
         While the API server is unreachable, all watches are silent and requests fail: a restart fixes nothing.
         """
@@ -67,7 +67,7 @@ class Health:
         return f"the watch of {', '.join(deaf)} is dead" if ready and deaf and not away else None
 
     def waits(self) -> str | None:
-        """Why changes may not be seen or reported now; None if all are, and for a standby that could take over."""
+        """Return why changes may not be seen or reported now. None if all are, and for a standby that could take over."""
         if self.ending:
             return "it is terminating"
         if self.unreached() >= LEASE_SECONDS:

@@ -1,4 +1,4 @@
-"""Says once that the API server does not answer, and once that it does again."""
+"""Logs once that the API server is unreachable, and once that it is back."""
 
 import logging
 import time

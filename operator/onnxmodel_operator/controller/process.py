@@ -1,4 +1,4 @@
-"""Run all parts of the operator, as a leader or a standby, until it is told to end."""
+"""Run all parts of the operator, as a leader or a standby, until it is asked to terminate."""
 
 import asyncio
 import logging
@@ -71,14 +71,14 @@ class Operator:
         self.phases: dict[Key, str] = {}
         self.models: Counter[str] = Counter()  # by phase
         self.said: dict[Key, str] = {}
-        """Of each model that the API server refuses something: in which words, so that each retry does not say them."""
+        """The last message by model whose children the API server refuses, so that a retry does not log it again."""
         self.untold: set[Key] = set()
-        """Models whose status the API server refuses because the CRD lacks a field: they cannot be told of."""
+        """Models whose status the API server refuses because the CRD lacks a field."""
         self.cut: set[Key] = set()
-        """Models whose status it does not keep whole: a field is missing, and nothing else is wrong."""
+        """Models whose status the API server does not keep whole: a field is missing, and nothing else is wrong."""
 
     async def run(self) -> None:
-        """Inform, wait until everything is known, then work. Ends by being cancelled, or raises."""
+        """Start the watches, wait until the cache is complete, then reconcile. Runs until cancelled, or raises."""
         self.health.began = True
         async with asyncio.TaskGroup() as group:
 
@@ -109,7 +109,7 @@ class Operator:
         return changed
 
     def ends(self) -> None:
-        """Record that the operator is told to end, or that a part of it has ended. Further calls change nothing."""
+        """Record that the operator is asked to terminate, or that a part of it has ended. Further calls change nothing."""
         self.health.ending = True
         self.ending()
 
@@ -191,7 +191,7 @@ async def _measure_stalls() -> NoReturn:
 
 
 async def run(settings: Settings, port: int, lease_namespace: str | None, backstop: Backstop) -> None:
-    """Everything, until SIGTERM or SIGINT. Raises what ends it otherwise."""
+    """Run all parts until SIGTERM or SIGINT. Raises the error that ends it otherwise."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,7 @@
-"""The one story: snapshot, parse, observe, plan, render, apply, summarize, status.
+"""The reconcile: snapshot, parse, observe, plan, render, apply, summarize, status.
 
-Level-triggered: it looks at what is, never at what just happened, so it may be run at any time, twice, or after a crash.
+Level-triggered: it reads the present state, never the event that triggered it, so it may run at any time, twice, or
+after a crash.
 """
 
 import dataclasses
@@ -54,7 +55,7 @@ class _Rest:
 
 
 _LOOKS = 4
-"""How often a reconcile looks, applies what is missing and looks again, before it says in status how far the model is."""
+"""Number of times that a reconcile observes the children and applies what is missing before it writes the status."""
 
 
 async def reconcile(
@@ -98,7 +99,10 @@ async def reconcile(
 
 
 def _depends_on_itself(turn: Turn) -> bool:
-    """Whether the turn depends on no other model: their stages decide how a Job is made, and which pods are ahead."""
+    """Return whether the turn depends on no other model.
+
+    Stages of other models affect how a Job is rendered, and which pods are ahead of a waiting one.
+    """
     jobs, revisions = turn.seen.jobs.values(), turn.seen.revisions.values()
     waits = any(job.waiting for job in jobs) or any(revision.waiting for revision in revisions)
     return turn.decided.job is None and not waits

@@ -60,8 +60,9 @@ async def _write(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Wr
 
 
 def is_cut(cache: Cache, resource: Resource, status: Mapping[str, Any]) -> bool:
-    """Whether the stored status is what the API server kept of this one when it was last written: an older CRD lacks
-    some of its fields.
+    """Return whether the stored status is what the API server kept of this one when it was last written.
+
+    An older CRD lacks some of its fields.
     """
     known = cache.admitted.get(resource.uid)
     return known is not None and known == _fingerprint_of(status, resource.status)
@@ -72,7 +73,8 @@ def _fingerprint_of(sent: Mapping[str, Any], left: Mapping[str, Any]) -> str:
 
 
 def without_messages(status: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What identifies a refusal, without its message: that may contain a request's number, and each retry would write
-    it.
+    """Return the fields that identify a refusal.
+
+    The message is not among them: it may contain the number of a request, and each retry would write the status again.
     """
     return status.get("phase"), status.get("reason"), status.get("observedGeneration"), status.get("stages")

@@ -1,4 +1,4 @@
-"""What a plan becomes when carrying it out fails: the same facts, and a progress that says why. Pure."""
+"""Plans whose execution failed: the same facts, with a progress that reports the failure. Pure."""
 
 import dataclasses
 
@@ -28,12 +28,12 @@ is a conflict about what nobody else has changed: a quota's own update makes one
 
 
 def refuses_content(error: ApiError) -> bool:
-    """Whether a status was refused because of its content: by the schema, an admission policy or a webhook."""
+    """Return whether a status was refused because of its content: by the schema, an admission policy or a webhook."""
     return error.status in _ANSWERS and not in_a_leaving_namespace(error) and not lacks_a_right(error)
 
 
 def is_refusal(error: ApiError, failures: int = 0) -> bool:
-    """Whether to report in status that a child was refused. failures: of the reconcile, in a row, before this one."""
+    """Return whether to report the refusal of a child in status. failures: of the reconcile before it, in a row."""
     if in_a_leaving_namespace(error):
         return False
     lasts = failures >= _PATIENCE and (_is_conflict(error) or (error.status >= 500 and not is_outage(error)))

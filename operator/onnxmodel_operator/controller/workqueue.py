@@ -96,7 +96,7 @@ class WorkQueue(Generic[Key]):
         lane.push(self._share(key), key, urgency)
 
     def ages(self) -> dict[Hashable, float]:
-        """How long the oldest waiting key of each share waits, in seconds."""
+        """Return how long the oldest waiting key of each share has waited, in seconds."""
         oldest: dict[Hashable, float] = {}
         for key, (_, since) in self._waiting.items():
             share = self._share(key)

@@ -1,4 +1,4 @@
-"""Define what a reconcile writes with."""
+"""Define the interface that a reconcile writes with."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol

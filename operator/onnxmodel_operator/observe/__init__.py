@@ -1,4 +1,4 @@
-"""Read what the cluster holds of one model: Jobs, Deployments and pods in, facts out. No I/O, no decisions."""
+"""Read the cluster's objects of one model: Jobs, Deployments and pods in, facts out. No I/O, no decisions."""
 
 from onnxmodel_operator import names
 from onnxmodel_operator.observe.children import read_job, read_revision
@@ -85,11 +85,11 @@ def observe(snapshot: Snapshot) -> Observed:
 
 
 def _of_claim(record: Object, claim: Object) -> bool:
-    """Whether the record belongs to this volume, which holds the revision's artifacts."""
+    """Return whether the record belongs to this volume, which holds the revision's artifacts."""
     annotations = record["metadata"].get("annotations", {})
     return bool(annotations.get(names.ANNOTATION_CLAIM) == claim["metadata"]["uid"])
 
 
 def _routes(service: Object) -> bool:
-    """Whether clients use the Service: it has the model's name; the Service of a load test has the revision's."""
+    """Return whether clients use the Service: it has the model's name. The Service of a load test has the revision's."""
     return bool(service["metadata"]["name"] == label(service, names.LABEL_MODEL))

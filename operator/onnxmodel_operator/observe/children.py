@@ -14,7 +14,7 @@ from onnxmodel_runtime.contract.outcome import Failure
 
 
 def read_job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
-    """A Job of a stage. pods: the Job's own, those that are being deleted included."""
+    """Read the Job of a stage. pods: the Job's own, including those that are being deleted."""
     status = job.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", ()) if c["status"] == "True"}
     # FailureTarget and SuccessCriteriaMet come first and stay: the pods' messages are final then, the Job's end is not.
@@ -50,7 +50,7 @@ _AT_ONCE = timedelta(seconds=5)
 
 
 def _began(job: Object) -> str | None:
-    """When the stage began: at the creation of its Job, or later if a queue such as Kueue kept the Job suspended."""
+    """Return when the stage began: when its Job was created, or later if a queue such as Kueue kept it suspended."""
     made: str | None = job["metadata"].get("creationTimestamp")
     started: str | None = job.get("status", {}).get("startTime")
     at, since = parse_time(started), parse_time(made)
@@ -58,7 +58,7 @@ def _began(job: Object) -> str | None:
 
 
 def _no_pod(job: Object, status: Object) -> Waiting | None:
-    """Why a started Job has no pod: a quota or an admission rule refuses it, and only events say which."""
+    """Explain why a started Job has no pod: a quota or an admission rule refuses it, and only events name which."""
     if not status.get("startTime"):
         return None
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
@@ -71,7 +71,7 @@ def _no_pod(job: Object, status: Object) -> Waiting | None:
 
 
 def _refused(status: Object) -> Waiting | None:
-    """Why the ReplicaSet controller cannot create pods, as it reports itself."""
+    """Return why the ReplicaSet controller cannot create pods, as it reports itself."""
     for condition in status.get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = f"the server's pods cannot be created: {condition.get('message', '')}"
@@ -83,7 +83,7 @@ def _refused(status: Object) -> Waiting | None:
 
 
 def read_revision(deployment: Object, pods: list[Object], claims: Iterable[Object]) -> RevisionSeen:
-    """A Deployment. pods: the revision's, without those that are being deleted. claims: of the model."""
+    """Read a Deployment. pods: the revision's, without those that are being deleted. claims: of the model."""
     metadata, status = deployment["metadata"], deployment.get("status", {})
     wanted = deployment["spec"].get("replicas", 1)
     available = status.get("availableReplicas", 0)

@@ -14,7 +14,7 @@ _KILLED = killed_by(signal.SIGKILL)
 
 
 def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
-    """The outcome of a stage that succeeded, decoded and encoded. (None, None) if it cannot be read."""
+    """Return the outcome of a stage that succeeded, decoded and encoded. (None, None) if it cannot be read."""
     for pod in pods:
         for status in pod.get("status", {}).get("containerStatuses", ()):
             end = status.get("state", {}).get("terminated") or {}
@@ -27,7 +27,7 @@ def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
 
 
 def sidecar_of(pod: Object, stage: str) -> str:
-    """The name of an injected container that still runs after the stage's own has ended; "" if there is none."""
+    """Return the name of an injected container that outlives the stage's own. "" if there is none."""
     containers = pod.get("status", {}).get("containerStatuses", ())
     if not any(c["name"] == stage and "terminated" in c.get("state", {}) for c in containers):
         return ""
@@ -35,7 +35,7 @@ def sidecar_of(pod: Object, stage: str) -> str:
 
 
 def ending_of(pod: Object) -> Ended | None:
-    """How the pod's failed container ended, or how it ended before its last restart; None if none failed.
+    """Return how the pod's failed container ended, now or before its last restart. None if none failed.
 
     Init containers come first.
     """
@@ -57,7 +57,7 @@ def ending_of(pod: Object) -> Ended | None:
 
 
 def _disrupted(pod: Object) -> bool:
-    """Whether the pod was evicted or preempted, or lost its node: how it ended then says nothing about the model."""
+    """Return whether the pod was evicted or preempted, or lost its node: its ending then does not implicate the model."""
     conditions = pod.get("status", {}).get("conditions", ())
     return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
 
@@ -107,7 +107,7 @@ def _ended(end: Object, container: str, pod: Object) -> Ended:
 
 
 def ending_of_job(job: Object, condition: Object, last: Ended | None) -> Ended:
-    """Why a Job gave up: the reason of its last attempt, with a message that there will be no other."""
+    """Return why a Job gave up: the reason of its last attempt, with a message that there are no more retries."""
     time = condition.get("lastTransitionTime") or ""
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     if last is None:

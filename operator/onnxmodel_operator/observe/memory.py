@@ -1,7 +1,7 @@
-"""The stored status of a model as typed values: what the operator remembers from its earlier turns.
+"""The stored status of a model as typed values: the results of earlier turns.
 
-Somebody may have edited a status, or another release may have written it. What cannot be read counts as not there: a
-stage runs again, a figure is missing. Reading never fails.
+A status may have been edited, or written by another release. Unreadable parts count as absent: a stage runs again, a
+figure is missing. Reading never fails.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ _SUCCEEDED = "Succeeded"
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A status, as far as it can be read. Nobody may change it: it is shared between turns.
+    """The readable parts of a status. Shared between turns: do not modify it.
 
     generation: of the spec that it is about. failure: the last one. successes: the stages that need not run again.
-    stored: all of it, for what is passed on as it is.
+    stored: all of it, for what is passed on unchanged.
     """
 
     stored: OnnxModelStatus = field(default_factory=OnnxModelStatus)
@@ -49,20 +49,20 @@ class Memory:
 
     @property
     def proven(self) -> bool:
-        """Whether a revision has ever been active."""
+        """True if a revision has ever been active."""
         return self.active is not None or bool(self.history)
 
     @property
     def decisive(self) -> tuple[Any, ...]:
-        """The parts that later turns decide by or pass on. Where only other parts change, nothing follows from that.
+        """The parts that affect later turns. A change of any other part has no consequences.
 
-        The generation counts with a failure alone: it says whether the failure is of this spec.
+        The generation is among them only with a failure: it tells whether the failure is of this spec.
         """
         generation = self.generation if self.failure else None
         return (self.successes, self.active, self.target, self.history, self.failure, generation, self.failed)
 
     def success(self, stage: str, digest: str) -> str | None:
-        """The encoded outcome of a stage that succeeded. One that can no longer be decoded does not count."""
+        """Return the encoded outcome of a stage that succeeded. None if there is none that can be decoded."""
         for item in self.successes:
             if item.result and (item.name, item.digest) == (stage, digest):
                 try:
@@ -73,21 +73,21 @@ class Memory:
         return None
 
     def failure_of(self, job: str) -> FailureStatus | None:
-        """Why a Job failed, while status tells."""
+        """Return why a Job failed, as long as status records it."""
         return self.failure if self.failure and self.failure.job == job else None
 
     def condition(self, kind: str) -> Condition | None:
-        """The condition of this type."""
+        """Return the condition of this type."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
     def revision(self, revision: str) -> RevisionStatus | None:
-        """What is known of a revision, whichever block of status has it."""
+        """Return the record of a revision from any block of status. None if status has none."""
         blocks = (self.active, self.target, *self.history)
         return next((block for block in blocks if block and block.revision == revision), None)
 
 
 def read(status: Mapping[str, Any], whose: str = "") -> Memory:
-    """A status as the API server gives it, or as it is about to be written. whose: the uid of its model."""
+    """Read a status as the API server returns it, or as it is about to be written. whose: the uid of its model."""
     return _read(Named(whose, status))
 
 

@@ -7,7 +7,7 @@ Object = Mapping[str, Any]
 
 
 def label(item: Object, key: str) -> str:
-    """The label's value; "" where the object lacks it."""
+    """Return the label's value. "" if the object lacks it."""
     value: str = item["metadata"].get("labels", {}).get(key, "")
     return value
 
@@ -21,7 +21,7 @@ def by_label(items: Iterable[Object], key: str) -> dict[str, list[Object]]:
 
 
 def by_owner(items: Iterable[Object]) -> dict[str, list[Object]]:
-    """Group objects by their owner's uid: a Job that was deleted and made again has the old one's name, and none of its pods."""
+    """Group objects by their owner's uid. A Job that was created again has the old one's name, but none of its pods."""
     out: dict[str, list[Object]] = {}
     for item in items:
         for owner in item["metadata"].get("ownerReferences", ()):
@@ -30,16 +30,16 @@ def by_owner(items: Iterable[Object]) -> dict[str, list[Object]]:
 
 
 def is_owned(item: Object, uid: str) -> bool:
-    """Whether the object with this uid owns it."""
+    """Return whether the object with this uid owns the item."""
     return any(owner["uid"] == uid for owner in item["metadata"].get("ownerReferences", ()))
 
 
 def is_deleting(item: Object) -> bool:
-    """Whether its deletion has begun."""
+    """Return whether the item's deletion has begun."""
     return "deletionTimestamp" in item["metadata"]
 
 
 def container_statuses(pod: Object) -> tuple[Object, ...]:
-    """The status of each container, init containers first."""
+    """Return the status of each container, init containers first."""
     status = pod.get("status", {})
     return (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))

@@ -1,7 +1,8 @@
-"""Why Triton did not start, from the end of its log: the same words as in its repository index. Pure.
+"""Reasons for which Triton did not start, from the end of its log: worded as in its repository index. Pure.
 
-Triton exits when its model cannot be loaded (--exit-on-error), and its container leaves the log's last 2,048 bytes as the
-termination message. So it is started with --log-info=false: the tables that it prints at the end would fill all of that.
+Triton exits when its model cannot be loaded (--exit-on-error), and its container leaves the log's last 2,048 bytes as
+the termination message. So it is started with --log-info=false: the tables that it prints at the end would fill all of
+that.
 """
 
 import json
@@ -27,7 +28,7 @@ _START_HINT = "The log of the pod's container server has the complete startup ou
 
 
 def failure(log: str) -> tuple[Failure, bool] | None:
-    """Why Triton did not start, and whether another start would fail the same way. None if the log does not say."""
+    """Return why Triton did not start, and whether another start would fail alike. None if the log names no reason."""
     said = [_words(line) for line in log.splitlines()]
     if why := _last(_LOAD, said) or _last(_POLL, said):
         message = f"Triton cannot load the model: {why}"[:1024]

@@ -1,4 +1,4 @@
-"""Define what is observed of one model: the raw snapshot, and the facts that are read from it."""
+"""Define the observation of one model: the raw snapshot, and the facts that are read from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ MEASURING = tuple(stage for stage, spec in STAGES.items() if spec.measures)
 WORKING = tuple(stage for stage, spec in STAGES.items() if spec.works)
 """Stages that use a node's cores for longer than a moment."""
 SETTINGS = "under settings in the chart's values"
-"""Where hints say that a setting of the platform is."""
+"""Place of a setting of the platform, as hints name it."""
 AS_SERVER = tuple(spec.name for spec in STAGES.values() if spec.as_server)
 """Commands whose Jobs have the server's resources, for hints."""
 AS_JOBS = (FETCH, *(spec.name for spec in STAGES.values() if not spec.as_server))
@@ -40,7 +40,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why a pod does not start: no node, no image, no Secret. since: when that began, if the pod says so.
+    """The reason why a pod does not start: no node, no image, no Secret. since: its beginning, if the pod has it.
 
     normal_seconds: how long it may take before it counts as a problem. queued: it waits for its turn, without a
     deadline. about: the uid of the object whose warning events explain it. silent: without such an event it is no
@@ -66,7 +66,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a container ended. terminal: another run would end the same way. findings: why validation rejected the model."""
+    """The end of a container. terminal: another run would end the same way. findings: the reasons of a rejected model."""
 
     failure: Failure
     exit_code: int | None
@@ -118,7 +118,7 @@ class RevisionSeen:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Everything that a decision may depend on, besides the spec, the settings and the clock."""
+    """All input of a decision besides the spec, the settings and the clock."""
 
     claim_uid: str | None
     claim_leaves: bool

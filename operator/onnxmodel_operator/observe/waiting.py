@@ -17,13 +17,13 @@ _NAMED = 3
 
 
 def works_on_a_node(pod: Object) -> bool:
-    """Whether the pod of a stage runs on a node. Pods of a probe do not count: a probe is a single inference."""
+    """Return whether the pod of a stage occupies a node. Pods of a probe do not count: a probe is a single inference."""
     ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
     return label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
 
 
 def waiting_of(pod: Object, claims: Iterable[Object], busy: Iterable[Object] = ()) -> Waiting | None:
-    """Why the pod does not run; None where it runs, has ended or is being deleted.
+    """Return why the pod does not run. None if it runs, has ended or is being deleted.
 
     claims: of its model. busy: the pods of stages that are on a node.
     """
@@ -58,7 +58,7 @@ def _without_node(pod: Object, condition: Object, claims: Iterable[Object], busy
 
 
 def _not_begun(pod: Object) -> Waiting | None:
-    """Why no container of a pod with a node has started: an image pull, a volume or the network."""
+    """Explain why no container of a scheduled pod has started: an image pull, a volume or the network."""
     containers = container_statuses(pod)
     if not containers or any(set(container.get("state", {})) - {"waiting"} for container in containers):
         return None
@@ -73,7 +73,7 @@ def _not_begun(pod: Object) -> Waiting | None:
 
 
 def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None:
-    """Why the scheduler excludes the nodes if the rule is our own: a measurement has its node to itself."""
+    """Explain why the scheduler excludes the nodes if the rule is our own: a measurement has its node to itself."""
     if "anti-affinity" not in message or _has_other_rules(pod):  # the scheduler's word; the rest of its sentence varies
         return None
     name, measures = pod["metadata"]["name"], label(pod, names.LABEL_STAGE) in MEASURING
@@ -98,19 +98,19 @@ def _queued(pod: Object, message: str, busy: Iterable[Object]) -> Failure | None
 
 
 def _has_other_rules(pod: Object) -> bool:
-    """Whether the pool has anti-affinity of its own, so that only the scheduler knows which rule applies."""
+    """Return whether the pool has anti-affinity of its own, so that only the scheduler knows which rule applies."""
     rules = pod.get("spec", {}).get("affinity", {}).get("podAntiAffinity", {})
     terms = rules.get("requiredDuringSchedulingIgnoredDuringExecution", ())
     return any(names.LABEL_STAGE not in str(term.get("labelSelector")) for term in terms)
 
 
 def is_idle(pod: Object) -> bool:
-    """Whether a pod uses none of its node's cores for an unknown time. After a success it is removed at once."""
+    """Return whether a pod uses none of its node's cores for an unknown time. After a success it is removed at once."""
     return _not_started(pod) or bool(sidecar_of(pod, label(pod, names.LABEL_STAGE)) and outcome_of([pod])[0] is None)
 
 
 def _not_started(pod: Object) -> bool:
-    """Whether a container waits for something that somebody must fix: an image, a Secret."""
+    """Return whether a container waits for something that somebody must fix: an image, a Secret."""
     reasons = [container.get("state", {}).get("waiting", {}).get("reason") for container in container_statuses(pod)]
     return any(reason and reason not in _STARTS for reason in reasons)
 

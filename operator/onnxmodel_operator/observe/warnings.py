@@ -8,13 +8,13 @@ from onnxmodel_operator.observe.values import AS_JOBS, SETTINGS, Observed, Waiti
 
 
 def puzzles(seen: Observed, now: datetime) -> set[str]:
-    """The uids of objects whose events must be read, because nothing else explains why something waits."""
+    """Return the uids of objects whose events must be read, because nothing else explains why something waits."""
     waits = [job.waiting for job in seen.jobs.values()] + [item.waiting for item in seen.revisions.values()]
     return {w.about for w in waits if w and w.about and now - (w.since or now) >= timedelta(seconds=w.normal_seconds)}
 
 
 def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: datetime) -> Observed:
-    """Add what the events say. warnings: by uid, newest first."""
+    """Add the reasons that the events give. warnings: by uid, newest first."""
     if not warnings:
         return seen
 
@@ -38,7 +38,7 @@ def explained(seen: Observed, warnings: Mapping[str, Iterable[Warned]], now: dat
 
 
 _RECENT = timedelta(minutes=5)
-"""What a kubelet warned of and warns of no more is over."""
+"""Age beyond which a warning is outdated: kubelet repeats a warning while its cause lasts."""
 _JOBS = " and ".join((", ".join(AS_JOBS[:-1]), AS_JOBS[-1]))
 _HINTS = (
     ("exceeded quota", f"Raise the ResourceQuota in the message, free some of it, or lower serving.resources ({_JOBS}: "
@@ -61,5 +61,5 @@ _HINTS = (
 
 
 def hint_for(sentence: str) -> str:
-    """The hint for a message of Kubernetes; "" if no hint matches."""
+    """Return the hint for a message of Kubernetes. "" if no hint matches."""
     return next((hint for words, hint in _HINTS if words in sentence), "")

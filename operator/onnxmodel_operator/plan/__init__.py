@@ -1,7 +1,7 @@
-"""What should be, decided from what is: the model, what was observed, the settings and the clock in, a Plan out.
+"""The decision: computes a Plan from a model, what was observed, the settings and the clock.
 
-The decision is a list of looks. Each looks at one thing and either advances, with what it found, or stops and says why the
-model gets no further for now.
+The decision is a list of looks. Each looks at one thing. It either advances, with what it found, or stops and reports
+why the model gets no further for now.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ LOOKS: Sequence[Look] = (
 
 
 def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> Plan:
-    """The decision for one model. Raises nothing: what cannot be done is a Plan whose progress says so."""
+    """Decide for one model. Raises nothing: the progress of the Plan reports what cannot be done."""
     if model.spec.suspend:
         message = (
             "spec.suspend is true: no stage and no revision starts; the current revision keeps serving, "
@@ -49,7 +49,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
 
 
 def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
-    """The plan for a spec that cannot be worked on: say why, and touch nothing."""
+    """Return the plan for an invalid spec: report it, and change nothing."""
     path, _ = error.fields[0]
     failure = Failure("InvalidSpec", str(error), f"Correct {path} and apply again.", path)
     if isinstance(error, PolicyError):

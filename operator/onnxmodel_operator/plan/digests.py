@@ -1,4 +1,4 @@
-"""The digests of stages, revisions and what is fetched. Which fields of a request they cover, the contract declares."""
+"""Digests of stages, revisions and fetched files. The contract declares which fields of a request they cover."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,17 +15,17 @@ from onnxmodel_runtime.contract.stages import Request, Stage
 
 
 def of_stage(claim: str | None, stage: Stage, ask: Ask, placement: Placement) -> str:
-    """The digest of a stage, whose Job runs there. When it changes, the stage runs again."""
+    """Return the digest of a stage and the placement of its Job. When it changes, the stage runs again."""
     return _digest(_Inputs(claim, stage, ask.request, ask.covers or placement, ask.fetch, ask.depends_on))
 
 
 def of_revision(claim: str | None, request: ServeRequest, placement: Placement, triton: str) -> str:
-    """The digest of a revision. When it changes, other pods serve."""
+    """Return the digest of a revision. When it changes, its pods are replaced."""
     return _digest(_Inputs(claim, "", request, placement, triton=triton))
 
 
 def of_source(fetch: FetchRequest, secret: str) -> str:
-    """The digest of what is fetched, which names its folder. secret: the name of the Secret with its credentials."""
+    """Return the digest of a fetch, which names its folder. secret: the name of the Secret with its credentials."""
     return _source(Named(fetch.uri, (fetch, secret)))
 
 
@@ -37,10 +37,10 @@ def _source(of: Named[tuple[FetchRequest, str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What a digest covers. stage: "" for a revision. Compared whole, and hashed by whose it is: a request holds maps.
+    """The inputs of a digest. stage: "" for a revision.
 
-    Python's 1 is equal to 1.0 and to True, and JSON's is not. That does no harm where each field has one type of number:
-    `api.spec` and `contract` read 1 as 1.0 where a field is a float, and refuse True.
+    Python's 1 is equal to 1.0 and to True, and JSON's is not. That does no harm where each field has one type of
+    number: `api.spec` and `contract` read 1 as 1.0 where a field is a float, and refuse True.
     """
 
     claim: str | None

@@ -1,4 +1,4 @@
-"""What a stage's Job fetches before the stage runs."""
+"""The files that a stage's Job fetches before the stage runs."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,7 @@ from onnxmodel_runtime.contract.volume import ARTIFACTS
 
 
 def fetch(context: Context, folder: str, **asked: Any) -> FetchRequest:
-    """A fetch under the platform's rules, into a folder named by what is fetched and with which Secret."""
+    """Build a fetch under the platform's rules, into a folder that is named after the fetch and its Secret."""
     rules, ref = context.settings.policy, context.model.spec.source.secret_ref
     request = FetchRequest(directory="", policy=_policy(rules.sources), max_bytes=rules.max_model_bytes, **asked)
     digest = digests.of_source(request, ref.name if ref else "")

@@ -6,7 +6,7 @@ from onnxmodel_runtime.contract.stages import Stage
 
 
 def unmet(context: Context, stage: Stage, what: str) -> Stop | None:
-    """Why the winner of the context goes no further, if it does not. what: begins the message."""
+    """Stop if the winner misses a constraint and the gate is not Warn. what: the beginning of the message."""
     missed = context.chosen.winner.missed
     if not missed or context.model.spec.benchmark.gate == "Warn":
         return None

@@ -1,4 +1,4 @@
-"""How far a Job or a rollout is, in words."""
+"""Progress of a Job or a rollout, in words."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ _EVENT_SECONDS = 60.0  # no watch tells of events: they are read again
 
 
 def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
-    """Of a stage whose result is not known. wrong: what is wrong with the result that its pod left."""
+    """Report the progress of a stage without a known result. wrong: what is wrong with the result that its pod left."""
     phase, seen = STAGES[step.stage].phase, step.seen
     if seen is None:
         return Stop(context, going(phase, phase, f"Job {step.job} is being created"), job=step)
@@ -37,7 +37,7 @@ def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
 
 
 def of_rollout(context: Context, seen: RevisionSeen) -> Stop:
-    """Of a revision that lacks replicas."""
+    """Report the progress of a revision that lacks replicas."""
     message = f"{seen.available} of {context.target.replicas} replicas of revision {seen.revision} are available"
     if seen.ended:
         failure = seen.ended.failure
@@ -62,7 +62,7 @@ def of_rollout(context: Context, seen: RevisionSeen) -> Stop:
 
 
 def _unsure(context: Context, seen: JobSeen) -> bool:
-    """Whether the Job ended and nothing tells why or with which result: the pod that does may be seen late."""
+    """Return whether the Job ended without a known result or reason yet: the pod that holds it may be observed late."""
     memory = context.seen.memory
     known = memory.failed and memory.failure_of(seen.name)
     return (seen.state == "Succeeded" and not seen.outcome) or (seen.state == "Failed" and not known)
@@ -101,7 +101,7 @@ def _retried(seen: JobSeen, phase: str) -> Progress:
 
 
 def _commands(context: Context, step: Step, job: str) -> tuple[str, ...]:
-    """How to read the stage's log, and the server's where the stage asks it, and how to run the stage again."""
+    """Return the commands that read the stage's log, and the server's where the stage asks it, and that run it again."""
     kubectl = f"kubectl -n {context.model.namespace}"
     logs = f"{kubectl} logs job/{job} --all-containers"
     if STAGES[step.stage].asks_server:

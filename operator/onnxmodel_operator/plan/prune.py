@@ -1,4 +1,4 @@
-"""What nothing needs any more: Jobs, revisions and Services to delete, and the folders of the volume to keep."""
+"""Selection of obsolete children: Jobs, revisions and Services to delete, and the folders of the volume to keep."""
 
 import re
 
@@ -16,11 +16,12 @@ _FOLDER = re.compile(rf"{ARTIFACTS}/((?:{'|'.join(map(re.escape, FOLDERS))})/[0-
 
 
 def superfluous(stop: Stop) -> tuple[Child, ...]:
-    """Jobs of other digests than the steps', Deployments that neither serve nor shall, Services of load tests that are over.
+    """Return the children to delete.
 
-    The active revision stays until status names its successor: a turn that is cut short would otherwise leave a status that
-    names a revision without pods, and a newer spec would send traffic back to it. While it has no pods, the revision that
-    takes traffic stays as well.
+    They are Jobs of other digests than the steps', Deployments that neither serve nor shall, and Services of load tests
+    that are over. The active revision stays until status names its successor: a turn that is cut short would otherwise
+    leave a status that names a revision without pods, and a newer spec would send traffic back to it. While it has no
+    pods, the revision that takes traffic stays as well.
     """
     context = stop.context
     if context.seen.claim_uid is None:
@@ -41,7 +42,7 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
 
 
 def again(stop: Stop) -> float | None:
-    """Seconds after which to look again: when the stop says so, or when a Job has been kept for long enough."""
+    """Return the seconds until the next look: when the stop asks for it, or when a Job has been kept long enough."""
     context = stop.context
     if context.seen.claim_uid is None:
         return stop.again
@@ -51,7 +52,7 @@ def again(stop: Stop) -> float | None:
 
 
 def needed_folders(context: Context) -> tuple[str, ...]:
-    """Folders of the volume that the spec needs, that serve, or that a spec which status remembers would go back to."""
+    """Return the folders of the volume to keep: of the spec, of what serves, and of specs that status remembers."""
     paths = [stage.directory or "" for stage in context.seen.memory.successes]
     paths += [step.directory or "" for step in context.steps]
     paths += [step.fetch.directory for step in context.steps if step.fetch]
@@ -78,14 +79,16 @@ def _stays(context: Context, job: JobSeen) -> bool:
 
 
 def _to_come(context: Context, job: JobSeen) -> bool:
-    """Whether a Job that no step asks for may be one that a later step will ask for: it succeeded in a stage to which this
-    plan has yet to come. A Deployment that is away for a moment must not cost the log of its load test.
+    """Return whether a later step may ask for a Job that no step of this plan asks for.
+
+    It succeeded in a stage to which the plan has yet to come. A Deployment that is away for a moment must not cost the
+    log of its load test.
     """
     return job.state == "Succeeded" and job.stage not in {step.stage for step in context.steps}
 
 
 def _over(context: Context, job: JobSeen) -> bool:
-    """Whether nobody reads the Job's log any more, or it would never end by itself."""
+    """Return whether the Job's log has been kept long enough, or the Job would never end by itself."""
     left = _left(context, job)
     return bool(job.kept_alive_by) if left is None else left <= 0
 

@@ -1,7 +1,7 @@
-"""Whether a stage's result can be worked with.
+"""Checks of a stage's result before anything relies on it.
 
-It comes from a pod that parses untrusted models, perhaps from an image of another version: what decides and what is
-written to status must not be surprised by it.
+The result comes from a pod that parses untrusted models, perhaps from an image of another version. Decisions and status
+must be safe from any content of it.
 """
 
 import math
@@ -21,7 +21,7 @@ _SIZES, _SIZE = 64, 2**20  # as spec.validation.sizes has them
 
 
 def problem(stage: Stage, request: Request, message: str, believe: Callable[[Any, Any], str | None]) -> str | None:
-    """What is wrong with a stage's outcome, or None.
+    """Return what is wrong with a stage's outcome, or None.
 
     message: one that can be decoded. believe: of the stage.
     """
@@ -34,13 +34,16 @@ def problem(stage: Stage, request: Request, message: str, believe: Callable[[Any
 
 
 def odd_sizes(sizes: Mapping[str, int]) -> str | None:
-    """What is wrong with sizes of dynamic axes."""
+    """Return what is wrong with the sizes of dynamic axes, or None."""
     sound = len(sizes) <= _SIZES and all(1 <= size <= _SIZE for size in sizes.values())
     return None if sound else f"it has more than {_SIZES} sizes, or one that is not from 1 to {_SIZE}"
 
 
 def odd_numbers(points: Iterable[Point]) -> str | None:
-    """What is wrong with measurements. A grid that is too large for a termination message comes without p90."""
+    """Return what is wrong with measurements, or None.
+
+    A grid that is too large for a termination message comes without p90.
+    """
     sound = all(
         0 <= p.p90 < math.inf and all(0 < number < math.inf for number in (p.p50, p.p95, p.p99, p.throughput))
         for p in points
@@ -49,7 +52,7 @@ def odd_numbers(points: Iterable[Point]) -> str | None:
 
 
 def is_sha256(digest: str) -> bool:
-    """Whether it is one, in lower-case hexadecimal."""
+    """Return whether the digest is a SHA-256 in lower-case hexadecimal."""
     return bool(_SHA256.fullmatch(digest))
 
 
@@ -60,7 +63,7 @@ def _stored(message: str) -> str | None:
 
 
 def _fits(value: Any) -> bool:
-    """Whether all numbers do, however deep."""
+    """Return whether all numbers are finite and small enough to store, at any depth."""
     kind: Any = type(value)
     if kind is float:
         return math.isfinite(value)

@@ -1,4 +1,4 @@
-"""The values that a decision is made of. All are frozen: a decision is computed, never edited."""
+"""Values of a decision. All are frozen: a decision is computed, never edited."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ Traffic = tuple[tuple[str, int], ...]
 
 
 class Phase(StrEnum):
-    """What status.phase says besides the phases of the stages (contract.stages)."""
+    """Values of status.phase besides the phases of the stages (contract.stages)."""
 
     PENDING = "Pending"
     DEPLOYING = "Deploying"
@@ -40,7 +40,7 @@ class Phase(StrEnum):
 
 
 class State(StrEnum):
-    """Where a model stands. Only Reconciling changes by waiting."""
+    """State of a model. Only Reconciling changes by waiting."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -51,7 +51,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What goes wrong now, shown as status.lastFailure.
+    """A current failure, shown as status.lastFailure.
 
     commands: how to look into it in a cluster, each without a final period. Status shows them after the failure's hint.
     """
@@ -66,7 +66,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the model is, for status. People read phase, reason and message."""
+    """Progress of the model, for status. People read phase, reason and message."""
 
     state: State
     phase: str
@@ -77,11 +77,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a stage asks of its Job.
+    """The question of a stage to its Job.
 
-    fetch: what it fetches first. depends_on: the digest of the revision that it asks, if any. placement: where the Job runs
-    instead of where clients do; a stage that the table runs as the server has none of its own. covers: the placement that
-    the digest covers where that is not the Job's. public_key: the Secret's key that the Job reads a public key from.
+    fetch: the files to fetch first. depends_on: the digest of the revision that the Job asks, if any. placement: where
+    the Job runs instead of where clients do; a stage that the table runs as the server has none of its own. covers: the
+    placement that the digest covers where that is not the Job's. public_key: the Secret's key that the Job reads a
+    public key from.
     """
 
     request: Request
@@ -94,9 +95,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage, as far as it is known. record: the encoded outcome of a success.
+    """One stage and the known part of its history. record: the encoded outcome of a success.
 
-    quiet: no other stage may run on its node while it measures; otherwise only no other measurement. public_key: as in Ask.
+    quiet: no other stage may run on its node while it measures; otherwise only no other measurement. public_key: as in
+    Ask.
     """
 
     stage: Stage
@@ -126,16 +128,16 @@ class Step:
 
 
 def failed(seen: JobSeen | None) -> bool:
-    """Whether a Job failed for good. Its own verdict comes a little later than its pod's end."""
+    """Return whether a Job failed for good. The Job's own condition follows a little later than its pod's end."""
     return seen is not None and (seen.state == "Failed" or bool(seen.ended and seen.ended.terminal))
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What should serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
+    """A revision to serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
 
-    claim: the uid of the volume with its artifacts. startup_seconds: how long a pod may load the model. triton: the image
-    of Triton where that serves, else "".
+    claim: the uid of the volume with its artifacts. startup_seconds: how long a pod may load the model. triton: the
+    image of Triton where that serves, else "".
     """
 
     digest: str
@@ -192,16 +194,16 @@ class Plan:
         return self.traffic[0][0] if self.traffic else None
 
     def result(self, kind: type[R]) -> R | None:
-        """The result of this kind, or None: its stage has not succeeded."""
+        """Return the result of this kind. None if its stage has not succeeded."""
         return _result(self.steps, kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a look may depend on: the inputs of the decision, and what the looks before it found.
+    """Input of a look: the inputs of the decision, and the findings of earlier looks.
 
-    active: the revision that was proven last, if it is there. traffic: who takes traffic unless a later look says otherwise.
-    choice and revision: of the newest spec, once they are known.
+    active: the revision that was proven last, if it is there. traffic: who takes traffic unless a later look says
+    otherwise. choice and revision: of the newest spec, once they are known.
     """
 
     model: OnnxModel
@@ -216,11 +218,11 @@ class Context:
     revision: Revision | None = None
 
     def step(self, stage: Stage) -> Step:
-        """The step of a stage that a look before this one was about."""
+        """Return the step of a stage that an earlier look was about."""
         return next(step for step in self.steps if step.stage is stage)
 
     def result(self, kind: type[R]) -> R:
-        """The result of this kind, for looks that come after its stage."""
+        """Return the result of this kind, for looks that come after its stage."""
         result = _result(self.steps, kind)
         assert result is not None, f"no stage before this one left a {kind.__name__}"
         return result
@@ -245,7 +247,7 @@ def _result(steps: tuple[Step, ...], kind: type[R]) -> R | None:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Nothing holds the model up here. context: what is known now."""
+    """Nothing keeps the model from advancing. context: with the findings so far."""
 
     context: Context
 
@@ -270,10 +272,10 @@ Look = Callable[[Context], Advance | Stop]
 
 
 def going(phase: str, reason: str, message: str) -> Progress:
-    """Progress that needs nobody."""
+    """Report progress that needs no action."""
     return Progress(State.RECONCILING, phase, reason, message)
 
 
 def stalled(trouble: Trouble) -> Progress:
-    """Progress that needs somebody."""
+    """Report progress that needs an action of somebody."""
     return Progress(State.STALLED, Phase.FAILED, trouble.failure.reason, trouble.failure.message, trouble)

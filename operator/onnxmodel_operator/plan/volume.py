@@ -6,7 +6,7 @@ from onnxmodel_runtime.contract.outcome import Failure
 
 
 def look(context: Context) -> Advance | Stop:
-    """There is a volume, and nobody deletes it."""
+    """Require a volume that is not being deleted."""
     if context.seen.claim_leaves:
         name, namespace = context.model.name, context.model.namespace
         message = "the model's PersistentVolumeClaim is being deleted, and waits for the pods that use it"

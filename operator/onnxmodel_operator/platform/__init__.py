@@ -1,1 +1,1 @@
-"""What a spec means on this platform: the platform team's settings and policy, and what follows from them for one model."""
+"""The platform team's settings and policy, and the meaning of a spec under them."""

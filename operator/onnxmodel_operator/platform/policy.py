@@ -1,4 +1,4 @@
-"""What the platform team demands of a model, beyond what would work. Pure."""
+"""Demands of the platform team on a model, beyond what would work. Pure."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -8,13 +8,14 @@ from onnxmodel_operator.platform.settings import Policy, Requirement
 
 
 class PolicyError(SpecError):
-    """A spec that would work, and that the platform forbids."""
+    """A valid spec that the platform forbids."""
 
 
 def violations(model: OnnxModel, policy: Policy) -> list[tuple[str, str]]:
-    """(field, message) of everything that the policy forbids, in the order of the fields.
+    """Return (field, message) of everything that the policy forbids, in the order of the fields.
 
-    Hosts and addresses are not here: the fetch checks them, for every redirect and every address that a name resolves to.
+    Hosts and addresses are not checked here: the fetch checks them, for every redirect and every address that a name
+    resolves to.
     """
     return [*_sources(model, policy), *_requirements(model, policy), *_opset(model, policy)]
 
@@ -28,7 +29,7 @@ def _sources(model: OnnxModel, policy: Policy) -> Iterator[tuple[str, str]]:
 
 
 def pinned(model: OnnxModel, policy: Policy) -> bool:
-    """Whether everything of the model must be pinned, or signed."""
+    """Return whether the policy requires a digest for every file of the model."""
     return any(rule.pin for rule in _asked(model, policy))
 
 

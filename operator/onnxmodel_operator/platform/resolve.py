@@ -1,4 +1,4 @@
-"""What a spec asks for, in terms of this platform: a pool, images, providers, threads and resources. Pure."""
+"""Resolution of a spec into terms of this platform: a pool, images, providers, threads and resources. Pure."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,7 +14,7 @@ from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a pod runs and with what."""
+    """Image, pool, resources and GPUs of a pod."""
 
     image: str
     pool: Pool
@@ -24,11 +24,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a model gets on this platform.
+    """Providers and placements of a model on this platform.
 
-    server: of its pods, and of what must run as they do. client: of a Job that only asks a server, near it and without what
-    the server needs. validator: of the Job that validates, which needs no GPU. triton: the image of Triton where that
-    serves, else "".
+    server: of its pods, and of what must run as they do. client: of a Job that only asks a server, near it and without
+    what the server needs. validator: of the Job that validates, which needs no GPU. triton: the image of Triton where
+    that serves, else "".
     """
 
     providers: Providers
@@ -39,7 +39,7 @@ class Resolved:
 
 
 def resolve(model: OnnxModel, settings: Settings) -> Resolved:
-    """What the model's spec means on this platform. Raises SpecError, and PolicyError for what the platform forbids."""
+    """Resolve the model's spec on this platform. Raises SpecError, and PolicyError for what the platform forbids."""
     if forbidden := violations(model, settings.policy):
         raise PolicyError(forbidden)
     return _resolved(Named(model.uid, (model.spec, settings)))

@@ -24,7 +24,7 @@ Text = Annotated[str, StringConstraints(max_length=1024)]
 
 
 class SettingsError(ValueError):
-    """The settings file is not usable; the message names each field."""
+    """Invalid settings. The message names each field."""
 
 
 class _Section(BaseModel):
@@ -32,18 +32,18 @@ class _Section(BaseModel):
 
     @cached_property
     def data(self) -> Mapping[str, Any]:
-        """All of it by field names, as plain data that digests cover. Made once; nobody may change it."""
+        """All settings by field name, as plain data that digests cover. Computed once: do not modify it."""
         return self.model_dump()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's, without the `data` from before."""
+        """Copy as pydantic does, without the cached `data`."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("data", None)
         return copied
 
 
 class Images(_Section):
-    """What the pods of a model run. The GPU image is used on pools that have GPUs; Triton's by models that ask for it."""
+    """Images of a model's pods. Pools with GPUs use the GPU image; models that ask for Triton use Triton's."""
 
     runtime_cpu: Text
     runtime_gpu: Text = ""
@@ -53,10 +53,9 @@ class Images(_Section):
 
 
 class Pool(_Section):
-    """A node pool that models name in `serving.nodePool`.
+    """A node pool that models name in `serving.nodePool`. gpu_resource: the extended resource of its GPUs, or "".
 
-    gpu_resource: the extended resource of its GPUs, "" for a pool without. execution_providers: what a model gets that
-    names none, and all that it may name.
+    execution_providers: all that a model may name, and the ones of a model that names none.
     """
 
     node_selector: dict[str, str] = Field(default_factory=dict)
@@ -118,14 +117,14 @@ class Jobs(_Section):
 
 
 class Defaults(_Section):
-    """What a model gets that says nothing."""
+    """Values for fields that a model leaves out."""
 
     pool: str = "default"
     resources: Resources = Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "2Gi"})
 
 
 class Sources(_Section):
-    """Where models may come from.
+    """Allowed locations of models.
 
     schemes: of URIs, empty for all. hosts: that a fetch may ask, "*.example.com" for all below a domain, empty for all.
     private_networks: whether addresses of private networks may be asked. networks: CIDR ranges that always may.
@@ -138,7 +137,10 @@ class Sources(_Section):
 
 
 class Requirement(_Section):
-    """What models of some namespaces must have. namespaces: shell patterns. pin: source.sha256. signature: source.signature."""
+    """Fields that models of some namespaces must set: source.sha256 (pin) or source.signature (signature).
+
+    namespaces: shell patterns.
+    """
 
     namespaces: tuple[Text, ...] = Field(min_length=1)
     pin: bool = False
@@ -146,11 +148,11 @@ class Requirement(_Section):
 
 
 class Policy(_Section):
-    """What the platform allows.
+    """Limits that the platform sets to models.
 
     max_model_bytes: of a model with its external data. operator_domains: allowed beside ONNX's own and ONNX Runtime's.
-    min_opset: the oldest that a model may accept and, in any mode, have. max_nodes: of a model with its functions written
-    out; max_nesting: of subgraphs within each other.
+    min_opset: the oldest that a model may accept and, in any mode, have. max_nodes: of a model with its functions
+    written out; max_nesting: of subgraphs within each other.
     """
 
     max_model_bytes: int = Field(default=16 << 30, ge=1)
@@ -187,7 +189,7 @@ class Settings(_Section):
 
 
 def load(path: Path) -> Settings:
-    """The settings in a YAML file. Raises SettingsError."""
+    """Load the settings of a YAML file. Raises SettingsError."""
     try:
         return parse(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -195,7 +197,7 @@ def load(path: Path) -> Settings:
 
 
 def parse(data: Any) -> Settings:
-    """Plain data as Settings. Raises SettingsError."""
+    """Parse plain data as Settings. Raises SettingsError."""
     try:
         return Settings.model_validate(data)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_runtime.contract.codec import dumps
 
 Manifest = dict[str, Any]
-"""Remembered and shared: nobody may change one."""
+"""A manifest. Cached and shared: do not modify it."""
 REMEMBERED = 256
 """Manifests of each sort: a model's stay as they are from turn to turn while it is proven, and many are proven at a time."""
 
@@ -24,17 +24,20 @@ class Owner:
 
 
 def claim_name(model: str) -> str:
-    """The name of the model's PVC."""
+    """Return the name of the model's PVC."""
     return names.child(model, "artifacts")
 
 
 def labels_of(owner: Owner) -> dict[str, str]:
-    """The labels of every child, by which the watches select it."""
+    """Return the labels of every child, by which the watches select it."""
     return {names.MANAGED_BY: names.MANAGER, names.LABEL_MODEL: owner.name}
 
 
 def metadata(owner: Owner, name: str, labels: dict[str, str] | None = None) -> Manifest:
-    """Metadata of a child, with our own labels only: copied labels of a GitOps tool would make it claim the child."""
+    """Return the metadata of a child, with our own labels only.
+
+    Copied labels of a GitOps tool would make the tool claim the child.
+    """
     return {
         "name": name,
         "namespace": owner.namespace,
@@ -53,7 +56,7 @@ def metadata(owner: Owner, name: str, labels: dict[str, str] | None = None) -> M
 
 
 def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
-    """Where a pod runs and with which resources, as the templates name it."""
+    """Return the placement of a pod and its resources, by the names that the templates use."""
     resources = dict(placement.resources.data)
     if placement.gpus:
         # An extended resource's request equals its limit, so the limit is enough.

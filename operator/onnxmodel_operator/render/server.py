@@ -45,7 +45,7 @@ def server_manifests(owner: Owner, of: Named[tuple[str, Revision, Settings]]) ->
 
 
 def scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
-    """The Deployment with this number of replicas."""
+    """Return the Deployment with this number of replicas."""
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
 
 
@@ -89,7 +89,7 @@ def _deadline(revision: Revision, settings: Settings) -> int:
 
 
 def _triton(revision: Revision) -> dict[str, Any]:
-    """What a pod with Triton has in addition."""
+    """Return the template values that only a pod with Triton has."""
     gpus = revision.placement.gpus
     cache = f"{ARTIFACTS}/{ENGINE_CACHE_FOLDER}"
     engines = cache if "TensorRT" in revision.request.providers.names else ""

@@ -57,7 +57,7 @@ class Choice:
 
 
 def candidate(variant: Variant) -> bool:
-    """Whether the variant may serve: it exists, and its outputs match the original's."""
+    """Return whether the variant may serve: it exists, and its outputs match the original's."""
     return bool(variant.path) and (variant.name == ORIGINAL or bool(variant.parity and variant.parity.passed))
 
 

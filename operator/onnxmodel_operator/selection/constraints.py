@@ -8,7 +8,7 @@ from onnxmodel_runtime.contract.text import plain
 
 
 def missed_constraints(spec: Benchmark, numbers: Numbers) -> dict[str, str]:
-    """What each missed constraint allows and what the numbers are, by the constraint's name."""
+    """Describe each missed constraint, with its limit and the measured number, by the constraint's name."""
     limits, missed = spec.constraints, {}
     if limits.p99_milliseconds is not None and numbers.p99 > limits.p99_milliseconds:
         missed["p99"] = (
@@ -23,7 +23,7 @@ def missed_constraints(spec: Benchmark, numbers: Numbers) -> dict[str, str]:
 
 
 def regressed(spec: Benchmark, numbers: Numbers, serving: Incumbent | None) -> tuple[str, ...]:
-    """How the candidate misses maxRegressionPercent, in words; empty where it does not, or where nothing can be compared."""
+    """Describe how the candidate misses maxRegressionPercent. Empty where it does not, or nothing can be compared."""
     limit = spec.constraints.max_regression_percent
     if limit is None or serving is None:
         return ()

@@ -31,7 +31,7 @@ class Numbers:
 
 
 def remembered(measured: Measured) -> Numbers:
-    """The numbers that status records, which lack their variation."""
+    """Return the numbers that status records, which lack their variation."""
     return Numbers(
         p50=measured.p50_milliseconds,
         p95=measured.p95_milliseconds,
@@ -53,7 +53,7 @@ class Incumbent:
 
 
 def where(measured: BenchmarkResult) -> str:
-    """The grid, the sizes of dynamic axes and the hardware, as one line. Figures are comparable if it is equal."""
+    """Describe the grid, the sizes of dynamic axes and the hardware in one line. Figures are comparable if it is equal."""
     batches = sorted({point.batch_size for point in measured.points})
     callers = sorted({point.concurrency for point in measured.points})
     machine = measured.environment
@@ -63,7 +63,7 @@ def where(measured: BenchmarkResult) -> str:
 
 
 def numbers_of(points: Iterable[Point], variant: str) -> Numbers:
-    """The numbers of a variant that has points."""
+    """Return the numbers of a variant that has points."""
     mine = [point for point in points if point.variant == variant]
     single = _single(mine)
     best = max(mine, key=lambda point: point.throughput)
@@ -94,7 +94,7 @@ def attained(points: tuple[Point, ...], optimized: OptimizeResult) -> tuple[Poin
 
 
 def loads(numbers: Numbers, points: Iterable[Point], variant: str) -> tuple[Load, ...]:
-    """The loads at which a variant's server is measured: where its latencies, then its throughput, were measured."""
+    """Return the loads for the test of a variant's server: those of its latencies and of its throughput."""
     single = _single([point for point in points if point.variant == variant])
     asked = (Load(single.batch_size, single.concurrency), Load(numbers.batch_size, numbers.concurrency))
     return tuple(dict.fromkeys(asked))

@@ -20,7 +20,7 @@ PROVEN_ON_MADE_INPUTS = "; checked with generated inputs only: provide spec.vali
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """What the reasons refer to: the candidates' numbers, the constraints that each misses, and the winner.
+    """Input of the reasons: the candidates' numbers, the constraints that each misses, and the winner.
 
     variants: all requested ones, by name; numbers and missed: of those that were measured. left_out: by name, why the
     benchmark could not measure a candidate.
@@ -34,12 +34,12 @@ class Contest:
     left_out: Mapping[str, str]
 
     def rivals(self) -> dict[str, Numbers]:
-        """The candidates that the winner was chosen from: those that meet the constraints, or all where the winner misses one."""
+        """Return the candidates of the choice: those that meet the constraints, or all where the winner misses one."""
         return {name: n for name, n in self.numbers.items() if self.missed[self.winner] or not self.missed[name]}
 
 
 def reason_of(contest: Contest, variant: Variant) -> str:
-    """Why the variant serves or does not."""
+    """Return why the variant serves or does not."""
     if variant.name not in contest.numbers:
         return _why_not_measured(contest, variant)
     if variant.name == contest.winner:
@@ -91,7 +91,7 @@ def _why_it_won(contest: Contest) -> str:
 
 
 def compared(spec: Benchmark, mine: Numbers, other: Numbers, whose: str) -> str:
-    """By how much the figure of the objective is higher or lower than the other's."""
+    """State by how much the figure of the objective is higher or lower than the other's."""
     more = more_percent(spec, mine, other)
     return f"{_figure(spec)} is {abs(more):.0f} percent {'higher' if more > 0 else 'lower'} than {whose}"
 

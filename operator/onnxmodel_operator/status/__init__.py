@@ -1,7 +1,7 @@
-"""Make the status of a model from what was decided and observed. Pure: `now` is used only where something changed.
+"""Make the status of a model from the decision and the observation. Pure: `now` is used only where something changed.
 
 The contract is kstatus': Ready is always there, Reconciling and Stalled only while True and never both, and Ready=True
-means this generation. docs/status.md says it for users.
+means this generation. docs/status.md describes it for users.
 """
 
 from datetime import datetime

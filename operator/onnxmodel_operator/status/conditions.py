@@ -17,7 +17,7 @@ _CONDITION_OF = {stage: spec.condition for stage, spec in STAGES.items() if spec
 
 
 def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: datetime) -> list[Condition]:
-    """All conditions, in the order of their types."""
+    """Return all conditions, in the order of their types."""
     out = common_conditions(generation, plan.progress, old, now)
     for stage, kind in _CONDITION_OF.items():
         previous = old.condition(kind)
@@ -38,7 +38,7 @@ def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: da
 
 
 def common_conditions(generation: int, progress: Progress, old: Memory, now: datetime) -> list[Condition]:
-    """Those of kstatus, which follow from the progress alone."""
+    """Return the conditions of kstatus, which follow from the progress alone."""
     ready = progress.state is State.READY
     out = [_condition("Ready", str(ready), progress.reason, progress.message, generation, old, now)]
     if progress.state in (State.RECONCILING, State.STALLED):

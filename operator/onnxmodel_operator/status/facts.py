@@ -1,4 +1,4 @@
-"""Fill what was found out of the model: its facts, findings, variants and benchmark."""
+"""Fill the facts of a model: the model itself, findings, variants and benchmark."""
 
 from onnxmodel_operator.api.status import (
     BenchmarkStatus,
@@ -23,7 +23,7 @@ _FINDINGS = 20
 
 
 def model_status(plan: Plan) -> ModelStatus | None:
-    """The model that was validated; None until it is."""
+    """Return the validated model. None until there is one."""
     result = plan.result(ValidateResult)
     if result is None:
         return None
@@ -51,7 +51,7 @@ def _tensors(tensors: tuple[Tensor, ...]) -> list[TensorStatus]:
 
 
 def finding_statuses(plan: Plan, old: Memory) -> list[FindingStatus] | None:
-    """The findings of the validation, from its result, from the pod of a rejection, or as status remembers them."""
+    """Return the findings of the validation, from its result, from the pod of a rejection, or from the stored status."""
     step = next((step for step in plan.steps if step.stage is Stage.VALIDATE), None)
     if step is None:
         return None
@@ -74,7 +74,7 @@ def finding_statuses(plan: Plan, old: Memory) -> list[FindingStatus] | None:
 
 
 def variant_statuses(choice: Choice) -> list[VariantStatus]:
-    """Every variant that was asked for, in that order, the original first."""
+    """Return every requested variant, in the order of the request, the original first."""
     original = choice.verdicts[0].variant.bytes  # the original comes first
     return [_variant(verdict, original) for verdict in choice.verdicts]
 
@@ -107,7 +107,7 @@ def _variant(verdict: Verdict, original: int) -> VariantStatus:
 
 
 def measured_status(numbers: Numbers) -> Measured:
-    """A candidate's numbers."""
+    """Return a candidate's numbers."""
     return Measured(
         p50_milliseconds=numbers.p50,
         p90_milliseconds=numbers.p90 or None,
@@ -121,7 +121,7 @@ def measured_status(numbers: Numbers) -> Measured:
 
 
 def benchmark_status(plan: Plan) -> BenchmarkStatus | None:
-    """The newest benchmark; None until a winner is chosen."""
+    """Return the newest benchmark. None until a winner is chosen."""
     choice: Choice | None = plan.choice
     result = plan.result(BenchmarkResult)
     if choice is None or result is None or choice.winner.numbers is None:

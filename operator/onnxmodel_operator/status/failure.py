@@ -12,7 +12,7 @@ from onnxmodel_operator.times import format_time
 def failure_status(
     generation: int, seen: Observed, progress: Progress, old: Memory, now: datetime
 ) -> FailureStatus | None:
-    """The current failure; else the last one, while it belongs to this spec and its Job still exists."""
+    """Return the current failure, or the last one while it belongs to this spec and its Job still exists."""
     if progress.state is State.READY:
         return None
     previous = old.failure

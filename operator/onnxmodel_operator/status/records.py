@@ -11,9 +11,9 @@ _RECORDS = 3
 
 
 def stage_statuses(plan: Plan, old: Memory) -> list[StageStatus] | None:
-    """The stages of the chain, then earlier successes, so that going back to an earlier spec runs nothing again.
+    """Return the stages of the chain, then earlier successes, so that going back to an earlier spec runs nothing again.
 
-    Bounded as a whole, whatever the number of stages: the records that were needed longest ago go first.
+    Bounded as a whole, whatever the number of stages: the least recently needed records go first.
     """
     known = {(item.name, item.digest): item for item in old.successes}
     current = [_current(step, known.get((step.stage, step.digest))) for step in plan.steps]

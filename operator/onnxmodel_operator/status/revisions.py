@@ -1,4 +1,4 @@
-"""Fill status.target, active and history: what was proven of each revision."""
+"""Fill status.target, active and history: the proven facts of each revision."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -25,14 +25,14 @@ _HISTORY = 5
 
 
 def target_status(plan: Plan, old: Memory, now: datetime) -> RevisionStatus | None:
-    """The revision that the spec asks for, proven or not."""
+    """Return the revision that the spec asks for, proven or not."""
     return _describe(plan, old, old.target, now) if plan.revision else None
 
 
 def active_status(
     seen: Observed, plan: Plan, target: RevisionStatus | None, old: Memory, now: datetime
 ) -> RevisionStatus | None:
-    """The revision that was proven last, while it is there."""
+    """Return the revision that was proven last, while it exists."""
     if plan.progress.state is State.READY:
         return target if old.active == old.target else _describe(plan, old, old.active, now)
     if plan.active and not old.proven:
@@ -41,8 +41,9 @@ def active_status(
 
 
 def _recovered(seen: Observed, revision: str, now: datetime) -> RevisionStatus:
-    """What the children say of a revision that serves although the status was lost: the next turn would take it for
-    unproven. Its figures come back with its stages.
+    """Rebuild the record of a revision from its children, where it serves although the status was lost.
+
+    Without a record, the next turn would take it for unproven. Its figures come back with its stages.
     """
     there = seen.revisions.get(revision)
     request = serve_request(seen, revision)
@@ -120,8 +121,9 @@ def _missed(choice: Choice) -> str | None:
 
 
 def history_statuses(old: Memory, active: RevisionStatus | None) -> list[RevisionStatus] | None:
-    """Revisions that were active, newest first. The active one is added when it is replaced; one that only went away
-    for a while is not added twice.
+    """Return the revisions that were active, newest first.
+
+    The active one is added when it is replaced. One that only went away for a while is not added twice.
     """
     history, before = list(old.history), old.active
     if before and (active is None or before.revision != active.revision):
@@ -133,7 +135,7 @@ def history_statuses(old: Memory, active: RevisionStatus | None) -> list[Revisio
 def recorded(
     revision: str, proven: tuple[RevisionStatus | None, RevisionStatus | None], old: Memory
 ) -> RevisionStatus | None:
-    """What is known of a revision, from this turn or from status."""
+    """Return the record of a revision, from this turn or else from status. None if neither has one."""
     return _first(revision, proven) or old.revision(revision)
 
 

@@ -1,4 +1,4 @@
-"""Fill status.serving: what the Service selects."""
+"""Fill status.serving: the revision that the Service selects."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from onnxmodel_operator.status.revisions import recorded
 
 
 def served_revision(seen: Observed) -> RevisionSeen | None:
-    """The Deployment that the Service selects."""
+    """Return the Deployment that the Service selects."""
     return seen.revisions.get(seen.routed or "")
 
 
 def serving_status(
     model: Resource, seen: Observed, proven: tuple[RevisionStatus | None, RevisionStatus | None]
 ) -> ServingStatus | None:
-    """The revision that the Service selects, with its own recorded figures, whatever is being proven."""
+    """Return the revision that the Service selects, with its own recorded figures, whatever is being proven."""
     served = served_revision(seen)
     if served is None:
         return None

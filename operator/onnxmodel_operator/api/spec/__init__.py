@@ -44,7 +44,7 @@ class OnnxModelSpec(ApiObject):
     )
 
     def uris(self) -> list[tuple[str, str]]:
-        """(field, URI) of everything that is fetched."""
+        """Return (field, URI) of everything that is fetched."""
         signature, golden = self.source.signature, self.validation.golden
         out = [("spec.source.uri", self.source.uri)]
         out += [("spec.source.signature.uri", signature.uri)] if signature else []
@@ -54,7 +54,7 @@ class OnnxModelSpec(ApiObject):
         return out
 
     def claims(self) -> dict[str, str]:
-        """The PersistentVolumeClaims to read from, each with a field that names it."""
+        """Return the PersistentVolumeClaims to read from, each with a field that names it."""
         read = [(field, uri.removeprefix(_CLAIM)) for field, uri in self.uris() if uri.startswith(_CLAIM)]
         return {path.partition("/")[0]: field for field, path in read}
 

@@ -40,7 +40,7 @@ _BASELINE_MESSAGE = (
 
 
 class Benchmark(ApiObject):
-    """How candidates are measured, and which criteria decide."""
+    """Measurement of the candidates, and the criteria that decide which of them serves."""
 
     model_config = ConfigDict(json_schema_extra=cel((_BASELINE_RULE, _BASELINE_MESSAGE, ".baseline.batchSize")))
     batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = Field(

@@ -24,7 +24,7 @@ class ParityTolerance(ApiObject):
 
 
 class Calibration(ApiObject):
-    """How int8-static determines the ranges of activations."""
+    """Calibration data of int8-static, which determines the ranges of activations."""
 
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] | None = Field(
         default=None,

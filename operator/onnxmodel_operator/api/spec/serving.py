@@ -83,7 +83,7 @@ Replicas = Annotated[int, Field(ge=0, le=1000)]
 
 
 class Serving(ApiObject):
-    """How the model is served."""
+    """Configuration of the servers."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(

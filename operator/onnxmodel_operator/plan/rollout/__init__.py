@@ -1,1 +1,1 @@
-"""How a revision comes to serve: its Deployment, its replicas, the traffic, and what served before it."""
+"""Rollout of a revision: its Deployment, its replicas, the traffic, and the revision that served before."""

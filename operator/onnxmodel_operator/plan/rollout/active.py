@@ -1,4 +1,4 @@
-"""The revision that serves while another one is proven."""
+"""The active revision, which serves while another one is proven."""
 
 import contextlib
 import json
@@ -11,9 +11,9 @@ from onnxmodel_operator.plan.values import Kept
 
 
 def active_revision(seen: Observed) -> str | None:
-    """The revision that was proven last, while it is there or can be restored; else the one that the Service selects.
+    """Return the revision that was proven last if it exists or can be restored, else the one that the Service selects.
 
-    What a model's very first Service selects counts only with a lost status: else it is known to be unproven.
+    A model's first revision takes traffic unproven: it counts only if the status was lost.
     """
     memory = seen.memory
     if memory.active and exists(seen, memory.active.revision):
@@ -23,7 +23,7 @@ def active_revision(seen: Observed) -> str | None:
 
 
 def kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
-    """The active revision with as many replicas as the newest spec wants: scaling what serves needs no proof."""
+    """Return the active revision with the replicas of the newest spec: scaling a proven revision needs no proof."""
     record = seen.records.get(active or "")
     if record is None:
         return None
@@ -33,12 +33,12 @@ def kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
 
 
 def exists(seen: Observed, revision: str | None) -> bool:
-    """Whether the revision has a Deployment, or a record to restore it from."""
+    """Return whether the revision has a Deployment, or a record to restore it from."""
     return revision in seen.revisions or revision in seen.records
 
 
 def serve_request(seen: Observed, revision: str) -> dict[str, Any]:
-    """The request of a revision's server, for either runtime; empty where that cannot be read."""
+    """Return the request of a revision's server, for either runtime. Empty where it cannot be read."""
     record, deployment = seen.records.get(revision), seen.revisions.get(revision)
     item = record or (seen.live["Deployment", deployment.name] if deployment else None)
     for argument in arguments(item) if item else ():
@@ -50,7 +50,7 @@ def serve_request(seen: Observed, revision: str) -> dict[str, Any]:
 
 
 def arguments(item: Mapping[str, Any]) -> list[str]:
-    """The arguments of all containers of a Deployment, or of the one that a ControllerRevision holds."""
+    """Return the arguments of all containers of a Deployment, or of the one that a ControllerRevision holds."""
     pod = item.get("data", item)["spec"]["template"]["spec"]
     containers = (*pod.get("initContainers", ()), *pod["containers"])
     return [argument for container in containers for argument in container.get("args", ())]

@@ -1,4 +1,4 @@
-"""Whether all replicas of the new revision are available, and what goes on while they are not."""
+"""Wait for all replicas of the new revision, and the traffic until they are available."""
 
 from dataclasses import replace
 
@@ -34,5 +34,5 @@ def complete(loadtest: Look) -> Look:
 
 
 def load_tested(job: Step | None, revision: Revision | None) -> Revision | None:
-    """The revision that has a Service of its own to be asked through: while the Job of its load test must exist."""
+    """Return the revision whose load test needs a Service of its own: as long as the Job of the test must exist."""
     return revision if job and job.stage is Stage.LOADTEST else None

@@ -1,4 +1,4 @@
-"""The revision that the spec and the winner make: a Deployment of exactly this."""
+"""The revision of the spec and the winner: a Deployment of exactly this."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ _ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container
 
 
 def look(context: Context) -> Advance | Stop:
-    """There is a Deployment of the revision, or its replicas are 0."""
+    """Require a Deployment of the revision, unless its replicas are 0."""
     revision = _revision(context)
     context = replace(context, revision=revision)
     if revision.replicas == 0:
@@ -55,7 +55,7 @@ def _revision(context: Context) -> Revision:
 
 
 def _request(context: Context) -> ServeRequest:
-    """What the server of the winner is asked for. It names no revision yet."""
+    """Build the request to the winner's server. It names no revision yet."""
     spec, platform = context.model.spec.serving, context.platform
     variant, optimized = context.chosen.winner.variant, context.result(OptimizeResult)
     parity, batching = context.model.spec.optimization.parity, spec.batching

@@ -1,4 +1,4 @@
-"""Which revisions take traffic."""
+"""Distribution of traffic over revisions."""
 
 from dataclasses import replace
 
@@ -8,20 +8,20 @@ from onnxmodel_operator.plan.values import Advance, Context, Look, Phase, Progre
 from onnxmodel_runtime.contract.stages import STAGES, Stage
 
 _WRONG_ANSWERS = ("ProbeMismatch", "ProbeRefused")
-"""Reasons of a probe that was answered."""
+"""Reasons of a probe that got an answer."""
 _PHASE = STAGES[Stage.PROBE].phase
 
 
 def to(revision: str | None) -> Traffic:
-    """All traffic to one revision, or to none."""
+    """Send all traffic to one revision, or to none."""
     return ((revision, 100),) if revision else ()
 
 
 def before(model: Resource, seen: Observed, active: str | None) -> Traffic:
-    """Who takes traffic unless the newest spec proves another revision.
+    """Return the traffic that applies unless the newest spec proves another revision.
 
-    That is the active one. But while it lacks pods that it should have, a newer revision that already takes traffic
-    keeps it, unless its probe got a wrong answer.
+    The active revision takes it. But while it lacks pods that it should have, a newer revision that already takes
+    traffic keeps it, unless its probe got a wrong answer.
     """
     taking = seen.routed or ""
     if active is None or model.replicas == 0 or _available(seen, active) or not _available(seen, taking):
@@ -30,10 +30,10 @@ def before(model: Resource, seen: Observed, active: str | None) -> Traffic:
 
 
 def switched(probe: Look) -> Look:
-    """The look at the probe, for which traffic goes to the new revision. If the answer is wrong, traffic goes back.
+    """Send traffic to the new revision and require its probe. If the answer is wrong, traffic goes back.
 
-    A probe that could not ask proves nothing: traffic goes back where a proven revision can take it, and else stays with
-    what has pods. A model's very first revision takes none before it is proven.
+    A probe that could not ask proves nothing: traffic goes back where a proven revision can take it, and else stays
+    with what has pods. A model's very first revision takes none before it is proven.
     """
 
     def at(context: Context) -> Advance | Stop:
@@ -63,7 +63,7 @@ def switched(probe: Look) -> Look:
 
 
 def arrived(context: Context) -> Stop:
-    """The end: the new revision is proven and takes all traffic."""
+    """End the walk: the new revision is proven and takes all traffic."""
     model, revision = context.model, context.target.short
     if context.seen.routed != revision:
         return Stop(context, going(_PHASE, "Switching", f"Service {model.name} is being switched to {revision}"))
@@ -73,8 +73,9 @@ def arrived(context: Context) -> Stop:
 
 
 def _refuted(job: JobSeen | None, seen: Observed) -> bool:
-    """Whether a server gave the probe a wrong answer. A probe that found no server, none of the revision, or no node refutes
-    nothing.
+    """Return whether a server gave the probe a wrong answer.
+
+    A probe that found no server, none of the revision, or no node refutes nothing.
     """
     if job is None or job.stage != Stage.PROBE or not failed(job) or job.ended is None:
         return False

@@ -1,4 +1,4 @@
-"""The stages of a model. One file is one stage: three pure functions, and here is what they share."""
+"""The stages of a model. Each is one file of three pure functions. This module holds their common code."""
 
 from dataclasses import replace
 from typing import Any, Protocol
@@ -14,22 +14,22 @@ from onnxmodel_runtime.contract.volume import ARTIFACTS
 
 
 class StageFile(Protocol):
-    """A module of this package."""
+    """The interface of a module of this package."""
 
     STAGE: Stage
 
     def ask(self, context: Context) -> Ask:
-        """What its Job is asked, from the spec and the results of the stages before."""
+        """Build the question to the stage's Job from the spec and the results of earlier stages."""
 
     def gate(self, context: Context, result: Any) -> Advance | Stop:
-        """What follows from a result: the next look, or why the model goes no further."""
+        """Return the next look, or the reason for which the model gets no further with this result."""
 
     def believe(self, request: Any, result: Any) -> str | None:
-        """What is wrong with a result, if it cannot be an answer to this request."""
+        """Return why a result cannot be an answer to this request, or None."""
 
 
 def look(stage: StageFile) -> Look:
-    """The look at a stage: its gate once the result is known, until then how far its Job is."""
+    """Look at a stage: pass its result to its gate, or stop and report the progress of its Job."""
 
     def at(context: Context) -> Advance | Stop:
         step = _step(context, stage)

@@ -18,7 +18,7 @@ STAGE = Stage.BENCHMARK
 
 
 def ask(context: Context) -> Ask:
-    """Every variant that answers as the original does, over the spec's grid."""
+    """Ask for measurements of every variant with the original's outputs, over the spec's grid."""
     model, spec = context.model, context.model.spec.benchmark
     optimized = context.result(OptimizeResult)
     request = BenchmarkRequest(
@@ -42,7 +42,7 @@ def ask(context: Context) -> Ask:
 
 
 def gate(context: Context, result: BenchmarkResult) -> Advance | Stop:
-    """The winner is chosen, and must meet the constraints."""
+    """Choose the winner, which must meet the constraints."""
     spec = context.model.spec
     joining = spec.serving.batching.max_queue_delay_microseconds > 0
     optimized, against = context.result(OptimizeResult), _serving(context)
@@ -54,7 +54,7 @@ def gate(context: Context, result: BenchmarkResult) -> Advance | Stop:
 
 
 def believe(request: BenchmarkRequest, result: BenchmarkResult) -> str | None:
-    """Figures of the original, and of each other candidate at the same points or at none."""
+    """Expect figures of the original, and of each other candidate at the same points or at none."""
     if wrong := odd_sizes(result.sizes):
         return wrong
     measured = {

@@ -14,7 +14,7 @@ STAGE = Stage.LOADTEST
 
 
 def ask(context: Context) -> Ask:
-    """The loads at which the winner's figures were measured, of the revision's own Service."""
+    """Ask for measurements of the revision's own Service at the loads at which the winner's figures were measured."""
     model, revision, winner = context.model, context.target, context.chosen.winner
     assert winner.numbers is not None
     request = LoadTestRequest(
@@ -35,14 +35,14 @@ def ask(context: Context) -> Ask:
 
 
 def gate(context: Context, result: LoadTestResult) -> Advance | Stop:
-    """The winner must meet the constraints as its clients see it."""
+    """Require that the winner meets the constraints as its clients measure them."""
     choice = selection.as_served(context.model.spec.benchmark, context.chosen, result.points)
     context = replace(context, choice=choice)
     return unmet(context, STAGE, f"revision {context.target.short} does not meet the constraints") or Advance(context)
 
 
 def believe(request: LoadTestRequest, result: LoadTestResult) -> str | None:
-    """Figures of exactly the loads that were asked for."""
+    """Expect figures of exactly the requested loads."""
     asked = [(request.variant, load.batch_size, load.concurrency) for load in request.loads]
     if [(point.variant, point.batch_size, point.concurrency) for point in result.points] != asked:
         return "it is not for the requested loads"

@@ -18,7 +18,7 @@ _LONGEST = 1024  # what a pod's own arguments take of a variant's words
 
 
 def ask(context: Context) -> Ask:
-    """The spec's variants, of the file that was validated."""
+    """Ask for the spec's variants of the validated file."""
     spec = context.model.spec
     validated, source = context.result(ValidateResult), context.step(Stage.VALIDATE).directory
     parity, calibration = spec.optimization.parity, spec.optimization.calibration
@@ -50,12 +50,12 @@ def ask(context: Context) -> Ask:
 
 
 def gate(context: Context, result: OptimizeResult) -> Advance | Stop:
-    """The original is always among the variants, so there is always something to measure."""
+    """Advance: the original is always among the variants, so there is always something to measure."""
     return Advance(context)
 
 
 def believe(request: OptimizeRequest, result: OptimizeResult) -> str | None:
-    """Variants that are told apart, each of which can be served or says why not."""
+    """Expect variants with distinct names, each of which can be served or carries the reason why not."""
     names = [variant.name for variant in result.variants]
     if len(set(names)) != len(names) or len(names) > 16:
         return "two of its variants have the same name"

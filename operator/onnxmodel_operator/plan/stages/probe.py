@@ -1,4 +1,4 @@
-"""Ask the model's Service for an answer that is known."""
+"""Ask the model's Service for an inference with a known answer."""
 
 from onnxmodel_operator.plan.values import Advance, Ask, Context, Stop
 from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
@@ -8,7 +8,7 @@ STAGE = Stage.PROBE
 
 
 def ask(context: Context) -> Ask:
-    """A real inference through the Service, answered by this revision."""
+    """Ask for a real inference through the Service, answered by this revision."""
     model, revision = context.model, context.target
     request = ProbeRequest(
         name=model.name,
@@ -21,10 +21,10 @@ def ask(context: Context) -> Ask:
 
 
 def gate(context: Context, result: ProbeResult) -> Advance | Stop:
-    """A probe that got a wrong answer fails its Job."""
+    """Advance: a probe that got a wrong answer fails its Job."""
     return Advance(context)
 
 
 def believe(request: ProbeRequest, result: ProbeResult) -> str | None:
-    """Nothing in it decides."""
+    """Accept any result: no decision depends on it."""
     return None

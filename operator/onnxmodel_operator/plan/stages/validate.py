@@ -19,7 +19,7 @@ STAGE = Stage.VALIDATE
 
 
 def ask(context: Context) -> Ask:
-    """The whole model, against the spec's and the platform's demands."""
+    """Ask for a validation of the whole model against the demands of the spec and the platform."""
     spec, rules, platform = context.model.spec, context.settings.policy, context.platform
     golden, signature = spec.validation.golden, spec.source.signature
     source = fetch(
@@ -58,12 +58,12 @@ def ask(context: Context) -> Ask:
 
 
 def gate(context: Context, result: ValidateResult) -> Advance | Stop:
-    """A model with a result may go on: one that is refused fails its Job."""
+    """Advance: a rejected model fails its Job, so one with a result has passed."""
     return Advance(context)
 
 
 def believe(request: ValidateRequest, result: ValidateResult) -> str | None:
-    """Facts that can be stored, of the model that was asked for."""
+    """Expect facts that can be stored, of the requested model."""
     facts = result.model
     if wrong := odd_sizes(result.sizes):
         return wrong
