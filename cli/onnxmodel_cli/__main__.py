@@ -6,31 +6,71 @@ Nothing here imports a heavy package; each stage's module does, in the process t
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
 
-_INTERRUPTED, _BROKEN_PIPE = 130, 141  # as shells have SIGINT and SIGPIPE
+_UNUSABLE, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two as shells have SIGINT and SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
-        from onnxmodel_runtime.__main__ import main as job
+    try:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        _open_streams()
+        if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
+            from onnxmodel_runtime.__main__ import main as job
 
-        return job(arguments)
+            return job(arguments)
+        return _command(arguments)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # nobody reads on, such as `| head`
+        _discard()
+        return _BROKEN_PIPE
+    except OSError as error:
+        if _takes(sys.stdout) and _takes(sys.stderr):
+            raise
+        with suppress(OSError):
+            print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        _discard()
+        return _UNUSABLE
+
+
+def _command(arguments: list[str]) -> int:
     from onnxmodel_cli.command import Command
     from onnxmodel_cli.commands import parser
 
-    options = parser().parse_args(arguments)
-    chosen: Command = options.chosen
     try:
-        code = chosen.carry_out(options)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:  # nobody reads on, such as `| head`; nor may the flush at exit fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return _BROKEN_PIPE
+        options = parser().parse_args(arguments)
+        chosen: Command = options.chosen
+        return chosen.carry_out(options)
+    finally:
+        sys.stdout.flush()  # here, where an error can be reported, and not at exit
+
+
+def _open_streams() -> None:
+    """Open /dev/null in place of each closed standard stream. Python has None for it, and the next file its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+
+
+def _takes(stream: TextIO) -> bool:
+    """Return whether a stream takes a line."""
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        return False
+    return True
+
+
+def _discard() -> None:
+    """Let what is left to write go nowhere: the flush at exit must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

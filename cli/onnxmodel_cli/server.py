@@ -2,17 +2,21 @@
 
 import sys
 
-from onnxmodel_cli.wording import worded
-from onnxmodel_runtime.contract.codec import loads
-from onnxmodel_runtime.contract.serve import ServeRequest
+_INTERRUPTED = 130
 
 
 def main(argv: list[str]) -> int:
     """Serve the request until SIGTERM, and return the exit code."""
-    from onnxmodel_runtime.server.main import serve
+    try:
+        from onnxmodel_cli.wording import worded
+        from onnxmodel_runtime.contract.codec import loads
+        from onnxmodel_runtime.contract.serve import ServeRequest
+        from onnxmodel_runtime.server.main import serve
 
-    (request,) = argv
-    return serve(loads(ServeRequest, request), worded)
+        (request,) = argv
+        return serve(loads(ServeRequest, request), worded)
+    except KeyboardInterrupt:  # before the server handles it
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -57,8 +57,7 @@ def request(options: argparse.Namespace) -> ServeRequest:
     """Build the request. Raises ValueError where the options break a rule of spec.serving.batching."""
     if wrong := _unfit(options):
         raise ValueError(wrong)
-    given = Path(options.model).absolute()
-    path = given / MODEL_FILE if given.is_dir() else given
+    given, path = Path(options.model).absolute(), options.parser.model(options.model)
     beside = path.parent.parent / PROBE_FILE  # where optimize leaves it
     return ServeRequest(
         name=options.name or given.stem,

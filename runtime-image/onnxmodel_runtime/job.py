@@ -89,7 +89,8 @@ def print_outcome(outcome: Outcome) -> None:
 def defect(error: Exception) -> Failure:
     """Return the failure that stands for an exception that nobody expected."""
     hint = "This is a bug in onnxmodel: please report it with the log. It is retried a few times."
-    return Failure("InternalError", clip(f"{type(error).__name__}: {error}"), hint)
+    what = str(error) if isinstance(error, parent.InternalError) else f"{type(error).__name__}: {error}"
+    return Failure("InternalError", clip(what), hint)
 
 
 class _Stopped(BaseException):

@@ -39,8 +39,9 @@ def _arguments(parser: Parser) -> None:
 def _run(options: argparse.Namespace) -> int:
     parser: Parser = options.parser
     asked = Asked(**{field.name: getattr(options, field.name) for field in fields(Asked)})
-    local = (asked.manifest, asked.settings, asked.model, asked.golden, asked.calibration, asked.signature)
-    parser.needs(*(str(place) for place in local if place and str(place) != "-"))
+    texts = (asked.manifest, asked.settings)
+    parser.needs(*(str(place) for place in texts if place and str(place) != "-"), streams=True)
+    parser.needs(asked.model, asked.golden, asked.calibration, asked.signature)
     return run_pipeline(asked, parser)
 
 

@@ -11,7 +11,6 @@ from onnxmodel_cli.runner import run_pipeline
 from onnxmodel_runtime.contract.model import BATCH_UNKNOWN, Tolerance
 from onnxmodel_runtime.contract.stages import Stage
 from onnxmodel_runtime.contract.validate import ValidateRequest
-from onnxmodel_runtime.contract.volume import MODEL_FILE
 
 
 def _arguments(parser: Parser) -> None:
@@ -51,6 +50,7 @@ def _arguments(parser: Parser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.manifest:
+        options.parser.needs(options.manifest, streams=True)
         return run_pipeline(_asked(options), options.parser)
     return show(outcome_of(Stage.VALIDATE, requested(options, _request), options), options)
 
@@ -77,23 +77,20 @@ def _asked(options: argparse.Namespace) -> Asked:
 
 
 def _request(options: argparse.Namespace) -> ValidateRequest:
-    path = Path(options.model).absolute()
-    directory, file = (path, MODEL_FILE) if path.is_dir() else (path.parent, path.name)
     if options.public_key or options.signature:
         raise ValueError("--public-key and --signature require a --manifest with a signature")
     if options.name:
         raise ValueError("--name names an OnnxModel of a --manifest; add that, or remove it")
-    if path.is_dir():
-        if not (path / MODEL_FILE).exists():
-            raise ValueError(f"{options.model!r} is a folder without {MODEL_FILE}; name the .onnx file in it")
-        options.parser.needs(str(path / MODEL_FILE))
+    path = options.parser.model(options.model)
+    if path.is_symlink():  # such as those of a cache; a stage follows none
+        path = path.resolve()
     bound = 0.001 if options.golden_tolerance is None else options.golden_tolerance
     return ValidateRequest(
-        str(directory),
+        str(path.parent),
         13 if options.opset_min is None else options.opset_min,
         dynamic_batch=options.dynamic_batch or "Required",
         mode=options.mode or "Enforce",
-        file=file,
+        file=path.name,
         golden=Tolerance(bound, bound) if options.golden else None,
         golden_path=options.golden,
         timeout_seconds=1800.0 if options.timeout is None else options.timeout,
@@ -107,6 +104,6 @@ COMMAND = Command(
     "validate a model",
     _arguments,
     _run,
-    places=("golden", "manifest", "model", "signature"),
+    places=("golden", "model", "signature"),
     formats=("text", "json", "sarif"),
 )

@@ -85,6 +85,8 @@ def _documents(path: Path) -> list[Any]:
         return list(yaml.load_all(text, KubernetesLoader))
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not UTF-8 text; is it a YAML file?") from error
+    except RecursionError as error:
+        raise ValueError(f"{where} is nested too deeply to be read") from error
     except RepeatedKey as error:
         raise ValueError(f"{where}, line {error.line}: {error}") from error
     except yaml.MarkedYAMLError as error:

@@ -125,7 +125,7 @@ def from_kubeconfig(path: Path, clock: Callable[[], float] = time.monotonic) -> 
         return _current(yaml.safe_load(path.read_text()) or {}, path.parent, clock)
     except KeyError as error:
         raise AccessError(f"{path}: {error} is missing") from error
-    except (TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
+    except (TypeError, AttributeError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise AccessError(f"{path} is invalid: {error}") from error
 
 

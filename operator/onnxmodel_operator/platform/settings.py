@@ -192,7 +192,7 @@ def load(path: Path) -> Settings:
     """Load the settings of a YAML file. Raises SettingsError."""
     try:
         return parse(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
 
 

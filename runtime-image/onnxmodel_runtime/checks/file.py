@@ -1,6 +1,7 @@
 """Is it a model at all? Answered before, or instead of, the protobuf parser."""
 
 import mmap
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from onnxmodel_runtime.sandbox.memory import available_bytes
 
 _PROTOBUF_BYTES = 2**31 - 1
 
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}
 # What people upload instead of a model, by its first bytes.
 _LOOKS_LIKE = (
     (
@@ -45,11 +52,13 @@ _LOOKS_LIKE = (
 
 def file_kind(path: Path) -> Iterator[Finding]:
     """Answered from the kind of file and its first bytes: nothing is parsed."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        yield FILE.error(path.name, f"{path.name} is a link, a folder or a device, not a regular file")
-        return
-    if not path.is_file():
+    try:
+        kind = stat.S_IFMT(path.lstat().st_mode)
+    except OSError:
         yield FILE.error(path.name, f"there is no file {path.name}", "Put the model there.")
+        return
+    if kind != stat.S_IFREG:
+        yield FILE.error(path.name, f"{path.name} is {_KINDS.get(kind, 'a device')}, not a regular file")
         return
     with path.open("rb") as file:
         head = file.read(512)

@@ -75,6 +75,8 @@ def loads(kind: type[T], text: str) -> T:
         return load(kind, json.loads(text))
     except ValueError as error:
         raise error if isinstance(error, ContractError) else ContractError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ContractError("the JSON is nested too deeply") from error
 
 
 def load(kind: type[T], data: Any, where: str = "") -> T:

@@ -23,6 +23,7 @@ def main(kind: type[Any], work: Callable[[Any], Any], *, keep_memory: bool = Fal
     server has it.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for the parent to report
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which blocked it: imports would print a traceback
     pipe = os.fdopen(int(sys.argv[-1]), "w", encoding="utf-8", buffering=1)
     step = progress.Step("starting")
 

@@ -78,14 +78,15 @@ def launch(child: Sequence[str], request: str, seconds: float = 0.0, **environme
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
     read_end, write_end = os.pipe()
     # -P: the working directory may hold what a user downloaded, and must not be where modules are imported from.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-X", "faulthandler", "-m", *child, str(write_end)],
-        stdin=subprocess.PIPE,
-        stdout=2,  # standard output is for results: no tool's words
-        # numpy's BLAS would start a thread with large buffers for each core of the node, whatever the container's share.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment},
-        pass_fds=(write_end,),
-    )
+    with _without_interrupts():  # until child.py is ready for them
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-X", "faulthandler", "-m", *child, str(write_end)],
+            stdin=subprocess.PIPE,
+            stdout=2,  # standard output is for results: no tool's words
+            # numpy's BLAS would start a thread with large buffers for each core of the node, whatever the container's share.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment},
+            pass_fds=(write_end,),
+        )
     os.close(write_end)
     with _forward_sigterm(process) as stopped, _at_most(seconds, process) as expired:
         step, report = _listen(process, read_end, request)
@@ -137,6 +138,16 @@ def _listen(child: "subprocess.Popen[bytes]", read_end: int, request: str) -> tu
             else:
                 report = message
     return step, report
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Block SIGINT, also in the processes that are started meanwhile."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -39,5 +40,6 @@ def note(doing: str, suspect: str = "") -> None:
 
 
 def log(line: str) -> None:
-    """Write one line for whoever reads the container's log."""
-    print(line, file=sys.stderr, flush=True)
+    """Write one line for whoever reads the container's log. A log that takes no more must not end the stage."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

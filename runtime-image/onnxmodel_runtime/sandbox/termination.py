@@ -1,7 +1,6 @@
 """How a stage's end leaves the container: the exit code, the termination message, the report, words for people."""
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -188,7 +187,6 @@ def _shorter_words(result: BenchmarkResult, limit: int) -> BenchmarkResult:
 def print_failure(failure: Failure) -> None:
     """For whoever reads the log."""
     where = f" [{failure.field}]" if failure.field else ""
-    print(f"\n{failure.reason}{where}: {failure.message}", file=sys.stderr)
+    log(f"\n{failure.reason}{where}: {failure.message}")
     if failure.hint:
-        print(f"hint: {failure.hint}", file=sys.stderr)
-    sys.stderr.flush()
+        log(f"hint: {failure.hint}")

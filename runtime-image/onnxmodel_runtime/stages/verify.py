@@ -28,6 +28,7 @@ from onnxmodel_runtime.contract.volume import (
 from onnxmodel_runtime.models.digests import digest
 
 _SCHEMA = 1
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # of a record that is not one
 # What stages leave beside the variants: measurements and words, which differ from run to run.
 _BESIDE = (MANIFEST_FILE, BENCHMARK_FILE, "benchmark-*.json", "report.json", REPORT_PAGE)
 _FETCHED = (SOURCE_FOLDER, CALIBRATION_DATA_FOLDER)
@@ -110,10 +111,10 @@ def _listed(directory: Path, record: str, beside: Collection[str]) -> tuple[int,
     try:
         told = _read(directory / record, _SCHEMA if record == MANIFEST_FILE else None)
         files = {_inside(name): dict(entry) for name, entry in told["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _BROKEN as error:
         if isinstance(error, FileNotFoundError):
             return 0, [Problem(record, "missing", f"{record} does not exist: {directory} is not a folder of variants")]
-        return 0, [Problem(record, "unreadable", f"{record} is not valid: {error}")]
+        return 0, [Problem(record, "unreadable", f"{record} is not valid: {_why(error)}")]
     problems = [problem for name, entry in sorted(files.items()) if (problem := _check(directory, name, entry))]
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
@@ -130,6 +131,14 @@ def _read(path: Path, schema: int | None = _SCHEMA) -> dict[str, Any]:
             f"its schema is not {schema}, the one that this release reads" if schema else "it is not an object"
         )
     return told
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "a value in it is of the wrong type" if isinstance(error, TypeError | AttributeError) else str(error)
 
 
 def _inside(name: str) -> str:
@@ -159,9 +168,12 @@ def _check(directory: Path, name: str, entry: dict[str, Any]) -> Problem | None:
 
 def _check_source(directory: Path, sources: Path) -> list[Problem]:
     """The model that these are variants of: it may serve too."""
-    wanted = _read(directory / MANIFEST_FILE)["source"]["sha256"]
+    try:
+        wanted = _read(directory / MANIFEST_FILE)["source"]["sha256"]
+    except _BROKEN as error:
+        return [Problem(MANIFEST_FILE, "unreadable", f"{MANIFEST_FILE} is not valid: {_why(error)}")]
     for folder in _folders(sources):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*_BROKEN):
             if _read(folder / SOURCE_FILE, None).get("sha256") == wanted:
                 return []
     message = (
@@ -185,7 +197,7 @@ def _check_benchmark(directory: Path, manifests: list[str]) -> list[Problem]:
         return []
     try:
         measured = _read(path).get("manifest_sha256")
-    except (OSError, ValueError) as error:
+    except _BROKEN as error:
         return [Problem(BENCHMARK_FILE, "unreadable", f"{BENCHMARK_FILE} is not valid: {error}")]
     if measured in manifests:
         return []

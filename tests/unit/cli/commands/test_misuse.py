@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxmodel_cli.__main__ import main
 from tests import models
 
 _MANIFEST = """\
@@ -147,3 +148,129 @@ def test_an_interrupt_ends_quietly(model: str) -> None:
         os.killpg(running.pid, signal.SIGINT)
         rest = running.stderr.read()
     assert (running.returncode, "Traceback" in rest) == (130, False)
+
+
+@pytest.mark.parametrize("words", [["validate", "{model}"], ["validate", "{model}", "--output", "json"], ["--help"]])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_loses_what_is_written_and_no_verdict(closed: str, words: list[str], model: str) -> None:
+    given = [sys.executable, "-m", "onnxmodel_cli", *(word.format(model=model) for word in words)]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *given], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", "{model}"],
+        ["validate", "{model}", "--output", "json"],
+        ["verify", "{folder}"],
+        ["repository", "{model}", "--out", "{folder}/out"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_takes_nothing_is_said_in_a_sentence(
+    words: list[str], unbuffered: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    (tmp_path / "manifest.json").write_text('{"schema": 1, "files": {}}')
+    with open("/dev/full", "w") as full:
+        done = onnxmodel(*(word.format(model=model, folder=tmp_path) for word in words), stdout=full.fileno())
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert done.stderr.endswith("error: cannot write to standard output: No space left on device\n")
+
+
+def test_standard_error_that_takes_nothing_changes_no_verdict(model: str, tmp_path: Path) -> None:
+    (tmp_path / "page.onnx").write_bytes(models.html())
+    for path, code in ((model, 0), (tmp_path / "page.onnx", 10)):
+        command = [sys.executable, "-m", "onnxmodel_cli", "validate", str(path)]
+        with open("/dev/full", "w") as full:
+            assert subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False).returncode == code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "m.yaml", "--model", ""],
+        ["run", "m.yaml", "--out", ""],
+        ["run", ""],
+        ["fetch", "", "c"],
+        ["fetch", "m.onnx", ""],
+        ["fetch", "m.onnx", "c", "--sha256="],
+        ["validate", ""],
+        ["validate", "m.onnx", "--golden", ""],
+        ["optimize", "m.onnx", "--out", ""],
+        ["benchmark", "m.onnx", ""],
+        ["serve", "m.onnx", "--name", ""],
+        ["serve", "m.onnx", "--host", ""],
+        ["repository", "m.onnx", "--out", "x", "--engines", ""],
+        ["probe", "", "--name", "m", "--probe", "p"],
+        ["loadtest", "h", "--name", "", "--probe", "p"],
+        ["verify", ""],
+        ["report", ""],
+        ["report", ".", "-o", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_value_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    told = capsys.readouterr()
+    assert (caught.value.code, told.out) == (2, "")
+    assert "the value is empty; is a variable not set?" in told.err
+
+
+def test_a_link_to_a_model_is_followed(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "snapshot").mkdir()
+    for link in (tmp_path / "link.onnx", tmp_path / "snapshot" / "model.onnx"):
+        link.symlink_to(model)
+        assert main(["validate", str(link)]) == 0
+    assert main(["validate", str(tmp_path / "snapshot")]) == 0
+
+
+@pytest.mark.parametrize("command", ["validate", "optimize --out x", "benchmark", "serve", "repository --out x"])
+def test_what_is_no_file_is_named_by_its_kind(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place, kind in (("/dev/null", "a device"), (str(tmp_path / "pipe"), "a named pipe")):
+        with pytest.raises(SystemExit) as caught:
+            main([*command.split(), place])
+        assert caught.value.code == 2
+        assert f"{place!r} is {kind}; name a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["run", "{deep}"], ["run", "{good}", "--settings", "{deep}"], ["report", "{json}"]])
+def test_what_is_nested_too_deeply_is_said_in_a_sentence(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deep.yaml").write_text("[" * 20_000)
+    (tmp_path / "deep.json").write_text("[" * 200_000 + "]" * 200_000)
+    places = {"deep": tmp_path / "deep.yaml", "json": tmp_path / "deep.json", "good": manifest(tmp_path)}
+    assert main([word.format(**places) for word in words]) == (10 if "{json}" in words else 2)
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"error: .* is nested too deeply.*\n", told)
+
+
+_INTERRUPTED_AT = """\
+import signal, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from {module} import main
+sys.exit(main({words!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("onnxmodel_cli.__main__", "onnxmodel_cli.commands"),
+        ("onnxmodel_cli.__main__", "onnxmodel_cli.commands.serve"),
+        ("onnxmodel_cli.server", "onnxmodel_runtime.server.main"),
+    ],
+)
+def test_an_interrupt_while_modules_are_imported_ends_quietly(module: str, name: str) -> None:
+    code = _INTERRUPTED_AT.format(module=module, name=name, words=["validate"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

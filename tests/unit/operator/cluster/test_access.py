@@ -285,3 +285,10 @@ def test_which_file_is_read_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", f"{path}{os.pathsep}{path}")
     with pytest.raises(AccessError, match="several files"):
         find()
+
+
+def test_a_kubeconfig_that_is_nested_too_deeply_is_said(tmp_path, monkeypatch):
+    (tmp_path / "config").write_text("[" * 20_000)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    with pytest.raises(AccessError, match="is invalid"):
+        find()

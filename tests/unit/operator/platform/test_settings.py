@@ -50,3 +50,9 @@ def test_a_copy_with_another_field_has_other_data():
     assert pool.data["node_selector"] == {"a": "b"}
     assert pool.model_copy(update={"node_selector": {"c": "d"}}).data["node_selector"] == {"c": "d"}
     assert pool.model_copy() == pool
+
+
+def test_settings_that_are_nested_too_deeply_are_refused(tmp_path):
+    (tmp_path / "settings.yaml").write_text("[" * 20_000)
+    with pytest.raises(SettingsError, match=r"settings\.yaml"):
+        load(tmp_path / "settings.yaml")

@@ -1,5 +1,6 @@
 """Each check, on a model that has the defect."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
+from onnxmodel_runtime.checks.file import file_kind
 from onnxmodel_runtime.stages.validate import supported
 from tests import models
 from tests.unit.runtime.validate_support import X, Y, ids, judged, refused, relu
@@ -112,3 +114,19 @@ def test_a_type_that_native_code_stumbles_over(tmp_path: Path) -> None:
     made.graph.initializer.append(helper.make_tensor("cond", TensorProto.BOOL, [], [True]))
     made.graph.node.append(helper.make_node("If", ["cond"], ["unused"], then_branch=body, else_branch=body))
     assert refused(made, tmp_path).failure.reason in ("CheckerFailed", "ShapeInferenceFailed")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda path: path.symlink_to("/dev/null"), "a symbolic link"),
+        (os.mkfifo, "a named pipe"),
+        (Path.mkdir, "a folder"),
+    ],
+)
+def test_what_is_no_regular_file_is_named_by_its_kind(
+    make: Callable[[Path], object], kind: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "model.onnx")
+    (finding,) = file_kind(tmp_path / "model.onnx")
+    assert finding.message == f"model.onnx is {kind}, not a regular file"

@@ -1,5 +1,6 @@
 """Whatever a model does to the process that parses it, the end is a result."""
 
+import contextlib
 import errno
 import json
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxmodel_runtime import job as job_module
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, Candidate
 from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.fetch import FetchRequest
@@ -48,6 +50,32 @@ def test_a_result_comes_back(tmp_path: Path) -> None:
     result = apart.run("validate", ValidateRequest(str(tmp_path)))
     assert isinstance(result, ValidateResult)
     assert result.model.nodes == 7
+
+
+def test_a_child_meets_no_interrupt_before_it_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its imports would end in a traceback. Then it takes one, as a terminal's Ctrl-C must end it."""
+    blocked = []
+    start = subprocess.Popen
+
+    def popen(*given, **more):
+        blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        return start(*given, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    models.save(models.mlp(), tmp_path)
+    monkeypatch.setattr(parent, "_at_most", lambda _, child: contextlib.nullcontext(os.kill(child.pid, signal.SIGINT)))
+    ended = parent.launch(("onnxmodel_runtime.stages", "validate"), dumps(ValidateRequest(str(tmp_path))))
+    assert (blocked, ended.code, ended.report) == ([True], -signal.SIGINT, None)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_defect_is_named_once() -> None:
+    error = parent.died(1, "validate", "starting")
+    assert (
+        job_module.defect(error).message
+        == "the validate process exited with code 1 and without a report, while starting"
+    )
+    assert job_module.defect(KeyError("a")).message == "KeyError: 'a'"
 
 
 def test_a_failure_comes_back(tmp_path: Path) -> None:

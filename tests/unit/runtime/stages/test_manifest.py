@@ -162,6 +162,34 @@ def test_verify_of_a_volume_in_which_nothing_is_recorded(tmp_path: Path, capsys:
     assert capsys.readouterr().out == f"no file is recorded in {tmp_path}\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"schema": 1, "files": {}}', "it has no 'source'"),
+        ('{"schema": 1, "files": {}, "source": {}}', "it has no 'sha256'"),
+        ('{"schema": 1, "files": {}, "source": 1}', "a value in it is of the wrong type"),
+        ('{"schema": 1, "files": {}, "source": null}', "a value in it is of the wrong type"),
+        ('{"schema": 1, "files": []}', "a value in it is of the wrong type"),
+        ('{"schema": 1, "files": {"a": 1}}', "a value in it is of the wrong type"),
+        ('{"schema": 1}', "it has no 'files'"),
+        ("[" * 100_000, "it is nested too deeply"),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 1])
+def test_verify_reports_a_record_that_lacks_what_it_must_say(
+    text: str, why: str, others: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "optimize/7").mkdir(parents=True)
+    (tmp_path / "optimize/7/manifest.json").write_text(text)
+    for other in range(others):  # one that was fetched, and whose record is as broken
+        (tmp_path / f"source/{other}").mkdir(parents=True)
+        (tmp_path / f"source/{other}/source.json").write_text("[" * 100_000)
+    assert main(["verify", str(tmp_path)]) == 10
+    told = capsys.readouterr()
+    assert f"optimize/7: manifest.json is not valid: {why}\n" in told.out
+    assert told.err == ""
+
+
 def test_verify_of_a_folder_that_lost_its_manifest(folder: Path) -> None:
     (folder / "manifest.json").unlink()
     assert [(problem.file, problem.kind) for problem in verify.verify(folder)[1]] == [("manifest.json", "missing")]
