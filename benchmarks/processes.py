@@ -1,4 +1,4 @@
-"""What can be seen of a process from outside."""
+"""Facts of a process that are visible from outside."""
 
 import os
 from contextlib import suppress

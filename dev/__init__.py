@@ -1,1 +1,1 @@
-"""What the demo, the benchmarks and the tests share: a local Kubernetes, a platform on it, ports, results of stages."""
+"""Code that the demo, the benchmarks and the tests share: a local Kubernetes, a platform on it, ports, stage results."""

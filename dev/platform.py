@@ -1,4 +1,4 @@
-"""What a platform team would have: the operator installed by its chart, and an S3 store with models in it.
+"""Set up what a platform team would: the operator by its chart, and an S3 store with models in it.
 
 Used by `make demo` and by the end-to-end tests, on whatever cluster CLUSTER chooses (dev/cluster).
 """

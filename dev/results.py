@@ -20,7 +20,7 @@ GRID = ((1, 1), (1, 4), (8, 1), (8, 4))
 
 
 def validated(**facts: Any) -> ValidateResult:
-    """What validate says of a good model."""
+    """Return validate's result for a good model."""
     given = {
         "sha256": SHA["original"],
         "bytes": 1000,
@@ -73,7 +73,7 @@ def benchmarked(
 
 
 def loaded(asked: Mapping[str, Any], *, p50: float = 2.5, throughput: float = 800.0) -> LoadTestResult:
-    """What a client measured under the loads of a request."""
+    """Return a client's measurements under the loads of a request."""
     grid = tuple((load["batch_size"], load["concurrency"]) for load in asked["loads"])
     return LoadTestResult(points(asked["variant"], p50=p50, throughput=throughput, grid=grid))
 
@@ -84,7 +84,7 @@ def probed() -> ProbeResult:
 
 
 def good(job: Mapping[str, Any]) -> Result:
-    """What a healthy run of the Job gives."""
+    """Return the result of a healthy run of the Job."""
     command, _, request, *_ = job["spec"]["template"]["spec"]["containers"][0]["args"]
     match command:
         case "validate":

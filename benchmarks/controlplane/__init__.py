@@ -1,1 +1,1 @@
-"""What the control plane costs: `python -m benchmarks.controlplane`."""
+"""Measure the cost of the control plane: `python -m benchmarks.controlplane`."""

@@ -38,7 +38,7 @@ class Api:
         return await self._ask("GET", path, query)
 
     async def table(self, path: str, **query: str) -> list[dict[str, Any]]:
-        """What `kubectl get` shows: each row's cells by the name of their column. Light for both sides."""
+        """Return the table that `kubectl get` shows: each row's cells by column name. Light for both sides."""
         answer = await self._ask("GET", path, {**query, "includeObject": "None"}, accept=_TABLE)
         columns = [column["name"].upper() for column in answer["columnDefinitions"]]
         return [dict(zip(columns, row["cells"], strict=True)) for row in answer.get("rows") or ()]
@@ -63,7 +63,7 @@ class Api:
     async def watch(
         self, path: str, *, metadata: bool = False, **query: str
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """What there is, then every event, for as long as it is asked for. metadata: of each object nothing else."""
+        """Yield the existing objects, then every event, until the caller stops. metadata: only that of each object."""
         headers = {"Accept": _METADATA if metadata else _JSON}
         query |= {"watch": "true", "allowWatchBookmarks": "true"}
         version = ""

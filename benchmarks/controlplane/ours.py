@@ -35,7 +35,7 @@ _TOUCHED = 1000  # objects at most: more tell nothing more
 
 @dataclass
 class Bench:
-    """What the parts share. ready: how many models are Ready, in the namespaces."""
+    """State that the parts share. ready: the number of Ready models in the namespaces."""
 
     plane: Plane
     api: Api
@@ -44,7 +44,7 @@ class Bench:
     ready: int = 0
     namespaces: list[str] = field(default_factory=list)
     collected: bool = False
-    """Whether the finished Jobs of all lives are removed."""
+    """True once the finished Jobs of all lives are removed."""
     sample: tuple[str, str] = ("", "")
     """Namespace and name of a model that is Ready."""
 
@@ -100,7 +100,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Lives(Many):
-    """What so many lives took. first: seconds until each model's first Job, sorted. stall: the event loop's longest."""
+    """The cost of so many lives. first: seconds until each model's first Job, sorted. stall: the event loop's longest."""
 
     first: list[float] = field(repr=False)
     stall: float
@@ -313,7 +313,7 @@ async def _touched(bench: Bench, touches: list[Any]) -> Touched:
 
 @dataclass(frozen=True)
 class TakenOver:
-    """How long after its leader ended a standby made a new model's first Job."""
+    """The time from a leader's end to a standby's first Job of a new model."""
 
     models: int
     how: str

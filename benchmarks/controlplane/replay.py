@@ -45,7 +45,7 @@ class Template:
     text: str
     digests: tuple[tuple[str, str], ...]
     words: re.Pattern[str]
-    """What is another word in another model: names, uids, digests, and the file's own."""
+    """Words that differ in another model: names, uids, digests, and the file's own."""
 
 
 class _Refuses:
@@ -85,7 +85,7 @@ def copies(made: Template, namespace: str, name: str) -> list[dict[str, Any]]:
 
 
 def _forms(digest: str) -> tuple[str, ...]:
-    """How long a digest is where it is used: in a request, in a folder's name, in an object's name."""
+    """Return a digest in every length in use: in a request, in a folder's name, in an object's name."""
     return digest, digest[:16], names.short(digest)
 
 

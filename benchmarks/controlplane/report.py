@@ -38,7 +38,7 @@ _WHY = {
 
 @dataclass
 class Figures:
-    """What was measured; None for what was not. failures: why a part is not there."""
+    """All measurements; None for those that were not made. failures: why a part is missing."""
 
     empty: Restart | None = None
     life: Lives | None = None
@@ -187,7 +187,7 @@ def _others(f: Figures) -> list[Row]:
 
 
 def _models(restart: Restart) -> str:
-    """How many, and in which state."""
+    """Describe the number of models and their state."""
     return f"{restart.models:,}" if restart.jobs else f"{restart.models:,} an hour later"
 
 
@@ -205,7 +205,7 @@ def table(figures: Figures) -> list[str]:
 
 
 def held(figures: Figures) -> bool:
-    """Whether no bar is missed and no part failed."""
+    """Return whether no bar is missed and no part failed."""
     return not figures.failures and all(row.bar is None or row.value <= row.bar for row in rows(figures))
 
 

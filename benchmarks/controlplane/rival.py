@@ -67,7 +67,7 @@ def version() -> str:
 
 @dataclass
 class Rival:
-    """What the parts share. ready: how many InferenceServices are Ready."""
+    """State that the parts share. ready: the number of Ready InferenceServices."""
 
     plane: Plane
     api: Api
@@ -148,7 +148,7 @@ def _webhooks(config: Path, pki: Path, port: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Served(Many):
-    """What so many InferenceServices took. told_seconds: until each had a status."""
+    """The cost of so many InferenceServices. told_seconds: until each had a status."""
 
     told_seconds: float
 

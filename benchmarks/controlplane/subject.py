@@ -44,7 +44,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Many:
-    """What so many lives or services took."""
+    """The cost of so many lives or services."""
 
     count: int
     spent: Spent
@@ -69,7 +69,7 @@ class Audit:
         """By verb, up to now. A watch counts when it begins."""
 
     def read(self) -> Counter[str]:
-        """What is counted by now."""
+        """Return the counts so far."""
         if self._path.exists():
             with self._path.open("rb") as log:
                 log.seek(self._at)
@@ -108,7 +108,7 @@ class Subject:
         return Memory(_kilobytes(folder / "status", "VmRSS"), own)
 
     def ready(self) -> bool:
-        """Whether it says so. Raises RuntimeError when it has ended."""
+        """Return whether the subject reports that it is ready. Raises RuntimeError if it has ended."""
         if self.process.poll() is not None:
             raise RuntimeError(f"it ended with {self.process.returncode}")
         try:
@@ -156,7 +156,7 @@ class Subject:
 
 
 class Meter:
-    """What a subject spends from now on. `read` may be called again and again."""
+    """Meter of what a subject spends from now on. `read` may be called repeatedly."""
 
     def __init__(self, subject: Subject, before: Counter[str] | None = None) -> None:
         """before: the requests at the start of the process, to measure from there; without it, from now."""

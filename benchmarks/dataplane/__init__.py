@@ -1,1 +1,1 @@
-"""What the server costs, next to in-process ONNX Runtime and to other servers of the same protocol."""
+"""Measure the cost of the server, next to in-process ONNX Runtime and to other servers of the same protocol."""

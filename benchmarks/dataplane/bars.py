@@ -1,4 +1,4 @@
-"""What the server must reach, judged on ratios within a round: they hold where the machine's speed changes."""
+"""Bars that the server must reach, on ratios within a round: these hold where the machine's speed changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who had the machine's time during a run: this benchmark, other processes, or the host of the virtual machine."""
+"""Account for the machine's time during a run: this benchmark, other processes, or the host of the virtual machine."""
 
 import resource
 from dataclasses import dataclass

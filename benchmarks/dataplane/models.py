@@ -18,7 +18,7 @@ ROWS, WIDTH = 64, 512  # of the tensor that goes through the layers: 128 KiB
 
 @dataclass(frozen=True)
 class Request:
-    """What the load program sends: a body, and what its answers must hold."""
+    """A request of the load program: a body, and what its responses must contain."""
 
     path: str
     headers: dict[str, str]
@@ -91,7 +91,7 @@ def session(path: Path) -> ort.InferenceSession:
 
 
 def _layers(directory: Path, target: float) -> int:
-    """How many layers take so long here."""
+    """Return the number of layers that take so long here."""
     path = directory / "probe.onnx"
     chain(path, 10)
     measured, x = session(path), {"x": np.ones((1, ROWS, WIDTH), np.float32)}

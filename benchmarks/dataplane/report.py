@@ -25,7 +25,7 @@ _RULE = "|---|---|---:|---:|---:|---:|---:|---:|"
 
 @dataclass(frozen=True)
 class Method:
-    """How a run was measured. seconds: of a window, if least_runs inferences fit."""
+    """Method of a run. seconds: of a window, if least_runs inferences fit."""
 
     rounds: int
     seconds: float
@@ -103,7 +103,7 @@ def _method(method: Method) -> list[str]:
 
 
 def noise(runs: Sequence[Run], method: Method) -> list[str]:
-    """What a reader must know of the machine."""
+    """Describe the noise of the machine for the reader."""
     apart, time = 100 * max(map(spread, runs)), method.shares
     return wrap(
         f"Windows of {ALONE} with one model were up to {apart:.0f} % apart (the fastest relative to the slowest). The host "

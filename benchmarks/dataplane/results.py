@@ -1,4 +1,4 @@
-"""What a run found: windows by subject, protocol and concurrency, one of each in every round."""
+"""Results of a run: windows by subject, protocol and concurrency, one of each in every round."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Figures:
-    """What a window showed; times in seconds."""
+    """Measurements of a window; times in seconds."""
 
     throughput: float
     p50: float
@@ -25,7 +25,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Server:
-    """What a server takes; memory in MB."""
+    """Resources of a server; memory in MB."""
 
     ready_seconds: float
     idle_memory: float

@@ -22,7 +22,7 @@ from benchmarks.processes import tree
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / "build" / "dataplane"
-"""Where `make build/dataplane` puts the environments of the peers."""
+"""Folder in which `make build/dataplane` puts the environments of the peers."""
 _HERE = Path(__file__).parent / "peers"
 _START_SECONDS = 120.0
 
@@ -45,7 +45,7 @@ class Subject:
 
     @property
     def missing(self) -> str:
-        """Why it cannot run here, or ""."""
+        """The reason why the subject cannot run here, or ""."""
         if self.environment and not (PEERS / self.environment).exists():
             return f"{PEERS / self.environment} is missing: make build/dataplane"
         return "no C compiler" if self.name == TRITON_LEAST and not _compiler() else ""

@@ -1,1 +1,1 @@
-"""What a front costs, the part between sockets and the protocol: this project's own next to others."""
+"""Measure the cost of a front, the part between sockets and the protocol: this project's own next to others."""

@@ -24,7 +24,7 @@ from benchmarks.dataplane.subjects import OURS, ROOT, SUBJECTS, Subject, running
 from benchmarks.processes import own
 
 ENVIRONMENT = ROOT / "build" / "fronts"
-"""Where `make build/fronts` puts the other fronts."""
+"""Folder in which `make build/fronts` puts the other fronts."""
 _HERE = Path(__file__).parent
 _TENSOR = 64  # bytes
 
@@ -118,7 +118,7 @@ def _lines(
 
 
 def _head(made: Case, protocol: str) -> bytes:
-    """What stands before the tensor in an answer."""
+    """Return the bytes in front of the tensor in a response."""
     if protocol == "http":
         parameters = {"binary_data_size": _TENSOR}
         output = {"name": "y", "shape": [*made.y.shape], "datatype": "FP32", "parameters": parameters}

@@ -1,7 +1,7 @@
-"""What HTTP/2 itself costs, without sockets: this project's connection next to python-h2's.
+"""Measure the cost of HTTP/2 itself, without sockets: this project's connection next to python-h2's.
 
-Both get the same bytes of gRPC calls, and answer each call by a head, a message and trailers. Blocks of one alternate with
-blocks of the other. In the environment of the fronts, with runtime-image on the path.
+Both get the same bytes of gRPC calls, and answer each call by a head, a message and trailers. Blocks of one alternate
+with blocks of the other. In the environment of the fronts, with runtime-image on the path.
 """
 
 import sys
@@ -30,7 +30,7 @@ _OK = frames.literal((b"grpc-status", b"0"))
 
 
 def calls(between: bool) -> list[bytes]:
-    """What arrives at one time. between: WINDOW_UPDATE between head and message, as gRPC's own clients send it."""
+    """Return the bytes that arrive at once. between: with WINDOW_UPDATE between head and message, as gRPC's clients do."""
     encoder, made = hpack.Encoder(), []
     for number in range(1, 2 * CALLS, 2):
         head = frames.frame(frames.HEADERS, frames.END_HEADERS, number, encoder.encode(FIELDS))

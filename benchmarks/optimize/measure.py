@@ -64,7 +64,7 @@ class Row:
 
     @property
     def fit(self) -> bool:
-        """Whether it may be served: it is there and answers as the original does."""
+        """True if the variant may be served: it exists, and its outputs match the original's."""
         return bool(self.points) and (self.parity is None or self.parity.passed)
 
 
@@ -96,7 +96,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one model came to."""
+    """The results of one model."""
 
     case: Case
     rows: tuple[Row, ...]

@@ -1,4 +1,4 @@
-"""What others make of the same file: plain ONNX Runtime, and Olive's passes."""
+"""Variants that others make of the same file: plain ONNX Runtime, and Olive's passes."""
 
 import json
 import os

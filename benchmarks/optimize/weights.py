@@ -72,7 +72,10 @@ def _random(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _normalization(nodes: list[Any], arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """What normalizes leaves its input almost as it is: the few trained numbers that the package has fit other weights."""
+    """Return normalization parameters that leave their input almost as it is.
+
+    The few trained numbers in the package fit other weights.
+    """
     readers = {name: node for node in nodes for name in node.input}
     numbers: dict[str, float] = {}
     for node in nodes:

@@ -1,1 +1,1 @@
-"""Whether status.benchmark is what a client gets."""
+"""Verify that status.benchmark is what a client gets."""

@@ -1,4 +1,4 @@
-"""What a run comes to: counts, times, and groups of models that were refused for the same reason."""
+"""Summarize a run: counts, times, and groups of models that were refused for the same reason."""
 
 import re
 import statistics
@@ -25,7 +25,7 @@ class Group:
 
     @property
     def count(self) -> int:
-        """How many models."""
+        """The number of models."""
         return sum(len(models) for models in self.operators.values())
 
 
@@ -45,7 +45,7 @@ def times(results: Sequence[Judged]) -> dict[str, float]:
 
 
 def groups(results: Iterable[Judged]) -> list[Group]:
-    """What did not pass, the largest group first."""
+    """Group the models that did not pass, the largest group first."""
     found: dict[str, dict[str, list[Judged]]] = defaultdict(lambda: defaultdict(list))
     for case, verdict in results:
         if verdict.kind != "passed":

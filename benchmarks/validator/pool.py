@@ -19,9 +19,9 @@ START_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one model. kind: passed, refused, failed (a defect of ours), crashed or hung.
+    """The outcome of one model. kind: passed, refused, failed (a defect of ours), crashed or hung.
 
-    reason: the first error's id, or of what failed. golden: whether its answers were compared with right ones.
+    reason: the first error's id, or the name of the failure. golden: whether its outputs were compared with right ones.
     """
 
     kind: str

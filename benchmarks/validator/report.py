@@ -65,7 +65,7 @@ def table(results: Iterable[Judged]) -> list[str]:
 
 
 def unexplained(results: Iterable[Judged]) -> list[Judged]:
-    """What is refused without a sentence that says why."""
+    """Return the refusals without a sentence that explains them."""
     return [
         judged
         for group in groups(results)

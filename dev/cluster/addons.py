@@ -1,4 +1,4 @@
-"""What a cluster has beside nodes and control plane: Services, names, volumes."""
+"""Add-ons of a cluster beside nodes and control plane: Services, DNS, volumes."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def _corefile(plane: ControlPlane) -> str:
 
 
 def _machine_resolves() -> bool:
-    """Whether names of the outside can be asked for. A resolver on a loopback address is out of the cluster's reach."""
+    """Return whether outside names can be resolved. A resolver on a loopback address is out of the cluster's reach."""
     path = Path("/etc/resolv.conf")
     lines = path.read_text().splitlines() if path.exists() else []
     servers = [line.split()[1] for line in lines if line.startswith("nameserver ")]

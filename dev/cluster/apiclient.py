@@ -33,7 +33,7 @@ class Api:
         )
 
     def ready(self) -> bool:
-        """Whether the API server serves."""
+        """Return whether the API server serves."""
         try:
             self._request("GET", "/readyz")
         except ApiError:

@@ -8,7 +8,7 @@ from .shell import run, succeeds
 
 
 def docker_answers() -> bool:
-    """Whether a docker engine runs here; the client alone is not enough."""
+    """Return whether a docker engine runs here; the client alone is not enough."""
     try:
         return succeeds("docker", "info")
     except FileNotFoundError:

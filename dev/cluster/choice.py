@@ -1,4 +1,4 @@
-"""Which cluster demos and tests use.
+"""The cluster of demos and tests.
 
 CLUSTER=current    whatever KUBECONFIG leads to
 CLUSTER=kind       kind, on a docker engine
@@ -17,7 +17,7 @@ from .shell import CommandError
 
 
 class Cluster(Protocol):
-    """What each of the three modules offers."""
+    """Interface of each of the three modules."""
 
     def up(self) -> Path:
         """Have the cluster running, and return its kubeconfig; a healthy one is left alone."""
@@ -32,7 +32,7 @@ class Cluster(Protocol):
         """The API server's audit log where there is one: one JSON object a line for every write."""
 
     def problems(self) -> list[str]:
-        """Why the cluster is not healthy; empty when it is."""
+        """Return why the cluster is not healthy. Empty if it is."""
 
     def load(self, name: str, archive: Path) -> None:
         """Give every node the image of this name out of an archive."""

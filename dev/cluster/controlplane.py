@@ -30,7 +30,7 @@ _AUDIT_POLICY = {
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Where one control plane lives and listens."""
+    """State folder and addresses of one control plane."""
 
     state: Path
     address: str

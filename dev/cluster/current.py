@@ -22,7 +22,7 @@ def down() -> None:
 
 
 def kubeconfig() -> Path:
-    """What KUBECONFIG says, or where kubectl looks without it."""
+    """Return the path in KUBECONFIG, or kubectl's default."""
     return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
 
 
@@ -31,7 +31,7 @@ def audit_log() -> None:
 
 
 def problems() -> list[str]:
-    """Why it cannot be used; empty when it can."""
+    """Return why the cluster cannot be used. Empty if it can."""
     try:
         run(program("kubectl"), f"--kubeconfig={kubeconfig()}", "get", "--raw=/readyz")
     except CommandError as error:

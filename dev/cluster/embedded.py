@@ -71,7 +71,7 @@ def audit_log() -> Path:
 
 
 def problems() -> list[str]:
-    """Why the cluster is not healthy; empty when it is."""
+    """Return why the cluster is not healthy. Empty if it is."""
     this = plane()
     dead = [process.name for process in this.processes.recorded() if not process.alive]
     if dead or not _complete(this).exists():

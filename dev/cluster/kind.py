@@ -48,7 +48,7 @@ def audit_log() -> None:
 
 
 def problems() -> list[str]:
-    """Why the cluster is not healthy; empty when it is."""
+    """Return why the cluster is not healthy. Empty if it is."""
     if not kubeconfig().exists():
         return ["not started"]
     try:

@@ -1,4 +1,4 @@
-"""What of ours is still on the machine: after `down` there must be nothing."""
+"""Find leftovers of ours on the machine: after `down` there must be none."""
 
 from pathlib import Path
 

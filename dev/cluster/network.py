@@ -78,7 +78,7 @@ def remove(state: Path) -> None:
 
 
 def leftovers() -> list[str]:
-    """What of ours the machine's network still has."""
+    """Return our leftovers in the machine's network."""
     found = [f"interface {LINK}"] if Path(f"/sys/class/net/{LINK}").exists() else []
     for table in ("filter", "nat"):
         try:

@@ -94,7 +94,7 @@ def images(node: Node, plane: ControlPlane) -> set[str]:
 
 
 def describe_failure(node: Node, plane: ControlPlane) -> CommandError:
-    """Why a node did not come up: the end of its logs."""
+    """Return the error of a node that did not come up, with the end of its logs."""
     tails = []
     for log in ("containerd.log", "kubelet.log"):
         path = node.folder(plane) / log
@@ -169,7 +169,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 
 
 def _may_lower_oom_score() -> bool:
-    """Whether we hold CAP_SYS_RESOURCE. Without it runc dies with "can't get final child's PID from pipe: EOF"."""
+    """Return whether we hold CAP_SYS_RESOURCE. Without it runc dies with "can't get final child's PID from pipe: EOF"."""
     (capabilities,) = (
         line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
     )

@@ -1,4 +1,4 @@
-"""Where things live. Nothing is written into the clone.
+"""Folders of the cluster. Nothing is written into the clone.
 
 cache   what was built, keyed by its recipe; survives `down`, and serves every clone   ONNXMODEL_CACHE
 state   what a running cluster needs; one cluster per machine; gone after `down`       ONNXMODEL_STATE

@@ -28,7 +28,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """True while this very process runs; a zombie does not."""
         return _start_time(self.pid) == self.started
 
 
@@ -140,7 +140,7 @@ def _reap() -> None:
 
 
 def _start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks after boot; None when it is gone or a zombie."""
+    """Return when the process started, in clock ticks after boot. None if it is gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -32,7 +32,7 @@ def audit_log() -> Path:
 
 
 def problems() -> list[str]:
-    """Why it is not healthy; empty when it is."""
+    """Return why the control plane is not healthy. Empty if it is."""
     this = plane()
     processes = this.processes.recorded()
     dead = [f"{process.name} is not running" for process in processes if not process.alive]

@@ -26,7 +26,7 @@ def step(what: str, expected: str = "") -> Iterator[None]:
 
 
 def again(what: str, start: Callable[[], T], unlucky: tuple[type[Exception], ...]) -> T:
-    """What `start` gives. One bad start is told, and followed by another, for which `start` cleans up."""
+    """Call `start`, and once more if it is unlucky: the error is printed, and `start` cleans up after it."""
     try:
         return start()
     except unlucky as error:

@@ -1,4 +1,4 @@
-"""What runs in the Jobs and the server of an OnnxModel: fetch, validate, optimize, benchmark, serve, loadtest, probe."""
+"""The code of an OnnxModel's Jobs and server: fetch, validate, optimize, benchmark, serve, loadtest, probe."""
 
 import os
 

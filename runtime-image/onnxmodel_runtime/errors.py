@@ -1,4 +1,4 @@
-"""How a stage says that it did not succeed. Standard library only: the light parent process uses it."""
+"""Exceptions by which a stage reports a failure. Standard library only: the light parent process uses it."""
 
 import errno
 import re
@@ -46,7 +46,7 @@ class StageError(Exception):
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the container ends with."""
+        """The exit code of the container."""
         return ExitCode.RETRY if self.retry else ExitCode.REFUSED
 
 
@@ -68,7 +68,7 @@ def out_of_memory(step: str, detail: str, limit_bytes: int = 0) -> StageError:
 
 
 def storage_error(error: OSError, directory: Path) -> StageError | None:
-    """What the volume of `directory` refused, if this error is about that."""
+    """Convert an error of the volume that holds `directory` to a StageError. None for any other error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = size(shutil.disk_usage(directory).free) if directory.is_dir() else "nothing"
         return StageError(
@@ -87,7 +87,7 @@ def storage_error(error: OSError, directory: Path) -> StageError | None:
 
 
 def ran_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation that failed is behind this exception."""
+    """Return whether a failed allocation caused this exception."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(word in text for word in MEMORY_WORDS)
 
@@ -114,16 +114,17 @@ def runtime_words(error: Exception) -> str:
 
 
 def node_words(error: Exception) -> str:
-    """What a node said, without its operator and its name; "" where no node ran."""
+    """Return a node's own message, without its operator and its name. "" if no node ran."""
     text = words(error)
     nodes = list(_RUNTIME_NODE.finditer(text))  # of a node in a branch, those around it, too
     return runtime_words(Exception(text[nodes[-1].end() :])) if nodes else ""
 
 
 def _behind_the_place(text: str, *, whole: bool, kernel: str) -> str:
-    """What follows the name of the function, which has its signature where the path of its file is whole, and a check.
+    """Return the text after the name of the function, and after its signature and the failed check if they are there.
 
-    kernel: the class whose constructor failed the check, named like its operator; "" where the text in front names a node.
+    The signature is there where the path of the function's file is whole. kernel: the class whose constructor failed
+    the check, named like its operator; "" where the text in front names a node.
     """
     _, check, reason = text.partition(_FAILED_CHECK)
     if check:

@@ -137,7 +137,7 @@ def _carries(node: Any, carried: Mapping[str, str]) -> str:
 
 
 def _has_most(clip: Any, fixed: Collection[str]) -> bool:
-    """Whether a Clip has a constant maximum: an input, or before opset 11 an attribute."""
+    """Return whether a Clip has a constant maximum: an input, or before opset 11 an attribute."""
     if len(clip.input) > 2:
         return clip.input[2] in fixed
     return any(attribute.name == "max" for attribute in clip.attribute)

@@ -1,4 +1,4 @@
-"""Which nodes compute with a constant, which only select from it or compare with it, and which outputs it may reach.
+"""Distinguish nodes that compute with a constant from those that only select from it or compare with it.
 
 torch.where(mask, nan, y) holds NaN on purpose; a weight that is multiplied holds it because the training diverged.
 """
@@ -22,7 +22,7 @@ _SELECT |= {"Imputer", "LabelEncoder", "DictVectorizer", "ArrayFeatureExtractor"
 
 
 class Readers:
-    """Who reads a model's constants."""
+    """The nodes that read a model's constants."""
 
     def __init__(self, model: Any) -> None:
         self._readers: dict[str | None, list[Any]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""How much of everything a model may have. What is beyond is not looked at any closer."""
+"""Upper bounds on the parts of a model. A part beyond its bound is not examined further."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def functions(model: Any, max_nodes: int, max_depth: int) -> Iterator[Finding]:
 
 
 def _calls(body: Any) -> Counter[_Key]:
-    """How often each kind of node is in a body, by what a call of a function names."""
+    """Count the nodes of a body by the key under which a call names a function."""
     return Counter((node.domain, node.op_type, node.overload) for inner, _ in graph.opened(body) for node in inner.node)
 
 

@@ -1,4 +1,4 @@
-"""What callers and authors see of a model: versions, inputs and outputs."""
+"""Check the interface of a model that callers and authors see: versions, inputs and outputs."""
 
 import math
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, zipmap
 
 
 def _plain(kind: str, datatype: str, zipmap: bool) -> str:
-    """How to export a tensor that can be sent. kind: input or output."""
+    """Explain how to export a tensor that clients can exchange. kind: input or output."""
     if kind == "output" and zipmap and datatype in ("SEQUENCE", "MAP"):
         return (
             "Export plain tensors, without ZipMap: convert_sklearn(…, options={'zipmap': False}) for scikit-learn, "
@@ -115,7 +115,10 @@ def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
 
 
 def no_batch(why: str) -> Iterator[Finding]:
-    """What spec.validation.dynamicBatch does not ask of a model whose inputs have no batch axis by nature; why: "" for none."""
+    """Report that a model has no batch axis by nature, which exempts it from spec.validation.dynamicBatch.
+
+    why: the reason; "" for none.
+    """
     if why:
         yield BATCH.info(
             "graph",
@@ -134,7 +137,7 @@ def empty_axes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Itera
 
 
 def labels(model: Any, outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
-    """What the servers cannot use of the metadata property "labels", or would use wrongly."""
+    """Report entries of the metadata property "labels" that the servers cannot use, or would use wrongly."""
     told = next((entry.value for entry in model.metadata_props if entry.key == "labels"), "{}")
     try:
         found = label.read(told)

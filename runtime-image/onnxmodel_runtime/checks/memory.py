@@ -40,7 +40,7 @@ def static_outputs(model: Any, serving: int = 0) -> Iterator[Finding]:
 
 
 class Footprint:
-    """What a session and its runs add to this process's memory. limit: bytes that the server may use; 0: not known."""
+    """Memory that a session and its runs add to this process. limit: bytes that the server may use; 0 if unknown."""
 
     def __init__(self, limit: int) -> None:
         """Before the model is loaded."""

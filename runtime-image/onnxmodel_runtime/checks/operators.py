@@ -1,4 +1,4 @@
-"""Which operators a model uses, and whether what will serve has them."""
+"""Check that the execution providers have the operators that a model uses."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the model's outputs really are: what ONNX Runtime infers, and what runs show, before what the file declares.
+"""Actual datatypes and shapes of a model's outputs: what ONNX Runtime infers and runs show outweighs the declaration.
 
 LightGBM's converter declares [1] for labels that are [N], other exporters no shape or type at all. ONNX Runtime goes by
 what it computes, and so do clients.

@@ -10,7 +10,7 @@ _FIELDS = 500_000  # as far as this looks: it explains a refusal, it does not de
 
 
 def nesting(data: bytes | mmap.mmap) -> int:
-    """How deep messages lie within each other, as far as the file can be followed: at most NESTING + 1."""
+    """Return the nesting depth of messages, as far as the file can be parsed: at most NESTING + 1."""
     view = memoryview(data)
     try:
         return _nesting(view)

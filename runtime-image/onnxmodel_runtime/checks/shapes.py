@@ -72,7 +72,7 @@ def infer(model: Any) -> tuple[Any, list[Finding]]:
 
 
 def _inconsistent(detail: str) -> Finding:
-    """What onnx says of shapes or of datatypes, under the right name."""
+    """Return a finding for onnx's message, which is either about shapes or about datatypes."""
     if _TYPE not in detail:
         return SHAPES.error(node_name(detail), f"shapes are inconsistent: {detail}")
     fix = "Check the datatypes of the node in the message: export again, or insert a Cast in front of it."
@@ -90,7 +90,7 @@ def _strict(model: Any) -> Any:
 
 
 def _lenient(model: Any) -> Any:
-    """What can be inferred, without a judgement; the model as it is where even that fails."""
+    """Infer as many shapes as possible without reporting errors. Returns the model unchanged if even that fails."""
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:
@@ -100,7 +100,7 @@ def _lenient(model: Any) -> Any:
 
 
 def _failure(model: Any) -> str:
-    """What strict inference says; "" for nothing."""
+    """Return the error of strict inference. "" if there is none."""
     try:
         _strict(model)
     except Exception as error:

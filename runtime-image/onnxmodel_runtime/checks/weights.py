@@ -1,4 +1,4 @@
-"""What the constants hold: read in pieces, so that weights larger than the memory can be judged too."""
+"""Check the values of the constants. They are read in pieces, so weights may be larger than the memory."""
 
 import hashlib
 from collections import defaultdict
@@ -31,7 +31,7 @@ _MOST = 20
 
 @dataclass
 class _Values:
-    """What was seen of one tensor. largest: of the finite absolute values."""
+    """Counts of one tensor's values. largest: of the finite absolute values."""
 
     nan: int = 0
     infinite: int = 0
@@ -150,7 +150,7 @@ def repeated(model: Any, directory: Path) -> Iterator[Finding]:
 
 
 def _places(tensors: list[Any]) -> set[Any]:
-    """Where the bytes are: two tensors that name the same place of a file waste nothing."""
+    """Return the distinct places of the bytes: two tensors that name the same place of a file waste nothing."""
     places = set()
     for index, tensor in enumerate(tensors):
         entries = graph.external(tensor)

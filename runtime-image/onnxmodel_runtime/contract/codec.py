@@ -92,7 +92,7 @@ def load(kind: type[T], data: Any, where: str = "") -> T:
 
 
 class _Wrong(Exception):
-    """What is wrong with a value. path: of the value, from where reading began."""
+    """An invalid value. path: of the value, from where reading began."""
 
     path = ""
 

@@ -15,7 +15,7 @@ from onnxmodel_runtime.contract.codec import ContractError, as_data
 
 
 class Part(Enum):
-    """What a field of a request has to do with the result of its stage."""
+    """Role of a request's field in the result of its stage."""
 
     IDENTITY = "identity"
     INPUT = "input"
@@ -50,7 +50,7 @@ def identity_of(value: Any) -> Any:
 
 
 def recipe_of(request: Any) -> dict[str, Any]:
-    """How a stage works on its input, as plain data: the identity of a request without its input and incidental fields."""
+    """Return the identity of a request without its input and incidental fields, as plain data."""
     return {
         name: identity_of(getattr(request, name))
         for name, (part, _) in _parts(request).items()

@@ -47,7 +47,7 @@ class LoadTestRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadTestResult:
-    """What a client measured of one server, a point for each load. Client and network time is included.
+    """Measurements by a client of one server, a point for each load. Client and network time is included.
 
     batch: as in BenchmarkResult.
     """

@@ -1,4 +1,4 @@
-"""What several stages say of a model: its tensors, its batch axis, and how far its outputs may differ."""
+"""Facts of a model that several stages exchange: its tensors, its batch axis, and the tolerance for its outputs."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far outputs may differ.
+    """Maximum difference between outputs.
 
     |a - b| <= absolute + relative * |b| for each element, and cosine(a, b) >= cosine for each output.
     """

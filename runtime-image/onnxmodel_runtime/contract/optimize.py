@@ -13,7 +13,7 @@ ORIGINAL = "original"  # the name of the model as it was fetched, among the vari
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How int8-static learns the ranges of activations.
+    """Calibration of int8-static, which determines the ranges of activations.
 
     method: "MinMax", "Entropy" or "Percentile". samples: the maximum number of rows.
     """

@@ -1,4 +1,4 @@
-"""How a container ends: its exit code, and its outcome as the termination message."""
+"""The end of a container: its exit code, and its outcome as the termination message."""
 
 import base64
 import binascii
@@ -27,7 +27,7 @@ def killed_by(number: signal.Signals) -> int:
 
 
 class ExitCode(IntEnum):
-    """How a container ends. Any other exit code is unexpected and retried a bounded number of times."""
+    """Exit code of a container. Any other code is unexpected, and retried a bounded number of times."""
 
     OK = 0
     REFUSED = 10
@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a stage failed, written for the person who reads it.
+    """The failure of a stage, written for the person who reads it.
 
     reason: CamelCase, stable, for machines. message: what happened, to which field or tensor. hint: what to do.
     """
@@ -51,7 +51,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a container leaves: a result or a failure, never both.
+    """The outcome of a container: a result or a failure, never both.
 
     command: of the table in stages.py. findings: why validation refused the model (a result has its own).
     """

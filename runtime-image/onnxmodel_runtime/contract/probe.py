@@ -25,11 +25,10 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a client saw.
+    """Observations of a client.
 
-    http_milliseconds, grpc_milliseconds: of one call.
-    provider: what the server reports to run on.
-    unjoined: why the server batches no requests; "" if it does, None if it does not say.
+    http_milliseconds, grpc_milliseconds: of one call. provider: the execution provider that the server reports.
+    unjoined: why the server batches no requests; "" if it does, None if it does not report it.
     """
 
     http_milliseconds: float

@@ -14,7 +14,7 @@ from onnxmodel_runtime.rows import joining
 from onnxmodel_runtime.sandbox.progress import log
 
 WAIT_SECONDS = 30.0
-"""How long a Service may need to find its pods."""
+"""Time in seconds within which a Service must find its pods."""
 _BROKE_OFF = (
     "The server may have terminated or run out of memory: check the restarts and the log of its pods. It is retried."
 )
@@ -124,7 +124,7 @@ class Client:
         return inputs, outputs
 
     def tensors(self, inputs: Arrays) -> list[Any]:
-        """What tritonclient sends."""
+        """Convert arrays to tritonclient's input tensors."""
         from tritonclient.utils import np_to_triton_dtype
 
         made = []
@@ -164,7 +164,7 @@ class Client:
         return {key: _decoded(result.as_numpy(key)) for key in outputs}, round(milliseconds, 3)
 
     def provider(self, name: str) -> ProviderUse | None:
-        """What the server says that it runs on; Triton does not say."""
+        """Return the execution provider that the server reports. None if it reports none, as Triton."""
         try:
             config = self._call(lambda client: client.get_model_config(name))
             parameters = config.get("parameters", {})
@@ -176,7 +176,7 @@ class Client:
         return ProviderUse(clip(str(used), 100), share)
 
     def unjoined(self, name: str) -> str | None:
-        """Why the server joins no requests, as it says; "" where it does, None where it does not say."""
+        """Return the server's reason for not batching requests. "" if it batches them, None if it does not report it."""
         try:
             config = self._call(lambda client: client.get_model_config(name))
             said = joining.heard(str(config["parameters"]["batching"]["string_value"]))
@@ -202,7 +202,7 @@ class Client:
 
 
 def _said(error: Exception) -> str:
-    """What an error says. Exceptions of C code, such as a parser's, have a number beside the text: str() is a tuple."""
+    """Return an error's message. Exceptions of C code, such as a parser's, carry a number too: str() is a tuple."""
     if type(error).__str__ is BaseException.__str__:
         return ", ".join(part for part in error.args if isinstance(part, str)) or type(error).__name__
     return str(error) or type(error).__name__

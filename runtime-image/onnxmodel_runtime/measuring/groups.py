@@ -20,9 +20,9 @@ Numbers = tuple[Point, Spread]
 
 
 def fits(file_bytes: int, instances: int, original: int, resident: int, available: int) -> bool:
-    """Whether one more candidate can be loaded. All in bytes.
+    """Return whether one more candidate can be loaded. All sizes are in bytes.
 
-    original: what the original needed at its peak, which has its activations in it; resident: what the process holds.
+    original: the peak of the original, which includes its activations; resident: the present size of the process.
     """
     needed = max(original, _TIMES * file_bytes * max(1, instances))
     return resident + needed <= _SHARE * available

@@ -1,4 +1,4 @@
-"""Where a model's time goes: ONNX Runtime's own profile of a few runs, summed by operator and provider.
+"""Profile a few runs with ONNX Runtime's own profiler, and sum the time by operator and provider.
 
 A profiled session is slower, so it is one of its own, opened after everything was measured.
 """

@@ -1,7 +1,7 @@
-"""When a measurement may end: the stop rule, as functions of what was measured so far.
+"""The stop rule of a measurement, as functions of the windows so far.
 
-As in Triton's Model Navigator and perf_analyzer, a candidate is stable when its last three windows agree. Candidates are
-compared with each other, so they go on together until all are, and the same turns count for all of them.
+As in Triton's Model Navigator and perf_analyzer, a candidate is stable when its last three windows agree. Candidates
+are compared with each other, so they go on together until all are, and the same turns count for all of them.
 """
 
 import math
@@ -18,7 +18,7 @@ PERCENTS = (5, 25, 50, 75, 90, 95, 99, 100)
 
 @dataclass(frozen=True)
 class Window:
-    """What one candidate did in one turn. answers: all of them, also those that are not in `latencies` (seconds, ascending)."""
+    """One turn of one candidate. answers: all of them, also those that are not in `latencies` (seconds, ascending)."""
 
     seconds: float
     answers: int
@@ -37,7 +37,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the latencies of a point are spread: milliseconds at PERCENTS. windows: how many it had."""
+    """The distribution of a point's latencies: milliseconds at PERCENTS. windows: their number."""
 
     variant: str
     batch_size: int
@@ -47,7 +47,7 @@ class Spread:
 
 
 def stable(taken: Sequence[Window], percent: float) -> bool:
-    """Whether rate and p50 of the last three windows are within `percent` of their mean."""
+    """Return whether rate and p50 of the last three windows are within `percent` of their mean."""
     last = taken[-STABLE:]
     return len(last) == STABLE and all(
         _agree(values, percent) for values in ([window.rate for window in last], [window.p50 for window in last])
@@ -55,12 +55,12 @@ def stable(taken: Sequence[Window], percent: float) -> bool:
 
 
 def settled(taken: Sequence[Sequence[Window]], percent: float) -> bool:
-    """Whether all candidates are stable, in the same turns."""
+    """Return whether all candidates are stable in the same turns."""
     return all(stable(windows, percent) for windows in taken)
 
 
 def counted(taken: Sequence[Sequence[Window]], percent: float) -> list[Sequence[Window]]:
-    """What each candidate's numbers are made of: the last three turns; all of them where no three are better than others."""
+    """Return the windows that count for each candidate: the last three if all candidates are stable, else all."""
     return [windows[-STABLE:] if settled(taken, percent) else windows for windows in taken]
 
 
@@ -91,7 +91,7 @@ def point(
     noisy: bool,
     spread: int = 0,
 ) -> Point:
-    """What the windows that count say. ordered: their latencies."""
+    """Summarize the windows that count. ordered: their latencies."""
     p50, p90, p95, p99 = (significant(percentile(ordered, rank) * 1000) for rank in (50, 90, 95, 99))
     rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
     throughput = significant(batch_size * rate)

@@ -36,11 +36,11 @@ def absent(
     symbols: Symbols | None = None,
     unranked: Collection[str] = (),
 ) -> str:
-    """Why there is no batch axis; "" where there is one.
+    """Return why there is no batch axis. "" if there is one.
 
-    known: what the author says, or running the model has shown ("Auto": neither). "First" outweighs what the outputs
-    declare: they were seen to have a row for each row of input. symbols: an axis other than the first that is named the batch
-    is the batch. unranked: tensors of unknown rank, which decide nothing.
+    known: declared by the author, or shown by running the model ("Auto": neither). "First" outweighs what the outputs
+    declare: they were seen to have a row for each row of input. symbols: an axis other than the first that is named the
+    batch is the batch. unranked: tensors of unknown rank, which decide nothing.
     """
     if known == BATCH_NONE:
         return "the model has no batch axis"
@@ -53,11 +53,11 @@ def absent(
 
 
 def by_nature(inputs: Sequence[Tensor], symbols: Symbols | None = None) -> str:
-    """Why the model has no batch axis to make dynamic, as its inputs tell; "" where it may have one.
+    """Return why the inputs show that there is no batch axis to make dynamic. "" if there may be one.
 
-    First axes that are fixed to one size tell nothing: the model may have been exported for that batch size. Neither does a
-    size of 1 beside another one, which may be the batch of an export too, unless an input has its 1 at another axis, as a
-    state has.
+    First axes that are fixed to one size prove nothing: the model may have been exported for that batch size. Neither
+    does a size of 1 beside another one, which may be the batch of an export too, unless an input has its 1 at another
+    axis, as a state has.
     """
     if not inputs:
         return "the model has no input"
@@ -81,7 +81,7 @@ def present(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BA
 
 
 def declared(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BATCH_UNKNOWN) -> bool:
-    """Whether there is a batch axis that every output declares, too, as Triton's backend demands."""
+    """Return whether there is a batch axis that every output declares too, as Triton's backend demands."""
     return present(inputs, outputs, known) and not any(obstacles((), outputs))
 
 
@@ -94,7 +94,10 @@ def with_rows(outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
 
 
 def one_row(arrays: Mapping[str, Any]) -> bool:
-    """Whether the arrays are one row of a batch, which can be repeated: a probe of a model without a batch axis may not be."""
+    """Return whether the arrays are one row of a batch, which can be repeated.
+
+    The probe of a model without a batch axis may not be.
+    """
     return all(array.shape[:1] == (1,) for array in arrays.values())
 
 
@@ -126,9 +129,9 @@ def named(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
 
 
 def is_batch(symbol: str) -> bool:
-    """Whether an axis of this name, or of an expression such as "batch_size*heads", is a batch, as exporters call it.
+    """Return whether exporters call a batch like this axis, by a name or an expression such as "batch_size*heads".
 
-    A word behind "batch" makes it something else ("batch_tokens"), unless it says how large, or which one.
+    A word behind "batch" makes it something else ("batch_tokens"), unless it is a size or an index.
     """
     names = _IDENTIFIER.findall(_CAMEL.sub("_", symbol))
     return any(_BATCH.fullmatch(name.lower()) for name in names)

@@ -1,8 +1,8 @@
-"""Whether running a model bears out its batch axis: a signature can declare a dynamic first axis that counts something else.
+"""Verify a batch axis by running the model: a dynamic first axis may count something else.
 
-Axis 0 is a batch when as many rows come out as go in, and other places of the rows only move their answers. That holds
-for models whose rows influence each other's values too (a maximum over the batch): those have a batch, whose requests must
-not be joined (rows/). It does not hold for time, for samples of a waveform, or for positions.
+Axis 0 is a batch when as many rows come out as go in, and reordering the rows only reorders their outputs. That holds
+for models whose rows influence each other's values too (a maximum over the batch): those have a batch, whose requests
+must not be batched (rows/). It does not hold for time, for samples of a waveform, or for positions.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +24,10 @@ Run = Callable[[Arrays], Arrays]
 
 
 def disproved(run: Run, rows: Arrays, first_axes: Sequence[str], bound: Tolerance) -> str:
-    """Why axis 0 is no batch, as running the model shows; "" where nothing speaks against it.
+    """Return why axis 0 is no batch, as running the model shows. "" if nothing disproves it.
 
-    run: raises what the model raises. rows: inputs of ROWS rows. first_axes: the name of each input's first axis, "" for none;
-    inputs whose first axes have one name have one length.
+    run: raises what the model raises. rows: inputs of ROWS rows. first_axes: the name of each input's first axis, ""
+    for none; inputs whose first axes have one name have one length.
     """
     try:
         answers = run(rows)
@@ -53,7 +53,7 @@ def disproved(run: Run, rows: Arrays, first_axes: Sequence[str], bound: Toleranc
 
 
 def _moved(run: Run, rows: Arrays, answers: Arrays, bound: Tolerance) -> str:
-    """How the answers to rows in another order differ from the answers in that order."""
+    """Return how the outputs for reordered rows differ from the reordered outputs."""
     try:
         return _difference(run(_taken(rows, _ORDER)), _taken(answers, _ORDER), bound)
     except Exception as error:

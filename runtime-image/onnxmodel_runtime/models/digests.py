@@ -13,7 +13,7 @@ def digest(path: Path) -> str:
 
 
 def check_pin(what: str, actual: str, pin: str, field: str) -> None:
-    """What came is what the author pinned, if anything. Raises StageError. actual: "none" for a file that did not come."""
+    """Check a file against its pinned digest, if any. Raises StageError. actual: "none" for a missing file."""
     if pin and pin.lower() != actual:
         raise StageError(
             "DigestMismatch",

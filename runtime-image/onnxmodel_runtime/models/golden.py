@@ -66,17 +66,17 @@ def load(
 
 
 def beside(directory: Path, folder: str, file: str) -> Path:
-    """Where fetch put data of this kind: the folder where there is one, else the file."""
+    """Return where fetch put data of this kind: the folder if there is one, else the file."""
     return directory / folder if (directory / folder).is_dir() else directory / file
 
 
 def rows(data: GoldenSet) -> int:
-    """How many examples a set has."""
+    """Return the number of examples in a set."""
     return max((int(array.shape[0]) for array in data.inputs.values() if array.ndim), default=1)
 
 
 DIFFERENT_ROWS = "the inputs in the golden data have different first sizes"
-"""Why axis 0 is no batch, where a sample is not shared."""
+"""The reason why axis 0 is no batch, where a sample is not shared."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
 
 
 def place(request: ValidateRequest) -> Path:
-    """Where the golden data are."""
+    """Return the path of the golden data."""
     if request.golden_path:
         return Path(request.golden_path).absolute()
     return beside(Path(request.directory).absolute(), GOLDEN_FOLDER, GOLDEN_FILE)

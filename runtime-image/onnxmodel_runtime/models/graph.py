@@ -46,7 +46,7 @@ _NAMES = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
 
 def facts(model: Any, path: Path, data_files: set[Path]) -> ModelFacts:
-    """What a model is, at a glance. data_files: its external data."""
+    """Return the basic facts of a model. data_files: its external data."""
     return ModelFacts(
         sha256=digest(path),
         bytes=_int64(path.stat().st_size + sum(file.stat().st_size for file in data_files)),
@@ -83,13 +83,13 @@ def classical(model: Any) -> list[str]:
 
 
 def inputs(model: Any) -> list[Any]:
-    """What a caller must give: old IR versions list the initializers among the inputs too."""
+    """Return the inputs that a caller must give: old IR versions list the initializers among the inputs too."""
     given = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in given]
 
 
 def overridable(model: Any) -> list[Any]:
-    """What a caller may give, and need not: inputs with an initializer as their default."""
+    """Return the optional inputs, which have an initializer as their default."""
     given = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name in given]
 
@@ -138,7 +138,7 @@ def elements(dims: Any) -> int:
 
 
 def required_bytes(tensor: Any) -> int | None:
-    """What the dimensions ask for; None where they ask for nothing that can be said."""
+    """Return the bytes that the tensor's dimensions imply. None if that cannot be computed."""
     bits = BITS.get(tensor.data_type)
     if bits is None or any(dim < 0 for dim in tensor.dims[:MAX_RANK]):
         return None
@@ -150,7 +150,7 @@ def _int64(value: int, least: int = 0) -> int:
 
 
 def node_name(node: Any) -> str:
-    """What a person finds the node by: many exporters leave the name empty."""
+    """Return a name by which a person finds the node: many exporters leave its own empty."""
     return node.name or next((name for name in node.output if name), "") or node.op_type
 
 
@@ -256,7 +256,7 @@ def topological(nodes: list[Any]) -> list[int] | None:
 
 
 def reads(node: Any) -> Iterator[str]:
-    """What a node reads, by itself and through its subgraphs. What a subgraph makes itself is not read from here."""
+    """Yield the names that a node reads, by itself and through its subgraphs. A subgraph's own are left out."""
     yield from node.input
     for subgraph in subgraphs(node):
         made: set[str] = set()
@@ -272,7 +272,7 @@ def reads(node: Any) -> Iterator[str]:
 
 
 def external(tensor: Any) -> dict[str, str]:
-    """Where a tensor's data lies when that is another file; nothing otherwise."""
+    """Return the external_data entries of a tensor whose data is in another file. Empty for any other tensor."""
     if tensor.data_location != EXTERNAL:
         return {}
     return {entry.key: entry.value for entry in tensor.external_data}

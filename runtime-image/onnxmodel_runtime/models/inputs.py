@@ -146,7 +146,7 @@ def _image(model: Any) -> tuple[int, ...]:
 
 
 def axis_name(tensor: str, axis: int, symbol: str) -> str:
-    """What an axis is called in spec.validation.sizes and in status."""
+    """Return the name of an axis in spec.validation.sizes and in status."""
     return symbol or f"{tensor}[{axis}]"
 
 

@@ -1,11 +1,11 @@
-"""How far two sets of answers are apart, and whether that is close enough.
+"""Measure the difference between two sets of outputs, and judge whether it is within the tolerance.
 
 max_relative is |a-b| / max(|b|, tolerance.absolute): without that floor a difference of nothing from almost nothing
 would look like a catastrophe. Integers, booleans and strings must be equal: a label is right or wrong.
 
 top1 is for people: the tolerance alone decides. An output looks like class scores when it is a matrix of floats, a row
 for each example and a column for each class, of which there are 2 to MAX_CLASSES. An embedding of that shape is taken
-for scores too: then top1 says in how many rows the largest component is the same one.
+for scores too: then top1 is the share of rows in which the largest component is the same one.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What the server asks of a model file, and ONNX Runtime does not say: tensors without a shape, and runs without a known time.
+"""Facts of a model file that ONNX Runtime does not report: tensors without a shape, and runs of unpredictable duration.
 
 The server has no onnx package in memory: the file is mapped, and all but a few bytes of it are skipped.
 """
@@ -45,10 +45,11 @@ def unranked(path: Path) -> frozenset[str]:
 
 
 def branches(path: Path) -> bool:
-    """Whether values decide how long a run takes: a node holds a graph of its own, or takes a size from what a request says.
+    """Return whether values decide how long a run takes.
 
-    Sizes that shapes give are known: they grow no faster than the inputs. True of a file that cannot be followed. In ORT
-    format, where only the names of operators are read, one that could take a size is enough.
+    They do if a node holds a graph of its own, or takes a size from a value of the request. Sizes that shapes give are
+    known: they grow no faster than the inputs. True of a file that cannot be parsed. In ORT format, where only the
+    names of operators are read, one that could take a size is enough.
     """
     try:
         content = _mapped(path)
@@ -61,7 +62,7 @@ def branches(path: Path) -> bool:
 
 
 def _undecided(body: memoryview, kind: int) -> bool:
-    """Whether a graph or function, whose inputs may hold anything, has such a node."""
+    """Return whether a graph or function, whose inputs may hold anything, has such a node."""
     fixed = {b""}  # an input that is left out
     if kind == _GRAPH:
         fixed |= _initializers(body)

@@ -1,4 +1,4 @@
-"""What stages leave beside a model on its volume for the stages after them: the record of a fetch, reports, marks."""
+"""Files that a stage leaves beside a model on its volume for later stages: the record of a fetch, reports, marks."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def accept(directory: Path) -> None:
 
 
 def accepted(directory: Path) -> bool:
-    """Whether a validation found the model good. No later refusal takes that back."""
+    """Return whether a validation has ever accepted the model. A later refusal does not change that."""
     return _marker(directory).exists()
 
 

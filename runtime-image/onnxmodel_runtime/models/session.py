@@ -94,7 +94,7 @@ def _missing(error: Exception) -> frozenset[str]:
 
 
 def provider_options(name: str, providers: Providers) -> dict[str, str]:
-    """What a provider is told: the author's options, and for OpenVINO, whose threads are its own, how many it may have."""
+    """Return a provider's options: the author's, and for OpenVINO, which has threads of its own, their number."""
     given = providers.options.get(name, {})
     if name == "OpenVINO" and providers.threads and "load_config" not in given:
         return {"num_of_threads": str(providers.threads), **given}

@@ -1,7 +1,7 @@
-"""What TensorRT is asked for beyond the author's options: profiles from the model's shapes, and caches of what it builds.
+"""Options of TensorRT beyond the author's: profiles from the model's shapes, and caches of what it builds.
 
-Without a profile it builds an engine for the first shape that it sees and again for each that does not fit, which is some
-client's wait of minutes. The author's own options win.
+Without a profile it builds an engine for the first shape that it sees and again for each that does not fit, while some
+client waits for minutes. The author's own options win.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ def caches(given: Mapping[str, str], folder: str) -> dict[str, str]:
 
 
 def cache_key(sha256: str, wanted: Mapping[str, str], versions: Mapping[str, str]) -> str:
-    """What an engine depends on, as a folder's name: one that was built of anything else is not loaded."""
+    """Return a folder's name for everything that an engine depends on: one built from anything else is not loaded."""
     text = json.dumps([sha256, dict(wanted), dict(versions)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -106,12 +106,12 @@ def _where(point: Point) -> str:
 
 
 def _unit(report: Report) -> str:
-    """What throughput counts."""
+    """Return the unit that throughput counts."""
     return "inferences" if report.result.batch == BATCH_NONE else "rows"
 
 
 def _highlights(report: Report) -> list[tuple[str, str, str]]:
-    """What it is, the number, whose it is and what that means."""
+    """Return (title, number, explanation) of each highlight."""
     points = report.result.points
     baseline = report.request.candidates[0].name
     first, most = _first(points), _most(points)

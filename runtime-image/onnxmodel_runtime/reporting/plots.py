@@ -77,7 +77,7 @@ class Axis:
 
     @property
     def logarithmic(self) -> bool:
-        """Whether equal distances are equal factors."""
+        """True if equal distances are equal factors."""
         return self.low > 0 and self.high / self.low > 8
 
     def __call__(self, value: float) -> float:

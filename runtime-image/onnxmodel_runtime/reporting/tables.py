@@ -78,7 +78,7 @@ def _tensor(tensor: Tensor, unranked: Sequence[str]) -> str:
 
 
 def _batch(result: ValidateResult) -> str:
-    """Whether there is a batch axis, and whether a server may join requests to batches."""
+    """Describe the batch axis, and whether a server may batch requests."""
     if result.unbatched:
         return f"none, each request is one inference: {result.unbatched}"
     if result.unjoined is None:

@@ -1,10 +1,10 @@
-"""Whether rows of different requests may be computed in one run, and get the answers that they would get alone.
+"""Decide whether rows of different requests may share a run, and get the outputs that they would get alone.
 
-    judge.py    what the graph says: the one rule for the server, Triton and the benchmark
-    walk.py     follows the batch through the graph; values.py and extents.py: what it knows on the way
+    judge.py    the verdict by the graph: the one rule for the server, Triton and the benchmark
+    walk.py     traces the batch through the graph; values.py and extents.py: the facts on the way
     table.py    the table of operators, whose rules are in elementwise, moving,
                 gathering, products, images, along, classical, fused and sequences
-    trial.py    what a session says: rows together and alone
+    trial.py    a test on a session: rows together and alone
 
 Pure, but for the sessions of the trial. What is not in the tables is unknown, and unknown rows are not computed together.
 """

@@ -40,7 +40,7 @@ def evaluate(node: Node) -> Data | None:
 
 
 def of_shape(node: Node, value: Value) -> Data | None:
-    """What Shape and Size give."""
+    """Compute the result of Shape or Size."""
     if value.shape is None:
         return None
     if node.kind == "Size":

@@ -34,12 +34,12 @@ def symbol(name: str) -> Symbols:
 
 
 def of_batch(size: Size) -> bool:
-    """Whether the size depends on the number of rows."""
+    """Return whether the size depends on the number of rows."""
     return isinstance(size, Symbols) and any(name.startswith(_ROWS) for name in size.names)
 
 
 def of_numbers(*sizes: Size) -> bool:
-    """Whether all of them are plain numbers."""
+    """Return whether all sizes are plain numbers."""
     return not any(isinstance(size, Symbols) for size in sizes)
 
 

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's optimizers put in the place of several operators (com.microsoft), and attention."""
+"""Operators that ONNX Runtime's optimizers fuse from several (com.microsoft), and attention."""
 
 from collections.abc import Sequence
 from dataclasses import replace

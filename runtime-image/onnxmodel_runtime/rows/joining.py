@@ -1,4 +1,4 @@
-"""Whether a server joins requests to batches: one rule for this project's server and for Triton."""
+"""Decide whether a server batches requests: one rule for this project's server and for Triton."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +16,9 @@ NO_DELAY = "serving.batching.maxQueueDelayMicroseconds is 0: no request waits fo
 
 
 class Unjoined(NamedTuple):
-    """Why requests are not joined; "" where they may be.
+    """The reason why requests are not batched; "" if they may be.
 
-    influenced: because rows influence each other, or may: then a batch has no answer that is known beforehand.
+    influenced: because rows influence each other, or may: then the outputs of a batch are not known beforehand.
     """
 
     why: str
@@ -56,7 +56,7 @@ def tried(request: ServeRequest, run: Run, given: Arrays, most: int) -> Unjoined
 
 
 def told(reason: str) -> str:
-    """What servers say of it as the parameter `batching` of the model's configuration."""
+    """Return the reason as servers report it in the parameter `batching` of the model's configuration."""
     return f"{_NOT}{reason}" if reason else _JOINED
 
 

@@ -1,4 +1,4 @@
-"""What the graph says of its rows."""
+"""Judge from the graph whether rows influence each other."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Verdict:
 
     @property
     def unjoined(self) -> str:
-        """Why requests must not be joined; "" when they may be."""
+        """The reason why requests must not be batched; "" if they may be."""
         if self.apart:
             return ""
         return f"{'' if self.apart is False else 'it is not known whether '}{INFLUENCED}: {self.why}"
@@ -58,7 +58,7 @@ def judge(model: Any) -> Verdict:
 
 
 def follow(model: Any, axes: Mapping[str, int | None]) -> dict[str, Value]:
-    """What is known of each output when the batch is on these axes of the inputs, by name; None where an input has none."""
+    """Trace the graph, and return the known facts of each output. axes: the batch's by input; None for none."""
     model = _light(model)
     walk = Walk({entry.domain if entry.domain not in graphs.STANDARD else "": entry.version for entry in model.opset_import},
                 _inferred(model))  # fmt: skip

@@ -258,7 +258,7 @@ def _sliced(node: Node, before: Shape) -> list[int]:
 
 
 def _bounds(node: Node, index: int, count: int) -> list[Size]:
-    """Where a slice begins or ends; what is not known, and has nothing to do with the batch, as a symbol."""
+    """Return the starts or ends of a slice. Unknown ones that do not depend on the batch are symbols."""
     value = node.raw(index)
     if value.kind is Kind.CONSTANT and value.data is None:
         return [extents.symbol(f"{node.proto.output[0]}:{index}.{at}") for at in range(count)]

@@ -34,7 +34,7 @@ class Node:
 
     @property
     def outputs(self) -> int:
-        """How many outputs there are, those that are left out included."""
+        """The number of outputs, omitted ones included."""
         return len(self.proto.output)
 
     def attribute(self, name: str, default: Any = None) -> Any:
@@ -46,7 +46,7 @@ class Node:
         return default
 
     def has(self, index: int) -> bool:
-        """Whether the input is given."""
+        """Return whether the input is given."""
         return index < len(self.inputs) and self.inputs[index] is not None
 
     def given(self, index: int = 0) -> Value:
@@ -109,7 +109,7 @@ class Node:
 
 
 def rank(value: Value) -> int:
-    """How many axes. Raises Unknown where that is not known."""
+    """Return the number of axes. Raises Unknown if it is not known."""
     return len(shape(value))
 
 

@@ -1,7 +1,7 @@
-"""What a session says of its rows: whether they get the answers together that they get alone.
+"""Test on a session whether rows get the same outputs in a batch as alone.
 
-The graph comes first (judge.py): a trial shows what it happens upon, never that there is nothing. It is for what no graph
-tells: a provider, a kernel, a fusion that brings rows together.
+The graph comes first (judge.py): a trial can find an influence, but never prove that there is none. It is for what no
+graph shows: a provider, a kernel, a fusion that brings rows together.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,11 +23,11 @@ Run = Callable[[dict[str, NDArray[Any]]], Arrays]
 
 
 def dependence(run: Run, given: Arrays, bound: Tolerance, most: int) -> str:
-    """How an answer differs when other rows are computed with it; "" when none does.
+    """Return how an output differs when other rows are computed with its row. "" if none does.
 
-    given: rows that the model takes; with them go larger, smaller and permuted ones that are made of
-    them. Those that the model refuses when they are alone are left out. A batch has three times the given rows, two times
-    where `most` allows no more, and is not tried where `most` allows less. run: raises when the model fails.
+    given: rows that the model takes; with them go larger, smaller and permuted ones that are made of them. Those that
+    the model refuses when they are alone are left out. A batch has three times the given rows, two times where `most`
+    allows no more, and is not tried where `most` allows less. run: raises when the model fails.
     """
     count = len(next(iter(given.values())))
     made = {name: variation(given, name) for name in ("given", "larger", "smaller", "permuted")}

@@ -1,4 +1,4 @@
-"""What is known of a tensor: whether it holds something of the rows, and where.
+"""Facts of a tensor: whether it depends on the rows of the batch, and where.
 
 The kinds, from harmless to harmful:
 
@@ -7,7 +7,7 @@ The kinds, from harmless to harmful:
     EVEN       one number everywhere, in a shape that follows from the number of rows
     ROWS       what is on the batch's axis at a row depends on that row alone
     NUMBER     the row's own number in the batch, at each row
-    UNKNOWN    nobody knows: an operator that is not in the tables, or a shape that cannot be followed
+    UNKNOWN    not known: an operator that is not in the tables, or a shape that cannot be traced
     MIXED      depends on several rows, or on where in the batch a row is
 """
 
@@ -41,7 +41,7 @@ class Mixed(Exception):
 
 
 class Unknown(Exception):
-    """Whether they do cannot be told; the message completes "the node …"."""
+    """Mutual influence of rows cannot be determined. The message completes "the node …"."""
 
 
 class Drawn(Unknown):
@@ -53,7 +53,7 @@ class Drawn(Unknown):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the batch is: on this axis, whose size is outer * rows * inner, in this order."""
+    """The place of the batch: this axis, whose size is outer * rows * inner, in this order."""
 
     axis: int
     outer: Size = 1
@@ -128,7 +128,7 @@ def moved(value: Value, shape: Sequence[Size], axis: int) -> Value:
 
 
 def together(values: Sequence[Value]) -> Value:
-    """What an operator makes that computes element by element, with numpy's rules of broadcasting.
+    """Combine the inputs of an elementwise operator under numpy's rules of broadcasting.
 
     Raises Mixed when rows meet each other, Unknown when a shape is not known.
     """

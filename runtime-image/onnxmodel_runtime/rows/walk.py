@@ -76,7 +76,7 @@ class Walk:
         return values
 
     def node(self, proto: Any, values: Values) -> Sequence[Value]:
-        """What is known of a node's outputs."""
+        """Return the known facts of a node's outputs."""
         domain = STANDARD if proto.domain in graphs.STANDARD else proto.domain
         given = [values.get(name) if name else None for name in proto.input]
         node = Node(proto, self.opsets.get(domain, 1), tuple(given))
@@ -123,7 +123,7 @@ class Walk:
         return enter(node)
 
     def _constants(self, node: Node, enter: Any) -> Sequence[Value]:
-        """What follows from constants is constant: the rule is asked for its shape alone."""
+        """Return constants for a node whose inputs are constants. The operator's rule gives only their shapes."""
         try:
             found = enter(node)
             made = [found] * node.outputs if isinstance(found, Value) else list(found)
@@ -223,7 +223,7 @@ class Walk:
 
 
 def merged(found: list[Value], name: str) -> Value:
-    """What is either of them."""
+    """Return the facts that hold for either of the values."""
     if harmful := next((v for kind in (Kind.MIXED, Kind.UNKNOWN) for v in found if v.kind is kind), None):
         return harmful
     kinds = {value.kind for value in found}
@@ -262,7 +262,7 @@ def _stacked(value: Value, count: Size, at: int = 0) -> Value:
 
 
 def _part(value: Value, at: int, *, stateful: bool) -> Value:
-    """What one turn of a Scan sees. stateful: whether turns hand something on."""
+    """Return the value that one iteration of a Scan sees. stateful: whether iterations carry a state."""
     if value.shape is None:
         raise Unknown("has an input whose shape is not known")
     if value.kind not in (Kind.CONSTANT, Kind.ROWS):

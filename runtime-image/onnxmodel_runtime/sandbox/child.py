@@ -60,7 +60,7 @@ def main(kind: type[Any], work: Callable[[Any], Any], *, keep_memory: bool = Fal
 
 
 def classify(error: Exception, step: str) -> StageError | None:
-    """What any step can raise because of the model; None for a defect of ours."""
+    """Convert an error that a model can cause in any step to a StageError. None for a defect of ours."""
     if ran_out_of_memory(error):
         return out_of_memory(step, clip(runtime_words(error) or "an allocation failed", 200), memory_limit())
     if isinstance(error, OSError):

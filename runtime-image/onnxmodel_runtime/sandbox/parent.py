@@ -34,10 +34,10 @@ class InternalError(Exception):
 
 @dataclass(frozen=True)
 class ChildEnd:
-    """How a child process ended. code: as subprocess gives it; step: what it did last; stopped: it was asked to.
+    """The end of a child process. code: as subprocess returns it; step: its last one; stopped: it was asked to stop.
 
-    report: what it said at its end: a result, a failure, or of which kind a defect is; None when it died before.
-    expired: after how many seconds it was killed; 0 when it was in time.
+    report: what it reported at its end: a result, a failure, or the kind of a defect; None if it died before. expired:
+    the seconds after which it was killed; 0 if it was in time.
     """
 
     code: int
@@ -48,7 +48,7 @@ class ChildEnd:
 
 
 def failed(ended: ChildEnd, command: str) -> Exception:
-    """What to raise for a child that left no result."""
+    """Return the exception for a child that left no result."""
     report = ended.report
     if ended.expired:
         return StageError(
@@ -95,7 +95,7 @@ def launch(child: Sequence[str], request: str, seconds: float = 0.0, **environme
 
 
 def died(code: int, command: str, step: str) -> Exception:
-    """What a child that left no report died of. code: as subprocess gives it, negative for a signal."""
+    """Return the exception for a child that left no report. code: as subprocess returns it, negative for a signal."""
     if code == _LOADER:
         return out_of_memory(step, f"the {command} process could not load another library", memory_limit())
     if code >= 0:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a process does now, in words that fit after "while".
+    """The current work of a process, in words that fit after "while".
 
-    suspect: what is to blame when native code kills the process in this step, by name: a candidate of the benchmark, a pass
-    of a variant; "" where that is the model itself.
+    suspect: the name of what is to blame if native code kills the process in this step: a candidate of the benchmark, a
+    pass of a variant; "" for the model itself.
     """
 
     doing: str

@@ -1,4 +1,4 @@
-"""How a stage's end leaves the container: the exit code, the termination message, the report, words for people."""
+"""Output of a stage's end: the exit code, the termination message, the report, words for people."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ INTERNAL = 1  # not in the contract on purpose: a defect of ours is what the con
 
 
 def exit_code(outcome: Outcome) -> int:
-    """What Kubernetes sees."""
+    """Return the exit code of the container."""
     if outcome.failure is None:
         return ExitCode.OK
     if outcome.failure.reason == "InternalError":

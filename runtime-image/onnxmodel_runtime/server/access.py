@@ -11,7 +11,7 @@ from onnxmodel_runtime.server.tracing import Trace
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a front knows of a request. protocol: "http" or "grpc"; address: the peer's, "" where that is not known."""
+    """The origin of a request. protocol: "http" or "grpc"; address: the peer's, "" if it is not known."""
 
     protocol: str = ""
     address: str = ""

@@ -54,7 +54,7 @@ async def decompressed(body: bytes, encoding: str, limit: int, take: Callable[[i
 
 
 class _Lease:
-    """What one request has of the memory for all."""
+    """One request's share of the common memory."""
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies

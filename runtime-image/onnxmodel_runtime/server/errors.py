@@ -1,4 +1,4 @@
-"""What can go wrong with a request, in Triton's vocabulary: clients and dashboards know it."""
+"""Errors of a request, in Triton's vocabulary: clients and dashboards know it."""
 
 from enum import StrEnum
 
@@ -36,7 +36,7 @@ class Reason(StrEnum):
 
 
 class Ended(StrEnum):
-    """Why the watchdog ended a request: values of the label `reason` of its metric."""
+    """Reasons for which the watchdog ends a request: values of the label `reason` of its metric."""
 
     EXPIRED = "EXPIRED"
     THREAD_DIED = "THREAD_DIED"

@@ -1,4 +1,4 @@
-"""How batches get from the event loop to the threads of the instances.
+"""Hand batches from the event loop to the threads of the instances.
 
 A batch is complete before any thread can see it, and never changes afterwards. At every moment it is in one place: in
 the queue, or with one worker. Both facts change together, under one lock, so that two threads never take the same batch
@@ -32,7 +32,7 @@ class Batch:
 
 
 Report = Callable[["Worker", Batch, list[Execution], BaseException | None, bool], None]
-"""What a worker tells the event loop after each batch; the last argument: whether the worker is idle now."""
+"""Callback by which a worker reports each batch to the event loop. Last argument: whether the worker is idle now."""
 
 
 class RunQueue:

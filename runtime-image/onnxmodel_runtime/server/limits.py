@@ -1,4 +1,4 @@
-"""What a request may cost. Everything that a client controls is bounded by one of these."""
+"""Limits on the cost of a request. One of these bounds everything that a client controls."""
 
 import os
 
@@ -12,25 +12,29 @@ MAX_BODIES = 4 * MAX_REQUEST
 MAX_HEAD = 64 << 10
 """Bytes of an HTTP request's line and headers."""
 READ_SECONDS = 60.0
-"""How long a client may take to send a body."""
+"""Time in seconds within which a client must send a body."""
 KEEP_ALIVE_SECONDS = 620
-"""How long a connection may be idle: longer than load balancers keep theirs, so that they, not we, close them."""
+"""Idle time in seconds after which a connection is closed: longer than that of load balancers, so that they close it.
+"""
 OFF_LOOP = 1 << 20
 """From this many bytes on, decoding and encoding leave the event loop: a health probe must not wait for them."""
 INLINE_NS = 200_000
 """Executions that typically take less run on the event loop: handing them to another thread would cost more."""
 DRAIN_SECONDS = 20.0
-"""How long requests may take, and clients may go on asking, after SIGTERM."""
+"""Time in seconds after SIGTERM during which requests may finish, and clients may send more."""
 LAME_DUCK_SECONDS = 3.0
-"""How long connections are still accepted after SIGTERM, though nobody has one, and how long one may have been idle before
-it is closed: a client that asks more often is told with an answer that it should leave."""
+"""Time in seconds after SIGTERM during which connections are accepted although there is none.
+
+It is also the idle time after which a connection is closed. The responses to a client that asks more often announce the
+close.
+"""
 QUIET_SECONDS = 1.0
-"""How long there must have been no connection after SIGTERM before clients count as gone."""
+"""Time in seconds without any connection after SIGTERM, after which clients count as gone."""
 REQUEST_SECONDS = float(os.environ.get("ONNXMODEL_MAX_REQUEST_SECONDS", 3600))
-"""How long a request may take from its acceptance to its answer, and a run of the model; 0: without end."""
+"""Maximum duration of a request from its acceptance to its response, and of a run of the model. 0: no limit."""
 WATCH_SECONDS = 1.0
-"""How often the watchdog looks."""
+"""Interval of the watchdog in seconds."""
 STUCK_SECONDS = 60.0
-"""How long an interrupted run may go on before the process counts as dead."""
+"""Time in seconds after which an interrupted run that still goes on makes the process count as dead."""
 STOP_SECONDS = 2.0
-"""How long those who are told UNAVAILABLE at the end have to read that."""
+"""Time in seconds for clients to read the UNAVAILABLE that they get at the end."""

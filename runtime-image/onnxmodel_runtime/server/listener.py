@@ -13,7 +13,7 @@ from onnxmodel_runtime.server import limits
 
 SWEEP_SECONDS = 5.0
 HANDSHAKE_SECONDS = 0.1
-"""How long a handshake that has begun may take to end once no further one may begin."""
+"""Time in seconds that a handshake in progress has left once no new one may begin."""
 _SO_ATTACH_FILTER = 26
 # Drops what has the flag SYN: load byte 13 of TCP's header; where bit 1 is set, accept 0 bytes; else all.
 _NO_SYN = b"".join(
@@ -23,7 +23,7 @@ _NO_SYN = b"".join(
 
 
 class OpenConnection(Protocol):
-    """What a listener asks of its connections."""
+    """Interface of a connection, as its listener uses it."""
 
     def sweep(self, now: float) -> None:
         """End what has waited too long."""

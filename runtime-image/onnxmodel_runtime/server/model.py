@@ -87,7 +87,7 @@ class Instance:
             self.quick_bytes = max(self.quick_bytes, _bytes(inputs))
 
     def fits(self, inputs: Outputs) -> bool:
-        """Whether inputs are not much larger than those of a run that was quick."""
+        """Return whether inputs are not much larger than those of a run that was quick."""
         return _bytes(inputs) <= _LARGER * self.quick_bytes
 
     def interrupt(self) -> None:
@@ -101,7 +101,7 @@ class Instance:
 
 
 def _of_the_inputs(error: Exception) -> bool:
-    """Whether the session or a node refuses what it is given: the model has answered its probe, so the request is wrong.
+    """Return whether the session or a node refuses its inputs: the model has passed its probe, so the request is wrong.
 
     A node is judged by its words alone, since operators and names are the model's. Anything unknown is a fault.
     """
@@ -181,7 +181,7 @@ def load(request: ServeRequest) -> Model:
 
 
 def describe(name: str, session: Any, max_batch_size: int, batch: str = BATCH_UNKNOWN) -> ModelSpec:
-    """What the session takes and gives. batch: what is known of its batch axis."""
+    """Describe the session's inputs and outputs. batch: the known facts of its batch axis."""
     inputs = _exchanged(session.get_inputs(), "input")
     outputs = _exchanged(session.get_outputs(), "output")
     # Initializers that are graph inputs, too. Those that no request can carry keep their values.

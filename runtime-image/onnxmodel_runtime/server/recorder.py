@@ -19,7 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(slots=True)
 class Sum:
-    """How often, and for how many nanoseconds altogether."""
+    """The number of events, and their total duration in nanoseconds."""
 
     count: int = 0
     ns: int = 0
@@ -35,7 +35,7 @@ ROWS = tuple(float(1 << power) for power in range(13))  # to 4096, the largest b
 
 
 class Histogram:
-    """How many values lie at or below each bound, and their sum."""
+    """The number of values at or below each bound, and their sum."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds

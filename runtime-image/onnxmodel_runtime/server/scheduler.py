@@ -1,9 +1,9 @@
-"""Who runs when: a bounded queue in front of the instances, and requests joined into batches.
+"""Schedule requests: a bounded queue in front of the instances, and batches of requests.
 
 Groups of requests belong to the event loop alone. A group waits until its delay is over or its batch is full or of a
 preferred size, and goes on growing while every instance is busy. What leaves the queue is a complete batch, and goes to
-the instances by handoff.py, the only place that threads share. Where requests are not joined, each is such a batch from
-the start.
+the instances by handoff.py, the only place that threads share. Where requests are not batched, each is such a batch
+from the start.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ STOPPING = "the server is stopping"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How requests wait. limit: how many may; delay: seconds in which a batch may grow; join: whether there are batches.
+    """Rules of the queue. limit: of waiting requests; delay: seconds in which a batch may grow; join: whether to batch.
 
-    preferred: rows at which a batch goes without waiting for its delay; empty: the model's largest alone. timeout: seconds
-    after which a request that still waits is refused; 0: never. A request may ask for less, not for more.
+    preferred: rows at which a batch goes without waiting for its delay; empty: the model's largest alone. timeout:
+    seconds after which a request that still waits is refused; 0: never. A request may ask for less, not for more.
     """
 
     limit: int
@@ -129,7 +129,7 @@ class Scheduler:
 
     @property
     def quick(self) -> bool:
-        """Whether a request would run at once, and be over sooner than it takes to hand it to another thread."""
+        """True if a request would run at once, and finish sooner than it takes to hand it to another thread."""
         return (
             self._inline
             and bool(self._idle)
@@ -152,7 +152,7 @@ class Scheduler:
 
     @property
     def stuck(self) -> bool:
-        """Whether an instance goes on with a run that was interrupted long ago: only a new process can end that."""
+        """True if an instance goes on with a run that was interrupted long ago: only a new process can end that."""
         end = monotonic() - limits.STUCK_SECONDS
         return any(worker.batch is batch and since < end for worker, (batch, since) in self._interrupted.items())
 
@@ -315,7 +315,7 @@ class Scheduler:
     # The watchdog calls these.
 
     def _survey(self) -> Callable[[Job], Whereabouts]:
-        """Where everything is now: looked up once, so that a long queue does not cost the square of its length."""
+        """Locate every job at once, so that a long queue does not cost the square of its length."""
         batches, groups = self._queue.waiting(), {*self._ready, *self._open.values()}
 
         def place(job: Job) -> Whereabouts:

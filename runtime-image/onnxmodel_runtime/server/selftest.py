@@ -63,7 +63,7 @@ def run(model: Model, request: ServeRequest) -> str:
 
 
 def _unjoined(model: Model, request: ServeRequest, given: Mapping[str, Array]) -> joining.Unjoined:
-    """Why requests are not joined. The trial is made without a delay too: it says whether a batch has a known answer."""
+    """Return why requests are not batched. The trial runs without a delay too: it shows if a batch has known outputs."""
     spec = model.spec
     judged = joining.unjoined(request, spec.max_batch_size)
     if judged.influenced or spec.max_batch_size < 2:

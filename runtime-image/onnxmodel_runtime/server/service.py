@@ -1,4 +1,4 @@
-"""What both fronts offer: the model by name, its state, and one way to answer an inference."""
+"""The service behind both fronts: the model by name, its state, and one way to answer an inference."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ class Service:
 
     @property
     def draining(self) -> bool:
-        """Whether no further request should come."""
+        """True once no further request should come."""
         return self._draining
 
     @draining.setter
@@ -54,12 +54,12 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether traffic should come here."""
+        """True while traffic should come here."""
         return self._model is not None and not self.draining
 
     @property
     def live(self) -> bool:
-        """Whether this process can go on; a new one must take its place otherwise."""
+        """True while this process can go on. Otherwise it must be replaced."""
         return self._scheduler is None or not self._scheduler.stuck
 
     def open(self, model: Model, unjoined: str, seconds: float) -> None:
@@ -89,7 +89,7 @@ class Service:
         return self._scheduler.close() if self._scheduler else True
 
     def is_ready(self, name: str, version: str) -> bool:
-        """Whether the model answers. Raises ServerError when there is no such model."""
+        """Return whether the model is ready. Raises ServerError if there is no such model."""
         self._check(name, version)
         return self.ready
 
@@ -145,7 +145,7 @@ class Service:
 
     @property
     def quick(self) -> bool:
-        """Whether infer_now may be called."""
+        """True while infer_now may be called."""
         return self._scheduler is not None and self._scheduler.quick and not self._request.access_log
 
     def infer_now(self, name: str, version: str, decode: Decode[T]) -> T | None:

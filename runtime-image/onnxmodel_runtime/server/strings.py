@@ -1,7 +1,7 @@
-"""Whether a model only hands on the strings that it is given.
+"""Detect models that pass on strings unchanged.
 
-ONNX Runtime's Python API carries strings as text, so that bytes that are not UTF-8 cannot pass. Where no node looks at a
-string, and no string of the model's own comes out, they can pass in disguise: each byte as a character.
+ONNX Runtime's Python API carries strings as text, so that bytes that are not UTF-8 cannot pass. Where no node looks at
+a string, and no string of the model's own comes out, they can pass in disguise: each byte as a character.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _COUNTS = frozenset({"Shape", "Size"})
 
 
 def handed_on(path: Path) -> bool:
-    """Whether all strings that come out of the model in a file are some that were given. False where that is not known."""
+    """Return whether every string that the model in a file returns is one of its inputs. False if that is not known."""
     try:
         model = onnx.load(path, load_external_data=False)
     except (OSError, DecodeError):

@@ -17,7 +17,7 @@ log = logging.getLogger("onnxmodel.server")
 
 
 class Whereabouts(StrEnum):
-    """Where a request is."""
+    """The place of a request."""
 
     WAITING = "waiting"
     RUNNING = "running"

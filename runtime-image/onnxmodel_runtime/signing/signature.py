@@ -1,7 +1,7 @@
-"""Who signed a model, and is it what they signed? OpenSSF model signing, answered before anything is parsed.
+"""Verify the signature of a model, and that it covers its files. OpenSSF model signing, before anything is parsed.
 
-The library verifies the signature. The comparison with the files is ours, because the directory holds more than what was
-signed (what fetch notes down, golden data), and because each kind of difference has a reason of its own here.
+The library verifies the signature. The comparison with the files is ours, because the directory holds more than what
+was signed (the record of a fetch, golden data), and because each kind of difference has a reason of its own here.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _SIGN_AGAIN = "Sign the model again: model_signing sign key FOLDER --private_key
 
 @dataclass(frozen=True)
 class Signed:
-    """Who signed ("key SHA256:…" or the identity), and which files, by their paths below the model's directory."""
+    """The signer ("key SHA256:…" or the identity), and the signed files, by their paths below the model's directory."""
 
     by: str
     files: frozenset[str]
@@ -316,14 +316,14 @@ def _files(directory: Path) -> Iterable[str]:
 
 
 def _single(directory: Path, present: set[str]) -> bool:
-    """Whether the source was one file, by whatever name."""
+    """Return whether the source was one file, by whatever name."""
     source = read_source(directory)
     fetched = {name for name in source.get("files", present) if PurePosixPath(name).parts[0] not in OUR_FILES}
     return fetched == {MODEL_FILE} and not str(source.get("uri", "")).endswith("/")
 
 
 def _exempt(directory: Path, name: str, ignored: list[PurePosixPath], signature: bytes) -> bool:
-    """What need not be signed: our notes, what the signer said to ignore, and the publisher's copy of the signature.
+    """Return whether a file need not be signed: our records, what the signer ignored, and a copy of the signature.
 
     The model itself is never exempt, and checks/external.py refuses weights in a file that is.
     """

@@ -1,4 +1,4 @@
-"""Where models come from: s3://, gs://, az://, http(s)://, oci://, hf://, pvc:// and, for people, local files."""
+"""Sources of models: s3://, gs://, az://, http(s)://, oci://, hf://, pvc:// and, for people, local files."""
 
 import os
 from pathlib import Path

@@ -83,7 +83,7 @@ def unpack(path: Path, form: str, target: Path, limit: int, uri: str) -> dict[st
 
 
 def find_model(names: list[str], uri: str) -> str:
-    """Which of the files of a loose folder is the model: the model.onnx nearest to the top, or the only .onnx there is."""
+    """Find the model among the files of a loose folder: the model.onnx nearest to the top, or the only .onnx there."""
     named = sorted((name for name in names if PurePosixPath(name).name == MODEL_FILE), key=lambda name: name.count("/"))
     if named and (len(named) == 1 or named[0].count("/") < named[1].count("/")):
         return named[0]

@@ -1,8 +1,8 @@
-"""Where a fetch may go: one guard under every client library, at the calls that none of them can go around.
+"""Restrict the network of a fetch: one guard under every client library, at the calls that none of them can bypass.
 
-Libraries resolve names, follow redirects, ask for tokens and read proxies from the environment, each in its own way. All
-of them end in `socket.getaddrinfo` and `socket.connect`, which Python reports to audit hooks: the guard looks at the
-name there, and at the address that is really dialled, so that a name which changes its address between the two wins
+Libraries resolve names, follow redirects, ask for tokens and read proxies from the environment, each in its own way.
+All of them end in `socket.getaddrinfo` and `socket.connect`, which Python reports to audit hooks: the guard looks at
+the name there, and at the address that is really dialled, so that a name which changes its address between the two wins
 nothing. Libraries wrap what a hook raises, so the guard remembers its first refusal and `guarded` raises it again.
 """
 
@@ -103,7 +103,7 @@ class Guard:
             )
 
     def names(self, host: str) -> bool:
-        """Whether the policy's list of hosts has this one."""
+        """Return whether the policy's list of hosts has this one."""
         return any(_matches(_plain(host), pattern) for pattern in self._patterns)
 
     def check_address(self, address: Address) -> None:
@@ -184,7 +184,7 @@ def check_url(url: str) -> None:
 
 
 def listed(host: str) -> bool:
-    """Whether the policy in force names this host, which is more than to allow every host."""
+    """Return whether the policy in force names this host, which is more than to allow every host."""
     return bool(_active) and all("*" not in guard.policy.hosts and guard.names(host) for guard in _active)
 
 

@@ -1,4 +1,4 @@
-"""How a registry lets us in: Basic, or a token from the place that its WWW-Authenticate header names.
+"""Authenticate to a registry: Basic, or a token from the place that its WWW-Authenticate header names.
 
 That place is chosen by whoever answers, so it gets the password only when it is the registry itself, a place known for
 that registry, one that the platform's list of hosts or the Secret's OCI_AUTH_HOST names; and by https, always.
@@ -23,7 +23,7 @@ _TOKEN_BYTES = 1 << 20
 
 
 class Login:
-    """What is sent to one registry, and to it alone."""
+    """Credentials for one registry, and for it alone."""
 
     def __init__(self, uri: str, base: str, repository: str, *, with_password: bool) -> None:
         self.uri, self.repository = uri, repository

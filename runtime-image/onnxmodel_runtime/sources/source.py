@@ -1,4 +1,4 @@
-"""What a source of models is: it lists its files and opens each one.
+"""The interface of a source of models: it lists its files and opens each one.
 
 `UnreachableError` is what may pass; everything else is a StageError.
 """
@@ -75,7 +75,7 @@ class Source(Protocol):
 
     @property
     def loose(self) -> bool:
-        """Whether the files are laid out as their author liked, so that the model must be looked for."""
+        """True if the author chose the layout of the files, so that the model must be searched for."""
 
 
 def shown(uri: str) -> str:
@@ -106,7 +106,7 @@ def invalid(uri: str, why: str) -> StageError:
 
 
 def secret_invalid(what: str, hint: str) -> StageError:
-    """What the Secret holds cannot be used."""
+    """Return the error for an unusable Secret."""
     return StageError("SourceInvalid", what, f"{hint} It comes from the Secret in {SECRET}.", SECRET)
 
 
@@ -131,7 +131,7 @@ def forbidden(uri: str, detail: str) -> StageError:
 
 
 def rejected(message: str, hint: str) -> StageError:
-    """What the source answers is nothing that we take."""
+    """Return the error for an unacceptable answer of the source."""
     return StageError("SourceRejected", message, hint, FIELD)
 
 

@@ -147,7 +147,7 @@ class Web:
 
 
 def read(reply: WebReply, limit: int) -> bytes:
-    """What a reply holds, when it is small."""
+    """Read the body of a small reply."""
     content = b""
     for chunk in stream(reply):
         content += chunk
@@ -157,7 +157,7 @@ def read(reply: WebReply, limit: int) -> bytes:
 
 
 def stream(reply: WebReply) -> Generator[bytes, None, None]:
-    """What a reply holds, piece by piece."""
+    """Yield the body of a reply piece by piece."""
     try:
         yield from reply.response.stream(CHUNK, decode_content=False)
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -213,12 +213,12 @@ def _vouched(reply: WebReply) -> str:
 
 
 def origin(parts: SplitResult) -> Origin:
-    """Whom a credential is for: scheme, host and port."""
+    """Return the origin to which a credential is limited: scheme, host and port."""
     return parts.scheme, (parts.hostname or "").removesuffix("."), parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def loopback(host: str) -> bool:
-    """Whether a host is this machine by its literal name, where http is as good as https."""
+    """Return whether a host is this machine by its literal name, where http is as good as https."""
     return host in ("localhost", "127.0.0.1", "::1")
 
 

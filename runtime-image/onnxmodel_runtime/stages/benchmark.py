@@ -241,7 +241,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _P
 
 
 def _batched(session: Any, request: BenchmarkRequest, inputs: Arrays) -> bool:
-    """Whether the row can be repeated along axis 0: it is a batch, and the probe has one row of it."""
+    """Return whether the row can be repeated along axis 0: it is a batch, and the probe has one row of it."""
     return batch_axis.one_row(inputs) and not batch_axis.of_session(session, request.batch)
 
 

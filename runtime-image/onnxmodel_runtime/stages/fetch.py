@@ -179,7 +179,7 @@ class _Fetching:
         return {f"{directory}/{path}": file for path, file in files.items()}
 
     def _list(self, uri: str, *, packed: bool = True) -> tuple[Source, list[Remote]]:
-        """What a URI holds, with names that are safe."""
+        """List the files of a URI, with names that are safe."""
 
         def ask() -> tuple[Source, list[Remote]]:
             source = open_source(uri, local=self.local, home=self.request.home or self.request.uri)
@@ -287,12 +287,12 @@ def _existing(request: FetchRequest, directory: Path) -> dict[str, Any] | None:
 
 
 def _kept(request: FetchRequest, directory: Path) -> bool:
-    """Whether what is there stays: a model that was found good, and data that variants may be made with just now."""
+    """Return whether existing files stay: of an accepted model, or data that variants may be made with right now."""
     return request.kind == "calibration" or accepted(directory)
 
 
 def _check_files(directory: Path, record: dict[str, Any]) -> None:
-    """What validate found good may be in use, so it is never replaced: it is as it was fetched, or refused."""
+    """Check that validated files are as they were fetched: they may be in use, so they are never replaced."""
     files = {name: file["sha256"] for name, file in record["files"].items()}
     if "sha256" in record:
         files[MODEL_FILE] = record["sha256"]

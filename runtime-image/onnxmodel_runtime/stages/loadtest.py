@@ -109,7 +109,7 @@ class _Rows:
 def _proven(
     client: Client, request: LoadTestRequest, loads: tuple[Load, ...], rows: _Rows, expected: Arrays
 ) -> Iterator[tuple[int, Arrays]]:
-    """What the server must answer to so many rows: for each load, after it answered so once; the largest batch too."""
+    """Yield the proven outputs for each batch size: of the loads, and of the largest batch."""
     sizes = {load.batch_size for load in loads}
     if rows.batched:
         sizes |= {1, max(1, min(request.max_batch_size, _MOST_BYTES // max(1, rows.bytes)))}
@@ -126,7 +126,7 @@ def _proven(
 
 
 def _influenced(client: Client, request: LoadTestRequest, rows: _Rows, expected: Arrays) -> bool:
-    """Whether equal rows may have different answers. Where nobody looked at the graph, two rows are tried."""
+    """Return whether equal rows may have different outputs. Where the graph was not judged, two rows are tried."""
     if request.unjoined is not None:
         return bool(request.unjoined)
     two, _ = client.infer(request.name, rows.repeated(2), tuple(expected))
@@ -282,7 +282,7 @@ def _measure(
 
 
 def _window(callers: list[_Sender], seconds: float) -> Window:
-    """What came within it. It ends when its time is over, and not before every caller was answered."""
+    """Measure one window. It ends when its time is over, but not before every client got an answer."""
     began, before = time.perf_counter(), [len(caller.taken) for caller in callers]
     while True:
         time.sleep(seconds)

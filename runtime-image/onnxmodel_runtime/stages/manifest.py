@@ -54,7 +54,7 @@ def write(request: OptimizeRequest, result: OptimizeResult) -> None:
 
 
 def made(request: OptimizeRequest) -> OptimizeResult | None:
-    """What an earlier run made of the same things in the request's directory; None where that is not all there."""
+    """Return what an earlier run made of the same input in the request's directory. None if that is incomplete."""
     directory = Path(request.directory)
     try:
         told = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def variant(path: Path, sha256: str) -> tuple[Variant, str] | None:
 
 
 def _made_of(request: OptimizeRequest) -> dict[str, Any]:
-    """What decides every byte of the variants."""
+    """Return everything that determines the bytes of the variants."""
     return {
         "schema": SCHEMA,
         "source": {

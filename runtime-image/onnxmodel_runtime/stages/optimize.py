@@ -39,7 +39,7 @@ _WIDE_SECONDS = 60.0  # for the rows of wide.py, of which a large model answers 
 
 @dataclass(frozen=True)
 class _Proof:
-    """How the original agrees with the reference. level: at which graph level; lowered: why not at the one asked for."""
+    """The original's parity with the reference. level: the graph level used; lowered: why not the requested one."""
 
     parity: Parity
     use: ProviderUse
@@ -251,7 +251,7 @@ def _unusable(error: golden.GoldenError) -> StageError:
 
 
 def tells(cases: Sequence[Case]) -> bool:
-    """Whether the answers to different inputs differ. Where they do not, equal answers of a variant prove nothing."""
+    """Return whether different inputs have different outputs. If not, equal outputs of a variant prove nothing."""
     first: dict[tuple[str, tuple[int, ...]], Any] = {}
     compared = False
     for case in cases:

@@ -101,7 +101,7 @@ def open_model(path: Path, providers: Providers) -> Any:
 
 
 def _loadable(providers: Providers, session: Any) -> Providers:
-    """What Triton is told: where another provider may serve instead, none of a GPU that is not there. Triton itself would end."""
+    """Drop providers of a GPU that is absent, where another provider may serve: Triton would exit."""
     if providers.fallback == "Forbid" or PROVIDERS["CUDA"] in session.get_providers():
         return providers
     left = tuple(name for name in providers.names if name not in GPU_PROVIDERS)
@@ -122,7 +122,7 @@ def described(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 def _unjoined(
     session: Any, serve: ServeRequest, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], given: Arrays
 ) -> str:
-    """Why Triton does not join requests: as the ONNX Runtime server decides it."""
+    """Return why Triton does not batch requests, by the rule of the ONNX Runtime server."""
     step("checking whether rows of one batch influence each other")
     most = serve.max_batch_size if batch_axis.declared(inputs, outputs, serve.batch) else 0
     names = [tensor.name for tensor in outputs]

@@ -64,7 +64,7 @@ _IN_ANY_MODE = {
 
 
 class _Findings(list[Finding]):
-    """What was found so far."""
+    """The findings so far."""
 
     def note(self, found: Iterable[Finding]) -> bool:
         """Keep findings; whether native code may go on with the model."""
@@ -207,7 +207,7 @@ def _read(path: Path, request: ValidateRequest, findings: _Findings) -> Any:
 
 
 def _walk(model: Any, request: ValidateRequest, findings: _Findings) -> bool:
-    """What our own walks see, which no model can harm. Whether native code may follow."""
+    """Run the checks of our own code, which no model can harm. Returns whether native code may follow."""
     sound = findings.note(interface.versions(model, request, *supported()))
     sound = findings.note(bounds.attribute_sizes(model)) and sound
     sound = findings.note(tensors.tensor_sizes(model)) and sound
@@ -250,7 +250,7 @@ def _interface(model: Any, facts: ModelFacts, request: ValidateRequest, findings
 
 
 def _unbatched(model: Any, facts: ModelFacts, request: ValidateRequest) -> str:
-    """Why there is no batch axis, as the signature tells by what runs showed of outputs; "" where there is one."""
+    """Return why there is no batch axis, from the signature and the outputs that runs showed. "" if there is one."""
     if request.batch == BATCH_NONE:
         return "spec.validation.batch is None"
     values = graph.inputs(model)

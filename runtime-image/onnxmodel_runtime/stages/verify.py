@@ -1,7 +1,7 @@
-"""Whether files are what was written down of them: of a folder of variants, or of all that lies on a model's volume.
+"""Verify files against their record: of a folder of variants, or of everything on a model's volume.
 
-Every file, byte for byte, and none besides. Standard library only. A manifest is data like any other: it may name no file
-outside of its folder.
+Every file, byte for byte, and none besides. Standard library only. A manifest is data like any other: it may name no
+file outside of its folder.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _KNOWN = (*_FETCHED, *Stage, ENGINE_CACHE_FOLDER, REPOSITORY_FOLDER, STATUS_FILE
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one file. kind: changed, missing, unknown or unreadable."""
+    """A problem with one file. kind: changed, missing, unknown or unreadable."""
 
     file: str
     kind: str
@@ -45,10 +45,11 @@ class Problem:
 
 
 def verify(directory: Path) -> tuple[int, list[Problem]]:
-    """How many files are written down, and everything that is not as it was.
+    """Return the number of recorded files, and every deviation from the records.
 
-    directory: of variants, with their manifest; or a model's volume, where what was fetched and each benchmark's manifest
-    are looked at too. The engine cache on it is known and not looked at: TensorRT writes there, and no manifest lists it.
+    directory: of variants, with their manifest; or a model's volume, where what was fetched and each benchmark's
+    manifest are verified too. The engine cache on it is known and not verified: TensorRT writes there, and no manifest
+    lists it.
     """
     optimized = directory / Stage.OPTIMIZE
     variants = (directory / MANIFEST_FILE).exists() or not optimized.is_dir()
@@ -107,7 +108,7 @@ def _below(top: Path, folder: Path, problems: list[Problem]) -> list[Problem]:
 
 
 def _listed(directory: Path, record: str, beside: Collection[str]) -> tuple[int, list[Problem]]:
-    """How many files the record names, and what is wrong with them. beside: patterns of files that it need not name."""
+    """Return the number of files in the record, and their problems. beside: patterns of files that it need not name."""
     try:
         told = _read(directory / record, _SCHEMA if record == MANIFEST_FILE else None)
         files = {_inside(name): dict(entry) for name, entry in told["files"].items()}

@@ -1,1 +1,1 @@
-"""What NVIDIA Triton needs to serve a model: its configuration, and the repository around it."""
+"""Files that NVIDIA Triton needs to serve a model: its configuration, and the repository around it."""

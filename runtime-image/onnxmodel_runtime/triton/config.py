@@ -84,7 +84,7 @@ def text(config: Any) -> str:
 
 
 def joins(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-    """Whether requests are joined to batches. request: unjoined is what repository.py found."""
+    """Return whether requests are batched. request: its unjoined comes from repository.py."""
     return not _unjoined(request, inputs, outputs)
 
 
@@ -124,7 +124,7 @@ def datatype(tensor: Tensor, what: str) -> str:
 
 
 def _exchanged(tensor: Tensor) -> bool:
-    """Whether Triton can take it; an input that it cannot take keeps the model's value."""
+    """Return whether Triton can take the tensor. An input that it cannot take keeps the model's value."""
     known = BY_NAME.get(tensor.datatype)
     return known is not None and bool(known.numpy) and 0 not in tensor.shape
 

@@ -20,7 +20,7 @@ HALVES, DYNAMIC, STATIC, ORT = "float16", "dynamic-quantization", "static-quanti
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What runs a pass: a function of a module here, imported when it runs, for it brings a library. maker: whose tool it is."""
+    """The function that runs a pass, imported when it runs because it brings a library. maker: whose tool it is."""
 
     module: str
     function: str
@@ -64,11 +64,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """What variants are compared with the original on.
+    """Inputs on which variants are compared with the original.
 
     recipe: at the recipe's batch sizes. Passes see only these: what they make must not depend on the largest batch.
-    beyond: at the largest batch size, and at the ends of the model's own scales.
-    wide: values in other ranges, for variants that compute with fewer bits.
+    beyond: at the largest batch size, and at the ends of the model's own scales. wide: values in other ranges, for
+    variants that compute with fewer bits.
     """
 
     recipe: tuple[Case, ...] = ()
@@ -96,7 +96,7 @@ class VariantRequest:
 
     @property
     def providers(self) -> Providers:
-        """Where the variant is proven."""
+        """The providers on which the variant is proven."""
         return self.optimize.providers
 
 
@@ -108,7 +108,7 @@ def passes(name: str, providers: Providers) -> tuple[str, ...]:
 
 
 def unsupported(name: str, request: OptimizeRequest) -> str:
-    """Why there can be no such variant for these providers, and what to do; "" where there can."""
+    """Return why there can be no such variant for these providers, and what to do. "" if there can."""
     first, names = request.providers.names[0], request.providers.names
     if name not in RECIPES:
         return f"this image cannot build it; it can build {', '.join(RECIPES)}"

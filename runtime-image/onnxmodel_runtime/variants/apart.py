@@ -50,7 +50,7 @@ def make(name: str, request: OptimizeRequest, work: Path, cases: Cases, dead: di
 
 
 def _published(made: Variant, target: Path) -> Variant:
-    """Where the variant is served from: file by file, the model after its data, so that it is whole when it is there."""
+    """Move the variant to its place file by file, the model after its data, so that it is whole once it is there."""
     source = Path(made.path)
     target.mkdir(exist_ok=True)
     files = sorted(source.parent.iterdir(), key=lambda file: file == source)
@@ -70,7 +70,7 @@ def _skipped(variant: Variant, why: str, target: Path) -> Variant:
 
 
 def _words(error: Exception) -> str:
-    """What killed the process, or what is wrong in it, as a sentence."""
+    """Describe in a sentence what killed the process, or the defect in it."""
     if isinstance(error, StageError):
         return clip(f"{error.failure.message}: serve another variant", 400)
     return clip(f"internal error in onnxmodel ({error}): please report it, and serve another variant", 400)

@@ -89,7 +89,7 @@ def _large_weights(model: Any, folder: Path) -> set[str]:
 
 
 def _large_activations(model: Any, task: Task) -> set[str]:
-    """What grew too large when the model ran on the samples: each tensor leaves its largest absolute value."""
+    """Return the tensors whose largest absolute value on the samples is too large for FP16."""
     measured = onnx.ModelProto()
     measured.CopyFrom(model)
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
@@ -113,7 +113,7 @@ def _large_activations(model: Any, task: Task) -> set[str]:
 
 
 def _join_islands(model: Any) -> None:
-    """What goes from one node of an island to the next stays in FP32: the converter goes by way of FP16, and overflows."""
+    """Keep tensors between two nodes of an island in FP32: the converter goes by way of FP16, and overflows."""
     casts: dict[str, Any] = {}
     kept = []
     for node in model.graph.node:  # the converter writes a cast once for each node that reads it
@@ -142,7 +142,7 @@ def _join_islands(model: Any) -> None:
 
 
 def _is_island(cast: Any) -> bool:
-    """Whether this cast to FP16 is the converter's own, behind a node that stays in FP32."""
+    """Return whether this cast to FP16 is the converter's own, behind a node that stays in FP32."""
     return _to(cast) == TensorProto.FLOAT16 and str(cast.name).endswith("_cast_to_fp16_node")
 
 

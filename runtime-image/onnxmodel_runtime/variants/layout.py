@@ -122,7 +122,7 @@ def size(model: Any) -> int:
 
 
 def interface(model: Any) -> dict[str, list[tuple[str, str]]]:
-    """What a caller sees: the names and datatypes of inputs and outputs."""
+    """Return the interface for callers: the names and datatypes of inputs and outputs."""
     values = {"inputs": graph.inputs(model), "outputs": model.graph.output}
     return {
         kind: sorted((value.name, graph.describe(value).datatype) for value in found) for kind, found in values.items()

@@ -60,7 +60,7 @@ _PLACES = re.compile(
 
 @dataclass(frozen=True)
 class _Done:
-    """What is there after a pass: the file, and what is told of the pass.
+    """The result of a pass: the file, and the record of the pass.
 
     remark: what to know of the file. maker: the pass that made it; "" for the original.
     """
@@ -119,12 +119,12 @@ def _run(request: VariantRequest) -> list[_Done]:
 
 
 def _without(before: _Done, name: str, why: str) -> _Done:
-    """What is there after a pass of which nothing is used."""
+    """Return the state after a pass whose file is not used."""
     return replace(before, told=replace(before.told, name=name, note=why), remark="")
 
 
 def _checked(request: VariantRequest, before: _Done, done: _Done, cases: Sequence[Case]) -> _Done:
-    """What another variant left as its last pass was not compared by itself: here others build on it."""
+    """Compare the last pass of another variant by itself, because others build on it here."""
     if done.told.note:
         return done
     try:
@@ -135,7 +135,7 @@ def _checked(request: VariantRequest, before: _Done, done: _Done, cases: Sequenc
 
 
 def _others(path: Path, request: OptimizeRequest, cases: Sequence[Case]) -> str:
-    """How other than the original's the answers are; "" where they are not."""
+    """Return how the outputs differ from the original's. "" if they do not."""
     for case in cases:
         found = _compare(path, Providers(threads=request.providers.threads), "None", request, [case])
         if not found.passed:
@@ -159,7 +159,7 @@ def _attempt(name: str, task: Task, cases: Sequence[Case]) -> _Done | str:
 
 
 def _objection(task: Task, cases: Sequence[Case]) -> str:
-    """What is wrong with what a pass left; "" for nothing. cases: on which it must still answer as the original."""
+    """Return what is wrong with the result of a pass, or "". cases: on which outputs must still match the original's."""
     if task.target.suffix == ".ort":
         return ""
     before, after = layout.load(task.source), layout.load(task.target)
@@ -171,7 +171,7 @@ def _objection(task: Task, cases: Sequence[Case]) -> str:
 
 
 def _unjoined(chain: list[_Done]) -> str:
-    """What the graph of the file that serves says of its rows; of the ORT format, the graph that it is made of."""
+    """Judge the rows in the graph of the served file. For ORT format, in the graph that it is made from."""
     files = [Path(done.file) for done in chain]
     return judge_file(next(file for file in reversed(files) if file.suffix != ".ort")).unjoined
 
@@ -210,7 +210,7 @@ def _prove(request: VariantRequest, variant: Variant, done: _Done) -> Variant:
 
 
 def _fails_wide(path: Path, request: VariantRequest, level: str) -> str:
-    """How the variant differs where numbers are of other ranges than those of the cases; "" where it does not."""
+    """Return how the variant's outputs differ on numbers outside the ranges of the cases. "" if they do not."""
     bound = request.optimize.tolerance
     session = open_session(path, request.providers, level).session
     for case in request.cases.wide:
@@ -242,7 +242,7 @@ def _answered(session: Any, cases: Sequence[Case]) -> Iterator[tuple[int, parity
 
 
 def _level(request: VariantRequest, told: tuple[Pass, ...]) -> str:
-    """What a session must ask for when it loads the variant."""
+    """Return the graph level of a session that loads the variant."""
     if request.name == "ort":
         return "None"
     if request.name == "fp32" and not told[-1].note:

@@ -17,12 +17,12 @@ _ALIGNED = 64  # more than any part of the file asks for
 
 
 def nodes(path: Path) -> int:
-    """How many nodes the graph has."""
+    """Return the number of nodes in the graph."""
     return int(OrtFormatModelProcessor(str(path), {}, None)._model.Graph().NodesLength())
 
 
 def operators(path: Path) -> list[str]:
-    """What a build of ONNX Runtime needs to run it, in the words of its --include_ops_by_config."""
+    """Return the operators that a build of ONNX Runtime needs, in the format of its --include_ops_by_config."""
     found: dict[str, dict[int, set[str]]] = {}
     OrtFormatModelProcessor(str(path), found, None).process()
     return [

@@ -12,7 +12,7 @@ _MOST_OFFLINE = "Extended"
 
 
 def offline(request: OptimizeRequest) -> tuple[Providers, str]:
-    """Where the graph is optimized, and to which level."""
+    """Return the providers and the level for offline optimization of the graph."""
     if "TensorRT" in request.providers.names:
         # TensorRT reads standard operators only, and ONNX Runtime cannot store what TensorRT compiled.
         return Providers(threads=request.providers.threads), "Basic"

@@ -1,4 +1,4 @@
-"""If, Loop and Scan in a model of which the main graph is converted: their bodies stay as they are.
+"""Leave the bodies of If, Loop and Scan unchanged in a model whose main graph is converted.
 
 A body reads tensors of the graphs around it by name, which converters of ONNX Runtime do not follow.
 """

@@ -1,4 +1,4 @@
-"""What a pass is given, and how it says that it has nothing to do."""
+"""The input of a pass, and the exception by which it reports that it has nothing to do."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -146,7 +146,7 @@ def _grown(bound: Tolerance, want: NDArray[Any]) -> Tolerance:
 
 
 def _made(signed: Signature, model: Any, made: Arrays) -> Iterator[tuple[str, list[Arrays], bool]]:
-    """What a case is, ways to make it, and whether the original must bear a small change of it."""
+    """Yield the description of a case, ways to make it, and whether the original must bear a small change of it."""
     free = {tensor.name for tensor in signed.inputs if _is_free(tensor, made[tensor.name], signed)}
     floats = {name for name in free if made[name].dtype.kind == "f"}
     for scale in SCALES if free else ():
@@ -169,7 +169,7 @@ def _made(signed: Signature, model: Any, made: Arrays) -> Iterator[tuple[str, li
 
 
 def _is_free(tensor: Tensor, array: NDArray[Any], signed: Signature) -> bool:
-    """Whether other numbers mean something: not indices, masks or known categories."""
+    """Return whether other numbers make sense: not indices, masks or known categories."""
     if array.dtype.kind == "f":
         return True
     return (
@@ -213,7 +213,7 @@ def _finite(answers: parity.Arrays) -> bool:
 
 
 def thresholds(model: Any, inputs: set[str]) -> list[Threshold]:
-    """What the main graph compares these inputs with, through the few operators between; at most 8, spread evenly."""
+    """Return constants that the main graph compares these inputs with, across a few operators. At most 8."""
     known = _constants(model)
     made_by = {name: node for node in model.graph.node for name in node.output if name}
     found: dict[tuple[str, float], bool] = {}

@@ -25,7 +25,7 @@ _BESIDES = 64  # bytes that a message takes in memory beside its own
 
 
 class Status(Exception):
-    """How a call ends that does not succeed; code: gRPC's number."""
+    """The status of a failed call. code: gRPC's number."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class Method:
 
 
 class Methods:
-    """What a port offers, by path, and what all its calls have in memory."""
+    """The methods of a port, by path, and the memory that all its calls share."""
 
     def __init__(self, methods: Mapping[bytes, Method]) -> None:
         self.methods = methods
@@ -55,7 +55,7 @@ class Methods:
 
 
 class Context:
-    """What a method may know of a call, and what it may tell the client behind the status."""
+    """A method's view of a call, and the trailers that it may send with the status."""
 
     __slots__ = ("connection", "head", "trailers")
 
@@ -109,7 +109,7 @@ class Call(Exchange):
 
     @classmethod
     def plain(cls, connection: Http2, head: Head) -> "Callable[[bytes, Context | Call], bytes | None] | None":
-        """What answers calls of this method without waiting."""
+        """Return the function that answers calls of this method without waiting, if there is one."""
         method: Method | None = connection.application.methods.get(head[b":path"])
         return None if method is None or b"grpc-timeout" in head or not wire.is_call(head) else method.now
 
@@ -144,7 +144,7 @@ class Call(Exchange):
         return True
 
     def on_head(self) -> None:
-        """Which method, if any."""
+        """Look up the method, and start it if it takes a stream."""
         head = self.head
         self.method = self.connection.application.methods.get(head[b":path"])
         if self.method is not None and not wire.is_call(head):

@@ -43,15 +43,15 @@ class _Servicer:
             setattr(self, name, partial(_refuse, what))
 
     async def ServerLive(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Whether the process answers."""
+        """Report whether the process is live."""
         return service_pb2.ServerLiveResponse(live=self._service.live)
 
     async def ServerReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Whether the model answers."""
+        """Report whether the server is ready."""
         return service_pb2.ServerReadyResponse(ready=self._service.ready)
 
     async def ModelReady(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Whether this model answers. One that is not here does not, which is no error of the client that asks."""
+        """Report whether this model is ready. An unknown model is not, which is no error of the client."""
         try:
             ready = self._service.is_ready(message.name, message.version)
         except ServerError:
@@ -126,7 +126,7 @@ class _Servicer:
 
 
 def methods(service: Service) -> rpc.Methods:
-    """What the port offers, from the service's definition."""
+    """Return the methods of the port, from the service's definition."""
     servicer = _Servicer(service)
     made = {}
     for method in _SERVICE.methods:

@@ -31,7 +31,7 @@ class Channel(Protocol):
     gone: bool
     """The connection is closed: nothing is received or sent any more."""
     writable: bool
-    """Whether the client reads as fast as we write."""
+    """True while the client reads as fast as we write."""
 
     def invite(self) -> None:
         """Ask the client for the body that it holds back."""
@@ -107,7 +107,7 @@ class Cycle:
 
     @property
     def _cut_off(self) -> bool:
-        """Whether no more of the request will arrive."""
+        """Return whether no more of the request will arrive."""
         return self._channel.gone or self.request.refused is not None
 
     async def _receive(self) -> Message:

@@ -89,7 +89,7 @@ def check(request: Head) -> None:
 
 
 def _is_host(value: bytes) -> bool:
-    """Whether this is a host with an optional port. What is in brackets must be an IPv6 address."""
+    """Return whether the value is a host with an optional port. Brackets must contain an IPv6 address."""
     found = _HOST.fullmatch(value)
     if found is None or found[1] is None:
         return found is not None

@@ -43,7 +43,7 @@ class RequestParser:
 
     @property
     def in_head(self) -> bool:
-        """Whether the client is in the middle of a head, or of trailers."""
+        """True in the middle of a head, or of trailers."""
         return self._head > 0
 
     def feed(self, data: bytes) -> None:

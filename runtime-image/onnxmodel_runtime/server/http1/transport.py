@@ -23,8 +23,10 @@ PIECE = 1 << 14
 MAX_SEEN = 4096
 """Bytes of a head that is remembered."""
 LINGER_SECONDS = 30.0
-"""How long what a client sends after the last response is read and dropped, as by nginx: many a client listens only after it
-has sent, and closing at once could take the response from it."""
+"""Seconds for which bytes after the last response are read and dropped, as nginx does.
+
+Many a client listens only after it has sent, and closing at once could take the response from it.
+"""
 
 
 class Http1(asyncio.Protocol):
@@ -108,12 +110,12 @@ class Http1(asyncio.Protocol):
 
     @property
     def _between(self) -> bool:
-        """Whether the next byte begins a request that can be answered."""
+        """True if the next byte begins a request that can be answered."""
         return self._parser.incoming is None and self._running is None and not self._behind and self.writable
 
     @property
     def _behind(self) -> bool:
-        """Whether something waits behind the request that runs."""
+        """True if something waits behind the running request."""
         return bool(self._waiting or self._unparsed)
 
     def _forget(self) -> None:
@@ -327,7 +329,7 @@ class Http1(asyncio.Protocol):
 
     @property
     def _receives(self) -> bool:
-        """Whether the request that runs waits for what is not parsed yet."""
+        """True if the running request waits for bytes that are not parsed yet."""
         return self._running is not None and self._running.request is self._parser.incoming
 
     def _throttle(self, request: Incoming | None) -> None:

@@ -82,7 +82,7 @@ class Connection(Generic[S]):
         self.overdue = False
         """The client kept us waiting for too long: end the connection, whatever has yet to be written."""
         self.writable = True
-        """Whether the client reads as fast as we write; kept by the transport."""
+        """True while the client reads as fast as we write. Kept by the transport."""
         self._make = make
         self._clock = clock
         self._heads = Heads(prepare)
@@ -105,7 +105,7 @@ class Connection(Generic[S]):
 
     @property
     def clogged(self) -> bool:
-        """Whether too much waits for the client's windows to begin another request."""
+        """True if too many bytes wait for the client's windows to begin another request."""
         return self.sending.clogged
 
     # Time.
@@ -485,7 +485,7 @@ class Connection(Generic[S]):
         self._leave(stream)
 
     def _drop(self, number: int) -> None:
-        """What the client still sends on this stream is of no interest."""
+        """Ignore what the client still sends on this stream."""
         self._dropped[number] = None
         if len(self._dropped) > MAX_DROPPED:
             del self._dropped[next(iter(self._dropped))]

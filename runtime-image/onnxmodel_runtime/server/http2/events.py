@@ -1,4 +1,4 @@
-"""What a connection tells of what it receives."""
+"""Events of a connection, from the bytes that it receives."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -45,7 +45,7 @@ class DataReceived(Generic[S]):
 
 @dataclass(slots=True)
 class AllSent(Generic[S]):
-    """What the stream had queued is sent, and its answer may go on."""
+    """All queued data of the stream has been sent: the response may continue."""
 
     stream: S
 

@@ -1,4 +1,4 @@
-"""What a connection sends, as far as the client's windows allow it (RFC 9113, 5.2 and 6.9)."""
+"""Send a connection's data within the client's flow-control windows (RFC 9113, 5.2 and 6.9)."""
 
 from collections import deque
 from collections.abc import Callable, Iterable

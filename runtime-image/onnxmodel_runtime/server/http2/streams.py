@@ -101,7 +101,7 @@ def admit(kind: int, state: State) -> bool:
 
 
 class Stream:
-    """What a connection knows of a stream that is OPEN or HALF_CLOSED."""
+    """State of a stream that is OPEN or HALF_CLOSED."""
 
     __slots__ = (
         "granted",

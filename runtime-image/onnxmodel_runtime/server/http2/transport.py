@@ -11,7 +11,7 @@ from onnxmodel_runtime.server.http2.streams import Stream
 from onnxmodel_runtime.server.listener import peer
 
 PING_SECONDS = 1.0
-"""How long a client may take to confirm that it sends no further request."""
+"""Time in seconds within which a client must confirm that it sends no further request."""
 HIGH_WATER = 1 << 20
 """Bytes of answers that wait for the client's socket before no further request is read."""
 
@@ -44,7 +44,7 @@ class Exchange(Stream):
         """Some seconds have passed."""
 
     def on_room(self) -> None:
-        """What was queued is sent, and the answer may go on."""
+        """Continue the response: all queued data has been sent."""
 
     def on_gone(self) -> None:
         """Nobody waits for the answer any more."""
@@ -140,7 +140,7 @@ class Http2(asyncio.Protocol):
 
     @property
     def clogged(self) -> bool:
-        """Whether too much waits for the client's windows to begin another request."""
+        """True if too many bytes wait for the client's windows to begin another request."""
         return self._sending.clogged
 
     def write(self, data: bytes) -> None:

@@ -15,7 +15,7 @@ MAX_ELEMENTS = 1_000_000
 
 
 def check(tensor: Tensor) -> None:
-    """Whether an output has numbers that can be sorted. Raises ServerError."""
+    """Check that an output has numbers that can be sorted. Raises ServerError."""
     try:
         labels.check(tensor)
     except ValueError as error:

@@ -11,7 +11,7 @@ WORTHWHILE = 1024  # below, the answer is a packet either way
 
 
 def is_one(encoding: str) -> bool:
-    """Whether a body with this Content-Encoding differs from what it stands for."""
+    """Return whether a body with this Content-Encoding is encoded."""
     return encoding.strip().lower() not in ("", "identity")
 
 
@@ -33,7 +33,7 @@ class Decompression:
 
     @property
     def done(self) -> bool:
-        """Whether there are no more pieces."""
+        """True if there are no more pieces."""
         return self._inflate.eof
 
     def read(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What the server says of itself and of its model, as plain data: REST sends it as JSON, gRPC fills its messages from it."""
+"""Metadata of the server and its model as plain data: REST sends it as JSON, gRPC fills its messages from it."""
 
 from importlib import metadata
 from typing import Any

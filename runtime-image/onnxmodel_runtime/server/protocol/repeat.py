@@ -45,7 +45,7 @@ class _Slice:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a head means. sizes: of the tensors in bytes; answers: how they begin, by the shapes of the outputs."""
+    """The parsed form of a head. sizes: of the tensors in bytes; answers: their beginnings, by the outputs' shapes."""
 
     tensors: tuple[_Slice, ...]
     sizes: list[int]

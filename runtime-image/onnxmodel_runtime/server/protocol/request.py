@@ -26,11 +26,11 @@ VERSION = "1"  # a revision is a Deployment of its own: the server has one versi
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What clients may ask of the model. max_batch_size 0: the first axis is not a batch, nothing is limited.
+    """The interface of the model for clients. max_batch_size 0: the first axis is not a batch, nothing is limited.
 
-    optional: inputs for which the model has a value of its own. They have no batch axis. labels: what the numbers of an
-    output stand for, by its name. hands_on: strings come out of the model as they were given, or not at all. encoding: of
-    their bytes as text. unranked: inputs that take any shape, for the model declares none.
+    optional: inputs for which the model has a default. They have no batch axis. labels: meanings of the numbers of an
+    output, by its name. hands_on: the model returns strings unchanged, or none. encoding: of their bytes as text.
+    unranked: inputs that take any shape, because the model declares none.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ModelSpec:
 
     @property
     def batched(self) -> bool:
-        """Whether the first axis of all tensors is the batch."""
+        """True if the first axis of all tensors is the batch."""
         return self.max_batch_size > 0
 
 
@@ -121,7 +121,7 @@ def _converted(spec: ModelSpec, inputs: Mapping[str, RawInput]) -> tuple[dict[st
 
 
 def told(request_id: str) -> str:
-    """How Triton begins a sentence about a request."""
+    """Return the prefix of Triton's messages about a request."""
     return f"[request id: {request_id[:100] or '<id_unknown>'}] "
 
 
@@ -131,7 +131,7 @@ def dims(shape: Sequence[int]) -> str:
 
 
 def timeout(parameters: Mapping[str, Any]) -> int:
-    """What a request's own parameters say of its patience, in microseconds. Raises ServerError for reserved names."""
+    """Return the timeout from a request's own parameters, in microseconds. Raises ServerError for reserved names."""
     for key in parameters:
         if key.startswith("triton_") and key != "triton_enable_empty_final_response":
             raise ServerError(
