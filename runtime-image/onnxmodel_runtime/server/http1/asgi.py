@@ -107,7 +107,7 @@ class Cycle:
 
     @property
     def _cut_off(self) -> bool:
-        """Return whether no more of the request will arrive."""
+        """True if no more of the request will arrive."""
         return self._channel.gone or self.request.refused is not None
 
     async def _receive(self) -> Message:
