@@ -117,8 +117,9 @@ class Pipeline:
         request: Any = step.request
         if step.stage is Stage.BENCHMARK:  # no cluster has this resource, which the page would speak of
             request = dataclasses.replace(request, namespace="", name="")
-        if STAGES[step.stage].asks_server and self._server:
-            ports = {name: port for name, port in self._server.ports.items() if hasattr(request, name)}
+        row = STAGES[step.stage]
+        if row.asks_server and self._server:
+            ports = {name: self._server.ports[name] for name in row.ports}
             request = dataclasses.replace(request, host=HOST, **ports)
         code, outcome = self._run(step.stage, request)
         return code, step.stage.value, outcome

@@ -4,7 +4,7 @@ Both sides derive from it whatever they must know of a stage: the operator its J
 of its request and result, and the process in which it runs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
@@ -47,17 +47,29 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Isolation:
+    """What the sandboxed child process of a command must know of a request.
+
+    providers: names of the execution providers that load the model in it. Its memory is limited if CPU is the only one, for
+    the others map far more than they use. seconds: after how long it is killed, 0 for never.
+    """
+
+    providers: Callable[[Any], Sequence[str]]
+    seconds: Callable[[Any], float] = lambda _: 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CommandSpec:
     """A command of the runtime image: `onnxmodel NAME --request JSON`.
 
     result: None for a command that leaves none. isolated: it runs in a sandboxed child process, because it hands the model
-    to native code. report: the path where the whole outcome of a request is kept, None for nowhere.
+    to native code; None where it does not. report: the path where the whole outcome of a request is kept, None for nowhere.
     """
 
     name: str
     request: type[Any]
     result: type[Any] | None = None
-    isolated: bool = False
+    isolated: Isolation | None = None
     report: Callable[[Any], PurePath | None] = lambda _: None
 
 
@@ -68,9 +80,9 @@ class StageSpec(CommandSpec):
     phase: status.phase while the Job runs. condition: its type in status.conditions, "" for a stage without one.
     writes: its Job mounts the model's volume for writing. directory: it fills a folder of its own there, named by its digest;
     its request has a field `directory`. collects: its Job first removes folders that no spec can go back to.
-    as_server: its Job gets the server's resources and GPUs, not those of settings.jobs. asks_server: it is a client of the
-    revision's server. works: it keeps a node busy for longer than a moment. measures: its figures are worth nothing on a node
-    where another stage works.
+    as_server: its Job gets the server's resources and GPUs, not those of settings.jobs. ports: it is a client of the
+    revision's server, at the field `host` of its request and at these, one for each protocol that it speaks. works: it keeps
+    a node busy for longer than a moment. measures: its figures are worth nothing on a node where another stage works.
     """
 
     phase: str = ""
@@ -79,7 +91,7 @@ class StageSpec(CommandSpec):
     directory: bool = False
     collects: bool = False
     as_server: bool = False
-    asks_server: bool = False
+    ports: tuple[str, ...] = ()
     works: bool = True
     measures: bool = False
 
@@ -87,6 +99,11 @@ class StageSpec(CommandSpec):
     def stage(self) -> Stage:
         """The stage that this row is of."""
         return Stage(self.name)
+
+    @property
+    def asks_server(self) -> bool:
+        """It is a client of the revision's server."""
+        return bool(self.ports)
 
 
 STAGES: Mapping[Stage, StageSpec] = {
@@ -96,7 +113,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             Stage.VALIDATE,
             ValidateRequest,
             ValidateResult,
-            isolated=True,
+            isolated=Isolation(lambda _: ("CPU",), lambda request: request.timeout_seconds),
             report=validation_report,
             phase="Validating",
             condition="Validated",
@@ -106,7 +123,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             Stage.OPTIMIZE,
             OptimizeRequest,
             OptimizeResult,
-            isolated=True,
+            isolated=Isolation(lambda request: request.providers.names),
             report=optimization_report,
             phase="Optimizing",
             condition="Optimized",
@@ -119,7 +136,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             Stage.BENCHMARK,
             BenchmarkRequest,
             BenchmarkResult,
-            isolated=True,
+            isolated=Isolation(lambda request: request.providers.names),
             report=benchmark_report,
             phase="Benchmarking",
             condition="Benchmarked",
@@ -133,7 +150,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             LoadTestRequest,
             LoadTestResult,
             phase="LoadTesting",
-            asks_server=True,
+            ports=("http_port",),
             measures=True,
         ),
         StageSpec(
@@ -141,7 +158,7 @@ STAGES: Mapping[Stage, StageSpec] = {
             ProbeRequest,
             ProbeResult,
             phase="Probing",
-            asks_server=True,
+            ports=("http_port", "grpc_port"),
             works=False,
         ),
     )
@@ -156,7 +173,12 @@ COMMANDS: Mapping[str, CommandSpec] = {
         CommandSpec(FETCH, FetchRequest),
         *STAGES.values(),
         CommandSpec(SERVE, ServeRequest),
-        CommandSpec(REPOSITORY, RepositoryRequest, RepositoryResult, isolated=True),
+        CommandSpec(
+            REPOSITORY,
+            RepositoryRequest,
+            RepositoryResult,
+            isolated=Isolation(lambda request: request.serve.providers.names),
+        ),
     )
 }
 RESULTS: Mapping[str, type[Any]] = {row.name: row.result for row in COMMANDS.values() if row.result}

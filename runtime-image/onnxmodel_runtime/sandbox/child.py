@@ -6,21 +6,25 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onnxmodel_runtime.contract.codec import dumps, loads
 from onnxmodel_runtime.errors import StageError, clip, out_of_memory, ran_out_of_memory, runtime_words, storage_error
 from onnxmodel_runtime.sandbox import progress
 from onnxmodel_runtime.sandbox.limits import confine, give_back_at_once, memory_limit
 
+R = TypeVar("R")
 
-def main(kind: type[Any], work: Callable[[Any], Any], *, keep_memory: bool = False) -> None:
+
+def main(
+    kind: type[R], work: Callable[[R], Any], providers: Callable[[R], Sequence[str]], *, keep_memory: bool = False
+) -> None:
     """Read a request of this kind from standard input, do the work, report, and end the process.
 
-    work: imports what is heavy when it is called, which is after the limits are set. keep_memory: leave malloc as it is, as a
-    server has it.
+    work: imports what is heavy when it is called, which is after the limits are set. providers: names of the execution
+    providers that will load the model. keep_memory: leave malloc as it is, as a server has it.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for the parent to report
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which blocked it: imports would print a traceback
@@ -36,8 +40,7 @@ def main(kind: type[Any], work: Callable[[Any], Any], *, keep_memory: bool = Fal
         tell({"step": dataclasses.asdict(now)})
 
     request = loads(kind, sys.stdin.read())
-    providers = getattr(getattr(request, "serve", request), "providers", None)
-    confine(cpu_only=set(getattr(providers, "names", ("CPU",))) == {"CPU"})
+    confine(cpu_only=set(providers(request)) == {"CPU"})
     if not keep_memory:
         give_back_at_once()
     progress.listen(on_step)

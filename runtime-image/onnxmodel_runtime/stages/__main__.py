@@ -10,9 +10,12 @@ from onnxmodel_runtime.stages import work
 def main() -> None:
     """Run the stage that the command line names. Its module is imported after the limits are set."""
     row = COMMANDS[sys.argv[1]]
-    # What is measured has its memory as the server will.
+    assert row.isolated, row.name
     child.main(
-        row.request, lambda request: work(row.name)(request), keep_memory=isinstance(row, StageSpec) and row.measures
+        row.request,
+        lambda request: work(row.name)(request),
+        row.isolated.providers,
+        keep_memory=isinstance(row, StageSpec) and row.measures,  # what is measured has its memory as the server will
     )
 
 

@@ -1,7 +1,7 @@
 """A stage in a process of its own. Standard library only, as the parent has it: the light process of the Job imports this."""
 
 from onnxmodel_runtime.contract.codec import dumps, load
-from onnxmodel_runtime.contract.stages import RESULTS, Request, Result
+from onnxmodel_runtime.contract.stages import COMMANDS, RESULTS, Request, Result
 from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.stages.culprit import without
@@ -12,7 +12,9 @@ def run(command: str, request: Request) -> Result:
 
     A candidate that ends the benchmark is left out of the next try. The original cannot be.
     """
-    limit = float(getattr(request, "timeout_seconds", 0.0))
+    isolated = COMMANDS[command].isolated
+    assert isolated, f"{command} needs no process of its own"
+    limit = isolated.seconds(request)
     while True:
         ended = parent.launch(("onnxmodel_runtime.stages", command), dumps(request), limit)
         report = ended.report

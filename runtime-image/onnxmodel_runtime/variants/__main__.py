@@ -12,4 +12,4 @@ def work(request: VariantRequest) -> Variant:
     return make(request)
 
 
-child.main(VariantRequest, work)
+child.main(VariantRequest, work, lambda request: request.providers.names)

@@ -71,7 +71,7 @@ def test_the_servers_log_is_named_where_the_table_says_that_the_stage_asks_it(
     known = replace(at(Stage.PROBE), steps=())
     reached = walk(known).context
     step = next(step for step in reached.steps if step.stage is stage)
-    monkeypatch.setattr(progress, "STAGES", {stage: replace(STAGES[stage], asks_server=asks)})
+    monkeypatch.setattr(progress, "STAGES", {stage: replace(STAGES[stage], ports=("http_port",) * asks)})
     stop = progress.of_job(reached, replace(step, seen=job(step, "Failed", ended=ended())))
     assert stop.progress.trouble is not None
     assert ("; the server's: " in stop.progress.trouble.commands[0]) == asks
