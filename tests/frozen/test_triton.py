@@ -44,10 +44,7 @@ def configuration(request: dict[str, object], model: object, folder: Path) -> st
 @pytest.mark.parametrize("name", SERVED)
 def test_the_configuration_of_a_spec_is_as_recorded(name, tmp_path):
     life = lives.begin({**CASES[name], "spec": lives.merged(CASES[name]["spec"], ON_TRITON)}, {})
-    for stage in ("validate", "optimize", "benchmark"):
-        life.settle()
-        life.succeed(stage)
-    life.settle()
+    life.prove()
     (deployment,) = life.deployments()
     request = json.loads(deployment["spec"]["template"]["spec"]["initContainers"][0]["args"][2])
     text.compare(f"triton/{name}.pbtxt", configuration(request, models.mlp(), tmp_path))

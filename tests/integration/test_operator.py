@@ -20,6 +20,7 @@ from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.faults.proxy import Fault
 from tests.integration.support import GOOD, model
+from tests.stages import SERVED, UNSERVED
 
 
 def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kubelet):
@@ -32,7 +33,7 @@ def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kub
     until("a Job", lambda: kube.list("jobs"))
     lose(kube, names.MANAGED_BY, "jobs")
     lose(kube, names.LABEL_MODEL, "persistentvolumeclaims")
-    for stage in ("validate", "optimize", "benchmark"):
+    for stage in UNSERVED:
         kubelet.succeed("magika", stage)
     kubelet.available("magika")
     until("a Service for the load test", lambda: len(kube.list("services")) == 1)
@@ -143,7 +144,7 @@ def test_a_quota_is_said_and_mends(kube, operator, kubelet):
 
 def test_a_status_that_an_admission_rule_forbids_is_said_and_mends(kube, operator, kubelet, no_benchmarks_in_status):
     kube.apply(model(GOOD))
-    for stage in ("validate", "optimize", "benchmark"):
+    for stage in UNSERVED:
         kubelet.succeed("magika", stage)
     shown = until("StatusRefused", found(kube, "magika", reason="StatusRefused"))
     assert "no benchmarks here" in shown["status"]["lastFailure"]["message"]
@@ -277,11 +278,9 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
         return True
 
     operator = start()
-    steps: list[Callable[[], Any]] = [
-        lambda s=s: kubelet.succeed("magika", s) for s in ("validate", "optimize", "benchmark")
-    ]
+    steps: list[Callable[[], Any]] = [lambda s=s: kubelet.succeed("magika", s) for s in UNSERVED]
     steps += [lambda: kubelet.available("magika")]
-    steps += [lambda s=s: kubelet.succeed("magika", s) for s in ("loadtest", "probe")]
+    steps += [lambda s=s: kubelet.succeed("magika", s) for s in SERVED]
     kills = 0
     for step in steps:
         for _ in range(2):

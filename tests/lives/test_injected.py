@@ -10,6 +10,7 @@ from onnxmodel_operator.api.status import OnnxModelStatus
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
 from tests.builders import Cluster, body
+from tests.stages import UNSERVED
 
 SIDECAR = {"name": "istio-proxy", "image": "proxy", "state": {"running": {}}}
 
@@ -173,7 +174,7 @@ class Refusing(Cluster):
 def test_a_status_that_the_api_server_refuses_is_told_in_the_status_that_it_takes(code):
     cluster = Refusing(body())
     cluster.code = code
-    for stage in ("validate", "optimize", "benchmark"):
+    for stage in UNSERVED:
         cluster.settle()
         before = cluster.status()
         cluster.succeed(stage)

@@ -15,6 +15,7 @@ from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.platform.settings import Resources
 from onnxmodel_runtime.contract.outcome import _PREFIX, ExitCode, Failure, Outcome, encode
 from onnxmodel_runtime.contract.providers import ProviderUse
+from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.contract.validate import Finding
 from tests.builders import SETTINGS, Cluster, body
 
@@ -61,7 +62,7 @@ def test_road_from_nothing_to_ready():
     assert status["serving"]["provider"] == "CPU"
     assert status["serving"]["ready"] == "1/1"
     assert (status["serving"]["sizes"], status["benchmark"]["sizes"]) == ("length 16", {"length": 16})
-    assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "loadtest", "probe"]
+    assert [stage["name"] for stage in status["stages"]] == list(STAGES)
     assert all(stage["seconds"] == 1.5 for stage in status["stages"])
     assert "lastFailure" not in status
     assert cluster.settle() == [], "an idle model costs no write"
@@ -1216,7 +1217,7 @@ def test_a_deployment_that_is_away_for_a_moment_costs_no_log():
     (deployment,) = cluster.deployments()
     del cluster.objects["Deployment", "team-a", deployment["metadata"]["name"]]
     cluster.settle()
-    assert set(cluster.jobs()) == jobs == {"validate", "optimize", "benchmark", "loadtest", "probe"}
+    assert set(cluster.jobs()) == jobs == set(STAGES)
     cluster.live()
     assert set(cluster.jobs()) == jobs
 
@@ -1226,7 +1227,7 @@ def test_the_finished_jobs_of_another_chain_go_in_their_time():
     cluster.live()
     cluster.edit(source={"uri": "s3://models/other/1/model.onnx"})
     cluster.settle()
-    assert set(cluster.jobs()) == {"validate", "optimize", "benchmark", "loadtest", "probe"}
+    assert set(cluster.jobs()) == set(STAGES)
     cluster.pass_time(3700)
     cluster.settle()
     assert set(cluster.jobs()) == {"validate"}

@@ -14,8 +14,10 @@ import yaml
 
 from onnxmodel_cli.__main__ import main
 from onnxmodel_cli.pipeline.volume import Volume
+from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.stages import loadtest
 from tests import models, signatures
+from tests.stages import SERVED, UNSERVED
 
 DOCS = Path(__file__).parents[4] / "docs" / "cli.md"
 EXAMPLES = re.findall(r"^\$ (onnxmodel .+)$", DOCS.read_text(), re.MULTILINE)
@@ -108,11 +110,11 @@ def test_a_good_model_ends_ready_with_everything_that_a_cluster_reports(whole):
     )
     assert status["message"] in done.stdout
     assert [variant["name"] for variant in status["variants"]] == ["original", "fp32", "fused"]
-    assert [stage["name"] for stage in status["stages"]] == ["validate", "optimize", "benchmark", "loadtest", "probe"]
+    assert [stage["name"] for stage in status["stages"]] == list(STAGES)
     assert list((folder / "artifacts").glob("optimize/*/report.json"))
     assert main(["verify", str(folder / "artifacts")]) == 0, "all of it is known"
     assert [step for step in done.stderr.splitlines() if step.startswith("== ")] == [
-        f"== {name}" for name in ("fetch", "validate", "optimize", "benchmark", "serve", "loadtest", "probe")
+        f"== {name}" for name in ("fetch", *UNSERVED, "serve", *SERVED)
     ]
 
 
