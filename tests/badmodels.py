@@ -17,7 +17,7 @@ from tests import models
 
 Maker = Callable[[], Any]
 BAD: dict[str, tuple[Maker, str]] = {}
-DATA = mlp_weights = models.mlp().graph.initializer[0].raw_data
+DATA = models.mlp().graph.initializer[0].raw_data
 F = TensorProto.FLOAT
 
 

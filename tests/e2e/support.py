@@ -9,7 +9,6 @@ from dev.kube import Kube, until
 from dev.platform import Platform
 from tests import models
 
-MAGIKA = "s3://models/magika/1/model.onnx"
 MLP = "s3://models/mlp/model.onnx"
 RUNTIMES = ("onnxruntime", "triton")
 # Quick to measure: what is tested here is the road, not the figures.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import helper
 
 from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.contract.repository import RepositoryRequest
@@ -28,10 +28,6 @@ tensor, node = support.tensor, helper.make_node
 
 def model(nodes: Any, inputs: Any, outputs: Any, initializers: Any = ()) -> Callable[[Path], Path]:
     return lambda folder: support.save(folder / "model.onnx", nodes, inputs, outputs, initializers)
-
-
-def _ints(name: str, *values: int) -> Any:
-    return helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
 
 
 rows = model([node("Add", ["x", "x"], ["y"])], [tensor("x", "FP32", ["b", 3])], [tensor("y", "FP32", ["b", 3])])
