@@ -12,6 +12,7 @@ from onnxmodel_cli.__main__ import main
 from onnxmodel_cli.commands import parser
 from onnxmodel_operator.api.crd import crd
 from onnxmodel_runtime.contract.outcome import ExitCode
+from onnxmodel_runtime.contract.providers import PROVIDERS
 from onnxmodel_runtime.models.digests import digest
 from tests import models
 
@@ -87,7 +88,7 @@ MISSING = "there is no file or folder 'none'; check the path"
         ("serve {model} --preferred-batch-sizes 8", "--preferred-batch-sizes needs --max-queue-delay"),
         ("serve {model} --max-queue-delay 9 --preferred-batch-sizes " + ",".join("1" * 17), "at most 16 sizes"),
         ("repository {model} --out x --batch None --max-queue-delay 9", "--max-queue-delay must be 0"),
-        ("serve {model} --providers=,", "name at least one of TensorRT, CUDA, OpenVINO, CPU"),
+        ("serve {model} --providers=,", f"name at least one of {', '.join(PROVIDERS)}"),
         ("benchmark {model} --batch-sizes 1,a", "'1,a' is not a list of positive integers"),
     ],
 )
