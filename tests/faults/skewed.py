@@ -21,5 +21,6 @@ class Skewed(datetime):
 
 if __name__ == "__main__":
     Skewed.skew = timedelta(seconds=float(sys.argv.pop()))
-    process.datetime = lease.datetime = Skewed
+    for module in (process, lease):
+        vars(module)["datetime"] = Skewed
     sys.exit(operator.main())

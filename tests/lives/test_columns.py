@@ -7,10 +7,12 @@ import pytest
 
 from dev.results import loaded, optimized, validated
 from onnxmodel_operator.api.crd import crd
-from onnxmodel_operator.status.figures import milliseconds, plain, rate
+from onnxmodel_operator.status.figures import milliseconds, rate
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from onnxmodel_runtime.contract.probe import ProbeResult
+from onnxmodel_runtime.contract.text import plain
 from tests.builders import Cluster, body
+from tests.stages import UNSERVED
 
 SERVES = ("RUNTIME", "PROVIDER", "VARIANT", "P99", "THROUGHPUT", "REPLICAS", "OPSET", "SHA256")
 FIRST = ("onnxruntime", "CPU", "fp32", "5ms", "800/s", "1/1", 17, "a" * 64)
@@ -33,7 +35,7 @@ def row(cluster: Cluster) -> tuple[Any, ...]:
 
 def test_nothing_is_told_of_a_server_before_one_serves():
     cluster = Cluster(body())
-    for stage in ("validate", "optimize", "benchmark"):
+    for stage in UNSERVED:
         cluster.settle()
         assert row(cluster) == NOTHING, stage
         cluster.succeed(stage)

@@ -12,7 +12,6 @@ from onnxmodel_operator.cluster.kinds import BY_NAME
 from onnxmodel_operator.controller import reconcile as turns
 from onnxmodel_operator.controller.reconcile import Reconciled, reconcile
 from onnxmodel_operator.render import templates
-from onnxmodel_runtime.contract import outcome
 from tests.builders import SETTINGS, Cluster, body, watched
 
 KEY = ("team-a", "magika")
@@ -131,8 +130,8 @@ async def test_a_change_of_one_thing_decodes_and_parses_nothing_again(
     """Results, specs and templates are read once, however often a model has its turn."""
     await ready.turn()
     read: Counter[str] = Counter()
-    monkeypatch.setattr(outcome.json, "loads", lambda *_: read.update(["json"]))
-    monkeypatch.setattr(templates.yaml, "load", lambda *_, **__: read.update(["yaml"]))
+    monkeypatch.setattr("json.loads", lambda *_: read.update(["json"]))
+    monkeypatch.setattr("yaml.load", lambda *_, **__: read.update(["yaml"]))
     monkeypatch.setattr(templates, "_follow", lambda *_: read.update(["jinja"]))
     ready.cluster.pod(ready.cluster.deployments()[0])
     ready.catch_up()

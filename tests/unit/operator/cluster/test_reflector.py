@@ -10,6 +10,7 @@ from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME, JOB
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
+from onnxmodel_operator.metrics import REPAIRS
 from tests.builders import item
 
 
@@ -99,7 +100,7 @@ async def test_a_watch_that_is_cut_goes_on_where_it_was(cut):
 
 
 async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts():
-    before = reflector.REPAIRS.labels("Job")._value.get()
+    before = REPAIRS.labels("Job")._value.get()
     run = Run(
         [event("ADDED", "ghost", 3), event("ADDED", "same", 4), bookmark(5, end=True), ApiError(410, "too old")],
         [event("ADDED", "same", 4), event("ADDED", "new", 20, model="other"), bookmark(21, end=True)],
@@ -107,7 +108,7 @@ async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts():
     assert await run.to_the_end() == ["same"]
     assert run.source.asked == [None, None, "21"]
     assert run.changed[-2:] == [(("n", "other"), False), (("n", "m"), False)]
-    assert reflector.REPAIRS.labels("Job")._value.get() == before + 2
+    assert REPAIRS.labels("Job")._value.get() == before + 2
 
 
 async def test_a_crd_that_is_not_there_is_said(caplog):

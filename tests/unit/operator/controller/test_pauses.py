@@ -6,7 +6,6 @@ import weakref
 
 import pytest
 
-from onnxmodel_operator.controller import pauses
 from onnxmodel_operator.controller.pauses import Collector
 
 
@@ -32,7 +31,7 @@ async def test_what_is_new_is_looked_at_and_what_is_old_never_again(monkeypatch)
         slept.append(seconds)
         await real(0)
 
-    monkeypatch.setattr(pauses.asyncio, "sleep", sleep)
+    monkeypatch.setattr("asyncio.sleep", sleep)
     collector, old = Collector(), Node()
     gone, running = weakref.ref(old), asyncio.create_task(collector.run())
 

@@ -99,7 +99,7 @@ def test_a_provider_that_runs_nothing_does_not_serve(path: Path) -> None:
 def test_a_provider_that_fails_aloud(path: Path, monkeypatch: pytest.MonkeyPatch, words: str, gone: int) -> None:
     """As the GPU build does without TensorRT's libraries, or without a GPU: the session fails instead of going on."""
     names = ("TensorRT", "CUDA", "CPU")
-    monkeypatch.setattr(session.ort, "get_available_providers", lambda: [session.PROVIDERS[name] for name in names])
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [session.PROVIDERS[name] for name in names])
     created, asked = session._create, []
 
     def create(path: Path, options: Any, wanted: list[Any]) -> Any:

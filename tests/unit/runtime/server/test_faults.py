@@ -19,13 +19,14 @@ from tritonclient.utils import InferenceServerException
 from onnxmodel_runtime.contract.model import BATCH_NONE
 from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.errors import runtime_words
+from onnxmodel_runtime.models.datatypes import BY_NAME
 from onnxmodel_runtime.models.session import open_session
-from onnxmodel_runtime.server import http, limits
+from onnxmodel_runtime.server import limits
 from onnxmodel_runtime.server.bodies import Bodies, Gone
 from onnxmodel_runtime.server.errors import Code, ServerError
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.model import Instance
-from onnxmodel_runtime.server.protocol import compression
+from onnxmodel_runtime.server.protocol import compression, describe
 from tests.unit.runtime import server_support as support
 
 GOOD = json.dumps({"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()
@@ -310,7 +311,7 @@ def test_a_defect_is_not_shown(
     monkeypatch.setattr(Instance, "run", broken)
     status, body = support.call(server.ports[0], "POST", INFER, GOOD)
     assert (status, json.loads(body)) == (500, {"error": "the inference failed: see the server's log for the reason"})
-    monkeypatch.setattr(http.describe, "server", broken)
+    monkeypatch.setattr(describe, "server", broken)
     status, body = support.call(server.ports[0], "GET", "/v2")
     assert (status, json.loads(body)) == (500, {"error": "internal error"})
     with grpc.insecure_channel(f"{support.HOST}:{server.ports[1]}") as channel:
@@ -512,7 +513,7 @@ def test_every_datatype_through_onnx_runtime(tmp_path: Path, monkeypatch: pytest
     arrays = {
         name: np.array([[b"a\0b"], ["ü".encode()]], np.object_)
         if name == "BYTES"
-        else np.array([[1], [0]], support.BY_NAME[name].numpy)
+        else np.array([[1], [0]], BY_NAME[name].numpy)
         for name in support.DATATYPES
     }
     with support.in_thread(support.request(support.identity(tmp_path))) as server:
@@ -545,7 +546,7 @@ def test_every_shape_through_onnx_runtime(
             arrays = {
                 name: np.full(shape, b"\xc3\xa9", np.object_)
                 if name == "BYTES"
-                else np.ones(shape, support.BY_NAME[name].numpy)
+                else np.ones(shape, BY_NAME[name].numpy)
                 for name in names
             }
             forms: list[tuple[Any, int, dict[str, bool]]] = [
@@ -599,7 +600,7 @@ def test_bound_runs_give_what_plain_runs_give(tmp_path: Path) -> None:
     names = tuple(name for name in support.DATATYPES if name != "BYTES")
     session = open_session(support.identity(tmp_path, names), Providers()).session
     for shape in ((2, 3), (0, 3), (1, 0)):
-        inputs = {f"in_{name}": np.ones(shape, support.BY_NAME[name].numpy) for name in names}
+        inputs = {f"in_{name}": np.ones(shape, BY_NAME[name].numpy) for name in names}
         inputs["in_FP32"] = np.asfortranarray(inputs["in_FP32"])
         outputs = [f"out_{name}" for name in reversed(names)]
         plain = Instance(session).run(outputs, inputs)

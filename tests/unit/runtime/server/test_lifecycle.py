@@ -109,8 +109,8 @@ def test_fallback_serves_on_the_next_and_says_so(tmp_path: Path) -> None:
 
 
 def test_datatypes_that_cannot_be_exchanged(tmp_path: Path, log: Path) -> None:
-    sequence = support.helper.make_tensor_sequence_value_info("y", 1, None)
-    nodes = [support.helper.make_node("SequenceConstruct", ["x"], ["y"])]
+    sequence = helper.make_tensor_sequence_value_info("y", 1, None)
+    nodes = [helper.make_node("SequenceConstruct", ["x"], ["y"])]
     path = support.save(tmp_path / "sequence.onnx", nodes, [support.tensor("x", "FP32", ["batch"])], [sequence])
     found = failure(support.request(path), log)
     assert found.reason == "UnsupportedDatatype"
@@ -153,7 +153,7 @@ def test_probes_of_strings(tmp_path: Path) -> None:
 def test_without_a_probe_a_warm_up_proves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one = support.save(
         tmp_path / "reshape.onnx",
-        [support.helper.make_node("Reshape", ["x", "s"], ["y"])],
+        [helper.make_node("Reshape", ["x", "s"], ["y"])],
         [support.tensor("x", "FP32", ["batch", 4]), support.tensor("s", "INT64", [2])],
         [support.tensor("y", "FP32", None)],
         [],
@@ -251,13 +251,11 @@ def peak(pid: int) -> int:
 def test_loading_holds_the_weights_once(tmp_path: Path) -> None:
     """Several tensors: ONNX Runtime may rearrange one at a time, and that needs the room of one more."""
     size, count = 3072, 4
-    weights = [
-        support.helper.make_tensor(f"w{n}", 1, [size, size], bytes(size * size * 4), raw=True) for n in range(count)
-    ]
+    weights = [helper.make_tensor(f"w{n}", 1, [size, size], bytes(size * size * 4), raw=True) for n in range(count)]
     chain = ["x", *(f"h{n}" for n in range(count - 1)), "y"]
     path = support.save(
         tmp_path / "heavy.onnx",
-        [support.helper.make_node("MatMul", [chain[n], f"w{n}"], [chain[n + 1]]) for n in range(count)],
+        [helper.make_node("MatMul", [chain[n], f"w{n}"], [chain[n + 1]]) for n in range(count)],
         [support.tensor("x", "FP32", ["batch", size])],
         [support.tensor("y", "FP32", ["batch", size])],
         weights,
@@ -337,7 +335,7 @@ def test_stopped_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(models, "load", held)
     codes: list[int] = []
-    monkeypatch.setattr(main.os, "_exit", codes.append)
+    monkeypatch.setattr("os._exit", codes.append)
     began = time.monotonic()
     assert main.serve(support.request(support.double(tmp_path))) == ExitCode.OK
     assert codes == [0]
@@ -512,7 +510,7 @@ def test_a_request_that_never_ends_does_not_keep_the_process(tmp_path: Path, mon
     monkeypatch.setattr(limits, "DRAIN_SECONDS", 0.2)
     monkeypatch.setattr(limits, "INLINE_NS", 0)
     codes: list[int] = []
-    monkeypatch.setattr(main.os, "_exit", codes.append)
+    monkeypatch.setattr("os._exit", codes.append)
     started, release = threading.Event(), threading.Event()
     ports: list[int] = []
     answers: list[int] = []

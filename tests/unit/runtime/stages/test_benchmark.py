@@ -25,6 +25,7 @@ from onnxmodel_runtime.measuring.profiler import Operator
 from onnxmodel_runtime.measuring.windows import STABLE, Spread, Window
 from onnxmodel_runtime.models import probefile
 from onnxmodel_runtime.models.digests import digest
+from onnxmodel_runtime.models.session import open_session
 from onnxmodel_runtime.reporting import report
 from onnxmodel_runtime.sandbox import parent
 from onnxmodel_runtime.sandbox.termination import fit
@@ -179,7 +180,7 @@ def test_no_more_are_loaded_than_fit(
     """Two at a time where memory is small; and what was measured is gone before the next comes."""
     opened: list[weakref.ref[Any]] = []
     groups_seen: list[str] = []
-    open_session, point = module.open_session, module._point
+    point = module._point
 
     def counted(*args: Any, **options: Any) -> Any:
         loaded = open_session(*args, **options)
