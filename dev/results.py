@@ -39,11 +39,19 @@ def optimized(
     directory: str = "/artifacts/optimize/o", *, parity: bool = True, absolute: float = 1e-6
 ) -> OptimizeResult:
     """The original and an fp32 variant, which passes parity or not, in the directory that the request named."""
-    result = Parity(parity, absolute, 1e-5, 1.0, "y", (1, 3, 8))
+    result = Parity(parity, max_absolute=absolute, max_relative=1e-5, cosine=1.0, output="y", batch_sizes=(1, 3, 8))
     return OptimizeResult(
         variants=(
-            Variant("original", "/artifacts/source/s/model.onnx", SHA["original"], 1000, 10, "All"),
-            Variant("fp32", f"{directory}/fp32/model.onnx", SHA["fp32"], 900, 7, "None", result),
+            Variant("original", "/artifacts/source/s/model.onnx", sha256=SHA["original"], bytes=1000, nodes=10),
+            Variant(
+                "fp32",
+                f"{directory}/fp32/model.onnx",
+                sha256=SHA["fp32"],
+                bytes=900,
+                nodes=7,
+                graph_level="None",
+                parity=result,
+            ),
         ),
         probe=f"{directory}/probe.npz",
         provider=ProviderUse("CPU", 100.0, {"CPU": 7}),
@@ -55,7 +63,17 @@ def points(
 ) -> tuple[Point, ...]:
     """p50 where it is smallest, and the best throughput where it is largest."""
     return tuple(
-        Point(variant, batch, callers, p50 * size, p50 * size * 1.5, p50 * size * 2, rate, 100, p50 * size * 1.2)
+        Point(
+            variant,
+            batch,
+            callers,
+            p50=p50 * size,
+            p90=p50 * size * 1.2,
+            p95=p50 * size * 1.5,
+            p99=p50 * size * 2,
+            throughput=rate,
+            samples=100,
+        )
         for batch, callers in grid
         for size in [batch * callers]
         for rate in [throughput if (batch, callers) == grid[-1] else min(1000 / p50, throughput)]

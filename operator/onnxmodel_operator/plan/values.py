@@ -1,7 +1,7 @@
 """Values of a decision. All are frozen: a decision is computed, never edited."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -106,6 +106,7 @@ class Step:
     job: str
     request: Request
     placement: Placement
+    _: KW_ONLY
     fetch: FetchRequest | None = None
     outcome: Outcome | None = None
     record: str | None = None

@@ -1,7 +1,7 @@
 """The benchmark stage: measure the variants where they will be served."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import PurePath
 
 from onnxmodel_runtime.contract.codec import dumps
@@ -83,6 +83,7 @@ class Point:
     variant: str
     batch_size: int
     concurrency: int
+    _: KW_ONLY
     p50: float
     p95: float
     p99: float

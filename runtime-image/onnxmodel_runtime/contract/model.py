@@ -1,6 +1,6 @@
 """Facts of a model that several stages exchange: its tensors, its batch axis, and the tolerance for its outputs."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from onnxmodel_runtime.contract.identity import Identity
 
@@ -39,6 +39,7 @@ class Parity:
     """
 
     passed: bool
+    _: KW_ONLY
     max_absolute: float
     max_relative: float
     cosine: float

@@ -1,6 +1,6 @@
 """The optimize stage: make variants of a model and prove each against the original."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import PurePath
 
 from onnxmodel_runtime.contract.identity import Identity, Incidental, Input
@@ -96,6 +96,7 @@ class Variant:
 
     name: str
     path: str = ""
+    _: KW_ONLY
     sha256: str = ""
     bytes: int = 0
     nodes: int = 0

@@ -95,7 +95,19 @@ def point(
     p50, p90, p95, p99 = (significant(percentile(ordered, rank) * 1000) for rank in (50, 90, 95, 99))
     rate = sum(window.answers for window in used) / sum(window.seconds for window in used)
     throughput = significant(batch_size * rate)
-    return Point(variant, batch_size, concurrency, p50, p95, p99, throughput, len(ordered), p90, noisy, spread)
+    return Point(
+        variant,
+        batch_size,
+        concurrency,
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        throughput=throughput,
+        samples=len(ordered),
+        noisy=noisy,
+        spread=spread,
+    )
 
 
 def latencies(used: Iterable[Window]) -> list[float]:

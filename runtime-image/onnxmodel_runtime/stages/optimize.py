@@ -63,7 +63,14 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
     total = path.stat().st_size + sum(file.stat().st_size for file in data)
     outputs = tuple(graph.describe(value) for value in model.graph.output)
     signed = signature(model, request.batch, request.sizes)
-    original = Variant(ORIGINAL, str(path), request.sha256, total, len(model.graph.node), request.graph_level)
+    original = Variant(
+        ORIGINAL,
+        str(path),
+        sha256=request.sha256,
+        bytes=total,
+        nodes=len(model.graph.node),
+        graph_level=request.graph_level,
+    )
     data_sha256, unjoined = request.data_sha256 or data_digest(path, data), judge(model).unjoined
     original = dataclasses.replace(original, data_sha256=data_sha256, unjoined=unjoined)
     del model  # with its weights: from here on ONNX Runtime has them

@@ -14,13 +14,15 @@ from onnxmodel_runtime.contract.providers import ProviderUse
 def points(name: str, p50: float, noisy: bool = False) -> tuple[Point, ...]:
     """At the batch sizes 1 and 8, of which the latter takes four times as long."""
     return tuple(
-        Point(name, batch, 1, time, time, time, throughput=1000 * batch / time, samples=100, noisy=noisy)
+        Point(name, batch, 1, p50=time, p95=time, p99=time, throughput=1000 * batch / time, samples=100, noisy=noisy)
         for batch, time in ((1, p50), (8, 4 * p50))
     )
 
 
 def parity(*, passed: bool = True, top1: float | None = None) -> Parity:
-    return Parity(passed, 0.00125, 0.002, 0.999999, "y", (1, 3), top1=top1)
+    return Parity(
+        passed, max_absolute=0.00125, max_relative=0.002, cosine=0.999999, output="y", batch_sizes=(1, 3), top1=top1
+    )
 
 
 ENVIRONMENT = Environment("a processor", 2.0, "", {"onnxruntime": "1.31.1"})

@@ -33,7 +33,18 @@ def report(
     def point(variant: str, size: int, count: int) -> Point:
         p50 = 4.0 * (1 + (size - 1) / 3) * count / fast(variant)
         noisy = variant == "ort" and count == max(callers)
-        return Point(variant, size, count, p50, 1.2 * p50, 1.5 * p50, 1000 * size * count / p50, 200, 1.1 * p50, noisy)
+        return Point(
+            variant,
+            size,
+            count,
+            p50=p50,
+            p95=1.2 * p50,
+            p99=1.5 * p50,
+            throughput=1000 * size * count / p50,
+            samples=200,
+            p90=1.1 * p50,
+            noisy=noisy,
+        )
 
     def spread(variant: str, size: int, count: int) -> Spread:
         p50 = point(variant, size, count).p50
@@ -42,15 +53,24 @@ def report(
 
     def parity(variant: str) -> Parity:
         wrong = variant == "fp16"
-        return Parity(not wrong, 0.7 if wrong else 1e-5, 0.1, 0.99, name or "scores", (1, 3, 8), "", 0.97)
+        return Parity(
+            not wrong,
+            max_absolute=0.7 if wrong else 1e-5,
+            max_relative=0.1,
+            cosine=0.99,
+            output=name or "scores",
+            batch_sizes=(1, 3, 8),
+            note="",
+            top1=0.97,
+        )
 
     made = tuple(
         Variant(
             variant,
             f"/artifacts/{variant}/model.onnx",
-            f"{index:064x}",
-            3_000_000 // (1 + index),
-            95 - index,
+            sha256=f"{index:064x}",
+            bytes=3_000_000 // (1 + index),
+            nodes=95 - index,
             parity=None if variant == "original" else parity(variant),
             passes=(Pass(name or "constant folding", 90, 2_900_000, ""), Pass("shape inference", 90, 2_900_000, name)),
         )

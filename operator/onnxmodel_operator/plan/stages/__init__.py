@@ -61,7 +61,19 @@ def _step(context: Context, stage: StageFile) -> Step:
         outcome, record = None, None
     job = names.child(context.model.name, name, names.short(digest))
     quiet = _quiet(observed, seen)
-    return Step(name, digest, job, request, placement, ask.fetch, outcome, record, seen, quiet, ask.public_key)
+    return Step(
+        name,
+        digest,
+        job,
+        request,
+        placement,
+        fetch=ask.fetch,
+        outcome=outcome,
+        record=record,
+        seen=seen,
+        quiet=quiet,
+        public_key=ask.public_key,
+    )
 
 
 def _quiet(observed: Observed, seen: JobSeen | None) -> bool:

@@ -130,7 +130,12 @@ def test_speedup_is_against_the_original():
 
 def test_a_loser_is_not_told_that_the_winner_is_more_exact_where_it_is_not():
     made = optimized()
-    fused = dataclasses.replace(made.variants[1], name="fused", path="/f", parity=Parity(True, 1e-7, 0, 1, "y", (1,)))
+    fused = dataclasses.replace(
+        made.variants[1],
+        name="fused",
+        path="/f",
+        parity=Parity(True, max_absolute=1e-7, max_relative=0, cosine=1, output="y", batch_sizes=(1,)),
+    )
     made = dataclasses.replace(made, variants=(*made.variants, fused))
     measured = benchmarked(original=4.0, fp32=3.85)
     between = tuple(
@@ -220,7 +225,12 @@ def test_a_difference_that_is_larger_than_the_noise_counts():
 
 def test_one_that_varies_wildly_does_not_bring_back_what_a_steady_one_beats():
     made = optimized()
-    fused = dataclasses.replace(made.variants[1], name="fused", path="/f", parity=Parity(True, 1e-4, 0, 1, "y", (1,)))
+    fused = dataclasses.replace(
+        made.variants[1],
+        name="fused",
+        path="/f",
+        parity=Parity(True, max_absolute=1e-4, max_relative=0, cosine=1, output="y", batch_sizes=(1,)),
+    )
     made = dataclasses.replace(made, variants=(*made.variants, fused))
     measured = benchmarked(original=4.0, fp32=2.0)
     wild = tuple(

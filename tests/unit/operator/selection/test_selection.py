@@ -23,9 +23,25 @@ def numbers(p50=2.0, throughput=100.0, *, p99=8.0, spread=0.0):
 
 
 def variant(name="fp32", *, passed=True, absolute=0.0, path="/artifacts/v", skipped="", unjoined="", note=""):
-    parity = None if name == "original" or skipped else Parity(passed, absolute, 0.01, 0.9, "y", (1,), note=note)
+    parity = (
+        None
+        if name == "original" or skipped
+        else Parity(
+            passed, max_absolute=absolute, max_relative=0.01, cosine=0.9, output="y", batch_sizes=(1,), note=note
+        )
+    )
     made = "" if skipped else path
-    return Variant(name, made, "a" * 64, 1, 1, "All", parity, skipped=skipped, unjoined=unjoined)
+    return Variant(
+        name,
+        made,
+        sha256="a" * 64,
+        bytes=1,
+        nodes=1,
+        graph_level="All",
+        parity=parity,
+        skipped=skipped,
+        unjoined=unjoined,
+    )
 
 
 def asked(**constraints):
@@ -33,7 +49,19 @@ def asked(**constraints):
 
 
 def point(batch, callers, p50=1.0, rate=10.0, *, name="fp32", noisy=False, spread=0.0):
-    return Point(name, batch, callers, p50, p50 * 2, p50 * 3, rate, 100, p50 * 1.5, noisy=noisy, spread=spread)
+    return Point(
+        name,
+        batch,
+        callers,
+        p50=p50,
+        p95=p50 * 2,
+        p99=p50 * 3,
+        throughput=rate,
+        samples=100,
+        p90=p50 * 1.5,
+        noisy=noisy,
+        spread=spread,
+    )
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -181,7 +209,7 @@ def test_a_regression_is_against_the_revision_that_serves(objective, mine, said)
         (variant(passed=True), True),
         (variant(passed=False), False),
         (variant(skipped="no calibration"), False),
-        (Variant("fp32", "/p", "a", 1, 1, "All", None), False),
+        (Variant("fp32", "/p", sha256="a", bytes=1, nodes=1, graph_level="All", parity=None), False),
     ],
 )
 def test_who_may_serve(what, may):

@@ -139,7 +139,7 @@ def test_a_benchmark_leaves_its_report(tmp_path: Path) -> None:
     path = models.save(made, tmp_path / "original")
     (tmp_path / "variants").mkdir()
     variants = (
-        Variant("original", str(path), digest(path), path.stat().st_size, 1),
+        Variant("original", str(path), sha256=digest(path), bytes=path.stat().st_size, nodes=1),
         Variant("int8-dynamic", skipped=HOSTILE),
     )
     optimized = Outcome("optimize", 1.0, OptimizeResult(variants, "", ProviderUse("CPU", 100.0)))

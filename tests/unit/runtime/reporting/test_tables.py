@@ -43,7 +43,7 @@ def test_each_result_of_a_stage_is_tried() -> None:
 
 
 def test_tables_have_no_exponent():
-    point = Point("original", 32, 4, 4363.2, 123456.7, 0.00002, 2.5e6, 10, 5000.0)
+    point = Point("original", 32, 4, p50=4363.2, p95=123456.7, p99=0.00002, throughput=2.5e6, samples=10, p90=5000.0)
     table = text(LoadTestResult((point,)))
     assert "2,500,000" in table
     assert "4,363" in table

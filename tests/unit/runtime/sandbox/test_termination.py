@@ -72,7 +72,14 @@ def test_a_validation_with_names_of_any_script_fits(characters: str) -> None:
 def test_an_optimization_fits_whatever_outputs_are_called() -> None:
     def variant(name: str, seed: int) -> Variant:
         text = noise(8000, LETTERS, seed)
-        return Variant(name, f"/artifacts/{name}", text[:64], parity=Parity(False, 1, 1, 1, text, (1,), text[::-1]))
+        return Variant(
+            name,
+            f"/artifacts/{name}",
+            sha256=text[:64],
+            parity=Parity(
+                False, max_absolute=1, max_relative=1, cosine=1, output=text, batch_sizes=(1,), note=text[::-1]
+            ),
+        )
 
     passes = tuple(Pass(f"pass-{number}", 1, 1, noise(400, LETTERS, number)) for number in range(3))
     variants = (
@@ -87,7 +94,7 @@ def test_an_optimization_fits_whatever_outputs_are_called() -> None:
 def test_a_benchmark_fits_on_a_machine_of_many_words() -> None:
     found = Environment(noise(3000, LETTERS), 1.0, noise(3000, EMOJI), {"x": noise(3000, LETTERS)})
     left_out = {f"v{seed}": noise(200, EMOJI, seed) for seed in range(6)}
-    points = (Point("a", 1, 1, 1, 1, 1, 1, 1),)
+    points = (Point("a", 1, 1, p50=1, p95=1, p99=1, throughput=1, samples=1),)
     result = BenchmarkResult(points, ProviderUse("CPU", 100.0), found, left_out=left_out)
     outcome = decode(fit(Outcome("benchmark", 1.0, result)))
     assert isinstance(outcome.result, BenchmarkResult)
@@ -102,11 +109,20 @@ LARGEST = (
         tuple(Variant(f"v{n}", skipped=noise(400, EMOJI, n)) for n in range(9)), "/p", ProviderUse("CPU", 100.0)
     ),
     BenchmarkResult(
-        tuple(Point(f"v{n // 16}", n, n, n / 7, n / 6, n / 3, n / 9, n, n / 11, spread=n) for n in range(112)),
+        tuple(
+            Point(
+                f"v{n // 16}", n, n, p50=n / 7, p95=n / 6, p99=n / 3, throughput=n / 9, samples=n, p90=n / 11, spread=n
+            )
+            for n in range(112)
+        ),
         ProviderUse("CPU", 100.0),
         Environment(NOISE, 1.0, NOISE),
     ),
-    LoadTestResult(tuple(Point("v", n, n, n / 7, n / 6, n / 3, n / 9, n, n / 11) for n in range(8))),
+    LoadTestResult(
+        tuple(
+            Point("v", n, n, p50=n / 7, p95=n / 6, p99=n / 3, throughput=n / 9, samples=n, p90=n / 11) for n in range(8)
+        )
+    ),
     ProbeResult(1.23456789, 2.3456789, 1e-7, ProviderUse(NOISE[:100], 12.345), clip(NOISE, 400)),
     RepositoryResult(f"/artifacts/{noise(400, LETTERS)}", True, f"/artifacts/{noise(400, LETTERS)}"),
 )

@@ -199,7 +199,7 @@ def test_a_server_that_ends_while_it_loads_leaves_nothing(tmp_path: Path, monkey
 
 def test_a_variant_brings_what_the_stage_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = models.save(models.mlp(), tmp_path / "fp32")
-    found = Variant("fp32", str(path), digest(path), graph_level="Basic", unjoined="said so")
+    found = Variant("fp32", str(path), sha256=digest(path), graph_level="Basic", unjoined="said so")
     asked = OptimizeRequest(str(path), digest(path), str(tmp_path))
     (tmp_path / "probe.npz").touch()
     result = OptimizeResult((found, found), str(tmp_path / "probe.npz"), ProviderUse("CPU", 100.0), batch="None")

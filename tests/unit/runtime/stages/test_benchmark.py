@@ -243,7 +243,18 @@ def test_a_later_group_is_told_as_if_it_had_been_in_the_first() -> None:
     """The machine is half as fast in the second group, for the original and "b" alike."""
 
     def numbers(variant: str, slower: float, *, noisy: bool = False) -> groups.Numbers:
-        point = Point(variant, 8, 4, 10 * slower, 30 * slower, 40 * slower, 800 / slower, 9, 20 * slower, noisy)
+        point = Point(
+            variant,
+            8,
+            4,
+            p50=10 * slower,
+            p95=30 * slower,
+            p99=40 * slower,
+            throughput=800 / slower,
+            samples=9,
+            p90=20 * slower,
+            noisy=noisy,
+        )
         return point, Spread(variant, 8, 4, 3, (10 * slower, 40 * slower))
 
     first = [numbers("original", 1), numbers("a", 0.5)]
@@ -357,7 +368,7 @@ def test_the_largest_grid_fits_a_termination_message(count: int, left_out: int) 
             names[i % len(names)],
             1 << (i // (4 * len(names))),
             1 << (i // len(names) % 4),
-            *(significant(noise.uniform(1, 1000)) for _ in range(4)),
+            **{name: significant(noise.uniform(1, 1000)) for name in ("p50", "p95", "p99", "throughput")},
             samples=noise.randrange(1, 100_000),
             p90=significant(noise.uniform(1, 1000)),
             noisy=noise.random() < 0.5,

@@ -36,7 +36,7 @@ def test_what_is_asked(optimization: dict[str, Any], field: str, expected: Any) 
 
 
 def test_what_was_validated_is_asked_for() -> None:
-    parity = Parity(True, 0.0, 0.0, 1.0, "y", (1,))
+    parity = Parity(True, max_absolute=0.0, max_relative=0.0, cosine=1.0, output="y", batch_sizes=(1,))
     found = replace(validated(), golden=parity, data_sha256="d" * 64, signer="me", sizes={"n": 4})
     known = at(Stage.OPTIMIZE, validate=found)
     request = optimize.ask(known).request
@@ -81,7 +81,15 @@ ORIGINAL, FP32 = optimized().variants
         ((ORIGINAL, replace(FP32, parity=None)), "variant fp32 was not compared with the original"),
         ((ORIGINAL, replace(FP32, unjoined="x" * 1025)), "variant fp32: the reason why it is not batched is too long"),
         (
-            (ORIGINAL, replace(FP32, parity=Parity(True, float("nan"), 0.0, 1.0, "y", (1,)))),
+            (
+                ORIGINAL,
+                replace(
+                    FP32,
+                    parity=Parity(
+                        True, max_absolute=float("nan"), max_relative=0.0, cosine=1.0, output="y", batch_sizes=(1,)
+                    ),
+                ),
+            ),
             "the parity of variant fp32 is not a number",
         ),
     ],
