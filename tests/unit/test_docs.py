@@ -155,6 +155,12 @@ def _keys(value, path=""):
 # ---- what is generated, and what must be named -----------------------------------------------------------------------
 
 
+def test_every_benchmark_is_in_the_table_of_commands():
+    targets = set(re.findall(r"^(bench-\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert len(targets) > 5
+    assert targets == set(re.findall(r"^\| `make (bench-\w+)`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+
+
 def test_the_api_reference_is_of_these_models():
     assert (DOCS / "api.md").read_text() == api.render(), "run .venv/bin/python -m dev.docs"
 
