@@ -15,7 +15,7 @@ from onnxmodel_runtime.models.golden import GoldenError, GoldenSet, load, place,
 from onnxmodel_runtime.sandbox.progress import step
 
 
-def judge(
+def compare_sets(
     session: Any, request: ValidateRequest, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
 ) -> tuple[Parity | None, list[Finding]]:
     """Run every set and compare. The parity is the worst of all sets; None where nothing could be compared."""

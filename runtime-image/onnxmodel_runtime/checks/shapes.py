@@ -74,12 +74,12 @@ def infer(model: Any) -> tuple[Any, list[Finding]]:
 def _inconsistent(detail: str) -> Finding:
     """Return a finding for onnx's message, which is either about shapes or about datatypes."""
     if _TYPE not in detail:
-        return SHAPES.error(node_name(detail), f"shapes are inconsistent: {detail}")
+        return SHAPES.error(node_in(detail), f"shapes are inconsistent: {detail}")
     fix = "Check the datatypes of the node in the message: export again, or insert a Cast in front of it."
-    return SHAPES.error(node_name(detail), f"datatypes are inconsistent: {detail}", fix)
+    return SHAPES.error(node_in(detail), f"datatypes are inconsistent: {detail}", fix)
 
 
-def node_name(message: str) -> str:
+def node_in(message: str) -> str:
     """The node that a message of onnx names."""
     found = re.search(r"node name: ([^)\s]+)", message) or re.search(r"op_type:\s*(\w+)", message)
     return found.group(1) if found else "graph"

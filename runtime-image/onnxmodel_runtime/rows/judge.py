@@ -41,12 +41,12 @@ def judge_file(path: Path) -> Verdict:
     if path.suffix == ".ort":
         return Verdict(None, "a graph in the ORT format cannot be traced")
     try:
-        return judge(load(path))
+        return judge_graph(load(path))
     except Exception as error:
         return Verdict(None, clip(f"cannot read the model: {runtime_message(error)}", REASON_CHARACTERS))
 
 
-def judge(model: Any) -> Verdict:
+def judge_graph(model: Any) -> Verdict:
     """Follow the batch, the first axis of every input, to the outputs, of which it must be the first axis too."""
     try:
         found = follow(model, dict.fromkeys((value.name for value in graphs.inputs(model)), 0))

@@ -20,7 +20,7 @@ from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.execution import Answer, Execution, Job
 from onnxmodel_runtime.server.handoff import Batch, RunQueue, Worker
 from onnxmodel_runtime.server.model import Model
-from onnxmodel_runtime.server.protocol.request import InferRequest, told
+from onnxmodel_runtime.server.protocol.request import InferRequest, request_prefix
 from onnxmodel_runtime.server.recorder import Compute, Recorder
 from onnxmodel_runtime.server.watchdog import Watchdog, Whereabouts
 
@@ -106,7 +106,9 @@ class Scheduler:
         if self._closed:
             raise ServerError(STOPPING, Code.UNAVAILABLE, Reason.REJECTED)
         if self._grouped + len(self._queue.batches) >= self._policy.limit:
-            raise ServerError(told(request.id) + "Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED)
+            raise ServerError(
+                request_prefix(request.id) + "Exceeds maximum queue size", Code.UNAVAILABLE, Reason.REJECTED
+            )
         loop = asyncio.get_running_loop()
         job = _Queued(request, loop.create_future(), perf_counter_ns())
         self._watchdog.jobs.add(job)

@@ -149,7 +149,7 @@ def _inputs(request: BenchmarkRequest) -> tuple[BenchmarkRequest, Arrays]:
     if request.probe:
         return request, probefile.read(Path(request.probe))[0]
     from onnxmodel_runtime.models import graph, repair
-    from onnxmodel_runtime.stages.optimize import settle
+    from onnxmodel_runtime.stages.optimize import settled_signature
 
     first = request.candidates[0]
     path = Path(first.path)
@@ -164,7 +164,9 @@ def _inputs(request: BenchmarkRequest) -> tuple[BenchmarkRequest, Arrays]:
     if request.batch == BATCH_FIRST:  # as a stage found
         return request, generate(sizes.settle(session, signed, lambda: model).signed, 1)
     outputs = tuple(graph.describe(value) for value in model.graph.output)
-    signed = settle(OptimizeRequest(first.path, first.sha256, "", (), batch=request.batch), signed, outputs, session)
+    signed = settled_signature(
+        OptimizeRequest(first.path, first.sha256, "", (), batch=request.batch), signed, outputs, session
+    )
     return replace(request, batch=BATCH_NONE if signed.unbatched else BATCH_FIRST), generate(signed, 1)
 
 

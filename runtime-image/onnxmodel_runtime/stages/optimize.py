@@ -26,7 +26,7 @@ from onnxmodel_runtime.models import batch_trial, golden, graph, parity, probefi
 from onnxmodel_runtime.models.artifact import check_digest, data_digest
 from onnxmodel_runtime.models.inputs import Arrays, Signature, assumed, generate, signature
 from onnxmodel_runtime.models.session import Loaded, open_session
-from onnxmodel_runtime.rows.judge import judge
+from onnxmodel_runtime.rows.judge import judge_graph
 from onnxmodel_runtime.sandbox.memory import free
 from onnxmodel_runtime.sandbox.progress import log, step
 from onnxmodel_runtime.stages import manifest
@@ -71,7 +71,7 @@ def optimize(request: OptimizeRequest) -> OptimizeResult:
         nodes=len(model.graph.node),
         graph_level=request.graph_level,
     )
-    data_sha256, unjoined = request.data_sha256 or data_digest(path, data), judge(model).unjoined
+    data_sha256, unjoined = request.data_sha256 or data_digest(path, data), judge_graph(model).unjoined
     original = dataclasses.replace(original, data_sha256=data_sha256, unjoined=unjoined)
     del model  # with its weights: from here on ONNX Runtime has them
     directory.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def references(
     ort.set_seed(1)
     session = _reference(Path(request.model), request.providers).session
     load = partial(repair.load, Path(request.model))
-    signed = settle(request, signed, outputs, session)
+    signed = settled_signature(request, signed, outputs, session)
     sample, one = _sample(request, signed, outputs, batched=not signed.unbatched), signed.batch_sizes((1,))[0]
     first = sample.rows(one) if sample else generate(signed, one)
     probefile.write(Path(request.directory, PROBE_FILE), first, _run(session, first))
@@ -140,7 +140,9 @@ def _kept(file: Path, rows: int, inputs: Arrays, answers: Arrays, what: str = ""
     return Case(str(file), rows, what)
 
 
-def settle(request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], session: Any) -> Signature:
+def settled_signature(
+    request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], session: Any
+) -> Signature:
     """The signature with what running the model shows: sizes where inputs are made, and whether axis 0 is a batch."""
     load = partial(repair.load, Path(request.model))
     if not request.golden:  # validate found the sizes that are missing here, where it ran

@@ -43,7 +43,7 @@ from onnxmodel_runtime.models.artifact import data_digest
 from onnxmodel_runtime.models.digests import check_pin, digest
 from onnxmodel_runtime.models.inputs import assumed, signature, symbols
 from onnxmodel_runtime.models.records import source_uri
-from onnxmodel_runtime.rows.judge import judge
+from onnxmodel_runtime.rows.judge import judge_graph
 from onnxmodel_runtime.sandbox.progress import log, step
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
     uri, by = source_uri(directory), signed.by if signed else ""
     why = why or _unbatched(model, facts, request)
     step("tracing the rows of a batch through the graph")
-    unjoined = judge(model).unjoined if session is not None and not why else None
+    unjoined = judge_graph(model).unjoined if session is not None and not why else None
     data, kept = data_digest(path, files), sizes.kept(made)
     return ValidateResult(facts, findings.ordered(), uri, by, parity, data, kept, clip(why), unjoined)
 
@@ -310,7 +310,7 @@ def _run(
         findings.note(tried(batches, sizes=made))
         return None, ""
     findings.note(interface.sizes(request.sizes, unsized))
-    parity, found = recorded.judge(session, request, facts.inputs, facts.outputs)
+    parity, found = recorded.compare_sets(session, request, facts.inputs, facts.outputs)
     findings.note(found)
     why = ""
     with suppress(golden.GoldenError):  # which is a finding already
@@ -364,9 +364,7 @@ def _checker(path: Path, model: Any, *, repaired: bool) -> Iterator[Finding]:
     except Exception as error:  # what is bad enough makes native code raise whatever it meets
         if ran_out_of_memory(error):
             raise
-        yield checks.CHECKER.error(
-            shapes.node_name(words(error)), f"the ONNX checker rejects the model: {words(error)}"
-        )
+        yield checks.CHECKER.error(shapes.node_in(words(error)), f"the ONNX checker rejects the model: {words(error)}")
 
 
 @cache

@@ -33,7 +33,7 @@ def operators(path: Path) -> list[str]:
     ]
 
 
-def settle(path: Path) -> None:
+def sort_operators(path: Path) -> None:
     """Write the operators again, in the order of their names; the model itself stays as it is."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         session = fbs.InferenceSession.InferenceSession.GetRootAs(data, 0)

@@ -37,7 +37,7 @@ def edge(task: Task) -> str:
         raise Skip("the ORT format supports at most 2 GiB: serve fp32, or quantize the model first")
     providers = Providers(threads=task.request.providers.threads)
     open_session(task.source, providers, offline(task.request)[1], save_to=task.target)
-    ortfile.settle(task.target)
+    ortfile.sort_operators(task.target)
     lines = ["# what model.ort needs", *ortfile.operators(task.target), ""]
     layout.operators(task.target).write_text("\n".join(lines))
     return ""

@@ -105,7 +105,7 @@ def build(
         matched = {tensor.name: _match(spec, tensor, by_name[tensor.name]) for tensor in (*spec.inputs, *given)}
         arrays, encoding = _converted(spec, matched)
     except ServerError as error:
-        raise ServerError(told(request_id) + error.message, error.code, error.reason) from error
+        raise ServerError(request_prefix(request_id) + error.message, error.code, error.reason) from error
     return InferRequest(request_id, arrays, wanted, rows, timeout, classes, bool(given), encoding)
 
 
@@ -120,7 +120,7 @@ def _converted(spec: ModelSpec, inputs: Mapping[str, RawInput]) -> tuple[dict[st
     return {name: raw.convert(raw, disguised) for name, raw in inputs.items()}, BYTEWISE
 
 
-def told(request_id: str) -> str:
+def request_prefix(request_id: str) -> str:
     """Return the prefix of Triton's messages about a request."""
     return f"[request id: {request_id[:100] or '<id_unknown>'}] "
 

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from dev import magika
 from onnxmodel_runtime.contract.providers import Providers
 from onnxmodel_runtime.models.session import open_session
-from onnxmodel_runtime.rows.judge import Verdict, judge, judge_file
+from onnxmodel_runtime.rows.judge import Verdict, judge_file, judge_graph
 from tests import models, rowchains, rowmodels
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -29,24 +29,24 @@ _CHAINS = 1000
 @pytest.mark.parametrize("name", rowmodels.MIXED)
 def test_rows_that_influence_each_other_are_named_with_their_operator(name: str) -> None:
     build, words = rowmodels.MIXED[name]
-    verdict = judge(build())
+    verdict = judge_graph(build())
     assert verdict.apart is False
     assert words in verdict.why
 
 
 @pytest.mark.parametrize("name", rowmodels.MISLEADING)
 def test_rows_are_not_said_to_keep_apart_by_what_misleads(name: str) -> None:
-    assert not judge(rowmodels.MISLEADING[name]()).apart
+    assert not judge_graph(rowmodels.MISLEADING[name]()).apart
 
 
 @pytest.mark.parametrize("name", rowmodels.APART)
 def test_rows_that_keep_apart_are_recognized(name: str) -> None:
-    assert judge(rowmodels.APART[name]()) == Verdict(True)
+    assert judge_graph(rowmodels.APART[name]()) == Verdict(True)
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_usual_models_keep_their_rows_apart(name: str) -> None:
-    assert judge(getattr(models, name)()) == Verdict(True)
+    assert judge_graph(getattr(models, name)()) == Verdict(True)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_onnx_runtime_fused_keeps_its_rows_apart(tmp_path: Path) -> None:
 
 
 def test_an_unknown_operator_is_named() -> None:
-    verdict = judge(models.custom_operator())
+    verdict = judge_graph(models.custom_operator())
     assert verdict.apart is None
     assert verdict.why == (
         "the node 'shiny' (Sparkle) is an operator of com.example that is not known to keep rows independent"
@@ -79,12 +79,12 @@ def test_a_scan_without_a_state_is_not_said_to_carry_one() -> None:
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in ("r", "n")]
     body = helper.make_graph([helper.make_node("Neg", ["r"], ["n"])], "body", ends[:1], ends[1:])
     nodes = [helper.make_node("Scan", ["x"], ["y"], "rows", body=body, num_scan_inputs=1)]
-    verdict = judge(models.model(nodes, *([(name, onnx.TensorProto.FLOAT, ["n", 4])] for name in ("x", "y"))))
+    verdict = judge_graph(models.model(nodes, *([(name, onnx.TensorProto.FLOAT, ["n", 4])] for name in ("x", "y"))))
     assert verdict == Verdict(None, "the node 'rows' (Scan) iterates over the batch row by row, which is not traced")
 
 
 def test_random_numbers_and_files_that_are_no_graph_are_unknown(tmp_path: Path) -> None:
-    assert judge(models.random_noise()).apart is None
+    assert judge_graph(models.random_noise()).apart is None
     for name, content in (("model.ort", b"ORTM"), ("model.onnx", models.truncated()), ("absent.onnx", None)):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -186,7 +186,7 @@ def test_no_operator_is_said_to_keep_apart_what_onnx_runtime_mixes() -> None:
             continue
         for batch in _batches(model, arrays):
             made = _with_batch(model, arrays, batch)
-            if not judge(made).apart:
+            if not judge_graph(made).apart:
                 continue
             given = [
                 {name: arrays[name] for name in batch},
@@ -224,7 +224,7 @@ def test_no_chain_of_operators_is_said_to_keep_apart_what_onnx_runtime_mixes() -
     for index in range(_CHAINS):
         chain = rowchains.Chain(random)
         made = chain.build(2 + index % 2)
-        if not judge(made).apart or (session := _session(made)) is None:
+        if not judge_graph(made).apart or (session := _session(made)) is None:
             continue
         for other in rowchains.SIZES:
             shapes = {"x": [2] * (chain.rank - 1), "z": [other]}
