@@ -48,7 +48,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What the sandboxed child process of a command must know of a request.
+    """The part of a request that the sandboxed child process of a command needs before it reads the rest.
 
     providers: names of the execution providers that load the model in it. Its memory is limited if CPU is the only one, for
     the others map far more than they use. seconds: after how long it is killed, 0 for never.
