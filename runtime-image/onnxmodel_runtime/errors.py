@@ -24,9 +24,9 @@ MESSAGE_CHARACTERS = 800  # a termination message holds 4,096 bytes, and a perso
 
 
 class StageError(Exception):
-    """A known failure: what happened, to what, and what to do. retry: something outside was not there, it may pass.
+    """A known failure: what happened, to what, and what to do. retry: something outside was unavailable; it may pass.
 
-    findings: all that was found of a model that is refused; the failure is the first of the errors.
+    findings: all findings on a model that is refused; the failure is the first of the errors.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class StageError(Exception):
 
 
 def clip(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
-    """At most `limit` characters on one line: names and messages come from the model, which may make them huge."""
+    """Return at most `limit` characters on one line: names and messages come from the model, which may make them huge."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def out_of_memory(step: str, detail: str, limit_bytes: int = 0) -> StageError:
-    """The one wording for every way in which memory ends: the kernel's kill, malloc's refusal, a GPU's allocator."""
+    """Return the one error for every way to run out of memory: the kernel's kill, malloc's refusal, a GPU's allocator."""
     limit = f" under a limit of {size(limit_bytes)}" if limit_bytes else ""
     return StageError(
         "OutOfMemory",
@@ -93,7 +93,7 @@ def ran_out_of_memory(error: Exception) -> bool:
 
 
 def runtime_message(error: Exception) -> str:
-    """ONNX Runtime's words without its own internals. Raises `error` again when memory ran out.
+    """Return ONNX Runtime's message without its internals. Raises `error` again if it is about memory.
 
     Memory is no property of the model alone: sandbox/parent.py classifies it.
     """
@@ -103,7 +103,7 @@ def runtime_message(error: Exception) -> str:
 
 
 def runtime_words(error: Exception) -> str:
-    """ONNX Runtime's words: the node and what is wrong, without paths of its sources and C++ signatures."""
+    """Return ONNX Runtime's message: the node and what is wrong, without paths of its sources and C++ signatures."""
     text = _RUNTIME_NOISE.sub("", words(error)).partition("Stacktrace:")[0].replace("std::bad_alloc", "out of memory")
     text = _RUNTIME_NODE.sub(lambda node: f"{node[1]} node{f' {node[2]!r}' if node[2] else ''}: ", text)
     said, *pieces = _RUNTIME_PLACE.split(text)
@@ -144,12 +144,12 @@ def _behind_the_place(text: str, *, whole: bool, kernel: str) -> str:
 
 
 def words(error: Exception) -> str:
-    """An exception's text, as much of it as is worth a search: names come from the model and may be of any length."""
+    """Return an exception's text, as much of it as is worth a search. Names come from the model, of any length."""
     return str(error)[:4000]
 
 
 def size(count: float) -> str:
-    """Bytes for people."""
+    """Format a number of bytes for people."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

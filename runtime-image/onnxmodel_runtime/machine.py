@@ -1,4 +1,4 @@
-"""The machine that numbers are measured on, as the container sees it: processor, cores, GPUs and versions."""
+"""Describe the machine of a measurement, as the container sees it: processor, cores, GPUs and versions."""
 
 import os
 import platform
@@ -11,12 +11,12 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def environment(provider: str) -> Environment:
-    """The processor, its share, the accelerator when `provider` uses one, and the versions."""
+    """Return the processor, its share, the accelerator if `provider` uses one, and the versions."""
     return Environment(processor(), cores(), accelerator() if provider != "CPU" else "", versions())
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name; on architectures whose kernel does not tell, the architecture."""
+    """Return the processor's name, or the architecture where the kernel does not report it."""
     try:
         for line in cpuinfo.read_text(errors="replace").splitlines():
             if line.startswith("model name"):
@@ -27,7 +27,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def cores(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Cores that may be used: the fewer of those the process may run on and the cgroup's quota (v2, v1)."""
+    """Return the usable cores: the fewer of the process's affinity and the cgroup's quota (v2, v1)."""
     allowed = float(len(os.sched_getaffinity(0)))
     for read in (_quota_v2, _quota_v1):
         try:
@@ -50,14 +50,14 @@ def _quota_v1(root: Path) -> float:
 
 
 def accelerator(root: Path = _GPUS) -> str:
-    """The GPUs in words: "2 x NVIDIA L4"."""
+    """Describe the GPUs: "2 x NVIDIA L4"."""
     models = gpus(root)
     names = sorted(set(models))
     return ", ".join(f"{models.count(name)} x {name}" if models.count(name) > 1 else name for name in names)
 
 
 def gpus(root: Path = _GPUS) -> list[str]:
-    """The product name of each GPU, by NVIDIA's driver."""
+    """Return the product name of each GPU, by NVIDIA's driver."""
     models = []
     for information in sorted(root.glob("*/information")):
         for line in information.read_text(errors="replace").splitlines():
@@ -67,7 +67,7 @@ def gpus(root: Path = _GPUS) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that computes."""
+    """Return the versions of all computing libraries."""
     found = {"python": platform.python_version()}
     for name, packages in {
         "onnxruntime": ("onnxruntime-gpu", "onnxruntime"),

@@ -40,9 +40,9 @@ _VALUES: Mapping[str, Collection[int]] = {
 
 
 def by_values(model: Any) -> Iterator[Finding]:
-    """Nodes of standard operators whose output is as large as a request's values say.
+    """Report nodes of standard operators whose output is as large as a value of the request.
 
-    Calls of local functions must end, and nest no deeper than Python's stack: bounds.functions tells.
+    Calls of local functions must end, and nest no deeper than Python's stack: bounds.functions checks that.
     """
     given = {value.name: value.name for value in graph.inputs(model)}
     for count, (node, source) in enumerate(_Follower(model).sized(model.graph, given)):

@@ -44,14 +44,14 @@ class Readers:
                     self._owners[id(tensor)] = (tensor, None if selects else node)
 
     def computing(self, tensor: Any) -> str:
-        """The name of a node that computes with this constant, directly or once it is cast or reshaped; "" for none."""
+        """Return the name of a node that computes with this constant, directly or once cast or reshaped. "" for none."""
         for node in self._behind(tensor, lambda node: node.op_type in _PASS_ON):
             if node.op_type not in _PASS_ON and node.op_type not in _SELECT:
                 return graph.node_name(node)
         return ""
 
     def reached(self, tensor: Any) -> set[str]:
-        """The model's outputs that may hold what this constant holds, or what is computed with it."""
+        """Return the model's outputs that may hold this constant, or a result computed with it."""
         names: set[str] = set()
         for _ in self._behind(tensor, lambda node: node.op_type not in _COMPARE, names):
             pass

@@ -17,7 +17,7 @@ _Key = tuple[str, str, str]
 
 
 def amounts(model: Any, max_nodes: int, max_depth: int) -> Iterator[Finding]:
-    """Nodes, nesting, inputs and outputs."""
+    """Check the numbers of nodes, inputs and outputs, and the nesting."""
     count = deepest = 0
     where = ""
     for body, depth in graph.graphs(model):
@@ -36,7 +36,7 @@ def amounts(model: Any, max_nodes: int, max_depth: int) -> Iterator[Finding]:
 
 
 def attribute_sizes(model: Any) -> Iterator[Finding]:
-    """Text in attributes."""
+    """Check the length of text in attributes."""
     found = 0
     for body, _ in graph.graphs(model):
         for node in body.node:
@@ -52,7 +52,10 @@ def attribute_sizes(model: Any) -> Iterator[Finding]:
 
 
 def functions(model: Any, max_nodes: int, max_depth: int) -> Iterator[Finding]:
-    """Nodes and nesting once functions are written out, as ONNX Runtime does. Only after none was found to recurse."""
+    """Check the number of nodes and the nesting once functions are inlined, as ONNX Runtime does.
+
+    Call it only if no function is recursive.
+    """
     known = {(function.domain, function.name, function.overload): function for function in model.functions}
     if not known:
         return

@@ -1,4 +1,4 @@
-"""Weights in other files: they lie beside the model, whole, as files of their own. Nothing else of the machine is read."""
+"""Check external data: it lies beside the model, whole, in files of its own. No other file of the machine is read."""
 
 import re
 import stat
@@ -18,7 +18,7 @@ _MOST = 100  # problems that are told: a model can have as many as tensors
 
 
 def external_data(model: Any, directory: Path, model_file: Path) -> Iterator[Finding]:
-    """Every tensor whose data is elsewhere, each kind of problem once for each file."""
+    """Check every tensor whose data is in another file. Each kind of problem is reported once for each file."""
     seen: set[str] = set()
     for tensor in graph.tensors(model):
         if tensor.data_location != graph.EXTERNAL:

@@ -1,4 +1,4 @@
-"""Is it a model at all? Answered before, or instead of, the protobuf parser."""
+"""Check that a file is a model at all, before the protobuf parser runs or instead of it."""
 
 import mmap
 import stat
@@ -51,7 +51,7 @@ _LOOKS_LIKE = (
 
 
 def file_kind(path: Path) -> Iterator[Finding]:
-    """Answered from the kind of file and its first bytes: nothing is parsed."""
+    """Check the kind of the file and its first bytes, without parsing it."""
     try:
         kind = stat.S_IFMT(path.lstat().st_mode)
     except OSError:
@@ -81,7 +81,7 @@ def file_kind(path: Path) -> Iterator[Finding]:
 
 
 def file_size(path: Path) -> Iterator[Finding]:
-    """A parser that is given too much ends in a way that says nothing; this says it first."""
+    """Check the size first: a parser with too much data fails with a meaningless message."""
     count, limit = path.stat().st_size, available_bytes()
     if count > _PROTOBUF_BYTES:
         yield FILE_SIZE.error(path.name, f"the file has {size(count)}, but protobuf reads at most 2 GiB")
@@ -94,7 +94,7 @@ def file_size(path: Path) -> Iterator[Finding]:
 
 
 def undecodable(path: Path, detail: str) -> Finding:
-    """The protobuf parser gave up. A model begins with its IR version, so a file that does not is something else."""
+    """Explain a failure of the protobuf parser. A model begins with its IR version; any other file is something else."""
     with path.open("rb") as file:
         head = file.read(1)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -114,7 +114,7 @@ def undecodable(path: Path, detail: str) -> Finding:
 
 
 def names_are_text(model: Any, path: Path) -> Iterator[Finding]:
-    """Protobuf gives bytes for a string that is no UTF-8, and whoever expects text fails somewhere else."""
+    """Check that names are text: protobuf returns bytes for a string that is not UTF-8, which fails later elsewhere."""
     for text in _strings(model):
         if isinstance(text, bytes):
             yield CORRUPT.error(path.name, f"the model has a name that is not text: {text[:40]!r}")
@@ -146,7 +146,7 @@ def _values(body: Any) -> Iterator[Any]:
 
 
 def has_graph(model: Any, path: Path) -> Iterator[Finding]:
-    """Protobuf accepts a message cut at a field's end, and random bytes now and then."""
+    """Check that there is a graph: protobuf accepts a message cut at the end of a field, and sometimes random bytes."""
     if model.ir_version <= 0:
         yield FILE.error(
             path.name, "the file has no IR version: it is not an ONNX model", "Use the exporter's .onnx file."

@@ -37,7 +37,7 @@ _REEXPORT_BATCH = (
 
 
 def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) -> Iterator[Finding]:
-    """Opset and IR version, against the author's bounds and what this ONNX Runtime loads."""
+    """Check opset and IR version against the author's bounds and the versions that this ONNX Runtime loads."""
     opset = graph.opset(model)
     # A model of ai.onnx.ml operators alone has no version of the standard ones.
     only_others = opset == 0 and len(model.opset_import) > 0
@@ -73,7 +73,7 @@ def versions(model: Any, request: ValidateRequest, opset_max: int, ir_max: int) 
 
 
 def datatypes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, zipmap: bool) -> Iterator[Finding]:
-    """Only tensors can travel in the Open Inference Protocol. zipmap: whether the model has such a node."""
+    """Check that the Open Inference Protocol can carry each tensor. zipmap: whether the model has such a node."""
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for tensor in tensors:
             if tensor.datatype in SERVABLE:
@@ -103,7 +103,7 @@ def _plain(kind: str, datatype: str, zipmap: bool) -> str:
 
 
 def batch_axes(kind: str, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
-    """Every input or output (`kind`) needs a dynamic first axis, as far as its declaration says."""
+    """Check that every input or output (`kind`) declares a dynamic first axis."""
     for _, tensor, what in batch_axis.obstacles(tensors, ()):
         if tensor.datatype not in BY_NAME:
             continue
@@ -128,7 +128,7 @@ def no_batch(why: str) -> Iterator[Finding]:
 
 
 def empty_axes(inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
-    """Tensors that never hold a value."""
+    """Report tensors that never hold a value."""
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for tensor in tensors:
             if 0 in tensor.shape:
@@ -163,7 +163,7 @@ def labels(model: Any, outputs: tuple[Tensor, ...]) -> Iterator[Finding]:
 
 
 def unranked(names: frozenset[str]) -> Iterator[Finding]:
-    """Inputs that declare no shape: what is passed on, and what that costs."""
+    """Report inputs that declare no shape, and the consequences."""
     for name in sorted(names):
         yield UNRANKED.info(
             name, f"input {name!r} declares no shape: any shape is accepted, and requests are not batched"
@@ -171,7 +171,7 @@ def unranked(names: frozenset[str]) -> Iterator[Finding]:
 
 
 def sizes(asked: dict[str, int], signed: Signature) -> Iterator[Finding]:
-    """Sizes that the spec gives to axes which are not dynamic, not there, or the batch."""
+    """Report sizes in the spec for axes that are not dynamic, do not exist or are the batch."""
     for name in asked:
         if name in signed.axes:
             continue

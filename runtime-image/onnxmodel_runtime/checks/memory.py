@@ -1,4 +1,4 @@
-"""Memory that a model asks for, beside what its server may use: 168 bytes of ConstantOfShape can ask for 8 GiB."""
+"""Check the memory that a model needs against the server's limit: 168 bytes of ConstantOfShape can ask for 8 GiB."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +15,9 @@ _FIX = "Raise spec.serving.resources.limits.memory, or check what the model allo
 
 
 def static_outputs(model: Any, serving: int = 0) -> Iterator[Finding]:
-    """Outputs of nodes by their inferred shapes; a dynamic axis counts as 1, so that what is found is certain.
+    """Check the outputs of nodes by their inferred shapes. A dynamic axis counts as 1, so every finding is certain.
 
-    serving: bytes that the server may use; 0: not known.
+    serving: bytes that the server may use; 0 if unknown.
     """
     limit, count = min(available_bytes(), serving or available_bytes()), 0
     for body, _ in graph.graphs(model):
@@ -43,7 +43,7 @@ class Footprint:
     """Memory that a session and its runs add to this process. limit: bytes that the server may use; 0 if unknown."""
 
     def __init__(self, limit: int) -> None:
-        """Before the model is loaded."""
+        """Record the memory before the model is loaded."""
         self._limit = limit
         free()
         self._peak = Peak()
@@ -51,19 +51,19 @@ class Footprint:
         self._held = self._begun = 0
 
     def loaded(self) -> Iterator[Finding]:
-        """After the model is loaded, and before it runs: a session keeps what its runs took."""
+        """Record the memory after the model is loaded and before it runs: a session keeps the memory of its runs."""
         self._held = max(0, resident_bytes() - self._before)
         needed = self._peak.added()
         if 0 < self._limit < needed:
             yield MEMORY.error("session", f"loading the model {self._compared(needed)}", f"{_FIX}.")
 
     def running(self) -> None:
-        """A run begins."""
+        """Record that a run begins."""
         self._peak = Peak()
         self._begun = max(0, resident_bytes() - self._before)
 
     def judge(self, batch: int, *, alone: bool) -> Iterator[Finding]:
-        """After the run. alone: no smaller batch can be served instead."""
+        """Judge the memory after the run. alone: no smaller batch can be served instead."""
         needed = self._begun + self._peak.added()
         if not 0 < self._limit < needed:
             return

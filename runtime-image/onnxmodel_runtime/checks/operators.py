@@ -22,7 +22,7 @@ _MOST = 20
 
 
 def domains(model: Any, allowed: tuple[str, ...]) -> Iterator[Finding]:
-    """Operators from elsewhere, one finding for each domain."""
+    """Report operators of non-standard domains, one finding for each domain."""
     own = {(function.domain, function.name) for function in model.functions}
     found: dict[str, list[Any]] = {}
     for node in graph.nodes(model):
@@ -38,7 +38,7 @@ def domains(model: Any, allowed: tuple[str, ...]) -> Iterator[Finding]:
 
 
 def precompiled(model: Any) -> Iterator[Finding]:
-    """Code for one device, wrapped in a node, in the file or in another one that the node names."""
+    """Report precompiled code for one device, wrapped in a node, in the file or in another one that the node names."""
     for node in graph.nodes(model):
         if node.op_type == "EPContext":
             name = graph.node_name(node)
@@ -47,7 +47,7 @@ def precompiled(model: Any) -> Iterator[Finding]:
 
 
 def reproducible(model: Any) -> Iterator[Finding]:
-    """Operators that draw random numbers give another answer each time: parity and the probe cannot hold."""
+    """Report operators that draw random numbers: outputs differ from run to run, so parity and the probe fail."""
     truths = _true_constants(model)
     count = 0
     for node in graph.nodes(model):
@@ -64,7 +64,7 @@ def reproducible(model: Any) -> Iterator[Finding]:
 
 
 def providers(model: Any, request: ValidateRequest) -> Iterator[Finding]:
-    """Nodes that a provider which will serve leaves to the next one, or that nobody takes."""
+    """Report nodes that a requested provider leaves to the next one, or that no provider runs."""
     wanted = [name for name in request.providers if name in _table()]
     if not wanted:
         return

@@ -19,7 +19,7 @@ Seen = Mapping[str, list[tuple[int, ...]]]
 
 
 def typed(outputs: tuple[Tensor, ...], session: Any) -> tuple[Tensor, ...]:
-    """The outputs, with ONNX Runtime's datatypes where the file has none."""
+    """Return the outputs, with ONNX Runtime's datatypes where the file has none."""
     known = {tensor.name: tensor.datatype for tensor in tensors(session.get_outputs())}
     return tuple(
         replace(output, datatype=known[output.name])
@@ -30,7 +30,10 @@ def typed(outputs: tuple[Tensor, ...], session: Any) -> tuple[Tensor, ...]:
 
 
 def corrected(outputs: tuple[Tensor, ...], unknown: frozenset[str], seen: Seen) -> tuple[Tensor, ...]:
-    """The outputs with the shapes that runs showed. unknown: those without a rank; -1 stands for an axis that is not sure."""
+    """Return the outputs with the shapes that runs showed.
+
+    unknown: those without a rank; -1 stands for an axis of uncertain size.
+    """
     return tuple(_corrected(output, output.name in unknown, seen.get(output.name, ())) for output in outputs)
 
 
@@ -42,7 +45,7 @@ def by_row(seen: Seen) -> frozenset[str]:
 def differences(
     declared: tuple[Tensor, ...], served: tuple[Tensor, ...], unknown: frozenset[str], rows: frozenset[str]
 ) -> Iterator[Finding]:
-    """Every output whose declaration is not what runs showed. rows: those that have one for each row of input."""
+    """Report every output whose declaration differs from the runs. rows: those that have one for each row of input."""
     for before, after in zip(declared, served, strict=True):
         if before.shape == after.shape:
             continue

@@ -1,4 +1,4 @@
-"""A look at protobuf's wire format, for files that its parser refused without saying why."""
+"""Read protobuf's wire format, for files that its parser refused without a reason."""
 
 import mmap
 from typing import Any

@@ -1,4 +1,4 @@
-"""A session and a run: the only proof that this ONNX Runtime has a kernel for each node."""
+"""Load and run the model: the only proof that this ONNX Runtime has a kernel for each node."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +54,7 @@ def masks(model: Any, found: Iterable[Finding]) -> Masks:
 
 
 def load(path: Path, model: Any) -> ort.InferenceSession | Finding:
-    """The model on the CPU, which every image has, or why it cannot be loaded."""
+    """Load the model on the CPU, which every image has. Reports why it cannot be loaded."""
     step("creating an ONNX Runtime session")
     try:
         return open_session(path, Providers()).session
@@ -151,7 +151,7 @@ def _session_finding(model: Any, message: str) -> Finding:
 
 
 def no_sizes(settled: Settled, error: Exception) -> Finding:
-    """The model runs at none of the sizes that were tried for its dynamic axes; error: at the usual ones."""
+    """Report that the model runs at none of the sizes that were tried for its dynamic axes. error: at the usual ones."""
     axes = ", ".join(settled.signed.axes)
     return RUN.error(
         "run",

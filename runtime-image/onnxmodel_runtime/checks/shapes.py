@@ -25,7 +25,7 @@ _MOST = 1 << 20  # characters of a message: one line for each node
 
 
 def infer(model: Any) -> tuple[Any, list[Finding]]:
-    """The model with inferred types and shapes, and the findings. The model itself may change; nothing that is served does."""
+    """Return the model with inferred types and shapes, and the findings. May change the model, but not the served file."""
     try:
         return _strict(model), []
     except Exception as error:
@@ -80,7 +80,7 @@ def _inconsistent(detail: str) -> Finding:
 
 
 def node_in(message: str) -> str:
-    """The node that a message of onnx names."""
+    """Return the node that a message of onnx names."""
     found = re.search(r"node name: ([^)\s]+)", message) or re.search(r"op_type:\s*(\w+)", message)
     return found.group(1) if found else "graph"
 

@@ -1,6 +1,6 @@
-"""Is the graph a graph: each tensor written once, no circles, no function within itself.
+"""Check that the graph is a graph: each tensor written once, no circles, no recursive functions.
 
-Asked by walks of our own, before the checker or ONNX Runtime follow the same edges with native recursion.
+These walks are our own, and run before the checker or ONNX Runtime follow the same edges with native recursion.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _Key = tuple[str, str, str]
 
 
 def recursion(model: Any) -> Iterator[Finding]:
-    """Functions that reach themselves, with the way that leads back."""
+    """Report recursive functions, each with the path that leads back to it."""
     functions = {(function.domain, function.name, function.overload): function for function in model.functions}
     calls = {key: _calls(function, functions) for key, function in functions.items()}
     done: set[_Key] = set()
@@ -46,7 +46,7 @@ def _calls(function: Any, functions: dict[_Key, Any]) -> list[_Key]:
 
 
 def duplicates(model: Any) -> Iterator[Finding]:
-    """Tensors that are written twice within one graph, by whatever."""
+    """Report tensors that are written twice within one graph."""
     count = 0
     for body, _ in graph.graphs(model):
         writers = {(value if isinstance(value, str) else value.name): "an input of the graph" for value in body.input}
@@ -66,7 +66,7 @@ def duplicates(model: Any) -> Iterator[Finding]:
 
 
 def cycles(model: Any) -> Iterator[Finding]:
-    """Nodes that can never run, because each waits for another one of them."""
+    """Report nodes that can never run, because each waits for another one of them."""
     count = 0
     for body, _ in graph.graphs(model):
         stuck = _stuck(body)
@@ -113,7 +113,7 @@ def _circle(waiting: set[int], waits: list[set[int]]) -> list[int]:
 
 
 def dimensions(model: Any) -> Iterator[Finding]:
-    """Dimensions below -1, which repair.py takes for dynamic: native code takes any negative one for that."""
+    """Report dimensions below -1. Native code takes any negative one for dynamic, and so does repair.py."""
     found = 0
     for value in graph.values(model):
         dims = value.type.tensor_type.shape.dim

@@ -1,4 +1,4 @@
-"""Do a constant's dimensions belong to its data? Asked before anything native trusts them."""
+"""Check that a constant's dimensions match its data, before native code trusts them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ _COMPLEX = (14, 15)  # two numbers each
 
 
 def tensor_sizes(model: Any) -> Iterator[Finding]:
-    """Every constant of the model, in the file or beside it."""
+    """Check every constant of the model, in the file or beside it."""
     count = 0
     for tensor in graph.tensors(model):
         problem = _problem(tensor)

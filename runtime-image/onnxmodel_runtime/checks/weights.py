@@ -52,7 +52,7 @@ class _Values:
 
 
 def weights(model: Any, directory: Path) -> Iterator[Finding]:
-    """NaN, infinity, and what FP16 does not hold. Only after the checks of sizes and external data."""
+    """Report NaN, infinity, and values beyond FP16. Call it only after the checks of sizes and external data."""
     beyond: list[tuple[str, float]] = []
     found: list[Finding] = []
     readers: Readers | None = None
@@ -100,7 +100,7 @@ def _nan(tensor: Any, values: _Values, count: int, readers: Readers) -> Finding:
 
 
 def unused(model: Any) -> Iterator[Finding]:
-    """Initializers that nothing reads."""
+    """Report initializers that no node reads."""
     for body, _ in graph.graphs(model):
         initializers = [
             *((tensor.name, tensor) for tensor in getattr(body, "initializer", ())),
@@ -123,7 +123,7 @@ def unused(model: Any) -> Iterator[Finding]:
 
 
 def repeated(model: Any, directory: Path) -> Iterator[Finding]:
-    """Initializers of the same content. Only those of the same type and shape are read and compared."""
+    """Report initializers of the same content. Only those of the same type and shape are read and compared."""
     alike: dict[tuple[int, tuple[int, ...]], list[Any]] = defaultdict(list)
     for body, _ in graph.graphs(model):
         for tensor in getattr(body, "initializer", ()):

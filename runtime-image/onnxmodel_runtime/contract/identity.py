@@ -26,14 +26,14 @@ T = TypeVar("T")
 Identity = Annotated[T, Part.IDENTITY]
 """Another value can give another result."""
 Input = Annotated[T, Part.INPUT]
-"""Identity that says which model and data the stage works on, not how: a manifest states them apart from the recipe."""
+"""Identity that names the model and data that the stage works on. A manifest states it apart from the recipe."""
 Incidental = Annotated[T, Part.INCIDENTAL]
 """Another value gives the same result: a place, a bound, a name to show. Its default stands in for it in the digest, and the
 empty value of its type if it has none. A new default is therefore a new digest for every model."""
 
 
 def identity_of(value: Any) -> Any:
-    """A request as plain data that a digest may cover: as `as_data`, with defaults in place of incidental fields.
+    """Return a request as plain data for a digest: as `as_data`, with defaults in place of incidental fields.
 
     Raises ContractError that names a field without a declaration.
     """
@@ -65,7 +65,7 @@ def _parts(value: Any) -> dict[str, tuple[Part, Any]]:
 
 @functools.cache
 def parts(kind: Any) -> dict[str, tuple[Part, Any]]:
-    """The part that each field of a dataclass declares, and the value that stands in for it where it is incidental.
+    """Return the part that each field of a dataclass declares, and its stand-in value if it is incidental.
 
     Raises ContractError that names a field without a declaration.
     """

@@ -18,11 +18,11 @@ TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_BYTES = 4096  # what the kubelet keeps of a termination message
 _PREFIX = "onnxmodel/v1:"
 CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
-"""The signals with which native code crashes."""
+"""Signals by which native code crashes."""
 
 
 def killed_by(number: signal.Signals) -> int:
-    """The exit code of a container whose process a signal ended."""
+    """Return the exit code of a container whose process a signal terminated."""
     return 128 + number
 
 
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
     REFUSED = 10
     """Running again gives the same answer: the model, the request or the data must change."""
     RETRY = 11
-    """Something outside was not there (network, storage): it may pass."""
+    """Something outside was unavailable (network, storage): it may pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class StageSpec(CommandSpec):
 
     @property
     def stage(self) -> Stage:
-        """The stage that this row is of."""
+        """The stage of this row."""
         return Stage(self.name)
 
     @property

@@ -1,4 +1,4 @@
-"""tritonclient as a stage uses it: it waits for the right revision, and says in one sentence what went wrong."""
+"""tritonclient for stages: waits for the right revision, and describes a failure in one sentence."""
 
 import contextlib
 import time
@@ -25,7 +25,7 @@ _GRPC_TIMEOUT = {"client_timeout": 30.0}
 
 
 def over_http(host: str, port: int) -> "Client":
-    """A client that opens its connection when it asks."""
+    """Return an HTTP client. It connects with its first request."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # gevent, which tritonclient's HTTP client brings, warns of its own past
         import tritonclient.http
@@ -33,14 +33,14 @@ def over_http(host: str, port: int) -> "Client":
 
 
 def over_grpc(host: str, port: int) -> "Client":
-    """As over_http."""
+    """Return a gRPC client. It connects with its first request."""
     import tritonclient.grpc
 
     return Client("gRPC", f"{host}:{port}", tritonclient.grpc, calling=_GRPC_TIMEOUT)
 
 
 class Client:
-    """One protocol. tritonclient's two modules have the same shape; one takes timeouts per client, one per call."""
+    """Client of one protocol. tritonclient's modules are alike, but one takes timeouts per client, the other per call."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Client:
         self._kept: Any = None  # a connection that ends at a pod of the wanted revision
 
     def wait_ready(self, name: str, revision: str, deadline: float) -> None:
-        """A Service needs a moment to find its pods, and another to let go of older ones. Raises StageError after that.
+        """Wait until the server is ready: a Service needs time to find new pods and drop old ones. Raises StageError.
 
-        A revision is wanted: the connection that found it is kept, so that the same pod answers what is asked next.
+        If a revision is wanted, the connection that found it is kept, so that the same pod answers the next requests.
         """
         while True:
             other, others, client = False, "", None
@@ -108,16 +108,16 @@ class Client:
         return "" if name in names else clip(", ".join(names), 200)
 
     def close(self) -> None:
-        """Let go of the connection that was kept."""
+        """Close the connection that was kept."""
         if self._kept is not None:
             self._kept.close()
 
     def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
-        """The shape of each input as the server takes it; -1 is any length."""
+        """Return the shape of each input as the server takes it. -1 is any length."""
         return {tensor.name: tensor.shape for tensor in self.signature(name)[0]}
 
     def signature(self, name: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Inputs and outputs as the server describes them; -1 is any length."""
+        """Return inputs and outputs as the server describes them. -1 is any length."""
         options = {"as_json": True} if self.protocol == "gRPC" else {}
         found = self._call(lambda client: client.get_model_metadata(name, **options, **self._calling))
         inputs, outputs = (tuple(map(_described, found.get(key, ()))) for key in ("inputs", "outputs"))
@@ -134,7 +134,7 @@ class Client:
         return made
 
     def infer(self, name: str, inputs: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, float]:
-        """The answers, and how long that took, on a fresh connection unless one is kept."""
+        """Return the outputs and the duration of an inference, on a fresh connection unless one is kept."""
         from tritonclient.utils import InferenceServerException
 
         tensors = self.tensors(inputs)
@@ -213,7 +213,7 @@ def _described(tensor: Mapping[str, Any]) -> Tensor:
 
 
 def as_taken(inputs: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-    """The inputs in the shapes that the server takes: to Triton a scalar is [1], and a [batch] that it joins [batch, 1]."""
+    """Reshape inputs for the server: Triton's scalar is [1], and its batched [batch] is [batch, 1]."""
     return {
         key: array[..., None]
         if (len(shapes.get(key, ())), shapes.get(key, ())[-1:]) == (array.ndim + 1, (1,))
@@ -223,7 +223,7 @@ def as_taken(inputs: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
 
 
 def as_sent(answers: Arrays, expected: Arrays) -> Arrays:
-    """The reverse of `as_taken`, for answers."""
+    """Reverse `as_taken` for outputs."""
     return {name: _without_last_axis(array, expected[name].shape) for name, array in answers.items()}
 
 
@@ -232,7 +232,7 @@ def _without_last_axis(array: Any, expected: tuple[int, ...]) -> Any:
 
 
 def decoded(body: bytes, head: int, outputs: tuple[str, ...]) -> Arrays:
-    """The answer of an HTTP body whose first `head` bytes are JSON."""
+    """Decode an HTTP body whose first `head` bytes are JSON."""
     from tritonclient.http import InferResult
 
     result = InferResult.from_response_body(body, header_length=head or None)

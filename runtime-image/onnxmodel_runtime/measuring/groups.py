@@ -29,12 +29,12 @@ def fits(file_bytes: int, instances: int, original: int, resident: int, availabl
 
 
 def file_bytes(path: Path) -> int:
-    """Of the model and its weights, where optimize puts them; what lies elsewhere shows when it is loaded."""
+    """Return the bytes of the model and its weights where optimize puts them. Others show when they are loaded."""
     return sum(file.stat().st_size for file in (path, path.with_name(f"{path.name}.data")) if file.exists())
 
 
 def joined(groups: Sequence[Sequence[Numbers]], original: str) -> list[Numbers]:
-    """The numbers of all groups, as if they had been one. The original's are those of the first."""
+    """Merge the numbers of all groups as if they were one. The original's are those of the first group."""
     first = _at_each_point(groups[0], original)
     together = list(groups[0])
     for group in groups[1:]:

@@ -36,10 +36,10 @@ class Operator:
 
 
 def profile(candidate: Candidate, providers: Providers, rows: Arrays, nodes: int) -> tuple[Operator, ...]:
-    """The operators, the slowest first. nodes: how many the graph has, to bound the profile.
+    """Return the operators, slowest first. nodes: of the graph, to bound the profile.
 
-    What runs its own graph (If, Loop, Scan) counts what is inside too. On a GPU it is the time until a node's work was
-    handed over, which says little.
+    A node that runs its own graph (If, Loop, Scan) includes the time of that graph. On a GPU the time ends when a
+    node's work is handed over, which says little.
     """
     runs = max(1, min(_RUNS, _MAX_EVENTS // max(1, nodes)))
     with tempfile.TemporaryDirectory() as directory, _small_files():
@@ -52,7 +52,7 @@ def profile(candidate: Candidate, providers: Providers, rows: Arrays, nodes: int
 
 
 def operators(lines: Iterable[str]) -> tuple[Operator, ...]:
-    """Sum a profile, which has one event a line. The first run is left out; node names can break lines: so are those."""
+    """Sum a profile, which has one event a line. The first run is left out, and so are lines that node names break."""
     spent: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     runs = 0
     for line in lines:

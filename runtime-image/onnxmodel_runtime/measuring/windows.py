@@ -31,7 +31,7 @@ class Window:
 
     @cached_property
     def p50(self) -> float:
-        """In seconds."""
+        """Median latency in seconds."""
         return percentile(self.latencies, 50)
 
 
@@ -111,7 +111,7 @@ def point(
 
 
 def latencies(used: Iterable[Window]) -> list[float]:
-    """Of all these windows, ascending."""
+    """Return the latencies of all these windows, ascending."""
     return sorted(latency for window in used for latency in window.latencies)
 
 

@@ -15,9 +15,9 @@ ANEW = (
 
 
 def data_digest(path: Path, files: Iterable[Path] | None = None) -> str:
-    """sha256 over the names and digests of the files in which an ONNX model keeps its weights; "" where it has none.
+    """Return the sha256 over the names and digests of a model's weight files. "" if it has none.
 
-    files: those files, by who has parsed the model already.
+    files: the weight files, if the model has been parsed already.
     """
     if files is None:
         import onnx
@@ -30,9 +30,9 @@ def data_digest(path: Path, files: Iterable[Path] | None = None) -> str:
 
 
 def check_digest(path: Path, expected: str, data: str = "") -> None:
-    """The file is the one that was proven. Raises StageError; a file of which nothing was proven is not used either.
+    """Check that the file is the proven one. Raises StageError, also if nothing is proven of it.
 
-    data: what data_digest said of it; "" for a model in one file.
+    data: the result of data_digest for it; "" for a model in one file.
     """
     _check(path, expected, digest)
     if data:

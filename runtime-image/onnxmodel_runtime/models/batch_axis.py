@@ -76,7 +76,7 @@ def by_nature(inputs: Sequence[Tensor], symbols: Symbols | None = None) -> str:
 
 
 def present(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = BATCH_UNKNOWN) -> bool:
-    """The same as a yes or no, for tensors whose axes have no names."""
+    """Return whether there is a batch axis, for tensors whose axes have no names."""
     return not absent(inputs, outputs, known)
 
 
@@ -86,7 +86,7 @@ def declared(inputs: Sequence[Tensor], outputs: Sequence[Tensor], known: str = B
 
 
 def with_rows(outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The outputs of a model that has a batch axis: a row for each row of input, whatever they declare.
+    """Return the outputs of a model with a batch axis: a row for each row of input, whatever they declare.
 
     LightGBM's converter declares [1] for labels that are [N].
     """
@@ -104,7 +104,7 @@ def one_row(arrays: Mapping[str, Any]) -> bool:
 def obstacles(
     inputs: Iterable[Tensor], outputs: Iterable[Tensor], unranked: Collection[str] = ()
 ) -> Iterator[Obstacle]:
-    """Every tensor without a dynamic first axis."""
+    """Yield every tensor without a dynamic first axis."""
     for kind, declared in (("input", inputs), ("output", outputs)):
         for tensor in declared:
             if tensor.name in unranked:
@@ -118,13 +118,13 @@ def obstacles(
 
 
 def of_session(session: Any, known: str = BATCH_UNKNOWN) -> str:
-    """`absent` for a model as ONNX Runtime describes it."""
+    """Return the result of `absent` for a model as ONNX Runtime describes it."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     return absent(tensors(inputs), tensors(outputs), known, symbols=named((*inputs, *outputs)))
 
 
 def named(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
-    """The names of axes that ONNX Runtime gives: a string is a name, None an axis without one."""
+    """Return the names of axes from ONNX Runtime's shapes: a string is a name, None an axis without one."""
     return {value.name: tuple(dim if isinstance(dim, str) else "" for dim in value.shape or ()) for value in values}
 
 

@@ -37,10 +37,10 @@ BY_RUNTIME = {datatype.runtime: datatype for datatype in DATATYPES}
 
 
 def tensors(values: Iterable[Any]) -> tuple[Tensor, ...]:
-    """The inputs or outputs of a session as ONNX Runtime describes them.
+    """Return the inputs or outputs of a session as ONNX Runtime describes them.
 
-    -1 stands for a dynamic axis, which has a name or None there. A type that is none of the table, such as a sequence, keeps
-    ONNX Runtime's name.
+    -1 stands for a dynamic axis, which has a name or None there. A type that is not in the table, such as a sequence,
+    keeps ONNX Runtime's name.
     """
     return tuple(_tensor(value) for value in values)
 

@@ -1,4 +1,4 @@
-"""sha256 of a file, and the pin of it. Standard library only."""
+"""Digests of files, and the check of a pinned one. Standard library only."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,7 @@ from onnxmodel_runtime.errors import StageError
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
+    """Return the sha256 of a file, which is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Golden data: inputs with the answers that the author expects of the model. Untrusted, as the model is.
+"""Golden data: inputs with the outputs that the author expects of the model. Untrusted, as the model is.
 
 An .npz file with the keys input:NAME and output:NAME (a bare NAME where it is clear which), or folders test_data_set_*
 with input_0.pb and output_0.pb, as ONNX's own test data and torch.onnx come with.
@@ -34,12 +34,12 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class GoldenError(Exception):
-    """The data cannot be used; the message says what is wrong with which part."""
+    """Unusable golden data. The message names the part and the problem."""
 
 
 @dataclass(frozen=True)
 class GoldenSet:
-    """One question with its answers. name: where it comes from."""
+    """One set of inputs and expected outputs. name: where it comes from."""
 
     name: str
     inputs: Arrays
@@ -49,7 +49,7 @@ class GoldenSet:
 def load(
     place: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *, answers: bool = True
 ) -> Iterator[GoldenSet]:
-    """The sets, one at a time. Raises GoldenError. answers: whether a set must have outputs."""
+    """Load the sets, one at a time. Raises GoldenError. answers: whether a set must have outputs."""
     if place.is_symlink():
         raise GoldenError(f"{place.name} is a symbolic link")
     if place.is_dir():
@@ -87,7 +87,7 @@ class Sample:
     shared: bool
 
     def rows(self, count: int) -> Arrays:
-        """So many rows, from the first on, and around again where there are not enough; all there is where none is shared."""
+        """Return so many rows, from the first on, repeated as needed. Returns all there is if no row count is shared."""
         if not self.shared:
             return self.inputs
         return {name: array[[index % len(array) for index in range(count)]] for name, array in self.inputs.items()}

@@ -61,7 +61,7 @@ def facts(model: Any, path: Path, data_files: set[Path]) -> ModelFacts:
 
 
 def opset(model: Any, domains: tuple[str, ...] = STANDARD) -> int:
-    """The version of a domain's operators, by default of the standard ones; 0 when the model imports none."""
+    """Return the opset version of a domain, by default of the standard one. 0 if the model does not import it."""
     return max((entry.version for entry in model.opset_import if entry.domain in domains), default=0)
 
 
@@ -95,7 +95,7 @@ def overridable(model: Any) -> list[Any]:
 
 
 def unranked(values: Any) -> frozenset[str]:
-    """Those of the tensors that declare no shape at all."""
+    """Return those of the tensors that declare no shape."""
     return frozenset(
         value.name
         for value in values
@@ -104,7 +104,7 @@ def unranked(values: Any) -> frozenset[str]:
 
 
 def describe(value: Any) -> Tensor:
-    """An input or output. The datatype of what is no tensor is its kind, such as SEQUENCE."""
+    """Describe an input or output. The datatype of one that is no tensor is its kind, such as SEQUENCE."""
     kind = value.type.WhichOneof("value") or "unknown"
     if kind != "tensor_type":
         return Tensor(clip(value.name, NAME_CHARACTERS), kind.removesuffix("_type").upper(), ())
@@ -117,18 +117,18 @@ def describe(value: Any) -> Tensor:
 
 
 def type_name(number: int) -> str:
-    """An element type by the Open Inference Protocol's name, or ONNX's own."""
+    """Return an element type's name in the Open Inference Protocol, or else in ONNX."""
     known = BY_ONNX.get(number)
     return known.name if known else _NAMES.get(number, "UNKNOWN")
 
 
 def dimension(dim: Any) -> int:
-    """A dimension's size; -1 when it is dynamic."""
+    """Return a dimension's size. -1 if it is dynamic."""
     return _int64(dim.dim_value, -1) if dim.WhichOneof("value") == "dim_value" else -1
 
 
 def elements(dims: Any) -> int:
-    """The product of dimensions; 2**70, which is more than anything has, where a file claims more, or a rank of over 64.
+    """Return the product of dimensions, or 2**70 if a file claims more, or a rank above 64.
 
     Exact products of what a file may claim would take hours.
     """
@@ -155,7 +155,7 @@ def node_name(node: Any) -> str:
 
 
 def opened(*roots: Any) -> Iterator[tuple[Any, int]]:
-    """Every graph (and function) below the roots, themselves included, each with how many lie around it."""
+    """Yield every graph (and function) at or below the roots, each with its depth."""
     stack = [(root, 0) for root in reversed(roots)]
     while stack:
         graph, depth = stack.pop()
@@ -166,18 +166,18 @@ def opened(*roots: Any) -> Iterator[tuple[Any, int]]:
 
 
 def graphs(model: Any) -> Iterator[tuple[Any, int]]:
-    """The same of a whole model: its graph, its functions, and all that is in them."""
+    """Yield every graph and function of a whole model, each with its depth."""
     return opened(model.graph, *model.functions)
 
 
 def nodes(model: Any) -> Iterator[Any]:
-    """Every node: of the graph, of subgraphs in attributes, of functions."""
+    """Yield every node: of the graph, of subgraphs in attributes, of functions."""
     for graph, _ in graphs(model):
         yield from graph.node
 
 
 def tensors(model: Any) -> Iterator[Any]:
-    """Every constant tensor: initializers, sparse ones and attributes, at any depth."""
+    """Yield every constant tensor: initializers, sparse ones and attributes, at any depth."""
     for graph, _ in graphs(model):
         yield from getattr(graph, "initializer", ())
         for sparse in getattr(graph, "sparse_initializer", ()):
@@ -188,7 +188,7 @@ def tensors(model: Any) -> Iterator[Any]:
 
 
 def inner_tensors(model: Any) -> Iterator[Any]:
-    """Every constant tensor but the initializers of the main graph."""
+    """Yield every constant tensor but the initializers of the main graph."""
     for index, (graph, _) in enumerate(graphs(model)):
         if index:
             yield from getattr(graph, "initializer", ())
@@ -197,7 +197,7 @@ def inner_tensors(model: Any) -> Iterator[Any]:
 
 
 def values(model: Any) -> Iterator[Any]:
-    """Every declaration of a tensor: of inputs, outputs and what lies between, at any depth."""
+    """Yield every declaration of a tensor: inputs, outputs and intermediate ones, at any depth."""
     for graph, _ in graphs(model):
         for value in (*graph.input, *graph.output, *getattr(graph, "value_info", ())):
             if not isinstance(value, str):  # a function's inputs and outputs are names alone
@@ -205,14 +205,14 @@ def values(model: Any) -> Iterator[Any]:
 
 
 def attributes(graph: Any) -> Iterator[Any]:
-    """Attributes of a graph's own nodes, and the defaults of a function's."""
+    """Yield the attributes of a graph's own nodes, and the defaults of a function's."""
     for node in graph.node:
         yield from node.attribute
     yield from _defaults(graph)
 
 
 def attribute_tensors(attribute: Any) -> Iterator[Any]:
-    """Every constant tensor that an attribute holds itself, not in a graph."""
+    """Yield every constant tensor that an attribute holds itself, not in a graph."""
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
@@ -223,7 +223,7 @@ def attribute_tensors(attribute: Any) -> Iterator[Any]:
 
 
 def subgraphs(node: Any) -> Iterator[Any]:
-    """The graphs that a node's attributes hold: branches, bodies."""
+    """Yield the graphs that a node's attributes hold: branches, bodies."""
     for attribute in node.attribute:
         yield from _of_attribute(attribute)
 
@@ -279,7 +279,7 @@ def external(tensor: Any) -> dict[str, str]:
 
 
 def external_files(model: Any, directory: Path) -> set[Path]:
-    """The files of external data; only after the check of external data found nothing."""
+    """Return the files of external data. Call it only if the check of external data found nothing."""
     locations = {external(tensor).get("location") for tensor in tensors(model)}
     return {directory / location for location in locations if location}
 

@@ -1,4 +1,4 @@
-"""Inputs for a model, made from its own signature with a fixed seed: equal models get equal inputs, on every machine."""
+"""Generate inputs from a model's signature with a fixed seed: equal models get equal inputs on every machine."""
 
 import ast
 import operator
@@ -110,7 +110,7 @@ def signature(model: Any, batch: str = BATCH_UNKNOWN, sizes: dict[str, int] | No
 
 
 def ranked(signed: Signature, ranks: dict[str, int]) -> Signature:
-    """Give inputs that declare no shape so many dynamic axes. They still count as without a batch axis."""
+    """Return the signature with so many dynamic axes for inputs that declare no shape. They still have no batch axis."""
     pairs = [
         (replace(tensor, shape=(batch_axis.DYNAMIC,) * ranks[tensor.name]), ("",) * ranks[tensor.name])
         if tensor.name in ranks
@@ -126,7 +126,10 @@ def _rank(name: str, sizes: dict[str, int]) -> int:
 
 
 def assumed(signed: Signature) -> Signature:
-    """As if outputs had a row for each row of input: whether inputs alone allow a batch axis. Running shows the rest."""
+    """Return the signature as if outputs had a row for each row of input: whether inputs alone allow a batch axis.
+
+    Running the model shows the rest.
+    """
     if signed.unranked:
         return signed
     symbols = dict(zip((tensor.name for tensor in signed.inputs), signed.symbols, strict=True))
@@ -134,7 +137,7 @@ def assumed(signed: Signature) -> Signature:
 
 
 def symbols(values: Iterable[Any]) -> dict[str, tuple[str, ...]]:
-    """The names of the axes of inputs or outputs, by tensor; "" for an axis without one."""
+    """Return the names of the axes of inputs or outputs, by tensor. "" for an axis without one."""
     return {value.name: tuple(dim.dim_param for dim in value.type.tensor_type.shape.dim) for value in values}
 
 
@@ -151,13 +154,16 @@ def axis_name(tensor: str, axis: int, symbol: str) -> str:
 
 
 def generate(signed: Signature, batch: int) -> Arrays:
-    """Inputs of `batch` rows; of no batch where the model has none. Raises StageError for a datatype that has no inputs."""
+    """Generate inputs of `batch` rows, or without a batch if the model has none.
+
+    Raises StageError for a datatype that cannot be generated.
+    """
     made = shapes(signed, batch)
     return {tensor.name: _values(tensor, made[tensor.name], signed) for tensor in signed.inputs}
 
 
 def shapes(signed: Signature, batch: int) -> dict[str, tuple[int, ...]]:
-    """Of the inputs that `generate` makes, without making them."""
+    """Return the shapes of the inputs that `generate` makes, without making them."""
     rows = 1 if signed.unbatched else batch
     # A size of a first axis is from when it counted as no batch.
     rowwise = set() if signed.unbatched else signed.first_axes
@@ -173,7 +179,7 @@ def shapes(signed: Signature, batch: int) -> dict[str, tuple[int, ...]]:
 
 
 def index_limits(model: Any) -> dict[str, int]:
-    """For each input that ends as the indices of a Gather from a constant table: the size of the smallest table."""
+    """Return the size of the smallest constant table for each input that ends as the indices of its Gather."""
     rows = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     source = {value.name: {value.name} for value in model.graph.input}
     limits: dict[str, int] = {}
@@ -192,7 +198,7 @@ def index_limits(model: Any) -> dict[str, int]:
 
 
 def keys(model: Any) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The strings and integers that encoders of categories know (ONNX-ML), and strings among the weights."""
+    """Return the strings and integers that encoders of categories know (ONNX-ML), and strings among the weights."""
     from onnxmodel_runtime.models import graph
 
     words: set[bytes] = set()

@@ -16,7 +16,7 @@ def check(tensor: Tensor) -> None:
 
 
 def read(text: str) -> dict[str, tuple[str, ...]]:
-    """Labels by the names of outputs, from a model's metadata property "labels". Raises ValueError."""
+    """Parse labels by output from a model's metadata property "labels". Raises ValueError."""
     found = json.loads(text)
     if not isinstance(found, dict):
         raise ValueError("expected an object with a list of strings for each output")

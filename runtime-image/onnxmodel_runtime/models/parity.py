@@ -44,12 +44,12 @@ class _Difference:
 def measure(
     answers: Callable[[int], Arrays], expected: Callable[[int], Arrays], batch_sizes: tuple[int, ...], bound: Tolerance
 ) -> Parity:
-    """Compare at every batch size and keep the worst of all: some defects show at one size only."""
+    """Compare outputs at every batch size and keep the worst difference: some defects show at one size only."""
     return judge(((batch, answers(batch), expected(batch)) for batch in batch_sizes), bound)
 
 
 def judge(cases: Iterable[tuple[int, Arrays, Arrays]], bound: Tolerance) -> Parity:
-    """The same for (batch size, answers, what is expected), of which one after the other is in memory."""
+    """Compare (batch size, outputs, expected outputs) one after the other, so that one is in memory at a time."""
     differences: list[_Difference] = []
     sizes: dict[int, None] = {}
     for batch, answers, expected in cases:
@@ -71,12 +71,12 @@ def judge(cases: Iterable[tuple[int, Arrays, Arrays]], bound: Tolerance) -> Pari
 
 
 def compare(answers: Arrays, expected: Arrays, bound: Tolerance) -> Parity:
-    """The same for one set of answers."""
+    """Compare one set of outputs."""
     return measure(lambda _: answers, lambda _: expected, (1,), bound)
 
 
 def explain(parity: Parity, bound: Tolerance) -> str:
-    """A parity that did not pass, as a sentence."""
+    """Explain in a sentence why a parity did not pass."""
     if parity.note:
         return parity.note
     changed = "" if parity.top1 in (None, 1) else f"; the top class matches in {100 * parity.top1:.4g} % of the rows"

@@ -1,4 +1,4 @@
-"""probe.npz: inputs of one row and the original model's answers, under the keys input:<name> and output:<name>.
+"""probe.npz: inputs of one row and the original model's outputs, under the keys input:<name> and output:<name>.
 
 Equal content gives equal bytes. Strings are stored as UTF-8 with a fixed width (dtype S), because numpy would pickle
 objects, and unpickling runs code.
@@ -20,7 +20,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip archive knows
 
 
 def write(path: Path, inputs: Arrays, outputs: Arrays) -> None:
-    """Write the file; it appears whole."""
+    """Write the file atomically."""
     keyed = {f"input:{name}": array for name, array in inputs.items()}
     keyed |= {f"output:{name}": array for name, array in outputs.items()}
     partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
@@ -35,7 +35,7 @@ def write(path: Path, inputs: Arrays, outputs: Arrays) -> None:
 
 
 def read(path: Path) -> tuple[Arrays, Arrays]:
-    """Inputs and expected outputs. Raises StageError when the file is no probe."""
+    """Read inputs and expected outputs. Raises StageError if the file is no probe."""
     inputs: Arrays = {}
     outputs: Arrays = {}
     try:

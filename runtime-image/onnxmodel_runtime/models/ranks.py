@@ -37,7 +37,7 @@ _SIZES: Mapping[bytes, Collection[int]] = {
 
 
 def unranked(path: Path) -> frozenset[str]:
-    """Tensors among the graph's inputs and outputs without a shape. Nothing of a file that is no ONNX model."""
+    """Return the graph's inputs and outputs that have no shape. Empty for a file that is no ONNX model."""
     try:
         return frozenset(_unranked(memoryview(_mapped(path))))
     except (IndexError, ValueError):  # cut short, or empty

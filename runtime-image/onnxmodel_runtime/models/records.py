@@ -12,7 +12,7 @@ from onnxmodel_runtime.sandbox.progress import log
 
 
 def read_source(directory: Path) -> dict[str, Any]:
-    """The record that fetch left in `directory`; empty when it left none (a person's own model)."""
+    """Read the record that fetch left in `directory`. Empty if there is none, as beside a person's own model."""
     try:
         record = json.loads((directory / SOURCE_FILE).read_bytes())
     except (OSError, ValueError):
@@ -21,13 +21,13 @@ def read_source(directory: Path) -> dict[str, Any]:
 
 
 def source_uri(directory: Path) -> str:
-    """The URI of exactly what was fetched into `directory`; "" for a file of a person's own."""
+    """Return the resolved URI of the files that were fetched into `directory`. "" for a person's own file."""
     record = read_source(directory)
     return str(record.get("resolved") or record.get("uri") or "")
 
 
 def accept(directory: Path) -> None:
-    """Mark the model in `directory` as found good, by whichever rules: from now on it may be in use."""
+    """Mark the model in `directory` as accepted, by whichever rules: from now on it may be in use."""
     write_beside(_marker(directory), "")
 
 
@@ -41,12 +41,12 @@ def _marker(directory: Path) -> Path:
 
 
 def write_report(outcome: Outcome, path: Path) -> None:
-    """The whole outcome, beside the artifact. A volume that is mounted read-only gets none."""
+    """Write the whole outcome beside the artifact, unless the volume is mounted read-only."""
     write_beside(path, dumps(outcome))
 
 
 def write_beside(path: Path, text: str) -> None:
-    """A file that appears whole, or a line in the log: no stage fails for want of a report."""
+    """Write a file atomically. A failure is logged: no stage fails for lack of a report."""
     partial = path.with_name(f"{path.name}.tmp-{os.uname().nodename}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ _IMPORTS = {"ai.onnx.ml": 3, "com.microsoft": 1}  # domains that ONNX Runtime kn
 
 
 def repair(model: Any) -> list[tuple[str, str]]:
-    """Repair the model in place. Returns each repair as its target and a sentence; nothing for a model that is sound."""
+    """Repair the model in place. Returns (target, sentence) of each repair; empty for a sound model."""
     return [*_name(model), *_sort(model), *_imports(model), *_version(model), *_dynamic(model)]
 
 

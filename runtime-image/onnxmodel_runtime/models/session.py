@@ -154,7 +154,7 @@ def _use(session: ort.InferenceSession, providers: Providers, names: list[str]) 
 
 
 def count_nodes(session: ort.InferenceSession) -> dict[str, int]:
-    """Nodes per provider, as ONNX Runtime assigned them."""
+    """Count the nodes of each provider, as ONNX Runtime assigned them."""
     counts: Counter[str] = Counter()
     for subgraph in session.get_provider_graph_assignment_info():
         counts[provider_name(subgraph.ep_name)] += len(subgraph.get_nodes())
@@ -162,7 +162,7 @@ def count_nodes(session: ort.InferenceSession) -> dict[str, int]:
 
 
 def provider_name(runtime: str) -> str:
-    """A provider as this project calls it: "CPU" for ONNX Runtime's CPUExecutionProvider."""
+    """Return this project's name of a provider: "CPU" for ONNX Runtime's CPUExecutionProvider."""
     return _NAMES.get(runtime, runtime)
 
 

@@ -1,4 +1,4 @@
-"""Write what is known of a revision's candidates, as one file for machines (benchmark.json) and one for people (report.html).
+"""Write the benchmark's results as one file for machines (benchmark.json) and one for people (report.html).
 
 The page is made of the JSON alone, so that a copy of it is enough to make the page again.
 """
@@ -30,7 +30,7 @@ def write(
     spreads: tuple[Spread, ...],
     operators: dict[str, tuple[Operator, ...]],
 ) -> None:
-    """Both files, into request.directory. What is missing of the optimize stage is missing in them."""
+    """Write both files into request.directory. They lack whatever the optimize stage's report lacks."""
     step("writing the report")
     beside = Path(request.optimized) if request.optimized else None
     manifest = beside.with_name(MANIFEST_FILE) if beside else None

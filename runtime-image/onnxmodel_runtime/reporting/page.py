@@ -29,7 +29,7 @@ _NAME, _SENTENCE = 60, 400  # characters
 
 
 def render(report: Report) -> str:
-    """The page."""
+    """Render the page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -69,12 +69,12 @@ def render(report: Report) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that matter: 1234.5 is 1,230."""
+    """Format a number with three significant digits: 1234.5 is 1,230."""
     return plain(value, 3)
 
 
 def percent(value: float) -> str:
-    """With one digit after the point, and no sign before a zero."""
+    """Format a percentage with one decimal, and no sign before a zero."""
     return f"{round(value, 1) or 0.0:.1f} %"
 
 

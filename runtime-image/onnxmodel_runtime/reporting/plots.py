@@ -81,7 +81,7 @@ class Axis:
         return self.low > 0 and self.high / self.low > 8
 
     def __call__(self, value: float) -> float:
-        """The pixel of a value."""
+        """Return the pixel of a value."""
         low, high = self.low, self.high
         if self.logarithmic:
             low, high, value = math.log(low), math.log(high), math.log(value)
@@ -89,7 +89,7 @@ class Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
-        """Round values between the ends, about five."""
+        """Return about five round values between the ends."""
         if self.logarithmic:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             steps = (1, 2, 5) if len(decades) < 5 else (1,)
@@ -103,7 +103,7 @@ class Axis:
 
 
 def spanning(values: Iterable[float], start: float, end: float) -> Axis:
-    """An axis with a little room on both sides of positive values."""
+    """Return an axis with a little room on both sides of positive values."""
     found = list(values)
     low, high = min(found), max(found)
     room = max((high / low) ** 0.06, 1.06) if low > 0 else 1.06
@@ -111,7 +111,7 @@ def spanning(values: Iterable[float], start: float, end: float) -> Axis:
 
 
 def short(value: float) -> str:
-    """A number for an axis: 1500 is 1.5k."""
+    """Format a number for an axis: 1500 is 1.5k."""
     for unit, text in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{plain(value / unit, 6)}{text}"
@@ -119,14 +119,14 @@ def short(value: float) -> str:
 
 
 def marker(style: int) -> Markup:
-    """The shape of a style, for a legend."""
+    """Draw the shape of a style, for a legend."""
     return Markup('<svg class="key" viewBox="-8 -8 16 16" aria-hidden="true"><path class="s{}" d="{}"/></svg>').format(
         style, _SHAPES[style]
     )
 
 
 def scatter(title: str, lines: Sequence[Line], x_name: str, y_name: str) -> Markup:
-    """Dots joined by lines."""
+    """Draw dots joined by lines."""
     height, bottom = 320, 276
     dots = [dot for line in lines for dot in line.dots]
     x = spanning((dot.x for dot in dots), _LEFT, _RIGHT)
@@ -149,7 +149,7 @@ def scatter(title: str, lines: Sequence[Line], x_name: str, y_name: str) -> Mark
 
 
 def boxes(title: str, found: Sequence[Box], x_name: str) -> Markup:
-    """A row per distribution: p25 to p75 is the box, p5 to p95 the line through it, p99 the dot."""
+    """Draw a row per distribution: p25 to p75 is the box, p5 to p95 the line through it, p99 the dot."""
     left, right, top = _NAMES, _LABELS, 8
     bottom = top + _ROW * len(found)
     x = Axis(0, max(box.ranks[-1] for box in found) * 1.04, left, right)
@@ -173,7 +173,7 @@ def boxes(title: str, found: Sequence[Box], x_name: str) -> Markup:
 
 
 def bars(title: str, found: Sequence[Bar], x_name: str) -> Markup:
-    """A row per bar, its segments one after the other; a name is written where it has room."""
+    """Draw a row per bar, its segments one after the other. A name is written where it has room."""
     left, right, top = _NAMES, _LABELS, 8
     bottom = top + _ROW * len(found)
     x = Axis(0, max(sum(segment[1] for segment in bar.segments) for bar in found) * 1.02, left, right)

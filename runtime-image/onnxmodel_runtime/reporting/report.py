@@ -1,4 +1,4 @@
-"""All that is known of a revision's candidates: benchmark.json, which report.html is made of."""
+"""The data of a benchmark's report: benchmark.json, from which report.html is made."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ class Report:
 
 
 def read(path: Path) -> Report:
-    """A benchmark.json, or that of a directory. Raises OSError, and ContractError when it is none."""
+    """Read a benchmark.json, or that of a directory. Raises OSError, and ContractError for any other file."""
     report = loads(Report, (path / BENCHMARK_FILE if path.is_dir() else path).read_text())
     if report.schema != SCHEMA:
         raise ContractError(f"schema {report.schema}: this onnxmodel reads schema {SCHEMA}")

@@ -11,7 +11,7 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 
 def text(outcome: Outcome, uri: str) -> str:
-    """One run with a result for each finding, and for a failure that is none, such as a source that is not there."""
+    """Return one run with a result for each finding, and for a failure without findings, such as a missing source."""
     found = outcome.result.findings if isinstance(outcome.result, ValidateResult) else outcome.findings
     results = [_result(finding, uri) for finding in found]
     if outcome.failure and not any(finding.severity == "error" for finding in found):

@@ -26,7 +26,7 @@ def text(result: Result) -> str:
 
 
 def table(rows: Iterable[Sequence[object]]) -> str:
-    """Columns as wide as their widest cell."""
+    """Format columns as wide as their widest cell."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return "\n".join(
@@ -60,7 +60,7 @@ def _validate(result: ValidateResult) -> str:
 
 
 def findings(found: Sequence[Finding]) -> str:
-    """Findings, the worst first, and how many there are of each severity."""
+    """Format findings, the worst first, and the number of each severity."""
     if not found:
         return "no findings"
     counts = Counter(finding.severity for finding in found)

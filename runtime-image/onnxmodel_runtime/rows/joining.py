@@ -26,10 +26,9 @@ class Unjoined(NamedTuple):
 
 
 def unjoined(request: ServeRequest, most: int) -> Unjoined:
-    """Decide whether requests are joined, before anything is tried.
+    """Decide whether requests are batched, before anything is tried. most: rows of a batch, 0 without a batch axis.
 
-    most: rows of a batch, 0 where there is no batch axis. What the graph says comes before what the spec does not ask for:
-    a longer delay would change nothing.
+    The graph's verdict comes before a delay of 0 in the spec: a longer delay would change nothing.
     """
     if not most:
         return Unjoined(NO_BATCH)
@@ -61,7 +60,7 @@ def told(reason: str) -> str:
 
 
 def heard(parameter: str) -> str | None:
-    """The reverse of told; None for anything else."""
+    """Reverse `told`. None for anything else."""
     if parameter == _JOINED:
         return ""
     return parameter.removeprefix(_NOT) if parameter.startswith(_NOT) else None

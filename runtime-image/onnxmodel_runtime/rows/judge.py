@@ -20,9 +20,9 @@ from onnxmodel_runtime.rows.walk import Walk
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """apart: True when each row's answer depends on that row alone, False when it does not, None when nobody knows.
+    """The verdict on a graph. apart: True if each row's outputs depend on that row alone, None if that is not known.
 
-    why: a sentence that names the node and its operator; "" when apart.
+    why: a sentence that names the node and its operator; "" if apart.
     """
 
     apart: bool | None
@@ -37,7 +37,7 @@ class Verdict:
 
 
 def judge_file(path: Path) -> Verdict:
-    """The same of a file. What cannot be read is unknown."""
+    """Judge a file. The verdict on one that cannot be read is "not known"."""
     if path.suffix == ".ort":
         return Verdict(None, "a graph in the ORT format cannot be traced")
     try:
@@ -47,7 +47,7 @@ def judge_file(path: Path) -> Verdict:
 
 
 def judge_graph(model: Any) -> Verdict:
-    """Follow the batch, the first axis of every input, to the outputs, of which it must be the first axis too."""
+    """Trace the batch from the first axis of every input to the outputs, whose first axis it must be too."""
     try:
         found = follow(model, dict.fromkeys((value.name for value in graphs.inputs(model)), 0))
     except Exception as error:  # recursion, a graph that is none

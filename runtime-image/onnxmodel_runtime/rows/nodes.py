@@ -1,4 +1,4 @@
-"""A node as the rules see it: its attributes, and what is known of its inputs."""
+"""A node as the rules see it: its attributes, and the facts of its inputs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +38,7 @@ class Node:
         return len(self.proto.output)
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute's value. Strings as str."""
+        """Return an attribute's value. Strings as str."""
         for attribute in self.proto.attribute:
             if attribute.name == name:
                 value = onnx.helper.get_attribute_value(attribute)
@@ -114,14 +114,14 @@ def rank(value: Value) -> int:
 
 
 def shape(value: Value) -> Shape:
-    """The shape. Raises Unknown where that is not known."""
+    """Return the shape. Raises Unknown if it is not known."""
     if value.shape is None:
         raise Unknown("has an input whose shape is not known")
     return value.shape
 
 
 def axis(number: int, count: int) -> int:
-    """An axis, counted from the left. Raises Unknown when there is no such axis."""
+    """Return an axis, counted from the left. Raises Unknown if there is no such axis."""
     found = number + count if number < 0 else number
     if not 0 <= found < count:
         raise Unknown("names an axis that does not exist")
@@ -129,6 +129,6 @@ def axis(number: int, count: int) -> int:
 
 
 def apart(value: Value, *axes: int) -> None:
-    """Raises Mixed when the batch is on one of these axes, along which the operator works."""
+    """Check that the batch is on none of these axes, along which the operator works. Raises Mixed."""
     if value.kind in (Kind.ROWS, Kind.NUMBER) and axis_of(value) in axes:
         raise Mixed("works along the batch axis")

@@ -1,7 +1,7 @@
-"""The table of operators: each entry says what becomes of the batch in one of them.
+"""The table of operators: each entry is the rule for the batch in one of them.
 
-A rule takes a node and gives what is known of its outputs, one Value if they are all alike. It raises Mixed or Unknown.
-What a rule does not say of an input (a size, a place, a parameter) it must hold fixed: see Node.fixed and Node.numbers.
+A rule takes a node and returns the facts of its outputs, one Value if they are all alike. It raises Mixed or Unknown.
+It must hold fixed any input that it does not handle (a size, a place, a parameter): see Node.fixed and Node.numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ TABLE: dict[tuple[str, str], Rule] = {}
 
 
 def rule(*kinds: str, domain: str = STANDARD) -> Callable[[R], R]:
-    """Enter a rule for these operators."""
+    """Register a rule for these operators."""
 
     def enter(function: R) -> R:
         for kind in kinds:
@@ -32,7 +32,7 @@ def rule(*kinds: str, domain: str = STANDARD) -> Callable[[R], R]:
 
 
 def mixes(why: str, *kinds: str, domain: str = STANDARD) -> None:
-    """Enter operators that always bring rows together."""
+    """Register operators that always bring rows together."""
 
     def refuse(node: Node) -> Value:
         raise Mixed(why)
@@ -41,7 +41,7 @@ def mixes(why: str, *kinds: str, domain: str = STANDARD) -> None:
 
 
 def varies(why: str, *kinds: str, domain: str = STANDARD) -> None:
-    """Enter operators of which nothing can be told."""
+    """Register operators about which nothing is known."""
 
     def refuse(node: Node) -> Value:
         raise Unknown(why)
@@ -50,7 +50,7 @@ def varies(why: str, *kinds: str, domain: str = STANDARD) -> None:
 
 
 def draws(*kinds: str, domain: str = STANDARD) -> None:
-    """Enter operators that draw random numbers, of constants too."""
+    """Register operators that draw random numbers, also for constants."""
 
     def refuse(node: Node) -> Value:
         raise Drawn

@@ -25,7 +25,7 @@ Shape = tuple[Size, ...]
 
 
 class Kind(Enum):
-    """See above."""
+    """Kinds of a tensor, from harmless to harmful: see the module."""
 
     CONSTANT = auto()
     COUNT = auto()

@@ -1,4 +1,4 @@
-"""Follow the batch through a graph, node by node, into branches and loops."""
+"""Trace the batch through a graph, node by node, into branches and loops."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

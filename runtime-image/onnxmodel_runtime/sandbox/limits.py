@@ -44,12 +44,12 @@ def give_back_at_once() -> None:
 
 
 def share(limit: int, held: int) -> int:
-    """Bytes of the container's limit for this process. held: by those that wait for it; half it gets in any case."""
+    """Return this process's share of the container's limit in bytes. held: by waiting processes; half is the minimum."""
     return max(limit - held - _RESERVE, limit // 2)
 
 
 def held_above(proc: Path = Path("/proc"), process: str = "self") -> int:
-    """Bytes of memory of their own that this process's parent and its parents hold, as far as they can be seen."""
+    """Return the private memory of this process's ancestors in bytes, as far as it is visible."""
     held = 0
     with contextlib.suppress(OSError, ValueError, IndexError):
         while (process := (proc / process / "stat").read_text().rpartition(")")[2].split()[1]) != "0":
@@ -59,7 +59,7 @@ def held_above(proc: Path = Path("/proc"), process: str = "self") -> int:
 
 
 def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """The container's memory limit in bytes by cgroup v2 or v1; 0 where there is none."""
+    """Return the container's memory limit in bytes by cgroup v2 or v1. 0 if there is none."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             limit = int((root / name).read_text())

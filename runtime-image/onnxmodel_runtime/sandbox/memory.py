@@ -11,20 +11,20 @@ from onnxmodel_runtime.sandbox.limits import memory_limit
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in RAM. A GPU's memory is not in it."""
+    """Return the memory of this process that is in RAM, without a GPU's."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def available_bytes() -> int:
-    """Memory that this process may come to have; the machine's where nothing is limited."""
+    """Return the maximum memory of this process in bytes: the machine's if nothing is limited."""
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [limit for limit in (memory_limit(), 0 if soft == resource.RLIM_INFINITY else soft) if limit > 0]
     return min(limits) if limits else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def free() -> None:
-    """Give back what is free: the tools leave cycles behind, and the allocator keeps what large models took."""
+    """Return free memory to the kernel: tools leave cycles behind, and the allocator keeps the memory of large models."""
     gc.collect()
     with suppress(AttributeError):  # musl has no such function
         ctypes.CDLL(None).malloc_trim(0)

@@ -29,7 +29,7 @@ _LOADER = 127  # the dynamic loader's own exit: it binds functions as they are f
 
 
 class InternalError(Exception):
-    """The stage raised what nobody expected; its traceback is in the log."""
+    """The stage raised an unexpected exception. Its traceback is in the log."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Progress of a stage: a record for the parent process, which has it when this one dies, and a line for the log."""
+"""Progress of a stage: a record for the parent process in case this one dies, and a line for the log."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _listener: Callable[[Step], None] | None = None
 
 
 def listen(listener: Callable[[Step], None] | None) -> None:
-    """Hand every later step to `listener`: the child process tells its parent."""
+    """Pass every later step to `listener`, by which the child process reports to its parent."""
     global _listener
     _listener = listener
 
@@ -34,7 +34,7 @@ def step(doing: str, suspect: str = "") -> None:
 
 
 def note(doing: str, suspect: str = "") -> None:
-    """Report a step that comes too often for the log."""
+    """Report a step that is too frequent for the log."""
     if _listener is not None:
         _listener(Step(doing, suspect))
 

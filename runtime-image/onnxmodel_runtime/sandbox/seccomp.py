@@ -1,6 +1,7 @@
-"""Take the network away from this process, for good: the pod's other containers have it, and share it with this one.
+"""Take the network away from this process for good. The pod's other containers have it, and share it with this one.
 
-A seccomp filter needs no privilege, no network plugin and no kernel option that a container runtime does not need itself.
+A seccomp filter needs no privilege, no network plugin and no kernel option that a container runtime does not need
+itself.
 """
 
 import ctypes

@@ -44,7 +44,7 @@ def write_termination_message(outcome: Outcome) -> Outcome:
 
 
 def fit(outcome: Outcome) -> str:
-    """The outcome as a termination message. What is too long loses its least important parts; the report has all."""
+    """Encode the outcome as a termination message. A long one loses its least important parts; the report has all."""
     return encode(_fitted(outcome))
 
 
@@ -185,7 +185,7 @@ def _shorter_words(result: BenchmarkResult, limit: int) -> BenchmarkResult:
 
 
 def print_failure(failure: Failure) -> None:
-    """For whoever reads the log."""
+    """Print the failure for the reader of the log."""
     where = f" [{failure.field}]" if failure.field else ""
     log(f"\n{failure.reason}{where}: {failure.message}")
     if failure.hint:

@@ -22,7 +22,7 @@ NOBODY = Caller()
 
 
 def entry(caller: Caller, fields: dict[str, Any]) -> str:
-    """One line. fields: as service.py fills them; what is empty is left out."""
+    """Format one line. fields: as service.py fills them; empty ones are left out."""
     trace = caller.trace
     document = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -38,7 +38,7 @@ def entry(caller: Caller, fields: dict[str, Any]) -> str:
 
 
 def write(caller: Caller, fields: dict[str, Any]) -> None:
-    """Write a line. What reads standard output in a pod does not block for long; a closed one must not stop the server."""
+    """Write a line. Standard output of a pod does not block for long. If it is closed, the server goes on."""
     try:
         sys.stdout.write(entry(caller, fields) + "\n")
         sys.stdout.flush()

@@ -20,7 +20,7 @@ BF16 = "BF16"
 
 
 def run(session: Any, outputs: Sequence[str], inputs: Outputs, bf16: Collection[str], options: Any) -> list[Array]:
-    """The outputs, in the order asked for. bf16: the inputs and outputs that are BF16."""
+    """Run the model and return the outputs, in the requested order. bf16: the inputs and outputs that are BF16."""
     binding = session.io_binding()
     held = []  # ONNX Runtime does not copy a CPU tensor: it must live as long as the run
     for name, array in inputs.items():

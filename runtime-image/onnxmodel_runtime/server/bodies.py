@@ -13,21 +13,21 @@ TOO_MUCH = "the server holds too many large requests"
 
 
 class Gone(Exception):
-    """The client left; nobody reads an answer."""
+    """The client is gone; nobody reads a response."""
 
 
 class Bodies:
-    """All bodies that are in memory."""
+    """All request bodies in memory."""
 
     def __init__(self) -> None:
         self.held = 0
 
     @contextlib.asynccontextmanager
     async def read(self, receive: Receive, encoding: str, limit: int, announced: int = 0) -> AsyncIterator[bytes]:
-        """One body, without its encoding. Its memory counts until the block ends. Raises ServerError.
+        """Read one body, and decompress it. Its memory counts until the block ends. Raises ServerError.
 
-        announced: its Content-Length, which is refused before a byte of it is read. The front lets a client that is refused
-        finish sending.
+        announced: its Content-Length; too large a one is refused before a byte of the body is read. The front lets a
+        refused client finish sending.
         """
         before = _Lease(self)
         after = _Lease(self)
@@ -44,7 +44,7 @@ class Bodies:
 
 
 async def decompressed(body: bytes, encoding: str, limit: int, take: Callable[[int], None]) -> bytes:
-    """A body without its encoding. take: called with the size of each piece of it; may raise."""
+    """Decompress a body. take: called with the size of each piece of it; may raise."""
     whole = compression.Decompression(body, encoding, limit)
     pieces = []
     while not whole.done:

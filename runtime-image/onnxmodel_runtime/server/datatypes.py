@@ -17,16 +17,16 @@ NUMPY: dict[str, np.dtype[Any]] = {
     for datatype in DATATYPES
 }
 BINARY_ONLY = frozenset({"FP16", "BF16"})
-"""Datatypes that JSON cannot carry; Triton's own rule."""
+"""Datatypes that JSON cannot carry, by Triton's own rule."""
 
 
 def triton(datatype: str) -> str:
-    """The name in Triton's model configuration."""
+    """Return the name in Triton's model configuration."""
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 
 
 def pack_bytes(elements: Iterable[Any]) -> bytes:
-    """BYTES elements (str or bytes) as the protocol's binary form: each a little-endian length and the bytes."""
+    """Encode BYTES elements (str or bytes) in the protocol's binary form: each a little-endian length and the bytes."""
     parts: list[bytes] = []
     for element in elements:
         raw = element if isinstance(element, bytes) else str(element).encode()
@@ -35,7 +35,7 @@ def pack_bytes(elements: Iterable[Any]) -> bytes:
 
 
 def unpack_bytes(buffer: memoryview) -> Iterator[memoryview]:
-    """The reverse of pack_bytes, lazily. Raises ValueError when the buffer ends within an element."""
+    """Decode `pack_bytes` lazily. Raises ValueError if the buffer ends within an element."""
     at, end = 0, len(buffer)
     while at < end:
         if end - at < 4:

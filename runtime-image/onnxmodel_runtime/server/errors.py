@@ -44,7 +44,7 @@ class Ended(StrEnum):
 
 
 class ServerError(Exception):
-    """A request that gets no answer; the message is a sentence for the client."""
+    """A failed request. The message is a sentence for the client."""
 
     def __init__(self, message: str, code: Code = Code.INVALID, reason: Reason = Reason.OTHER) -> None:
         if len(message) > MAX_MESSAGE:

@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request that was accepted, and the future of its answer. queued: when, in nanoseconds."""
+    """An accepted request, and the future of its answer. queued: its time of arrival in nanoseconds."""
 
     request: InferRequest
     future: "asyncio.Future[Answer]"
@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One run of the model, for several jobs or for one. error: why it has no results."""
+    """One run of the model, for one job or several. error: the reason for missing results."""
 
     jobs: Sequence[Job]
     results: Sequence[dict[str, Array]]

@@ -18,9 +18,9 @@ from onnxmodel_runtime.server.model import Instance
 
 
 class Batch:
-    """Jobs that run together.
+    """Jobs that run together. worker: guarded by the queue's lock; None while the batch waits in the queue.
 
-    worker: who has it, guarded by the queue's lock; None while it waits in the queue. since: when the worker took it.
+    since: when the worker took it.
     """
 
     __slots__ = ("jobs", "since", "worker")
@@ -48,7 +48,7 @@ class RunQueue:
             self.batches.append(batch)
 
     def take(self, worker: "Worker") -> Batch | None:
-        """Give the worker the next batch. None: there is none, and the worker has nothing to do."""
+        """Take the next batch for the worker. None if there is none, which makes the worker idle."""
         with self.lock:
             batch = self.batches.popleft() if self.batches else None
             if batch is not None:
@@ -62,7 +62,7 @@ class RunQueue:
             batch.worker, batch.since, worker.batch = worker, monotonic(), batch
 
     def withdraw(self, batch: Batch) -> bool:
-        """Take a batch out of the queue. False: a worker has it."""
+        """Take a batch out of the queue. Returns False if a worker has it."""
         with self.lock:
             if batch.worker is not None:
                 return False
@@ -71,7 +71,7 @@ class RunQueue:
             return True
 
     def waiting(self) -> frozenset[Batch]:
-        """The batches that no worker has taken yet."""
+        """Return the batches that no worker has taken yet."""
         with self.lock:
             return frozenset(self.batches)
 
@@ -83,7 +83,7 @@ class RunQueue:
                 worker.instance.interrupt()
 
     def begin(self, worker: "Worker", jobs: Sequence[Job]) -> None:
-        """The worker is about to run the model for these jobs."""
+        """Record that the worker is about to run the model for these jobs."""
         with self.lock:
             worker.running = jobs
 

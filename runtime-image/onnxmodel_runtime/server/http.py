@@ -1,4 +1,4 @@
-"""The protocol on HTTP, and the metrics: bare ASGI applications, which answer at once where nothing must be waited for."""
+"""The protocol on HTTP, and the metrics: bare ASGI applications, which respond at once if nothing must be awaited."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ class Protocol:
         self._repeated: repeat.Rest | None = None
 
     def now(self, head: heads.Head, body: bytes) -> heads.Reply | None:
-        """The answer to an inference that needs no waiting: most of them, where the model takes microseconds."""
+        """Answer an inference without waiting, as most are where the model takes microseconds. None if it must wait."""
         service = self._service
         if not service.quick:
             return None
@@ -205,7 +205,7 @@ class Metrics:
         self._service = service
 
     def now(self, head: heads.Head, body: bytes) -> None:
-        """There is no hurry."""
+        """Return None: metrics are not urgent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

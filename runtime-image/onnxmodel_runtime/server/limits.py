@@ -3,23 +3,23 @@
 import os
 
 MAX_REQUEST = int(os.environ.get("ONNXMODEL_MAX_REQUEST_BYTES", 256 << 20))
-"""Bytes of one request, after decompression, over HTTP and over gRPC."""
+"""Maximum bytes of one request, after decompression, over HTTP and over gRPC."""
 MAX_JSON = min(64 << 20, MAX_REQUEST)
 """Bytes of the JSON part of a request (Triton's own default): Python objects are ten times as large as their text."""
 MAX_JSON_DEPTH = 100
 MAX_BODIES = 4 * MAX_REQUEST
-"""Bytes of all request bodies that are held at one time."""
+"""Maximum bytes of all request bodies in memory."""
 MAX_HEAD = 64 << 10
-"""Bytes of an HTTP request's line and headers."""
+"""Maximum bytes of an HTTP request's line and headers."""
 READ_SECONDS = 60.0
 """Time in seconds within which a client must send a body."""
 KEEP_ALIVE_SECONDS = 620
 """Idle time in seconds after which a connection is closed: longer than that of load balancers, so that they close it.
 """
 OFF_LOOP = 1 << 20
-"""From this many bytes on, decoding and encoding leave the event loop: a health probe must not wait for them."""
+"""Bytes from which decoding and encoding leave the event loop: a health probe must not wait for them."""
 INLINE_NS = 200_000
-"""Executions that typically take less run on the event loop: handing them to another thread would cost more."""
+"""Typical duration in nanoseconds below which a run stays on the event loop: a handover to a thread would cost more."""
 DRAIN_SECONDS = 20.0
 """Time in seconds after SIGTERM during which requests may finish, and clients may send more."""
 LAME_DUCK_SECONDS = 3.0

@@ -1,4 +1,4 @@
-"""A port: its connections, and how they end."""
+"""A listening port and its connections."""
 
 import asyncio
 import contextlib
@@ -133,6 +133,6 @@ def _any_there(listeners: Sequence[Listener], now: float, last: bool = False) ->
 
 
 def peer(transport: asyncio.BaseTransport) -> str:
-    """The client's address and port."""
+    """Return the client's address and port."""
     name = transport.get_extra_info("peername")
     return f"{name[0]}:{name[1]}" if name else ""

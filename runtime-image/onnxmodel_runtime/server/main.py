@@ -67,7 +67,7 @@ def serve(
 
 
 class Server:
-    """The process's parts, in the order in which they start and stop."""
+    """The parts of the process, in the order in which they start and stop."""
 
     def __init__(self, request: ServeRequest, said: Callable[[str], str] = str) -> None:
         """said: how the reason why requests are not joined is worded in the log."""

@@ -1,4 +1,4 @@
-"""The model: its sessions, what they take and give, and how one of them runs."""
+"""The model: its sessions, their inputs and outputs, and the run of one session."""
 
 import logging
 import re
@@ -49,7 +49,7 @@ _PLAIN = frozenset(NUMPY) - {binding.BF16}
 
 
 class Instance:
-    """One session. It runs in one thread at a time; ONNX Runtime lets the interpreter go while it does."""
+    """One session. It runs in one thread at a time. ONNX Runtime releases the GIL while it runs."""
 
     def __init__(self, session: Any, *, bound: bool = False, bf16: frozenset[str] = frozenset()) -> None:
         """bound: bind inputs and outputs, as binding.py does; bf16: inputs and outputs of that datatype."""
@@ -58,7 +58,8 @@ class Instance:
         self._bf16 = bf16
         self._options = ort.RunOptions()
         self.typical = 0.0
-        """Nanoseconds that a run takes: a running median, which no outlier moves but one far beyond INLINE_NS; 0: not known."""
+        """Running median of a run's nanoseconds. Outliers far beyond INLINE_NS move it, others do not. 0 if not known.
+        """
         self.quick_bytes = 0
         """Bytes of the largest inputs whose run took less than INLINE_NS."""
 
@@ -78,7 +79,7 @@ class Instance:
         return dict(zip(outputs, arrays, strict=True))
 
     def took(self, ns: int, inputs: Outputs) -> None:
-        """Learn what a run of these inputs takes."""
+        """Record how long a run of these inputs took."""
         if ns > _FAR * limits.INLINE_NS > 0:
             self.typical = float(ns)  # and dozens of quick runs before it is quick again
             return

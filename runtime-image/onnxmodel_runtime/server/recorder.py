@@ -1,4 +1,4 @@
-"""The one record of what the server did, and its two views: statistics (Triton's extension) and metrics (Prometheus).
+"""The record of the server's work, and its two views: statistics (Triton's extension) and metrics (Prometheus).
 
 Only the event loop's thread writes and reads it.
 """
@@ -48,7 +48,7 @@ class Histogram:
         self._sum += value
 
     def lines(self, name: str, labels: str) -> list[str]:
-        """The samples in Prometheus' text format."""
+        """Return the samples in Prometheus' text format."""
         total = 0
         lines = []
         for bound, count in zip((*map(_number, self._bounds), "+Inf"), self._counts, strict=True):
@@ -107,17 +107,17 @@ class Recorder:
         return self.waiting()
 
     def loaded(self, use: ProviderUse, seconds: float) -> None:
-        """The model is there: the provider that runs it, and how long loading and proving it took."""
+        """Record the loaded model: the provider that runs it, and the durations of loading and proving."""
         self._use, self._load_seconds = use, seconds
 
     def execution(self, rows: int, compute: Compute) -> None:
-        """The model ran once, for this many rows."""
+        """Record a run of the model for this many rows."""
         self._executions += 1
         self._batches[rows].add(compute)
         self._batch_rows.add(rows)
 
     def success(self, rows: int, total: int, queue: int, compute: Compute) -> None:
-        """A request was answered; the times are its own, those of a shared execution in full."""
+        """Record a successful request. The times are its own; those of a shared run count in full."""
         self._success.add(total)
         self._queue.add(queue)
         self._requests.add(compute)
@@ -127,16 +127,16 @@ class Recorder:
         self._last = time.time_ns() // 1_000_000
 
     def failure(self, reason: Reason, total: int) -> None:
-        """A request was not answered."""
+        """Record a failed request."""
         self._fail.add(total)
         self._failures[reason] += 1
 
     def ended(self, why: Ended) -> None:
-        """The watchdog ended a request."""
+        """Record that the watchdog ended a request."""
         self._ended[why] += 1
 
     def statistics(self) -> dict[str, Any]:
-        """An entry of `model_stats`."""
+        """Return an entry of `model_stats`."""
         none = {"count": 0, "ns": 0}
         return {
             "name": self._model,
@@ -157,7 +157,7 @@ class Recorder:
         }
 
     def metrics(self) -> str:
-        """Prometheus' text format, under Triton's names, so that dashboards and autoscalers need not know the runtime."""
+        """Return Prometheus' text format under Triton's names: dashboards and autoscalers need not know the runtime."""
         labels = f'model="{_escape(self._model)}",version="{VERSION}"'
         lines: list[str] = []
 

@@ -63,9 +63,9 @@ class Service:
         return self._scheduler is None or not self._scheduler.stuck
 
     def open(self, model: Model, unjoined: str, seconds: float) -> None:
-        """The model is loaded and proven, which took so long: answer from now on.
+        """Record that the model is loaded and proven, and answer from now on.
 
-        unjoined: why requests are not joined to batches, "" where they are.
+        unjoined: why requests are not batched; "" if they are.
         """
         self.recorder.loaded(model.use, seconds)
         request = self._request
@@ -85,7 +85,7 @@ class Service:
         self.changed = asyncio.Event()
 
     def close(self) -> bool:
-        """Stop executions. Whether there were none."""
+        """Stop executions. Returns whether there were none."""
         return self._scheduler.close() if self._scheduler else True
 
     def is_ready(self, name: str, version: str) -> bool:
@@ -94,22 +94,22 @@ class Service:
         return self.ready
 
     def metadata(self, name: str, version: str) -> dict[str, Any]:
-        """Model metadata."""
+        """Return the model's metadata."""
         return describe.model(self._get(name, version).spec)
 
     def config(self, name: str, version: str) -> dict[str, Any]:
-        """Model configuration."""
+        """Return the model's configuration."""
         model = self._get(name, version)
         return describe.config(model.spec, model.use, self._request, self._unjoined)
 
     def statistics(self, name: str, version: str) -> list[dict[str, Any]]:
-        """Statistics of the model; of all models when no name is given."""
+        """Return the statistics of the model, or of all models if no name is given."""
         if name:
             self._check(name, version)
         return [self.recorder.statistics()]
 
     def index(self, only_ready: bool) -> list[dict[str, str]]:
-        """The repository's index."""
+        """Return the repository's index."""
         reason = "" if self.ready else "unloading" if self.draining else "loading"
         return [] if only_ready and not self.ready else describe.index(self._request.name, self.ready, reason)
 
@@ -149,7 +149,7 @@ class Service:
         return self._scheduler is not None and self._scheduler.quick and not self._request.access_log
 
     def infer_now(self, name: str, version: str, decode: Decode[T]) -> T | None:
-        """The same as infer, in the caller's thread; None for a request that is too large for that. Raises ServerError."""
+        """Do as `infer` in the caller's thread. None for a request that is too large for that. Raises ServerError."""
         started = perf_counter_ns()
         spec = self._get(name, version).spec
         assert self._scheduler is not None

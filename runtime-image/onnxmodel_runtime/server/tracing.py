@@ -1,6 +1,6 @@
-"""W3C trace context: whose trace a request belongs to, and our own span in it.
+"""W3C trace context: the trace of a request, and our own span in it.
 
-Nothing is exported: the access log carries the ids, and the answer's `traceresponse` tells the caller our span's.
+Nothing is exported: the access log carries the ids, and the response's `traceresponse` gives the caller our span's.
 """
 
 import re
@@ -23,12 +23,12 @@ class Trace:
 
     @property
     def response(self) -> str:
-        """The answer's header."""
+        """The header of the response."""
         return f"00-{self.trace}-{self.span}-{self.flags}"
 
 
 def parse(header: str) -> Trace | None:
-    """The trace of a `traceparent` header, with a new span; None where it is not one, which the standard says to ignore."""
+    """Parse a `traceparent` header into a trace with a new span. None for an invalid one, as the standard demands."""
     found = _PARENT.fullmatch(header.strip()) if header else None
     if found is None:
         return None

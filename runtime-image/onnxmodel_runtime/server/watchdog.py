@@ -46,7 +46,7 @@ class Watchdog:
         self.awake = False
 
     def wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look from time to time, as long as there is something to look after."""
+        """Start looking from time to time, as long as there are requests."""
         self.awake = True
         loop.call_later(limits.WATCH_SECONDS, self._tick, loop)
 

@@ -56,7 +56,7 @@ class Signed:
 
 
 def verify(request: ValidateRequest) -> Signed:
-    """Whoever `request.signature` asks for signed all of the model. Raises StageError.
+    """Verify that the signer in `request.signature` signed all of the model. Raises StageError.
 
     The fingerprint is that of `openssl pkey -pubin -in KEY -outform DER | sha256sum`.
     """

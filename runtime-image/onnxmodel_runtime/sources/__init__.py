@@ -24,7 +24,7 @@ CREDENTIALS = (
 
 
 def open_source(uri: str, *, local: bool = False, home: str = "") -> Source:
-    """The source that a URI names. Raises StageError for a URI that names none.
+    """Return the source of a URI. Raises StageError for a URI without one.
 
     home: the URI that credentials are for; one of another host gets none of them. Empty: this URI itself.
     """

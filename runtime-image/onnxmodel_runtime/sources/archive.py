@@ -1,7 +1,7 @@
-"""Folders that are packed into one file: unpacked by our own loop, within bounds, and never through a link.
+"""Folders packed into one file: unpacked by our own loop, within bounds, and never through a link.
 
-An archive is untrusted, and small ones can unpack to anything: every bound holds while it is unpacked, not after. Nothing
-of an archive is held in memory but a piece at a time and the headers, which are bounded too.
+An archive is untrusted, and small ones can unpack to anything: every bound holds while it is unpacked, not after.
+Nothing of an archive is held in memory but a piece at a time and the headers, which are bounded too.
 """
 
 import gzip
@@ -48,7 +48,7 @@ Entry = tuple[str, IO[bytes]]
 
 
 def kind(path: str) -> str:
-    """ "tar", "tar.gz" or "zip" by a path's end, "" for what is no archive."""
+    """Return "tar", "tar.gz" or "zip" by the end of a path. "" for anything else."""
     return next((found for end, found in _KINDS.items() if path.lower().endswith(end)), "")
 
 

@@ -94,7 +94,7 @@ class AzSource:
         return ContainerClient(url, container, credential, **options)
 
     def list(self) -> "list[Remote]":
-        """The blob, or every blob below the prefix."""
+        """List the blob, or every blob below the prefix."""
         try:
             if not self.path.endswith("/"):
                 properties = self.client.get_blob_client(self.path).get_blob_properties()

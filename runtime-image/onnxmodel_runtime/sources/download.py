@@ -1,4 +1,4 @@
-"""One file on its way to disk: hashed while it is written, and going on where it broke off."""
+"""Download of one file: hashed while it is written, and resumed where it was interrupted."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ _PROGRESS_SECONDS = 5.0
 
 
 class Download:
-    """A file, with what has come of it so far. limit: in bytes; too_large: the error for more."""
+    """A file and the part that has arrived. limit: in bytes; too_large: the error for more."""
 
     def __init__(self, remote: Remote, target: Path, limit: int, too_large: Callable[[], StageError]) -> None:
         self.remote, self.target, self.limit, self.too_large = remote, target, limit, too_large
@@ -27,7 +27,7 @@ class Download:
         self.hashed, self.count, self.pieces = hashlib.sha256(), 0, 0
 
     def attempt(self) -> dict[str, Any]:
-        """Get the rest, and return the file's sha256 and bytes. Raises UnreachableError when it broke off again."""
+        """Get the rest, and return the file's sha256 and bytes. Raises UnreachableError if it is interrupted again."""
         body = self.remote.open(self.count)
         with contextlib.closing(body.chunks) as chunks:
             if body.start != self.count:

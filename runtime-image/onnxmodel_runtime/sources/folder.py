@@ -12,7 +12,7 @@ from onnxmodel_runtime.sources.source import CHUNK, FIELD, MAX_FILES, Body, Remo
 
 
 def below(mount: Path, path: str, uri: str) -> Path:
-    """`path` below the mounted claim. Raises StageError for one that climbs out."""
+    """Return `path` below the mounted PVC. Raises StageError for one that leads out of it."""
     parts = PurePosixPath(path.lstrip("/"))
     if ".." in parts.parts or not parts.parts:
         raise invalid(uri, "expected a path within the PersistentVolumeClaim, without '..'")
@@ -35,7 +35,7 @@ class FolderSource:
         return self.uri
 
     def list(self) -> list[Remote]:
-        """The file, or every file below the folder."""
+        """List the file, or every file below the folder."""
         if not self.folder:
             return [self._remote(MODEL_FILE, self.path)]
         if not self.path.is_dir():

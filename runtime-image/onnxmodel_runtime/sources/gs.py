@@ -67,7 +67,7 @@ class GsSource:
         return self.uri
 
     def list(self) -> "list[Remote]":
-        """The object, or every object below the prefix."""
+        """List the object, or every object below the prefix."""
         try:
             if not self.key.endswith("/"):
                 blob = self.client.bucket(self.bucket).blob(self.key)

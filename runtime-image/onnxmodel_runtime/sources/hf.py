@@ -53,7 +53,7 @@ class HfSource:
         return f"hf://{self.repository}@{self.commit or quote(self.revision, safe='')}/{self.path}"
 
     def list(self) -> "list[Remote]":
-        """The file, or every file below the folder, all of one commit."""
+        """List the file, or every file below the folder, all of one commit."""
         answer = self._json(f"{self._api}/revision/{quote(self.revision, safe='')}")
         commit = answer.get("sha") if isinstance(answer, dict) else None
         if not isinstance(commit, str) or not re.fullmatch("[0-9a-f]{40,64}", commit):

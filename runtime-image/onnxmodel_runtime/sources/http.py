@@ -33,7 +33,7 @@ class HttpSource:
         return shown(self.uri)
 
     def list(self) -> "list[Remote]":
-        """The file; its size is known when it comes."""
+        """List the file. Its size is not known before it arrives."""
         web = Web(self.uri, self._authorization, schemes_bind=True)
         return [Remote(MODEL_FILE, -1, WebFile(lambda headers: web.get(self.uri, headers), web).open)]
 

@@ -64,7 +64,7 @@ _ALL = SourcePolicy()
 
 
 class Guard:
-    """A policy at work. refused: the first refusal, whatever a library made of it."""
+    """A policy in force. refused: the first refusal, whatever a library made of it."""
 
     def __init__(self, policy: SourcePolicy) -> None:
         self.policy = policy
@@ -74,7 +74,7 @@ class Guard:
         self._host = ""  # that was looked up last, for a message that a person recognizes
 
     def check_scheme(self, scheme: str) -> None:
-        """Raises StageError for a scheme that the policy leaves out."""
+        """Raise StageError for a scheme that the policy does not allow."""
         if self.policy.schemes and scheme not in self.policy.schemes:
             self._refuse(
                 f"the scheme {scheme}:// is not allowed",
@@ -83,7 +83,7 @@ class Guard:
             )
 
     def check_host(self, host: str) -> None:
-        """Raises StageError for a host that the policy leaves out, by name or as an address in any notation."""
+        """Raise StageError for a host that the policy does not allow, by name or as an address in any notation."""
         name = self._host = _plain(host)
         if (address := _literal(name)) is not None:
             self.check_address(address)
@@ -107,7 +107,7 @@ class Guard:
         return any(_matches(_plain(host), pattern) for pattern in self._patterns)
 
     def check_address(self, address: Address) -> None:
-        """Raises StageError for an address that the policy leaves out, one within an IPv6 address included."""
+        """Raise StageError for an address that the policy does not allow, also within an IPv6 address."""
         every = [one for one in (address, *_embedded(address)) if not self._exempt(one)]
         shown = f"{self._host} ({address})" if self._host not in ("", str(address)) else str(address)
         for one in every:
@@ -127,7 +127,7 @@ class Guard:
                 )
 
     def check_peer(self, family: int, peer: Any) -> None:
-        """Raises StageError for what a socket is about to reach."""
+        """Raise StageError for an address that a socket must not reach."""
         if family not in (socket.AF_INET, socket.AF_INET6):
             self._refuse(
                 f"a fetch tried to connect to {peer!r}, which is not a network address",

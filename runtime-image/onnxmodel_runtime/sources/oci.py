@@ -70,7 +70,7 @@ class OciSource:
         return f"oci://{self.host}/{self.repository}@{self.digest}" if self.digest else self.uri
 
     def list(self) -> "list[Remote]":
-        """The artifact's files. Layers that hold no part of a model are left out."""
+        """List the artifact's files. Layers without a part of a model are left out."""
         manifest = self._manifest(self.reference)
         if "manifests" in manifest:
             entries = _objects(manifest.get("manifests"))

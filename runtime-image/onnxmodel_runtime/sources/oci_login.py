@@ -35,11 +35,11 @@ class Login:
         self._header = ""
 
     def authorization(self, asked: Origin) -> str:
-        """The Authorization header for an origin."""
+        """Return the Authorization header for an origin."""
         return self._header if asked == self._registry else ""
 
     def answer(self, challenge: str) -> bool:
-        """Get ready for what the registry wants. False when nothing more can be said to it than was said."""
+        """Prepare the credentials that the registry asks for. False if there are no others to offer."""
         scheme, _, rest = challenge.partition(" ")
         before = self._header
         if scheme.lower() == "basic":

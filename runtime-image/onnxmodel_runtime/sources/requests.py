@@ -26,7 +26,7 @@ class GuardedAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """One request."""
+        """Send one request."""
         url = request.url or ""
         network.check_url(url)
         # requests knows a variable of its own only, the other clients the usual one.

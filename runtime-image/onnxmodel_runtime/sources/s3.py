@@ -90,7 +90,7 @@ class S3Source:
         return self.uri
 
     def list(self) -> "list[Remote]":
-        """The object, or every object below the prefix."""
+        """List the object, or every object below the prefix."""
         try:
             if not self.key.endswith("/"):
                 # Not HEAD: its answer has no body, and the store's reason is in the body.

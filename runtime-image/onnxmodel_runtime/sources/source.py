@@ -32,7 +32,7 @@ _SECRET_WORDS = (
 
 
 class UnreachableError(Exception):
-    """The source did not answer, or broke off: trying again may help."""
+    """The source did not answer, or the connection broke: another attempt may help."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Source(Protocol):
     """A place that holds a model."""
 
     def list(self) -> list[Remote]:
-        """The files to fetch: one named model.onnx, or a folder's."""
+        """List the files to fetch: one named model.onnx, or a folder's."""
 
     @property
     def resolved(self) -> str:
@@ -79,7 +79,7 @@ class Source(Protocol):
 
 
 def shown(uri: str) -> str:
-    """A URI that may be written down: without user and password, and without what a signed query holds."""
+    """Return a URI that may be logged: without user and password, and without the values of a signed query."""
     try:
         parts = urlsplit(uri)
         if parts.scheme not in ("http", "https"):
@@ -96,12 +96,12 @@ def shown(uri: str) -> str:
 
 
 def scrubbed(error: object) -> str:
-    """A library's words without what it says of queries, which may be signed."""
+    """Return a library's message without its queries, which may be signed."""
     return re.sub(r"\?[^\s'\")>]+", "", str(error))
 
 
 def invalid(uri: str, why: str) -> StageError:
-    """The URI itself is wrong."""
+    """Return the error for an invalid URI."""
     return StageError("SourceInvalid", f"{shown(uri)!r}: {why}", "Correct the URI.", FIELD)
 
 
@@ -111,7 +111,7 @@ def secret_invalid(what: str, hint: str) -> StageError:
 
 
 def not_found(uri: str, detail: str) -> StageError:
-    """The source answers, and has no such file."""
+    """Return the error for a file that the source does not have."""
     return StageError(
         "SourceNotFound",
         f"{shown(uri)} does not exist: {detail}",
@@ -121,7 +121,7 @@ def not_found(uri: str, detail: str) -> StageError:
 
 
 def forbidden(uri: str, detail: str) -> StageError:
-    """The source answers, and does not let us."""
+    """Return the error for denied access."""
     return StageError(
         "SourceForbidden",
         f"no permission to read {shown(uri)}: {detail}",
@@ -136,7 +136,7 @@ def rejected(message: str, hint: str) -> StageError:
 
 
 def untrusted(uri: str, detail: object) -> StageError:
-    """The server's certificate is not one that we trust."""
+    """Return the error for a server's certificate that we do not trust."""
     return StageError(
         "SourceUntrusted",
         f"{shown(uri)}: {scrubbed(detail)}",
@@ -146,7 +146,7 @@ def untrusted(uri: str, detail: object) -> StageError:
 
 
 def safe_path(name: str, uri: str) -> str:
-    """A file's name as a path below a folder. Raises StageError for one that would leave it, or that no file can have."""
+    """Return a file's name as a path below a folder. Raises StageError for one that leaves it, or is impossible."""
     path = PurePosixPath(name)
     bad = len(name) > 1024 or path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name
     # Surrogates: a name of bytes that are no UTF-8.

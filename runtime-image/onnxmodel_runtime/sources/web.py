@@ -54,7 +54,7 @@ class Web:
         self.uri, self.authorization, self.schemes_bind = uri, authorization, schemes_bind
 
     def get(self, url: str, headers: Mapping[str, str] | None = None, *, redirects: int = MAX_REDIRECTS) -> WebReply:
-        """The answer to GET, of any status. Raises UnreachableError, or StageError for what is never followed."""
+        """Return the reply to GET, of any status. Raises UnreachableError, or StageError for a forbidden redirect."""
         first: Mapping[str, str] | None = None
         for _ in range(redirects + 1):
             parts = self._parse(url)
@@ -124,7 +124,7 @@ class Web:
             raise UnreachableError(f"{shown(url)}: {error}") from error
 
     def checked(self, reply: WebReply) -> WebReply:
-        """The reply, when it holds what was asked for. Raises what its status means."""
+        """Return the reply if it is a success. Raises the error of its status otherwise."""
         status, url = reply.status, reply.url
         if status in (200, 206):
             return reply
@@ -141,7 +141,7 @@ class Web:
     def read(
         self, url: str, headers: Mapping[str, str] | None = None, *, limit: int = 4 << 20
     ) -> tuple[bytes, WebReply]:
-        """A small document, as a whole."""
+        """Read a small document as a whole."""
         reply = self.checked(self.get(url, headers))
         return read(reply, limit), reply
 
@@ -177,7 +177,7 @@ class WebFile:
         self._tag = ""
 
     def open(self, start: int) -> Body:
-        """The file from `start`, or from its beginning."""
+        """Open the file from `start`, or from its beginning."""
         headers: dict[str, str] = {}
         if start and (self._tag or self._constant):
             headers["Range"] = f"bytes={start}-"
@@ -239,5 +239,5 @@ def _manager(parts: SplitResult) -> urllib3.PoolManager:
 
 
 def variable(name: str) -> str:
-    """A variable of the fetch container, without the line end that a file in a Secret often has."""
+    """Return a variable of the fetch container, without the trailing newline that a file in a Secret often has."""
     return os.environ.get(name, "").strip()

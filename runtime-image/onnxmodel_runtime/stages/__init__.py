@@ -1,4 +1,4 @@
-"""The stages: what a Job runs, one module for each, and what they share."""
+"""The stages, which Jobs run: one module for each, and their common code."""
 
 from collections.abc import Callable
 from importlib import import_module

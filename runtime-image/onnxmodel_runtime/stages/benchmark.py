@@ -63,13 +63,12 @@ class _Prepared:
 
 
 def benchmark(request: BenchmarkRequest) -> BenchmarkResult:
-    """All points, and with request.directory the report on them. Raises StageError when the original cannot be had.
+    """Return all points, and write the report to request.directory. Raises StageError if the original is unusable.
 
-    Another that cannot be loaded is left out. One that fails later, or crashes, ends this too; stages.apart.run
-    goes on without it.
-
-    A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default, and 1.1 s where the first three windows
-    agree. Longer only where single calls are: no window ends before every caller was answered, and one of them again.
+    Another candidate that cannot be loaded is left out. One that fails later, or crashes, ends this too;
+    stages.apart.run goes on without it. A point of a candidate takes 0.2 + windows * seconds at most, 3.2 s by default,
+    and 1.1 s where the first three windows agree. Longer only where single calls are: no window ends before every
+    client got an answer, and one of them again.
     """
     points = len(request.candidates) * len(request.batch_sizes) * len(request.concurrency)
     if not 0 < points <= MAX_POINTS:

@@ -1,4 +1,4 @@
-"""Garbage collection on a model's volume: what no spec can go back to leaves room for what comes."""
+"""Garbage collection on a model's volume: remove what no spec can go back to, to make room."""
 
 import contextlib
 import shutil

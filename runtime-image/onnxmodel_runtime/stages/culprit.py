@@ -14,7 +14,7 @@ REASON_CHARACTERS = 200  # of each candidate that is left out: a termination mes
 
 
 def without(request: Request, error: Exception, suspect: str) -> BenchmarkRequest | None:
-    """The same benchmark without the candidate that ended it; None where that was none, or the original.
+    """Return the same benchmark without the candidate that ended it. None if no candidate did, or the original.
 
     suspect: of the step in which the process died.
     """

@@ -1,8 +1,8 @@
-"""Bring a model here: streamed to disk while it is hashed, whole or not at all.
+"""Fetch a model: streamed to disk while it is hashed, whole or not at all.
 
 The fetch container holds the credentials and parses nothing but archives; the stage container parses and holds no
-credential. The pin is of the model file, also of one that comes in an archive: it is compared after unpacking, and before
-anything reads the model.
+credential. The pin is of the model file, also of one that comes in an archive: it is compared after unpacking, and
+before anything reads the model.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def fetch(request: FetchRequest, *, local: bool = False, pause: Callable[[float]
 
 
 def take_credentials() -> None:
-    """Of what a Secret brought, the variables that sources know; they replace what the image or the node set."""
+    """Take the variables that sources know from a Secret; they replace those that the image or the node set."""
     for name in sorted(os.environ):
         if not name.startswith(SECRET_PREFIX):
             continue
@@ -97,7 +97,7 @@ class _Fetching:
         self.policy: SourcePolicy = dataclasses.replace(policy, networks=networks)
 
     def record(self) -> dict[str, Any]:
-        """Bring everything, and write down what came."""
+        """Fetch everything, and write the record of it."""
         request = self.request
         if request.kind == "calibration":
             with _about(_CALIBRATION_FIELD):

@@ -36,10 +36,9 @@ _PAUSE_SECONDS = 0.5
 
 
 def loadtest(request: LoadTestRequest, *, wait: float = WAIT_SECONDS) -> LoadTestResult:
-    """A point for each load.
+    """Measure a point for each load. Raises StageError.
 
-    Raises StageError: LoadTestMismatch, LoadRefused, ProbeRefused, or, which may pass, ServiceUnreachable and
-    RevisionMismatch.
+    Reasons: LoadTestMismatch, LoadRefused, ProbeRefused, and, which may pass, ServiceUnreachable and RevisionMismatch.
     """
     row, expected = probefile.read(Path(request.probe))
     deadline = time.monotonic() + wait
@@ -87,7 +86,7 @@ def _address(request: LoadTestRequest, deadline: float) -> str:
 
 
 class _Rows:
-    """The probe's inputs, as the server takes them."""
+    """The probe's inputs in the shapes that the server takes."""
 
     def __init__(self, row: Arrays, client: Client, request: LoadTestRequest) -> None:
         inputs, outputs = client.signature(request.name)
@@ -96,11 +95,11 @@ class _Rows:
         self.bytes = sum(array.nbytes for array in row.values())
 
     def possible(self, loads: tuple[Load, ...]) -> tuple[Load, ...]:
-        """The loads; each a single inference where there is no batch axis, which would be counted several times else."""
+        """Return the distinct loads. Without a batch axis each sends single inferences, so that some are the same."""
         return loads if self.batched else tuple(dict.fromkeys(Load(1, load.concurrency) for load in loads))
 
     def repeated(self, count: int) -> Arrays:
-        """So many rows; the inputs as they are where the model has no batch axis."""
+        """Return so many rows, or the inputs unchanged if the model has no batch axis."""
         if not self.batched:
             return as_taken(self._row, self._shapes)
         return as_taken({name: np.repeat(array, count, axis=0) for name, array in self._row.items()}, self._shapes)

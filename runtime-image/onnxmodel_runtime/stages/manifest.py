@@ -31,7 +31,7 @@ _TOOLS = ("onnx", "onnxruntime", "onnxruntime-gpu", "onnxslim", "sympy", "numpy"
 
 
 def write(request: OptimizeRequest, result: OptimizeResult) -> None:
-    """Write the manifest of what optimize made; it appears whole."""
+    """Write the manifest of an optimize result atomically."""
     directory = Path(request.directory)
     files = [Path(result.probe)]
     for variant in result.variants[1:]:
@@ -73,7 +73,7 @@ def made(request: OptimizeRequest) -> OptimizeResult | None:
 
 
 def variant(path: Path, sha256: str) -> tuple[Variant, str] | None:
-    """The variant that a file is, and what is known of its batch axis, by the manifest above its folder; None without one."""
+    """Return the variant of a file and the facts of its batch axis, by the manifest above its folder, or None."""
     try:
         told = json.loads((path.parent.parent / MANIFEST_FILE).read_text(encoding="utf-8"))
         found = (load(Variant, item) for item in told["variants"])

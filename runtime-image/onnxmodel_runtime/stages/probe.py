@@ -1,4 +1,4 @@
-"""Ask the Service as a client does, over HTTP and gRPC, and compare with the original model's answers."""
+"""Send requests to the Service as a client does, over HTTP and gRPC, and compare with the original model's outputs."""
 
 import contextlib
 import time
@@ -13,8 +13,10 @@ from onnxmodel_runtime.sandbox.progress import log, step
 
 
 def probe(request: ProbeRequest, *, wait: float = WAIT_SECONDS) -> ProbeResult:
-    """Both answers are right. Raises StageError: ProbeMismatch, ProbeRefused, or, which may pass, ServiceUnreachable and
-    RevisionMismatch."""
+    """Prove that both responses are right, and return the measurements. Raises StageError.
+
+    Reasons: ProbeMismatch, ProbeRefused, and, which may pass, ServiceUnreachable and RevisionMismatch.
+    """
     inputs, expected = probefile.read(Path(request.probe))
     deadline = time.monotonic() + wait
     http, grpc = over_http(request.host, request.http_port), over_grpc(request.host, request.grpc_port)

@@ -37,7 +37,7 @@ CONFIG = "config.pbtxt"
 
 
 def repository(request: RepositoryRequest) -> RepositoryResult:
-    """Write the repository; what an earlier attempt left is replaced. Raises StageError when Triton cannot serve this."""
+    """Write the repository, in place of an earlier attempt's. Raises StageError if Triton cannot serve this."""
     serve = request.serve
     step("checking the model's digest")
     check_digest(Path(serve.model), serve.sha256, serve.data_sha256)
@@ -84,7 +84,7 @@ def _ranked(path: Path, inputs: tuple[Tensor, ...]) -> None:
 
 
 def open_model(path: Path, providers: Providers) -> Any:
-    """A session of the file that is served: to ask, not to serve. Nothing is compiled for it: CUDA stands in for TensorRT."""
+    """Return a session of the served file, to read its interface. It compiles nothing: CUDA stands in for TensorRT."""
     kept = ("CUDA" if name == "TensorRT" else name for name in providers.names if name in PROVIDERS and name != "CPU")
     names = tuple(dict.fromkeys(kept))
     wanted = Providers((*names, "CPU"), "Allow", threads=providers.threads)
@@ -112,9 +112,10 @@ def _loadable(providers: Providers, session: Any) -> Providers:
 
 
 def described(session: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs as ONNX Runtime describes them, and as Triton compares them with the configuration.
+    """Return inputs and outputs as ONNX Runtime describes them, and as Triton compares them with the configuration.
 
-    The file's own words are not enough: ONNX Runtime infers more of an output's shape than some exporters write down.
+    The declarations in the file are not enough: ONNX Runtime infers more of an output's shape than some exporters
+    declare.
     """
     return tensors(session.get_inputs()), tensors(session.get_outputs())
 

@@ -67,7 +67,7 @@ class _Findings(list[Finding]):
     """The findings so far."""
 
     def note(self, found: Iterable[Finding]) -> bool:
-        """Keep findings; whether native code may go on with the model."""
+        """Record findings. Returns whether native code may go on with the model."""
         sound = True
         counts = Counter(finding.id for finding in self)
         for finding in found:
@@ -92,7 +92,7 @@ class _Findings(list[Finding]):
         )
 
     def ordered(self) -> tuple[Finding, ...]:
-        """The worst first; of errors, what is wrong with the model before what the spec could allow, the opset last.
+        """Return the findings, worst first. Errors of the model come before those that the spec could allow.
 
         That ONNX Runtime cannot load a model often follows from another error, which says it more clearly.
         """
@@ -110,7 +110,7 @@ def _weight(finding: Finding) -> int:
 
 
 def validate(request: ValidateRequest) -> ValidateResult:
-    """The model's facts and what was found. Raises StageError for the first error when the request says Enforce."""
+    """Return the model's facts and the findings. Raises StageError for the first error if the mode is Enforce."""
     directory = Path(request.directory).absolute()
     path = directory / request.file
     findings = _Findings()
@@ -369,7 +369,7 @@ def _checker(path: Path, model: Any, *, repaired: bool) -> Iterator[Finding]:
 
 @cache
 def supported() -> tuple[int, int]:
-    """The newest opset and IR version that this ONNX Runtime loads: it has no API for that, so it is tried out."""
+    """Return the newest opset and IR version that this ONNX Runtime loads: it has no API for that, so it is tried out."""
     opset = next(n for n in range(onnx.defs.onnx_opset_version(), 0, -1) if _loads(n, 8))
     ir = next(n for n in range(int(onnx.IR_VERSION), 0, -1) if _loads(opset, n))
     return opset, ir

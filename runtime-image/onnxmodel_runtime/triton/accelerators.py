@@ -1,4 +1,4 @@
-"""Execution providers in the words of Triton's ONNX Runtime backend, which accepts these keys and no others. Pure."""
+"""Execution providers as Triton's ONNX Runtime backend names them. It accepts these keys and no others. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class Accelerators:
 
 
 def accelerators(providers: Providers) -> Accelerators:
-    """The providers as the backend takes them. Raises StageError for what it cannot be told."""
+    """Return the providers as the backend takes them. Raises StageError for options that it lacks."""
     for name in providers.names:
         if name not in _BACKEND:
             raise StageError(

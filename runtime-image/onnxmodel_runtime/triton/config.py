@@ -79,7 +79,7 @@ def build(
 
 
 def text(config: Any) -> str:
-    """The message as config.pbtxt. Equal messages give equal bytes."""
+    """Format the message as config.pbtxt. Equal messages give equal bytes."""
     return str(text_format.MessageToString(config))
 
 
@@ -94,7 +94,7 @@ def _unjoined(request: ServeRequest, inputs: Sequence[Tensor], outputs: Sequence
 
 
 def engine_key(request: ServeRequest, inputs: Sequence[Tensor], image: str, gpu: str) -> str:
-    """Names the engines that TensorRT may load again: another model, version, GPU, precision or profile is another key.
+    """Return a key of the engines that TensorRT may load again: it depends on model, versions, GPU and profile.
 
     image: Triton's: it holds the versions of TensorRT and of ONNX Runtime. gpu: the product's name.
     """
@@ -111,7 +111,7 @@ def engine_key(request: ServeRequest, inputs: Sequence[Tensor], image: str, gpu:
 
 
 def datatype(tensor: Tensor, what: str) -> str:
-    """A datatype by Triton's name. Raises StageError for one that its ONNX Runtime backend has not."""
+    """Return a datatype by Triton's name. Raises StageError for one that its ONNX Runtime backend lacks."""
     known = BY_NAME.get(tensor.datatype)
     if known is None or not known.numpy:
         raise StageError(

@@ -101,7 +101,7 @@ class VariantRequest:
 
 
 def passes(name: str, providers: Providers) -> tuple[str, ...]:
-    """The passes of a variant. TensorRT reads standard operators only, and fuses attention by itself."""
+    """Return the passes of a variant. TensorRT reads standard operators only, and fuses attention by itself."""
     return tuple(
         each for each in RECIPES[name] if name == "fused" or each != FUSION or "TensorRT" not in providers.names
     )

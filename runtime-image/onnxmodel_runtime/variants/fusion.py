@@ -24,7 +24,7 @@ _ATTENTION = ("Attention", "MultiHeadAttention", "GroupQueryAttention")
 
 
 def fuse(task: Task) -> str:
-    """Fuse what is found; heads and sizes are read from the graph."""
+    """Fuse the patterns that are found. Heads and sizes are read from the graph."""
     before = layout.load(task.source)
     if not any(
         node.op_type in ("Softmax", "LayerNormalization", "Erf", "Tanh", "ReduceMean") for node in before.graph.node

@@ -38,7 +38,7 @@ _SEEN = _LARGEST / 2  # on the samples: other inputs may reach twice as far
 
 
 def convert(task: Task) -> str:
-    """Convert the model, and say what that means. Raises Skip where there is nothing in FP32."""
+    """Convert the model, and describe the consequences. Raises Skip if nothing is in FP32."""
     inferred = layout.inferred(layout.load(task.source))
     if not any(tensor.data_type == TensorProto.FLOAT for tensor in inferred.graph.initializer):
         inner = any(tensor.data_type == TensorProto.FLOAT for tensor in graph.inner_tensors(inferred))

@@ -28,12 +28,12 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # fields of ModelProto, GraphProto an
 
 
 def load(path: Path) -> Any:
-    """The graph, without the weights that lie elsewhere."""
+    """Load the graph, without the weights in other files."""
     return onnx.load_model(path, load_external_data=False)
 
 
 def lay_out(source: Path, target: Path) -> None:
-    """The first model of all: the original, with the repairs that ONNX Runtime makes and the passes' tools do not."""
+    """Lay out the first model: the original, with the repairs that ONNX Runtime makes and the passes' tools do not."""
     model = load(source)
     repair(model)
     if model.functions:  # as ONNX Runtime does: tools look into the main graph alone
@@ -49,7 +49,7 @@ def lay_out(source: Path, target: Path) -> None:
 
 
 def name_nodes(model: Any) -> None:
-    """Tools are told of nodes by name: give every node of the main graph one, and its own."""
+    """Give every node of the main graph a unique name, because tools refer to nodes by name."""
     taken: set[str] = set()
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:
@@ -58,7 +58,7 @@ def name_nodes(model: Any) -> None:
 
 
 def inferred(model: Any) -> Any:
-    """The same graph with the types and shapes of as many tensors as can be told without its weights."""
+    """Return the graph with the types and shapes of as many tensors as can be inferred without its weights."""
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
     try:
@@ -90,7 +90,7 @@ def save(model: Any, path: Path, *, shapes: bool = False) -> None:
 
 
 def publish(source: Path, folder: Path, *, external: bool) -> Path:
-    """The variant as it is served: one file, or one with all weights in one file beside it."""
+    """Publish the variant as it is served: one file, or one with all weights in one file beside it."""
     folder.mkdir(parents=True)
     if source.suffix == ".ort":
         target = folder / "model.ort"
@@ -112,12 +112,12 @@ def publish(source: Path, folder: Path, *, external: bool) -> Path:
 
 
 def operators(model: Path) -> Path:
-    """The list of the operators that an ORT file needs, beside it."""
+    """Write the list of the operators that an ORT file needs beside it."""
     return model.with_suffix(".config")
 
 
 def size(model: Any) -> int:
-    """Bytes of the graph and of all weights, wherever they lie."""
+    """Return the bytes of the graph and of all weights, wherever they are."""
     return int(model.ByteSize()) + sum(_length(tensor) for tensor in model.graph.initializer)
 
 
@@ -130,7 +130,7 @@ def interface(model: Any) -> dict[str, list[tuple[str, str]]]:
 
 
 def likeness(model: Any) -> Any:
-    """Equal for two models that differ in names at most: the operators, and the weights' types and shapes."""
+    """Return a value that is equal for models that differ in names at most: operators, and weights' types and shapes."""
     kinds = Counter((node.domain, node.op_type) for node in graph.nodes(model))
     return kinds, Counter((tensor.data_type, *tensor.dims) for tensor in model.graph.initializer)
 

@@ -72,7 +72,7 @@ class _Done:
 
 
 def make(request: VariantRequest) -> Variant:
-    """The variant, below the work folder; or why there is none."""
+    """Make the variant below the work folder. Returns it, or why there is none."""
     with contextlib.chdir(request.work), _quiet():
         ort.set_seed(2)
         chain = _run(request)

@@ -1,7 +1,7 @@
-"""Files in the ORT format: what they hold, and equal bytes for equal content.
+"""Files in the ORT format: their content, and equal bytes for equal content.
 
-ONNX Runtime walks through a hash table of operators when it writes such a file, in an order that changes from process to
-process. They come after the model, which in a FlatBuffer means before it: that part is written again, in order.
+ONNX Runtime walks through a hash table of operators when it writes such a file, in an order that changes from process
+to process. They come after the model, which in a FlatBuffer means before it: that part is written again, in order.
 """
 
 import mmap

@@ -54,7 +54,7 @@ _QUANTIZED = {
 
 
 def dynamic(task: Task) -> str:
-    """Quantize the weights, and leave the activations to the moment."""
+    """Quantize the weights, and leave the activations to run time."""
     prepared = _prepared(task)
     excluded = _excluded(prepared, static=False)
     onnx_quantizer.save_and_reload_model_with_shape_infer = _reloaded
@@ -131,7 +131,7 @@ class _Ranges:
         self._made.infer_session = open_session(path, Providers(threads=threads), "None").session
 
     def see(self, inputs: Arrays) -> None:
-        """Widen the ranges by what comes up with these inputs."""
+        """Widen the ranges by the values that occur with these inputs."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # empty tensors have no mean
             self._made.collect_data(_Once(inputs))

@@ -20,19 +20,19 @@ def offline(request: OptimizeRequest) -> tuple[Providers, str]:
 
 
 def left(request: OptimizeRequest) -> str:
-    """The level that a session must still ask for."""
+    """Return the level that a session must still ask for."""
     return "None" if offline(request)[1] == request.graph_level else request.graph_level
 
 
 def optimize(task: Task) -> str:
-    """Constant folding, eliminations, fusions."""
+    """Optimize the graph: constant folding, eliminations, fusions."""
     providers, level = offline(task.request)
     open_session(task.source, providers, level, save_to=task.target, external_data=True)
     return ""
 
 
 def edge(task: Task) -> str:
-    """The ORT format, which small builds of ONNX Runtime read, and which operators such a build must have."""
+    """Write the ORT format, which small builds of ONNX Runtime read, and the list of operators that such a build needs."""
     if task.large:
         raise Skip("the ORT format supports at most 2 GiB: serve fp32, or quantize the model first")
     providers = Providers(threads=task.request.providers.threads)

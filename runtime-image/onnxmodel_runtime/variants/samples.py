@@ -1,4 +1,4 @@
-"""Rows of data to calibrate with: the calibration data, else the golden data's inputs."""
+"""Rows for calibration: the calibration data, else the golden data's inputs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _ROWS = 8  # at a time: all activations of these are in memory
 
 
 def batches(request: OptimizeRequest, model: Any) -> Iterator[Arrays]:
-    """As many rows as the request allows, a few at a time. Raises Skip where there are none. model: whose inputs they are."""
+    """Yield as many rows as the request allows, a few at a time. Raises Skip if there are none. model: takes them."""
     directory = Path(request.model).parent
     if request.calibration_data:
         place = golden.beside(Path(request.calibration_data), CALIBRATION_FOLDER, CALIBRATION_FILE)

@@ -22,4 +22,4 @@ class Task:
 
 
 class Skip(Exception):
-    """A pass does not fit this model. The message says why, and what to do where that helps."""
+    """A pass does not fit this model. The message says why, and what to do if that helps."""

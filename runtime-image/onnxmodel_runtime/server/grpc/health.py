@@ -1,4 +1,4 @@
-"""grpc.health.v1: what Kubernetes' gRPC probes, Envoy and gRPC's own clients ask before they send anything."""
+"""grpc.health.v1, which Kubernetes' gRPC probes, Envoy and gRPC's own clients ask before they send anything."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,20 +16,20 @@ NOT_FOUND = 5
 
 
 class Health:
-    """The health of the server (""), of the protocol's service, and of the model by its name: all are one."""
+    """The health of the server (""), of the protocol's service, and of the model by its name: all are the same."""
 
     def __init__(self, service: Service, protocol: str) -> None:
         self._service = service
         self._names = ("", protocol, service.name)
 
     async def check(self, message: Any, context: rpc.Call) -> Any:
-        """The status now. Raises Status for names that nothing here has."""
+        """Return the present status. Raises Status for unknown names."""
         if message.service not in self._names:
             raise rpc.Status(NOT_FOUND, f"unknown service {message.service[:200]}")
         return self._response(message.service)
 
     async def watch(self, messages: AsyncIterator[Any], context: rpc.Call) -> AsyncIterator[Any]:
-        """The status now and whenever it changes, until the server stops."""
+        """Yield the present status, then each change, until the server stops."""
         message = await anext(messages, None)
         if message is None:
             raise rpc.Status(rpc.INTERNAL, "a message is missing")

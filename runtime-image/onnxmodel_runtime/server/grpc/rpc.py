@@ -157,7 +157,7 @@ class Call(Exchange):
             self._run(self._stream, self.method.stream)
 
     def on_data(self, data: bytes, ended: bool) -> None:
-        """A part of the request."""
+        """Take a part of the request."""
         if self.answered:
             return
         if self.method is None:
@@ -183,28 +183,28 @@ class Call(Exchange):
             self.fail(status)
 
     def on_gone(self) -> None:
-        """The client cancelled the call, or is gone."""
+        """Stop: the client cancelled the call, or is gone."""
         self.answered = True
         if self.task is not None:
             self.task.cancel()
         self._done()
 
     def on_sweep(self, now: float) -> None:
-        """A request must arrive in time, and so must each message of a stream."""
+        """Check that the request arrives in time, or each message of a stream."""
         if self.paused and self.begun:  # it is we who do not let it arrive
             self.begun = now
         elif not self.remote_ended and self.begun and now - self.begun > limits.READ_SECONDS:
             self.fail(Status(DEADLINE_EXCEEDED, f"the request did not arrive within {limits.READ_SECONDS:.0f} s"))
 
     def on_room(self) -> None:
-        """The client has taken what it was sent."""
+        """Continue: the client has taken what it was sent."""
         if self.messages is not None:
             self.drained.set()
 
     # The answer.
 
     def succeed(self, answer: bytes) -> None:
-        """Send the only answer."""
+        """Send the only response."""
         if self.answered:
             return
         self.answered = True
@@ -218,7 +218,7 @@ class Call(Exchange):
         self._done()
 
     def fail(self, status: Status) -> None:
-        """Send a status instead of an answer, or after some of them."""
+        """Send a status instead of a response, or after some of them."""
         if self.answered:
             return
         self.answered = True

@@ -59,31 +59,31 @@ class _Servicer:
         return service_pb2.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Server metadata."""
+        """Return the server's metadata."""
         return service_pb2.ServerMetadataResponse(**describe.server())
 
     async def ModelMetadata(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Model metadata."""
+        """Return the model's metadata."""
         return protocol.model_metadata(self._service.metadata(message.name, message.version))
 
     async def ModelConfig(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Model configuration."""
+        """Return the model's configuration."""
         return protocol.model_config(self._service.config(message.name, message.version))
 
     async def ModelStatistics(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """Statistics."""
+        """Return the model's statistics."""
         return protocol.statistics(self._service.statistics(message.name, message.version))
 
     async def RepositoryIndex(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """The repository's index."""
+        """Return the repository's index."""
         return protocol.index(self._service.index(message.ready))
 
     async def ModelInfer(self, message: Any, context: rpc.Call) -> Any:  # noqa: N802
-        """An inference."""
+        """Run an inference."""
         return await self._infer(message, _caller(context))
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: rpc.Call) -> AsyncIterator[Any]:  # noqa: N802
-        """Inferences side by side, answered in the order of their requests. An error is an answer, and ends nothing."""
+        """Run inferences concurrently, and respond in the order of requests. An error is a response, and ends nothing."""
         caller = _caller(context)
         answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_STREAM)
 

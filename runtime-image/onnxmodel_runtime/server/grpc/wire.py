@@ -10,7 +10,7 @@ from onnxmodel_runtime.server.http2.heads import Head
 Trailers = tuple[tuple[bytes, bytes], ...]
 
 PREFIX = Struct(">BI")
-"""In front of a message: whether it is compressed, and its size."""
+"""The prefix of a message: whether it is compressed, and its size."""
 # :status 200 is entry 8 of HTTP/2's own table.
 _HEAD = b"\x88" + literal((b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity, deflate, gzip"))
 _HEAD_SIZE = len(_HEAD)
@@ -33,18 +33,18 @@ def seconds(timeout: bytes) -> float | None:
 
 
 def head(number: int) -> bytes:
-    """Encode the head of an answer."""
+    """Encode the head of a response."""
     return frame(HEADERS, END_HEADERS, number, _HEAD)
 
 
 def answer_prefix(number: int, size: int) -> bytes:
-    """Encode all that stands in front of the only message of an answer. size: the message's, with its own prefix."""
+    """Encode everything in front of the only message of a response. size: the message's, with its own prefix."""
     first, rest = size >> 16, size & 0xFFFF
     return _ANSWER.pack(0, _HEAD_SIZE, HEADERS, END_HEADERS, number, _HEAD, first, rest, DATA, 0, number, 0, size - 5)
 
 
 def succeeded(number: int, trailers: Trailers, started: bool = True) -> bytes:
-    """Encode the end of an answer. started: whether its head was sent."""
+    """Encode the end of a response. started: whether its head was sent."""
     if started and not trailers:
         return _LAST.pack(0, len(_OK), HEADERS, END_HEADERS | END_STREAM, number, _OK)
     block = (b"" if started else _HEAD) + _OK + literal(*trailers)
@@ -52,13 +52,13 @@ def succeeded(number: int, trailers: Trailers, started: bool = True) -> bytes:
 
 
 def failed(number: int, code: int, message: str, trailers: Trailers, started: bool) -> bytes:
-    """Encode a status as the end of an answer. started: whether its head was sent."""
+    """Encode a status as the end of a response. started: whether its head was sent."""
     text = quote(message, safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~").encode()
     block = literal((b"grpc-status", b"%d" % code), (b"grpc-message", text), *trailers)
     return frame(HEADERS, END_HEADERS | END_STREAM, number, block if started else _HEAD + block)
 
 
 def refused(number: int, status: bytes) -> tuple[bytes, bytes]:
-    """Encode the head and the end of an answer to what is no call of gRPC."""
+    """Encode the head and the end of a response to a request that is no gRPC call."""
     block = literal((b":status", status), (b"content-type", b"text/plain"), (b"allow", b"POST"))
     return frame(HEADERS, END_HEADERS, number, block), frame(DATA, END_STREAM, number, b"")

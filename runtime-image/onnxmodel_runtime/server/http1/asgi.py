@@ -1,4 +1,4 @@
-"""ASGI: what an application is, and how a request passes through it."""
+"""ASGI: the interface of an application, and the path of a request through it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -20,7 +20,7 @@ class Application(Protocol):
         """Return the response, or None if it has to wait for something. Does not raise."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. Does not raise."""
+        """Handle a request by ASGI. Does not raise."""
 
 
 class Channel(Protocol):

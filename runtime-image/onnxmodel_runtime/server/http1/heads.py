@@ -53,7 +53,7 @@ class Refused(Exception):
 
 
 def size_of(request: Head) -> int:
-    """Bytes of a head."""
+    """Return the bytes of a head."""
     return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 

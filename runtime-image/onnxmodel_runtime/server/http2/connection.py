@@ -52,9 +52,9 @@ from onnxmodel_runtime.server.http2.streams import (
 )
 
 MAX_FRAME = 1 << 17
-"""Bytes of a frame that clients may send."""
+"""Maximum bytes of a frame from a client."""
 WINDOW = 4 << 20
-"""Bytes that a client may send on all streams before it is told to go on."""
+"""Bytes that a client may send on all streams before it gets a window update."""
 MAX_STREAMS = 1024
 MAX_DROPPED = 2 * MAX_STREAMS
 """Streams that we ended, and on which a client may still send. One that has yet to read how many it may open can open
@@ -67,7 +67,7 @@ MAX_RESIZES = 100
 
 
 class Connection(Generic[S]):
-    """One connection. Events come of what is received and of time, never of what is sent."""
+    """A server's side of one connection. Bytes and time cause events; sending does not."""
 
     def __init__(
         self, make: Callable[[int, Head, int], S], prepare: Callable[[Head], Any], clock: Callable[[], float]
@@ -76,11 +76,11 @@ class Connection(Generic[S]):
         wants to have at hand for requests with this head; None where it does not want them as WholeRequest.
         """
         self.streams: dict[int, S] = {}
-        """Those that are OPEN or HALF_CLOSED."""
+        """Streams that are OPEN or HALF_CLOSED."""
         self.closed = False
-        """No more is received or sent."""
+        """True once nothing more is received or sent."""
         self.overdue = False
-        """The client kept us waiting for too long: end the connection, whatever has yet to be written."""
+        """True once the client has kept us waiting too long: end the connection, whatever has yet to be written."""
         self.writable = True
         """True while the client reads as fast as we write. Kept by the transport."""
         self._make = make
@@ -142,14 +142,14 @@ class Connection(Generic[S]):
         return True
 
     def drained(self) -> None:
-        """The client sends no further request: close with the last answer."""
+        """Record that the client sends no further request: close with the last response."""
         if not self._drained:
             self._drained = True
             self.out.append(frames.goaway(self._last, frames.NO_ERROR))
             self._close_if_done()
 
     def lost(self) -> list[S]:
-        """The client is gone. Returns the streams that it waited for."""
+        """Record that the client is gone. Returns the streams that it waited for."""
         self.closed = True
         streams, self.streams = list(self.streams.values()), {}
         for stream in streams:
@@ -163,7 +163,7 @@ class Connection(Generic[S]):
         self.sending.send(stream, data)
 
     def end(self, stream: S, last: bytes) -> None:
-        """Complete the answer with this frame."""
+        """Complete the response with this frame."""
         if stream.queued is not None:
             stream.queued_end = last
             return
@@ -183,7 +183,7 @@ class Connection(Generic[S]):
         return stream
 
     def grant(self, stream: S) -> None:
-        """Let the client go on with the request."""
+        """Let the client continue the request."""
         if (
             stream.granted < STREAM_WINDOW >> 1
             and not stream.paused

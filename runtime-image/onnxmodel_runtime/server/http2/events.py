@@ -52,7 +52,7 @@ class AllSent(Generic[S]):
 
 @dataclass(slots=True)
 class StreamGone(Generic[S]):
-    """Nobody waits for the answer any more."""
+    """The client no longer waits for the response."""
 
     stream: S
 

@@ -1,4 +1,4 @@
-"""Heads of requests: HPACK (RFC 7541), and what RFC 9113, 8 calls malformed."""
+"""Heads of requests: HPACK (RFC 7541), and the malformed ones of RFC 9113, 8."""
 
 import re
 from collections.abc import Callable

@@ -13,7 +13,7 @@ open by what the client sends."""
 
 
 class Sending:
-    """The windows that the client opens, and what waits for them."""
+    """The windows that the client opens, and the data that waits for them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.out: list[bytes] = []
@@ -26,7 +26,7 @@ class Sending:
         self._clock = clock
         self._window = 65535
         self.clogged = False
-        """Too many bytes wait for the client's windows to begin another request."""
+        """True if too many bytes wait for the client's windows to begin another request."""
         self._queued = 0  # bytes of the blocked streams
         self._moved = 0.0  # when the last of them were sent
 
@@ -58,7 +58,7 @@ class Sending:
         self.pump(stream)
 
     def pump(self, stream: Stream) -> bool:
-        """Send what the stream has queued, as far as the windows allow. Returns whether that was all of it."""
+        """Send the stream's queue, as far as the windows allow. Returns whether that was all of it."""
         queued = stream.queued
         if queued is None:
             return False
@@ -83,13 +83,14 @@ class Sending:
 
     @property
     def next(self) -> Stream | None:
-        """The stream that can send a part of its queue now. `pump` always takes it further, so that no frame of the
-        client makes us look at streams in vain.
+        """The stream that can send a part of its queue now.
+
+        `pump` always takes it further, so that no frame of the client makes us look at streams in vain.
         """
         return next(iter(self._ready.values()), None) if self._window > 0 else None
 
     def release(self, stream: Stream) -> None:
-        """Forget what the stream has queued."""
+        """Drop the stream's queue."""
         if self._unblock(stream):
             self._count(-sum(map(len, stream.queued or ())))
             stream.queued = None

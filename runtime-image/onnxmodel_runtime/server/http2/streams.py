@@ -30,7 +30,7 @@ from onnxmodel_runtime.server.http2.frames import (
 from onnxmodel_runtime.server.http2.heads import Head
 
 STREAM_WINDOW = 1 << 20
-"""Bytes that a client may send on a stream before it is told to go on."""
+"""Bytes that a client may send on a stream before it gets a window update."""
 
 
 class State(IntEnum):

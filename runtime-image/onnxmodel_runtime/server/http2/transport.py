@@ -17,7 +17,7 @@ HIGH_WATER = 1 << 20
 
 
 class Exchange(Stream):
-    """A request and its answer. Subclasses take what arrives."""
+    """A request and its response. Subclasses handle its events."""
 
     __slots__ = ("connection",)
 
@@ -31,23 +31,23 @@ class Exchange(Stream):
 
     @classmethod
     def at_once(cls, connection: "Http2", request: WholeRequest) -> bool:
-        """Answer a plain request now. Returns False when nothing has happened."""
+        """Answer a plain request now. Returns False if nothing has happened."""
         return False
 
     def on_head(self) -> None:
-        """The request has begun."""
+        """Begin the request."""
 
     def on_data(self, data: bytes, ended: bool) -> None:
-        """A part of its body; ended: the last one."""
+        """Take a part of the body; ended: the last one."""
 
     def on_sweep(self, now: float) -> None:
-        """Some seconds have passed."""
+        """Check deadlines. Called every few seconds."""
 
     def on_room(self) -> None:
         """Continue the response: all queued data has been sent."""
 
     def on_gone(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Stop: the client no longer waits for the response."""
 
 
 class Http2(asyncio.Protocol):
@@ -58,7 +58,7 @@ class Http2(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.peer = ""
         self.room = asyncio.Event()
-        """Set while `clogged` is not."""
+        """Set while `clogged` is false."""
         self.room.set()
         self._make = make
         self._open = open_
@@ -75,7 +75,7 @@ class Http2(asyncio.Protocol):
     # The transport calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client is there."""
+        """Begin with a client."""
         self._transport = transport  # type: ignore[assignment]
         self._transport.set_write_buffer_limits(HIGH_WATER)
         self.peer = peer(transport)
@@ -83,23 +83,23 @@ class Http2(asyncio.Protocol):
         self._flush_soon()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone."""
+        """Stop: the client is gone."""
         self._open.discard(self)
         for exchange in self._connection.lost():
             exchange.on_gone()
 
     def pause_writing(self) -> None:
-        """The client reads slower than we write: take no further request from it."""
+        """Take no further request: the client reads slower than we write."""
         self._connection.set_writable(False)
         self._throttle()
 
     def resume_writing(self) -> None:
-        """It caught up."""
+        """Continue: the client has caught up."""
         self._connection.set_writable(True)
         self._throttle()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends, and write at the end what it is answered."""
+        """Handle the client's bytes, then write the responses to them."""
         self._flushing = True
         try:
             for event in self._connection.receive(data):
@@ -144,7 +144,7 @@ class Http2(asyncio.Protocol):
         return self._sending.clogged
 
     def write(self, data: bytes) -> None:
-        """Write frames, together with what else is written in this turn of the loop."""
+        """Write frames, together with everything else that is written in this turn of the loop."""
         self._out.append(data)
         if not self._flushing:
             self._flush_soon()
@@ -157,7 +157,7 @@ class Http2(asyncio.Protocol):
         self._flush_soon()
 
     def end(self, exchange: Exchange, last: bytes) -> None:
-        """Complete the answer with this frame."""
+        """Complete the response with this frame."""
         self._connection.end(exchange, last)
         self._flush_soon()
 
@@ -166,7 +166,7 @@ class Http2(asyncio.Protocol):
         return self._connection.open(request)
 
     def grant(self, exchange: Exchange) -> None:
-        """Let the client go on with the request."""
+        """Let the client continue the request."""
         self._connection.grant(exchange)
         self._flush_soon()
 

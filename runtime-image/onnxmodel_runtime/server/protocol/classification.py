@@ -11,7 +11,7 @@ from onnxmodel_runtime.server.datatypes import Array
 from onnxmodel_runtime.server.errors import ServerError
 
 MAX_ELEMENTS = 1_000_000
-"""Numbers of one row that are sorted; Triton's own bound."""
+"""Maximum numbers of one row to sort, by Triton's own bound."""
 
 
 def check(tensor: Tensor) -> None:
@@ -23,7 +23,7 @@ def check(tensor: Tensor) -> None:
 
 
 def top(array: Array, count: int, batched: bool, names: Sequence[str] = ()) -> Array:
-    """Strings [min(count, numbers of a row)], with the batch's axis before it where there is one. Raises ServerError."""
+    """Return strings [min(count, numbers of a row)], with the batch axis before it if there is one. Raises ServerError."""
     rows = array.shape[0] if batched and array.ndim else 0
     table = array.reshape(max(1, rows), -1)
     if table.shape[1] > MAX_ELEMENTS:

@@ -6,7 +6,7 @@ from onnxmodel_runtime.server.errors import Code, ServerError
 
 _WINDOW = {"gzip": 31, "deflate": 15}
 PIECE = 1 << 20
-"""Bytes that are decompressed at one time."""
+"""Bytes to decompress at one time."""
 WORTHWHILE = 1024  # below, the answer is a packet either way
 
 
@@ -16,7 +16,7 @@ def is_one(encoding: str) -> bool:
 
 
 class Decompression:
-    """A body without its encoding, in pieces. They are never more than limit together, whatever it claims to hold."""
+    """A body, decompressed in pieces: at most `limit` bytes together, whatever size it claims."""
 
     def __init__(self, body: bytes, encoding: str, limit: int) -> None:
         encoding = encoding.strip().lower()
@@ -37,7 +37,7 @@ class Decompression:
         return self._inflate.eof
 
     def read(self) -> bytes:
-        """The next piece. Raises ServerError."""
+        """Return the next piece. Raises ServerError."""
         inflate, data = self._inflate, self._inflate.unconsumed_tail
         if not data:
             data = bytes(self._body[self._at : self._at + PIECE])
@@ -64,7 +64,7 @@ class Decompression:
 
 
 def choose(accepted: str) -> str:
-    """The encoding that an Accept-Encoding header asks for, or "" for none."""
+    """Return the encoding that an Accept-Encoding header asks for, or "" for none."""
     for item in accepted.lower().split(","):
         name, _, weight = item.partition(";")
         if name.strip() in _WINDOW and weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):
@@ -73,6 +73,6 @@ def choose(accepted: str) -> str:
 
 
 def compress(body: bytes, encoding: str) -> bytes:
-    """The body in an encoding that choose gave."""
+    """Compress the body in an encoding from `choose`."""
     deflate = zlib.compressobj(1, zlib.DEFLATED, _WINDOW[encoding])
     return deflate.compress(body) + deflate.flush()

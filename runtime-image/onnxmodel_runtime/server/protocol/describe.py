@@ -40,7 +40,7 @@ UNSUPPORTED_METHODS = {
 
 
 def server() -> dict[str, Any]:
-    """Server metadata."""
+    """Return the server's metadata."""
     try:
         version = metadata.version("onnxmodel-operator")
     except metadata.PackageNotFoundError:  # run from a source tree
@@ -49,7 +49,7 @@ def server() -> dict[str, Any]:
 
 
 def model(spec: ModelSpec) -> dict[str, Any]:
-    """Model metadata. Shapes are whole, the batch axis included."""
+    """Return the model's metadata. Shapes are whole, the batch axis included."""
     return {
         "name": spec.name,
         "versions": [VERSION],
@@ -60,9 +60,9 @@ def model(spec: ModelSpec) -> dict[str, Any]:
 
 
 def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest, unjoined: str) -> dict[str, Any]:
-    """Model configuration in Triton's shape. parameters: the provider that serves, the revision, and whether requests are joined.
+    """Return the model's configuration in Triton's shape. unjoined: why requests are not batched; "" if they are.
 
-    unjoined: why they are not; "" where they are.
+    Its parameters are the provider that serves, the revision, and whether requests are batched.
     """
     batched = spec.batched
     answer: dict[str, Any] = {
@@ -94,7 +94,7 @@ def config(spec: ModelSpec, use: ProviderUse, request: ServeRequest, unjoined: s
 
 
 def index(name: str, ready: bool, reason: str) -> list[dict[str, str]]:
-    """The repository's index: one model."""
+    """Return the repository's index: one model."""
     return [{"name": name, "version": VERSION, "state": "READY" if ready else "UNAVAILABLE", "reason": reason}]
 
 

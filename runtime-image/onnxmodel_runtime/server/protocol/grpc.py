@@ -44,7 +44,7 @@ _CONTENTS = {
 
 
 def decode(spec: ModelSpec, message: Any) -> InferRequest:
-    """A request from a ModelInferRequest."""
+    """Decode a ModelInferRequest."""
     raws = message.raw_input_contents
     for item in message.inputs:
         if item.parameters:
@@ -82,7 +82,7 @@ def decode(spec: ModelSpec, message: Any) -> InferRequest:
 
 
 def encode(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Any:
-    """The answer as a ModelInferResponse; tensors are raw, which every datatype has."""
+    """Encode the outputs as a ModelInferResponse. Tensors are raw, which every datatype supports."""
     message = service_pb2.ModelInferResponse(model_name=spec.name, model_version=VERSION, id=request.id)
     for name, datatype, array in presented(spec, request, outputs):
         message.outputs.add(name=name, datatype=datatype, shape=array.shape)
@@ -91,23 +91,23 @@ def encode(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Any:
 
 
 def model_metadata(description: Mapping[str, Any]) -> Any:
-    """A ModelMetadataResponse from describe.model."""
+    """Return a ModelMetadataResponse from describe.model."""
     return json_format.ParseDict(description, service_pb2.ModelMetadataResponse())
 
 
 def model_config(description: Mapping[str, Any]) -> Any:
-    """A ModelConfigResponse from describe.config."""
+    """Return a ModelConfigResponse from describe.config."""
     config = json_format.ParseDict(description, model_config_pb2.ModelConfig())
     return service_pb2.ModelConfigResponse(config=config)
 
 
 def statistics(entries: list[dict[str, Any]]) -> Any:
-    """A ModelStatisticsResponse from the recorder's entries."""
+    """Return a ModelStatisticsResponse from the recorder's entries."""
     return json_format.ParseDict({"model_stats": entries}, service_pb2.ModelStatisticsResponse())
 
 
 def index(entries: list[dict[str, str]]) -> Any:
-    """A RepositoryIndexResponse from describe.index."""
+    """Return a RepositoryIndexResponse from describe.index."""
     return json_format.ParseDict({"models": entries}, service_pb2.RepositoryIndexResponse())
 
 

@@ -1,4 +1,4 @@
-"""gRPC server reflection: what a port offers, told to tools that have no definition of it."""
+"""gRPC server reflection, which describes a port's services to tools without their definition."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -21,9 +21,9 @@ from onnxmodel_runtime.server.protocol.request import VERSION, InferRequest, Mod
 
 MAX_HEADS = 64
 MAX_HEAD = 4096
-"""Bytes of a head that is remembered."""
+"""Maximum bytes of a cached head."""
 MAX_ANSWERS = 16
-"""Shapes of answers to one head that are remembered."""
+"""Maximum output shapes cached for one head."""
 _ID = re.compile(rb'\{"id":"([A-Za-z0-9_.:-]{1,64})",')  # as tritonclient and most others begin
 _PLAIN = frozenset(NUMPY) - {"BYTES", "BOOL", "BF16"}
 _MORE = tuple(item.name for item in fields(InferRequest))[4:]  # what a head may hold besides
@@ -91,7 +91,7 @@ class Rest(_Memory):
     """rest.decode and rest.encode with a memory."""
 
     def decode(self, body: bytes, length: int | None) -> tuple[InferRequest, Callable[[Outputs], Body]]:
-        """A request from its body, and what encodes its answer."""
+        """Decode a body. Returns the request, and the function that encodes its outputs."""
         spec = self._spec
         if not length or length > MAX_HEAD:
             decoded = rest.decode(spec, body, length)
@@ -147,7 +147,7 @@ class Grpc(_Memory):
         self._begin = bytes(message.SerializeToString())  # what stands in front of an answer's id
 
     def decode(self, message: Any) -> tuple[InferRequest, Callable[[Outputs], bytes]]:
-        """A request from its message, and what encodes and serializes its answer."""
+        """Decode a message. Returns the request, and the function that encodes and serializes its outputs."""
         blobs, request_id = list(message.raw_input_contents), message.id
         message.ClearField("raw_input_contents")
         message.ClearField("id")

@@ -1,4 +1,4 @@
-"""A request as the model sees it, and the checks that lead there: the same for HTTP and gRPC, in Triton's words and order.
+"""The checked request, and its checks: the same for HTTP and gRPC, in Triton's words and order.
 
 Shape and datatype are judged before a single element is converted, so that a bad request costs next to nothing.
 """
@@ -69,7 +69,7 @@ class InferRequest:
 
 
 class NotText(ServerError):
-    """Bytes that are no text."""
+    """Bytes that are not text."""
 
 
 Outputs = Mapping[str, Array]
@@ -77,7 +77,7 @@ Outputs = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class RawInput:
-    """An input as it came. convert makes the array once the rest of the request is known to be right."""
+    """An unconverted input. `convert` makes the array once the rest of the request is known to be valid."""
 
     name: str
     datatype: str
@@ -126,7 +126,7 @@ def request_prefix(request_id: str) -> str:
 
 
 def dims(shape: Sequence[int]) -> str:
-    """A shape as Triton writes it."""
+    """Format a shape as Triton does."""
     return "[" + ",".join(map(str, shape)) + "]"
 
 
@@ -144,13 +144,13 @@ def timeout(parameters: Mapping[str, Any]) -> int:
 
 
 def unsupported(parameters: Mapping[str, Any], what: str) -> None:
-    """Refuse what a tensor's parameters may ask for and this server cannot do."""
+    """Refuse parameters of a tensor that this server does not support."""
     if "shared_memory_region" in parameters:
         raise ServerError(f"shared memory is not supported ({what}): send the data in the request", Code.UNSUPPORTED)
 
 
 def from_buffer(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
-    """The array of an input that came in binary form."""
+    """Return the array of an input in binary form."""
     if raw.datatype == "BYTES":
         return _strings(buffer, raw, spec)
     dtype = NUMPY[raw.datatype]
@@ -165,7 +165,7 @@ def from_buffer(buffer: memoryview, raw: RawInput, spec: ModelSpec) -> Array:
 
 
 def presented(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Iterator[tuple[str, str, Array]]:
-    """Name, datatype and elements of each output as the client wants it. Raises ServerError."""
+    """Yield name, datatype and elements of each output in the requested form. Raises ServerError."""
     datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
     for name in request.outputs:
         count = request.classes.get(name, 0)
@@ -181,7 +181,7 @@ def presented(spec: ModelSpec, request: InferRequest, outputs: Outputs) -> Itera
 
 
 def size_mismatch(raw: RawInput, spec: ModelSpec, expected: int, got: int) -> ServerError:
-    """The error for data that does not fill its shape; in bytes."""
+    """Return the error for data that does not fill its shape; in bytes."""
     return ServerError(
         f"input byte size mismatch for input '{raw.name}' for model '{spec.name}'. Expected {expected}, got {got}"
     )
@@ -215,7 +215,7 @@ def numbers(values: Sequence[Any], raw: RawInput, infinite: type = float) -> Arr
 
 
 def texts(elements: Sequence[Any], raw: RawInput, spec: ModelSpec) -> Array:
-    """An array of strings, as text: ONNX Runtime's Python API carries nothing else. Raises NotText."""
+    """Return an array of strings as text: ONNX Runtime's Python API carries nothing else. Raises NotText."""
     array = np.empty(len(elements), np.object_)
     try:
         if spec.encoding == "utf-8":

@@ -53,14 +53,14 @@ _NONE = "missing or null"
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A request, and which of its outputs are wanted in binary form."""
+    """A request, and the outputs to return in binary form."""
 
     request: InferRequest
     binary: frozenset[str]
 
 
 def header_length(header: str | None, body_length: int) -> int | None:
-    """The length of the JSON part. None: there is no header, all is JSON. 0: there is no JSON, the body is the tensor."""
+    """Return the length of the JSON part. None without the header: all is JSON. 0: no JSON, the body is the tensor."""
     if header is None:
         return None
     # int() takes spaces, underscores and signs; so many digits are no length in any case.
@@ -71,7 +71,7 @@ def header_length(header: str | None, body_length: int) -> int | None:
 
 
 def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
-    """A request from its body. length: as header_length gives it."""
+    """Decode a body. length: from header_length."""
     if length == 0:
         return _decode_raw(spec, body)
     data = memoryview(body)
@@ -120,7 +120,7 @@ def decode(spec: ModelSpec, body: bytes, length: int | None) -> Decoded:
 
 
 def encode(spec: ModelSpec, decoded: Decoded, outputs: Outputs) -> tuple[bytes, int | None]:
-    """The answer's body, and the length of its JSON part when tensors follow it."""
+    """Return the response's body, and the length of its JSON part if tensors follow it."""
     described: list[dict[str, Any]] = []
     blobs: list[Any] = []
     for name, datatype, array in presented(spec, decoded.request, outputs):
