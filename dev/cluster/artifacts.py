@@ -1,4 +1,4 @@
-"""The cache of what was built: an artifact is named by the digest of the recipe that makes it.
+"""The build cache: an artifact is named by the digest of the recipe that makes it.
 
 Same recipe: the file is there and nothing is built. Changed recipe: another name. A build that was killed leaves a
 temporary file and never a half artifact, since the last step is a rename.

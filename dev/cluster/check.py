@@ -19,7 +19,7 @@ _NAMESPACE = "onnxmodel-cluster-check"
 
 
 def check(cluster: Cluster) -> None:
-    """Run pods on both nodes in a namespace of their own, and raise when anything is not as it should be."""
+    """Run pods on both nodes in a namespace of their own, and raise if anything fails."""
     image = load_images(cluster)["operator"]
     manifest = Path(__file__).with_suffix(".yaml").read_text().replace("IMAGE", image)
     namespace = {

@@ -29,7 +29,7 @@ class Cluster(Protocol):
         """Path of the kubeconfig, whether the cluster runs or not."""
 
     def audit_log(self) -> Path | None:
-        """The API server's audit log where there is one: one JSON object a line for every write."""
+        """Return the API server's audit log, if there is one: one JSON object a line for every write."""
 
     def problems(self) -> list[str]:
         """Return why the cluster is not healthy. Empty if it is."""
@@ -55,7 +55,7 @@ def build_images(*, tests: bool = False) -> None:
 
 
 def load_images(cluster: Cluster, *, tests: bool = False) -> dict[str, str]:
-    """Build what is not built, load what is not loaded, and return the images' names by their role."""
+    """Build missing images, load missing ones, and return the images' names by their role."""
     wanted = images(tests=tests)
     for image in wanted:
         if image.archive:

@@ -1,4 +1,4 @@
-"""`python -m onnxmodel_operator --settings FILE`: run the operator until it is told to stop."""
+"""`python -m onnxmodel_operator --settings FILE`: run the operator until it is asked to terminate."""
 
 import argparse
 import asyncio

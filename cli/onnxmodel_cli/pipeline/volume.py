@@ -33,7 +33,7 @@ class Volume:
         return load(type(request), _replaced(json.loads(dumps(request)), ARTIFACTS, str(self.folder)))
 
     def forget(self, directory: str) -> None:
-        """Remove what was fetched into a directory: a person's own file changes under its name."""
+        """Remove what was fetched into a directory, because a person's own file may change under its name."""
         path = Path(directory.replace(ARTIFACTS, str(self.folder), 1))
         shutil.rmtree(path, ignore_errors=True)
         for beside in path.parent.glob(f"{path.name}.*"):

@@ -129,10 +129,10 @@ class Client:
                 return
 
     async def watch(self, kind: Kind, version: str | None) -> AsyncGenerator[dict[str, Any], None]:
-        """The events since a resource version; for None first all that there is, up to a bookmark that says so.
+        """Yield the events since a resource version. None: first all objects, up to a bookmark that marks their end.
 
-        Ends when the API server ends it, in minutes. Raises ApiError for an ERROR event, TimeoutError for silence: an
-        API server that has nothing to tell sends a bookmark each minute.
+        Ends when the API server ends it, in minutes. Raises ApiError for an ERROR event, and TimeoutError for silence:
+        an API server without news sends a bookmark each minute.
         """
         first = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         query = {

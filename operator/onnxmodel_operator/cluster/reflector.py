@@ -19,7 +19,7 @@ from onnxmodel_operator.metrics import EVENTS, REPAIRS
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 600.0
-"""Then everything is listed anew, whatever the watch told: a safety net that `REPAIRS` shows to be needed or not."""
+"""Seconds after which everything is listed anew: a safety net, whose need `REPAIRS` shows."""
 _GONE, _MISSING = 410, 404
 _TOO_LARGE = "Too large resource version"  # a 504: the API server has yet to reach it, or never had it
 _NOT_STREAMED = (400, 422)

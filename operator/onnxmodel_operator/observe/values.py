@@ -130,8 +130,9 @@ class Observed:
     live: Mapping[tuple[str, str], Object]
     """Children as they are, by (kind, name)."""
     stuck: bool = False
-    """A pod of a stage, whosever, has a node and cannot start there, or failed and is kept from ending by a sidecar: nobody
-    knows for how long.
+    """True if a stage's pod of any model has a node and cannot start there, or failed and a sidecar keeps it alive.
+
+    It may stay so for an unknown time.
     """
     memory: Memory = field(default_factory=Memory)
     """The model's own status."""

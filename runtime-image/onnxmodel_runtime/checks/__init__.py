@@ -1,4 +1,4 @@
-"""The catalogue of what is checked. docs/findings.md is made from it; the questions themselves are in this package's modules.
+"""The catalogue of checks, from which docs/findings.md is made. The checks themselves are in this package's modules.
 
 A check yields findings and decides nothing: whether an error refuses the model is the request's choice.
 """

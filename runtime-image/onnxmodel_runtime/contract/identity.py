@@ -1,8 +1,8 @@
-"""The identity of a request: what of it decides the result of its stage.
+"""The identity of a request: the parts of it that decide the result of its stage.
 
-Each field of a request, and of the dataclasses inside it, declares its part by its type, as in `directory: Incidental[str]`.
-The digest of a stage covers the identity, so a stage runs again if that changes, and only then. A field without a declaration
-is an error: whoever adds one has to decide.
+Each field of a request, and of the dataclasses inside it, declares its part by its type, as in `directory:
+Incidental[str]`. The digest of a stage covers the identity, so a stage runs again if that changes, and only then. A
+field without a declaration is an error: whoever adds one has to decide.
 """
 
 import dataclasses

@@ -87,7 +87,7 @@ def columns(node: Node) -> Value:
 
 @rule("ZipMap", domain=CLASSICAL)
 def maps(node: Node) -> Value:
-    """A map of each row's scores, in a sequence: told as what it is made of."""
+    """Make a map of each row's scores, in a sequence. It has the facts of the scores."""
     return _table(node)
 
 
@@ -103,7 +103,7 @@ def counts(node: Node) -> Value:
 
 @rule("StringNormalizer")
 def normalized_text(node: Node) -> Value:
-    """Drops the words that it is told to, from the whole batch."""
+    """Drop the given words from the whole batch."""
     value = node.batch(0)
     if node.attribute("stopwords"):
         raise Mixed("drops words from the whole batch")

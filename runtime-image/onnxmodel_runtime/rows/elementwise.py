@@ -104,7 +104,7 @@ def dropout(node: Node) -> Sequence[Value]:
 
 @rule("BiasDropout", domain=FUSED)
 def bias_dropout(node: Node) -> Sequence[Value]:
-    """The same, with a bias and what is added."""
+    """Do nothing where a model is served, but add a bias and a residual."""
     _idle(node, 4)
     operands = [node.batch(index) for index in range(3) if node.has(index)]
     return [together(operands)] * node.outputs

@@ -118,7 +118,7 @@ def gemm(node: Node) -> Value:
 
 @rule("MatMulNBits", "MatMulBnb4", "MatMulFpQ4", domain=FUSED)
 def packed(node: Node) -> Value:
-    """Weights in few bits: what is quantized of the rows is so row by row."""
+    """Multiply by weights in few bits. Rows are quantized one by one."""
     node.fixed(*range(1, 6))
     value = node.batch(0)
     apart(value, rank(value) - 1)

@@ -1,4 +1,4 @@
-"""Sequences of tensors: each is told as what its tensors have in common."""
+"""Sequences of tensors, each described by the common facts of its tensors."""
 
 from dataclasses import replace
 

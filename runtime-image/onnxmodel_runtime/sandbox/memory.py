@@ -46,7 +46,7 @@ class Peak:
         self._before = resident_bytes()
 
     def added(self) -> int:
-        """Bytes at the peak; where the kernel does not tell, now."""
+        """Return the bytes added at the peak, or now where the kernel does not report the peak."""
         return max(0, (_peak_bytes() if self._known else resident_bytes()) - self._before)
 
 

@@ -119,7 +119,7 @@ class Worker(Thread):
         self._inbox.put(None)
 
     def run(self) -> None:
-        """Work until told to finish."""
+        """Work until asked to finish."""
         while (batch := self._inbox.get()) is not None:
             self._work(batch)
 

@@ -1,4 +1,4 @@
-"""pvc://, and for people local files: what is mounted here already."""
+"""pvc:// and, for people, local files: sources that are mounted here already."""
 
 import stat
 from collections.abc import Generator

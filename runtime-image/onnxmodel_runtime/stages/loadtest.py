@@ -1,8 +1,8 @@
-"""Prove and measure one server of a revision before it takes traffic, as its clients will ask it.
+"""Prove and measure one server of a revision before it takes traffic, with requests like its clients'.
 
-The benchmark compares variants without a server in between; this says what a client gets of the one that was chosen. The
-callers are threads with a connection each and one request, made once: what is measured is the way to the model and back,
-as little of the client itself as there can be.
+The benchmark compares variants without a server in between; this measures what a client gets of the chosen one. The
+callers are threads with a connection each and one request, made once: what is measured is the way to the model and
+back, as little of the client itself as there can be.
 """
 
 import contextlib

@@ -48,9 +48,9 @@ class _Proof:
 
 
 def optimize(request: OptimizeRequest) -> OptimizeResult:
-    """The candidates, the original first. Raises StageError when not even that answers as it should.
+    """Return the candidates, the original first. Raises StageError if even the original fails its proof.
 
-    What is there already, of the same model, recipe and tools, is not made again: something may be serving it.
+    Existing variants of the same model, recipe and tools are not made again: a server may be using them.
     """
     path, directory = Path(request.model), Path(request.directory)
     step("reading the model")

@@ -94,9 +94,9 @@ def reaching(signed: Signature, model: Any, rows: tuple[int, ...]) -> tuple[int,
 
 
 def ranges(model: Any, inputs: set[str]) -> dict[str, tuple[float, float]]:
-    """For each of these inputs, the range in which the model's first QuantizeLinear nodes tell numbers apart.
+    """Return the range of each of these inputs in which the model's first QuantizeLinear nodes tell numbers apart.
 
-    Followed back from the nodes as thresholds are; the widest of several. An input that reaches none of them is left out.
+    Traced back from the nodes as thresholds are; the widest of several. An input that reaches none of them is left out.
     """
     known = _constants(model)
     # Behind an earlier quantization, numbers have that one's range.

@@ -8,10 +8,10 @@ from onnxmodel_runtime.contract.stages import Stage
 
 
 def complete(loadtest: Look) -> Look:
-    """The look at the load test, on a revision of which all replicas are available.
+    """Look at the load test, once all replicas of the revision are available.
 
-    It begins when all of them are there, and then goes on whatever becomes of them: a replica that dies of it is an attempt
-    that failed, and attempts are counted. Its result stays true while a pod is away.
+    Once begun it goes on whatever becomes of the replicas: one that dies of it is a failed attempt, and attempts are
+    counted. Its result stays true while a pod is away.
     """
 
     def at(context: Context) -> Advance | Stop:

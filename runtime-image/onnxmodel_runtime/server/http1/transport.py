@@ -74,7 +74,7 @@ class Http1(asyncio.Protocol):
         """Let the transport close itself: the client sends no more."""
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, and answer what is complete."""
+        """Parse the bytes, and answer the complete requests."""
         if self._deaf:
             return
         seen = self._seen

@@ -196,9 +196,9 @@ class Connection(Generic[S]):
     # Frames.
 
     def receive(self, data: bytes) -> Iterator[Event[S]]:
-        """Take what has arrived, and tell what it means. Each event has to be handled before the next one is asked for.
+        """Take the bytes that have arrived, and yield their events. Handle each event before the next one is asked for.
 
-        What breaks the protocol ends the stream or the connection, with the frame that says so.
+        A violation of the protocol ends the stream or the connection, with the frame that reports it.
         """
         if self.closed:
             return

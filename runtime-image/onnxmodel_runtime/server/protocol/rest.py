@@ -256,9 +256,9 @@ def _flatten(data: list[Any], what: str) -> list[Any]:
 
 
 def parse(text: memoryview | bytes) -> Any:
-    """JSON, in which NaN and infinities are NotFinite: a number too large for FP64 becomes infinite too.
+    """Parse JSON. NaN and infinities are NotFinite: a number too large for FP64 becomes infinite too.
 
-    Raises ServerError, and RecursionError for what is nested too deep.
+    Raises ServerError, and RecursionError for too deep nesting.
     """
     try:
         return json.loads(str(text, "utf-8-sig"), parse_constant=NotFinite)
