@@ -1,1 +1,1 @@
-"""Code that the demo, the benchmarks and the tests share: a local Kubernetes, a platform on it, ports, stage results."""
+"""Code that the demo, the benchmarks and the tests share: a local Kubernetes, a platform, ports, stage results."""

@@ -100,7 +100,10 @@ class Bench:
 
 @dataclass(frozen=True)
 class Lives(Many):
-    """The cost of so many lives. first: seconds until each model's first Job, sorted. stall: the event loop's longest."""
+    """The cost of so many lives.
+
+    first: seconds until each model's first Job, sorted. stall: the event loop's longest.
+    """
 
     first: list[float] = field(repr=False)
     stall: float

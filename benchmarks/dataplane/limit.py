@@ -62,7 +62,10 @@ def main() -> None:
     inputs = {"x": np.random.default_rng(1).standard_normal(shape, np.float32)}
 
     def loop(seconds: float) -> list[float]:
-        """Run the model for so long. Return the time at which the first run began, then that at which each run ended."""
+        """Run the model for so long.
+
+        Return the time at which the first run began, then that at which each run ended.
+        """
         times = [time.perf_counter()]
         while times[-1] < times[0] + seconds:
             loaded.run(["y"], inputs)

@@ -30,7 +30,10 @@ _OK = frames.literal((b"grpc-status", b"0"))
 
 
 def calls(between: bool) -> list[bytes]:
-    """Return the bytes that arrive at once. between: with WINDOW_UPDATE between head and message, as gRPC's clients do."""
+    """Return the bytes that arrive at once.
+
+    between: with WINDOW_UPDATE between head and message, as gRPC's clients do.
+    """
     encoder, made = hpack.Encoder(), []
     for number in range(1, 2 * CALLS, 2):
         head = frames.frame(frames.HEADERS, frames.END_HEADERS, number, encoder.encode(FIELDS))

@@ -42,7 +42,10 @@ TOOLS = ("kubectl", "helm", "versitygw")  # what demos and tests run beside any 
 
 
 def program(name: str) -> Path:
-    """Return the path of the binary of this name, built if the cache has none. It is alone in its folder, for a PATH."""
+    """Return the path of the binary of this name, built if the cache has none.
+
+    It is alone in its folder, for a PATH.
+    """
     build(name)
     path = cached("bin", name, _key(name))
     assert path is not None, "build() made it"

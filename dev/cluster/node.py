@@ -169,7 +169,10 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 
 
 def _may_lower_oom_score() -> bool:
-    """Return whether we hold CAP_SYS_RESOURCE. Without it runc dies with "can't get final child's PID from pipe: EOF"."""
+    """Return whether we hold CAP_SYS_RESOURCE.
+
+    Without it runc dies with "can't get final child's PID from pipe: EOF".
+    """
     (capabilities,) = (
         line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
     )

@@ -29,7 +29,10 @@ class MissingPackagesError(Exception):
 
 
 def ensure(wanted: dict[str, str]) -> None:
-    """Install the missing ones of these packages. As root on Debian or Ubuntu by apt; otherwise print what to install."""
+    """Install the missing ones of these packages.
+
+    As root on Debian or Ubuntu by apt; otherwise print what to install.
+    """
     missing = sorted({package for program, package in wanted.items() if not _found(program)})
     if not missing:
         return

@@ -51,13 +51,13 @@ class StageError(Exception):
 
 
 def clip(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
-    """Return at most `limit` characters on one line: names and messages come from the model, which may make them huge."""
+    """Return at most `limit` characters on one line: names and messages come from the model and may be huge."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def out_of_memory(step: str, detail: str, limit_bytes: int = 0) -> StageError:
-    """Return the one error for every way to run out of memory: the kernel's kill, malloc's refusal, a GPU's allocator."""
+    """Return the one error for every way to run out of memory: kernel's kill, malloc's refusal, GPU's allocator."""
     limit = f" under a limit of {size(limit_bytes)}" if limit_bytes else ""
     return StageError(
         "OutOfMemory",

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return a percentile by nearest rank: a measured latency. ordered: ascending. With few samples p99 is the maximum."""
+    """Return a percentile by nearest rank: a measured latency.
+
+    ordered: ascending. With few samples p99 is the maximum.
+    """
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""Checks of a manifest that the API server makes before it reads the spec, for commands that run without an API server."""
+"""Checks of a manifest that the API server makes before it reads the spec, for commands without an API server."""
 
 import re
 from collections.abc import Mapping

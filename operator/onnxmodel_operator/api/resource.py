@@ -68,7 +68,10 @@ def _replicas(body: Mapping[str, Any]) -> int | None:
 
 
 def parse(body: Mapping[str, Any]) -> OnnxModel:
-    """Parse the whole resource with the types that the API server checks at apply: "2" is no integer. Raises SpecError."""
+    """Parse the whole resource with the types that the API server checks at apply: "2" is no integer.
+
+    Raises SpecError.
+    """
     try:
         spec = _read_spec(json.dumps(body.get("spec") or {}))
     except ValidationError as error:

@@ -98,7 +98,10 @@ class Cache:
         return key
 
     def was_there(self, key: Key, kind: str, name: str) -> bool:
-        """Return whether a child of this name was in the cache and was deleted. Only recent deletions are remembered."""
+        """Return whether a child of this name was in the cache and was deleted.
+
+        Only recent deletions are remembered.
+        """
         return (key, kind, name) in self._deleted
 
     def _lose(self, uid: str) -> Key | None:

@@ -31,7 +31,10 @@ class Store(Protocol):
         """Get the Lease. None if there is none."""
 
     async def write_lease(self, lease: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
-        """Create the Lease, or replace the one of its resourceVersion. Returns it. Raises ApiError 409 on a conflict."""
+        """Create the Lease, or replace the one of its resourceVersion.
+
+        Returns it. Raises ApiError 409 on a conflict.
+        """
 
 
 class Lease:

@@ -46,12 +46,12 @@ def replaces(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
 
 
 def differs(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
-    """Return whether the child must be applied: it is missing, was applied from another manifest, or was changed since."""
+    """Return whether the child must be applied: it is missing, applied from another manifest, or changed since."""
     return needs_apply(manifest, live) and not _is_admitted(cache, manifest, live)
 
 
 def _is_admitted(cache: Cache, manifest: Manifest, live: Object | None) -> bool:
-    """Return whether an admission webhook turned the same manifest into this object: applying it again changes nothing."""
+    """Return whether an admission webhook turned the same manifest into this: applying it again changes nothing."""
     return live is not None and cache.admitted.get(live["metadata"]["uid"]) == fingerprint(manifest, live)
 
 

@@ -67,7 +67,10 @@ class Health:
         return f"the watch of {', '.join(deaf)} is dead" if ready and deaf and not away else None
 
     def waits(self) -> str | None:
-        """Return why changes may not be seen or reported now. None if all are, and for a standby that could take over."""
+        """Return why changes may not be seen or reported now.
+
+        None if all are, and for a standby that could take over.
+        """
         if self.ending:
             return "it is terminating"
         if self.unreached() >= LEASE_SECONDS:

@@ -109,7 +109,10 @@ class Operator:
         return changed
 
     def ends(self) -> None:
-        """Record that the operator is asked to terminate, or that a part of it has ended. Further calls change nothing."""
+        """Record that the operator is asked to terminate, or that a part of it has ended.
+
+        Further calls change nothing.
+        """
         self.health.ending = True
         self.ending()
 

@@ -91,5 +91,8 @@ def _of_claim(record: Object, claim: Object) -> bool:
 
 
 def _routes(service: Object) -> bool:
-    """Return whether clients use the Service: it has the model's name. The Service of a load test has the revision's."""
+    """Return whether clients use the Service: it has the model's name.
+
+    The Service of a load test has the revision's.
+    """
     return bool(service["metadata"]["name"] == label(service, names.LABEL_MODEL))

@@ -57,7 +57,7 @@ def ending_of(pod: Object) -> Ended | None:
 
 
 def _disrupted(pod: Object) -> bool:
-    """Return whether the pod was evicted or preempted, or lost its node: its ending then does not implicate the model."""
+    """Return whether the pod was evicted or preempted, or lost its node: its ending does not implicate the model."""
     conditions = pod.get("status", {}).get("conditions", ())
     return any(c["type"] == "DisruptionTarget" and c["status"] == "True" for c in conditions)
 

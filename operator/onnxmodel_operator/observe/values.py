@@ -66,7 +66,10 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a container. terminal: another run would end the same way. findings: the reasons of a rejected model."""
+    """The end of a container.
+
+    terminal: another run would end the same way. findings: the reasons of a rejected model.
+    """
 
     failure: Failure
     exit_code: int | None

@@ -17,7 +17,10 @@ _NAMED = 3
 
 
 def works_on_a_node(pod: Object) -> bool:
-    """Return whether the pod of a stage occupies a node. Pods of a probe do not count: a probe is a single inference."""
+    """Return whether the pod of a stage occupies a node.
+
+    Pods of a probe do not count: a probe is a single inference.
+    """
     ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
     return label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
 

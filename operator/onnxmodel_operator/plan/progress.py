@@ -101,7 +101,7 @@ def _retried(seen: JobSeen, phase: str) -> Progress:
 
 
 def _commands(context: Context, step: Step, job: str) -> tuple[str, ...]:
-    """Return the commands that read the stage's log, and the server's where the stage asks it, and that run it again."""
+    """Return the commands that read the stage's log, and the server's if the stage asks it, and that rerun it."""
     kubectl = f"kubectl -n {context.model.namespace}"
     logs = f"{kubectl} logs job/{job} --all-containers"
     if STAGES[step.stage].asks_server:

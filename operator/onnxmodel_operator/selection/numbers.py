@@ -53,7 +53,10 @@ class Incumbent:
 
 
 def where(measured: BenchmarkResult) -> str:
-    """Describe the grid, the sizes of dynamic axes and the hardware in one line. Figures are comparable if it is equal."""
+    """Describe the grid, the sizes of dynamic axes and the hardware in one line.
+
+    Figures are comparable if it is equal.
+    """
     batches = sorted({point.batch_size for point in measured.points})
     callers = sorted({point.concurrency for point in measured.points})
     machine = measured.environment

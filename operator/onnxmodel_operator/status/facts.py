@@ -51,7 +51,7 @@ def _tensors(tensors: tuple[Tensor, ...]) -> list[TensorStatus]:
 
 
 def finding_statuses(plan: Plan, old: Memory) -> list[FindingStatus] | None:
-    """Return the findings of the validation, from its result, from the pod of a rejection, or from the stored status."""
+    """Return the findings of the validation, from its result, a rejection's pod, or the stored status."""
     step = next((step for step in plan.steps if step.stage is Stage.VALIDATE), None)
     if step is None:
         return None

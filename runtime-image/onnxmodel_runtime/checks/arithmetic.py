@@ -44,7 +44,10 @@ class Readers:
                     self._owners[id(tensor)] = (tensor, None if selects else node)
 
     def computing(self, tensor: Any) -> str:
-        """Return the name of a node that computes with this constant, directly or once cast or reshaped. "" for none."""
+        """Return the name of a node that computes with this constant, directly or once cast or reshaped.
+
+        "" for none.
+        """
         for node in self._behind(tensor, lambda node: node.op_type in _PASS_ON):
             if node.op_type not in _PASS_ON and node.op_type not in _SELECT:
                 return graph.node_name(node)

@@ -34,7 +34,10 @@ def external_data(model: Any, directory: Path, model_file: Path) -> Iterator[Fin
 
 
 def vouched(model: Any, request: ValidateRequest, signed: frozenset[str] | None) -> Iterator[Finding]:
-    """Report weights that are neither pinned nor signed, in a model that is. signed: the files; None if none need be."""
+    """Report weights that are neither pinned nor signed, in a model that is.
+
+    signed: the files; None if none need be.
+    """
     if not (request.sha256 or request.pin_all or signed is not None):
         return
     here = {location for tensor in graph.tensors(model) if (location := graph.external(tensor).get("location"))}

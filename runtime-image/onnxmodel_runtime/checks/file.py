@@ -94,7 +94,10 @@ def file_size(path: Path) -> Iterator[Finding]:
 
 
 def undecodable(path: Path, detail: str) -> Finding:
-    """Explain a failure of the protobuf parser. A model begins with its IR version; any other file is something else."""
+    """Explain a failure of the protobuf parser.
+
+    A model begins with its IR version; any other file is something else.
+    """
     with path.open("rb") as file:
         head = file.read(1)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -151,7 +151,10 @@ def _session_finding(model: Any, message: str) -> Finding:
 
 
 def no_sizes(settled: Settled, error: Exception) -> Finding:
-    """Report that the model runs at none of the sizes that were tried for its dynamic axes. error: at the usual ones."""
+    """Report that the model runs at none of the sizes that were tried for its dynamic axes.
+
+    error: at the usual ones.
+    """
     axes = ", ".join(settled.signed.axes)
     return RUN.error(
         "run",

@@ -25,7 +25,10 @@ _MOST = 1 << 20  # characters of a message: one line for each node
 
 
 def infer(model: Any) -> tuple[Any, list[Finding]]:
-    """Return the model with inferred types and shapes, and the findings. May change the model, but not the served file."""
+    """Return the model with inferred types and shapes, and the findings.
+
+    May change the model, but not the served file.
+    """
     try:
         return _strict(model), []
     except Exception as error:

@@ -40,7 +40,10 @@ def over_grpc(host: str, port: int) -> "Client":
 
 
 class Client:
-    """Client of one protocol. tritonclient's modules are alike, but one takes timeouts per client, the other per call."""
+    """Client of one protocol.
+
+    tritonclient's modules are alike, but one takes timeouts per client, the other per call.
+    """
 
     def __init__(
         self,
@@ -176,7 +179,10 @@ class Client:
         return ProviderUse(clip(str(used), 100), share)
 
     def unjoined(self, name: str) -> str | None:
-        """Return the server's reason for not batching requests. "" if it batches them, None if it does not report it."""
+        """Return the server's reason for not batching requests.
+
+        "" if it batches them, None if it does not report it.
+        """
         try:
             config = self._call(lambda client: client.get_model_config(name))
             said = joining.heard(str(config["parameters"]["batching"]["string_value"]))

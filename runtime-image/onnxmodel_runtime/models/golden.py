@@ -87,7 +87,10 @@ class Sample:
     shared: bool
 
     def rows(self, count: int) -> Arrays:
-        """Return so many rows, from the first on, repeated as needed. Returns all there is if no row count is shared."""
+        """Return so many rows, from the first on, repeated as needed.
+
+        Returns all there is if no row count is shared.
+        """
         if not self.shared:
             return self.inputs
         return {name: array[[index % len(array) for index in range(count)]] for name, array in self.inputs.items()}

@@ -110,7 +110,10 @@ def signature(model: Any, batch: str = BATCH_UNKNOWN, sizes: dict[str, int] | No
 
 
 def ranked(signed: Signature, ranks: dict[str, int]) -> Signature:
-    """Return the signature with so many dynamic axes for inputs that declare no shape. They still have no batch axis."""
+    """Return the signature with so many dynamic axes for inputs that declare no shape.
+
+    They still have no batch axis.
+    """
     pairs = [
         (replace(tensor, shape=(batch_axis.DYNAMIC,) * ranks[tensor.name]), ("",) * ranks[tensor.name])
         if tensor.name in ranks

@@ -201,7 +201,10 @@ def measured(values: list[Any], given: dict[str, Any], *, batched: bool) -> dict
 
 
 def _fails(session: Any, signed: Signature, seconds: float = 0.0) -> Exception | None:
-    """Return what the model raises at these sizes, or None. seconds: the limit of the run, for a search; 0: no limit."""
+    """Return what the model raises at these sizes, or None.
+
+    seconds: the limit of the run, for a search; 0: no limit.
+    """
     options = ort.RunOptions()
     options.log_severity_level = 4  # failures are answers here
     try:

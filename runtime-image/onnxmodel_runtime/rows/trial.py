@@ -46,7 +46,10 @@ def dependence(run: Run, given: Arrays, bound: Tolerance, most: int) -> str:
 
 
 def variation(given: Arrays, name: str) -> dict[str, NDArray[Any]]:
-    """Return the rows with other values: `larger`, `smaller` or `permuted`. Integers and strings are of the given ones."""
+    """Return the rows with other values: `larger`, `smaller` or `permuted`.
+
+    Integers and strings are of the given ones.
+    """
     return {key: _varied(array, name) for key, array in given.items()}
 
 

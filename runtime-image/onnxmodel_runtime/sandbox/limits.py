@@ -44,7 +44,10 @@ def give_back_at_once() -> None:
 
 
 def share(limit: int, held: int) -> int:
-    """Return this process's share of the container's limit in bytes. held: by waiting processes; half is the minimum."""
+    """Return this process's share of the container's limit in bytes.
+
+    held: by waiting processes; half is the minimum.
+    """
     return max(limit - held - _RESERVE, limit // 2)
 
 

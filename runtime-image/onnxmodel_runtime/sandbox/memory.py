@@ -24,7 +24,7 @@ def available_bytes() -> int:
 
 
 def free() -> None:
-    """Return free memory to the kernel: tools leave cycles behind, and the allocator keeps the memory of large models."""
+    """Return free memory to the kernel: tools leave cycles behind, and the allocator keeps memory of large models."""
     gc.collect()
     with suppress(AttributeError):  # musl has no such function
         ctypes.CDLL(None).malloc_trim(0)

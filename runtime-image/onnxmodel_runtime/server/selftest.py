@@ -63,7 +63,10 @@ def run(model: Model, request: ServeRequest) -> str:
 
 
 def _unjoined(model: Model, request: ServeRequest, given: Mapping[str, Array]) -> joining.Unjoined:
-    """Return why requests are not batched. The trial runs without a delay too: it shows if a batch has known outputs."""
+    """Return why requests are not batched.
+
+    The trial runs without a delay too: it shows if a batch has known outputs.
+    """
     spec = model.spec
     judged = joining.unjoined(request, spec.max_batch_size)
     if judged.influenced or spec.max_batch_size < 2:

@@ -143,7 +143,7 @@ def _kept(file: Path, rows: int, inputs: Arrays, answers: Arrays, what: str = ""
 def settled_signature(
     request: OptimizeRequest, signed: Signature, outputs: tuple[Tensor, ...], session: Any
 ) -> Signature:
-    """Return the signature with the facts that running the model shows: sizes of generated inputs, and the batch axis."""
+    """Return the signature with the facts that running the model shows: sizes of made inputs, and the batch axis."""
     load = partial(repair.load, Path(request.model))
     if not request.golden:  # validate found the sizes that are missing here, where it ran
         signed = sizes.settle(session, signed, load).signed

@@ -369,7 +369,7 @@ def _checker(path: Path, model: Any, *, repaired: bool) -> Iterator[Finding]:
 
 @cache
 def supported() -> tuple[int, int]:
-    """Return the newest opset and IR version that this ONNX Runtime loads: it has no API for that, so it is tried out."""
+    """Return the newest opset and IR version that this ONNX Runtime loads, by trial: it has no API for that."""
     opset = next(n for n in range(onnx.defs.onnx_opset_version(), 0, -1) if _loads(n, 8))
     ir = next(n for n in range(int(onnx.IR_VERSION), 0, -1) if _loads(opset, n))
     return opset, ir

@@ -130,7 +130,7 @@ def interface(model: Any) -> dict[str, list[tuple[str, str]]]:
 
 
 def likeness(model: Any) -> Any:
-    """Return a value that is equal for models that differ in names at most: operators, and weights' types and shapes."""
+    """Return a value that is equal for models that differ in names at most: operators, weights' types and shapes."""
     kinds = Counter((node.domain, node.op_type) for node in graph.nodes(model))
     return kinds, Counter((tensor.data_type, *tensor.dims) for tensor in model.graph.initializer)
 

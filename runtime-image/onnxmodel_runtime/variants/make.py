@@ -159,7 +159,10 @@ def _attempt(name: str, task: Task, cases: Sequence[Case]) -> _Done | str:
 
 
 def _objection(task: Task, cases: Sequence[Case]) -> str:
-    """Return what is wrong with the result of a pass, or "". cases: on which outputs must still match the original's."""
+    """Return what is wrong with the result of a pass, or "".
+
+    cases: on which outputs must still match the original's.
+    """
     if task.target.suffix == ".ort":
         return ""
     before, after = layout.load(task.source), layout.load(task.target)

@@ -32,7 +32,7 @@ def optimize(task: Task) -> str:
 
 
 def edge(task: Task) -> str:
-    """Write the ORT format, which small builds of ONNX Runtime read, and the list of operators that such a build needs."""
+    """Write the ORT format, which small builds of ONNX Runtime read, and the list of operators that they need."""
     if task.large:
         raise Skip("the ORT format supports at most 2 GiB: serve fp32, or quantize the model first")
     providers = Providers(threads=task.request.providers.threads)

@@ -83,7 +83,10 @@ class _Servicer:
         return await self._infer(message, _caller(context))
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: rpc.Call) -> AsyncIterator[Any]:  # noqa: N802
-        """Run inferences concurrently, and respond in the order of requests. An error is a response, and ends nothing."""
+        """Run inferences concurrently, and respond in the order of requests.
+
+        An error is a response, and ends nothing.
+        """
         caller = _caller(context)
         answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_STREAM)
 

@@ -23,7 +23,10 @@ def check(tensor: Tensor) -> None:
 
 
 def top(array: Array, count: int, batched: bool, names: Sequence[str] = ()) -> Array:
-    """Return strings [min(count, numbers of a row)], with the batch axis before it if there is one. Raises ServerError."""
+    """Return strings [min(count, numbers of a row)], with the batch axis before it if there is one.
+
+    Raises ServerError.
+    """
     rows = array.shape[0] if batched and array.ndim else 0
     table = array.reshape(max(1, rows), -1)
     if table.shape[1] > MAX_ELEMENTS:
