@@ -11,6 +11,7 @@ from tests.builders import SETTINGS, Cluster, body
 from tests.stages import UNSERVED
 
 WORKING = {stage for stage, row in STAGES.items() if row.works}
+MEASURING = [stage.value for stage, row in STAGES.items() if row.measures]
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -65,14 +66,14 @@ def elsewhere(cluster, stage, name="other", state=None, node="n1", phase="Runnin
     return cluster.pod(job, container=stage, state=state, phase=phase, spec=spec)
 
 
-@pytest.mark.parametrize("stage", ["benchmark", "loadtest"])
+@pytest.mark.parametrize("stage", MEASURING)
 def test_what_measures_is_alone_and_what_does_not_may_share(stage):
     cluster = at(stage)
     assert kept_away(cluster.jobs()[stage]) == WORKING
-    for other in set(cluster.jobs()) - {"benchmark", "loadtest"}:
+    for other in (set(cluster.jobs()) & WORKING) - {*MEASURING}:
         (rule,) = rules(cluster.jobs()[other])
         assert rule["topologyKey"] == "onnx-operator.dev/none", "no node has it, so that it keeps nothing away"
-        assert rule["labelSelector"]["matchExpressions"][0]["values"] == ["benchmark", "loadtest"]
+        assert rule["labelSelector"]["matchExpressions"][0]["values"] == MEASURING
     for deployment in cluster.deployments():
         assert rules(deployment) == []
 
