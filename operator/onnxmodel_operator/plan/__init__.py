@@ -12,7 +12,7 @@ from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import prune, stages, volume
 from onnxmodel_operator.plan.rollout import replicas, revision, traffic
 from onnxmodel_operator.plan.rollout.active import active_revision, kept
-from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate, wait
+from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate
 from onnxmodel_operator.plan.values import Context, Look, Phase, Plan, Progress, State, Stop, Trouble, stalled
 from onnxmodel_operator.platform.policy import PolicyError
 from onnxmodel_operator.platform.resolve import resolve
@@ -23,7 +23,6 @@ LOOKS: Sequence[Look] = (
     volume.look,  # there is a volume for the artifacts
     stages.look(validate),  # the model was fetched, its digest is right and nothing is wrong with it
     stages.look(optimize),  # the variants are made, and each is known to answer as the original or not to
-    stages.look(wait),  # a moment has passed
     stages.look(benchmark),  # each that does was measured where it will serve, and the winner meets the constraints
     revision.look,  # there is a Deployment of exactly this revision
     replicas.complete(

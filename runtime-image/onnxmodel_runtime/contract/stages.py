@@ -19,7 +19,6 @@ from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryR
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult, validation_report
 from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
-from onnxmodel_runtime.contract.wait import WaitRequest, WaitResult
 
 Request = (
     FetchRequest
@@ -28,13 +27,10 @@ Request = (
     | BenchmarkRequest
     | LoadTestRequest
     | ProbeRequest
-    | WaitRequest
     | ServeRequest
     | RepositoryRequest
 )
-Result = (
-    ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | WaitResult | RepositoryResult
-)
+Result = ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult
 
 FETCH, SERVE, REPOSITORY = "fetch", "serve", "repository"
 """Commands that are not stages: containers of a stage's Job or of a server's pod."""
@@ -45,7 +41,6 @@ class Stage(StrEnum):
 
     VALIDATE = "validate"
     OPTIMIZE = "optimize"
-    WAIT = "wait"
     BENCHMARK = "benchmark"
     LOADTEST = "loadtest"
     PROBE = "probe"
@@ -137,7 +132,6 @@ STAGES: Mapping[Stage, StageSpec] = {
             collects=True,
             as_server=True,
         ),
-        StageSpec(Stage.WAIT, WaitRequest, WaitResult, phase="Waiting", condition="Waited", works=False),
         StageSpec(
             Stage.BENCHMARK,
             BenchmarkRequest,
