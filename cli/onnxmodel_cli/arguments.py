@@ -54,7 +54,9 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
         default="Forbid",
         help="Allow: use the next provider if the first is not available (Forbid)",
     )
-    parser.add_argument("--threads", type=values.integer(0), default=1, help="threads of one session (1); 0: all cores")
+    parser.add_argument(
+        "--threads", type=values.integer(0, 1024), default=1, help="threads of one session (1); 0: all cores"
+    )
 
 
 def providers(options: argparse.Namespace) -> Providers:

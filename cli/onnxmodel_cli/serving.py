@@ -34,7 +34,7 @@ def add_serving(parser: Parser) -> None:
     )
     parser.add_argument(
         "--preferred-batch-sizes",
-        type=values.counts,
+        type=values.batch_sizes,
         default=(),
         metavar="N,M",
         help="numbers of rows at which a batch runs at once (none)",

@@ -47,12 +47,29 @@ def path_segment(value: str) -> str:
     return value
 
 
-def counts(value: str) -> tuple[int, ...]:
-    """Parse comma-separated positive integers."""
-    parts = names(value)
-    if not parts or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"{value!r} is not a list of positive integers, such as 1,8")
-    return tuple(map(int, parts))
+def counts(most: int) -> Callable[[str], tuple[int, ...]]:
+    """Return what reads integers from 1 to `most`, separated by commas."""
+
+    def convert(value: str) -> tuple[int, ...]:
+        parts = names(value)
+        if not parts or not all(part.isascii() and part.isdigit() and len(part) < 20 and int(part) for part in parts):
+            raise argparse.ArgumentTypeError(f"{value!r} is not a list of positive integers, such as 1,8")
+        if wrong := next((part for part in parts if int(part) > most), ""):
+            raise argparse.ArgumentTypeError(f"{wrong!r} is not an integer from 1 to {most}")
+        return tuple(map(int, parts))
+
+    return convert
+
+
+batch_sizes, concurrency = counts(4096), counts(256)
+"""Lists within the bounds of spec.benchmark.batchSizes and spec.benchmark.concurrency."""
+
+
+def sha256(value: str) -> str:
+    """Read a SHA-256 digest."""
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a digest: expected 64 lowercase hexadecimal digits")
+    return value
 
 
 def number(*, above: bool = False, most: float = math.inf) -> Callable[[str], float]:

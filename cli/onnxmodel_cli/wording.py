@@ -1,6 +1,8 @@
 """Word failures and findings for a person's machine: options in place of a manifest's fields, and no cluster.
 
-Reasons and fields are API; sentences are not: of a sentence, only the names of fields in it are replaced.
+Reasons and fields are API; sentences are not. In a sentence the names of fields are replaced, and the two things that only
+a cluster has, a Secret and a platform team, are cut by the words that hints have for them: tests/unit/cli/test_wording.py
+asks every hint of the runtime.
 """
 
 import re

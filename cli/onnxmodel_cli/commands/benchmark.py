@@ -18,8 +18,8 @@ def _arguments(parser: Parser) -> None:
         "models", nargs="+", metavar="MODEL", help=".onnx files of the same model; the first is the baseline"
     )
     arguments.add_batch(parser)
-    parser.add_argument("--batch-sizes", type=values.counts, default=(1, 8), help="comma-separated (1,8)")
-    parser.add_argument("--concurrency", type=values.counts, default=(1, 4), help="concurrent clients (1,4)")
+    parser.add_argument("--batch-sizes", type=values.batch_sizes, default=(1, 8), help="comma-separated (1,8)")
+    parser.add_argument("--concurrency", type=values.concurrency, default=(1, 4), help="concurrent clients (1,4)")
     parser.add_argument("--seconds", type=values.number(above=True), default=0.3, help="length of a window (0.3)")
     parser.add_argument(
         "--stable-percent",

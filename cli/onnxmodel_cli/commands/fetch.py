@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from onnxmodel_cli import values
 from onnxmodel_cli.command import Command, stage
 from onnxmodel_cli.parser import Parser
 from onnxmodel_runtime.contract.fetch import FetchRequest
@@ -12,14 +13,16 @@ from onnxmodel_runtime.contract.stages import FETCH
 def _arguments(parser: Parser) -> None:
     parser.add_argument("uri", help="s3://bucket/key, https://…, or a local path; a folder ends in '/'")
     parser.add_argument("directory", help="created as a whole or not at all")
-    parser.add_argument("--sha256", default="", help="expected digest of model.onnx")
+    parser.add_argument("--sha256", type=values.sha256, help="expected digest of model.onnx")
 
 
 def _request(options: argparse.Namespace) -> FetchRequest:
-    return FetchRequest(options.uri, str(Path(options.directory).absolute()), options.sha256)
+    return FetchRequest(options.uri, str(Path(options.directory).absolute()), options.sha256 or "")
 
 
 def _run(options: argparse.Namespace) -> int:
+    if Path(options.directory).is_file():
+        options.parser.error(f"{options.directory!r} is a file; name a folder, which is created")
     options.parser.makes(str(Path(options.directory).absolute().parent))
     return stage(FETCH, _request)(options)
 

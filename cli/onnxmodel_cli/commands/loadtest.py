@@ -15,9 +15,9 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("--probe", required=True, metavar="NPZ", help="probe.npz written by optimize")
     arguments.add_batch(parser)
     parser.add_argument(
-        "--batch-sizes", type=values.counts, default=(1,), help="rows per request, separated by commas (1)"
+        "--batch-sizes", type=values.batch_sizes, default=(1,), help="rows per request, separated by commas (1)"
     )
-    parser.add_argument("--concurrency", type=values.counts, default=(1, 4), help="concurrent clients (1,4)")
+    parser.add_argument("--concurrency", type=values.concurrency, default=(1, 4), help="concurrent clients (1,4)")
     arguments.add_ports(parser, ["http_port"])
 
 

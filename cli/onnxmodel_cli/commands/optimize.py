@@ -31,7 +31,10 @@ def _arguments(parser: Parser) -> None:
     arguments.add_graph_level(parser)
     arguments.add_batch(parser)
     parser.add_argument(
-        "--batch-sizes", type=values.counts, default=(1, 3, 8), help="batch sizes at which parity is measured (1,3,8)"
+        "--batch-sizes",
+        type=values.batch_sizes,
+        default=(1, 3, 8),
+        help="batch sizes at which parity is measured (1,3,8)",
     )
     for name, most, what in (
         ("relative", math.inf, "tolerance relative to the original's value"),

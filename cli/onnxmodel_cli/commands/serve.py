@@ -1,6 +1,8 @@
 """`onnxmodel serve`."""
 
 import argparse
+import errno
+import socket
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -25,10 +27,31 @@ def _arguments(parser: Parser) -> None:
 
 
 def _request(options: argparse.Namespace) -> ServeRequest:
+    if wrong := _place(options):
+        raise ValueError(wrong)
     cache = str(Path(options.engine_cache).absolute()) if options.engine_cache else ""
     ports = {name: getattr(options, name) for name in arguments.PORTS}
     made = serving.request(options)
     return replace(made, engine_cache=cache, access_log=options.access_log, host=options.host, **ports)
+
+
+def _place(options: argparse.Namespace) -> str:
+    """Return why the server cannot listen at this address and these ports, whoever else listens; "" if it can."""
+    chosen = [(name, port) for name in arguments.PORTS if (port := getattr(options, name))]
+    for place, (name, port) in enumerate(chosen):
+        if other := next((other for other, same in chosen[:place] if same == port), ""):
+            one, two = (f"--{each.replace('_', '-')}" for each in (other, name))
+            return f"{one} and {two} are both {port}; choose another port for one of them"
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        socket.create_server((options.host, 0), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL or (error.errno or 0) < 0:  # below 0: of getaddrinfo
+            return (
+                f"--host {options.host!r} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of its "
+                "addresses"
+            )
+    return ""
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -60,7 +60,8 @@ def _pair(item: Any, kind: type[BaseModel]) -> tuple[str, str]:
 def _path(location: Sequence[int | str]) -> str:
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part or "''"
+        name = part or "''"
+        path += f"[{part}]" if isinstance(part, int) else f".{name}" if path else f"{name}"
     return path
 
 
@@ -76,7 +77,7 @@ def _text(item: Any, kind: type[BaseModel]) -> str:
         return message + nearest(given, re.findall(r"'([^']*)'", context["expected"]))
     if isinstance(given, str) and re.fullmatch(_QUOTED.get(reason, "(?!)"), given, re.IGNORECASE):
         return f"{message}; remove the quotes"
-    if reason == "string_type" and isinstance(given, int | float):
+    if reason == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
         return f"{message}; put it in quotes"
     return message
 

@@ -128,7 +128,7 @@ def _available(providers: Providers) -> list[str]:
     build = [_NAMES[name] for name in ort.get_available_providers() if name in _NAMES]
     names = [name for name in providers.names if name in build]
     if not names or (providers.fallback == "Forbid" and names[0] != providers.names[0]):
-        raise _unavailable(providers, f"this image's ONNX Runtime has {', '.join(build)}")
+        raise _unavailable(providers, f"the installed ONNX Runtime has {', '.join(build)}")
     return names
 
 

@@ -61,7 +61,7 @@ def failed(ended: ChildEnd, command: str) -> Exception:
         findings = tuple(load(Finding, finding) for finding in report.get("findings", ()))
         return StageError(**report["failure"], retry=report["retry"], findings=findings)
     if ended.stopped:
-        message = f"the container was asked to terminate while {ended.step.doing}"
+        message = f"{command} was asked to terminate while {ended.step.doing}"
         return StageError("Interrupted", message, "It is retried automatically.", retry=True)
     if report is not None:
         return InternalError(str(report.get("internal")))

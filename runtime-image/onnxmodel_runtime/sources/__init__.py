@@ -60,6 +60,13 @@ def open_source(uri: str, *, local: bool = False, home: str = "") -> Source:
         return HfSource(uri)
     if parts.scheme == "pvc":
         mount = Path(os.environ.get("ONNXMODEL_CLAIM_MOUNT", CLAIM_MOUNT))
+        if local and not mount.is_dir():
+            raise StageError(
+                "SourceUnsupported",
+                f"{shown(uri)!r}: a PersistentVolumeClaim is mounted in a cluster only",
+                "Copy the model to this machine, and use its path.",
+                FIELD,
+            )
         return FolderSource(uri, mount, below(mount, unquote(parts.path), uri), uri.endswith("/"))
     if local and parts.scheme in ("", "file"):
         path = Path(unquote(parts.path) if parts.scheme else uri).absolute()

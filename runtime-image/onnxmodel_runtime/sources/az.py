@@ -30,8 +30,9 @@ from onnxmodel_runtime.sources.source import (
 )
 from onnxmodel_runtime.sources.web import variable
 
+_ACCOUNT = r"[a-z0-9]{3,24}"
 _URI = re.compile(
-    r"az://(?P<account>[a-z0-9]{3,24})/(?P<container>\$root|\$web|[a-z0-9][a-z0-9-]{1,62})/(?P<path>.+)", re.S
+    rf"az://(?P<account>{_ACCOUNT})/(?P<container>\$root|\$web|[a-z0-9][a-z0-9-]{{1,62}})/(?P<path>.+)", re.S
 )
 _HINT = "Provide AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING for this account."
 
@@ -47,7 +48,7 @@ class AzSource:
     def __init__(self, uri: str, home: str = "") -> None:
         found = _URI.fullmatch(uri)
         if not found:
-            raise invalid(uri, "expected az://ACCOUNT/CONTAINER/PATH")
+            raise invalid(uri, _wrong(uri))
         self.uri, self.account, self.path = uri, found["account"], found["path"]
         theirs = _URI.fullmatch(home or uri)
         session = requests.Session()
@@ -144,6 +145,17 @@ class AzSource:
             return untrusted(self.uri, error)
         transport = (azure.AzureError, requests.exceptions.RequestException, OSError)
         return UnreachableError(f"{self.uri}: {scrubbed(error)}") if isinstance(error, transport) else error
+
+
+def _wrong(uri: str) -> str:
+    """Return which part of the URI is wrong, and what it must be."""
+    account, _, rest = uri.removeprefix("az://").partition("/")
+    container, _, path = rest.partition("/")
+    if not account or not container or not path:
+        return "expected az://ACCOUNT/CONTAINER/PATH"
+    if not re.fullmatch(_ACCOUNT, account):
+        return f"the account {account!r} must have 3 to 24 lowercase letters and digits"
+    return f"the container {container!r} must have 2 to 63 lowercase letters, digits and '-', or be $root or $web"
 
 
 def _is_folder(blob: Any) -> bool:

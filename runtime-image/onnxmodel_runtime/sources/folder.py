@@ -57,9 +57,15 @@ class FolderSource:
         except (OSError, RuntimeError) as error:
             raise invalid(self.uri, str(error)) from error
         if not real.is_relative_to(self.root.resolve()):
-            raise invalid(self.uri, f"{name} is a link that points outside of the model's folder or volume")
+            raise invalid(
+                self.uri,
+                f"{name} is a link that points outside of the model's folder or volume",
+                "Replace the link with a copy of its file.",
+            )
         if not stat.S_ISREG(details.st_mode):
-            raise invalid(self.uri, f"{name} is not a regular file")
+            raise invalid(
+                self.uri, f"{name} is not a regular file", "Remove it from the folder, or name a regular file."
+            )
         return Remote(name, details.st_size, lambda start: Body(start, self._chunks(real, start), details.st_size))
 
     def _chunks(self, path: Path, start: int) -> Generator[bytes, None, None]:

@@ -154,7 +154,9 @@ class S3Source:
             if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
                 return UnreachableError(f"{self.uri}: the store returned {status} {code}")
             return rejected(f"{self.uri}: {error}", "Check the URI and the region.")
-        if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.CredentialRetrievalError):
+        if isinstance(error, aws.NoCredentialsError):
+            return forbidden(self.uri, "there are no credentials")
+        if isinstance(error, aws.PartialCredentialsError | aws.CredentialRetrievalError):
             return forbidden(self.uri, f"no credentials: {error}")
         if isinstance(error, aws.ParamValidationError):
             return invalid(self.uri, str(error))

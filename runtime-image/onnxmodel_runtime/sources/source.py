@@ -29,10 +29,18 @@ _SECRET_WORDS = (
     "policy",
     "expires",
 )
+_POOL = re.compile(
+    r"HTTPS?ConnectionPool\(host='[^']*', port=\d+\): Max retries exceeded with url: .*? \(Caused by \w+\([\"']?(.*?)[\"']?\)\)",
+    re.S,
+)
+_CONNECTION = re.compile(r"<?HTTPS?Connection(?:Pool)?\(host='[^']*', port=\d+\)>?: ")
 
 
 class UnreachableError(Exception):
     """The source did not answer, or the connection broke: another attempt may help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(plainly(message))
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,18 @@ def shown(uri: str) -> str:
 
 def scrubbed(error: object) -> str:
     """Return a library's message without its queries, which may be signed."""
-    return re.sub(r"\?[^\s'\")>]+", "", str(error))
+    return plainly(re.sub(r"\?[^\s'\")>]+", "", str(error)))
 
 
-def invalid(uri: str, why: str) -> StageError:
-    """Return the error for an invalid URI."""
-    return StageError("SourceInvalid", f"{shown(uri)!r}: {why}", "Correct the URI.", FIELD)
+def plainly(text: str) -> str:
+    """Return the words of urllib3 and requests without the objects that they print: the cause alone."""
+    text = _POOL.sub(r"\1", text)
+    return _CONNECTION.sub("", text)
+
+
+def invalid(uri: str, why: str, hint: str = "Correct the URI.") -> StageError:
+    """Return the error for an invalid URI, or for what it names."""
+    return StageError("SourceInvalid", f"{shown(uri)!r}: {why}", hint, FIELD)
 
 
 def secret_invalid(what: str, hint: str) -> StageError:

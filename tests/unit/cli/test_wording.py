@@ -116,3 +116,49 @@ def test_a_servers_sentences_name_options() -> None:
     told = worded(Outcome("serve", 0.0, failure=Failure("ProviderUnavailable", "no CUDA", "")), options).failure
     assert told is not None
     assert told.hint.endswith("(--fallback Allow).")
+
+
+def said(node: ast.AST, constants: dict[str, str]) -> str:
+    """A sentence as the code writes it, with the constants in it, and "…" for what only a run knows."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(said(part, constants) for part in parts)
+        case ast.FormattedValue(value=value):
+            return said(value, constants)
+        case ast.Name(id=name):
+            return constants.get(name, "…")
+    return "…"
+
+
+def cluster_words() -> Iterator[str]:
+    """Every sentence of the runtime that speaks of a Secret or of the platform team, in a call's argument."""
+    trees = [ast.parse(path.read_text()) for path in (Path(__file__).parents[3] / "runtime-image").rglob("*.py")]
+    constants = {
+        target.id: node.value.value
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if getattr(call.func, "id", "") in ("print", "log"):
+            continue
+        for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+            for value in (argument.body, argument.orelse) if isinstance(argument, ast.IfExp) else (argument,):
+                if re.search(r"platform team|\bSecret\b", text := said(value, constants)):
+                    yield text
+
+
+def test_no_hint_sends_a_person_to_a_secret_or_a_platform_team() -> None:
+    sentences = [*cluster_words()]
+    assert len(sentences) > 8
+    left = []
+    for text in sentences:
+        told = worded(Outcome("fetch", 0.0, failure=Failure("Any", "", text)), ["--sha256"]).failure
+        assert told is not None
+        if re.search(r"platform team|\bSecret\b", told.hint) and "settings.policy.minOpset" not in text:  # run's alone
+            left.append(told.hint)
+    assert left == []

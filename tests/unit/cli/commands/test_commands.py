@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from onnxmodel_cli import values
 from onnxmodel_cli.__main__ import main
 from onnxmodel_cli.commands import parser
 from onnxmodel_operator.api.crd import crd
@@ -90,6 +92,19 @@ MISSING = "there is no file or folder 'none'; check the path"
         ("repository {model} --out x --batch None --max-queue-delay 9", "--max-queue-delay must be 0"),
         ("serve {model} --providers=,", f"name at least one of {', '.join(PROVIDERS)}"),
         ("benchmark {model} --batch-sizes 1,a", "'1,a' is not a list of positive integers"),
+        ("benchmark {model} --batch-sizes 1,1000000000", "'1000000000' is not an integer from 1 to 4096"),
+        ("benchmark {model} --concurrency 1,1000000", "'1000000' is not an integer from 1 to 256"),
+        ("benchmark {model} --concurrency 9" + "9" * 5000, "is not a list of positive integers"),
+        ("optimize {model} --out x --batch-sizes 4097", "'4097' is not an integer from 1 to 4096"),
+        ("optimize {model} --out x --threads 100000", "'100000' is not an integer from 0 to 1024"),
+        ("loadtest localhost --name a --probe p --concurrency 257", "'257' is not an integer from 1 to 256"),
+        ("serve {model} --http-port 18000 --grpc-port 18000", "--http-port and --grpc-port are both 18000"),
+        ("serve {model} --host 999.1.1.1", "--host '999.1.1.1' is not an address of this machine"),
+        ("serve {model} --host 192.0.2.1", "--host '192.0.2.1' is not an address of this machine"),
+        ("serve {folder}", "is a folder without model.onnx; name the .onnx file in it"),
+        ("repository {folder} --out x", "is a folder without model.onnx; name the .onnx file in it"),
+        ("fetch {model} x --sha256 abc", "'abc' is not a digest: expected 64 lowercase hexadecimal digits"),
+        ("fetch {model} {model}", "is a file; name a folder, which is created"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence_and_2(
@@ -265,3 +280,38 @@ def test_a_failure_of_a_load_test_has_no_findings(tmp_path: Path, capsys: pytest
     said = capsys.readouterr()
     assert said.out == ""
     assert "ProbeUnreadable" in said.err
+
+
+def test_the_bounds_of_lists_are_those_of_the_api() -> None:
+    benchmark = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][
+        "benchmark"
+    ]
+    for field, convert in (("batchSizes", values.batch_sizes), ("concurrency", values.concurrency)):
+        most = benchmark["properties"][field]["items"]["maximum"]
+        assert convert(f"1,{most}") == (1, most)
+        with pytest.raises(argparse.ArgumentTypeError):
+            convert(f"{most + 1}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        (
+            "pvc://claim/m.onnx",
+            "a PersistentVolumeClaim is mounted in a cluster only\nhint: Copy the model to this machine",
+        ),
+        ("az://a/b/c.onnx", "the account 'a' must have 3 to 24 lowercase letters and digits"),
+        ("az://models/B/c.onnx", "the container 'B' must have 2 to 63 lowercase letters"),
+        ("az://models/bc", "expected az://ACCOUNT/CONTAINER/PATH"),
+        ("{folder}/", "pipe is not a regular file\nhint: Remove it from the folder, or name a regular file."),
+    ],
+)
+def test_a_source_that_cannot_be_used_here_is_said(
+    uri: str, says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ONNXMODEL_CLAIM_MOUNT", raising=False)
+    (tmp_path / "source").mkdir()
+    models.save(models.mlp(), tmp_path / "source")
+    os.mkfifo(tmp_path / "source" / "pipe")
+    assert main(["fetch", uri.format(folder=tmp_path / "source"), str(tmp_path / "copy")]) == ExitCode.REFUSED
+    assert says in capfd.readouterr().err

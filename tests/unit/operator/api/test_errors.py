@@ -75,6 +75,7 @@ def test_every_error_that_the_api_and_the_settings_can_raise_is_worded() -> None
         ("accessLog", "true", "spec.serving.accessLog: expected true or false; remove the quotes"),
         ("accessLog", "maybe", "spec.serving.accessLog: expected true or false"),
         ("nodePool", 7, "spec.serving.nodePool: expected a string; put it in quotes"),
+        ("nodePool", True, "spec.serving.nodePool: expected a string"),
         ("nodePool", ["gpu"], "spec.serving.nodePool: expected a string"),
         ("nodePool", "", "spec.serving.nodePool: must not be empty"),
         ("instances", 65, "spec.serving.instances: must be at most 64"),
@@ -89,6 +90,12 @@ def test_a_wrong_value_is_answered_with_what_is_expected(field: str, value: Any,
     with pytest.raises(ValidationError) as caught:
         OnnxModelSpec.model_validate(spec, strict=True)
     assert [f"spec.{path}: {text}" for path, text in field_errors(caught.value, OnnxModelSpec)] == [says]
+
+
+def test_an_empty_key_is_seen_in_the_path() -> None:
+    with pytest.raises(ValidationError) as caught:
+        OnnxModelSpec.model_validate({"source": {"uri": "s3://a/b", "files": {"": "b"}}}, strict=True)
+    assert "source.files.''" in [path for path, _ in field_errors(caught.value, OnnxModelSpec)]
 
 
 def test_a_number_in_quotes_is_one_of_its_kind() -> None:

@@ -45,7 +45,7 @@ def test_the_cpu(path: Path) -> None:
 def test_a_provider_that_the_image_has_not(path: Path, names: tuple[str, ...]) -> None:
     failure = refused(path, Providers(names)).failure
     assert failure.reason == "ProviderUnavailable"
-    assert f"{names[0]} cannot be loaded: this image's ONNX Runtime has CPU" in failure.message
+    assert f"{names[0]} cannot be loaded: the installed ONNX Runtime has CPU" in failure.message
 
 
 def test_the_next_may_serve_when_that_is_allowed(path: Path) -> None:
