@@ -11,6 +11,7 @@ from onnxmodel_runtime.contract.providers import PROVIDERS, Providers
 from onnxmodel_runtime.contract.serve import ServeRequest
 
 GRAPH_LEVELS = ("None", "Basic", "Extended", "All")
+_PROTOCOLS = {"http_port": "HTTP", "grpc_port": "gRPC", "metrics_port": "Prometheus metrics"}
 PORTS = {field.name: field.default for field in dataclasses.fields(ServeRequest) if field.name.endswith("_port")}
 
 
@@ -37,7 +38,9 @@ def add_ports(parser: argparse.ArgumentParser, names: Iterable[str], least: int 
     for name in names:
         option, usual = f"--{name.replace('_', '-')}", PORTS[name]
         convert = values.integer(least, 65535)
-        parser.add_argument(option, type=convert, default=usual, metavar="PORT", help=f"({usual}{free})")
+        parser.add_argument(
+            option, type=convert, default=usual, metavar="PORT", help=f"port of {_PROTOCOLS[name]} ({usual}{free})"
+        )
 
 
 def add_providers(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument(
         "--windows", type=values.integer(1), default=10, help="maximum number of windows for each measurement (10)"
     )
-    parser.add_argument("--out", default="", metavar="DIR", help="directory for benchmark.json and report.html")
+    parser.add_argument("--out", default="", metavar="DIR", help="folder for benchmark.json and report.html")
     parser.add_argument("--instances", type=values.integer(1, 64), default=1, help="sessions that share the load (1)")
     arguments.add_graph_level(parser)
     arguments.add_providers(parser)

@@ -12,7 +12,7 @@ from onnxmodel_runtime.contract.stages import FETCH
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("uri", help="s3://bucket/key, https://…, or a local path; a folder ends in '/'")
-    parser.add_argument("directory", help="created as a whole or not at all")
+    parser.add_argument("directory", metavar="folder", help="created as a whole or not at all")
     parser.add_argument("--sha256", type=values.sha256, help="expected digest of model.onnx")
 
 
@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
 
 COMMAND = Command(
     FETCH,
-    "copy a model into a directory and compute its digests",
+    "copy a model into a folder and compute its digests",
     _arguments,
     _run,
     places=("uri",),

@@ -26,7 +26,7 @@ _TOLERANCE, _CALIBRATION = Tolerance(), Calibration()
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("model", help="the .onnx file")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory for variants, probe.npz and report.json")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for variants, probe.npz and report.json")
     parser.add_argument("--variants", type=_variants, default=("fp32",), help=f"any of {', '.join(RECIPES)} (fp32)")
     arguments.add_graph_level(parser)
     arguments.add_batch(parser)

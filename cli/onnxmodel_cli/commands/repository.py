@@ -13,8 +13,8 @@ from onnxmodel_runtime.contract.stages import REPOSITORY
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory for tritonserver's --model-repository")
+    parser.add_argument("model", help="the .onnx file, or a folder that holds model.onnx")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for tritonserver's --model-repository")
     serving.add_serving(parser)
     parser.add_argument(
         "--gpus",
@@ -22,7 +22,7 @@ def _arguments(parser: Parser) -> None:
         default=1,
         help="number of GPUs that Triton has, if the providers use any (1)",
     )
-    parser.add_argument("--engines", default="", metavar="DIR", help="directory for TensorRT engines")
+    parser.add_argument("--engines", default="", metavar="DIR", help="folder for TensorRT engines")
     arguments.add_providers(parser)
 
 

@@ -32,7 +32,10 @@ def _arguments(parser: Parser) -> None:
         "--until", choices=[stage.value for stage in Stage], default=LAST.value, help=f"stop after this stage ({LAST})"
     )
     parser.add_argument(
-        "--output", choices=("text", "json", "sarif"), default="text", help="json: print the status (text)"
+        "--output",
+        choices=("text", "json", "sarif"),
+        default="text",
+        help="json: print the status; sarif: print the findings (text)",
     )
 
 

@@ -17,9 +17,9 @@ from onnxmodel_runtime.contract.stages import SERVE
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
+    parser.add_argument("model", help="the .onnx file, or a folder that holds model.onnx")
     serving.add_serving(parser)
-    parser.add_argument("--engine-cache", default="", metavar="DIR", help="directory for TensorRT engines (none)")
+    parser.add_argument("--engine-cache", default="", metavar="DIR", help="folder for TensorRT engines (none)")
     parser.add_argument("--access-log", action="store_true", help="log one line of JSON for each inference")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     arguments.add_ports(parser, arguments.PORTS, least=0)

@@ -14,11 +14,17 @@ from onnxmodel_runtime.contract.validate import ValidateRequest
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("model", help="the .onnx file, or a directory that holds model.onnx")
-    parser.add_argument("--opset-min", type=values.integer(1), metavar="N", help="lowest opset to accept (13)")
-    parser.add_argument("--dynamic-batch", choices=("Required", "Allowed"), help="(Required)")
+    parser.add_argument("model", help="the .onnx file, or a folder that holds model.onnx")
+    parser.add_argument("--opset-min", type=values.integer(1, 100), metavar="N", help="lowest opset to accept (13)")
+    parser.add_argument(
+        "--dynamic-batch", choices=("Required", "Allowed"), help="Allowed: a fixed batch size is no error (Required)"
+    )
     arguments.add_batch(parser)
-    parser.add_argument("--mode", choices=("Enforce", "Warn"), help="(Enforce)")
+    parser.add_argument(
+        "--mode",
+        choices=("Enforce", "Warn"),
+        help="Warn: report errors without a refusal, where that is safe (Enforce)",
+    )
     parser.add_argument("--golden", default="", metavar="PATH", help="golden data: an .npz file, or a folder")
     parser.add_argument("--golden-tolerance", type=values.number(), metavar="N", help="relative and absolute (0.001)")
     parser.add_argument(

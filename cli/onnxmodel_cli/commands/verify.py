@@ -13,7 +13,9 @@ from onnxmodel_runtime.contract.volume import MANIFEST_FILE
 
 
 def _arguments(parser: Parser) -> None:
-    parser.add_argument("directory", help="output directory of optimize, or a model's volume (/artifacts)")
+    parser.add_argument(
+        "directory", metavar="folder", help="output folder of optimize, or a model's volume (/artifacts)"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:

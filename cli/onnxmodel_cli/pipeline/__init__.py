@@ -32,7 +32,10 @@ def run(asked: Asked, parser: Parser) -> int:
         key = _key(asked.public_key)
     except OSError as error:
         parser.error(f"cannot read {str(error.filename)!r}: {error.strerror}")
-    except (SpecError, SettingsError, ValueError) as error:
+    except SpecError as error:
+        print(f"error: {manifest.place(asked.manifest)}: {error}", file=sys.stderr)
+        return USAGE
+    except (SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
     places = {

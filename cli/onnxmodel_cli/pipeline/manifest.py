@@ -24,12 +24,14 @@ def read_model(manifest: Path, name: str) -> OnnxModel:
     for item in items:
         metadata = item.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-            raise ValueError(f"{manifest}: an {names.KIND} has no metadata.name, or one that is not a string; set it")
+            raise ValueError(
+                f"{place(manifest)}: an {names.KIND} has no metadata.name, or one that is not a string; set it"
+            )
     found = [item for item in items if name in ("", item["metadata"]["name"])]
     if len(found) != 1:
         known = ", ".join(item["metadata"]["name"] for item in items) or _others(documents)
         wanted = f"{names.KIND} {name!r}" if name else f"{names.KIND}{' (choose one with --name)' if items else ''}"
-        raise ValueError(f"{manifest} must contain one {wanted}; it contains {known}")
+        raise ValueError(f"{place(manifest)} must contain one {wanted}; it contains {known}")
     if wrong := envelope_errors(found[0]):
         raise SpecError(wrong)
     metadata = {"namespace": "default", **found[0]["metadata"], "uid": "local", "generation": 1}
@@ -37,6 +39,11 @@ def read_model(manifest: Path, name: str) -> OnnxModel:
     if isinstance(spec, dict) and spec.get("suspend") is True:  # holds a cluster back, not a person who asks for a run
         spec = {**spec, "suspend": False}
     return parse({**found[0], "metadata": metadata, "spec": spec, "status": {}})
+
+
+def place(path: Path) -> str:
+    """Name a manifest in a message."""
+    return "standard input" if str(path) == "-" else str(path)
 
 
 def read_settings(path: Path) -> Settings:
@@ -79,7 +86,7 @@ def _others(documents: Sequence[Any]) -> str:
 
 def _documents(path: Path) -> list[Any]:
     """The documents of a YAML file; "-": of standard input. Raises ValueError that names the line."""
-    where = "standard input" if str(path) == "-" else str(path)
+    where = place(path)
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         return list(yaml.load_all(text, KubernetesLoader))

@@ -74,7 +74,7 @@ def _text(item: Any, kind: type[BaseModel]) -> str:
     if reason == "extra_forbidden":
         return message + nearest(str(item["loc"][-1]), _names(kind, item["loc"][:-1]))
     if reason == "literal_error" and isinstance(given, str):
-        return message + nearest(given, re.findall(r"'([^']*)'", context["expected"]))
+        return f"{message}, not {given[:60]!r}" + nearest(given, re.findall(r"'([^']*)'", context["expected"]))
     if isinstance(given, str) and re.fullmatch(_QUOTED.get(reason, "(?!)"), given, re.IGNORECASE):
         return f"{message}; remove the quotes"
     if reason == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):

@@ -69,7 +69,7 @@ class Client:
                 client = self._open()
                 problem = "" if client.is_model_ready(name, **self._calling) else _NOT_READY
                 others = self._others(client, name) if problem else ""
-                problem = f"the server has no such model; its models are {others}" if others else problem
+                problem = f"the server has no such model; it serves {others}" if others else problem
                 if revision and not problem and (found := self._revision(client, name)) != revision:
                     other = True
                     problem = f"revision {clip(found, 100) or '(unknown)'} responds instead of {revision}"
@@ -85,7 +85,7 @@ class Client:
             if others and not revision:  # in a cluster, addresses and routes may be from before
                 raise StageError(
                     "NotServed",
-                    f"the server at {self.address} has no model {name!r}; its models are {others}",
+                    f"the server at {self.address} has no model {name!r}; it serves {others}",
                     f"Use {others}.",
                 )
             if time.monotonic() > deadline:

@@ -238,6 +238,8 @@ def _pb(path: Path, budget: int) -> tuple[str, NDArray[Any]]:
 
 
 def _checked(data: GoldenSet, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], answers: bool) -> GoldenSet:
+    if not data.inputs and not data.outputs:
+        raise GoldenError(f"{data.name} is empty: it contains no input and no output")
     for kind, arrays, tensors in (("input", data.inputs, inputs), ("output", data.outputs, outputs)):
         known = {tensor.name: tensor for tensor in tensors}
         names = ", ".join(known)

@@ -72,7 +72,7 @@ def classify(error: Exception, step: str) -> StageError | None:
     if type(error).__name__ in ("DecodeError", "UnicodeDecodeError"):
         return StageError(
             "ModelCorrupt",
-            f"cannot decode the model while {step}: {clip(str(error), 200)}",
+            f"cannot decode the model: {clip(str(error), 200)} ({step})",
             "The file is damaged: replace it with an intact copy, and compare its sha256 with the original's.",
             "spec.source.uri",
         )

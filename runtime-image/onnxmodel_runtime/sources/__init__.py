@@ -73,7 +73,7 @@ def open_source(uri: str, *, local: bool = False, home: str = "") -> Source:
         return FolderSource(uri, path if path.is_dir() else path.parent, path, path.is_dir())
     raise StageError(
         "SourceUnsupported",
-        f"{shown(uri)!r} has the scheme {parts.scheme!r}",
+        f"{shown(uri)!r} has {f'the scheme {parts.scheme!r}, which is not supported' if parts.scheme else 'no scheme'}",
         f"Use {SOURCE_FORMS}.",
         FIELD,
     )

@@ -94,7 +94,7 @@ class Guard:
         elif name in _METADATA_NAMES:
             self._refuse(
                 f"{name} is the name of a cloud's metadata service, which hosts no models",
-                "Use the address of a server.",
+                "Use the address of a server that holds models.",
             )
         if self._patterns and not self.names(name):
             self._refuse(
@@ -116,8 +116,8 @@ class Guard:
                 if any(one in network for network in networks):
                     self._refuse(
                         f"{told} is {kind}, from which no model is fetched",
-                        "Use the address of a server; if it must be this one, ask the platform team to add its range to "
-                        f"{_SETTINGS}.networks.",
+                        "Use the address of a server that holds models; if it must be this one, ask the platform team to "
+                        f"add its range to {_SETTINGS}.networks.",
                     )
             if not self.policy.private_networks and any(one in network for network in _PRIVATE):
                 self._refuse(

@@ -67,7 +67,7 @@ MISSING = "there is no file or folder 'none'; check the path"
         ("verify none", MISSING),
         ("verify {model}", "is neither a folder of variants (there is no manifest.json in it) nor a model's volume"),
         ("verify {folder}", "is neither a folder of variants"),
-        ("report {folder}", "benchmark.json': No such file or directory"),
+        ("report {folder}", "is a folder without benchmark.json, which benchmark --out writes"),
         ("benchmark {model} none", MISSING),
         ("report none", MISSING),
         ("serve none", MISSING),
@@ -105,6 +105,7 @@ MISSING = "there is no file or folder 'none'; check the path"
         ("repository {folder} --out x", "is a folder without model.onnx; name the .onnx file in it"),
         ("fetch {model} x --sha256 abc", "'abc' is not a digest: expected 64 lowercase hexadecimal digits"),
         ("fetch {model} {model}", "is a file; name a folder, which is created"),
+        ("validate {model} --opset-min 99999999999", "'99999999999' is not an integer from 1 to 100"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence_and_2(
@@ -132,6 +133,8 @@ def test_a_wrong_command_line_is_one_sentence_and_2(
             "is not a probe file: it is not an .npz file of arrays\nhint: Use the probe.npz",
         ),
         ("report {page}", "is not a benchmark.json written by onnxmodel benchmark --out"),
+        ("report {binary}", "is not a benchmark.json written by onnxmodel benchmark --out: it is not text"),
+        ("validate {model} --golden {empty}", "empty is empty: it contains no input and no output"),
     ],
 )
 def test_a_file_of_another_kind_is_no_defect_of_ours(
@@ -139,7 +142,11 @@ def test_a_file_of_another_kind_is_no_defect_of_ours(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "page.onnx").write_bytes(models.html())
-    assert main(line.format(page="page.onnx").split()) == ExitCode.REFUSED
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "empty").mkdir()
+    model = models.save(models.mlp(), tmp_path, "mlp.onnx")
+    given = line.format(page="page.onnx", binary="binary", empty="empty", model=model)
+    assert main(given.split()) == ExitCode.REFUSED
     assert says in capfd.readouterr().err
 
 
@@ -303,6 +310,7 @@ def test_the_bounds_of_lists_are_those_of_the_api() -> None:
         ("az://a/b/c.onnx", "the account 'a' must have 3 to 24 lowercase letters and digits"),
         ("az://models/B/c.onnx", "the container 'B' must have 2 to 63 lowercase letters"),
         ("az://models/bc", "expected az://ACCOUNT/CONTAINER/PATH"),
+        ("ftp://models/m.onnx", "has the scheme 'ftp', which is not supported"),
         ("{folder}/", "pipe is not a regular file\nhint: Remove it from the folder, or name a regular file."),
     ],
 )
@@ -315,3 +323,15 @@ def test_a_source_that_cannot_be_used_here_is_said(
     os.mkfifo(tmp_path / "source" / "pipe")
     assert main(["fetch", uri.format(folder=tmp_path / "source"), str(tmp_path / "copy")]) == ExitCode.REFUSED
     assert says in capfd.readouterr().err
+
+
+def test_every_option_says_more_than_its_default() -> None:
+    (each,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    bare = [
+        (name, action.dest)
+        for name, made in each.choices.items()
+        for action in made._actions
+        if not re.sub(r"^\(.*\)$", "", action.help or "")
+    ]
+    assert bare == []
+    assert not [name for name, made in each.choices.items() if re.search(r"\bdirectory\b", made.format_help())]

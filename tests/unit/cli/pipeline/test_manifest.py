@@ -1,5 +1,7 @@
 """Manifests on a person's machine: read as the API server would, and refused in one sentence."""
 
+import io
+
 import pytest
 
 from onnxmodel_cli.__main__ import main
@@ -57,7 +59,7 @@ NAMED = b"\nspec: {source: {uri: 's3://models/a.onnx'}}"
         ),
         (
             SPEC + b"validation: {batch: none}}",
-            "spec.validation.batch: expected 'Auto' or 'None'; did you mean None?",
+            "spec.validation.batch: expected 'Auto' or 'None', not 'none'; did you mean None?",
         ),
     ],
 )
@@ -66,7 +68,7 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path, text, words, capsys):
     path.write_bytes(text)
     assert main(["run", str(path)]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: ")
+    assert told.startswith(f"error: {path}")
     assert words in told
     assert told.count("\n") == 1
 
@@ -102,3 +104,9 @@ def test_wrong_settings_are_named_with_their_file_and_field(tmp_path, text, says
     (tmp_path / "s.yaml").write_bytes(text)
     assert main(["run", str(tmp_path / "m.yaml"), "--settings", str(tmp_path / "s.yaml")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path}/{says}\n"
+
+
+def test_a_manifest_from_standard_input_is_named_so(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert main(["run", "-"]) == 2
+    assert capsys.readouterr().err == "error: standard input must contain one OnnxModel; it contains none\n"

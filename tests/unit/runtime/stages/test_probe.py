@@ -121,10 +121,10 @@ def test_a_refusal_is_final(served: ProbeRequest, tmp_path: Path) -> None:
 
 def test_another_name_is_not_there(served: ProbeRequest) -> None:
     for client in (over_http(served.host, served.http_port), over_grpc(served.host, served.grpc_port)):
-        with pytest.raises(StageError, match=r"NotServed: .* has no model 'others'; its models are words") as caught:
+        with pytest.raises(StageError, match=r"NotServed: .* has no model 'others'; it serves words") as caught:
             client.wait_ready("others", "", time.monotonic() + 30)
         assert not caught.value.retry
-        with pytest.raises(StageError, match=r"ServiceUnreachable: .* no such model; its models are words") as caught:
+        with pytest.raises(StageError, match=r"ServiceUnreachable: .* no such model; it serves words") as caught:
             client.wait_ready("others", "of-a-cluster", 0.0)
         assert caught.value.retry
 
