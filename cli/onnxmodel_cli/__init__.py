@@ -4,3 +4,5 @@ It is the only package that imports both the operator and the runtime. Neither o
 """
 
 VERSION = "0.1.0"
+INTERRUPTED = 130
+"""The exit code after SIGINT, as shells have it. Here, because an interrupt of the imports needs it too."""

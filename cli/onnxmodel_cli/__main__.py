@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TextIO
 
-_UNUSABLE, _INTERRUPTED, _BROKEN_PIPE = 2, 130, 141  # the last two as shells have SIGINT and SIGPIPE
+from onnxmodel_cli import INTERRUPTED
+
+_BROKEN_PIPE = 141  # as shells have SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,17 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return job(arguments)
         return _command(arguments)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:  # nobody reads on, such as `| head`
         _discard()
         return _BROKEN_PIPE
     except OSError as error:
+        from onnxmodel_cli.parser import USAGE
+
         if _takes(sys.stdout) and _takes(sys.stderr):
             raise
         with suppress(OSError):
             print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
         _discard()
-        return _UNUSABLE
+        return USAGE
 
 
 def _command(arguments: list[str]) -> int:

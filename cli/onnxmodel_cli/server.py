@@ -2,7 +2,7 @@
 
 import sys
 
-_INTERRUPTED = 130
+from onnxmodel_cli import INTERRUPTED
 
 
 def main(argv: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
         (request,) = argv
         return serve(loads(ServeRequest, request), worded)
     except KeyboardInterrupt:  # before the server handles it
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
