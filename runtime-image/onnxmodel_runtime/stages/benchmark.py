@@ -48,6 +48,13 @@ from onnxmodel_runtime.stats import percentile, significant
 MAX_POINTS = 112  # 7 candidates, 4 batch sizes, 4 concurrencies; test_the_largest_grid_fits_a_termination_message
 _WARM_UP_SECONDS = 0.2
 _SLOW_TO_LOAD = 30.0  # seconds; what compiles for so long (TensorRT) is not loaded a second time for a profile
+_UNLOADABLE = (
+    "Validate the file with the image that measures it (onnxmodel validate): the result says what is wrong with it."
+)
+_NOT_RUN = (
+    "The message has ONNX Runtime's error. Lower spec.benchmark.batchSizes, or set spec.validation.batch: None "
+    "if the model has no batch axis. If memory ran out, raise spec.serving.resources.limits.memory."
+)
 
 
 @dataclass
@@ -157,7 +164,7 @@ def _inputs(request: BenchmarkRequest) -> tuple[BenchmarkRequest, Arrays]:
     except StageError:
         raise
     except Exception as error:
-        raise _unloadable(first, error) from error
+        raise _failed(first, "be loaded", error, _UNLOADABLE) from error
     model = repair.load(path)
     signed = signature(model, request.batch)
     if request.batch == BATCH_FIRST:  # as a stage found
@@ -218,7 +225,7 @@ def _load(candidate: Candidate, request: BenchmarkRequest, inputs: Arrays) -> _P
     except StageError:
         raise
     except Exception as error:
-        raise _unloadable(candidate, error) from error
+        raise _failed(candidate, "be loaded", error, _UNLOADABLE) from error
     seconds = time.perf_counter() - started
     sessions = [item.session for item in opened]
     loaded = _Prepared(candidate, sessions, opened[0].use, _batched(sessions[0], request, inputs), seconds)
@@ -339,20 +346,6 @@ def _profile(item: _Prepared, providers: Providers, rows: Arrays) -> tuple[Opera
         return ()
 
 
-def _unloadable(candidate: Candidate, error: Exception) -> StageError:
-    return StageError(
-        "BenchmarkFailed",
-        f"{candidate.name} cannot be loaded: {runtime_message(error)}",
-        "Validate the file with the image that measures it (onnxmodel validate): the result says what is wrong with it.",
-        "spec.benchmark",
-    )
-
-
-def _failed(candidate: Candidate, what: str, error: Exception) -> StageError:
-    return StageError(
-        "BenchmarkFailed",
-        f"{candidate.name} cannot {what}: {runtime_message(error)}",
-        "The message has ONNX Runtime's error. Lower spec.benchmark.batchSizes, or set spec.validation.batch: None "
-        "if the model has no batch axis. If memory ran out, raise spec.serving.resources.limits.memory.",
-        "spec.benchmark",
-    )
+def _failed(candidate: Candidate, what: str, error: Exception, hint: str = _NOT_RUN) -> StageError:
+    message = f"{candidate.name} cannot {what}: {runtime_message(error)}"
+    return StageError("BenchmarkFailed", message, hint, "spec.benchmark")
