@@ -27,6 +27,7 @@ CLASSES = {
     "State": f"{NEVER_MEET}: of a model, of a stream",
     "Step": f"{NEVER_MEET}: of a plan, of the work of a process",
     "Verdict": f"{NEVER_MEET}: on a variant, on a graph",
+    "Window": f"{NEVER_MEET}: of live traffic, of a measurement",
 }
 """Public classes of all packages."""
 MODULES = {

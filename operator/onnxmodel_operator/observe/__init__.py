@@ -81,6 +81,7 @@ def observe(snapshot: Snapshot) -> Observed:
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
         memory=read(status, uid),
         stuck=any(label(pod, names.LABEL_STAGE) not in MEASURING and is_idle(pod) for pod in snapshot.busy),
+        metrics=snapshot.metrics,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from onnxmodel_operator.live.windows import Live
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.observe.objects import Object
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
@@ -25,7 +26,7 @@ AS_JOBS = (FETCH, *(spec.name for spec in STAGES.values() if not spec.as_server)
 class Snapshot:
     """The raw objects of one model, from the cache. model: None if there is none.
 
-    busy: pods of stages that have a node, of all models.
+    busy: pods of stages that have a node, of all models. metrics: what the pods of its revisions reported themselves.
     """
 
     model: Object | None
@@ -36,6 +37,7 @@ class Snapshot:
     claims: tuple[Object, ...] = ()
     busy: tuple[Object, ...] = ()
     records: tuple[Object, ...] = ()
+    metrics: Live = field(default_factory=Live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +143,5 @@ class Observed:
     """The model's own status."""
     records: Mapping[str, Object] = field(default_factory=dict)
     """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision. Of this volume alone."""
+    metrics: Live = field(default_factory=Live)
+    """Live traffic of each revision, as its servers count it."""

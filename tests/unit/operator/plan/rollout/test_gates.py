@@ -1,0 +1,71 @@
+"""Each gate passes, fails or says that too little is known, with the numbers of both revisions."""
+
+from typing import Any
+
+import pytest
+
+from onnxmodel_operator.live.windows import Window
+from onnxmodel_operator.plan.rollout.gates import Gates, Ruling, judge
+
+GATES = Gates(max_error_percent=1, max_p99_regression_percent=20, min_requests=500)
+
+
+def window(requests: int = 1000, failures: int = 0, p99: float | None = 10.0, **fields: Any) -> Window:
+    return Window(**{"seconds": 60.0, "p50": 5.0, "mean": 6.0, **fields}, requests=requests, failures=failures, p99=p99)
+
+
+OLD = window(10_000)
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "ruling", "words"),
+    [
+        (window(), OLD, Ruling.PASS, "p99 of the new revision is 10 ms, of the old one 10 ms"),
+        (window(p99=12.0), OLD, Ruling.PASS, "12 ms, of the old one 10 ms"),
+        (window(p99=12.5), OLD, Ruling.FAIL, "12.5 ms, of the old one 10 ms (25 % more)"),
+        (window(p99=1.0), OLD, Ruling.PASS, "1 ms, of the old one 10 ms"),
+        (window(failures=10), OLD, Ruling.PASS, "1 % of 1000 requests to the new revision failed"),
+        (window(failures=11), OLD, Ruling.FAIL, "1.1 % of 1000 requests to the new revision failed, 0 % of 10000"),
+        # The old one fails as often: the new revision is not the cause.
+        (window(failures=50), window(10_000, 450), Ruling.PASS, "5 % of 1000 requests to the new revision failed, 4.5 %"),
+        (window(failures=60), window(10_000, 450), Ruling.FAIL, "6 % of 1000 requests to the new revision failed, 4.5 %"),
+        # Nobody waits for 500 requests where all fail.
+        (window(10, 10), OLD, Ruling.FAIL, "100 % of 10 requests"),
+        (window(6, 6), None, Ruling.FAIL, "of the old one nothing is known"),
+        (window(5, 5), OLD, Ruling.INCONCLUSIVE, "5 requests of the 500 of minRequests"),
+        (window(499), OLD, Ruling.INCONCLUSIVE, "499 requests of the 500 of minRequests"),
+        (window(0, p99=None, mean=None), OLD, Ruling.INCONCLUSIVE, "0 requests of the 500"),
+        (None, OLD, Ruling.INCONCLUSIVE, "the servers of the new revision report no metrics"),
+        (None, None, Ruling.INCONCLUSIVE, "the servers of the new revision report no metrics"),
+        (window(), None, Ruling.INCONCLUSIVE, "the old revision had 0 requests"),
+        (window(), window(99), Ruling.INCONCLUSIVE, "the old revision had 99 requests"),
+        (window(seconds=9.9), OLD, Ruling.INCONCLUSIVE, "9.9 s"),
+        (window(seconds=0.0), OLD, Ruling.INCONCLUSIVE, "0 s"),
+        (window(p99=NAN), OLD, Ruling.INCONCLUSIVE, "no latencies that can be compared"),
+        (window(), window(10_000, p99=NAN), Ruling.INCONCLUSIVE, "no latencies that can be compared"),
+        (window(p99=float("inf")), OLD, Ruling.INCONCLUSIVE, "no latencies that can be compared"),
+        (window(), window(10_000, p99=0.0), Ruling.INCONCLUSIVE, "no latencies that can be compared"),
+        # Triton has no histogram: the means of both are compared.
+        (window(p99=None), OLD, Ruling.PASS, "mean latency of the new revision is 6 ms, of the old one 6 ms"),
+        (window(mean=9.0), window(10_000, p99=None), Ruling.FAIL, "mean latency of the new revision is 9 ms"),
+        (window(p99=None, mean=None), OLD, Ruling.INCONCLUSIVE, "no latencies that can be compared"),
+        # Mistakes of clients are not the model's, unless it makes them where the old one did not.
+        (window(refused=100), window(10_000, refused=1000), Ruling.PASS, "0 % of 1000 requests"),
+        (window(refused=100), OLD, Ruling.INCONCLUSIVE, "9.091 % of the requests to the new revision were refused"),
+        (window(canceled=100), OLD, Ruling.INCONCLUSIVE, "were canceled by clients, 0 % of those to the old one"),
+    ],
+)  # fmt: skip
+def test_the_new_revision_is_judged_by_the_old_one(
+    new: Window | None, old: Window | None, ruling: Ruling, words: str
+) -> None:
+    found = judge(GATES, new, old)
+    assert (found.ruling, words in found.sentence) == (ruling, True), found.sentence
+
+
+def test_the_limits_are_the_gates_own() -> None:
+    slower = window(p99=14.0)
+    assert judge(Gates(), slower, OLD).ruling is Ruling.PASS
+    assert judge(Gates(max_p99_regression_percent=30), slower, OLD).ruling is Ruling.FAIL
+    assert judge(Gates(min_requests=1), window(1), OLD).ruling is Ruling.PASS
+    assert judge(Gates(max_error_percent=0), window(10_000, 1), OLD).ruling is Ruling.FAIL
