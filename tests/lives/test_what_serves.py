@@ -9,6 +9,7 @@ import pytest
 from dev.results import benchmarked
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
+from onnxmodel_operator.render import server
 from onnxmodel_runtime.contract.outcome import Failure
 from tests.builders import Cluster, Killed, body
 
@@ -453,3 +454,47 @@ def test_what_serves_outlives_a_status_that_is_lost_while_a_newer_spec_is_there(
         cluster.settle()
         assert cluster.status()["active"]["revision"] == cluster.routed() == served
     assert f"magika-{served}" in [item["metadata"]["name"] for item in cluster.deployments()]
+
+
+def test_a_newer_operator_restarts_no_server(monkeypatch):
+    cluster = Cluster(body())
+    cluster.live()
+    before = copy.deepcopy(cluster.deployments())
+    monkeypatch.setattr(server, "_GRACE_SECONDS", 99)  # what the next release renders
+    _forget()
+    cluster.restart()
+    assert cluster.settle() == []
+    assert cluster.deployments() == before
+    cluster.edit(serving={"batching": {"maxBatchSize": 64}})
+    cluster.settle()
+    cluster.succeed("benchmark")
+    cluster.settle()
+    graces = [d["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] for d in cluster.deployments()]
+    assert graces == [45, 99], "a revision that is new anyway is made as the new release makes it"
+
+
+def test_a_revision_from_before_the_digest_of_its_settings_restarts_no_server(monkeypatch):
+    cluster = Cluster(body())
+    cluster.live()
+    before = copy.deepcopy(cluster.deployments())
+    for record in [v for k, v in cluster.objects.items() if k[0] == "ControllerRevision"]:
+        del record["metadata"]["annotations"][names.ANNOTATION_POD_SETTINGS]
+    monkeypatch.setattr(server, "_GRACE_SECONDS", 99)
+    _forget()
+    cluster.restart()
+    cluster.settle()
+    assert [d["spec"] for d in cluster.deployments()] == [d["spec"] for d in before]
+
+
+def test_a_pull_secret_of_the_platform_reaches_a_revision_that_serves():
+    cluster = Cluster(body())
+    cluster.live()
+    images = cluster.settings.images.model_copy(update={"pull_secrets": ("registry",)})
+    cluster.settings = cluster.settings.model_copy(update={"images": images})
+    cluster.settle()
+    (deployment,) = cluster.deployments()
+    assert deployment["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def _forget():
+    server.server_manifests.cache_clear()

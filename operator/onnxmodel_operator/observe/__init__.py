@@ -3,7 +3,7 @@
 from onnxmodel_operator import names
 from onnxmodel_operator.observe.children import read_job, read_revision
 from onnxmodel_operator.observe.memory import read
-from onnxmodel_operator.observe.objects import Object, by_label, by_owner, is_deleting, is_owned, label
+from onnxmodel_operator.observe.objects import Object, annotation, by_label, by_owner, is_deleting, is_owned, label
 from onnxmodel_operator.observe.values import (
     MEASURING,
     WORKING,
@@ -65,17 +65,23 @@ def observe(snapshot: Snapshot) -> Observed:
         for item in children["Deployment"]
         if not is_deleting(item)
     ]
-    service = next((item for item in children["Service"] if _routes(item)), None)
     claims = [claim for claim in children["PersistentVolumeClaim"] if not is_deleting(claim)]
+    records = [
+        item
+        for item in children["ControllerRevision"]
+        if not is_deleting(item) and claims and _of_claim(item, claims[0])
+    ]
+    service = next((item for item in children["Service"] if _routes(item)), None)
     return Observed(
         claim_uid=claims[0]["metadata"]["uid"] if claims else None,
         claim_leaves=bool(children["PersistentVolumeClaim"]) and not claims,
         jobs={(job.stage, job.digest): job for job in jobs},
         revisions={revision.revision: revision for revision in revisions},
-        records={
-            label(item, names.LABEL_REVISION): item["data"]
-            for item in children["ControllerRevision"]
-            if not is_deleting(item) and claims and _of_claim(item, claims[0])
+        records={label(item, names.LABEL_REVISION): item["data"] for item in records},
+        made_with={
+            label(item, names.LABEL_REVISION): settings
+            for item in records
+            if (settings := annotation(item, names.ANNOTATION_POD_SETTINGS))
         },
         routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
@@ -87,8 +93,7 @@ def observe(snapshot: Snapshot) -> Observed:
 
 def _of_claim(record: Object, claim: Object) -> bool:
     """Return whether the record belongs to this volume, which holds the revision's artifacts."""
-    annotations = record["metadata"].get("annotations", {})
-    return bool(annotations.get(names.ANNOTATION_CLAIM) == claim["metadata"]["uid"])
+    return bool(annotation(record, names.ANNOTATION_CLAIM) == claim["metadata"]["uid"])
 
 
 def _routes(service: Object) -> bool:

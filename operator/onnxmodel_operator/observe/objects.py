@@ -12,6 +12,12 @@ def label(item: Object, key: str) -> str:
     return value
 
 
+def annotation(item: Object, key: str) -> str:
+    """Return the annotation's value. "" if the object lacks it."""
+    value: str = item["metadata"].get("annotations", {}).get(key, "")
+    return value
+
+
 def by_label(items: Iterable[Object], key: str) -> dict[str, list[Object]]:
     """Group objects by a label's value."""
     out: dict[str, list[Object]] = {}

@@ -145,3 +145,5 @@ class Observed:
     """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision. Of this volume alone."""
     metrics: Live = field(default_factory=Live)
     """Live traffic of each revision, as its servers count it."""
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    """The digest of the settings that the pods of each record were made with, where the record names it."""

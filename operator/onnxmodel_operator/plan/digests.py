@@ -8,6 +8,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.plan.values import Ask
 from onnxmodel_operator.platform.resolve import Placement
+from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.identity import identity_of
 from onnxmodel_runtime.contract.serve import ServeRequest
@@ -22,6 +23,17 @@ def of_stage(claim: str | None, stage: Stage, ask: Ask, placement: Placement) ->
 def of_revision(claim: str | None, request: ServeRequest, placement: Placement, triton: str) -> str:
     """Return the digest of a revision. When it changes, its pods are replaced."""
     return _digest(_Inputs(claim, "", request, placement, triton=triton))
+
+
+def of_pod_settings(settings: Settings) -> str:
+    """Return the short digest of the settings that affect a server's Deployment and not what it serves.
+
+    A change of them renders the Deployment of a revision anew. Nothing else does, in particular no newer operator.
+    """
+    images = settings.images
+    return names.short(
+        names.digest([images.pull_policy, list(images.pull_secrets), settings.progress_deadline_seconds])
+    )
 
 
 def of_source(fetch: FetchRequest, secret: str) -> str:

@@ -138,7 +138,8 @@ class Revision:
     """A revision to serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
 
     claim: the uid of the volume with its artifacts. startup_seconds: how long a pod may load the model. triton: the
-    image of Triton where that serves, else "".
+    image of Triton where that serves, else "". recorded: the Deployment as it was applied before, replicas aside, which
+    is applied again as it is.
     """
 
     digest: str
@@ -149,6 +150,7 @@ class Revision:
     claim: str
     startup_seconds: int = STARTUP_SECONDS
     triton: str = ""
+    recorded: Mapping[str, Any] | None = None
 
     @property
     def short(self) -> str:

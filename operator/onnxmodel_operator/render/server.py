@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
+from onnxmodel_operator.plan import digests
 from onnxmodel_operator.plan.values import STARTUP_SECONDS, Revision
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.parts import (
@@ -39,8 +40,8 @@ _RESTRICTED = "shared-memory,trace,logging"
 def server_manifests(owner: Owner, of: Named[tuple[str, Revision, Settings]]) -> tuple[Manifest, Manifest]:
     """Make the record of a revision and its Deployment. The record comes first, so that everything that serves has one."""
     runtime, revision, settings = of.parts
-    deployment = _deployment(owner, runtime, revision, settings)
-    record = _record(owner, revision, deployment)
+    deployment = revision.recorded or _deployment(owner, runtime, revision, settings)
+    record = _record(owner, revision, deployment, digests.of_pod_settings(settings))
     return stamped(record), stamped(scaled(deployment, revision.replicas))
 
 
@@ -49,11 +50,11 @@ def scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
 
 
-def _record(owner: Owner, revision: Revision, deployment: Manifest) -> Manifest:
+def _record(owner: Owner, revision: Revision, deployment: Mapping[str, Any], settings: str) -> Manifest:
     """The Deployment as applied: while a later spec is proven, nothing else says how to restore or scale it."""
     meta = metadata(owner, revision.name, {names.LABEL_REVISION: revision.short})
-    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim}
-    return render_template("record.yaml.j2", meta=meta, deployment=deployment)
+    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim, names.ANNOTATION_POD_SETTINGS: settings}
+    return {**render_template("record.yaml.j2", meta=meta), "data": deployment}
 
 
 def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settings) -> Manifest:

@@ -7,7 +7,9 @@ from typing import Any
 
 from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.plan import digests
 from onnxmodel_operator.plan.values import Kept
+from onnxmodel_operator.platform.settings import Settings
 
 
 def active_revision(seen: Observed) -> str | None:
@@ -30,6 +32,15 @@ def kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
     serving = seen.revisions.get(active or "")
     replicas = model.replicas if model.replicas is not None else serving.wanted if serving else 1
     return Kept(record, replicas)
+
+
+def recorded(seen: Observed, revision: str, settings: Settings) -> Mapping[str, Any] | None:
+    """Return the Deployment of a revision as its record holds it. None if there is none of these settings.
+
+    A newer operator may render another pod from the same request. That alone must restart no server.
+    """
+    made_with = seen.made_with.get(revision)
+    return seen.records.get(revision) if made_with in (None, digests.of_pod_settings(settings)) else None
 
 
 def exists(seen: Observed, revision: str | None) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from onnxmodel_operator import names
 from onnxmodel_operator.plan import digests
+from onnxmodel_operator.plan.rollout.active import recorded
 from onnxmodel_operator.plan.values import (
     STARTUP_SECONDS,
     Advance,
@@ -51,6 +52,7 @@ def _revision(context: Context) -> Revision:
         claim=claim,
         startup_seconds=_startup_seconds(loading),
         triton=platform.triton,
+        recorded=recorded(context.seen, short, context.settings),
     )
 
 
