@@ -83,6 +83,19 @@ SIGNATURE = {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "iden
             {"serving": {"providerOptions": {"CPU": {"use_arena": "1"}}}},
             'unknown field "CPU" in dev.onnx-operator.v1alpha1.OnnxModel.spec.serving.providerOptions',
         ),
+        (
+            {"serving": {"pod": {"labels": {"onnx-operator.dev/model": "other"}}}},
+            "spec.serving.pod.labels: Invalid value",
+        ),
+        ({"serving": {"pod": {"labels": {"app.kubernetes.io/managed-by": "me"}}}}, "belongs to the operator"),
+        (
+            {
+                "serving": {
+                    "pod": {"annotations": {"container.apparmor.security.beta.kubernetes.io/server": "unconfined"}}
+                }
+            },
+            "restricted Pod Security Standard",
+        ),
         ({"source": {"uri": "s3://b/" + "k" * 3000}}, "may not be more than 2048"),
     ],
 )

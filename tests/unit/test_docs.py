@@ -129,12 +129,22 @@ def test_pools_have_the_same_names_everywhere():
 
 
 def test_the_full_example_has_every_field():
-    """All but the other way to say who must have signed, and a provider of other machines."""
-    others = ("source.signature.identity", "serving.providerOptions.OpenVINO")
+    """All but the other way to say who must have signed, a provider of other machines, and what docs/pods.md shows."""
+    others = ("source.signature.identity", "serving.providerOptions.OpenVINO", "serving.pod.")
     manifest = yaml.safe_load((ROOT / "examples" / "full" / "onnxmodel.yaml").read_text())
     schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
     missing = set(_paths(schema)) - set(_keys(manifest["spec"]))
     assert {path for path in missing if not path.startswith(others)} == set()
+
+
+def test_the_page_about_pods_shows_valid_models_with_every_field_of_a_pod():
+    blocks = re.findall(r"```yaml\n(apiVersion: .*?)```", (DOCS / "pods.md").read_text(), re.DOTALL)
+    models = [yaml.safe_load(block) for block in blocks]
+    for manifest in models:
+        parse({**manifest, "metadata": {"namespace": "n", "uid": "u", "generation": 1, **manifest["metadata"]}})
+    schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["serving"]["properties"]["pod"]
+    shown = {path for manifest in models for path in _keys(manifest["spec"].get("serving", {}).get("pod", {}))}
+    assert set(_paths(schema)) - shown == set()
 
 
 def _paths(schema, path=""):
@@ -224,10 +234,10 @@ def test_every_right_is_explained():
 def test_the_pools_in_the_pages_are_settings_that_work():
     blocks = [
         (page.name, block)
-        for page in (ROOT / "README.md", DOCS / "install.md")
+        for page in (ROOT / "README.md", DOCS / "install.md", DOCS / "pods.md")
         for block in re.findall(r"```yaml\n(settings:\n.*?)```", page.read_text(), re.DOTALL)
     ]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     images = {"runtimeCpu": "cpu", "runtimeGpu": "gpu"}
     for _, block in blocks:
         made = settings.parse({"images": images, **yaml.safe_load(block)["settings"]})

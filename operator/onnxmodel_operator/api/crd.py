@@ -132,6 +132,9 @@ def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None 
             out["required"] = list(required)
     elif isinstance(schema.get("additionalProperties"), Mapping):
         out["additionalProperties"] = structural(schema["additionalProperties"], definitions)
+    elif "patternProperties" in schema:  # a structural schema has no pattern of keys: a CEL rule has it
+        (values,) = schema["patternProperties"].values()
+        out["additionalProperties"] = structural(values, definitions)
     if "default" in schema:
         # An object's defaults live in its own fields; a default of the whole would not be merged with what users set.
         out["default"] = {} if out.get("type") == "object" else schema["default"]

@@ -5,11 +5,16 @@ from onnxmodel_runtime.contract.uris import SCHEMES, SOURCE_URI
 SHA256 = r"^[0-9a-f]{64}$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
 
+LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+
 EXPECTED = {
     SOURCE_URI: f"expected a URI such as s3://BUCKET/KEY, with the scheme {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}, "
     "with a path, and without spaces, user or password",
     SHA256: "expected 64 lowercase hexadecimal digits",
     QUANTITY: "expected a quantity such as 2, 500m or 512Mi",
+    LABEL_KEY: "expected a key such as team or example.com/team",
+    LABEL_VALUE: "expected at most 63 letters, digits, '-', '_' and '.', with a letter or a digit at both ends",
 }
 
 NAMESPACE = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

@@ -49,9 +49,11 @@ _HINTS = (
      "changed this one: compare the fields in the message with the pod template of the Job or "
      "Deployment."),
     ("admission webhook", "Change what the webhook rejects, or ask its owner to allow these pods."),
-    ("PriorityClass", f"Create the PriorityClass, or correct pools.*.priorityClassName {SETTINGS}."),
+    ("PriorityClass", "Create the PriorityClass, or correct spec.serving.pod.priorityClassName or "
+     f"pools.*.priorityClassName {SETTINGS}."),
     ("RuntimeClass", f"Create the RuntimeClass, or correct pools.*.runtimeClassName {SETTINGS}."),
-    ("service account", "Create the namespace's ServiceAccount default again: kubectl create serviceaccount default."),
+    ("service account", "Create the ServiceAccount in the namespace, or correct spec.serving.pod.serviceAccountName or "
+     f"pools.*.serviceAccountName {SETTINGS}."),
     ("storageclass", f"Create the StorageClass; or correct artifacts.storageClassName {SETTINGS}, then delete the "
      "model and apply it again."),
     ("Multi-Attach", "Wait until the pods on the other node are gone: the volume is ReadWriteOnce. For new models, "

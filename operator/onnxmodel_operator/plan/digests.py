@@ -1,6 +1,6 @@
 """Digests of stages, revisions and fetched files. The contract declares which fields of a request they cover."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -79,15 +79,31 @@ def _digest(inputs: _Inputs) -> str:
         # Its folder too, which says with which Secret it is fetched.
         fetch = {**identity_of(inputs.fetch), "directory": inputs.fetch.directory} if inputs.fetch else None
         covered |= {"stage": inputs.stage, "fetch": fetch, "dependsOn": inputs.depends_on}
+    elif pod := _pod(inputs.placement):
+        covered["pod"] = pod
     if inputs.triton:
         covered["triton"] = inputs.triton
     return names.digest(covered)
 
 
+_OF_PODS = {"labels", "annotations", "service_account_name", "image_pull_secrets", "topology_spread_constraints"}
+"""Fields of a pool that say how its pods are dressed, and nothing of where they run: no stage gives another result for them."""
+
+
+def _pod(placement: Placement) -> dict[str, Any]:
+    """The rest of a server's pods, besides their place. Empty where nothing was said.
+
+    A new revision is proven with it before it takes traffic: an account or an injected sidecar may break a server. The
+    labels of a queue are on Jobs alone.
+    """
+    said = asdict(placement.traits)
+    return {name: value for name, value in said.items() if value and name != "queue"}
+
+
 def _plain(placement: Placement) -> dict[str, Any]:
     return {
         "image": placement.image,
-        "pool": placement.pool.data,
+        "pool": {name: value for name, value in placement.pool.data.items() if name not in _OF_PODS},
         "resources": placement.resources.data,
         "gpus": placement.gpus,
     }

@@ -1,12 +1,13 @@
 """Resolution of a spec into terms of this platform: a pool, images, providers, threads and resources. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.resource import OnnxModel, SpecError
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
+from onnxmodel_operator.platform.pods import Traits, traits
 from onnxmodel_operator.platform.policy import PolicyError, violations
 from onnxmodel_operator.platform.settings import Pool, Resources, Settings
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
@@ -14,12 +15,13 @@ from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, Providers
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Image, pool, resources and GPUs of a pod."""
+    """Image, pool, resources and GPUs of a pod, and what else the pool and the model say of it."""
 
     image: str
     pool: Pool
     resources: Resources
     gpus: int
+    traits: Traits = field(default_factory=Traits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
             ]
         )
     image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
-    server = Placement(image, pool, resources, gpus)
+    server = Placement(image, pool, resources, gpus, traits(pool, serving.pod))
     client = replace(server, resources=settings.jobs.resources, gpus=0)
     return Resolved(
         providers=Providers(names=chosen, fallback=serving.fallback, options=options, threads=threads),

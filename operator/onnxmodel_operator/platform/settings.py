@@ -16,7 +16,9 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
+from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread, reserved
 from onnxmodel_operator.api.spec.serving import Provider
+from onnxmodel_operator.api.spec.source import SecretReference
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, misplaced
 from onnxmodel_runtime.contract.uris import SCHEMES
 
@@ -55,7 +57,8 @@ class Images(_Section):
 class Pool(_Section):
     """A node pool that models name in `serving.nodePool`. gpu_resource: the extended resource of its GPUs, or "".
 
-    execution_providers: all that a model may name, and the ones of a model that names none.
+    execution_providers: all that a model may name, and the ones of a model that names none. labels to
+    topology_spread_constraints: as in a model's serving.pod, which wins.
     """
 
     node_selector: dict[str, str] = Field(default_factory=dict)
@@ -65,6 +68,11 @@ class Pool(_Section):
     priority_class_name: str = ""
     gpu_resource: str = ""
     execution_providers: tuple[Provider, ...] = Field(default=("CPU",), min_length=1)
+    labels: Labels = Field(default_factory=dict)
+    annotations: Annotations = Field(default_factory=dict)
+    service_account_name: str = ""
+    image_pull_secrets: tuple[SecretReference, ...] = ()
+    topology_spread_constraints: tuple[TopologySpread, ...] = ()
 
     @model_validator(mode="after")
     def _providers_can_be_used(self) -> "Pool":
@@ -75,6 +83,13 @@ class Pool(_Section):
             )
         if wrong := misplaced(self.execution_providers):
             raise ValueError(f"executionProviders: {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_free(self) -> "Pool":
+        for field in ("labels", "annotations"):
+            if wrong := reserved(getattr(self, field)):
+                raise ValueError(f"{field}: {wrong}")
         return self
 
 

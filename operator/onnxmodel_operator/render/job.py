@@ -43,15 +43,16 @@ _NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injectio
 def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Settings]]) -> Manifest:
     """Make the Job. of: the spec, the step, the folders of the volume that it keeps, and the settings."""
     spec, step, keep, settings = of.parts
-    meta = metadata(owner, step.job, {names.LABEL_STAGE: step.stage})
+    traits = step.placement.traits
+    meta = metadata(owner, step.job, {**traits.queue, names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
     if step.stage in MEASURING and step.quiet:
         meta["annotations"][names.ANNOTATION_QUIET] = "true"
     job = render_template(
         "job.yaml.j2",
         meta=meta,
-        pod_labels={**labels_of(owner), names.LABEL_STAGE: step.stage, **_NO_MESH_LABELS},
-        pod_annotations=_NO_MESH,
+        pod_labels={**traits.labels, **labels_of(owner), names.LABEL_STAGE: step.stage, **_NO_MESH_LABELS},
+        pod_annotations={**traits.annotations, **_NO_MESH},
         stage=step.stage,
         request=as_argument(step.request),
         fetch=as_argument(step.fetch) if step.fetch else None,

@@ -61,11 +61,15 @@ def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
     if placement.gpus:
         # An extended resource's request equals its limit, so the limit is enough.
         resources["limits"] = {**resources["limits"], placement.pool.gpu_resource: str(placement.gpus)}
+    traits = placement.traits
     return {
         "image": placement.image,
         "images": settings.images,
         "pool": placement.pool,
         "affinity": placement.pool.affinity,
+        "priority": traits.priority_class_name or placement.pool.priority_class_name,
+        "account": traits.service_account_name,
+        "pull_secrets": tuple(dict.fromkeys((*settings.images.pull_secrets, *traits.pull_secrets))),
         "resources": resources,
     }
 

@@ -63,10 +63,13 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
     labels = {names.LABEL_REVISION: revision.short, names.LABEL_RUNTIME: runtime}
     meta = metadata(owner, revision.name, labels)
     meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
+    traits = revision.placement.traits
     return render_template(
         "triton.yaml.j2" if revision.triton else "deployment.yaml.j2",
         meta=meta,
-        pod_labels={**labels_of(owner), names.LABEL_REVISION: revision.short},
+        pod_labels={**traits.labels, **labels_of(owner), names.LABEL_REVISION: revision.short},
+        pod_annotations=dict(traits.annotations),
+        spread=[{**constraint, "labelSelector": {"matchLabels": selector}} for constraint in traits.spread],
         selector=selector,
         ports=revision.request,
         claim=claim_name(owner.name),

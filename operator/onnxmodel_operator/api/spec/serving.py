@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from onnxmodel_operator.api.base import ApiObject, Name, Quantity, cel
+from onnxmodel_operator.api.spec.pod import Pod
 from onnxmodel_runtime.contract.providers import CPU_NOT_LAST, PROVIDER_TWICE, misplaced
 
 Provider = Literal["TensorRT", "CUDA", "OpenVINO", "CPU"]
@@ -118,6 +119,7 @@ class Serving(ApiObject):
     )
     replicas: Replicas = 1
     resources: ResourceRequirements | None = None
+    pod: Pod = Pod()
     batching: Batching = Batching()
     instances: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Sessions in each replica, each with its own copy of the weights."

@@ -287,7 +287,7 @@ def test_whose_events_are_read(waiting, seconds, asked):
         ({}, ['admission webhook "x" denied the request'], None, "Change what the webhook rejects"),
         ({}, ["no PriorityClass with name x was found"], None, "Create the PriorityClass"),
         ({}, ['RuntimeClass "x" not found'], None, "Create the RuntimeClass"),
-        ({}, ['service account "default" not found'], None, "Create the namespace's ServiceAccount"),
+        ({}, ['service account "default" not found'], None, "Create the ServiceAccount in the namespace"),
         ({}, ['storageclass.storage.k8s.io "x" not found'], None, "Create the StorageClass"),
         ({}, ["Multi-Attach error for volume"], None, "Wait until the pods on the other node"),
         ({}, ["something else", "exceeded quota: q"], "Job j has no pod: something else", "Read the events."),

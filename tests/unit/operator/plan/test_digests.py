@@ -5,9 +5,13 @@ from dataclasses import fields, replace
 import pytest
 
 from onnxmodel_operator.plan import digests
+from onnxmodel_operator.platform.pods import Traits
 from onnxmodel_operator.platform.resolve import Placement
 from onnxmodel_operator.platform.settings import Pool, Resources
 from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.stages import Stage
+from tests import contexts
+from tests.builders import SETTINGS
 
 PLACED = Placement(image="runtime:1", pool=Pool(), resources=Resources(), gpus=0)
 OTHER = {
@@ -15,6 +19,7 @@ OTHER = {
     "pool": Pool(node_selector={"zone": "b"}),
     "resources": Resources(limits={"cpu": "2"}),
     "gpus": 1,
+    "traits": Traits(labels={"team": "search"}),
 }
 
 
@@ -26,3 +31,42 @@ def test_each_field_of_a_placement_is_covered(name):
         for placement in (PLACED, replace(PLACED, **{name: OTHER[name]}))
     )
     assert before != after
+
+
+SAID = {
+    "labels": {"team": "search"},
+    "annotations": {"example.com/owner": "search"},
+    "serviceAccountName": "servers",
+    "priorityClassName": "high",
+    "imagePullSecrets": [{"name": "registry"}],
+    "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+}
+OLDER = "priorityClassName"  # a pool's is older than this rule, and runs the stages again
+QUEUE = {"kueue.x-k8s.io/queue-name": "team-a"}
+
+
+def _digests(settings=SETTINGS, **serving):
+    """Of each stage before the server and of the revision."""
+    known = contexts.at(Stage.LOADTEST, contexts.context(settings=settings, serving=serving))
+    return {step.stage: step.digest for step in known.steps}, known.target.digest
+
+
+def _pool(**fields):
+    pools = {**SETTINGS.pools, "default": Pool.model_validate(fields)}
+    return contexts.platform(pools=pools)
+
+
+@pytest.mark.parametrize(
+    ("where", "field"), [*(("model", field) for field in SAID), *(("pool", field) for field in SAID if field != OLDER)]
+)
+def test_what_is_said_of_pods_makes_a_new_revision_and_measures_nothing_again(where, field):
+    stages, revision = _digests()
+    said = {field: SAID[field]}
+    now = _digests(pod=said) if where == "model" else _digests(_pool(**said))
+    assert set(stages) == {Stage.VALIDATE, Stage.OPTIMIZE, Stage.BENCHMARK}
+    assert now[0] == stages
+    assert now[1] != revision
+
+
+def test_the_labels_of_a_queue_are_of_jobs_and_replace_no_server():
+    assert _digests(pod={"labels": QUEUE}) == _digests() == _digests(_pool(labels=QUEUE))

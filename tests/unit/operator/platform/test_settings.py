@@ -21,6 +21,14 @@ IMAGES = {"runtimeCpu": "cpu"}
             "images.runtimeGpu is required",
         ),
         ({"images": IMAGES, "jobs": {"backoffLimit": -1}}, "jobs.backoffLimit"),
+        (
+            {"images": IMAGES, "pools": {"default": {"labels": {"a b": ""}}}},
+            "pools.default.labels: key 'a b': expected a key",
+        ),
+        (
+            {"images": IMAGES, "pools": {"default": {"labels": {"onnx-operator.dev/model": "other"}}}},
+            "labels: onnx-operator.dev/model belongs to the operator",
+        ),
         ({"images": IMAGES, "artifacts": {"size": "huge"}}, "artifacts.size"),
         ({"images": IMAGES, "defaults": {"resources": {"limits": {"cpu": "one"}}}}, "defaults.resources.limits.cpu"),
         (

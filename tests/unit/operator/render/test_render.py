@@ -263,3 +263,42 @@ def test_settings_of_pods_come_from_the_platform():
         assert spec["runtimeClassName"] == "nvidia"
         assert spec["priorityClassName"] == "high"
         assert spec["affinity"]["nodeAffinity"] == {}
+
+
+POD = {
+    "labels": {"team": "search", "sidecar.istio.io/inject": "true", "kueue.x-k8s.io/queue-name": "mine"},
+    "annotations": {"linkerd.io/inject": "enabled"},
+    "serviceAccountName": "servers",
+    "priorityClassName": "high",
+    "imagePullSecrets": [{"name": "registry"}],
+    "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
+def test_pods_carry_what_the_model_says_of_them(runtime):
+    cluster = Cluster(body(serving={"pod": POD, "runtime": runtime}))
+    cluster.live()
+    kinds = set()
+    for (kind, _, _), item in cluster.objects.items():
+        if kind not in ("Job", "Deployment"):
+            continue
+        kinds.add(kind)
+        template, serves = item["spec"]["template"], kind == "Deployment"
+        labels, spec = template["metadata"]["labels"], template["spec"]
+        assert labels["team"] == "search"
+        assert labels[names.LABEL_MODEL] == item["metadata"]["labels"][names.LABEL_MODEL]
+        # A proxy may join a server; a Job with one would not end.
+        assert labels["sidecar.istio.io/inject"] == ("true" if serves else "false")
+        assert template["metadata"]["annotations"]["linkerd.io/inject"] == ("enabled" if serves else "disabled")
+        assert (spec["serviceAccountName"], spec["priorityClassName"]) == ("servers", "high")
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["imagePullSecrets"] == [{"name": "registry"}]
+        assert "kueue.x-k8s.io/queue-name" not in labels
+        assert (item["metadata"]["labels"].get("kueue.x-k8s.io/queue-name") == "mine") is not serves
+        if serves:
+            (spread,) = spec["topologySpreadConstraints"]
+            assert spread["labelSelector"] == {"matchLabels": item["spec"]["selector"]["matchLabels"]}
+        else:
+            assert "topologySpreadConstraints" not in spec
+    assert kinds == {"Job", "Deployment"}

@@ -26,6 +26,10 @@ from tests.builders import body
         ({"serving": {"batching": {"preferredBatchSizes": [8]}}}, ["spec.serving.batching"]),
         ({"serving": {"batching": {"maxQueueSize": 0, "defaultTimeoutMicroseconds": -1}}},
          ["spec.serving.batching.defaultTimeoutMicroseconds", "spec.serving.batching.maxQueueSize"]),
+        ({"serving": {"pod": {"labels": {"a": "-"}}}}, ["spec.serving.pod.labels.a"]),
+        ({"serving": {"pod": {"topologySpreadConstraints": [
+            {"topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2}]}}},
+         ["spec.serving.pod.topologySpreadConstraints[0]"]),
         ({"wrong": 1}, ["spec.wrong"]),
         ({"validation": {"batch": "Second"}}, ["spec.validation.batch"]),
         ({"validation": {"batch": "None"}, "serving": {"batching": {"maxQueueDelayMicroseconds": 9}}}, ["spec"]),
@@ -59,3 +63,29 @@ def test_a_number_is_read_as_its_field_has_it_however_it_is_written(same):
         parse(body(optimization={"parity": {"absolute": True}}))
     with pytest.raises(SpecError):
         parse(body(serving={"replicas": True}))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "onnx-operator.dev/model",
+        "x.onnx-operator.dev/y",
+        "app.kubernetes.io/managed-by",
+        "pod-template-hash",
+        "job-name",
+        "controller-uid",
+        "batch.kubernetes.io/job-name",
+        "container.apparmor.security.beta.kubernetes.io/server",
+        "container.seccomp.security.alpha.kubernetes.io/server",
+        "seccomp.security.alpha.kubernetes.io/pod",
+    ],
+)
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_keys_that_are_not_the_models_are_refused(key, field):
+    with pytest.raises(SpecError, match=f"spec.serving.pod: {field}: {key} belongs to"):
+        parse(body(serving={"pod": {field: {key: "a"}}}))
+
+
+@pytest.mark.parametrize("key", ["team", "not-onnx-operator.dev/a", "app.kubernetes.io/part-of", "job-names"])
+def test_other_keys_are_free(key):
+    assert parse(body(serving={"pod": {"labels": {key: "a"}}})).spec.serving.pod.labels == {key: "a"}

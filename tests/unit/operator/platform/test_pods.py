@@ -1,0 +1,60 @@
+"""A pool's words and a model's about pods, joined: the model wins, key by key."""
+
+from onnxmodel_operator.api.spec.pod import Pod
+from onnxmodel_operator.platform.pods import Traits, traits
+from onnxmodel_operator.platform.settings import Pool
+
+POOL = Pool.model_validate(
+    {
+        "labels": {"team": "platform", "zone": "a", "kueue.x-k8s.io/queue-name": "shared"},
+        "annotations": {"owner": "platform"},
+        "serviceAccountName": "models",
+        "priorityClassName": "low",
+        "imagePullSecrets": [{"name": "mirror"}],
+        "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+    }
+)
+SPREAD = {"topologyKey": "node", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}
+
+
+def said(**fields):
+    return Pod.model_validate(fields)
+
+
+def test_nothing_is_said():
+    assert traits(Pool(), Pod()) == Traits()
+
+
+def test_the_pool_alone():
+    assert traits(POOL, Pod()) == Traits(
+        labels={"team": "platform", "zone": "a"},
+        annotations={"owner": "platform"},
+        service_account_name="models",
+        pull_secrets=("mirror",),
+        spread=({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"},),
+        queue={"kueue.x-k8s.io/queue-name": "shared"},
+    )
+
+
+def test_the_model_wins_and_pull_secrets_add_up():
+    model = said(
+        labels={"team": "search", "kueue.x-k8s.io/queue-name": "mine"},
+        annotations={"mine": "too"},
+        serviceAccountName="mine",
+        priorityClassName="high",
+        imagePullSecrets=[{"name": "registry"}, {"name": "mirror"}],
+        topologySpreadConstraints=[SPREAD],
+    )
+    assert traits(POOL, model) == Traits(
+        labels={"team": "search", "zone": "a"},
+        annotations={"owner": "platform", "mine": "too"},
+        service_account_name="mine",
+        priority_class_name="high",
+        pull_secrets=("mirror", "registry"),
+        spread=({"maxSkew": 1, **SPREAD},),
+        queue={"kueue.x-k8s.io/queue-name": "mine"},
+    )
+
+
+def test_a_model_can_ask_for_no_spread_at_all():
+    assert traits(POOL, said(topologySpreadConstraints=[])).spread == ()
