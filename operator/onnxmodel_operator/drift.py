@@ -16,11 +16,17 @@ def needs_apply(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> b
     if live is None:
         return True
     if desired["kind"] in FIXED:
-        return bool(difference(desired["metadata"]["labels"], live["metadata"].get("labels", {})))
+        return bool(difference(_identifying(desired), live["metadata"].get("labels", {})))
     key = names.ANNOTATION_APPLIED
     if live["metadata"].get("annotations", {}).get(key) != desired["metadata"]["annotations"][key]:
         return True
     return bool(difference({name: desired[name] for name in desired if name not in _TYPE}, live))
+
+
+def _identifying(desired: Mapping[str, Any]) -> dict[str, str]:
+    """The labels by which we select. A queue refuses another label of its own on a Job that it has admitted."""
+    labels = desired["metadata"]["labels"]
+    return {name: value for name, value in labels.items() if name in names.OWN_LABELS}
 
 
 def applicable(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -32,6 +38,9 @@ def applicable(desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> Ma
     if live is None or desired["kind"] not in FIXED:
         return desired
     metadata, key = dict(desired["metadata"]), names.ANNOTATION_APPLIED
+    there = live["metadata"].get("labels", {})
+    as_they_are = {name: there[name] for name in metadata["labels"] if name in there}
+    metadata["labels"] = {**as_they_are, **_identifying(desired)}
     if made_from := live["metadata"].get("annotations", {}).get(key):
         metadata["annotations"] = {**metadata["annotations"], key: made_from}
     content = {field: value for field, value in live.items() if field != "status"}

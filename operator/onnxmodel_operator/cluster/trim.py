@@ -40,6 +40,7 @@ KEPT: Mapping[str, _Fields] = {
     MODEL.name: {"metadata": {**_IDENTITY, "generation": _ALL}, "spec": _ALL, "status": _ALL},
     JOB.name: {
         "metadata": {**_CHILD, "creationTimestamp": _ALL},
+        "spec": {"suspend": _ALL},
         "status": {"startTime": _ALL, "completionTime": _ALL, "failed": _ALL, "conditions": _CONDITIONS},
     },
     POD.name: {

@@ -7,7 +7,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.observe.endings import ending_of, ending_of_job, outcome_of, sidecar_of
 from onnxmodel_operator.observe.objects import Object, label
 from onnxmodel_operator.observe.values import JobSeen, RevisionSeen, Snapshot, Waiting
-from onnxmodel_operator.observe.waiting import waiting_of
+from onnxmodel_operator.observe.waiting import suspended, waiting_of
 from onnxmodel_operator.observe.warnings import hint_for
 from onnxmodel_operator.times import parse_time
 from onnxmodel_runtime.contract.outcome import Failure
@@ -37,13 +37,17 @@ def read_job(job: Object, pods: list[Object], snapshot: Snapshot) -> JobSeen:
         message=message,
         ended=ended,
         attempts=max(status.get("failed", 0), len(ends)),  # a pod's end is seen before the Job counts it
-        waiting=next((w for pod in pods if (w := waiting_of(pod, snapshot.claims, snapshot.busy))), None)
-        if pods
-        else _no_pod(job, status),
+        waiting=suspended(job) or _waiting(job, pods, snapshot),
         pods=len(pods),
         quiet=names.ANNOTATION_QUIET in job["metadata"].get("annotations", {}),
         kept_alive_by=sidecar,
     )
+
+
+def _waiting(job: Object, pods: list[Object], snapshot: Snapshot) -> Waiting | None:
+    if not pods:
+        return _no_pod(job, job.get("status", {}))
+    return next((w for pod in pods if (w := waiting_of(pod, snapshot.claims, snapshot.busy))), None)
 
 
 _AT_ONCE = timedelta(seconds=5)

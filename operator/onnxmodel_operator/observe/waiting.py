@@ -25,6 +25,21 @@ def works_on_a_node(pod: Object) -> bool:
     return label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
 
 
+def suspended(job: Object) -> Waiting | None:
+    """Explain that somebody suspended the Job: a queue that admits it when there is quota. None if nobody did."""
+    if not job.get("spec", {}).get("suspend"):
+        return None
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    queue = label(job, names.LABEL_QUEUE)
+    failure = Failure(
+        "WaitingForQuota",
+        f"Job {name} is suspended" + (f" until queue {queue} admits it" if queue else ""),
+        f"No action needed if a queue holds it; Kueue says why: kubectl -n {namespace} describe workloads. Otherwise "
+        f'resume it: kubectl -n {namespace} patch job {name} -p \'{{"spec":{{"suspend":false}}}}\'',
+    )
+    return Waiting(failure, None, queued=True)
+
+
 def waiting_of(pod: Object, claims: Iterable[Object], busy: Iterable[Object] = ()) -> Waiting | None:
     """Return why the pod does not run. None if it runs, has ended or is being deleted.
 

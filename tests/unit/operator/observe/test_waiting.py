@@ -3,7 +3,7 @@
 import pytest
 
 from onnxmodel_operator import names
-from onnxmodel_operator.observe.waiting import is_idle, waiting_of, works_on_a_node
+from onnxmodel_operator.observe.waiting import is_idle, suspended, waiting_of, works_on_a_node
 from onnxmodel_operator.times import format_time
 from onnxmodel_runtime.contract.outcome import Outcome, encode
 from onnxmodel_runtime.contract.stages import Stage
@@ -90,6 +90,19 @@ def test_why_a_pod_with_a_node_does_not_start(state, reason, message):
 )
 def test_a_pod_that_waits_for_nothing(there):
     assert waiting_of(there, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [({}, "Job j is suspended"), ({names.LABEL_QUEUE: "q"}, "Job j is suspended until queue q admits it")],
+)
+def test_a_job_that_somebody_suspended_waits_without_a_deadline(labels, message):
+    job = {"metadata": {"name": "j", "namespace": "n", "labels": labels}, "spec": {"suspend": True}}
+    found = suspended(job)
+    assert found is not None
+    assert (found.failure.reason, found.failure.message, found.queued) == ("WaitingForQuota", message, True)
+    assert 'kubectl -n n patch job j -p \'{"spec":{"suspend":false}}\'' in found.failure.hint
+    assert suspended({**job, "spec": {"suspend": False}}) is None
 
 
 @pytest.mark.parametrize(

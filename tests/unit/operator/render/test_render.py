@@ -216,7 +216,11 @@ def _deployment(**container):
 
 def _job(label="m", **container):
     made = _deployment(**container)
-    return {**made, "kind": "Job", "metadata": {**made["metadata"], "labels": {"model": label} if label else {}}}
+    return {
+        **made,
+        "kind": "Job",
+        "metadata": {**made["metadata"], "labels": {names.LABEL_MODEL: label} if label else {}},
+    }
 
 
 @pytest.mark.parametrize(
