@@ -18,7 +18,7 @@ class Latencies:
     """Cumulative counts of a histogram: how many requests took at most each of the bounds, in seconds, and all of them."""
 
     bounds: tuple[float, ...]
-    counts: tuple[int, ...]
+    counts: Sequence[int]
     all: int
 
     def milliseconds(self, percent: float) -> float | None:

@@ -1,0 +1,127 @@
+"""Parse what a server's /metrics answers, with either runtime: Prometheus' text format into counts.
+
+The server parses untrusted models, so its answer is untrusted. Only the lines of known metrics are read, and anything odd
+about those makes the whole answer unreadable.
+"""
+
+import re
+from array import array
+from collections.abc import Iterator
+from functools import lru_cache
+
+from onnxmodel_operator.live.windows import Counts, Latencies
+
+MOST_BYTES = 1 << 20
+_MOST_LINES = 10_000
+_MOST_SAMPLES, _MOST_BOUNDS = 1000, 128
+_LONGEST = 2000
+_LARGEST = float(1 << 53)
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)",?')
+_HISTOGRAM, _RUNS = "onnxmodel_request_duration_seconds", "onnxmodel_execution_duration_seconds"
+_FIELDS = {
+    "nv_inference_request_success": "successes",
+    "nv_inference_request_duration_us": "seconds",
+    "nv_inference_exec_count": "executions",
+    "nv_inference_count": "rows",
+    "nv_inference_compute_input_duration_us": "computing",
+    "nv_inference_compute_infer_duration_us": "computing",
+    "nv_inference_compute_output_duration_us": "computing",
+    f"{_RUNS}_sum": "run_seconds",
+}
+_FAILURE = "nv_inference_request_failure"
+# What is not a client's fault is the server's, whatever a later release calls it.
+_BY_REASON = {"CANCELED": "canceled", "OTHER": "refused"}
+_BUCKET = f"{_HISTOGRAM}_bucket"
+_NAMES = (*_FIELDS, _FAILURE, _BUCKET)
+
+
+class UnreadableError(ValueError):
+    """An answer that cannot be read."""
+
+
+def parse(answer: bytes, model: str) -> Counts:
+    """Return the counts of one model. Raises UnreadableError."""
+    numbers = dict.fromkeys({*_FIELDS.values(), *_BY_REASON.values(), "failures"}, 0.0)
+    told, buckets = set(), dict[str, float]()
+    for name, labels, value in _samples(answer):
+        if labels.get("model") != model:
+            continue
+        if name == _BUCKET:
+            buckets[labels.get("le", "")] = buckets.get(labels.get("le", ""), 0.0) + value
+            continue
+        field = _BY_REASON.get(labels.get("reason", ""), "failures") if name == _FAILURE else _FIELDS[name]
+        numbers[field] += value / 1e6 if name.endswith("_us") else value
+        told.add(field)
+    if "successes" not in told:
+        raise UnreadableError(f"no metric of the model {model}")
+    return Counts(
+        successes=int(numbers["successes"]),
+        failures=int(numbers["failures"]),
+        canceled=int(numbers["canceled"]),
+        refused=int(numbers["refused"]),
+        seconds=numbers["seconds"],
+        executions=int(numbers["executions"]),
+        rows=int(numbers["rows"]),
+        computing=numbers["computing"],
+        run_seconds=numbers["run_seconds"] if "run_seconds" in told else None,
+        latencies=_latencies(buckets) if buckets else None,
+    )
+
+
+def _samples(answer: bytes) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each sample of a known metric."""
+    if len(answer) > MOST_BYTES or answer.count(b"\n") > _MOST_LINES:
+        raise UnreadableError("the answer is too large")
+    try:
+        lines = answer.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(str(error)) from error
+    known = 0
+    for line in lines:
+        name, opened, rest = line.partition("{")
+        if not opened or name not in _NAMES:
+            continue
+        known += 1
+        inside, closed, value = rest.rpartition("}")
+        if not closed or len(rest) > _LONGEST or known > _MOST_SAMPLES:
+            raise UnreadableError(f"{name}: too many samples, or one that does not end")
+        yield name, _labels(name, inside), _number(name, value)
+
+
+def _labels(name: str, text: str) -> dict[str, str]:
+    """The labels of a sample. Each character is looked at once: a search would take the square of a hostile length."""
+    labels, position = {}, 0
+    while position < len(text):
+        found = _LABEL.match(text, position)
+        if not found:
+            raise UnreadableError(f"{name}: not a label")
+        labels[found[1]] = found[2]
+        position = found.end()
+    return labels
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text.split()[0])
+    except (ValueError, IndexError) as error:
+        raise UnreadableError(f"{name}: not a number") from error
+    if not 0 <= value < _LARGEST:
+        raise UnreadableError(f"{name}: not a count")  # nor is NaN
+    return value
+
+
+def _latencies(buckets: dict[str, float]) -> Latencies:
+    """The histogram with these counts by upper bound."""
+    if len(buckets) > _MOST_BOUNDS or "+Inf" not in buckets:
+        raise UnreadableError(f"{_HISTOGRAM}: not a histogram")
+    known = {_number(_HISTOGRAM, bound): int(count) for bound, count in buckets.items() if bound != "+Inf"}
+    bounds, total = _shared(tuple(sorted(known))), int(buckets["+Inf"])
+    counts = [known[bound] for bound in bounds]
+    if [*counts, total] != sorted([*counts, total]):
+        raise UnreadableError(f"{_HISTOGRAM}: counts do not grow")
+    return Latencies(bounds, array("q", counts), total)  # many are kept: a fifth of a tuple's memory
+
+
+@lru_cache(maxsize=16)
+def _shared(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    return bounds
