@@ -10,7 +10,7 @@ from onnxmodel_runtime.contract.model import Parity, Tensor
 from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
 from onnxmodel_runtime.contract.probe import ProbeResult
 from onnxmodel_runtime.contract.providers import ProviderUse
-from onnxmodel_runtime.contract.stages import Result
+from onnxmodel_runtime.contract.stages import STAGES, Result
 from onnxmodel_runtime.contract.validate import ModelFacts, ValidateResult
 
 URI = "s3://models/magika/1/model.onnx"
@@ -101,9 +101,16 @@ def probed() -> ProbeResult:
     return ProbeResult(3.0, 2.0, 0.0, ProviderUse("CPU", 100.0))
 
 
+def stage_container(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the container of a Job that runs the stage: an init container if what it makes is pushed after it."""
+    pod = job["spec"]["template"]["spec"]
+    containers: tuple[Mapping[str, Any], ...] = (*pod["containers"], *pod.get("initContainers", ()))
+    return next(container for container in containers if container["args"][0] in STAGES)
+
+
 def good(job: Mapping[str, Any]) -> Result:
     """Return the result of a healthy run of the Job."""
-    command, _, request, *_ = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    command, _, request, *_ = stage_container(job)["args"]
     match command:
         case "validate":
             return validated()

@@ -22,7 +22,7 @@ from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.platform import settings
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
-from onnxmodel_runtime.contract.stages import Stage
+from onnxmodel_runtime.contract.stages import FETCH, PULL, PUSH, Stage
 from onnxmodel_runtime.contract.validate import Finding
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -295,12 +295,23 @@ class Cluster:
         self._store(item)
         return item
 
+    @staticmethod
+    def pushes(job: Mapping[str, Any]) -> bool:
+        """Return whether the stage's artifacts go into a bucket, after the stage."""
+        return any(container["name"] == PUSH for container in job["spec"]["template"]["spec"]["containers"])
+
     def succeed(self, stage: str, *, result: Any = None, message: str | None = None) -> None:
         """The stage's Job completes with this result (a good one by default)."""
         job = self.jobs()[stage]
         text = message if message is not None else encode(Outcome(stage, 1.5, result or good(job)))
         end = {"exitCode": 0, "message": text, "finishedAt": _time(self.now)}
-        self.pod(job, phase="Succeeded", container=stage, state={"terminated": end})
+        if self.pushes(job):
+            pushed = {"exitCode": 0, "message": encode(Outcome(PUSH, 0.1)), "finishedAt": _time(self.now)}
+            main = [{"name": PUSH, "image": "runtime:cpu", "state": {"terminated": pushed}}]
+            ended = {"terminated": end}
+            self.pod(job, phase="Succeeded", container=stage, init=True, state=ended, containerStatuses=main)
+        else:
+            self.pod(job, phase="Succeeded", container=stage, state={"terminated": end})
         self._finish(job, "Complete", "CompletionsReached")
 
     def attempt_fails(
@@ -323,7 +334,7 @@ class Cluster:
             job,
             phase="Failed",
             container=container or stage,
-            init=container == "fetch",
+            init=container in (FETCH, PULL) or (container != PUSH and self.pushes(job)),
             state={"terminated": terminated},
         )
         status = {**job["status"], "failed": job["status"].get("failed", 0) + 1}

@@ -23,7 +23,7 @@ OWN_LABELS = (MANAGED_BY, LABEL_MODEL, LABEL_STAGE, LABEL_REVISION, LABEL_RUNTIM
 """Labels of children, by which they are selected."""
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 ANNOTATION_CLAIM = f"{GROUP}/claim"
-"""On the record of a revision: the uid of the volume that holds its artifacts."""
+"""On the record of a revision: the place of its artifacts, which is the uid of a volume or `bucket_place`."""
 ANNOTATION_POD_SETTINGS = f"{GROUP}/pod-settings"
 """On the record of a revision: the digest of the settings that its pods were made with and its own digest does not cover."""
 ANNOTATION_APPLIED = f"{GROUP}/applied"
@@ -48,6 +48,19 @@ def digest(value: Any) -> str:
 def short(full_digest: str) -> str:
     """Return the part of a digest that names carry."""
     return full_digest[:_SHORT]
+
+
+_BUCKET = "s3-"
+
+
+def bucket_place(endpoint: str, bucket: str, prefix: str) -> str:
+    """Return the identity of a part of a bucket. It takes the role of a volume's uid, and equals none."""
+    return _BUCKET + digest([endpoint, bucket, prefix])[:32]
+
+
+def is_bucket_place(place: str) -> bool:
+    """Return whether this is the identity of a part of a bucket."""
+    return place.startswith(_BUCKET)
 
 
 def child(model: str, *parts: str) -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dev.results import stage_container
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.platform import settings
 from tests.builders import SETTINGS, Cluster, body
@@ -89,7 +90,7 @@ class Life(Cluster):
 
     def succeed(self, stage: str, *, result: Any = None, message: str | None = None) -> None:
         if message is None:
-            asked = json.loads(self.jobs()[stage]["spec"]["template"]["spec"]["containers"][0]["args"][2])
+            asked = json.loads(stage_container(self.jobs()[stage])["args"][2])
             given = json.loads(json.dumps(self.case.get("results", {})))
             message = results.message(stage, result or results.good(stage, asked, given))
         super().succeed(stage, message=message)
@@ -122,7 +123,7 @@ def _role(manifest: Mapping[str, Any]) -> str:
     """What the document is for: one of the same role follows on it."""
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     if kind == "Job":
-        return f"Job of {manifest['spec']['template']['spec']['containers'][0]['args'][0]}"
+        return f"Job of {stage_container(manifest)['args'][0]}"
     return (
         f"{kind} of the model" if name == NAME else f"{kind} of a revision" if kind != "PersistentVolumeClaim" else kind
     )

@@ -79,7 +79,9 @@ def setting(path: str) -> bool:
         here = here.get("properties", {}).get(part)
         if here is None:
             return False
-        reference = here.get("$ref") or next((o["$ref"] for o in here.get("allOf", ()) if "$ref" in o), None)
+        reference = here.get("$ref") or next(
+            (o["$ref"] for o in (*here.get("allOf", ()), *here.get("anyOf", ())) if "$ref" in o), None
+        )
         here = SETTINGS["$defs"][reference.rsplit("/", 1)[1]] if reference else here
     return True
 

@@ -46,6 +46,7 @@ MODULES = {
     "service": "of the server, and of gRPC on top of it",
     "serving": "in spec, and in status",
     "status": "its fields, and how they are filled",
+    "store": "the requests, and the package that answers them",
     "transport": "of HTTP/1.1, and of HTTP/2",
     "values": "the frozen values of a package",
     **dict.fromkeys([*COMMANDS, "stages"], "a stage has a module of its name wherever it does something"),

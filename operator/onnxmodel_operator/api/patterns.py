@@ -4,6 +4,10 @@ from onnxmodel_runtime.contract.uris import SCHEMES, SOURCE_URI
 
 SHA256 = r"^[0-9a-f]{64}$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
+BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+ENDPOINT = r"^(https?://\S+)?$"
+REGION = r"^[A-Za-z0-9-]{1,64}$"
+PREFIX = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
 
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
@@ -15,6 +19,10 @@ EXPECTED = {
     QUANTITY: "expected a quantity such as 2, 500m or 512Mi",
     LABEL_KEY: "expected a key such as team or example.com/team",
     LABEL_VALUE: "expected at most 63 letters, digits, '-', '_' and '.', with a letter or a digit at both ends",
+    BUCKET: "expected the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens",
+    ENDPOINT: "expected a URL such as https://s3.example.com",
+    REGION: "expected a region such as us-east-1",
+    PREFIX: "expected a prefix such as clusters/a: letters, digits, dots, hyphens and underscores, without a slash at the end",
 }
 
 NAMESPACE = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"

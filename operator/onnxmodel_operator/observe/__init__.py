@@ -67,9 +67,7 @@ def observe(snapshot: Snapshot) -> Observed:
     ]
     claims = [claim for claim in children["PersistentVolumeClaim"] if not is_deleting(claim)]
     records = [
-        item
-        for item in children["ControllerRevision"]
-        if not is_deleting(item) and claims and _of_claim(item, claims[0])
+        item for item in children["ControllerRevision"] if not is_deleting(item) and _has_its_artifacts(item, claims)
     ]
     service = next((item for item in children["Service"] if _routes(item)), None)
     return Observed(
@@ -91,9 +89,10 @@ def observe(snapshot: Snapshot) -> Observed:
     )
 
 
-def _of_claim(record: Object, claim: Object) -> bool:
-    """Return whether the record belongs to this volume, which holds the revision's artifacts."""
-    return bool(annotation(record, names.ANNOTATION_CLAIM) == claim["metadata"]["uid"])
+def _has_its_artifacts(record: Object, claims: list[Object]) -> bool:
+    """Return whether the revision's artifacts are in a bucket, or on the model's volume and not on one of before."""
+    place = annotation(record, names.ANNOTATION_CLAIM)
+    return names.is_bucket_place(place) or bool(claims and place == claims[0]["metadata"]["uid"])
 
 
 def _routes(service: Object) -> bool:

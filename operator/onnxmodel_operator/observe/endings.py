@@ -8,15 +8,19 @@ from onnxmodel_operator.observe.objects import Object, container_statuses
 from onnxmodel_operator.observe.values import AS_JOBS, AS_SERVER, SETTINGS, Ended
 from onnxmodel_runtime.contract.codec import ContractError
 from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, Failure, Outcome, decode, killed_by
+from onnxmodel_runtime.contract.stages import MOVING, PUSH
 
 _SIGNALS = {killed_by(number): number.name for number in CRASHES}
 _KILLED = killed_by(signal.SIGKILL)
 
 
 def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
-    """Return the outcome of a stage that succeeded, decoded and encoded. (None, None) if it cannot be read."""
+    """Return the outcome of a stage that succeeded, decoded and encoded. (None, None) if it cannot be read.
+
+    If the pod has a container that stores what the stage made, it must have succeeded too.
+    """
     for pod in pods:
-        for status in pod.get("status", {}).get("containerStatuses", ()):
+        for status in _stage_statuses(pod):
             end = status.get("state", {}).get("terminated") or {}
             if end.get("exitCode") == ExitCode.OK:
                 try:
@@ -26,12 +30,24 @@ def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
     return None, None
 
 
+def _stage_statuses(pod: Object) -> tuple[Object, ...]:
+    """The status of each container that may be the stage's: init containers are, if the main one stores what they made."""
+    status = pod.get("status", {})
+    main: tuple[Object, ...] = tuple(status.get("containerStatuses", ()))
+    push = next((container for container in main if container["name"] == PUSH), None)
+    if push is None:
+        return main
+    stored = (push.get("state", {}).get("terminated") or {}).get("exitCode") == ExitCode.OK
+    return tuple(c for c in status.get("initContainerStatuses", ()) if stored and c["name"] not in MOVING)
+
+
 def sidecar_of(pod: Object, stage: str) -> str:
     """Return the name of an injected container that outlives the stage's own. "" if there is none."""
     containers = pod.get("status", {}).get("containerStatuses", ())
-    if not any(c["name"] == stage and "terminated" in c.get("state", {}) for c in containers):
+    own = (stage, PUSH)
+    if not any(c["name"] in own and "terminated" in c.get("state", {}) for c in containers):
         return ""
-    return next((c["name"] for c in containers if c["name"] != stage and "running" in c.get("state", {})), "")
+    return next((c["name"] for c in containers if c["name"] not in own and "running" in c.get("state", {})), "")
 
 
 def ending_of(pod: Object) -> Ended | None:

@@ -142,7 +142,9 @@ class Observed:
     memory: Memory = field(default_factory=Memory)
     """The model's own status."""
     records: Mapping[str, Object] = field(default_factory=dict)
-    """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision. Of this volume alone."""
+    """The Deployment of each revision as it was applied, replicas aside, from its ControllerRevision.
+
+    Not of a volume that is gone."""
     metrics: Live = field(default_factory=Live)
     """Live traffic of each revision, as its servers count it."""
     made_with: Mapping[str, str] = field(default_factory=dict)

@@ -90,7 +90,7 @@ def _decided(stop: Stop) -> Plan:
         traffic=context.traffic,
         active=target.short if ready and target else active,
         kept=None if replaced else kept(context.model, context.seen, active),
-        claim=True,
+        claim=context.bucket is None,
         doubts=stop.doubts,
         prune=prune.superfluous(stop),
         keep=prune.needed_folders(context),

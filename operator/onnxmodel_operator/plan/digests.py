@@ -15,14 +15,14 @@ from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import Request, Stage
 
 
-def of_stage(claim: str | None, stage: Stage, ask: Ask, placement: Placement) -> str:
+def of_stage(place: str | None, stage: Stage, ask: Ask, placement: Placement) -> str:
     """Return the digest of a stage and the placement of its Job. When it changes, the stage runs again."""
-    return _digest(_Inputs(claim, stage, ask.request, ask.covers or placement, ask.fetch, ask.depends_on))
+    return _digest(_Inputs(place, stage, ask.request, ask.covers or placement, ask.fetch, ask.depends_on))
 
 
-def of_revision(claim: str | None, request: ServeRequest, placement: Placement, triton: str) -> str:
+def of_revision(place: str | None, request: ServeRequest, placement: Placement, triton: str) -> str:
     """Return the digest of a revision. When it changes, its pods are replaced."""
-    return _digest(_Inputs(claim, "", request, placement, triton=triton))
+    return _digest(_Inputs(place, "", request, placement, triton=triton))
 
 
 def of_pod_settings(settings: Settings) -> str:
@@ -30,10 +30,11 @@ def of_pod_settings(settings: Settings) -> str:
 
     A change of them renders the Deployment of a revision anew. Nothing else does, in particular no newer operator.
     """
-    images = settings.images
-    return names.short(
-        names.digest([images.pull_policy, list(images.pull_secrets), settings.progress_deadline_seconds])
-    )
+    images, artifacts = settings.images, settings.artifacts
+    covered: list[Any] = [images.pull_policy, list(images.pull_secrets), settings.progress_deadline_seconds]
+    if artifacts.store == "s3" and artifacts.s3:  # what of a bucket the digest of a revision does not cover
+        covered.append([artifacts.s3.secret_ref.name, artifacts.s3.region, artifacts.size])
+    return names.short(names.digest(covered))
 
 
 def of_source(fetch: FetchRequest, secret: str) -> str:
@@ -49,13 +50,13 @@ def _source(of: Named[tuple[FetchRequest, str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """The inputs of a digest. stage: "" for a revision.
+    """The inputs of a digest. place: of the artifacts. stage: "" for a revision.
 
     Python's 1 is equal to 1.0 and to True, and JSON's is not. That does no harm where each field has one type of
     number: `api.spec` and `contract` read 1 as 1.0 where a field is a float, and refuse True.
     """
 
-    claim: str | None
+    place: str | None
     stage: str
     request: Request
     placement: Placement
@@ -64,7 +65,7 @@ class _Inputs:
     triton: str = ""
 
     def __hash__(self) -> int:
-        return hash((self.claim, self.stage))
+        return hash((self.place, self.stage))
 
 
 @lru_cache(maxsize=1024)
@@ -73,7 +74,7 @@ def _digest(inputs: _Inputs) -> str:
     covered = {
         "request": identity_of(inputs.request),
         "placement": _plain(inputs.placement),
-        "claim": inputs.claim,
+        "claim": inputs.place,
     }
     if inputs.stage:
         # Its folder too, which says with which Secret it is fetched.

@@ -1,13 +1,15 @@
 """Selection of obsolete children: Jobs, revisions and Services to delete, and the folders of the volume to keep."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.observe import JobSeen
 from onnxmodel_operator.plan.rollout import traffic
 from onnxmodel_operator.plan.rollout.active import arguments
 from onnxmodel_operator.plan.rollout.replicas import load_tested
-from onnxmodel_operator.plan.values import Child, Context, Stop
+from onnxmodel_operator.plan.values import Child, Context, State, Stop
 from onnxmodel_operator.times import parse_time
 from onnxmodel_runtime.contract.stages import FOLDERS
 from onnxmodel_runtime.contract.volume import ARTIFACTS
@@ -24,7 +26,7 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
     pods, the revision that takes traffic stays as well.
     """
     context = stop.context
-    if context.seen.claim_uid is None:
+    if context.place is None:
         return ()  # nothing is known to be superfluous before everything has its name
     model, live, target = context.model, context.seen.live, context.revision
     takes = (*context.traffic, *traffic.before(model, context.seen, context.active))
@@ -38,13 +40,29 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
     gone += stop.superfluous
     gone += [child for child in live if child[0] in ("Deployment", "ControllerRevision") and child[1] not in kept]
     gone += [child for child in live if child[0] == "Service" and child[1] not in services]
+    gone += _unused_volumes(stop)
     return tuple(child for child in gone if child in live)
+
+
+def _unused_volumes(stop: Stop) -> list[Child]:
+    """The volume of a model whose artifacts are in a bucket now, once it serves from there and nothing mounts the volume."""
+    if stop.context.bucket is None or stop.progress.state is not State.READY:
+        return []
+    live = stop.context.seen.live
+    if any(_mounts_a_claim(item) for (kind, _), item in live.items() if kind in ("Deployment", "ControllerRevision")):
+        return []
+    return [child for child in live if child[0] == "PersistentVolumeClaim"]
+
+
+def _mounts_a_claim(item: Mapping[str, Any]) -> bool:
+    pod = item.get("data", item)["spec"]["template"]["spec"]
+    return any("persistentVolumeClaim" in volume for volume in pod.get("volumes", ()))
 
 
 def again(stop: Stop) -> float | None:
     """Return the seconds until the next look: when the stop asks for it, or when a Job has been kept long enough."""
     context = stop.context
-    if context.seen.claim_uid is None:
+    if context.place is None:
         return stop.again
     jobs = [*(job for job in _other_jobs(context) if _to_come(context, job)), *_read_jobs(context)]
     left = [seconds for job in jobs if (seconds := _left(context, job)) is not None and seconds > 0]

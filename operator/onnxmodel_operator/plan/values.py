@@ -17,6 +17,7 @@ from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import STAGES, Request, Stage
+from onnxmodel_runtime.contract.store import Bucket
 
 R = TypeVar("R")
 
@@ -137,7 +138,7 @@ def failed(seen: JobSeen | None) -> bool:
 class Revision:
     """A revision to serve: one variant with one serving configuration, replicas aside. name: of the Deployment.
 
-    claim: the uid of the volume with its artifacts. startup_seconds: how long a pod may load the model. triton: the
+    place: the identity of the place of its artifacts. startup_seconds: how long a pod may load the model. triton: the
     image of Triton where that serves, else "". recorded: the Deployment as it was applied before, replicas aside, which
     is applied again as it is.
     """
@@ -147,7 +148,7 @@ class Revision:
     request: ServeRequest
     placement: Placement
     replicas: int
-    claim: str
+    place: str
     startup_seconds: int = STARTUP_SECONDS
     triton: str = ""
     recorded: Mapping[str, Any] | None = None
@@ -172,7 +173,8 @@ class Plan:
 
     steps: the stages so far. job: the stage whose Job must exist. revision: what the spec asks to serve, whose Deployment
     must exist. traffic: who takes traffic. active: the revision that was proven last. kept: what serves and is not
-    `revision`: it gets the replicas of the newest spec, and comes back if somebody deletes it.
+    `revision`: it gets the replicas of the newest spec, and comes back if somebody deletes it. claim: the model needs a
+    volume.
     doubts: Jobs of which the API server must be asked first: the cache may only be late. prune: children that nothing needs.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
     """
@@ -229,6 +231,20 @@ class Context:
         result = _result(self.steps, kind)
         assert result is not None, f"no stage before this one left a {kind.__name__}"
         return result
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """The model's own part of the bucket for artifacts. None if it has a volume."""
+        model = self.model
+        return self.settings.artifacts.bucket(model.namespace, model.name, model.uid)
+
+    @property
+    def place(self) -> str | None:
+        """The identity of the place of the artifacts, which digests cover. None while there is no volume."""
+        bucket = self.bucket
+        if bucket is None:
+            return self.seen.claim_uid
+        return names.bucket_place(bucket.endpoint, bucket.bucket, bucket.prefix)
 
     @property
     def chosen(self) -> Choice:

@@ -16,10 +16,12 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
+from onnxmodel_operator.api.patterns import BUCKET, ENDPOINT, PREFIX, REGION
 from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread, reserved
 from onnxmodel_operator.api.spec.serving import Provider
 from onnxmodel_operator.api.spec.source import SecretReference
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, misplaced
+from onnxmodel_runtime.contract.store import Bucket
 from onnxmodel_runtime.contract.uris import SCHEMES
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
@@ -93,12 +95,45 @@ class Pool(_Section):
         return self
 
 
-class Artifacts(_Section):
-    """The volume of each model. ReadWriteOnce ties a model's pods to one node: use ReadWriteMany for several."""
+class S3(_Section):
+    """An S3-compatible bucket for the artifacts of all models.
 
+    prefix: beginning of all keys; below it, each model has NAMESPACE/NAME/UID. endpoint: URL of the store, "" for AWS.
+    secret_ref: a Secret in each model's namespace, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    """
+
+    bucket: Annotated[str, StringConstraints(pattern=BUCKET)]
+    secret_ref: SecretReference
+    endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
+    region: Annotated[str, StringConstraints(pattern=REGION)] = "us-east-1"
+    prefix: Annotated[str, StringConstraints(max_length=200, pattern=PREFIX)] = "onnxmodels"
+
+
+class Artifacts(_Section):
+    """The place of each model's artifacts: a volume of its own, or a part of a bucket.
+
+    ReadWriteOnce ties a model's pods to one node: use ReadWriteMany, or the store s3, for several. size: of the volume; with
+    s3, of the folder that each pod has for the artifacts that it needs.
+    """
+
+    store: Literal["volume", "s3"] = "volume"
     storage_class_name: str = ""
     size: Quantity = "10Gi"
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+    s3: S3 | None = None
+
+    @model_validator(mode="after")
+    def _bucket_is_known(self) -> "Artifacts":
+        if self.store == "s3" and self.s3 is None:
+            raise ValueError("store is s3, so s3.bucket and s3.secretRef are required")
+        return self
+
+    def bucket(self, namespace: str, name: str, uid: str) -> Bucket | None:
+        """Return a model's own part of the bucket. None if each model has a volume."""
+        if self.store != "s3" or self.s3 is None:
+            return None
+        prefix = f"{self.s3.prefix}/{namespace}/{name}/{uid}"
+        return Bucket(self.s3.bucket, prefix, self.s3.endpoint, self.s3.region)
 
 
 class Resources(_Section):

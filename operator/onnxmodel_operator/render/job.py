@@ -21,8 +21,8 @@ from onnxmodel_operator.render.parts import (
     scheduling,
     stamped,
 )
+from onnxmodel_operator.render.store import of_step
 from onnxmodel_operator.render.templates import render_template
-from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
 from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, killed_by
 from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
@@ -46,6 +46,7 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
     traits = step.placement.traits
     meta = metadata(owner, step.job, {**traits.queue, names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
+    store = of_step(owner, step, settings)
     if step.stage in MEASURING and step.quiet:
         meta["annotations"][names.ANNOTATION_QUIET] = "true"
     job = render_template(
@@ -57,13 +58,15 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
         request=as_argument(step.request),
         fetch=as_argument(step.fetch) if step.fetch else None,
         keep=keep,
-        collects=STAGES[step.stage].collects,
-        secret_prefix=SECRET_PREFIX,
+        collects=STAGES[step.stage].collects or (store["bucket"] and step.fetch is not None),
+        collects_here=STAGES[step.stage].collects and not store["bucket"],
         secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
         source_claim=next(iter(spec.claims()), None) if step.fetch else None,
         public_key=_public_key(step),
         claim=claim_name(owner.name),
         writes=STAGES[step.stage].writes,
+        begins=bool(step.fetch or store["pull"] or store["push"]),
+        **store,
         jobs=settings.jobs,
         exits=_FINAL,
         **{**scheduling(step.placement, settings), "affinity": _affinity(step)},

@@ -20,6 +20,7 @@ from onnxmodel_operator.render.parts import (
     scheduling,
     stamped,
 )
+from onnxmodel_operator.render.store import of_server
 from onnxmodel_operator.render.templates import read_script, render_template
 from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.contract.volume import ARTIFACTS, ENGINE_CACHE_FOLDER
@@ -53,7 +54,7 @@ def scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
 def _record(owner: Owner, revision: Revision, deployment: Mapping[str, Any], settings: str) -> Manifest:
     """The Deployment as applied: while a later spec is proven, nothing else says how to restore or scale it."""
     meta = metadata(owner, revision.name, {names.LABEL_REVISION: revision.short})
-    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.claim, names.ANNOTATION_POD_SETTINGS: settings}
+    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.place, names.ANNOTATION_POD_SETTINGS: settings}
     return {**render_template("record.yaml.j2", meta=meta), "data": deployment}
 
 
@@ -78,6 +79,7 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
         startup=revision.startup_seconds,
         deadline=_deadline(revision, settings),
         **(_triton(revision) if revision.triton else {"request": as_argument(revision.request)}),
+        **of_server(owner, revision.request, settings),
         **scheduling(revision.placement, settings),
     )
 

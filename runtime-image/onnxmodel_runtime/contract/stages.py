@@ -17,6 +17,7 @@ from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult,
 from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
 from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.store import PullRequest, PushRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult, validation_report
 from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
 
@@ -29,11 +30,15 @@ Request = (
     | ProbeRequest
     | ServeRequest
     | RepositoryRequest
+    | PullRequest
+    | PushRequest
 )
 Result = ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult
 
-FETCH, SERVE, REPOSITORY = "fetch", "serve", "repository"
+FETCH, SERVE, REPOSITORY, PULL, PUSH = "fetch", "serve", "repository", "pull", "push"
 """Commands that are not stages: containers of a stage's Job or of a server's pod."""
+MOVING = (FETCH, PULL, PUSH)
+"""Commands that move bytes and parse no model. Only their containers have credentials."""
 
 
 class Stage(StrEnum):
@@ -179,6 +184,8 @@ COMMANDS: Mapping[str, CommandSpec] = {
             RepositoryResult,
             isolated=Isolation(lambda request: request.serve.providers.names),
         ),
+        CommandSpec(PULL, PullRequest),
+        CommandSpec(PUSH, PushRequest),
     )
 }
 RESULTS: Mapping[str, type[Any]] = {row.name: row.result for row in COMMANDS.values() if row.result}

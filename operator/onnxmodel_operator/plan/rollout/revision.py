@@ -38,9 +38,9 @@ def look(context: Context) -> Advance | Stop:
 
 def _revision(context: Context) -> Revision:
     model, platform = context.model, context.platform
-    claim, variant = context.seen.claim_uid or "", context.chosen.winner.variant
+    variant = context.chosen.winner.variant
     request = _request(context)
-    digest = digests.of_revision(context.seen.claim_uid, request, platform.server, platform.triton)
+    digest = digests.of_revision(context.place, request, platform.server, platform.triton)
     short = names.short(digest)
     loading = context.result(BenchmarkResult).load_seconds.get(variant.name, 0.0)
     return Revision(
@@ -49,7 +49,7 @@ def _revision(context: Context) -> Revision:
         request=replace(request, revision=short),
         placement=platform.server,
         replicas=model.spec.serving.replicas,
-        claim=claim,
+        place=context.place or "",
         startup_seconds=_startup_seconds(loading),
         triton=platform.triton,
         recorded=recorded(context.seen, short, context.settings),

@@ -48,7 +48,7 @@ def _step(context: Context, stage: StageFile) -> Step:
     name, ask, observed, platform = stage.STAGE, stage.ask(context), context.seen, context.platform
     row = STAGES[name]
     placement = platform.server if row.as_server else ask.placement or platform.client
-    digest = digests.of_stage(observed.claim_uid, name, ask, placement)
+    digest = digests.of_stage(context.place, name, ask, placement)
     request: Any = ask.request
     if row.directory:
         request = replace(request, directory=f"{ARTIFACTS}/{name}/{digest[:16]}")

@@ -9,6 +9,7 @@ from onnxmodel_operator.cluster.access import Access
 from onnxmodel_operator.cluster.client import Client
 from onnxmodel_operator.cluster.lease import Lease
 from onnxmodel_operator.controller.process import Operator
+from onnxmodel_operator.platform.settings import Artifacts
 from tests.builders import SETTINGS, Cluster, body
 from tests.rights import needed, rights
 
@@ -95,6 +96,10 @@ def lives(api):
     cluster.edit(optimization={"graphLevel": "Basic"})
     cluster.live()
     cluster.pass_time(3601)
+    cluster.settle()
+    s3 = {"bucket": "artifacts", "secretRef": {"name": "keys"}}  # the only reason to delete a volume
+    cluster.settings = SETTINGS.model_copy(update={"artifacts": Artifacts.model_validate({"store": "s3", "s3": s3})})
+    cluster.live()
     cluster.settle()
 
 

@@ -1,0 +1,97 @@
+"""Make the requests of the containers that move artifacts between a pod and the bucket."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from onnxmodel_operator.plan.values import Step
+from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render.parts import Owner, as_argument
+from onnxmodel_runtime.contract.codec import as_data
+from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
+from onnxmodel_runtime.contract.serve import ServeRequest
+from onnxmodel_runtime.contract.stages import FOLDERS, STAGES
+from onnxmodel_runtime.contract.store import Bucket, PullRequest, PushRequest, Wanted
+from onnxmodel_runtime.contract.volume import ARTIFACTS
+
+_PATH = re.compile(rf"{ARTIFACTS}/((?:{'|'.join(map(re.escape, FOLDERS))})/[0-9a-f]{{16}})(?:/(.+))?")
+
+
+def of_step(owner: Owner, step: Step, settings: Settings) -> dict[str, Any]:
+    """Return the values of a Job's template that are about the store."""
+    bucket = settings.artifacts.bucket(owner.namespace, owner.name, owner.uid)
+    own = _folder(step.directory) if step.directory else ""
+    return {
+        **_common(bucket, settings),
+        "pull": _pull(bucket, _read(step, own)),
+        "push": as_argument(PushRequest(bucket, (own,), ARTIFACTS)) if bucket and own else None,
+    }
+
+
+def of_server(owner: Owner, request: ServeRequest, settings: Settings) -> dict[str, Any]:
+    """Return the values of a server's template that are about the store: exactly what it reads, verified."""
+    bucket = settings.artifacts.bucket(owner.namespace, owner.name, owner.uid)
+    model = _PATH.fullmatch(request.model)
+    proven = {model[1]: {model[2]: request.sha256}} if model and model[2] else {}
+    wanted = _exact((request.model, request.probe))
+    wanted = tuple(Wanted(each.folder, each.paths, proven.get(each.folder, {})) for each in wanted)
+    return {**_common(bucket, settings), "pull": _pull(bucket, wanted)}
+
+
+def _common(bucket: Bucket | None, settings: Settings) -> dict[str, Any]:
+    s3 = settings.artifacts.s3 if bucket else None
+    return {
+        "bucket": bucket is not None,
+        "store_secret": s3.secret_ref.name if s3 else None,
+        "secret_prefix": SECRET_PREFIX,
+        "size": settings.artifacts.size,
+    }
+
+
+def _pull(bucket: Bucket | None, wanted: tuple[Wanted, ...]) -> str | None:
+    return as_argument(PullRequest(bucket, wanted, ARTIFACTS)) if bucket and wanted else None
+
+
+def _read(step: Step, own: str) -> tuple[Wanted, ...]:
+    """The stored files that a stage reads. One that works on files gets whole folders, a client of the server its probe."""
+    paths = _strings(as_data(step.request))
+    if not STAGES[step.stage].writes:
+        return _exact(paths)
+    fetched = _folder(step.fetch.directory) if step.fetch else ""
+    folders = dict.fromkeys(found[1] for path in paths if (found := _PATH.fullmatch(path)))
+    # What is fetched need not be there: what is there is not fetched again.
+    return tuple(Wanted(folder, optional=folder == fetched) for folder in folders if folder != own or own == fetched)
+
+
+def _exact(paths: Iterable[str]) -> tuple[Wanted, ...]:
+    """The stored parts that hold these files.
+
+    A variant has its weights beside it, in a folder of its own; the original in the model's.
+
+    Paths come from the results of stages: one that names no stored folder is the server's to complain about.
+    """
+    wanted: dict[str, dict[str, None]] = {}
+    for found in map(_PATH.fullmatch, paths):
+        if found is None or not found[2]:
+            continue
+        folder, file = found[1], found[2]
+        parent = PurePosixPath(file).parent.as_posix()
+        beside = f"{parent}/" if parent != "." or file.endswith(".onnx") else file
+        wanted.setdefault(folder, {})[beside] = None
+    return tuple(Wanted(folder, tuple(files)) for folder, files in wanted.items())
+
+
+def _folder(path: str) -> str:
+    return path.removeprefix(f"{ARTIFACTS}/")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)

@@ -1,0 +1,60 @@
+"""Pull and push: bring folders of artifacts from an S3-compatible store, and leave them there."""
+
+from dataclasses import dataclass, field
+
+from onnxmodel_runtime.contract.identity import Identity, Incidental
+
+# Keys of the platform's Secret that a container of the store reads. Others (PYTHONPATH, LD_PRELOAD) would decide what it runs.
+STORE_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CA_CERTIFICATES")
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The part of a bucket that belongs to one model.
+
+    endpoint: URL of the store; "" for AWS. prefix: beginning of all keys of the model, without a slash at the end.
+    """
+
+    bucket: Identity[str]
+    prefix: Identity[str]
+    endpoint: Identity[str] = ""
+    region: Identity[str] = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A stored folder, as "optimize/0123456789abcdef".
+
+    paths: the files to bring, relative to the folder; one that ends in "/" stands for all below it, and "./" for the model
+    that was fetched, without the data beside it. () for the whole folder, with what stands beside it.
+    sha256: digests that files must have, by path.
+    optional: it need not be in the store.
+    """
+
+    folder: Identity[str]
+    paths: Identity[tuple[str, ...]] = ()
+    sha256: Identity[dict[str, str]] = field(default_factory=dict)
+    optional: Incidental[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """Bring stored folders into `directory`. Each byte is verified by its digest."""
+
+    bucket: Identity[Bucket]
+    folders: Identity[tuple[Wanted, ...]]
+    directory: Incidental[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """Store these folders of `directory`, as "optimize/0123456789abcdef", with what stands beside them.
+
+    A folder appears in the store whole or not at all. keep: other stored folders that stay; () removes none. Set by the
+    command itself, from its option.
+    """
+
+    bucket: Identity[Bucket]
+    folders: Identity[tuple[str, ...]]
+    directory: Incidental[str]
+    keep: Incidental[tuple[str, ...]] = ()

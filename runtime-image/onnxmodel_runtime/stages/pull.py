@@ -1,0 +1,111 @@
+"""Pull: bring what a stage or a server reads from the store of artifacts. Every byte is verified by its digest."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+
+from onnxmodel_runtime.contract.store import PullRequest, Wanted
+from onnxmodel_runtime.contract.volume import OUR_FILES
+from onnxmodel_runtime.errors import size, storage_error
+from onnxmodel_runtime.sandbox.progress import log
+from onnxmodel_runtime.sources.authorities import trusted
+from onnxmodel_runtime.store.index import StoredFile, blob_name, read_index
+from onnxmodel_runtime.store.objects import MissingError, Objects, damaged, incomplete, take_store_credentials
+
+_SECONDS = 20.0  # then the pod says why it waits, and is started again
+_ATTEMPTS = 2  # of one whose bytes are wrong
+
+
+def pull(request: PullRequest, *, pause: Callable[[float], None] = time.sleep) -> None:
+    """Bring each wanted folder. Raises StageError if the store lacks one that is not optional."""
+    take_store_credentials()
+    root, began, count = Path(request.directory), time.monotonic(), 0
+    with trusted(), closing(Objects(request.bucket, _SECONDS, pause)) as objects:
+        for wanted in request.folders:
+            for name, file in _files(objects, wanted).items():
+                _bring(objects, root / PurePosixPath(wanted.folder).parent / name, file)
+                count += file.bytes
+    log(f"brought {size(count)} in {time.monotonic() - began:.2f} s")
+
+
+def _files(objects: Objects, wanted: Wanted) -> dict[str, StoredFile]:
+    """Select the files of a folder, by name. Raises StageError if one of them is missing or not the known one."""
+    try:
+        index = read_index(objects, wanted.folder)
+    except MissingError:
+        if wanted.optional:
+            log(f"the store has no {wanted.folder} yet")
+            return {}
+        raise incomplete(f"the store has no folder {wanted.folder}") from None
+    own = PurePosixPath(wanted.folder).name
+    for path, digest in wanted.sha256.items():
+        stored = index.get(f"{own}/{path}")
+        if stored is None:
+            raise incomplete(f"the store's folder {wanted.folder} has no {path}")
+        if stored.sha256 != digest:
+            raise damaged(
+                f"{wanted.folder}/{path} has the sha256 {stored.sha256} in the store, but {digest} was proven"
+            )
+    if not wanted.paths:
+        return dict(index)
+    found = dict[str, StoredFile]()
+    for path in wanted.paths:
+        some = {name: file for name, file in index.items() if _is_asked(name, own, path)}
+        if not some:
+            raise incomplete(f"the store's folder {wanted.folder} has no {path}")
+        found |= some
+    return found
+
+
+def _is_asked(name: str, own: str, path: str) -> bool:
+    """Return whether a stored file of the folder `own` is what a wanted path stands for."""
+    folder, _, inside = name.partition("/")
+    if folder != own or not inside:
+        return False
+    if path == "./":
+        return PurePosixPath(inside).parts[0] not in OUR_FILES
+    return inside == path or (path.endswith("/") and inside.startswith(path))
+
+
+def _bring(objects: Objects, path: Path, file: StoredFile) -> None:
+    """Bring one file, and look again if its bytes are not the expected ones."""
+    partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(_ATTEMPTS):
+            actual = _download(objects, partial, file)
+            if actual == file.sha256:
+                partial.replace(path)
+                return
+            log(f"{path.name}: its sha256 is {actual}, not {file.sha256}")
+    except MissingError:
+        raise incomplete(f"the store has no {objects.shown(blob_name(file.sha256))}, which is {path.name}") from None
+    except OSError as error:
+        raise storage_error(error, path.parent) or error from error
+    finally:
+        partial.unlink(missing_ok=True)
+    raise damaged(f"{objects.shown(blob_name(file.sha256))} has the sha256 {actual}")
+
+
+def _download(objects: Objects, path: Path, file: StoredFile) -> str:
+    """Write a blob to a file, and return the digest of what came, at most one byte too many."""
+    with path.open("wb") as out:
+        hashed = hashlib.sha256()
+
+        def sink() -> Callable[[bytes], object]:
+            nonlocal hashed
+            hashed = hashlib.sha256()
+            out.seek(0)
+            out.truncate()
+
+            def take(chunk: bytes) -> None:
+                hashed.update(chunk)
+                out.write(chunk)
+
+            return take
+
+        objects.download(blob_name(file.sha256), sink, file.bytes)
+    return hashed.hexdigest()

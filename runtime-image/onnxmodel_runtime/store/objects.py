@@ -1,0 +1,231 @@
+"""Objects of an S3-compatible bucket: the calls that the store needs, and their errors in words."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, BinaryIO, TypeVar
+
+import boto3
+import botocore.exceptions as aws
+import urllib3.exceptions
+from botocore.config import Config
+
+from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
+from onnxmodel_runtime.contract.store import STORE_CREDENTIALS, Bucket
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.sandbox.progress import log
+
+T = TypeVar("T")
+
+_CHUNK = 1 << 20
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_SECRET = "settings.artifacts.s3.secretRef"
+_LARGEST_PAUSE = 30.0
+
+
+class MissingError(Exception):
+    """The store has no such object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object of a listing. name: its key, without the part that all have in common."""
+
+    name: str
+    bytes: int
+    time: datetime
+
+
+class Objects:
+    """The objects of one model. Names are keys below its prefix."""
+
+    def __init__(self, bucket: Bucket, seconds: float, pause: Callable[[float], None] = time.sleep) -> None:
+        """seconds: how long to ask again while the store is away. Until then a pod costs less than its stage again."""
+        self.place, self._seconds, self._pause = bucket, seconds, pause
+        # Without keys, boto3 would ask the node for its role.
+        os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+        os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+        config = Config(
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 2},
+            s3={"addressing_style": "path" if bucket.endpoint else "auto"},
+            # Not every store knows the checksums that boto3 would add. The digests are ours.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        try:
+            self._client: Any = boto3.session.Session().client(
+                "s3", endpoint_url=bucket.endpoint or None, region_name=bucket.region, config=config
+            )
+        except (aws.BotoCoreError, ValueError) as error:
+            raise StageError(
+                "StoreInvalid",
+                f"cannot create the client of the artifact store: {error}",
+                "Correct settings.artifacts.s3 in the operator's chart values.",
+                "settings.artifacts.s3",
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def get(self, name: str, most: int) -> bytes:
+        """Return a small object. Raises MissingError, and StageError for one of more than `most` bytes."""
+
+        def ask() -> bytes:
+            with self._body(name) as body:
+                content: bytes = body.read(most + 1)
+            return content
+
+        content = self._again(ask)
+        if len(content) > most:
+            raise damaged(f"{self.shown(name)} has more than {most} bytes")
+        return content
+
+    def download(self, name: str, sink: Callable[[], Callable[[bytes], object]], most: int) -> None:
+        """Pass the bytes of an object to what `sink` returns, which is asked again for each attempt. Raises MissingError."""
+
+        def ask() -> None:
+            take, left = sink(), most
+            with self._body(name) as body:
+                for chunk in body.iter_chunks(_CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        return
+                    take(chunk)
+
+        self._again(ask)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a small object."""
+        self._again(lambda: self._client.put_object(Bucket=self.place.bucket, Key=self._key(name), Body=content))
+
+    def upload(self, name: str, file: BinaryIO) -> None:
+        """Write an object from an open file, in parts if it is large. It appears when it is whole."""
+
+        def ask() -> None:
+            file.seek(0)
+            # boto3 closes what it is given.
+            with os.fdopen(os.dup(file.fileno()), "rb") as own:
+                self._client.upload_fileobj(own, self.place.bucket, self._key(name))
+
+        self._again(ask)
+
+    def list(self, below: str) -> dict[str, Listed]:
+        """List the objects whose names begin with `below`, by the rest of the name."""
+
+        def ask() -> dict[str, Listed]:
+            start, found = self._key(below), {}
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.place.bucket, Prefix=start)
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    rest = item["Key"].removeprefix(start)
+                    found[rest] = Listed(rest, item["Size"], item["LastModified"])
+            return found
+
+        return self._again(ask)
+
+    def delete(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        self._again(lambda: self._client.delete_object(Bucket=self.place.bucket, Key=self._key(name)))
+
+    def shown(self, name: str) -> str:
+        """Return the address of an object, for messages."""
+        return f"s3://{self.place.bucket}/{self._key(name)}"
+
+    def _key(self, name: str) -> str:
+        return f"{self.place.prefix}/{name}"
+
+    @contextlib.contextmanager
+    def _body(self, name: str) -> Iterator[Any]:
+        answer = self._client.get_object(Bucket=self.place.bucket, Key=self._key(name))
+        with contextlib.closing(answer["Body"]) as body:
+            yield body
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        """Ask until the store answers, with growing pauses."""
+        end, pause, attempt = time.monotonic() + self._seconds, 1.0, 1
+        while True:
+            try:
+                return ask()
+            except (
+                aws.BotoCoreError,
+                aws.ClientError,
+                urllib3.exceptions.HTTPError,
+                boto3.exceptions.Boto3Error,
+            ) as error:
+                known = self._known(error)
+            except ConnectionError as error:
+                known = self._known(error)
+            if not isinstance(known, StageError) or not known.retry or time.monotonic() + pause > end:
+                raise known
+            log(f"attempt {attempt}: {known.failure.message}")
+            self._pause(pause)
+            pause, attempt = min(2 * pause, _LARGEST_PAUSE), attempt + 1
+
+    def _known(self, error: Exception) -> Exception:
+        if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__cause__, Exception):
+            error = error.__cause__
+        store = f"the artifact store ({self.place.endpoint or 'AWS S3'}, bucket {self.place.bucket})"
+        if isinstance(error, aws.ClientError):
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if code in _MISSING:
+                return MissingError(code)
+            if code == "NoSuchBucket":
+                return _platform(f"{store} does not exist", "Create the bucket, or correct its name")
+            if status in (401, 403):
+                return _platform(f"{store} refuses: {code}", f"Correct the keys in the Secret {_SECRET}")
+            return _away(f"{store} returned {status} {code}")
+        if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
+            hint = f"Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret {_SECRET} of this namespace"
+            return _platform(f"there are no credentials for {store}", hint)
+        if isinstance(error, aws.SSLError):
+            hint = f"Add its certificate authority in PEM as CA_CERTIFICATES to the Secret {_SECRET}"
+            return _platform(f"{store} has a certificate that is not trusted: {error}", hint)
+        return _away(f"{store} does not answer: {error}")
+
+
+def take_store_credentials() -> None:
+    """Take the keys of the store's Secret from the environment; no other variable that begins like them stays."""
+    for name in sorted(os.environ):
+        if name.startswith(SECRET_PREFIX):
+            key, value = name.removeprefix(SECRET_PREFIX), os.environ.pop(name)
+            if key in STORE_CREDENTIALS:
+                os.environ[key] = value
+
+
+def damaged(message: str) -> StageError:
+    """Return the error for content that is not what was stored."""
+    return StageError(
+        "StoreDamaged",
+        message,
+        "Something else writes to the bucket. Restore the object; or, to make everything again, give the model another "
+        "name, or change settings.artifacts.s3.prefix for all models.",
+        "settings.artifacts.s3",
+    )
+
+
+def incomplete(message: str) -> StageError:
+    """Return the error for content that the store lacks."""
+    return StageError(
+        "StoreIncomplete",
+        message,
+        "Something else deletes from the bucket, such as a lifecycle rule. Restore the objects; or, to make everything "
+        "again, give the model another name, or change settings.artifacts.s3.prefix for all models.",
+        "settings.artifacts.s3",
+    )
+
+
+def _away(message: str) -> StageError:
+    hint = "Check that the store is up and that network policies let this namespace reach it. It is retried."
+    return StageError("StoreUnavailable", message, hint, "settings.artifacts.s3.endpoint", retry=True)
+
+
+def _platform(message: str, hint: str) -> StageError:
+    """An error that the platform team mends for all models at once, so that none must be touched: it is retried."""
+    return StageError("StoreForbidden", message, f"{hint}. It is retried.", "settings.artifacts.s3", retry=True)

@@ -1,0 +1,151 @@
+"""Artifacts in a bucket: which container of a pod holds credentials, what each brings, and what it leaves."""
+
+import json
+
+import pytest
+
+from dev.results import good, stage_container
+from onnxmodel_operator.platform import settings
+from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
+from onnxmodel_runtime.contract.stages import MOVING, STAGES
+from tests.builders import SETTINGS, Cluster, body
+
+S3 = {"endpoint": "http://s3.storage.svc:7070", "bucket": "artifacts", "secretRef": {"name": "artifact-store"}}
+BUCKET = settings.parse(
+    {**SETTINGS.model_dump(mode="json", by_alias=True), "artifacts": {"store": "s3", "s3": S3, "size": "3Gi"}}
+)
+SOURCE = {"uri": "s3://models/m.onnx", "secretRef": {"name": "source-keys"}}
+
+
+def served(runtime: str = "onnxruntime") -> Cluster:
+    """A Ready model, whose Jobs are still there."""
+    cluster = Cluster(body(source=SOURCE, serving={"runtime": runtime}), platform=BUCKET)
+    cluster.live()
+    return cluster
+
+
+def pods(cluster):
+    """The pod of each Job and Deployment, by what it is."""
+    jobs = {stage: job["spec"]["template"]["spec"] for stage, job in cluster.jobs().items()}
+    return jobs | {"server": cluster.deployments()[-1]["spec"]["template"]["spec"]}
+
+
+def asked(container):
+    return json.loads(container["args"][container["args"].index("--request") + 1])
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
+def test_no_container_both_holds_a_credential_and_parses_a_model(runtime):
+    """What moves bytes has the credentials of one place each; what parses has none, by variable, file or volume."""
+    seen = set()
+    for pod in pods(served(runtime)).values():
+        containers = (*pod.get("initContainers", ()), *pod["containers"])
+        for container in containers:
+            secrets = {each["secretRef"]["name"] for each in container.get("envFrom", ())}
+            expected = {"fetch": {"source-keys"}, "pull": {"artifact-store"}, "push": {"artifact-store"}}
+            assert secrets == expected.get(container["name"], set()), container["name"]
+            assert (container["name"] in MOVING) == (container["args"][0] in MOVING)
+            assert "artifact-store" not in json.dumps(container.get("env", ""))
+            seen.add(container["name"])
+        assert pod["automountServiceAccountToken"] is False
+        assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} == {"emptyDir"}
+    assert {"fetch", "pull", "push", "server", *STAGES} <= seen
+
+
+def test_no_pod_has_a_volume_that_ties_it_to_a_node():
+    cluster = served()
+    assert not [key for key in cluster.objects if key[0] == "PersistentVolumeClaim"]
+    sizes = [pod["volumes"][0] for pod in pods(cluster).values()]
+    assert sizes == [{"name": "artifacts", "emptyDir": {"sizeLimit": "3Gi"}}] * 6
+
+
+def test_a_stage_has_its_folders_and_leaves_its_own():
+    cluster = served()
+    found = pods(cluster)
+    source = asked(stage_container(cluster.jobs()["validate"]))["directory"].removeprefix("/artifacts/")
+    optimized = asked(stage_container(cluster.jobs()["optimize"]))["directory"].removeprefix("/artifacts/")
+    order = {
+        name: [c["name"] for c in (*pod.get("initContainers", ()), *pod["containers"])] for name, pod in found.items()
+    }
+    assert order == {
+        "validate": ["pull", "fetch", "validate", "push"],
+        "optimize": ["pull", "optimize", "push"],
+        "benchmark": ["pull", "benchmark", "push"],
+        "loadtest": ["pull", "loadtest"],
+        "probe": ["pull", "probe"],
+        "server": ["pull", "server"],
+    }
+    pulled = {name: asked(pod["initContainers"][0])["folders"] for name, pod in found.items()}
+    assert pulled["validate"] == [{"folder": source, "paths": [], "sha256": {}, "optional": True}]
+    assert [each["folder"] for each in pulled["optimize"]] == [source]
+    assert [each["folder"] for each in pulled["benchmark"]] == [optimized]
+    assert pulled["probe"] == [{"folder": optimized, "paths": ["probe.npz"], "sha256": {}, "optional": False}]
+    pushed = {name: asked(found[name]["containers"][0])["folders"] for name in ("validate", "optimize")}
+    assert pushed == {"validate": [source], "optimize": [optimized]}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
+def test_a_server_gets_exactly_its_variant_and_its_digest(runtime):
+    pod = pods(served(runtime))["server"]
+    request = asked(pod["initContainers"][1] if runtime == "triton" else pod["containers"][0])
+    serve = request.get("serve", request)
+    (folder,) = asked(pod["initContainers"][0])["folders"]
+    assert folder["paths"] == ["fp32/", "probe.npz"]
+    assert folder["sha256"] == {"fp32/model.onnx": serve["sha256"]}
+    assert serve["model"] == f"/artifacts/{folder['folder']}/fp32/model.onnx"
+
+
+def test_only_the_last_container_removes_what_nothing_needs():
+    """An empty folder has nothing to remove; and no other container may ask the store."""
+    found = pods(served())
+    collecting = [
+        (name, container["name"])
+        for name, pod in found.items()
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+        if "--keep" in container["args"]
+    ]
+    assert collecting == [("validate", "push"), ("optimize", "push")]
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "/artifacts/optimize/0123456789abcdef", "/artifacts/../etc/x", "model"]
+)
+def test_a_result_with_an_odd_path_breaks_no_turn(path):
+    """Results come from pods that parse models: the server finds nothing there, and says so."""
+    cluster = Cluster(body(), platform=BUCKET)
+    cluster.reach("optimize")
+    result = good(cluster.jobs()["optimize"])
+    assert isinstance(result, OptimizeResult)
+    odd = [Variant(v.name, path, sha256=v.sha256, parity=v.parity) for v in result.variants]
+    cluster.succeed("optimize", result=OptimizeResult(tuple(odd), path, result.provider))
+    cluster.settle()
+    cluster.succeed("benchmark")
+    cluster.settle()
+    pod = cluster.deployments()[-1]["spec"]["template"]["spec"]
+    assert [c["name"] for c in (*pod.get("initContainers", ()), *pod["containers"])] == ["server"]
+
+
+def test_two_models_have_nothing_in_common_in_the_bucket():
+    """A model of the same name that is made again, too: its prefix has the uid."""
+    prefixes = {
+        BUCKET.artifacts.bucket(namespace, name, uid).prefix  # type: ignore[union-attr]
+        for namespace, name, uid in (("a", "m", "1"), ("b", "m", "2"), ("a", "m", "3"), ("a", "n", "4"))
+    }
+    assert len(prefixes) == 4
+    assert all(not one.startswith(f"{other}/") for one in prefixes for other in prefixes)
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "said"),
+    [
+        ({"store": "s3"}, "s3.bucket and s3.secretRef are required"),
+        ({"store": "s3", "s3": {"bucket": "artifacts"}}, "secretRef"),
+        ({"store": "s3", "s3": {**S3, "bucket": "Not_A_Bucket"}}, "bucket"),
+        ({"store": "s3", "s3": {**S3, "prefix": "/a/"}}, "prefix"),
+        ({"store": "s3", "s3": {**S3, "endpoint": "s3.example.com"}}, "endpoint"),
+        ({"store": "tape"}, "store"),
+    ],
+)
+def test_settings_that_cannot_work_stop_the_operator(artifacts, said):
+    with pytest.raises(settings.SettingsError, match=said):
+        settings.parse({**SETTINGS.model_dump(mode="json", by_alias=True), "artifacts": artifacts})
