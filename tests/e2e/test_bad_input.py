@@ -39,7 +39,7 @@ CASES = [
     (model("crash", "s3://models/bad/sigfpe.onnx", validation={"mode": "Warn"}), STALLED, "optimize", "NativeCrash", "SIGFPE"),
     (bad("memory", serving=SMALL), STALLED, "validate", "OutOfMemory", "memory"),
     (model("no-secret", source=NO_SECRET), RECONCILING, "validate", "CreateContainerConfigError", "not-there"),
-    (model("many-gpus", serving={"nodePool": "gpu", "gpus": 64}), RECONCILING, "optimize", "Unschedulable", "nvidia.com/gpu"),
+    (model("many-gpus", serving={"nodePool": "gpu", "gpus": 64}), RECONCILING, "optimize", "InsufficientGPU", "nvidia.com/gpu"),
     (model("no-gpus", serving={"executionProviders": ["TensorRT"]}), STALLED, "spec", "InvalidSpec", "has no GPUs"),
 ]  # fmt: skip
 

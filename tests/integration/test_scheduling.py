@@ -1,47 +1,23 @@
 """Measurements queue for a node by Kubernetes' own scheduler, across namespaces, and status says who is ahead."""
 
-import subprocess
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from dev.kube import Kube, condition, found, until
 from onnxmodel_operator import names
-from onnxmodel_operator.render import claim_name
 from tests.integration.kubelet import Kubelet
+from tests.integration.scheduler import ON_IT, scheduled, volume
 from tests.integration.support import GOOD, SETTINGS, model
 
-NODE = {
-    "apiVersion": "v1",
-    "kind": "Node",
-    "metadata": {"name": "quiet", "labels": {"kubernetes.io/hostname": "quiet", "pool": "quiet"}},
-    # Pods of other tests stay off it.
-    "spec": {"taints": [{"key": "quiet", "value": "true", "effect": "NoSchedule"}]},
-}
-# Without a kubelet, the node soon has the taint that it cannot be reached.
-POOL = "pools:\n  default: {nodeSelector: {pool: quiet}, tolerations: [{operator: Exists}]}\n"
+POOL = f"pools:\n  default: {{{ON_IT}}}\n"
 
 
 @pytest.fixture
 def node(control_plane: Kube) -> Iterator[None]:
-    """A scheduler, and one node, of which nothing is real but its name and size."""
-    from dev.cluster.golang import program
-
-    control_plane.apply(NODE)
-    room = {"cpu": "64", "memory": "256Gi", "pods": "100", "ephemeral-storage": "1Ti"}
-    ready = {"type": "Ready", "status": "True", "reason": "Played", "message": ""}
-    status = {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}}
-    control_plane.patch("node", "quiet", status, subresource="status")
-    flags = [f"--kubeconfig={control_plane.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
-    scheduler = subprocess.Popen(
-        [str(program("kube")), "kube-scheduler", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    yield
-    scheduler.terminate()
-    scheduler.wait(30)
-    control_plane.delete("node", "quiet", wait=False)
+    with scheduled(control_plane):
+        yield
 
 
 @pytest.fixture
@@ -63,18 +39,7 @@ def volumes(control_plane: Kube, kube: Kube, neighbour: Kube) -> Iterator[None]:
     control_plane.delete("persistentvolume", *made, wait=False)
 
 
-def volume(name: str, kube: Kube, owner: str) -> dict[str, Any]:
-    spec = {
-        "capacity": {"storage": "10Gi"},
-        "accessModes": ["ReadWriteOnce"],
-        "hostPath": {"path": "/none"},
-        "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"namespace": kube.namespace, "name": claim_name(owner)},
-    }
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
-
-
-def scheduled(kube: Kube, stage: str) -> bool:
+def placed(kube: Kube, stage: str) -> bool:
     pods = kube.list("pods", f"{names.LABEL_STAGE}={stage}")
     return any(pod["spec"].get("nodeName") and pod["status"]["phase"] == "Pending" for pod in pods)
 
@@ -85,14 +50,14 @@ def test_measurements_take_turns_on_a_node_and_keep_other_stages_away(kube, neig
     first, second = Kubelet(kube), Kubelet(neighbour)
     for stage in ("validate", "optimize"):
         first.succeed("first", stage)
-    until("the first measures", lambda: scheduled(kube, "benchmark"))
+    until("the first measures", lambda: placed(kube, "benchmark"))
     neighbour.apply(model(GOOD, "second"))
     shown = until("it waits", found(neighbour, "second", reason="WaitingForMeasurement"))
     assert f"{kube.namespace}/first-benchmark-" in shown["status"]["message"]
     assert "on node quiet" in shown["status"]["message"]
     assert condition(shown, "Stalled") is None
     first.succeed("first", "benchmark")
-    until("a stage runs when the measurement is over", lambda: scheduled(neighbour, "validate"))
+    until("a stage runs when the measurement is over", lambda: placed(neighbour, "validate"))
     first.available("first")
     shown = until("it waits to measure", found(kube, "first", reason="WaitingForQuietNode"))
     assert f"{neighbour.namespace}/second-validate-" in shown["status"]["message"]
@@ -100,6 +65,6 @@ def test_measurements_take_turns_on_a_node_and_keep_other_stages_away(kube, neig
     neighbour.patch("onnxmodel", "second", {"spec": {"suspend": True}})  # no next stage that might come first
     until("it is suspended", found(neighbour, "second", reason="Suspended"))
     second.succeed("second", "validate")
-    until("it measures when the node is quiet", lambda: scheduled(kube, "loadtest"))
+    until("it measures when the node is quiet", lambda: placed(kube, "loadtest"))
     first.succeed("first", "loadtest")
     until("traffic", lambda: kube.get("service", "first"))

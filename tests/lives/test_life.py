@@ -555,8 +555,9 @@ def test_stage_conditions_stay_with_the_generation_that_they_are_about():
     assert cluster.condition("Ready")["observedGeneration"] == 2
 
 
-def test_waiting_for_a_node_is_reconciling_until_the_deadline():
-    cluster = Cluster(body())
+@pytest.mark.parametrize(("pool", "reason"), [("default", "Unschedulable"), ("a100", "InsufficientGPU")])
+def test_waiting_for_a_node_is_reconciling_until_the_deadline(pool, reason):
+    cluster = Cluster(body(serving={"nodePool": pool}))
     cluster.settle()
     condition = {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
@@ -566,12 +567,14 @@ def test_waiting_for_a_node_is_reconciling_until_the_deadline():
     cluster.pod(cluster.jobs()["validate"], phase="Pending", conditions=[condition], container="validate")
     cluster.pass_time(60)
     outcome = cluster.step()
-    assert cluster.condition("Reconciling")["reason"] == "Unschedulable"
+    assert cluster.condition("Reconciling")["reason"] == cluster.status()["reason"] == reason
     assert "Insufficient nvidia.com/gpu" in cluster.status()["message"]
+    hint = cluster.status()["lastFailure"]["hint"]
+    assert ("Pool a100 has no node with 1 free nvidia.com/gpu." in hint) is (pool == "a100")
     assert outcome.requeue_seconds == 540
     cluster.pass_time(540)
     cluster.settle()
-    assert cluster.condition("Stalled")["reason"] == "Unschedulable"
+    assert cluster.condition("Stalled")["reason"] == reason
     assert cluster.condition("Reconciling") is None
     cluster.live()
 

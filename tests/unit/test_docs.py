@@ -138,8 +138,9 @@ def test_the_full_example_has_every_field():
 
 
 def test_the_page_about_pods_shows_valid_models_with_every_field_of_a_pod():
-    blocks = re.findall(r"```yaml\n(apiVersion: .*?)```", (DOCS / "pods.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```yaml\n(apiVersion: onnx.*?)```", (DOCS / "pods.md").read_text(), re.DOTALL)
     models = [yaml.safe_load(block) for block in blocks]
+    assert len(models) > 1
     for manifest in models:
         parse({**manifest, "metadata": {"namespace": "n", "uid": "u", "generation": 1, **manifest["metadata"]}})
     schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["serving"]["properties"]["pod"]
@@ -237,11 +238,11 @@ def test_the_pools_in_the_pages_are_settings_that_work():
         for page in (ROOT / "README.md", DOCS / "install.md", DOCS / "pods.md")
         for block in re.findall(r"```yaml\n(settings:\n.*?)```", page.read_text(), re.DOTALL)
     ]
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     images = {"runtimeCpu": "cpu", "runtimeGpu": "gpu"}
     for _, block in blocks:
         made = settings.parse({"images": images, **yaml.safe_load(block)["settings"]})
-        assert len(made.pools) == 2
+        assert len(made.pools) > 1
 
 
 # ---- reasons ---------------------------------------------------------------------------------------------------------

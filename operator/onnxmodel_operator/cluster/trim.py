@@ -55,6 +55,7 @@ KEPT: Mapping[str, _Fields] = {
             "affinity": {
                 "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"labelSelector": _ALL}}
             },
+            "resourceClaims": {"resourceClaimTemplateName": _ALL},
             "initContainers": _CONTAINER,
             "containers": _CONTAINER,
         },

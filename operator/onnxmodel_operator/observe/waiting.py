@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from onnxmodel_operator import names
 from onnxmodel_operator.observe.endings import outcome_of, sidecar_of
 from onnxmodel_operator.observe.objects import Object, container_statuses, is_deleting, label
-from onnxmodel_operator.observe.values import MEASURING, WORKING, Waiting
+from onnxmodel_operator.observe.values import MEASURING, SETTINGS, WORKING, Waiting
 from onnxmodel_operator.times import parse_time
 from onnxmodel_runtime.contract.outcome import Failure
 
@@ -51,6 +51,8 @@ def waiting_of(pod: Object, claims: Iterable[Object], busy: Iterable[Object] = (
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return _without_node(pod, condition, claims, busy)
+    if _without_claims(pod):
+        return _unclaimed(pod)
     for container in container_statuses(pod):
         waiting = container.get("state", {}).get("waiting") or {}
         if (waiting.get("reason") or "") not in _NOT_TROUBLES:
@@ -73,6 +75,26 @@ def _without_node(pod: Object, condition: Object, claims: Iterable[Object], busy
     # Whoever set the gate will lift it. A pod whose volume cannot be provisioned has no node, and its claim says why.
     unbound = next((c["metadata"]["uid"] for c in claims if c.get("status", {}).get("phase") == "Pending"), "")
     return Waiting(failure, since, queued=reason == "SchedulingGated", about=unbound)
+
+
+def _without_claims(pod: Object) -> bool:
+    """Return whether the scheduler has yet to look at a pod with resource claims: it does so once there are claims."""
+    spec, conditions = pod.get("spec", {}), pod.get("status", {}).get("conditions", ())
+    placed = spec.get("nodeName") or any(condition["type"] == "PodScheduled" for condition in conditions)
+    return bool(spec.get("resourceClaims")) and not placed
+
+
+def _unclaimed(pod: Object) -> Waiting:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    templates = sorted({claim["resourceClaimTemplateName"] for claim in pod["spec"]["resourceClaims"]})
+    failure = Failure(
+        "ResourceClaimMissing",
+        f"pod {name} waits for its resource claims",
+        f"Create ResourceClaimTemplate {', '.join(templates)} in namespace {namespace}, or correct "
+        f"pools.*.resourceClaimTemplateName {SETTINGS}. The pod then starts by itself.",
+    )
+    since = parse_time(pod["metadata"].get("creationTimestamp"))
+    return Waiting(failure, since, normal_seconds=5, about=pod["metadata"]["uid"])
 
 
 def _not_begun(pod: Object) -> Waiting | None:

@@ -89,6 +89,8 @@ def _digest(inputs: _Inputs) -> str:
 
 _OF_PODS = {"labels", "annotations", "service_account_name", "image_pull_secrets", "topology_spread_constraints"}
 """Fields of a pool that say how its pods are dressed, and nothing of where they run: no stage gives another result for them."""
+_IF_SET = {"resource_claim_template_name"}
+"""Fields that came later, and are not in the digests of pools without them."""
 
 
 def _pod(placement: Placement) -> dict[str, Any]:
@@ -104,7 +106,11 @@ def _pod(placement: Placement) -> dict[str, Any]:
 def _plain(placement: Placement) -> dict[str, Any]:
     return {
         "image": placement.image,
-        "pool": {name: value for name, value in placement.pool.data.items() if name not in _OF_PODS},
+        "pool": {
+            name: value
+            for name, value in placement.pool.data.items()
+            if name not in _OF_PODS and (value or name not in _IF_SET)
+        },
         "resources": placement.resources.data,
         "gpus": placement.gpus,
     }

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from onnxmodel_operator import names
 from onnxmodel_operator.observe import JobSeen, RevisionSeen, Waiting
+from onnxmodel_operator.plan.shortage import specific
 from onnxmodel_operator.plan.values import Context, Phase, Progress, State, Step, Stop, Trouble, failed, going, stalled
 from onnxmodel_runtime.contract.outcome import Failure
 from onnxmodel_runtime.contract.stages import STAGES
@@ -116,13 +117,14 @@ def _waiting(
 
     A pod without node or image may get one; past the deadline someone must look. It is Reconciling again when it moves.
     """
-    trouble = Trouble(stage, waiting.failure, job=job)
+    failure = specific(context, waiting.failure)
+    trouble = Trouble(stage, failure, job=job)
     waited = context.now - (waiting.since or context.now)
     normal = timedelta(seconds=waiting.normal_seconds)
     if waited < normal:
         message = f"Job {job} is running" if job else "the server's pods are starting"
         return going(phase, phase, message), (normal - waited).total_seconds()
-    reconciling = Progress(State.RECONCILING, phase, waiting.failure.reason, waiting.failure.message, trouble)
+    reconciling = Progress(State.RECONCILING, phase, failure.reason, failure.message, trouble)
     if waiting.queued:
         return reconciling, _QUEUE_SECONDS
     left = (timedelta(seconds=context.settings.progress_deadline_seconds) - waited).total_seconds()

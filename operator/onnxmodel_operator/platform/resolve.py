@@ -56,11 +56,11 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
     name, pool = _pool(spec, settings)
     chosen = tuple(serving.execution_providers or pool.execution_providers)
     if refused := [each for each in chosen if each not in pool.execution_providers and each != "CPU"]:
-        why = "has no GPUs" if not pool.gpu_resource else f"offers {', '.join(pool.execution_providers)}"
+        why = "has no GPUs" if not pool.has_gpus else f"offers {', '.join(pool.execution_providers)}"
         raise SpecError([("spec.serving.executionProviders", f"{refused[0]} is not available: pool {name!r} {why}")])
     needs_gpu = chosen[0] in GPU_PROVIDERS
     gpus = serving.gpus if serving.gpus is not None else int(needs_gpu)
-    if gpus and not pool.gpu_resource:
+    if gpus and not pool.has_gpus:
         raise SpecError([("spec.serving.gpus", f"pool {name!r} has no GPUs")])
     if needs_gpu and not gpus:
         raise SpecError([("spec.serving.gpus", f"{chosen[0]} needs at least 1 GPU")])
@@ -76,7 +76,7 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
                 )
             ]
         )
-    image = settings.images.runtime_gpu if pool.gpu_resource and needs_gpu else settings.images.runtime_cpu
+    image = settings.images.runtime_gpu if pool.has_gpus and needs_gpu else settings.images.runtime_cpu
     server = Placement(image, pool, resources, gpus, traits(pool, serving.pod))
     client = replace(server, resources=settings.jobs.resources, gpus=0)
     return Resolved(

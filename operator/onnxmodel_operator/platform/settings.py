@@ -57,7 +57,10 @@ class Images(_Section):
 
 
 class Pool(_Section):
-    """A node pool that models name in `serving.nodePool`. gpu_resource: the extended resource of its GPUs, or "".
+    """A node pool that models name in `serving.nodePool`.
+
+    gpu_resource: the extended resource of its GPUs, or "". resource_claim_template_name: in the model's namespace, of
+    which each GPU of a pod is a claim, where a driver of dynamic resource allocation hands them out.
 
     execution_providers: all that a model may name, and the ones of a model that names none. labels to
     topology_spread_constraints: as in a model's serving.pod, which wins.
@@ -69,6 +72,7 @@ class Pool(_Section):
     runtime_class_name: str = ""
     priority_class_name: str = ""
     gpu_resource: str = ""
+    resource_claim_template_name: str = ""
     execution_providers: tuple[Provider, ...] = Field(default=("CPU",), min_length=1)
     labels: Labels = Field(default_factory=dict)
     annotations: Annotations = Field(default_factory=dict)
@@ -76,12 +80,20 @@ class Pool(_Section):
     image_pull_secrets: tuple[SecretReference, ...] = ()
     topology_spread_constraints: tuple[TopologySpread, ...] = ()
 
+    @property
+    def has_gpus(self) -> bool:
+        """True if pods can ask for GPUs here."""
+        return bool(self.gpu_resource or self.resource_claim_template_name)
+
     @model_validator(mode="after")
     def _providers_can_be_used(self) -> "Pool":
         gpu = [provider for provider in self.execution_providers if provider in GPU_PROVIDERS]
-        if gpu and not self.gpu_resource:
+        if self.gpu_resource and self.resource_claim_template_name:
+            raise ValueError("at most one of gpuResource and resourceClaimTemplateName can be set")
+        if gpu and not self.has_gpus:
             raise ValueError(
-                f"executionProviders contains {gpu[0]}, which needs gpuResource (for example nvidia.com/gpu)"
+                f"executionProviders contains {gpu[0]}, which needs gpuResource (for example nvidia.com/gpu) "
+                "or resourceClaimTemplateName"
             )
         if wrong := misplaced(self.execution_providers):
             raise ValueError(f"executionProviders: {wrong}")

@@ -58,7 +58,11 @@ def metadata(owner: Owner, name: str, labels: dict[str, str] | None = None) -> M
 def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
     """Return the placement of a pod and its resources, by the names that the templates use."""
     resources = dict(placement.resources.data)
-    if placement.gpus:
+    template = placement.pool.resource_claim_template_name
+    claims = [f"gpu-{number}" for number in range(placement.gpus)] if template else []
+    if claims:
+        resources["claims"] = [{"name": name} for name in claims]
+    elif placement.gpus:
         # An extended resource's request equals its limit, so the limit is enough.
         resources["limits"] = {**resources["limits"], placement.pool.gpu_resource: str(placement.gpus)}
     traits = placement.traits
@@ -71,6 +75,7 @@ def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
         "account": traits.service_account_name,
         "pull_secrets": tuple(dict.fromkeys((*settings.images.pull_secrets, *traits.pull_secrets))),
         "resources": resources,
+        "claims": [{"name": name, "resourceClaimTemplateName": template} for name in claims],
     }
 
 

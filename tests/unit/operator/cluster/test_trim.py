@@ -172,6 +172,7 @@ BAD_PODS = {
     "deadline": {"phase": "Failed", "reason": "DeadlineExceeded", "message": "too long"},
     "evicted": {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]},
     "queue": {"phase": "Pending", "conditions": [{**NO_NODE, "message": "anti-affinity"}]},
+    "claims": {"phase": "Pending", "spec": {"nodeName": "", "resourceClaims": [{"resourceClaimTemplateName": "gpu"}]}},
     "no node": {"phase": "Pending", "conditions": [{**NO_NODE, "message": "insufficient cpu"}]},
 }
 
@@ -188,8 +189,8 @@ def test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, p
     other["metadata"] |= {"labels": {**LABELS, names.LABEL_MODEL: "other", names.LABEL_STAGE: "benchmark"}}
     other["metadata"] |= {"ownerReferences": []}
     cluster._store(other)
-    spec = {**POD_SPEC, "affinity": affinity}
-    cluster.pod(job, container="fetch" if pod.get("init") else "validate", spec=spec, **pod)
+    spec = {**POD_SPEC, "affinity": affinity, **pod.get("spec", {})}
+    cluster.pod(job, **{"container": "fetch" if pod.get("init") else "validate", **pod, "spec": spec})
     look(cluster)
     cluster.fail("validate", ExitCode.REFUSED, failure=Failure("Bad", "it is", "do"))
     look(cluster)

@@ -213,3 +213,22 @@ DEAD = {"terminated": {"exitCode": 1, "message": ""}}
 )
 def test_which_pods_use_none_of_their_nodes_cores(containers, idle):
     assert is_idle(pod(**containers)) is idle
+
+
+@pytest.mark.parametrize(
+    ("claims", "conditions", "node", "waits_for_them"),
+    [
+        pytest.param(["one-gpu"], (), "", True, id="the scheduler has not looked at it"),
+        pytest.param(["one-gpu"], [{"type": "PodScheduled", "status": "True"}], "n", False, id="it has a node"),
+        pytest.param([], (), "", False, id="it has no claims"),
+    ],
+)
+def test_a_pod_whose_claims_were_not_made(claims, conditions, node, waits_for_them):
+    there = pod(conditions=conditions, node=node)
+    if claims:
+        there["spec"]["resourceClaims"] = [{"resourceClaimTemplateName": name} for name in claims]
+    found = waiting_of(there, ())
+    assert (found is not None) is waits_for_them
+    if found:
+        assert (found.failure.reason, found.about, found.normal_seconds) == ("ResourceClaimMissing", "uid-p", 5)
+        assert "Create ResourceClaimTemplate one-gpu in namespace team-a" in found.failure.hint

@@ -70,3 +70,11 @@ def test_what_is_said_of_pods_makes_a_new_revision_and_measures_nothing_again(wh
 
 def test_the_labels_of_a_queue_are_of_jobs_and_replace_no_server():
     assert _digests(pod={"labels": QUEUE}) == _digests() == _digests(_pool(labels=QUEUE))
+
+
+def test_another_template_of_claims_is_another_kind_of_gpu():
+    before, after = (
+        _digests(_pool(resourceClaimTemplateName=name, executionProviders=["CUDA", "CPU"])) for name in ("a", "b")
+    )
+    assert all(before[0][stage] != after[0][stage] for stage in before[0])
+    assert before[1] != after[1]

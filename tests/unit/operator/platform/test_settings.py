@@ -14,7 +14,14 @@ IMAGES = {"runtimeCpu": "cpu"}
         (None, "^expected a mapping$"),
         ({"images": IMAGES, "pool": {}}, "pool"),
         ({"images": IMAGES, "pools": {"gpu": {}}}, "^defaults.pool is 'default', but the pools are gpu"),
-        ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"]}}}, "needs gpuResource"),
+        (
+            {"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"]}}},
+            "needs gpuResource .* or resourceClaim",
+        ),
+        (
+            {"images": IMAGES, "pools": {"default": {"gpuResource": "a/b", "resourceClaimTemplateName": "gpu"}}},
+            "at most one of gpuResource and resourceClaimTemplateName",
+        ),
         ({"images": IMAGES, "pools": {"default": {"executionProviders": ["CPU", "OpenVINO"]}}}, "CPU must be the last"),
         (
             {"images": IMAGES, "pools": {"default": {"executionProviders": ["CUDA"], "gpuResource": "nvidia.com/gpu"}}},

@@ -12,7 +12,7 @@ from onnxmodel_operator.api.spec.source import SecretKeyReference
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe.values import AS_SERVER
-from onnxmodel_operator.platform.settings import Artifacts
+from onnxmodel_operator.platform.settings import Artifacts, Pool
 from onnxmodel_operator.render import templates
 from onnxmodel_operator.render.job import job_manifest
 from onnxmodel_operator.render.parts import Owner
@@ -306,3 +306,21 @@ def test_pods_carry_what_the_model_says_of_them(runtime):
         else:
             assert "topologySpreadConstraints" not in spec
     assert kinds == {"Job", "Deployment"}
+
+
+def test_gpus_of_a_pool_with_a_template_are_claims_of_all_that_would_have_the_gpu():
+    pool = {"resourceClaimTemplateName": "one-gpu", "executionProviders": ["CUDA", "CPU"]}
+    platform = SETTINGS.model_copy(update={"pools": {"default": Pool.model_validate(pool)}})
+    cluster = Cluster(body(serving={"gpus": 2}), platform=platform)
+    cluster.live()
+    names_of = ["gpu-0", "gpu-1"]
+    for name, template in pods(cluster):
+        spec = template["spec"]
+        stage = template["metadata"]["labels"].get(names.LABEL_STAGE)
+        with_gpus = stage is None or stage in AS_SERVER
+        claims = [{"name": each, "resourceClaimTemplateName": "one-gpu"} for each in names_of] if with_gpus else None
+        assert spec.get("resourceClaims") == claims, name
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            asked = container["resources"].get("claims")
+            assert asked == ([{"name": each} for each in names_of] if with_gpus else None)
+            assert not {key for key in container["resources"]["limits"] if "/" in key or not key}

@@ -1,0 +1,112 @@
+"""A GPU that is short: Kubernetes' own scheduler says it, and status says it within seconds."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from dev.kube import Kube, found, until
+from onnxmodel_operator import names
+from tests.integration.scheduler import ON_IT, resize, scheduled, volume
+from tests.integration.support import GOOD, SETTINGS, model
+
+SECONDS = 5
+DEADLINE = 8
+PROVIDERS = "executionProviders: [CUDA, CPU]"
+POOLS = f"""progressDeadlineSeconds: {DEADLINE}
+pools:
+  default: {{}}
+  gpu: {{gpuResource: nvidia.com/gpu, {PROVIDERS}, {ON_IT}}}
+  mig: {{gpuResource: nvidia.com/mig-1g.5gb, {PROVIDERS}, {ON_IT}}}
+  claimed: {{resourceClaimTemplateName: one-gpu, {PROVIDERS}, {ON_IT}}}
+"""
+DEVICES = {
+    "apiVersion": "resource.k8s.io/v1",
+    "kind": "DeviceClass",
+    "metadata": {"name": "gpu.example.com"},
+    "spec": {},
+}
+TEMPLATE = {
+    "apiVersion": "resource.k8s.io/v1",
+    "kind": "ResourceClaimTemplate",
+    "metadata": {"name": "one-gpu"},
+    "spec": {"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com"}}]}}},
+}
+
+
+@pytest.fixture(scope="module")
+def node(control_plane: Kube) -> Iterator[None]:
+    with scheduled(control_plane):
+        yield
+
+
+@pytest.fixture
+def asks(
+    control_plane: Kube, kube: Kube, node: None, start: Callable[..., Any], kubelet: Any
+) -> Iterator[Callable[..., None]]:
+    """Apply a model that has come to the first stage that needs a GPU."""
+    resize(control_plane)
+    name = f"v-{uuid.uuid4().hex[:8]}"
+    control_plane.apply(volume(name, kube, "magika"))
+    start(settings=SETTINGS.partition("pools:")[0] + POOLS)
+
+    def apply(pool: str, **serving: Any) -> None:
+        kube.apply(model({**GOOD, "serving": {"nodePool": pool, **serving}}))
+        kubelet.succeed("magika", "validate")
+
+    yield apply
+    control_plane.delete("persistentvolume", name, wait=False)
+
+
+def unscheduled(kube: Kube, words: str) -> Callable[[], Any]:
+    """For `until`: a pod of which the scheduler has said this."""
+
+    def look() -> Any:
+        told = [c for pod in kube.list("pods") for c in pod["status"].get("conditions", ())]
+        return [c for c in told if c["type"] == "PodScheduled" and words in c.get("message", "")]
+
+    return look
+
+
+@pytest.mark.parametrize(("pool", "resource"), [("gpu", "nvidia.com/gpu"), ("mig", "nvidia.com/mig-1g.5gb")])
+def test_a_gpu_that_is_short_is_said_within_seconds_and_stalls_after_the_deadline(
+    control_plane, kube, asks, kubelet, pool, resource
+):
+    asks(pool, replicas=2)
+    until("the scheduler says it", unscheduled(kube, f"Insufficient {resource}"))
+    began = time.monotonic()
+    shown = until("the Job's pod", found(kube, "magika", true="Reconciling", reason="InsufficientGPU"), pause=0.1)
+    seconds = time.monotonic() - began
+    print(f"InsufficientGPU was seen {seconds:.1f} s after the scheduler said it")
+    assert seconds < SECONDS
+    assert f"Insufficient {resource}" in shown["status"]["message"]
+    assert "InsufficientGPU" in kube.run("get", "onnxmodel", "magika", "-o", "wide")
+    shown = until("the deadline", found(kube, "magika", true="Stalled", reason="InsufficientGPU"))
+    assert f"Pool {pool} has no node with 1 free {resource}." in shown["status"]["lastFailure"]["hint"]
+    resize(control_plane, **{resource: "1"})
+    until("it goes on by itself", found(kube, "magika", true="Reconciling", reason="Optimizing"))
+    for stage in ("optimize", "benchmark"):
+        kubelet.succeed("magika", stage)
+    shown = until("a server's pod", found(kube, "magika", true="Reconciling", reason="InsufficientGPU"))
+    assert shown["status"]["lastFailure"]["stage"] == "serve"
+    until("its deadline", found(kube, "magika", true="Stalled", reason="InsufficientGPU"))
+
+
+def test_a_claim_for_which_there_is_no_device(kube, asks):
+    asks("claimed", gpus=2)
+    shown = until("no template", found(kube, "magika", reason="ResourceClaimMissing"))
+    assert "Create ResourceClaimTemplate one-gpu in namespace" in shown["status"]["lastFailure"]["hint"]
+    print(shown["status"]["message"])
+    kube.apply(DEVICES, TEMPLATE)
+    shown = until("no device", found(kube, "magika", reason="InsufficientGPU"))
+    print(shown["status"]["message"])
+    (pod,) = kube.list("pods", f"{names.LABEL_STAGE}=optimize")
+    claims = [{"name": f"gpu-{number}", "resourceClaimTemplateName": "one-gpu"} for number in range(2)]
+    assert pod["spec"]["resourceClaims"] == claims
+    for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
+        assert container["resources"]["claims"] == [{"name": "gpu-0"}, {"name": "gpu-1"}]
+    assert len(kube.list("resourceclaims")) == 2, "Kubernetes made one for each"
+    shown = until("the deadline", found(kube, "magika", true="Stalled", reason="InsufficientGPU"))
+    assert "ResourceClaimTemplate one-gpu" in shown["status"]["lastFailure"]["hint"]
