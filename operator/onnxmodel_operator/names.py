@@ -18,18 +18,25 @@ LABEL_MODEL = f"{GROUP}/model"
 LABEL_STAGE = f"{GROUP}/stage"
 LABEL_DIGEST = f"{GROUP}/digest"
 LABEL_REVISION = f"{GROUP}/revision"
+LABEL_SERVER = f"{GROUP}/server"
+"""On every pod that serves a model, whatever its revision: a Service selects two revisions by it."""
 LABEL_RUNTIME = f"{GROUP}/runtime"
-OWN_LABELS = (MANAGED_BY, LABEL_MODEL, LABEL_STAGE, LABEL_REVISION, LABEL_RUNTIME)
+OWN_LABELS = (MANAGED_BY, LABEL_MODEL, LABEL_STAGE, LABEL_REVISION, LABEL_SERVER, LABEL_RUNTIME)
 """Labels of children, by which they are selected."""
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 ANNOTATION_CLAIM = f"{GROUP}/claim"
 """On the record of a revision: the place of its artifacts, which is the uid of a volume or `bucket_place`."""
+ANNOTATION_STABLE = f"{GROUP}/stable"
+"""On a Service that selects two revisions: the proven one."""
 ANNOTATION_POD_SETTINGS = f"{GROUP}/pod-settings"
 """On the record of a revision: the digest of the settings that its pods were made with and its own digest does not cover."""
 ANNOTATION_APPLIED = f"{GROUP}/applied"
 """On every child: the digest of what was applied, so that nothing is written twice."""
 ANNOTATION_QUIET = f"{GROUP}/quiet"
 """On the Job of a measurement that no other stage may run beside."""
+
+PROMOTE, ABORT, RETRY, PAUSE = (f"{GROUP}/{order}" for order in ("promote", "abort", "retry", "pause"))
+"""Annotations of people on a model: orders to its rollout."""
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 

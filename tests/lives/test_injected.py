@@ -72,6 +72,7 @@ def test_jobs_ask_meshes_to_stay_out_and_servers_do_not():
         names.MANAGED_BY,
         names.LABEL_MODEL,
         names.LABEL_REVISION,
+        names.LABEL_SERVER,
     }
 
 

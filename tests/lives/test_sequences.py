@@ -14,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from onnxmodel_operator import names
 from tests.builders import Cluster, body
 
 ROOT = Path(__file__).parents[2]
@@ -85,10 +86,20 @@ def to_the_end(cluster: Cluster) -> dict[str, Any]:
         before = len(cluster.writes)
         turn(cluster)
         cluster.play()
+        promote(cluster)
         turn(cluster)
         if len(cluster.writes) == before:
             return cluster.status()
     raise AssertionError(f"it never ends: {cluster.writes[-12:]}")
+
+
+def promote(cluster: Cluster) -> None:
+    """A person promotes the step of a canary."""
+    key = ("OnnxModel", "team-a", "magika")
+    if "step" in cluster.status().get("rollout", {}):
+        model = cluster.objects[key]
+        annotations = {names.PROMOTE: str(len(cluster.writes))}
+        cluster._store({**model, "metadata": {**model["metadata"], "annotations": annotations}})
 
 
 def end(cluster: Cluster) -> tuple[Any, ...]:

@@ -263,11 +263,14 @@ def reasons() -> dict[str, str]:
     return found
 
 
+_PLACES = {"StageError": 0, "Failure": 0, "Check": 1, "going": 1, "refuse": 1, "Progress": 2, "_stop": 2}
+"""The argument that is a reason, of each call that has one."""
+
+
 def _reasons(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            # The argument that is a reason: StageError("X", …), Check("ID", "X"), Progress(state, phase, "X").
-            place = {"StageError": 0, "Failure": 0, "Check": 1, "going": 1, "Progress": 2}.get(_name(node))
+            place = _PLACES.get(_name(node))
             if place is not None and len(node.args) > place:
                 yield from _texts(node.args[place])
         elif isinstance(node, ast.Assign) and any(map(_is_reason, ast.walk(node.targets[0]))):
@@ -421,7 +424,7 @@ def test_lines_are_short(page):
 
 
 def test_the_readme_is_short():
-    assert len(README.splitlines()) < 250
+    assert len(README.splitlines()) < 260
 
 
 def test_every_decision_is_listed():

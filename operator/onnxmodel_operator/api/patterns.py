@@ -11,12 +11,14 @@ PREFIX = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
 
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+PAUSE = "^(Manual|([0-9]{1,3}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?)$"
 
 EXPECTED = {
     SOURCE_URI: f"expected a URI such as s3://BUCKET/KEY, with the scheme {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}, "
     "with a path, and without spaces, user or password",
     SHA256: "expected 64 lowercase hexadecimal digits",
     QUANTITY: "expected a quantity such as 2, 500m or 512Mi",
+    PAUSE: "expected a duration such as 90s, 5m or 1h30m, or Manual",
     LABEL_KEY: "expected a key such as team or example.com/team",
     LABEL_VALUE: "expected at most 63 letters, digits, '-', '_' and '.', with a letter or a digit at both ends",
     BUCKET: "expected the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens",

@@ -8,11 +8,28 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from onnxmodel_operator import names
 from onnxmodel_operator.api.errors import field_errors
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.api.spec.serving import Replicas
 
+_ORDER = 64
+"""Characters of an order that count: status remembers them."""
 _REPLICAS = TypeAdapter(Replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Orders to a rollout, from annotations of the model.
+
+    promote, abort and retry are followed once for each value, such as a time; "" is none. pause holds while it is
+    "true".
+    """
+
+    promote: str = ""
+    abort: str = ""
+    retry: str = ""
+    pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,7 @@ class Resource:
     generation: int
     status: Mapping[str, Any]
     replicas: int | None
+    orders: Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +66,13 @@ class SpecError(ValueError):
 
 def identify(body: Mapping[str, Any]) -> Resource:
     """Read the fields that every resource has, even one with an invalid spec. body: as the API server returned it."""
-    return Resource(*_identity(body), _replicas(body))
+    return Resource(*_identity(body), _replicas(body), _orders(body))
+
+
+def _orders(body: Mapping[str, Any]) -> Orders:
+    given = body["metadata"].get("annotations") or {}
+    promote, abort, retry = (given.get(name, "")[:_ORDER] for name in (names.PROMOTE, names.ABORT, names.RETRY))
+    return Orders(promote, abort, retry, given.get(names.PAUSE) == "true")
 
 
 def _identity(body: Mapping[str, Any]) -> tuple[str, str, str, int, Mapping[str, Any]]:
@@ -78,7 +102,7 @@ def parse(body: Mapping[str, Any]) -> OnnxModel:
         raise SpecError(
             [(f"spec.{path}" if path else "spec", text) for path, text in field_errors(error, OnnxModelSpec)]
         ) from error
-    return OnnxModel(*_identity(body), spec.serving.replicas, spec)
+    return OnnxModel(*_identity(body), spec.serving.replicas, _orders(body), spec)
 
 
 @lru_cache(maxsize=1024)

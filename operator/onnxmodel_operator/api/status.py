@@ -240,6 +240,53 @@ class FailureStatus(ApiObject):
     time: Time
 
 
+class RefusedStatus(ApiObject):
+    """A revision that takes no traffic any more, until the annotation `retry` of the model has a new value."""
+
+    revision: Short
+    reason: Short
+    message: Text
+    time: Time
+
+
+class HandledStatus(ApiObject):
+    """The value of each annotation that the operator followed last."""
+
+    promote: Short | None = None
+    abort: Short | None = None
+    retry: Short | None = None
+
+
+class RolloutStatus(ApiObject):
+    """The rollout of a new revision beside the active one. why: the reason for the strategy. backend: what divides the
+    traffic between two revisions. step: the number of the current one, from 1. weight: percent of the traffic that the new
+    revision shall have now; since: the time from which it has had it. refused and handled stay when a rollout is over.
+    """
+
+    revision: Short | None = None
+    strategy: Short | None = None
+    why: Text | None = None
+    backend: Short | None = None
+    step: int | None = None
+    steps: int | None = None
+    weight: int | None = None
+    since: Time | None = None
+    gate: Text | None = None
+    refused: Annotated[list[RefusedStatus], Field(max_length=10)] | None = None
+    handled: HandledStatus | None = None
+
+
+class TrafficStatus(ApiObject):
+    """The share of a revision in the traffic while two revisions share it, in percent. wanted: by the step. ready: share of
+    the pods that can answer. measured: share of the requests since the step began, as the servers count them.
+    """
+
+    revision: Short
+    wanted: int
+    ready: int
+    measured: int | None = None
+
+
 class OnnxModelStatus(ApiObject):
     """The whole status. phase, reason and message are for people: nothing branches on them."""
 
@@ -265,6 +312,8 @@ class OnnxModelStatus(ApiObject):
     active: RevisionStatus | None = None
     target: RevisionStatus | None = None
     history: Annotated[list[RevisionStatus], Field(max_length=5)] | None = None
+    rollout: RolloutStatus | None = None
+    traffic: Annotated[list[TrafficStatus], Field(max_length=4)] | None = None
     last_failure: FailureStatus | None = None
     stages: Annotated[list[StageStatus], Field(max_length=MOST_STAGES)] | None = None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
 from onnxmodel_operator.observe.objects import Object
 
@@ -36,8 +37,9 @@ _CONTAINER_STATUS: _Fields = {
     "state": {"waiting": _ALL, "running": _ALL, "terminated": _ENDED},
     "lastState": {"terminated": _ENDED},
 }
+_ORDERS: _Fields = dict.fromkeys((names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE), _ALL)
 KEPT: Mapping[str, _Fields] = {
-    MODEL.name: {"metadata": {**_IDENTITY, "generation": _ALL}, "spec": _ALL, "status": _ALL},
+    MODEL.name: {"metadata": {**_IDENTITY, "generation": _ALL, "annotations": _ORDERS}, "spec": _ALL, "status": _ALL},
     JOB.name: {
         "metadata": {**_CHILD, "creationTimestamp": _ALL},
         "spec": {"suspend": _ALL},

@@ -70,6 +70,7 @@ def observe(snapshot: Snapshot) -> Observed:
         item for item in children["ControllerRevision"] if not is_deleting(item) and _has_its_artifacts(item, claims)
     ]
     service = next((item for item in children["Service"] if _routes(item)), None)
+    selected = service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None
     return Observed(
         claim_uid=claims[0]["metadata"]["uid"] if claims else None,
         claim_leaves=bool(children["PersistentVolumeClaim"]) and not claims,
@@ -81,7 +82,8 @@ def observe(snapshot: Snapshot) -> Observed:
             for item in records
             if (settings := annotation(item, names.ANNOTATION_POD_SETTINGS))
         },
-        routed=service["spec"].get("selector", {}).get(names.LABEL_REVISION) if service else None,
+        routed=selected or (annotation(service, names.ANNOTATION_STABLE) or None if service else None),
+        divided=service is not None and selected is None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
         memory=read(status, uid),
         stuck=any(label(pod, names.LABEL_STAGE) not in MEASURING and is_idle(pod) for pod in snapshot.busy),

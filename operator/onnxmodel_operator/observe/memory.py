@@ -16,7 +16,9 @@ from onnxmodel_operator.api.status import (
     FailureStatus,
     FindingStatus,
     OnnxModelStatus,
+    RefusedStatus,
     RevisionStatus,
+    RolloutStatus,
     StageStatus,
 )
 from onnxmodel_operator.memo import Named
@@ -44,6 +46,7 @@ class Memory:
     target: RevisionStatus | None = None
     history: tuple[RevisionStatus, ...] = ()
     failure: FailureStatus | None = None
+    rollout: RolloutStatus = field(default_factory=RolloutStatus)
     stages: tuple[StageStatus, ...] = ()
     successes: tuple[StageStatus, ...] = ()
 
@@ -59,7 +62,8 @@ class Memory:
         The generation is among them only with a failure: it tells whether the failure is of this spec.
         """
         generation = self.generation if self.failure else None
-        return (self.successes, self.active, self.target, self.history, self.failure, generation, self.failed)
+        rollout = self.rollout
+        return (self.successes, self.active, self.target, self.history, rollout, self.failure, generation, self.failed)
 
     def success(self, stage: str, digest: str) -> str | None:
         """Return the encoded outcome of a stage that succeeded. None if there is none that can be decoded."""
@@ -75,6 +79,10 @@ class Memory:
     def failure_of(self, job: str) -> FailureStatus | None:
         """Return why a Job failed, as long as status records it."""
         return self.failure if self.failure and self.failure.job == job else None
+
+    def refused(self, revision: str) -> RefusedStatus | None:
+        """Return why a revision takes no traffic, as long as that holds."""
+        return next((refused for refused in self.rollout.refused or () if refused.revision == revision), None)
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type."""
@@ -106,6 +114,7 @@ def _read(of: Named[Mapping[str, Any]]) -> Memory:
         target=stored.target,
         history=tuple(stored.history or ()),
         failure=stored.last_failure,
+        rollout=stored.rollout or RolloutStatus(),
         stages=stages,
         successes=tuple(stage for stage in stages if stage.state == _SUCCEEDED),
     )

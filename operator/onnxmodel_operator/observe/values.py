@@ -131,9 +131,11 @@ class Observed:
     jobs: Mapping[tuple[str, str], JobSeen]
     revisions: Mapping[str, RevisionSeen]
     routed: str | None
-    """The revision that the Service selects."""
+    """The revision that the Service selects; of two, the proven one."""
     live: Mapping[tuple[str, str], Object]
     """Children as they are, by (kind, name)."""
+    divided: bool = False
+    """The Service selects the pods of two revisions."""
     stuck: bool = False
     """True if a stage's pod of any model has a node and cannot start there, or failed and a sidecar keeps it alive.
 

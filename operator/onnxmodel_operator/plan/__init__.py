@@ -10,7 +10,7 @@ from datetime import datetime
 from onnxmodel_operator.api.resource import OnnxModel, Resource, SpecError
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import prune, stages, volume
-from onnxmodel_operator.plan.rollout import replicas, revision, traffic
+from onnxmodel_operator.plan.rollout import canary, orders, replicas, revision, traffic
 from onnxmodel_operator.plan.rollout.active import active_revision, kept
 from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate
 from onnxmodel_operator.plan.values import Context, Look, Phase, Plan, Progress, State, Stop, Trouble, stalled
@@ -28,6 +28,7 @@ LOOKS: Sequence[Look] = (
     replicas.complete(
         stages.look(loadtest)
     ),  # it runs on all replicas, and one meets the constraints as clients see it
+    canary.look,  # it has proved itself with a growing share of the traffic, where the strategy says so
     traffic.switched(stages.look(probe)),  # the Service points to it, and gave the expected answer to a real inference
 )
 
@@ -90,6 +91,9 @@ def _decided(stop: Stop) -> Plan:
         traffic=context.traffic,
         active=target.short if ready and target else active,
         kept=None if replaced else kept(context.model, context.seen, active),
+        shift=context.shift if not ready else None,
+        refused=context.refused,
+        handled=context.handled or orders.handled(context),
         claim=context.bucket is None,
         doubts=stop.doubts,
         prune=prune.superfluous(stop),

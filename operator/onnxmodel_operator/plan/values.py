@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import OnnxModel
 from onnxmodel_operator.api.spec.source import SecretKeyReference
+from onnxmodel_operator.api.status import HandledStatus, RefusedStatus
 from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.platform.resolve import Placement, Resolved
 from onnxmodel_operator.platform.settings import Settings
@@ -34,6 +35,7 @@ class Phase(StrEnum):
 
     PENDING = "Pending"
     DEPLOYING = "Deploying"
+    ROLLING_OUT = "RollingOut"
     READY = "Ready"
     SUSPENDED = "Suspended"
     SCALED_TO_ZERO = "ScaledToZero"
@@ -168,6 +170,24 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """A rollout beside the active revision, for status.
+
+    step: the index of the current one; as many as there are once all are done. weight: percent of the traffic that the
+    new revision was given; since: when. gate: the last judgement in words.
+    """
+
+    strategy: str
+    why: str
+    steps: int = 0
+    backend: str = ""
+    step: int = 0
+    weight: int = 0
+    since: datetime | None = None
+    gate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decision.
 
@@ -176,6 +196,8 @@ class Plan:
     `revision`: it gets the replicas of the newest spec, and comes back if somebody deletes it. claim: the model needs a
     volume.
     doubts: Jobs of which the API server must be asked first: the cache may only be late. prune: children that nothing needs.
+    shift: the rollout beside the active revision. refused: revisions that take no traffic; None: as before. handled:
+    orders that need not be followed again; None: as before.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
     """
 
@@ -187,6 +209,9 @@ class Plan:
     traffic: Traffic = ()
     active: str | None = None
     kept: Kept | None = None
+    shift: Shift | None = None
+    refused: tuple[RefusedStatus, ...] | None = None
+    handled: HandledStatus | None = None
     claim: bool = False
     doubts: frozenset[str] = frozenset()
     prune: tuple[Child, ...] = ()
@@ -208,7 +233,7 @@ class Context:
     """Input of a look: the inputs of the decision, and the findings of earlier looks.
 
     active: the revision that was proven last, if it is there. traffic: who takes traffic unless a later look says
-    otherwise. choice and revision: of the newest spec, once they are known.
+    otherwise. choice and revision: of the newest spec, once they are known. shift, refused and handled: as in Plan.
     """
 
     model: OnnxModel
@@ -221,6 +246,9 @@ class Context:
     steps: tuple[Step, ...] = ()
     choice: Choice | None = None
     revision: Revision | None = None
+    shift: Shift | None = None
+    refused: tuple[RefusedStatus, ...] | None = None
+    handled: HandledStatus | None = None
 
     def step(self, stage: Stage) -> Step:
         """Return the step of a stage that an earlier look was about."""

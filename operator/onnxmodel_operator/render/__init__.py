@@ -12,7 +12,7 @@ from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.job import job_manifest
 from onnxmodel_operator.render.parts import REMEMBERED, Manifest, Owner, claim_name, metadata, stamped
 from onnxmodel_operator.render.server import scaled, server_manifests
-from onnxmodel_operator.render.service import service_manifest
+from onnxmodel_operator.render.service import divided_service, service_manifest
 from onnxmodel_operator.render.templates import render_template
 
 __all__ = ["Manifest", "claim_name", "render"]
@@ -25,7 +25,9 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
     """
     owner = Owner(model.namespace, model.name, model.uid)
     out = [stamped(scaled(plan.kept.record, plan.kept.replicas))] if plan.kept else []
-    if plan.route:
+    if len(plan.traffic) > 1:
+        out.append(divided_service(owner, plan.traffic[0][0]))
+    elif plan.route:
         out.append(service_manifest(owner, model.name, plan.route))
     if isinstance(model, OnnxModel):  # else its spec cannot be read
         out += _proven(owner, model.spec, plan, settings)

@@ -68,7 +68,12 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
     return render_template(
         "triton.yaml.j2" if revision.triton else "deployment.yaml.j2",
         meta=meta,
-        pod_labels={**traits.labels, **labels_of(owner), names.LABEL_REVISION: revision.short},
+        pod_labels={
+            **traits.labels,
+            **labels_of(owner),
+            names.LABEL_REVISION: revision.short,
+            names.LABEL_SERVER: "true",
+        },
         pod_annotations=dict(traits.annotations),
         spread=[{**constraint, "labelSelector": {"matchLabels": selector}} for constraint in traits.spread],
         selector=selector,

@@ -17,6 +17,7 @@ from onnxmodel_operator.status.facts import benchmark_status, finding_statuses, 
 from onnxmodel_operator.status.failure import failure_status
 from onnxmodel_operator.status.records import stage_statuses
 from onnxmodel_operator.status.revisions import active_status, history_statuses, target_status
+from onnxmodel_operator.status.rollout import rollout_status, traffic_statuses
 from onnxmodel_operator.status.serving import serving_status
 
 
@@ -39,6 +40,8 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         active=active,
         target=target,
         history=history_statuses(old, active),
+        rollout=rollout_status(plan, old),
+        traffic=traffic_statuses(seen, plan, now),
         last_failure=failure_status(model.generation, seen, plan.progress, old, now),
         stages=stage_statuses(plan, old),
     )

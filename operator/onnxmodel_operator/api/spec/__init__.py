@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from onnxmodel_operator.api.base import ApiObject, cel
 from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.api.spec.optimization import Optimization
+from onnxmodel_operator.api.spec.rollout import Rollout
 from onnxmodel_operator.api.spec.serving import Serving
 from onnxmodel_operator.api.spec.source import Source
 from onnxmodel_operator.api.spec.validation import Validation
@@ -37,6 +38,7 @@ class OnnxModelSpec(ApiObject):
     optimization: Optimization = Optimization()
     benchmark: Benchmark = Benchmark()
     serving: Serving = Serving()
+    rollout: Rollout = Rollout()
     suspend: bool = Field(
         default=False,
         description="True: no stage and no revision starts; the current revision keeps serving with the replicas in "

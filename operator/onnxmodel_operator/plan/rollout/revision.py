@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from onnxmodel_operator import names
 from onnxmodel_operator.plan import digests
+from onnxmodel_operator.plan.rollout import canary, refusal
 from onnxmodel_operator.plan.rollout.active import recorded
 from onnxmodel_operator.plan.values import (
     STARTUP_SECONDS,
@@ -31,6 +32,10 @@ def look(context: Context) -> Advance | Stop:
     if revision.replicas == 0:
         message = "serving.replicas is 0: nothing serves"
         return Stop(context, Progress(State.SCALED_TO_ZERO, Phase.SCALED_TO_ZERO, "ScaledToZero", message))
+    found = refusal.look(canary.begin(context))
+    if isinstance(found, Stop):
+        return found
+    context = found.context
     if revision.short not in context.seen.revisions:
         return Stop(context, going(Phase.DEPLOYING, "Deploying", f"Deployment {revision.name} is being applied"))
     return Advance(context)

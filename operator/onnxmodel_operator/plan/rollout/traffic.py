@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.observe import JobSeen, Observed
+from onnxmodel_operator.observe.objects import label
 from onnxmodel_operator.plan.values import Advance, Context, Look, Phase, Progress, State, Stop, Traffic, failed, going
 from onnxmodel_runtime.contract.stages import STAGES, Stage
 
@@ -24,9 +26,22 @@ def before(model: Resource, seen: Observed, active: str | None) -> Traffic:
     traffic keeps it, unless its probe got a wrong answer.
     """
     taking = seen.routed or ""
-    if active is None or model.replicas == 0 or _available(seen, active) or not _available(seen, taking):
+    if active is None or model.replicas == 0 or available(seen, active) or not available(seen, taking):
         return to(active)
     return to(active if any(_refuted(job, seen) for job in seen.jobs.values()) else taking)
+
+
+def available(seen: Observed, revision: str) -> bool:
+    """Return whether a pod of the revision can answer."""
+    return revision in seen.revisions and seen.revisions[revision].available > 0
+
+
+def is_labelled(seen: Observed, revision: str | None) -> bool:
+    """Return whether a Service can select the revision's pods beside another one's. One that is yet to be made can."""
+    record = seen.records.get(revision or "")
+    if record is None:
+        return True
+    return bool(label({"metadata": record["spec"]["template"]["metadata"]}, names.LABEL_SERVER))
 
 
 def switched(probe: Look) -> Look:
@@ -81,7 +96,3 @@ def _refuted(job: JobSeen | None, seen: Observed) -> bool:
         return False
     last = None if job.pods else seen.memory.failure_of(job.name)
     return (last.reason if last else job.ended.failure.reason) in _WRONG_ANSWERS
-
-
-def _available(seen: Observed, revision: str) -> bool:
-    return revision in seen.revisions and seen.revisions[revision].available > 0

@@ -197,6 +197,15 @@ def test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, p
     assert cluster.status()["phase"] == "Failed"
 
 
+def test_orders_read_nothing_that_is_dropped(watched_reads):
+    orders = (names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE)
+    ordered = body()
+    ordered["metadata"]["annotations"] = dict.fromkeys(orders, "true")
+    cluster = Cluster(ordered)
+    cluster.settle()
+    assert cluster.status()["rollout"]["handled"] == {"promote": "true", "abort": "true", "retry": "true"}
+
+
 def test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads):
     cluster = Cluster(body())
     cluster.live()
@@ -220,6 +229,7 @@ def lived(watched_reads):
     for pod in BAD_PODS.values():
         test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, pod)
     test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads)
+    test_orders_read_nothing_that_is_dropped(watched_reads)
     return watched_reads
 
 

@@ -1,0 +1,84 @@
+"""Define spec.rollout: the way in which a new revision takes over from the one that serves."""
+
+import re
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from onnxmodel_operator.api.base import ApiObject, cel
+from onnxmodel_operator.api.patterns import PAUSE
+
+MANUAL = "Manual"
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+Pause = Annotated[str, StringConstraints(min_length=1, max_length=16, pattern=PAUSE)]
+
+
+class RolloutStep(ApiObject):
+    """One step of a canary."""
+
+    weight: Annotated[int, Field(ge=1, le=99)] = Field(description="Percent of the traffic for the new revision.")
+    pause: Pause = Field(
+        default="1m",
+        description="Minimum duration of the step, for example 90s, 5m or 1h. Manual: until it is promoted "
+        "by the annotation onnx-operator.dev/promote.",
+    )
+
+    def seconds(self) -> int | None:
+        """Return how long the step takes at least. None: until somebody promotes it."""
+        if self.pause == MANUAL:
+            return None
+        return sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"([0-9]+)([hms])", self.pause))
+
+
+class RolloutGates(ApiObject):
+    """Limits to what the new revision may do worse than the one that serves, in the same span of time."""
+
+    mode: Literal["Enforce", "Warn"] = Field(
+        default="Enforce",
+        description="Enforce: a failed gate ends the rollout, and one without enough requests pauses it. Warn: the "
+        "status reports it, and the rollout goes on.",
+    )
+    max_error_percent: Annotated[float, Field(ge=0, le=100)] = Field(
+        default=1.0, description="Additional failed requests, in percentage points. Client errors do not count."
+    )
+    max_p99_regression_percent: Annotated[float, Field(ge=0, le=10_000)] = Field(
+        default=50.0, description="Increase of the p99 latency inside the servers; of the mean with Triton."
+    )
+    min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=500, description="Requests that the new revision must have had in a step."
+    )
+
+
+_ASCENDING = (
+    "!has(self.steps) || (self.steps.map(step, step.weight).isSorted() "
+    "&& self.steps.all(a, self.steps.exists_one(b, a.weight == b.weight)))"
+)
+_ASCENDING_MESSAGE = "steps must have different weights, in ascending order"
+_STEPS = (RolloutStep(weight=5, pause="2m"), RolloutStep(weight=25, pause="5m"), RolloutStep(weight=50, pause="5m"))
+
+
+class Rollout(ApiObject):
+    """The way in which a new revision takes over. The first revision of a model takes all traffic once it is proven."""
+
+    model_config = ConfigDict(json_schema_extra=cel((_ASCENDING, _ASCENDING_MESSAGE, ".steps")))
+    strategy: Literal["Auto", "Surge", "Canary"] = Field(
+        default="Auto",
+        description="Surge: the new revision runs beside the old one and takes all traffic after its load test. "
+        "Canary: it takes a growing share of it first. Auto: Surge.",
+    )
+    steps: Annotated[list[RolloutStep], Field(min_length=1, max_length=20)] = Field(
+        default=list(_STEPS), description="Steps of a canary. After the last one the new revision takes all traffic."
+    )
+    gates: RolloutGates = RolloutGates()
+    rollback_window: Annotated[int, Field(ge=0, le=5)] = Field(
+        default=3,
+        description="Going back to one of so many revisions that served last skips the steps of a canary.",
+    )
+
+    @model_validator(mode="after")
+    def _weights_ascend(self) -> "Rollout":
+        weights = [step.weight for step in self.steps]
+        if any(later <= earlier for earlier, later in pairwise(weights)):
+            raise ValueError(_ASCENDING_MESSAGE)
+        return self

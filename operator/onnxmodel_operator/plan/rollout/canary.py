@@ -1,0 +1,144 @@
+"""A canary: the new revision takes a growing share of the traffic, and is judged by it.
+
+The revision that serves keeps all its replicas until the new one has taken over, so that going back needs no pod that is not
+there. Status remembers the step and since when it has its share.
+"""
+
+from dataclasses import replace
+
+from onnxmodel_operator import names
+from onnxmodel_operator.api.spec.rollout import MANUAL, RolloutStep
+from onnxmodel_operator.observe import Observed
+from onnxmodel_operator.plan.rollout import traffic
+from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge
+from onnxmodel_operator.plan.rollout.orders import handled, is_new
+from onnxmodel_operator.plan.rollout.refusal import refuse
+from onnxmodel_operator.plan.values import Advance, Context, Phase, Shift, Stop, going
+from onnxmodel_operator.times import parse_time
+
+REPLICAS = "Replicas"
+_LOOK_SECONDS = 5.0
+
+
+def begin(context: Context) -> Context:
+    """Add the rollout as far as it has come: its strategy, the replicas of the new revision, and who takes traffic."""
+    short, active, seen = context.target.short, context.active, context.seen
+    if active in (None, short):
+        return context
+    strategy, why = _strategy(context)
+    if strategy != "Canary":
+        return replace(context, shift=Shift(strategy, why))
+    steps, stored = context.model.spec.rollout.steps, seen.memory.rollout
+    shift = Shift(strategy, why, len(steps), REPLICAS)
+    if stored.revision == short and stored.strategy == strategy:
+        step = min(max((stored.step or 1) - 1, 0), len(steps))
+        since = parse_time(stored.since)
+        shift = replace(shift, step=step, weight=stored.weight or 0, since=since, gate=stored.gate or "")
+    if seen.routed == short:  # all steps are done, and it is being probed
+        return replace(context, shift=replace(shift, step=len(steps), weight=100))
+    if shift.step < len(steps):  # an order that comes while pods start is followed once they run
+        context = replace(context, handled=handled(context, but="promote"))
+    all_replicas = context.target.replicas
+    replicas = all_replicas if shift.step == len(steps) else _replicas(all_replicas, steps[shift.step].weight)
+    return _with(replace(context, revision=replace(context.target, replicas=replicas)), shift)
+
+
+def look(context: Context) -> Advance | Stop:
+    """Give the new revision the share of its step, judge it, and go on to the next one."""
+    shift, seen, now = context.shift, context.seen, context.now
+    assert context.active is not None or shift is None
+    if shift is None or shift.strategy != "Canary" or shift.step == shift.steps or _broken(seen, context.active):
+        return Advance(replace(context, traffic=traffic.before(context.model, seen, context.active)))
+    step = context.model.spec.rollout.steps[shift.step]
+    if shift.weight != step.weight or shift.since is None:
+        shift = replace(shift, weight=step.weight, since=now, gate="")
+        return _stop(context, shift, "CanaryStep", _said(shift, "begins"), _LOOK_SECONDS)
+    judgement = _judged(context, shift)
+    shift = replace(shift, gate=f"{judgement.ruling}: {judgement.sentence}"[:1024] if judgement else "")
+    enforced = context.model.spec.rollout.gates.mode == "Enforce"
+    if judgement and enforced and judgement.ruling is Ruling.FAIL:
+        return refuse(replace(context, shift=shift), "GateFailed", judgement.sentence)
+    if context.model.orders.pause:
+        return _stop(context, shift, "CanaryPaused", _said(shift, f"is paused by the annotation {names.PAUSE}"))
+    promoted = is_new(context, "promote")
+    wait = None if promoted else _waits(context, step, shift, judgement if enforced else None)
+    if wait:
+        return wait
+    context = replace(context, handled=handled(context))
+    following = replace(shift, step=shift.step + 1, since=None)
+    message = "all steps are done" if following.step == shift.steps else f"step {following.step + 1} is next"
+    return _stop(context, following, "CanaryStep", _said(shift, f"is done: {message}"), 1.0)
+
+
+def _strategy(context: Context) -> tuple[str, str]:
+    """The strategy of this rollout and why."""
+    rollout, short, seen = context.model.spec.rollout, context.target.short, context.seen
+    if rollout.strategy == "Auto":
+        return "Surge", "Auto: the new revision runs beside the old one"
+    if rollout.strategy != "Canary":
+        return rollout.strategy, "spec.rollout.strategy"
+    recent = [revision.revision for revision in seen.memory.history[: rollout.rollback_window]]
+    if short in recent:
+        return "Surge", f"revision {short} served before, and is within spec.rollout.rollbackWindow"
+    if not (traffic.is_labelled(seen, context.active) and traffic.is_labelled(seen, short)):
+        return (
+            "Surge",
+            f"the pods of revision {context.active} are of an earlier release, which cannot share its traffic",
+        )
+    return "Canary", "spec.rollout.strategy"
+
+
+def _replicas(all_replicas: int, weight: int) -> int:
+    """Pods that take about this share beside all replicas of the old revision: at least one, at most as many."""
+    return min(all_replicas, max(1, round(all_replicas * weight / (100 - weight))))
+
+
+def _with(context: Context, shift: Shift) -> Context:
+    """The context with the traffic that the shift says, where both revisions can answer."""
+    context = replace(context, shift=shift)
+    short, seen = context.target.short, context.seen
+    assert context.active is not None
+    if not shift.weight or (shift.step == shift.steps and not seen.divided) or not traffic.available(seen, short):
+        return context
+    return replace(context, traffic=((context.active, 100 - shift.weight), (short, shift.weight)))
+
+
+def _stop(context: Context, shift: Shift, reason: str, message: str, again: float | None = None) -> Stop:
+    return Stop(_with(context, shift), going(Phase.ROLLING_OUT, reason, message), again=again)
+
+
+def _said(shift: Shift, what: str) -> str:
+    return f"step {shift.step + 1} of {shift.steps} ({shift.weight} % of the traffic) {what}"
+
+
+def _judged(context: Context, shift: Shift) -> Judgement | None:
+    """The judgement of this step so far, over the same time for both revisions."""
+    limits, metrics = context.model.spec.rollout.gates, context.seen.metrics
+    assert shift.since is not None
+    assert context.active is not None
+    new = metrics.window(context.target.short, shift.since, context.now)
+    old = metrics.window(context.active, shift.since, context.now)
+    asked = Gates(limits.max_error_percent, limits.max_p99_regression_percent, limits.min_requests)
+    return judge(asked, new, old)
+
+
+def _waits(context: Context, step: RolloutStep, shift: Shift, judgement: Judgement | None) -> Stop | None:
+    """Stop for what the step still waits for: its time, a person, or enough requests."""
+    assert shift.since is not None
+    seconds, gone = step.seconds(), (context.now - shift.since).total_seconds()
+    if judgement and judgement.ruling is Ruling.INCONCLUSIVE and (seconds is None or gone >= seconds):
+        message = f"waits for the gate, which cannot decide: {judgement.sentence}"
+        return _stop(context, shift, "CanaryInconclusive", _said(shift, message), _LOOK_SECONDS)
+    if seconds is None:
+        message = f"waits until it is promoted (pause: {MANUAL})"
+        return _stop(context, shift, "CanaryPaused", _said(shift, message), _LOOK_SECONDS)
+    if gone < seconds:
+        left = seconds - gone
+        return _stop(context, shift, "CanaryStep", _said(shift, f"lasts {seconds} s"), min(left, _LOOK_SECONDS))
+    return None
+
+
+def _broken(seen: Observed, active: str | None) -> bool:
+    """Return whether the old revision has no pods and gets none by waiting: it must not hold up a good new one."""
+    there = seen.revisions.get(active or "")
+    return there is not None and not there.available and bool(there.overdue or there.ended)
