@@ -249,7 +249,7 @@ def test_a_deleted_model_leaves_nothing(kube, runtime):
     name = short_lived(runtime)["metadata"]["name"]
     until("Ready", found(kube, name, true="Ready"), seconds=SECONDS)
     kube.delete("onnxmodel", name)
-    kinds = "jobs,pods,deployments,services,persistentvolumeclaims,controllerrevisions"
+    kinds = "jobs,pods,deployments,services,persistentvolumeclaims,controllerrevisions,poddisruptionbudgets"
     until("nothing is left", lambda: not kube.list(kinds, f"{names.LABEL_MODEL}={name}"), seconds=240)
 
 

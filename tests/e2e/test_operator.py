@@ -110,6 +110,7 @@ def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(k
         ("create", "jobs.batch", True),
         ("patch", "deployments.apps", True),
         ("create", "controllerrevisions.apps", True),
+        ("delete", "poddisruptionbudgets.policy", True),
         ("list", "pods", True),
         ("patch", "onnxmodels.onnx-operator.dev", False),
         ("update", "onnxmodels.onnx-operator.dev", False),

@@ -85,7 +85,7 @@ def test_deleting_a_model_removes_all_that_it_had(kube, operator, kubelet):
     kubelet.live("magika")
     until("Ready", found(kube, "magika", true="Ready"))
     kube.delete("onnxmodel", "magika")
-    kinds = "jobs,deployments,services,pods,persistentvolumeclaims,controllerrevisions"
+    kinds = "jobs,deployments,services,pods,persistentvolumeclaims,controllerrevisions,poddisruptionbudgets"
     # pvc-protection waits for pods that a kubelet would end.
     kube.run("delete", "pods", "--all", "--grace-period=0", "--force")
     until("nothing is left", lambda: not kube.list(kinds, names.SELECTOR), seconds=60)
@@ -305,7 +305,7 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
     until("Ready", found(kube, "magika", true="Ready"))
 
     def written():
-        kinds = "onnxmodels,jobs,deployments,services,persistentvolumeclaims,controllerrevisions"
+        kinds = "onnxmodels,jobs,deployments,services,persistentvolumeclaims,controllerrevisions,poddisruptionbudgets"
         return kube.run("get", kinds, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
 
     def still():

@@ -57,6 +57,7 @@ CHILDREN = [
         {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
     ),
     ("apps/v1", "ControllerRevision", {"revision": 1, "data": {"a": 1}}),
+    ("policy/v1", "PodDisruptionBudget", {"spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"a": "b"}}}}),
     (
         "batch/v1",
         "Job",

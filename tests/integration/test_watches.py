@@ -30,6 +30,7 @@ FAULTS = (
     Fault(plural="deployments", verbs=("patch",), after="reset"),
     Fault(plural="jobs", verbs=("patch",), after=504),
     Fault(plural="controllerrevisions", verbs=("watch",), ends=2, code=500),
+    Fault(plural="poddisruptionbudgets", verbs=("watch",), ends=2, code=410),
 )
 
 

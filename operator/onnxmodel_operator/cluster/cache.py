@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
+from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
 from onnxmodel_operator.cluster.trim import share, trim
 from onnxmodel_operator.observe import Snapshot, works_on_a_node
 from onnxmodel_operator.observe.objects import Object
@@ -126,6 +126,7 @@ class Cache:
             claims=children(CLAIM),
             busy=tuple(self._busy.values()),
             records=children(RECORD),
+            budgets=children(BUDGET),
         )
 
     def keys(self) -> list[Key]:

@@ -29,7 +29,8 @@ DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 SERVICE = Kind("Service", "", "v1", "services")
 CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims")
 RECORD = Kind("ControllerRevision", "apps", "v1", "controllerrevisions")
+BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
 
-CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE, CLAIM, RECORD)
+CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE, CLAIM, RECORD, BUDGET)
 ALL = (MODEL, *CHILDREN)
 BY_NAME = {kind.name: kind for kind in ALL}

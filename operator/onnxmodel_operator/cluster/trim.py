@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
+from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
 from onnxmodel_operator.observe.objects import Object
 
 _Fields = Mapping[str, Any]
@@ -86,6 +86,7 @@ KEPT: Mapping[str, _Fields] = {
     SERVICE.name: {"metadata": _COMPARED, "spec": _ALL},
     CLAIM.name: {"metadata": _CHILD, "status": {"phase": _ALL}},
     RECORD.name: {"metadata": _CHILD, "data": _ALL},
+    BUDGET.name: {"metadata": _COMPARED, "spec": _ALL},
 }
 
 

@@ -53,6 +53,7 @@ def observe(snapshot: Snapshot) -> Observed:
             ("Service", snapshot.services),
             ("PersistentVolumeClaim", snapshot.claims),
             ("ControllerRevision", snapshot.records),
+            ("PodDisruptionBudget", snapshot.budgets),
         )
     }
     jobs = [

@@ -37,6 +37,7 @@ class Snapshot:
     claims: tuple[Object, ...] = ()
     busy: tuple[Object, ...] = ()
     records: tuple[Object, ...] = ()
+    budgets: tuple[Object, ...] = ()
     metrics: Live = field(default_factory=Live)
 
 

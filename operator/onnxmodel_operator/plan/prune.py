@@ -8,6 +8,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.observe import JobSeen
 from onnxmodel_operator.plan.rollout import traffic
 from onnxmodel_operator.plan.rollout.active import arguments
+from onnxmodel_operator.plan.rollout.protection import protected
 from onnxmodel_operator.plan.rollout.replicas import load_tested
 from onnxmodel_operator.plan.values import Child, Context, State, Stop
 from onnxmodel_operator.times import parse_time
@@ -40,6 +41,8 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
     gone += stop.superfluous
     gone += [child for child in live if child[0] in ("Deployment", "ControllerRevision") and child[1] not in kept]
     gone += [child for child in live if child[0] == "Service" and child[1] not in services]
+    if not protected(model, context.traffic):
+        gone += [child for child in live if child[0] == "PodDisruptionBudget"]
     gone += _unused_volumes(stop)
     return tuple(child for child in gone if child in live)
 

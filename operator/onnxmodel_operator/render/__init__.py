@@ -6,9 +6,11 @@ from functools import lru_cache
 from onnxmodel_operator.api.resource import OnnxModel, Resource
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
+from onnxmodel_operator.plan.rollout.protection import protected
 from onnxmodel_operator.plan.rollout.replicas import load_tested
 from onnxmodel_operator.plan.values import Plan
 from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render.budget import budget_manifest
 from onnxmodel_operator.render.job import job_manifest
 from onnxmodel_operator.render.parts import REMEMBERED, Manifest, Owner, claim_name, metadata, stamped
 from onnxmodel_operator.render.server import scaled, server_manifests
@@ -29,6 +31,8 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
         out.append(divided_service(owner, plan.traffic[0][0]))
     elif plan.route:
         out.append(service_manifest(owner, model.name, plan.route))
+    if revisions := protected(model, plan.traffic):
+        out.append(budget_manifest(owner, revisions))
     if isinstance(model, OnnxModel):  # else its spec cannot be read
         out += _proven(owner, model.spec, plan, settings)
     return tuple(out)

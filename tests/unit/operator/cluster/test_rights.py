@@ -79,7 +79,7 @@ for method in ("apply", "apply_status", "create", "delete", "get", "model", "pod
 
 def lives(api):
     """Turns in which everything is asked for."""
-    cluster = Asked(api, body())
+    cluster = Asked(api, body(serving={"replicas": 2}))
     cluster.settle()
     (job,) = cluster.jobs().values()
     cluster._store({**job, "status": {"startTime": "2026-01-01T00:00:00Z"}})
@@ -93,7 +93,7 @@ def lives(api):
             kept = {k: v for k, v in item["metadata"]["labels"].items() if k != names.MANAGED_BY}
             cluster._store({**item, "metadata": {**item["metadata"], "labels": kept}})
     cluster.settle()
-    cluster.edit(optimization={"graphLevel": "Basic"})
+    cluster.edit(serving={"replicas": 1}, optimization={"graphLevel": "Basic"})
     cluster.live()
     cluster.pass_time(3601)
     cluster.settle()

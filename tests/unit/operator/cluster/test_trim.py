@@ -131,6 +131,10 @@ def test_a_life_reads_nothing_that_is_dropped(watched_reads):
     assert cluster.status()["phase"] == "Ready"
     cluster.edit(serving={"replicas": 2})
     look(cluster)
+    cluster.edit(serving={"replicas": 1})
+    look(cluster)  # at a budget that goes
+    cluster.edit(serving={"replicas": 2})
+    look(cluster)
     cluster.pod(cluster.deployments()[0], state={"terminated": {"exitCode": 1, "message": "no"}}, spec=POD_SPEC)
     look(cluster)
     cluster.pass_time(7200)
