@@ -205,7 +205,9 @@ def written(field: str, items: str = "") -> set[str]:
 def test_every_setting_of_the_platform_is_explained():
     page = (DOCS / "install.md").read_text()
     names = set(re.findall(r"`(?:settings\.)?([\w.]+)`", page))
-    sections = {name: Settings.model_fields[name].annotation for name in ("artifacts", "jobs", "defaults", "policy")}
+    sections = {
+        name: Settings.model_fields[name].annotation for name in ("artifacts", "jobs", "defaults", "policy", "upgrades")
+    }
     sections["policy.sources"] = sections["policy"].model_fields["sources"].annotation
     fields = {f"{name}.{field.alias}" for name, group in sections.items() for field in group.model_fields.values()}
     fields -= set(sections)

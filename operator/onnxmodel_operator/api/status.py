@@ -179,6 +179,23 @@ class AgainstStatus(ApiObject):
     measured_on: Short
 
 
+class ImagesStatus(ApiObject):
+    """The images that a revision was proven with: of its validation, of its server and other stages, and of Triton."""
+
+    validator: Text
+    server: Text
+    triton: Text | None = None
+
+
+class UpgradeStatus(ApiObject):
+    """Newer runtime images of the platform. Waiting: the model keeps the images that it was proven with, and why. Running:
+    it is proven with the newer ones.
+    """
+
+    state: Literal["Waiting", "Running"]
+    message: Text
+
+
 class RevisionStatus(ApiObject):
     """A Deployment of one variant with one serving configuration. sha256: digest of the variant; source_sha256 and opset: of
     the fetched model. served: what a client of one replica measured in the load test, before the revision received traffic.
@@ -202,6 +219,7 @@ class RevisionStatus(ApiObject):
     measured_on: Short | None = None
     sizes: Short | None = None
     benchmark: Short | None = None
+    images: ImagesStatus | None = None
     against: AgainstStatus | None = None
     missed: Text | None = None
 
@@ -312,6 +330,7 @@ class OnnxModelStatus(ApiObject):
     active: RevisionStatus | None = None
     target: RevisionStatus | None = None
     history: Annotated[list[RevisionStatus], Field(max_length=5)] | None = None
+    upgrade: UpgradeStatus | None = None
     rollout: RolloutStatus | None = None
     traffic: Annotated[list[TrafficStatus], Field(max_length=4)] | None = None
     last_failure: FailureStatus | None = None

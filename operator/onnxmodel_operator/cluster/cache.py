@@ -30,6 +30,8 @@ class Cache:
         self._gone: dict[str, int] = {}  # by uid: the version at which it was dropped, those dropped last at the end
         self._deleted: dict[tuple[Key, str, str], None] = {}  # by model, kind and name: what was dropped
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
+        self.upgrading: set[Key] = set()
+        """Models that move to newer images: those whose status says so, and those that were just told to."""
         self.admitted: dict[str, str] = {}
         """Fingerprints by uid of objects that the API server changed on apply. They are not applied again."""
         self.notes: dict[Key, Any] = {}
@@ -65,6 +67,8 @@ class Cache:
         self._busy.pop(uid, None)
         if kind is POD and works_on_a_node(item):
             self._busy[uid] = kept
+        if kind is MODEL:
+            self._note_upgrade(key, kept)
         if same:
             return None
         self.notes.pop(key, None)
@@ -84,6 +88,8 @@ class Cache:
         key = self._lose(uid) or key_of(kind, item)
         if key is None:
             return None
+        if kind is MODEL:
+            self.upgrading.discard(key)
         self.notes.pop(key, None)
         bucket = self._items.get(key, {}).get(kind.name, {})
         known = bucket.get(item["metadata"]["name"])
@@ -96,6 +102,10 @@ class Cache:
             if not any(self._items[key].values()):
                 del self._items[key]
         return key
+
+    def _note_upgrade(self, key: Key, model: Object) -> None:
+        moves = ((model.get("status") or {}).get("upgrade") or {}).get("state") == "Running"
+        (self.upgrading.add if moves else self.upgrading.discard)(key)
 
     def was_there(self, key: Key, kind: str, name: str) -> bool:
         """Return whether a child of this name was in the cache and was deleted.
@@ -127,6 +137,7 @@ class Cache:
             busy=tuple(self._busy.values()),
             records=children(RECORD),
             budgets=children(BUDGET),
+            upgrading=tuple(sorted("/".join(other) for other in self.upgrading if other != key)),
         )
 
     def keys(self) -> list[Key]:

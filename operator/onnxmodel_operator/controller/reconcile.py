@@ -179,6 +179,8 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
         try:
             resource = model = parse(snapshot.model)
             decided = plan(model, seen, settings, now)
+            if decided.upgrade and decided.upgrade.state == "Running":
+                cache.upgrading.add(key)  # before another model decides
         except SpecError as error:
             resource = resource or identify(snapshot.model)
             decided = invalid(resource, seen, error)

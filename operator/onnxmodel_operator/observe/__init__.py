@@ -84,6 +84,7 @@ def observe(snapshot: Snapshot) -> Observed:
             if (settings := annotation(item, names.ANNOTATION_POD_SETTINGS))
         },
         routed=selected or (annotation(service, names.ANNOTATION_STABLE) or None if service else None),
+        upgrading=snapshot.upgrading,
         divided=service is not None and selected is None,
         live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
         memory=read(status, uid),

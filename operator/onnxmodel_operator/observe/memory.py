@@ -20,6 +20,7 @@ from onnxmodel_operator.api.status import (
     RevisionStatus,
     RolloutStatus,
     StageStatus,
+    UpgradeStatus,
 )
 from onnxmodel_operator.memo import Named
 from onnxmodel_runtime.contract.codec import ContractError
@@ -47,6 +48,7 @@ class Memory:
     history: tuple[RevisionStatus, ...] = ()
     failure: FailureStatus | None = None
     rollout: RolloutStatus = field(default_factory=RolloutStatus)
+    upgrade: UpgradeStatus | None = None
     stages: tuple[StageStatus, ...] = ()
     successes: tuple[StageStatus, ...] = ()
 
@@ -62,8 +64,8 @@ class Memory:
         The generation is among them only with a failure: it tells whether the failure is of this spec.
         """
         generation = self.generation if self.failure else None
-        rollout = self.rollout
-        return (self.successes, self.active, self.target, self.history, rollout, self.failure, generation, self.failed)
+        of_revisions = (self.active, self.target, self.history, self.rollout, self.upgrade)
+        return (self.successes, of_revisions, self.failure, generation, self.failed)
 
     def success(self, stage: str, digest: str) -> str | None:
         """Return the encoded outcome of a stage that succeeded. None if there is none that can be decoded."""
@@ -115,6 +117,7 @@ def _read(of: Named[Mapping[str, Any]]) -> Memory:
         history=tuple(stored.history or ()),
         failure=stored.last_failure,
         rollout=stored.rollout or RolloutStatus(),
+        upgrade=stored.upgrade,
         stages=stages,
         successes=tuple(stage for stage in stages if stage.state == _SUCCEEDED),
     )

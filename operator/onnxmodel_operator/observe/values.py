@@ -27,6 +27,7 @@ class Snapshot:
     """The raw objects of one model, from the cache. model: None if there is none.
 
     busy: pods of stages that have a node, of all models. metrics: what the pods of its revisions reported themselves.
+    upgrading: other models that move to newer images.
     """
 
     model: Object | None
@@ -38,6 +39,7 @@ class Snapshot:
     busy: tuple[Object, ...] = ()
     records: tuple[Object, ...] = ()
     budgets: tuple[Object, ...] = ()
+    upgrading: tuple[str, ...] = ()
     metrics: Live = field(default_factory=Live)
 
 
@@ -135,6 +137,8 @@ class Observed:
     """The revision that the Service selects; of two, the proven one."""
     live: Mapping[tuple[str, str], Object]
     """Children as they are, by (kind, name)."""
+    upgrading: tuple[str, ...] = ()
+    """Other models that move to newer images now, as namespace/name."""
     divided: bool = False
     """The Service selects the pods of two revisions."""
     stuck: bool = False

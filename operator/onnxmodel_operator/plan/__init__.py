@@ -5,12 +5,13 @@ why the model gets no further for now.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from onnxmodel_operator.api.resource import OnnxModel, Resource, SpecError
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import prune, stages, volume
-from onnxmodel_operator.plan.rollout import canary, orders, replicas, revision, traffic
+from onnxmodel_operator.plan.rollout import canary, orders, replicas, revision, traffic, upgrade
 from onnxmodel_operator.plan.rollout.active import active_revision, kept
 from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate
 from onnxmodel_operator.plan.values import Context, Look, Phase, Plan, Progress, State, Stop, Trouble, stalled
@@ -46,7 +47,12 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
     except SpecError as error:
         return invalid(model, seen, error)
     active = active_revision(seen)
-    return _decided(_walk(Context(model, seen, settings, platform, now, active, traffic.before(model, seen, active))))
+    context = Context(model, seen, settings, platform, now, active, traffic.before(model, seen, active))
+    if waits := upgrade.held(context):
+        stop = _walk(waits[0])
+        if stop.context.revision and stop.context.revision.short == active:  # else the spec asks for another one anyway
+            return replace(_decided(stop, upgrade.again(context)), upgrade=waits[1])
+    return replace(_decided(_walk(context)), upgrade=upgrade.running(context))
 
 
 def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
@@ -76,8 +82,8 @@ def _walk(context: Context) -> Stop:
     return traffic.arrived(context)
 
 
-def _decided(stop: Stop) -> Plan:
-    """The plan that follows from where the model stops."""
+def _decided(stop: Stop, again: float | None = None) -> Plan:
+    """The plan that follows from where the model stops. again: seconds after which to look again in any case."""
     context = stop.context
     target, active = context.revision, context.active
     ready = stop.progress.state is State.READY
@@ -91,6 +97,7 @@ def _decided(stop: Stop) -> Plan:
         traffic=context.traffic,
         active=target.short if ready and target else active,
         kept=None if replaced else kept(context.model, context.seen, active),
+        images=upgrade.images_of(context.platform),
         shift=context.shift if not ready else None,
         refused=context.refused,
         handled=context.handled or orders.handled(context),
@@ -98,5 +105,5 @@ def _decided(stop: Stop) -> Plan:
         doubts=stop.doubts,
         prune=prune.superfluous(stop),
         keep=prune.needed_folders(context),
-        requeue_seconds=prune.again(stop),
+        requeue_seconds=min(filter(None, (prune.again(stop), again)), default=None),
     )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import OnnxModel
 from onnxmodel_operator.api.spec.source import SecretKeyReference
-from onnxmodel_operator.api.status import HandledStatus, RefusedStatus
+from onnxmodel_operator.api.status import HandledStatus, ImagesStatus, RefusedStatus, UpgradeStatus
 from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.platform.resolve import Placement, Resolved
 from onnxmodel_operator.platform.settings import Settings
@@ -197,7 +197,7 @@ class Plan:
     volume.
     doubts: Jobs of which the API server must be asked first: the cache may only be late. prune: children that nothing needs.
     shift: the rollout beside the active revision. refused: revisions that take no traffic; None: as before. handled:
-    orders that need not be followed again; None: as before.
+    orders that need not be followed again; None: as before. images: of the plan. upgrade: newer ones of the platform.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
     """
 
@@ -212,6 +212,8 @@ class Plan:
     shift: Shift | None = None
     refused: tuple[RefusedStatus, ...] | None = None
     handled: HandledStatus | None = None
+    upgrade: UpgradeStatus | None = None
+    images: ImagesStatus | None = None
     claim: bool = False
     doubts: frozenset[str] = frozenset()
     prune: tuple[Child, ...] = ()

@@ -4,13 +4,23 @@ One file, validated once at the start: a wrong setting stops the operator with t
 model later.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator import quantity
@@ -226,6 +236,36 @@ class Policy(_Section):
     max_nesting: int = Field(default=32, ge=1, le=32)
 
 
+Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
+class MaintenanceWindow(_Section):
+    """A span of time in UTC. days: on which it begins, empty for all. start: HH:MM. hours: its duration."""
+
+    days: tuple[Day, ...] = ()
+    start: Text = "02:00"
+    hours: int = Field(default=4, ge=1, le=24)
+
+    @field_validator("start")
+    @classmethod
+    def _is_a_time(cls, start: str) -> str:
+        if not re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", start):
+            raise ValueError("expected a time of day such as 02:00, in quotes")
+        return start
+
+
+class Upgrades(_Section):
+    """Rules for the move of proven models to newer runtime images.
+
+    policy: OnChange with the next change of the model's spec, Window in the maintenance window, Immediate at once.
+    max_concurrent: models that move at a time, for Window and Immediate.
+    """
+
+    policy: Literal["OnChange", "Window", "Immediate"] = "OnChange"
+    window: MaintenanceWindow = MaintenanceWindow()
+    max_concurrent: int = Field(default=1, ge=1, le=10_000)
+
+
 class Settings(_Section):
     """Everything above. progress_deadline_seconds: how long a pod may wait (for a node, an image) until that is Stalled."""
 
@@ -235,6 +275,7 @@ class Settings(_Section):
     jobs: Jobs = Jobs()
     defaults: Defaults = Defaults()
     policy: Policy = Policy()
+    upgrades: Upgrades = Upgrades()
     progress_deadline_seconds: int = Field(default=600, ge=1)
 
     @model_validator(mode="after")

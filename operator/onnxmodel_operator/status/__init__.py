@@ -40,6 +40,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         active=active,
         target=target,
         history=history_statuses(old, active),
+        upgrade=plan.upgrade,
         rollout=rollout_status(plan, old),
         traffic=traffic_statuses(seen, plan, now),
         last_failure=failure_status(model.generation, seen, plan.progress, old, now),

@@ -88,6 +88,7 @@ def _describe(plan: Plan, old: Memory, block: RevisionStatus | None, now: dateti
         "batching": _batching(probe) or (before.batching if before else None),
         "served": measured_status(plan.choice.served) if plan.choice.served else same and same.served,
         "missed": _missed(plan.choice),
+        "images": plan.images,
     }
     if same:
         return same.model_copy(update=found)

@@ -71,3 +71,9 @@ def test_settings_that_are_nested_too_deeply_are_refused(tmp_path):
     (tmp_path / "settings.yaml").write_text("[" * 20_000)
     with pytest.raises(SettingsError, match=r"settings\.yaml"):
         load(tmp_path / "settings.yaml")
+
+
+@pytest.mark.parametrize("start", ["2:00", "24:00", "02:60", "02:00:00", ""])
+def test_a_maintenance_window_begins_at_a_time_of_day(start):
+    with pytest.raises(SettingsError, match=r"upgrades\.window\.start: expected a time of day such as 02:00"):
+        parse({"images": {"runtimeCpu": "i"}, "upgrades": {"window": {"start": start}}})
