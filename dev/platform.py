@@ -151,6 +151,21 @@ class Platform:
 
     def upload(self, objects: dict[str, bytes], bucket: str = "models") -> None:
         """Put objects into the S3 store, key -> content."""
+        with self._store() as client:
+            if bucket not in [item["Name"] for item in client.list_buckets()["Buckets"]]:
+                client.create_bucket(Bucket=bucket)
+            for key, content in objects.items():
+                client.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def keys(self, prefix: str, bucket: str = "models") -> list[str]:
+        """List the keys in the S3 store that begin like this, 1,000 at most."""
+        with self._store() as client:
+            listed = client.list_objects_v2(Bucket=bucket, Prefix=prefix)
+        return [item["Key"] for item in listed.get("Contents", ())]
+
+    @contextmanager
+    def _store(self) -> Iterator[Any]:
+        """A client of the S3 store, with all rights."""
         with forwarded(self.kube.within(STORAGE), "service/s3", 7070) as port:
             client = boto3.client(
                 "s3",
@@ -160,10 +175,7 @@ class Platform:
                 region_name="us-east-1",
                 config=Config(s3={"addressing_style": "path"}, proxies={}),
             )
-            if bucket not in [item["Name"] for item in client.list_buckets()["Buckets"]]:
-                client.create_bucket(Bucket=bucket)
-            for key, content in objects.items():
-                client.put_object(Bucket=bucket, Key=key, Body=content)
+            yield client
             client.close()
 
     def client(

@@ -48,7 +48,10 @@ EVERYTHING = {
     "podLabels": {"e": "f"},
     "metrics": {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}}},
 }
+BUCKET = {"bucket": "artifacts", "endpoint": "http://s3:7070", "secretRef": {"name": "artifact-store"}}
+SWEEP = {**BARE, "settings": {"artifacts": {"store": "s3", "s3": BUCKET}}, "sweep": {"enabled": True}}
 CHANGES = {
+    "sweep": (BARE, SWEEP),
     "with-the-crd": (BARE, {}),
     "crd-not-kept": ({}, {"crds": {"keep": False}}),
     "nothing-optional": (BARE, NOTHING),

@@ -1,5 +1,7 @@
 """A model's life when the platform chooses another place for artifacts, and when that is away."""
 
+import json
+
 from dev.results import good
 from onnxmodel_operator import names
 from onnxmodel_operator.platform import settings
@@ -99,6 +101,18 @@ def test_a_store_that_is_away_is_in_status_and_what_serves_goes_on():
     assert cluster.routed() == old
     cluster.live()
     assert "lastFailure" not in cluster.status()
+
+
+def test_retain_goes_to_the_bucket_with_what_is_pushed_and_needs_one():
+    cluster = Cluster(body(retain=True), platform=with_bucket())
+    cluster.settle()
+    (push,) = cluster.jobs()["validate"]["spec"]["template"]["spec"]["containers"]
+    assert json.loads(push["args"][2])["retain"] is True
+    cluster = Cluster(body(retain=True))
+    cluster.settle()
+    assert cluster.status()["lastFailure"]["reason"] == "InvalidSpec"
+    assert "reclaim policy" in cluster.status()["lastFailure"]["message"]
+    assert claims(cluster) == []
 
 
 def test_a_result_counts_only_when_it_is_stored():

@@ -53,6 +53,10 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
     spec, settings = of.parts
     serving = spec.serving
     _check_claims(spec)
+    if spec.retain and settings.artifacts.store != "s3":
+        raise SpecError(
+            [("spec.retain", "the platform keeps artifacts on volumes: the reclaim policy of a StorageClass decides")]
+        )
     name, pool = _pool(spec, settings)
     chosen = tuple(serving.execution_providers or pool.execution_providers)
     if refused := [each for each in chosen if each not in pool.execution_providers and each != "CPU"]:

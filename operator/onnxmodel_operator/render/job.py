@@ -46,7 +46,7 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
     traits = step.placement.traits
     meta = metadata(owner, step.job, {**traits.queue, names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
-    store = of_step(owner, step, settings)
+    store = of_step(owner, step, settings, retain=spec.retain)
     if step.stage in MEASURING and step.quiet:
         meta["annotations"][names.ANNOTATION_QUIET] = "true"
     job = render_template(

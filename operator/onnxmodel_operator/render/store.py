@@ -18,14 +18,14 @@ from onnxmodel_runtime.contract.volume import ARTIFACTS
 _PATH = re.compile(rf"{ARTIFACTS}/((?:{'|'.join(map(re.escape, FOLDERS))})/[0-9a-f]{{16}})(?:/(.+))?")
 
 
-def of_step(owner: Owner, step: Step, settings: Settings) -> dict[str, Any]:
+def of_step(owner: Owner, step: Step, settings: Settings, *, retain: bool) -> dict[str, Any]:
     """Return the values of a Job's template that are about the store."""
     bucket = settings.artifacts.bucket(owner.namespace, owner.name, owner.uid)
     own = _folder(step.directory) if step.directory else ""
     return {
         **_common(bucket, settings),
         "pull": _pull(bucket, _read(step, own)),
-        "push": as_argument(PushRequest(bucket, (own,), ARTIFACTS)) if bucket and own else None,
+        "push": as_argument(PushRequest(bucket, (own,), ARTIFACTS, retain=retain)) if bucket and own else None,
     }
 
 

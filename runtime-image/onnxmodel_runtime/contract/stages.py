@@ -17,7 +17,7 @@ from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult,
 from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.contract.store import PullRequest, PushRequest
+from onnxmodel_runtime.contract.store import PullRequest, PushRequest, SweepRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult, validation_report
 from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
 
@@ -32,11 +32,13 @@ Request = (
     | RepositoryRequest
     | PullRequest
     | PushRequest
+    | SweepRequest
 )
 Result = ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult
 
-FETCH, SERVE, REPOSITORY, PULL, PUSH = "fetch", "serve", "repository", "pull", "push"
-"""Commands that are not stages: containers of a stage's Job or of a server's pod."""
+FETCH, SERVE, REPOSITORY = "fetch", "serve", "repository"
+PULL, PUSH, SWEEP = "pull", "push", "sweep"
+"""Commands that are not stages: containers of a stage's Job, of a server's pod, or (sweep) of the platform's own Job."""
 MOVING = (FETCH, PULL, PUSH)
 """Commands that move bytes and parse no model. Only their containers have credentials."""
 
@@ -186,6 +188,7 @@ COMMANDS: Mapping[str, CommandSpec] = {
         ),
         CommandSpec(PULL, PullRequest),
         CommandSpec(PUSH, PushRequest),
+        CommandSpec(SWEEP, SweepRequest),
     )
 }
 RESULTS: Mapping[str, type[Any]] = {row.name: row.result for row in COMMANDS.values() if row.result}

@@ -51,10 +51,24 @@ class PushRequest:
     """Store these folders of `directory`, as "optimize/0123456789abcdef", with what stands beside them.
 
     A folder appears in the store whole or not at all. keep: other stored folders that stay; () removes none. Set by the
-    command itself, from its option.
+    command itself, from its option. retain: the model's artifacts stay when the model is deleted.
     """
 
     bucket: Identity[Bucket]
     folders: Identity[tuple[str, ...]]
     directory: Incidental[str]
     keep: Incidental[tuple[str, ...]] = ()
+    retain: Incidental[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """Remove from the store what belongs to models that no longer exist.
+
+    bucket: its prefix is that of all models. models: path of an inventory, JSON of all models of the cluster with the uid
+    of each, and whether its artifacts stay without it. seconds: a model's part is removed once its newest object is older.
+    """
+
+    bucket: Identity[Bucket]
+    models: Incidental[str]
+    seconds: Incidental[float] = 86400.0

@@ -10,7 +10,16 @@ from onnxmodel_runtime.contract.store import PushRequest
 from onnxmodel_runtime.errors import StageError, size
 from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.sources.authorities import trusted
-from onnxmodel_runtime.store.index import BLOBS, FOLDERS, StoredFile, blob_name, index_name, read_index, write_index
+from onnxmodel_runtime.store.index import (
+    BLOBS,
+    FOLDERS,
+    RETAIN,
+    StoredFile,
+    blob_name,
+    index_name,
+    read_index,
+    write_index,
+)
 from onnxmodel_runtime.store.left import files_of, measured, opened
 from onnxmodel_runtime.store.objects import MissingError, Objects, take_store_credentials
 
@@ -24,6 +33,8 @@ def push(request: PushRequest, *, pause: Callable[[float], None] = time.sleep) -
     with trusted(), closing(Objects(request.bucket, _SECONDS, pause)) as objects:
         for folder in request.folders:
             _store(objects, Path(request.directory), folder)
+        if request.retain:
+            objects.put(RETAIN, b"")
         if request.keep:
             _make_room(objects, {*request.keep, *request.folders})
 

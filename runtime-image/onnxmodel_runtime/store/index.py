@@ -12,6 +12,8 @@ MOST_FILES = 20_000
 _MOST_BYTES = 16 << 20
 BLOBS = "blobs/sha256/"
 FOLDERS = "folders/"
+RETAIN = "retain"
+"""The name of a mark: what is beside it stays when the model is deleted."""
 _HEX = frozenset("0123456789abcdef")
 
 

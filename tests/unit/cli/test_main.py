@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from onnxmodel_cli.commands import commands, parser
-from onnxmodel_runtime.contract.stages import COMMANDS, PULL, PUSH
+from onnxmodel_runtime.contract.stages import COMMANDS, PULL, PUSH, SWEEP
 
 HEAVY = {"onnx", "onnxruntime", "numpy", "boto3", "urllib3", "tritonclient", "google", "pydantic", "jinja2", "yaml"}
 
@@ -21,8 +21,8 @@ def after(code: str, *, words: tuple[str, ...] = ()) -> set[str]:
 
 
 def test_everything_that_a_container_runs_is_a_command_for_people_too():
-    """But for moving artifacts: on a person's machine there is one folder."""
-    assert {command.name for command in commands()} >= set(COMMANDS) - {PULL, PUSH}
+    """But for those of the store of artifacts: on a person's machine there is one folder."""
+    assert {command.name for command in commands()} >= set(COMMANDS) - {PULL, PUSH, SWEEP}
 
 
 def test_each_command_has_one_sentence_of_help():

@@ -39,6 +39,11 @@ class OnnxModelSpec(ApiObject):
     benchmark: Benchmark = Benchmark()
     serving: Serving = Serving()
     rollout: Rollout = Rollout()
+    retain: bool = Field(
+        default=False,
+        description="True: the model's artifacts stay in the platform's bucket when the model is deleted. Where each "
+        "model has a volume instead, the reclaim policy of its StorageClass decides.",
+    )
     suspend: bool = Field(
         default=False,
         description="True: no stage and no revision starts; the current revision keeps serving with the replicas in "
