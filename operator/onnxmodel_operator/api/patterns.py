@@ -7,6 +7,7 @@ QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
 BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 ENDPOINT = r"^(https?://\S+)?$"
 REGION = r"^[A-Za-z0-9-]{1,64}$"
+FOLDER = r"^(/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
 PREFIX = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
 
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
@@ -24,6 +25,7 @@ EXPECTED = {
     BUCKET: "expected the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens",
     ENDPOINT: "expected a URL such as https://s3.example.com",
     REGION: "expected a region such as us-east-1",
+    FOLDER: "expected the absolute path of a folder such as /var/cache/onnxmodel",
     PREFIX: "expected a prefix such as clusters/a: letters, digits, dots, hyphens and underscores, without a slash at the end",
 }
 

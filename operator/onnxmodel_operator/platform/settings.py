@@ -26,7 +26,7 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.patterns import BUCKET, ENDPOINT, PREFIX, REGION
+from onnxmodel_operator.api.patterns import BUCKET, ENDPOINT, FOLDER, PREFIX, REGION
 from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread, reserved
 from onnxmodel_operator.api.spec.serving import Provider
 from onnxmodel_operator.api.spec.source import SecretReference
@@ -117,6 +117,16 @@ class Pool(_Section):
         return self
 
 
+class NodeCache(_Section):
+    """A folder of each node, where pods of any model leave what they brought from the bucket for the pods to come.
+
+    path: it must belong to user 10001, and namespaces of models must admit hostPath volumes. size: of all files together.
+    """
+
+    path: Annotated[str, StringConstraints(max_length=1024, pattern=FOLDER)]
+    size: Quantity = "20Gi"
+
+
 class S3(_Section):
     """An S3-compatible bucket for the artifacts of all models.
 
@@ -129,6 +139,7 @@ class S3(_Section):
     endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
     region: Annotated[str, StringConstraints(pattern=REGION)] = "us-east-1"
     prefix: Annotated[str, StringConstraints(max_length=200, pattern=PREFIX)] = "onnxmodels"
+    node_cache: NodeCache | None = None
 
 
 class Artifacts(_Section):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from onnxmodel_operator import quantity
 from onnxmodel_operator.plan.values import Step
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.parts import Owner, as_argument
@@ -15,6 +16,7 @@ from onnxmodel_runtime.contract.stages import FOLDERS, STAGES
 from onnxmodel_runtime.contract.store import Bucket, PullRequest, PushRequest, Wanted
 from onnxmodel_runtime.contract.volume import ARTIFACTS
 
+_CACHE = "/cache"
 _PATH = re.compile(rf"{ARTIFACTS}/((?:{'|'.join(map(re.escape, FOLDERS))})/[0-9a-f]{{16}})(?:/(.+))?")
 
 
@@ -22,9 +24,9 @@ def of_step(owner: Owner, step: Step, settings: Settings, *, retain: bool) -> di
     """Return the values of a Job's template that are about the store."""
     bucket = settings.artifacts.bucket(owner.namespace, owner.name, owner.uid)
     own = _folder(step.directory) if step.directory else ""
+    pull = _pull(bucket, _read(step, own), settings)
     return {
-        **_common(bucket, settings),
-        "pull": _pull(bucket, _read(step, own)),
+        **_common(bucket, pull, settings),
         "push": as_argument(PushRequest(bucket, (own,), ARTIFACTS, retain=retain)) if bucket and own else None,
     }
 
@@ -36,21 +38,28 @@ def of_server(owner: Owner, request: ServeRequest, settings: Settings) -> dict[s
     proven = {model[1]: {model[2]: request.sha256}} if model and model[2] else {}
     wanted = _exact((request.model, request.probe))
     wanted = tuple(Wanted(each.folder, each.paths, proven.get(each.folder, {})) for each in wanted)
-    return {**_common(bucket, settings), "pull": _pull(bucket, wanted)}
+    return _common(bucket, _pull(bucket, wanted, settings), settings)
 
 
-def _common(bucket: Bucket | None, settings: Settings) -> dict[str, Any]:
+def _common(bucket: Bucket | None, pull: str | None, settings: Settings) -> dict[str, Any]:
     s3 = settings.artifacts.s3 if bucket else None
     return {
         "bucket": bucket is not None,
+        "pull": pull,
         "store_secret": s3.secret_ref.name if s3 else None,
+        "node_cache": s3.node_cache.path if s3 and s3.node_cache and pull else None,
+        "cache_mount": _CACHE,
         "secret_prefix": SECRET_PREFIX,
         "size": settings.artifacts.size,
     }
 
 
-def _pull(bucket: Bucket | None, wanted: tuple[Wanted, ...]) -> str | None:
-    return as_argument(PullRequest(bucket, wanted, ARTIFACTS)) if bucket and wanted else None
+def _pull(bucket: Bucket | None, wanted: tuple[Wanted, ...], settings: Settings) -> str | None:
+    if bucket is None or not wanted:
+        return None
+    cache = settings.artifacts.s3.node_cache if settings.artifacts.s3 else None
+    room = int(quantity.parse(cache.size)) if cache else 0
+    return as_argument(PullRequest(bucket, wanted, ARTIFACTS, _CACHE if cache else "", room))
 
 
 def _read(step: Step, own: str) -> tuple[Wanted, ...]:

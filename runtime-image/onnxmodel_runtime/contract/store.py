@@ -39,11 +39,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
-    """Bring stored folders into `directory`. Each byte is verified by its digest."""
+    """Bring stored folders into `directory`. Each byte is verified by its digest.
+
+    cache: a folder of the node, for what other pods may bring there; "" for none. cache_bytes: that it may hold.
+    """
 
     bucket: Identity[Bucket]
     folders: Identity[tuple[Wanted, ...]]
     directory: Incidental[str]
+    cache: Incidental[str] = ""
+    cache_bytes: Incidental[int] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from onnxmodel_runtime.contract.volume import OUR_FILES
 from onnxmodel_runtime.errors import size, storage_error
 from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.sources.authorities import trusted
+from onnxmodel_runtime.store.blobcache import BlobCache
 from onnxmodel_runtime.store.index import StoredFile, blob_name, read_index
 from onnxmodel_runtime.store.objects import MissingError, Objects, damaged, incomplete, take_store_credentials
 
@@ -23,12 +24,14 @@ def pull(request: PullRequest, *, pause: Callable[[float], None] = time.sleep) -
     """Bring each wanted folder. Raises StageError if the store lacks one that is not optional."""
     take_store_credentials()
     root, began, count = Path(request.directory), time.monotonic(), 0
+    cache = BlobCache(request.cache, request.cache_bytes)
     with trusted(), closing(Objects(request.bucket, _SECONDS, pause)) as objects:
         for wanted in request.folders:
             for name, file in _files(objects, wanted).items():
-                _bring(objects, root / PurePosixPath(wanted.folder).parent / name, file)
+                _bring(objects, cache, root / PurePosixPath(wanted.folder).parent / name, file)
                 count += file.bytes
-    log(f"brought {size(count)} in {time.monotonic() - began:.2f} s")
+    of_node = f", {cache.hits} files from the node's cache" if request.cache else ""
+    log(f"brought {size(count)} in {time.monotonic() - began:.2f} s{of_node}")
 
 
 def _files(objects: Objects, wanted: Wanted) -> dict[str, StoredFile]:
@@ -70,14 +73,18 @@ def _is_asked(name: str, own: str, path: str) -> bool:
     return inside == path or (path.endswith("/") and inside.startswith(path))
 
 
-def _bring(objects: Objects, path: Path, file: StoredFile) -> None:
+def _bring(objects: Objects, cache: BlobCache, path: Path, file: StoredFile) -> None:
     """Bring one file, and look again if its bytes are not the expected ones."""
     partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if cache.take(file, partial):
+            partial.replace(path)
+            return
         for _ in range(_ATTEMPTS):
             actual = _download(objects, partial, file)
             if actual == file.sha256:
+                cache.give(file, partial)
                 partial.replace(path)
                 return
             log(f"{path.name}: its sha256 is {actual}, not {file.sha256}")

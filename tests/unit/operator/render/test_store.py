@@ -143,6 +143,8 @@ def test_two_models_have_nothing_in_common_in_the_bucket():
         ({"store": "s3", "s3": {**S3, "bucket": "Not_A_Bucket"}}, "bucket"),
         ({"store": "s3", "s3": {**S3, "prefix": "/a/"}}, "prefix"),
         ({"store": "s3", "s3": {**S3, "endpoint": "s3.example.com"}}, "endpoint"),
+        ({"store": "s3", "s3": {**S3, "nodeCache": {"path": "cache"}}}, "nodeCache.path"),
+        ({"store": "s3", "s3": {**S3, "nodeCache": {"path": "/var/../etc"}}}, "nodeCache.path"),
         ({"store": "tape"}, "store"),
     ],
 )
