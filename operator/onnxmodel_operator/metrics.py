@@ -48,6 +48,32 @@ SILENT_SECONDS = Gauge(
     registry=REGISTRY,
 )
 
+READINGS = Counter(
+    "onnxmodel_operator_readings", "Readings of servers' own metrics: ok, failed.", ["outcome"], registry=REGISTRY
+)
+
+
+class Speeds(Collector):
+    """The live speed of the models that are slowest, compared with their proof."""
+
+    _MOST = 100
+
+    def __init__(self, ratios: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        """ratios: live by proven duration, by namespace and name."""
+        self._ratios = ratios
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauge. Called at each scrape."""
+        family = GaugeMetricFamily(
+            "onnxmodel_operator_slowdown_ratio",
+            "Duration of live executions by the one that the load test proved, for the "
+            f"{self._MOST} models where it is highest.",
+            labels=["namespace", "name"],
+        )
+        for key, ratio in sorted(self._ratios().items(), key=lambda item: -item[1])[: self._MOST]:
+            family.add_metric(key, ratio)
+        yield family
+
 
 class Models(Collector):
     """Gauges of the models, and of those that wait. Empty where another replica may lead: this one's view is old."""

@@ -208,6 +208,7 @@ def test_every_setting_of_the_platform_is_explained():
     sections = {
         name: Settings.model_fields[name].annotation for name in ("artifacts", "jobs", "defaults", "policy", "upgrades")
     }
+    sections["liveTraffic"] = Settings.model_fields["live_traffic"].annotation
     sections["policy.sources"] = sections["policy"].model_fields["sources"].annotation
     fields = {f"{name}.{field.alias}" for name, group in sections.items() for field in group.model_fields.values()}
     fields -= set(sections)
@@ -220,7 +221,11 @@ def test_every_setting_of_the_platform_is_explained():
 def test_every_metric_is_explained():
     section = (DOCS / "install.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
     told = set(re.findall(r"^\| `(\w+)` \| .+ \|$", section, re.MULTILINE))
-    families = [*metrics.REGISTRY.collect(), *metrics.Models(dict, dict, int, lambda: True).collect()]
+    families = [
+        *metrics.REGISTRY.collect(),
+        *metrics.Models(dict, dict, int, lambda: True).collect(),
+        *metrics.Speeds(dict).collect(),
+    ]
     assert told == {family.name + ("_total" if family.type == "counter" else "") for family in families}
 
 

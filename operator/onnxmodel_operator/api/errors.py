@@ -17,6 +17,7 @@ _WORDS = {
     "dict_type": "expected a mapping",
     "extra_forbidden": "unknown field",
     "finite_number": "expected a finite number",
+    "float_parsing": "expected a number",
     "float_type": "expected a number",
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge}",

@@ -1,17 +1,20 @@
 """Objects that the watches have reported, by model: reflectors keep the dictionary up to date, `snapshot` reads it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
 from onnxmodel_operator.cluster.trim import share, trim
-from onnxmodel_operator.observe import Snapshot, works_on_a_node
+from onnxmodel_operator.live.windows import Live
+from onnxmodel_operator.observe import Snapshot, reports, works_on_a_node
 from onnxmodel_operator.observe.objects import Object
+from onnxmodel_operator.plan.values import Pace
 
 Key = tuple[str, str]
 """Namespace and name of a model."""
 _GONE = 10_000
+_NOTHING = Live()
 
 
 def key_of(kind: Kind, item: Object) -> Key | None:
@@ -32,6 +35,11 @@ class Cache:
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.upgrading: set[Key] = set()
         """Models that move to newer images: those whose status says so, and those that were just told to."""
+        self._servers: dict[str, tuple[Key, Object]] = {}  # by uid: pods that have metrics of a revision
+        self.metrics: dict[Key, Live] = {}
+        """Readings of each model's servers."""
+        self.paces: dict[Key, Pace] = {}
+        """The speed that was concluded of each model in its last turn."""
         self.admitted: dict[str, str] = {}
         """Fingerprints by uid of objects that the API server changed on apply. They are not applied again."""
         self.notes: dict[Key, Any] = {}
@@ -65,10 +73,13 @@ class Cache:
         bucket[name] = kept = {**known, "metadata": kept["metadata"]} if known and same else share(kind, kept)
         self._keys[uid] = key
         self._busy.pop(uid, None)
+        self._servers.pop(uid, None)
         if kind is POD and works_on_a_node(item):
             self._busy[uid] = kept
         if kind is MODEL:
             self._note_upgrade(key, kept)
+        if kind is POD and reports(item):
+            self._servers[uid] = key, kept
         if same:
             return None
         self.notes.pop(key, None)
@@ -116,6 +127,7 @@ class Cache:
 
     def _lose(self, uid: str) -> Key | None:
         self._busy.pop(uid, None)
+        self._servers.pop(uid, None)
         self.admitted.pop(uid, None)
         return self._keys.pop(uid, None)
 
@@ -138,7 +150,12 @@ class Cache:
             records=children(RECORD),
             budgets=children(BUDGET),
             upgrading=tuple(sorted("/".join(other) for other in self.upgrading if other != key)),
+            metrics=self.metrics.get(key, _NOTHING),
         )
+
+    def servers(self) -> Mapping[str, tuple[Key, Object]]:
+        """Return the pods that have metrics of a revision, by uid, each with its model."""
+        return self._servers
 
     def keys(self) -> list[Key]:
         """Return the models that have a known object."""

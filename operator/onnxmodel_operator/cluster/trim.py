@@ -66,6 +66,7 @@ KEPT: Mapping[str, _Fields] = {
             "reason": _ALL,
             "message": _ALL,
             "startTime": _ALL,
+            "podIP": _ALL,
             "conditions": _CONDITIONS,
             "initContainerStatuses": _CONTAINER_STATUS,
             "containerStatuses": _CONTAINER_STATUS,

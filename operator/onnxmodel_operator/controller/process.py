@@ -29,6 +29,7 @@ from onnxmodel_operator.cluster.lease import Lease, lead
 from onnxmodel_operator.cluster.reflector import Changed, Reflector
 from onnxmodel_operator.controller.ending import Backstop
 from onnxmodel_operator.controller.health import Health, serve
+from onnxmodel_operator.controller.meters import Meters
 from onnxmodel_operator.controller.outage import Outage
 from onnxmodel_operator.controller.pauses import Collector
 from onnxmodel_operator.controller.reconcile import reconcile
@@ -56,6 +57,7 @@ class Operator:
         self.client, self.settings = client, settings
         self.cache, self.collector = Cache(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
+        self.meters = Meters(self.cache, self._wake)
         self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in ALL]
         outage = Outage(self.queue.retry_all)
         client.heard = outage.heard
@@ -94,6 +96,13 @@ class Operator:
             begin(self.queue.run(self._work, WORKERS))
             begin(_measure_stalls())
             begin(self.collector.run())
+            if self.settings.live_traffic.read:
+                begin(self.meters.run())
+
+    def _wake(self, key: Key) -> None:
+        """Let the model take a turn although none of its objects has changed."""
+        self.cache.notes.pop(key, None)
+        self.queue.add(key, Urgency.LATER)
 
     def _changed(self, kind: Kind) -> Changed:
         def changed(key: Key, item: Object | None, *, later: bool) -> None:
@@ -207,6 +216,9 @@ async def run(settings: Settings, port: int, lease_namespace: str | None, backst
             metrics.Models(
                 lambda: operator.models, operator.queue.ages, operator.queue.__len__, lambda: operator.leads()
             )
+        )
+        metrics.REGISTRY.register(
+            metrics.Speeds(lambda: {key: speed.ratio for key, speed in operator.meters.speeds().items()})
         )
         server = await serve(operator.health, port)
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())

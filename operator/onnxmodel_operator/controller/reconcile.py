@@ -24,6 +24,7 @@ from onnxmodel_operator.drift import difference
 from onnxmodel_operator.observe import Observed, explained, observe, puzzles
 from onnxmodel_operator.plan import invalid, plan
 from onnxmodel_operator.plan.rollout.active import active_revision
+from onnxmodel_operator.plan.rollout.pace import pace_of
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render import render
 from onnxmodel_operator.status import summarize
@@ -77,6 +78,7 @@ async def reconcile(
     for _ in range(_LOOKS):
         turn = await _make_sure(key, cache, settings, writer, now)
         if turn is None:
+            cache.paces.pop(key, None)
             return Reconciled()  # its children go by their owner references
         try:
             await _carry_out(turn, cache, writer, failures)
@@ -88,6 +90,10 @@ async def reconcile(
     assert turn is not None
     status = _summarize(turn, now)
     resource, decided = turn.resource, turn.decided
+    if decided.pace:
+        cache.paces[key] = decided.pace
+    else:
+        cache.paces.pop(key, None)
     unkept = await _tell(turn, status, cache, writer, now)
     if turn.error:
         raise turn.error  # said in status, and tried again by the caller
@@ -184,6 +190,7 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
         except SpecError as error:
             resource = resource or identify(snapshot.model)
             decided = invalid(resource, seen, error)
+        decided = dataclasses.replace(decided, pace=pace_of(seen, settings))
         return Turn(resource, seen, decided, render(resource, decided, settings), asked=bool(unclear))
     except TRANSIENT:
         raise

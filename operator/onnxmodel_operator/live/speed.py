@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from onnxmodel_operator.live.windows import Live, Window
 
 SPAN_SECONDS = 60.0
-"""Long enough for two readings of each pod."""
+"""Long enough for three readings of each pod, of which it shares the last with the next span."""
+_SHARED_SECONDS = 5.0
 _SPANS = 3
 _LEAST_REQUESTS = 30
 _BEYOND = 2.0
@@ -100,7 +101,7 @@ def is_slow(live: Live, proven: Proven, factor: float, was: bool) -> bool:
 
 
 def _between(live: Live, proven: Proven, end: datetime, first: float, last: float) -> Speed | None:
-    since, until = end - timedelta(seconds=first), end - timedelta(seconds=last)
+    since, until = end - timedelta(seconds=first + _SHARED_SECONDS), end - timedelta(seconds=last)
     return speed(live.window(proven.revision, since, until), proven)
 
 

@@ -15,7 +15,7 @@ from onnxmodel_operator.observe.values import (
     Waiting,
     Warned,
 )
-from onnxmodel_operator.observe.waiting import is_idle, works_on_a_node
+from onnxmodel_operator.observe.waiting import is_idle, reports, works_on_a_node
 from onnxmodel_operator.observe.warnings import explained, puzzles
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "explained",
     "observe",
     "puzzles",
+    "reports",
     "works_on_a_node",
 ]
 

@@ -25,6 +25,13 @@ def works_on_a_node(pod: Object) -> bool:
     return label(pod, names.LABEL_STAGE) in WORKING and bool(pod.get("spec", {}).get("nodeName")) and not ended
 
 
+def reports(pod: Object) -> bool:
+    """Return whether the pod is a server of a revision that has metrics. One that is being deleted still answers."""
+    status = pod.get("status", {})
+    serves = label(pod, names.LABEL_REVISION) and not label(pod, names.LABEL_STAGE)
+    return bool(serves and status.get("phase") == "Running" and status.get("podIP"))
+
+
 def suspended(job: Object) -> Waiting | None:
     """Explain that somebody suspended the Job: a queue that admits it when there is quota. None if nobody did."""
     if not job.get("spec", {}).get("suspend"):

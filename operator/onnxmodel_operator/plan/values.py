@@ -10,6 +10,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import OnnxModel
 from onnxmodel_operator.api.spec.source import SecretKeyReference
 from onnxmodel_operator.api.status import HandledStatus, ImagesStatus, RefusedStatus, UpgradeStatus
+from onnxmodel_operator.live.speed import Proven
 from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.platform.resolve import Placement, Resolved
 from onnxmodel_operator.platform.settings import Settings
@@ -188,6 +189,19 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """The speed of a revision in live traffic, compared with its proof. slow: slower by the factor, for several minutes.
+
+    sentence: why, with both numbers; only where it has just become slow.
+    """
+
+    proven: Proven
+    factor: float
+    slow: bool = False
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decision.
 
@@ -199,6 +213,7 @@ class Plan:
     shift: the rollout beside the active revision. refused: revisions that take no traffic; None: as before. handled:
     orders that need not be followed again; None: as before. images: of the plan. upgrade: newer ones of the platform.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
+    pace: of the revision that the Service selects; None where nothing was proven of it.
     """
 
     progress: Progress
@@ -219,6 +234,7 @@ class Plan:
     prune: tuple[Child, ...] = ()
     keep: tuple[str, ...] = ()
     requeue_seconds: float | None = None
+    pace: Pace | None = None
 
     @property
     def route(self) -> str | None:

@@ -277,6 +277,17 @@ class Upgrades(_Section):
     max_concurrent: int = Field(default=1, ge=1, le=10_000)
 
 
+class LiveTraffic(_Section):
+    """Use of the servers' own metrics, which the operator reads from each server's pod on port 8002.
+
+    read: False where nothing may connect to the pods; then nothing follows from live traffic. slower_factor: a model is
+    Degraded when executions take so many times as long as its load test proved.
+    """
+
+    read: bool = True
+    slower_factor: float = Field(default=2.0, gt=1, le=100)
+
+
 class Settings(_Section):
     """Everything above. progress_deadline_seconds: how long a pod may wait (for a node, an image) until that is Stalled."""
 
@@ -287,6 +298,7 @@ class Settings(_Section):
     defaults: Defaults = Defaults()
     policy: Policy = Policy()
     upgrades: Upgrades = Upgrades()
+    live_traffic: LiveTraffic = LiveTraffic()
     progress_deadline_seconds: int = Field(default=600, ge=1)
 
     @model_validator(mode="after")

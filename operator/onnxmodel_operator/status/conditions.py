@@ -5,6 +5,7 @@ from datetime import datetime
 from onnxmodel_operator.api.status import Condition
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
+from onnxmodel_operator.plan.rollout.pace import DEGRADED, was_slow
 from onnxmodel_operator.plan.values import Plan, Progress, State, Step
 from onnxmodel_operator.status.serving import served_revision
 from onnxmodel_operator.times import format_time
@@ -28,6 +29,7 @@ def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: da
         step = next((step for step in plan.steps if step.stage is stage), None)
         status, reason, message = _stage_condition(step, plan)
         out.append(_condition(kind, status, reason, message, generation, old, now))
+    out += _degraded(generation, seen, plan, old, now)
     serving = served_revision(seen)
     available = serving is not None and serving.available > 0
     text = f"revision {serving.revision} receives traffic" if serving and available else "nothing receives traffic"
@@ -35,6 +37,22 @@ def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: da
         _condition("Available", str(available), "Serving" if available else "NotServing", text, generation, old, now)
     )
     return sorted(out, key=lambda condition: condition.type)
+
+
+def _degraded(generation: int, seen: Observed, plan: Plan, old: Memory, now: datetime) -> list[Condition]:
+    """Report a revision that is slower than proven. It keeps the numbers of the moment when it became so.
+
+    Where nothing is known this time, what was known of the same revision stays.
+    """
+    slow = plan.pace.slow if plan.pace else was_slow(seen)
+    previous = old.condition(DEGRADED)
+    if not slow:
+        return []
+    if previous and was_slow(seen):
+        told = previous.reason, previous.message
+    else:
+        told = "SlowerThanProven", plan.pace.sentence if plan.pace else ""
+    return [_condition(DEGRADED, "True", *told, generation, old, now)]
 
 
 def common_conditions(generation: int, progress: Progress, old: Memory, now: datetime) -> list[Condition]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator.api.resource import Resource
@@ -48,11 +49,17 @@ def exists(seen: Observed, revision: str | None) -> bool:
     return revision in seen.revisions or revision in seen.records
 
 
-def serve_request(seen: Observed, revision: str) -> dict[str, Any]:
+def serve_request(seen: Observed, revision: str) -> Mapping[str, Any]:
     """Return the request of a revision's server, for either runtime. Empty where it cannot be read."""
     record, deployment = seen.records.get(revision), seen.revisions.get(revision)
     item = record or (seen.live["Deployment", deployment.name] if deployment else None)
-    for argument in arguments(item) if item else ():
+    return _request(tuple(arguments(item))) if item else {}
+
+
+@lru_cache(maxsize=4096)
+def _request(arguments: tuple[str, ...]) -> Mapping[str, Any]:
+    """The request among these arguments. Read in every turn of a model that serves, and parsed once."""
+    for argument in arguments:
         with contextlib.suppress(ValueError):
             request = json.loads(argument)
             if isinstance(request, dict):

@@ -9,6 +9,7 @@ from onnxmodel_operator.cluster import cache as module
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD
 from onnxmodel_operator.cluster.trim import KEPT, share, trim
+from onnxmodel_operator.controller.meters import address
 from onnxmodel_operator.names import LABEL_MODEL
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body
@@ -102,7 +103,11 @@ def noisy(cluster):
             "creationTimestamp": "2026-01-01T00:00:00Z",
             **item["metadata"],
         }
-        status = {"podIP": "10.0.0.1", "active": 1, **item.get("status", {})} if key[0] != RECORD.name else {}
+        status = (
+            {"podIP": "10.0.0.1", "hostIP": "10.0.0.9", "active": 1, **item.get("status", {})}
+            if key[0] != RECORD.name
+            else {}
+        )
         for condition in status.get("conditions", ()) if key[0] != MODEL.name else ():
             condition["lastProbeTime"] = condition["lastUpdateTime"] = None
         for container in (*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())):
@@ -137,6 +142,7 @@ def test_a_life_reads_nothing_that_is_dropped(watched_reads):
     look(cluster)
     cluster.pod(cluster.deployments()[0], state={"terminated": {"exitCode": 1, "message": "no"}}, spec=POD_SPEC)
     look(cluster)
+    assert [address(pod) for _, pod in cluster.cache.servers().values()] == [("10.0.0.1", 8002)]
     cluster.pass_time(7200)
     look(cluster)
     assert not cluster.jobs(), "they were collected"
@@ -279,7 +285,7 @@ def test_a_change_of_what_nothing_reads_is_no_news_and_is_known():
     }
     pod = {**job, "metadata": {**job["metadata"], "uid": "p"}, "status": {"phase": "Running"}}
     assert cache.put(JOB, job) == cache.put(POD, pod) == ("n", "m")
-    for kind, item, change in ((JOB, job, {"active": 1}), (POD, pod, {"phase": "Running", "podIP": "10.0.0.1"})):
+    for kind, item, change in ((JOB, job, {"active": 1}), (POD, pod, {"phase": "Running", "hostIP": "10.0.0.1"})):
         newer = {**item, "metadata": {**item["metadata"], "resourceVersion": "2"}, "status": change}
         assert cache.put(kind, newer) is None
     assert cache.snapshot(("n", "m")).jobs[0]["metadata"]["resourceVersion"] == "2", "for the next deletion"
