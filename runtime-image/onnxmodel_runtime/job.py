@@ -13,6 +13,7 @@ from onnxmodel_runtime.contract.validate import Finding, ValidateRequest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.models.records import accept, write_report
 from onnxmodel_runtime.sandbox import parent
+from onnxmodel_runtime.sandbox.exposure import check_no_identity
 from onnxmodel_runtime.sandbox.termination import print_failure
 from onnxmodel_runtime.stages import apart, work
 
@@ -51,6 +52,7 @@ def run(
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         if COMMANDS[command].isolated:
+            check_no_identity()
             result = apart.run(command, request)
         elif command == FETCH:
             from onnxmodel_runtime.stages.fetch import take_credentials  # brings the clients of sources

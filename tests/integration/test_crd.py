@@ -96,6 +96,7 @@ SIGNATURE = {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "iden
             },
             "restricted Pod Security Standard",
         ),
+        ({"source": {**GOOD["source"], "env": {"LD_PRELOAD": "x"}}}, "a key of env must be one of AWS_REGION"),
         ({"source": {"uri": "s3://b/" + "k" * 3000}}, "may not be more than 2048"),
     ],
 )

@@ -130,7 +130,13 @@ def test_pools_have_the_same_names_everywhere():
 
 def test_the_full_example_has_every_field():
     """All but the other way to say who must have signed, a provider of other machines, and what docs/pods.md shows."""
-    others = ("source.signature.identity", "serving.providerOptions.OpenVINO", "serving.pod.")
+    others = (
+        "source.signature.identity",
+        "serving.providerOptions.OpenVINO",
+        "serving.pod.",
+        "source.serviceAccountName",
+        "source.env",
+    )
     manifest = yaml.safe_load((ROOT / "examples" / "full" / "onnxmodel.yaml").read_text())
     schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
     missing = set(_paths(schema)) - set(_keys(manifest["spec"]))
@@ -146,6 +152,7 @@ def test_the_page_about_pods_shows_valid_models_with_every_field_of_a_pod():
     schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["serving"]["properties"]["pod"]
     shown = {path for manifest in models for path in _keys(manifest["spec"].get("serving", {}).get("pod", {}))}
     assert set(_paths(schema)) - shown == set()
+    assert {"serviceAccountName", "env"} <= {key for manifest in models for key in manifest["spec"]["source"]}
 
 
 def _paths(schema, path=""):

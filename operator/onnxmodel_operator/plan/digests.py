@@ -1,5 +1,6 @@
 """Digests of stages, revisions and fetched files. The contract declares which fields of a request they cover."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -39,15 +40,19 @@ def of_pod_settings(settings: Settings) -> str:
     return names.short(names.digest(covered))
 
 
-def of_source(fetch: FetchRequest, secret: str) -> str:
-    """Return the digest of a fetch, which names its folder. secret: the name of the Secret with its credentials."""
-    return _source(Named(fetch.uri, (fetch, secret)))
+def of_source(fetch: FetchRequest, secret: str, env: Mapping[str, str]) -> str:
+    """Return the digest of a fetch, which names its folder. secret: the name of the Secret with its credentials.
+
+    env: the model's variables, which may name another store. Neither the account, which says who asks and not for
+    what, nor what the platform sets for all models of a pool: that must not fetch and validate all of them again.
+    """
+    return _source(Named(fetch.uri, (fetch, secret, dict(env))))
 
 
 @lru_cache(maxsize=1024)
-def _source(of: Named[tuple[FetchRequest, str]]) -> str:
-    fetch, secret = of.parts
-    return names.digest([identity_of(fetch), secret])
+def _source(of: Named[tuple[FetchRequest, str, dict[str, str]]]) -> str:
+    fetch, secret, env = of.parts
+    return names.digest([identity_of(fetch), secret, *([env] if env else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,14 @@ def _digest(inputs: _Inputs) -> str:
     return names.digest(covered)
 
 
-_OF_PODS = {"labels", "annotations", "service_account_name", "image_pull_secrets", "topology_spread_constraints"}
+_OF_PODS = {
+    "source",
+    "labels",
+    "annotations",
+    "service_account_name",
+    "image_pull_secrets",
+    "topology_spread_constraints",
+}
 """Fields of a pool that say how its pods are dressed, and nothing of where they run: no stage gives another result for them."""
 _IF_SET = {"resource_claim_template_name"}
 """Fields that came later, and are not in the digests of pools without them."""

@@ -11,10 +11,10 @@ from onnxmodel_runtime.contract.volume import ARTIFACTS
 
 
 def fetch(context: Context, folder: str, **asked: Any) -> FetchRequest:
-    """Build a fetch under the platform's rules, into a folder that is named after the fetch and its Secret."""
+    """Build a fetch under the platform's rules, into a folder that is named after the fetch, its Secret and variables."""
     rules, ref = context.settings.policy, context.model.spec.source.secret_ref
     request = FetchRequest(directory="", policy=_policy(rules.sources), max_bytes=rules.max_model_bytes, **asked)
-    digest = digests.of_source(request, ref.name if ref else "")
+    digest = digests.of_source(request, ref.name if ref else "", context.model.spec.source.env)
     return replace(request, directory=f"{ARTIFACTS}/{folder}/{digest[:16]}")
 
 

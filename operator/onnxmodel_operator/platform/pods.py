@@ -5,7 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnxmodel_operator.api.spec.pod import Pod
+from onnxmodel_operator.api.spec.source import Source
 from onnxmodel_operator.platform.settings import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTraits:
+    """Account and variables of a pod that fetches. "" and none where nothing was said."""
+
+    service_account_name: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def source_traits(pool: Pool, source: Source) -> SourceTraits:
+    """Join what the pool and the model say of a fetch. The model wins, variable by variable."""
+    account = source.service_account_name or pool.source.service_account_name
+    return SourceTraits(account, {**pool.source.env, **source.env})
+
 
 _QUEUE = "kueue.x-k8s.io/"
 

@@ -29,7 +29,7 @@ from onnxmodel_operator.api.errors import field_errors
 from onnxmodel_operator.api.patterns import BUCKET, ENDPOINT, FOLDER, PREFIX, REGION
 from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread, reserved
 from onnxmodel_operator.api.spec.serving import Provider
-from onnxmodel_operator.api.spec.source import SecretReference
+from onnxmodel_operator.api.spec.source import FetchVariable, SecretReference
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, misplaced
 from onnxmodel_runtime.contract.store import Bucket
 from onnxmodel_runtime.contract.uris import SCHEMES
@@ -66,6 +66,13 @@ class Images(_Section):
     pull_secrets: tuple[Text, ...] = ()
 
 
+class PoolSource(_Section):
+    """Account and variables of the pods that fetch the pool's models, as in a model's source, which wins."""
+
+    service_account_name: str = ""
+    env: dict[FetchVariable, str] = Field(default_factory=dict)
+
+
 class Pool(_Section):
     """A node pool that models name in `serving.nodePool`.
 
@@ -89,6 +96,7 @@ class Pool(_Section):
     service_account_name: str = ""
     image_pull_secrets: tuple[SecretReference, ...] = ()
     topology_spread_constraints: tuple[TopologySpread, ...] = ()
+    source: PoolSource = PoolSource()
 
     @property
     def has_gpus(self) -> bool:

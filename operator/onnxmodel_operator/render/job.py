@@ -9,6 +9,7 @@ from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan.values import Step
+from onnxmodel_operator.platform.pods import SourceTraits, source_traits
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.parts import (
     REMEMBERED,
@@ -23,6 +24,7 @@ from onnxmodel_operator.render.parts import (
 )
 from onnxmodel_operator.render.store import of_step
 from onnxmodel_operator.render.templates import render_template
+from onnxmodel_runtime.contract.fetch import IDENTITY, IDENTITY_REFUSED, IDENTITY_USED, SECRET_PREFIX
 from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, killed_by
 from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
@@ -36,6 +38,7 @@ _NO_MESH = {
 }
 _FINAL = (int(ExitCode.REFUSED), *sorted(map(killed_by, (*CRASHES, signal.SIGKILL))))
 """Exit codes after which another attempt would end the same way."""
+_AZURE_LABEL = {"azure.workload.identity/use": "true"}
 _NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injection": "disabled"}
 
 
@@ -47,13 +50,22 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
     meta = metadata(owner, step.job, {**traits.queue, names.LABEL_STAGE: step.stage})
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
     store = of_step(owner, step, settings, retain=spec.retain)
+    source = source_traits(step.placement.pool, spec.source) if step.fetch else SourceTraits()
+    identity = _with_identity(step.stage) if source.service_account_name else None
     if step.stage in MEASURING and step.quiet:
         meta["annotations"][names.ANNOTATION_QUIET] = "true"
+    placed = scheduling(step.placement, settings)
     job = render_template(
         "job.yaml.j2",
         meta=meta,
-        pod_labels={**traits.labels, **labels_of(owner), names.LABEL_STAGE: step.stage, **_NO_MESH_LABELS},
-        pod_annotations={**traits.annotations, **_NO_MESH},
+        pod_labels={
+            **traits.labels,
+            **labels_of(owner),
+            names.LABEL_STAGE: step.stage,
+            **_NO_MESH_LABELS,
+            **(_AZURE_LABEL if identity else {}),
+        },
+        pod_annotations={**traits.annotations, **_NO_MESH, **(identity or {})},
         stage=step.stage,
         request=as_argument(step.request),
         fetch=as_argument(step.fetch) if step.fetch else None,
@@ -62,14 +74,15 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
         collects_here=STAGES[step.stage].collects and not store["bucket"],
         secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
         source_claim=next(iter(spec.claims()), None) if step.fetch else None,
-        public_key=_public_key(step),
+        fetch_env=_variables(source),
+        stage_env=[*_public_key(step), *([{"name": IDENTITY, "value": IDENTITY_REFUSED}] if identity else [])],
         claim=claim_name(owner.name),
         writes=STAGES[step.stage].writes,
         begins=bool(step.fetch or store["pull"] or store["push"]),
         **store,
         jobs=settings.jobs,
         exits=_FINAL,
-        **{**scheduling(step.placement, settings), "affinity": _affinity(step)},
+        **{**placed, "affinity": _affinity(step), "account": source.service_account_name or placed["account"]},
     )
     return stamped(job, keep)
 
@@ -99,7 +112,27 @@ def _affinity(step: Step) -> dict[str, Any]:
     return {**affinity, "podAntiAffinity": {**given, required: [*given.get(required, ()), rule]}}
 
 
-def _public_key(step: Step) -> dict[str, Any] | None:
+def _public_key(step: Step) -> list[dict[str, Any]]:
     if step.public_key is None:
-        return None
-    return {"name": PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": step.public_key.model_dump()}}
+        return []
+    return [{"name": PUBLIC_KEY_VARIABLE, "valueFrom": {"secretKeyRef": step.public_key.model_dump()}}]
+
+
+def _variables(source: SourceTraits) -> list[dict[str, Any]]:
+    """Those of the fetch. They are prefixed as a Secret's are: the fetch takes no others."""
+    out = [{"name": f"{SECRET_PREFIX}{name}", "value": _literal(value)} for name, value in sorted(source.env.items())]
+    return [*out, {"name": IDENTITY, "value": IDENTITY_USED}] if source.service_account_name else out
+
+
+def _literal(value: str) -> str:
+    """The kubelet would replace $(NAME) with another variable, such as a credential."""
+    return value.replace("$", "$$")
+
+
+def _with_identity(stage: str) -> dict[str, str]:
+    """Annotations by which the webhooks of AWS and Azure give the account's token to the fetch container alone."""
+    others = (stage, "pull", "push")
+    return {
+        "eks.amazonaws.com/skip-containers": ",".join(others),
+        "azure.workload.identity/skip-containers": ";".join(others),
+    }

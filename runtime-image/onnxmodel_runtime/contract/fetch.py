@@ -7,6 +7,16 @@ from onnxmodel_runtime.contract.identity import Identity, Incidental
 # A Secret's keys become variables of the fetch container with this prefix. Only those of sources.CREDENTIALS are used: the
 # Secret is a tenant's, and others (PYTHONPATH, LD_PRELOAD) would decide what the container runs.
 SECRET_PREFIX = "ONNXMODEL_SECRET_"
+VARIABLES = (
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("STORAGE_EMULATOR_HOST", "AZURE_STORAGE_ENDPOINT", "HF_ENDPOINT", "OCI_AUTH_HOST", "OCI_PLAIN_HTTP_HOSTS"),
+    *("CA_CERTIFICATES", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
+"""Those of sources.CREDENTIALS that are no secret."""
+IDENTITY = "ONNXMODEL_IDENTITY"
+"""Variable of a container in a pod whose account may have an identity in a cloud."""
+IDENTITY_USED, IDENTITY_REFUSED = "used", "refused"
+"""Its values: the fetch uses the identity, and a container that parses the model ends where it has one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import urllib3.exceptions
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from onnxmodel_runtime.contract.fetch import IDENTITY, IDENTITY_USED
 from onnxmodel_runtime.contract.volume import MODEL_FILE
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import network
@@ -39,6 +40,9 @@ _DENIED |= {
     "TokenRefreshRequired",
     "InvalidClientTokenId",
     "XAdminUserNotFound",
+    "InvalidIdentityToken",
+    "ExpiredTokenException",
+    "IDPRejectedClaim",
 }
 
 
@@ -61,9 +65,8 @@ class S3Source:
             retries={"mode": "standard", "max_attempts": 2},  # fetch tries again, with a line in the log
             # A store at its own address rarely has a DNS name per bucket.
             s3={"addressing_style": "path" if custom else "auto"},
-            signature_version=None
-            if local or os.environ.get("AWS_ACCESS_KEY_ID")
-            else UNSIGNED,  # no key: a public bucket
+            # No key and no identity of the pod's account: a public bucket.
+            signature_version=None if local or os.environ.get("AWS_ACCESS_KEY_ID") or _has_identity() else UNSIGNED,
         )
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         # Without keys, boto3 would ask the node for its role: a model's author must not read with the node's rights.
@@ -164,6 +167,11 @@ class S3Source:
             return untrusted(self.uri, error)
         transport = (aws.BotoCoreError, urllib3.exceptions.HTTPError, OSError)
         return UnreachableError(f"{self.uri}: {error}") if isinstance(error, transport) else error
+
+
+def _has_identity() -> bool:
+    """Return whether boto3 may use the role of the pod's own account. A namespace's default account may have one too."""
+    return os.environ.get(IDENTITY) == IDENTITY_USED
 
 
 def _refuse_redirects(response: Any = None, **_options: Any) -> None:

@@ -12,7 +12,7 @@ from onnxmodel_operator.api.spec.source import SecretReference
 
 RESERVED = (
     r"^(([^/]*[.])?onnx-operator[.]dev/.*|batch[.]kubernetes[.]io/.*|app[.]kubernetes[.]io/managed-by|job-name"
-    r"|controller-uid|pod-template-hash|(container[.])?(apparmor|seccomp)[.]security[.](beta|alpha)[.]kubernetes[.]io/.*)$"
+    r"|controller-uid|pod-template-hash|[^/]*/skip-containers|azure[.]workload[.]identity/.*|(container[.])?(apparmor|seccomp)[.]security[.](beta|alpha)[.]kubernetes[.]io/.*)$"
 )
 """Keys of labels and annotations that select the operator's and Kubernetes' own objects, or that would relax the security
 profile of a container.

@@ -1,12 +1,17 @@
 """Define spec.source: where the model is, and who must have signed it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from onnxmodel_operator.api.base import ApiObject, Name, cel
 from onnxmodel_operator.api.patterns import SHA256
+from onnxmodel_runtime.contract.fetch import VARIABLES
 from onnxmodel_runtime.contract.uris import SOURCE_FORMS, SOURCE_URI
+
+FetchVariable = Literal[VARIABLES]  # type: ignore[valid-type]
+_VARIABLE_RULE = f"!has(self.env) || self.env.all(key, key in {list(VARIABLES)})"
+_VARIABLE_MESSAGE = f"a key of env must be one of {', '.join(VARIABLES)}"
 
 
 class SecretReference(ApiObject):
@@ -55,6 +60,8 @@ class Signature(ApiObject):
 class Source(ApiObject):
     """Location of the model."""
 
+    model_config = ConfigDict(json_schema_extra=cel((_VARIABLE_RULE, _VARIABLE_MESSAGE, ".env")))
+
     uri: Annotated[str, StringConstraints(pattern=SOURCE_URI, max_length=2048)] = Field(
         description=f"{SOURCE_FORMS}: an .onnx file; a "
         "folder, ending in /, with model.onnx and its external data (not http); or such a folder as .tar.gz or .zip."
@@ -76,6 +83,18 @@ class Source(ApiObject):
         description="Keys become environment variables of the fetch container only: AWS_ACCESS_KEY_ID, "
         "AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL for s3; HTTP_AUTHORIZATION for http; "
         "docs/sources.md lists all.",
+    )
+    service_account_name: Name | None = Field(
+        default=None,
+        description="ServiceAccount of the pods that fetch, for s3: only the fetch container uses its role in the cloud "
+        "(workload identity), so that no key is needed. Not the account of servers (serving.pod).",
+    )
+    env: Annotated[dict[FetchVariable, Annotated[str, StringConstraints(max_length=16384)]], Field(max_length=16)] = (
+        Field(
+            default={},
+            description="Variables of the fetch container that are no secret, such as AWS_REGION and AWS_ENDPOINT_URL. They "
+            "win over the Secret's and the pool's.",
+        )
     )
     signature: Signature | None = Field(
         default=None,

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from dev.results import URI
 from onnxmodel_operator.plan import digests
 from onnxmodel_operator.platform.pods import Traits
 from onnxmodel_operator.platform.resolve import Placement
@@ -66,6 +67,22 @@ def test_what_is_said_of_pods_makes_a_new_revision_and_measures_nothing_again(wh
     assert set(stages) == {Stage.VALIDATE, Stage.OPTIMIZE, Stage.BENCHMARK}
     assert now[0] == stages
     assert now[1] != revision
+
+
+def _sourced(settings=SETTINGS, **source):
+    """The digests of a model with these fields of its source."""
+    known = contexts.at(Stage.LOADTEST, contexts.context(settings=settings, source={"uri": URI, **source}))
+    return {step.stage: step.digest for step in known.steps}
+
+
+def test_the_account_of_a_fetch_and_what_the_pool_says_of_it_fetch_nothing_again():
+    before = _sourced()
+    assert _sourced(serviceAccountName="models") == before
+    assert _sourced(_pool(source={"serviceAccountName": "models", "env": {"AWS_REGION": "eu-west-1"}})) == before
+
+
+def test_a_models_variables_may_name_another_store():
+    assert _sourced(env={"AWS_ENDPOINT_URL": "https://store"})[Stage.VALIDATE] != _sourced()[Stage.VALIDATE]
 
 
 def test_the_labels_of_a_queue_are_of_jobs_and_replace_no_server():

@@ -1,7 +1,8 @@
 """A pool's words and a model's about pods, joined: the model wins, key by key."""
 
 from onnxmodel_operator.api.spec.pod import Pod
-from onnxmodel_operator.platform.pods import Traits, traits
+from onnxmodel_operator.api.spec.source import Source
+from onnxmodel_operator.platform.pods import SourceTraits, Traits, source_traits, traits
 from onnxmodel_operator.platform.settings import Pool
 
 POOL = Pool.model_validate(
@@ -58,3 +59,13 @@ def test_the_model_wins_and_pull_secrets_add_up():
 
 def test_a_model_can_ask_for_no_spread_at_all():
     assert traits(POOL, said(topologySpreadConstraints=[])).spread == ()
+
+
+def test_the_models_words_about_its_fetch_win_over_the_pools():
+    pool = Pool.model_validate({"source": {"serviceAccountName": "pool", "env": {"AWS_REGION": "a", "NO_PROXY": "b"}}})
+    uri = {"uri": "s3://b/k"}
+    assert source_traits(Pool(), Source.model_validate(uri)) == SourceTraits()
+    both = {"AWS_REGION": "a", "NO_PROXY": "b"}
+    assert source_traits(pool, Source.model_validate(uri)) == SourceTraits("pool", both)
+    model = Source.model_validate({**uri, "serviceAccountName": "mine", "env": {"AWS_REGION": "c"}})
+    assert source_traits(pool, model) == SourceTraits("mine", {**both, "AWS_REGION": "c"})

@@ -324,3 +324,28 @@ def test_gpus_of_a_pool_with_a_template_are_claims_of_all_that_would_have_the_gp
             asked = container["resources"].get("claims")
             assert asked == ([{"name": each} for each in names_of] if with_gpus else None)
             assert not {key for key in container["resources"]["limits"] if "/" in key or not key}
+
+
+def test_the_account_of_the_source_is_that_of_jobs_that_fetch_and_its_token_that_of_the_fetch_alone():
+    source = {"uri": "s3://models/m.onnx", "serviceAccountName": "reader", "env": {"AWS_REGION": "$(AWS_SECRET)"}}
+    cluster = Cluster(body(source=source, serving={"pod": {"serviceAccountName": "servers"}}))
+    cluster.live()
+    fetching = 0
+    for name, template in pods(cluster):
+        spec, metadata = template["spec"], template["metadata"]
+        containers = {c["name"]: c for c in (*spec.get("initContainers", ()), *spec["containers"])}
+        env = {n: {v["name"]: v.get("value") for v in c.get("env", ())} for n, c in containers.items()}
+        if "fetch" not in containers:
+            assert spec["serviceAccountName"] == "servers", name
+            assert "azure.workload.identity/use" not in metadata["labels"]
+            continue
+        fetching += 1
+        others = {"validate", "pull", "push"}
+        assert spec["serviceAccountName"] == "reader"
+        assert spec["automountServiceAccountToken"] is False
+        assert set(metadata["annotations"]["eks.amazonaws.com/skip-containers"].split(",")) == others
+        assert set(metadata["annotations"]["azure.workload.identity/skip-containers"].split(";")) == others
+        assert metadata["labels"]["azure.workload.identity/use"] == "true"
+        assert env["fetch"] == {"ONNXMODEL_SECRET_AWS_REGION": "$$(AWS_SECRET)", "ONNXMODEL_IDENTITY": "used"}
+        assert env["validate"] == {"ONNXMODEL_IDENTITY": "refused"}
+    assert fetching == 1

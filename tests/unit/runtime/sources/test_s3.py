@@ -6,6 +6,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -132,3 +133,70 @@ def test_a_proxy_asks_hosts_of_the_list_alone(
     monkeypatch.setenv(variable, "http://good.example.com")
     assert refused(uri, tmp_path / "model", policy=policy).failure.reason == "SourceNotFound"
     assert proxy.seen[0][0].startswith("http://good.example.com/")
+
+
+def web_identity(site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch, *, used: str) -> list[str]:
+    """The environment that a webhook makes, and a token service that answers. Returns the tokens that it was given."""
+    (folder / "token").write_text("the-token")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", site.url(""))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/reader")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(folder / "token"))
+    monkeypatch.setenv("ONNXMODEL_IDENTITY", used)
+    given: list[str] = []
+
+    def assume(handler: Handler) -> None:
+        asked = parse_qs(handler.rfile.read(int(handler.headers["Content-Length"])).decode())
+        given.extend(asked["WebIdentityToken"])
+        assert asked["Action"] == ["AssumeRoleWithWebIdentity"]
+        sends(ASSUMED, content_type="text/xml")(handler)
+
+    site.routes["/"] = assume
+    return given
+
+
+ASSUMED = b"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ROLEKEY</AccessKeyId><SecretAccessKey>s</SecretAccessKey>
+<SessionToken>session</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"""
+
+
+def test_the_role_of_the_pods_account_is_used_if_the_operator_says_so(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = web_identity(site, tmp_path, monkeypatch, used="used")
+    site.routes["/models/m.onnx"] = ranged(BODY)
+    assert get("s3://models/m.onnx", tmp_path / "model")["sha256"] == DIGEST
+    assert given == ["the-token"]
+    asked = [headers for (path, _), headers in zip(site.seen, site.headers, strict=True) if path == "/models/m.onnx"]
+    assert all("Credential=ROLEKEY/" in headers["authorization"] for headers in asked)
+    assert {headers["x-amz-security-token"] for headers in asked} == {"session"}
+
+
+def test_the_role_of_a_namespaces_default_account_is_not_used(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = web_identity(site, tmp_path, monkeypatch, used="")
+    site.routes["/models/m.onnx"] = ranged(BODY)
+    assert get("s3://models/m.onnx", tmp_path / "model")["sha256"] == DIGEST
+    assert given == []
+    assert {who for _, who in site.seen} == {None}
+
+
+def test_a_role_that_the_token_service_refuses(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    web_identity(site, tmp_path, monkeypatch, used="used")
+    error = b"<ErrorResponse><Error><Code>InvalidIdentityToken</Code><Message>no</Message></Error></ErrorResponse>"
+    site.routes["/"] = sends(error, 400, content_type="text/xml")
+    assert refused("s3://models/m.onnx", tmp_path / "model").failure.reason == "SourceForbidden"
+
+
+def test_the_token_service_is_a_host_like_any_other(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = web_identity(site, tmp_path, monkeypatch, used="used")
+    with serving(address="127.0.0.2") as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", site.url(""))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", service.url("", "127.0.0.2"))
+        policy = SourcePolicy(networks=("127.0.0.1/32",))
+        rejected("s3://models/m.onnx", tmp_path / "model", "127.0.0.2", policy=policy)
+        assert service.seen == []
+    assert given == []

@@ -30,6 +30,7 @@ from tests.builders import body
         ({"serving": {"pod": {"topologySpreadConstraints": [
             {"topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2}]}}},
          ["spec.serving.pod.topologySpreadConstraints[0]"]),
+        ({"source": {"uri": "s3://b/k", "env": {"AWS_SECRET_ACCESS_KEY": "a"}}}, ["spec.source.env"]),
         ({"wrong": 1}, ["spec.wrong"]),
         ({"validation": {"batch": "Second"}}, ["spec.validation.batch"]),
         ({"validation": {"batch": "None"}, "serving": {"batching": {"maxQueueDelayMicroseconds": 9}}}, ["spec"]),
@@ -78,6 +79,8 @@ def test_a_number_is_read_as_its_field_has_it_however_it_is_written(same):
         "container.apparmor.security.beta.kubernetes.io/server",
         "container.seccomp.security.alpha.kubernetes.io/server",
         "seccomp.security.alpha.kubernetes.io/pod",
+        "eks.amazonaws.com/skip-containers",
+        "azure.workload.identity/use",
     ],
 )
 @pytest.mark.parametrize("field", ["labels", "annotations"])
