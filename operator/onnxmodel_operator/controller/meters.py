@@ -51,6 +51,8 @@ class Meters:
         """wake: called for a model that a turn would now judge otherwise than its last one."""
         self._cache, self._wake, self._where, self._clock, self._now = cache, wake, where, clock, now
         self._asked: dict[str, float] = {}  # by uid of the pod: when it was last asked
+        self.speeds: dict[Key, Speed] = {}
+        """The latest speed of each model that has one."""
 
     async def run(self) -> NoReturn:
         """Read forever."""
@@ -72,16 +74,8 @@ class Meters:
         for key in {servers[uid][0] for uid in due}:
             self._judge(key)
         for key in self._cache.metrics.keys() - {key for key, _ in servers.values()}:
+            self.speeds.pop(key, None)
             self._forget(key)
-
-    def speeds(self) -> dict[Key, Speed]:
-        """Return the latest speed of each model that has one."""
-        found = {}
-        for key, pace in self._cache.paces.items():
-            speed = latest(self._cache.metrics.get(key, Live()), pace.proven)
-            if speed:
-                found[key] = speed
-        return found
 
     def _due(self, servers: Mapping[str, tuple[Key, Object]]) -> list[str]:
         """The servers to ask now. A new one is first asked at a moment of its own, so that they come spread out."""
@@ -117,8 +111,13 @@ class Meters:
         self._cache.metrics[key] = Live({name: known for name, known in left.items() if known})
 
     def _judge(self, key: Key) -> None:
-        pace = self._cache.paces.get(key)
-        if pace and is_slow(self._cache.metrics.get(key, Live()), pace.proven, pace.factor, pace.slow) != pace.slow:
+        pace, live = self._cache.paces.get(key), self._cache.metrics.get(key, Live())
+        self.speeds.pop(key, None)
+        if pace is None:
+            return
+        if speed := latest(live, pace.proven):
+            self.speeds[key] = speed
+        if is_slow(live, pace.proven, pace.factor, pace.slow) != pace.slow:
             self._wake(key)
 
     def _forget(self, key: Key) -> None:

@@ -218,7 +218,7 @@ async def run(settings: Settings, port: int, lease_namespace: str | None, backst
             )
         )
         metrics.REGISTRY.register(
-            metrics.Speeds(lambda: {key: speed.ratio for key, speed in operator.meters.speeds().items()})
+            metrics.Speeds(lambda: {key: speed.ratio for key, speed in operator.meters.speeds.items()})
         )
         server = await serve(operator.health, port)
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())

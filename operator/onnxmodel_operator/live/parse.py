@@ -6,7 +6,7 @@ about those makes the whole answer unreadable.
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from onnxmodel_operator.live.windows import Counts, Latencies
@@ -16,7 +16,7 @@ _MOST_LINES = 10_000
 _MOST_SAMPLES, _MOST_BOUNDS = 1000, 128
 _LONGEST = 2000
 _LARGEST = float(1 << 53)
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)",?')
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:, ?)?')
 _HISTOGRAM, _RUNS = "onnxmodel_request_duration_seconds", "onnxmodel_execution_duration_seconds"
 _FIELDS = {
     "nv_inference_request_success": "successes",
@@ -28,6 +28,7 @@ _FIELDS = {
     "nv_inference_compute_output_duration_us": "computing",
     f"{_RUNS}_sum": "run_seconds",
 }
+_LAST = ',le="'
 _FAILURE = "nv_inference_request_failure"
 # What is not a client's fault is the server's, whatever a later release calls it.
 _BY_REASON = {"CANCELED": "canceled", "OTHER": "refused"}
@@ -68,7 +69,7 @@ def parse(answer: bytes, model: str) -> Counts:
     )
 
 
-def _samples(answer: bytes) -> Iterator[tuple[str, dict[str, str], float]]:
+def _samples(answer: bytes) -> Iterator[tuple[str, Mapping[str, str], float]]:
     """Name, labels and value of each sample of a known metric."""
     if len(answer) > MOST_BYTES or answer.count(b"\n") > _MOST_LINES:
         raise UnreadableError("the answer is too large")
@@ -85,12 +86,20 @@ def _samples(answer: bytes) -> Iterator[tuple[str, dict[str, str], float]]:
         inside, closed, value = rest.rpartition("}")
         if not closed or len(rest) > _LONGEST or known > _MOST_SAMPLES:
             raise UnreadableError(f"{name}: too many samples, or one that does not end")
-        yield name, _labels(name, inside), _number(name, value)
+        others, last, bound = inside.rpartition(_LAST)
+        if last and bound[-1:] == '"' and '"' not in bound[:-1] and "\\" not in bound:
+            yield name, {**_labels(name, others), "le": bound[:-1]}, _number(name, value)
+        else:
+            yield name, _labels(name, inside), _number(name, value)
 
 
-def _labels(name: str, text: str) -> dict[str, str]:
-    """The labels of a sample. Each character is looked at once: a search would take the square of a hostile length."""
-    labels, position = {}, 0
+@lru_cache(maxsize=4096)
+def _labels(name: str, text: str) -> Mapping[str, str]:
+    """The labels of a sample. Each character is looked at once: a search would take the square of a hostile length.
+
+    Those of all buckets of a histogram are the same, but for the bound.
+    """
+    labels, position = dict[str, str](), 0
     while position < len(text):
         found = _LABEL.match(text, position)
         if not found:
@@ -114,12 +123,17 @@ def _latencies(buckets: dict[str, float]) -> Latencies:
     """The histogram with these counts by upper bound."""
     if len(buckets) > _MOST_BOUNDS or "+Inf" not in buckets:
         raise UnreadableError(f"{_HISTOGRAM}: not a histogram")
-    known = {_number(_HISTOGRAM, bound): int(count) for bound, count in buckets.items() if bound != "+Inf"}
+    known = {_bound(bound): int(count) for bound, count in buckets.items() if bound != "+Inf"}
     bounds, total = _shared(tuple(sorted(known))), int(buckets["+Inf"])
     counts = [known[bound] for bound in bounds]
     if [*counts, total] != sorted([*counts, total]):
         raise UnreadableError(f"{_HISTOGRAM}: counts do not grow")
     return Latencies(bounds, array("q", counts), total)  # many are kept: a fifth of a tuple's memory
+
+
+@lru_cache(maxsize=1024)
+def _bound(text: str) -> float:
+    return _number(_HISTOGRAM, text)
 
 
 @lru_cache(maxsize=16)

@@ -1,5 +1,6 @@
 """Ask a server for its metrics. Nothing that it answers can harm the operator: bytes, time and redirects are bounded."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from onnxmodel_operator.live.windows import Counts
 log = logging.getLogger(__name__)
 
 AT_A_TIME = 16
-TIMEOUT = aiohttp.ClientTimeout(total=3, connect=1)
+TIMEOUT = aiohttp.ClientTimeout(total=3, sock_connect=1)
 _PATH = "/metrics"
 _CHUNK = 1 << 16
 
@@ -21,7 +22,7 @@ _CHUNK = 1 << 16
 @asynccontextmanager
 async def scraper() -> AsyncIterator["Scraper"]:
     """Provide a scraper that asks a bounded number of servers at a time, and none longer than a moment."""
-    connector = aiohttp.TCPConnector(limit=AT_A_TIME, force_close=True)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(
         connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     ) as session:
@@ -33,12 +34,16 @@ class Scraper:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+        # Not the connector's own limit: servers that do not answer would use up the time of those that wait behind them.
+        self._free = asyncio.Semaphore(AT_A_TIME)
 
     async def read(self, host: str, port: int, model: str) -> Counts | None:
         """Return the counts of a server's model, or None where it gives none that can be read. Raises nothing."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            return parse(await self._get(f"http://{address}{_PATH}"), model)
+            async with self._free:
+                answer = await self._get(f"http://{address}{_PATH}")
+            return parse(answer, model)
         except Exception as error:  # whatever a hostile answer does to the client and the parser: it is no answer
             log.debug("metrics of %s at %s: %s", model, address, str(error)[:200] or type(error).__name__)
             return None

@@ -125,7 +125,7 @@ async def test_an_unreachable_server_has_no_readings() -> None:
     await clock.run(120)
     assert clock.asked["p"] == 4
     assert cache.snapshot(KEY).metrics.pods == {}
-    assert clock.meters.speeds() == {}
+    assert clock.meters.speeds == {}
 
 
 async def test_what_is_kept_is_bounded() -> None:
@@ -218,6 +218,6 @@ async def test_a_real_server_that_gets_slow_is_noticed_and_that_it_is_fast_again
                 assert latest(cache.snapshot(("n", "slow")).metrics, proven) is not None
             with asking(ports[0], _MORE):
                 assert await until(slow=True, minutes=60)
-                assert meters.speeds()["n", "slow"].ratio > _FACTOR
+                assert meters.speeds["n", "slow"].ratio > _FACTOR
             with asking(ports[0], _PROVEN):
                 assert await until(slow=False, minutes=60)

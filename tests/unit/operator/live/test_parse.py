@@ -50,6 +50,14 @@ def test_labels_may_be_escaped_and_a_time_may_follow() -> None:
     assert parse(text.encode(), "m").successes == 7
 
 
+@pytest.mark.parametrize("bounds", ['{le="0.1",model="m"}', '{model="m",le="0.1",}', '{model="m", le="0.1"}'])
+def test_labels_have_no_order(bounds: str) -> None:
+    text = f"{LEAST}{BUCKET}{bounds} 2\n{bucket('+Inf', 3)}"
+    found = parse(text.encode(), "m").latencies
+    assert found is not None
+    assert (found.bounds, list(found.counts), found.all) == ((0.1,), [2], 3)
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -1,5 +1,6 @@
 """Metrics of real servers of both runtimes, and of what an untrusted model may have made of one."""
 
+import asyncio
 import dataclasses
 import json
 import socketserver
@@ -127,3 +128,14 @@ async def test_a_plain_answer_is_read_and_a_redirect_not_followed() -> None:
         location = f"Location: http://{support.HOST}:{port}/metrics\r\n".encode()
         with support.listening(answering(b"HTTP/1.1 302 Found\r\n" + location + b"Content-Length: 0\r\n\r\n")) as other:
             assert await read(other) is None
+
+
+async def test_servers_that_do_not_answer_cost_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrape, "TIMEOUT", ClientTimeout(total=0.3))
+    monkeypatch.setattr(scrape, "AT_A_TIME", 2)
+    silent, good = answering(b"", wait=5), answering(OK + b"Connection: close\r\n\r\n" + GOOD)
+    with support.listening(silent) as bad_port, support.listening(good) as port:
+        async with scraper() as source:
+            ports = [bad_port] * 6 + [port]
+            found = await asyncio.gather(*(source.read(support.HOST, number, "m") for number in ports))
+    assert found == [None] * 6 + [parse.parse(GOOD, "m")]
