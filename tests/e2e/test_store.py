@@ -1,9 +1,11 @@
 """Artifacts in a bucket: moved there without a lost request, served on both nodes, and while the store is away."""
 
+import json
 import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dev.kube import condition, found, is_true, until
 from dev.platform import OPERATOR, S3_ENDPOINT, STORAGE, SYSTEM
@@ -11,6 +13,7 @@ from onnxmodel_operator import names
 from onnxmodel_runtime.contract.stages import FETCH, PULL, PUSH
 from tests.e2e.support import model, namespace
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "artifacts" / "bucket.yaml"
 LOAD = (Path(__file__).parent / "load.py").read_text()
 ASK_EACH = """
 import sys
@@ -100,6 +103,26 @@ def test_only_containers_that_parse_nothing_had_credentials(moved, kube):
         if container.get("envFrom")
     }
     assert holders == {FETCH, PULL, PUSH}
+
+
+def test_the_report_is_read_from_the_bucket_by_the_examples_pod(moved, kube, platform):
+    page = Path(kube.get("onnxmodel", "wide")["status"]["benchmark"]["report"])
+    pod = yaml.safe_load(EXAMPLE.read_text())
+    (pull,), (look,) = pod["spec"]["initContainers"], pod["spec"]["containers"]
+    pull["image"] = look["image"] = platform.images["runtime-cpu"]
+    request = json.loads(pull["args"][2])
+    uid = kube.get("onnxmodel", "wide")["metadata"]["uid"]
+    request["bucket"] |= {
+        "bucket": "models",
+        "prefix": f"artifacts/{kube.namespace}/wide/{uid}",
+        "endpoint": S3_ENDPOINT,
+    }
+    request["folders"] = [{"folder": str(page.parent.relative_to("/artifacts"))}]
+    pull["args"][2] = json.dumps(request)
+    kube.apply(pod)
+    kube.run("wait", "--for=condition=Ready", "pod/magika-artifacts", "--timeout=90s")
+    assert "<html" in kube.run("exec", "magika-artifacts", "--", "cat", str(page))[:1000]
+    kube.run("delete", "pod", "magika-artifacts", "--grace-period=0", "--force")
 
 
 def test_while_the_store_is_away_what_serves_goes_on_and_status_says_what_waits(moved, kube, platform):

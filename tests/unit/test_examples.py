@@ -11,7 +11,11 @@ import yaml
 from benchmarks.optimize.weights import with_weights
 from benchmarks.validator.cases import cases
 from onnxmodel_operator.api.resource import parse
+from onnxmodel_runtime.contract.codec import loads
+from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
 from onnxmodel_runtime.contract.model import Tensor, Tolerance
+from onnxmodel_runtime.contract.stages import COMMANDS
+from onnxmodel_runtime.contract.store import PullRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.models.inputs import generate, signature
 from onnxmodel_runtime.stages.validate import validate
@@ -43,6 +47,18 @@ def test_the_exported_model_answers_as_its_framework_did(name):
     assert result.golden.passed
     assert result.golden.max_absolute < 1e-4
     assert (folder / "model.onnx").stat().st_size < LARGEST
+
+
+def test_the_pod_that_shows_a_bucket_asks_as_the_operator_does():
+    pod = yaml.safe_load((EXAMPLES / "artifacts" / "bucket.yaml").read_text())["spec"]
+    (container,) = pod["initContainers"]
+    command, _, text = container["args"]
+    request = loads(COMMANDS[command].request, text)
+    assert isinstance(request, PullRequest)
+    (mount,) = container["volumeMounts"]
+    assert request.directory == mount["mountPath"]
+    assert container["envFrom"][0]["prefix"] == SECRET_PREFIX
+    assert "envFrom" not in pod["containers"][0]
 
 
 def test_the_toy_transformer_is_what_it_is_said_to_be():
