@@ -13,6 +13,8 @@ _TOKENS = (
     "AZURE_FEDERATED_TOKEN_FILE",
 )
 _SECRETS = Path("/var/run/secrets")
+_MOUNTS = ("eks.amazonaws.com", "pods.eks.amazonaws.com", "azure", "kubernetes.io")
+"""Folders of tokens below it. Not all that is there is one: CRI-O puts the node's subscriptions there on Red Hat's systems."""
 
 
 def check_no_identity(folder: Path = _SECRETS) -> None:
@@ -20,8 +22,7 @@ def check_no_identity(folder: Path = _SECRETS) -> None:
     if os.environ.get(IDENTITY) != IDENTITY_REFUSED:
         return
     found = next((name for name in _TOKENS if os.environ.get(name)), "")
-    if not found and folder.is_dir():
-        found = next((str(folder / name) for name in sorted(os.listdir(folder))), "")
+    found = found or next((str(folder / name) for name in _MOUNTS if (folder / name).exists()), "")
     if found:
         raise StageError(
             "CredentialExposed",

@@ -38,10 +38,16 @@ def test_a_token_in_the_environment(name: str, tmp_path: Path, monkeypatch: pyte
     check_no_identity(tmp_path)
 
 
-def test_a_token_that_is_mounted(tmp_path: Path) -> None:
-    (tmp_path / "tokens").mkdir()
-    with pytest.raises(StageError, match="tokens"):
+@pytest.mark.parametrize("mount", ["eks.amazonaws.com", "pods.eks.amazonaws.com", "azure", "kubernetes.io"])
+def test_a_token_that_is_mounted(mount: str, tmp_path: Path) -> None:
+    (tmp_path / mount).mkdir()
+    with pytest.raises(StageError, match=mount):
         check_no_identity(tmp_path)
+
+
+def test_what_a_runtime_of_containers_mounts_is_no_token(tmp_path: Path) -> None:
+    (tmp_path / "rhsm").mkdir()
+    check_no_identity(tmp_path)
 
 
 def test_a_stage_refuses_before_it_reads_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
