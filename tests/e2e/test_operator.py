@@ -58,6 +58,16 @@ def test_an_idle_minute_sees_no_write(quiet, platform):
                 writes.append((event["verb"], event["requestURI"]))
     assert seen > 0, "the log tells of the operator's earlier writes"
     assert writes == []
+    assert readings(platform) >= len(quiet), "it read the metrics of both runtimes' servers all the same"
+
+
+def readings(platform) -> float:
+    """How often the operator read a server's metrics, by its own."""
+    kube = platform.kube.within(SYSTEM)
+    (pod,) = kube.list("pods")
+    page = kube.run("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod['metadata']['name']}:8080/proxy/metrics")
+    (line,) = [line for line in page.splitlines() if line.startswith('onnxmodel_operator_readings_total{outcome="ok"}')]
+    return float(line.split()[-1])
 
 
 def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(kube, quiet, platform, tmp_path):
