@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 from zlib import crc32
 
@@ -27,6 +27,8 @@ _KEPT = 24
 """Readings of a pod outside of a rollout: what is concluded looks ten minutes back."""
 _GONE_SECONDS = 1800.0
 """Time after which a pod that is gone is forgotten. Until then its requests are part of its revision's windows."""
+_RECENT_SECONDS = 120.0
+"""Time after which the speed of servers that do not answer is not shown any more."""
 
 Read = Callable[[str, int, str], Awaitable[Counts | None]]
 
@@ -115,7 +117,8 @@ class Meters:
         self.speeds.pop(key, None)
         if pace is None:
             return
-        if speed := latest(live, pace.proven):
+        recent = live.window(pace.proven.revision, self._now() - timedelta(seconds=_RECENT_SECONDS), self._now())
+        if recent and (speed := latest(live, pace.proven)):
             self.speeds[key] = speed
         if is_slow(live, pace.proven, pace.factor, pace.slow) != pace.slow:
             self._wake(key)

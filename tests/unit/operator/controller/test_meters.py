@@ -138,6 +138,22 @@ async def test_what_is_kept_is_bounded() -> None:
     assert len({id(reading.counts) for reading in readings}) == 1, "an idle server's counts are one object"
 
 
+async def test_the_speed_of_servers_that_no_longer_answer_is_not_shown() -> None:
+    cache = Cache()
+    cache.put(POD, pod("p"))
+    cache.paces[KEY] = Pace(Proven("r", 10.0, 100.0, 1), 2.0)
+    clock, total = Clock(cache), 0
+    for _ in range(6):
+        total += 600
+        clock.counts = Counts(successes=total, executions=total, rows=total, run_seconds=total / 100)
+        await clock.run(30)
+    assert clock.meters.speeds[KEY].ratio == pytest.approx(1.0)
+    clock.counts = None  # type: ignore[assignment]
+    await clock.run(180)
+    assert clock.meters.speeds == {}
+    assert clock.woken == []
+
+
 def test_the_address_is_the_pods() -> None:
     assert address(pod("p")) == ("10.0.0.1", 8002)
 
