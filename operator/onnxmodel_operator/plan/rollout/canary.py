@@ -59,7 +59,8 @@ def look(context: Context) -> Advance | Stop:
     if judgement and enforced and judgement.ruling is Ruling.FAIL:
         return refuse(replace(context, shift=shift), "GateFailed", judgement.sentence)
     if context.model.orders.pause:
-        return _stop(context, shift, "CanaryPaused", _said(shift, f"is paused by the annotation {names.PAUSE}"))
+        message = f"is paused by the annotation {names.PAUSE}"
+        return _stop(context, shift, "CanaryPaused", _said(shift, message), _LOOK_SECONDS)
     promoted = is_new(context, "promote")
     wait = None if promoted else _waits(context, step, shift, judgement if enforced else None)
     if wait:

@@ -36,6 +36,7 @@ def look(context: Context) -> Advance | Stop:
 def refuse(context: Context, reason: str, message: str) -> Stop:
     """Take the traffic from the revision, then its pods, and remember why.
 
+    It keeps its pods until status has the refusal: without them the gate would have nothing to judge, and forget it.
     The proven revision takes over only where it has pods: until then the new one serves, for it is better than none.
     """
     short, active = context.target.short, context.active
@@ -44,7 +45,9 @@ def refuse(context: Context, reason: str, message: str) -> Stop:
         waits = replace(context, handled=handled(context, but="abort"))
         return Stop(waits, going(Phase.ROLLING_OUT, "RollingBack", message[:_SHOWN]))
     refused = RefusedStatus(revision=short, reason=reason, message=message[:_SHOWN], time=format_time(context.now))
-    return _stopped(replace(context, refused=(refused, *_others(context))[:_MOST]), refused)
+    there = context.seen.revisions.get(short)
+    replicas = there.wanted if there else 0
+    return _stopped(replace(context, refused=(refused, *_others(context))[:_MOST]), refused, replicas)
 
 
 def _others(context: Context) -> tuple[RefusedStatus, ...]:
@@ -52,9 +55,9 @@ def _others(context: Context) -> tuple[RefusedStatus, ...]:
     return tuple(one for one in refused if one.revision != context.target.short)
 
 
-def _stopped(context: Context, refused: RefusedStatus) -> Stop:
+def _stopped(context: Context, refused: RefusedStatus, replicas: int = 0) -> Stop:
     """The proven revision has all traffic. The refused one keeps its Deployment, without pods."""
-    revision = replace(context.target, replicas=0)
+    revision = replace(context.target, replicas=replicas)
     name, namespace = context.model.name, context.model.namespace
     hint = (
         "Apply another spec, or the one of the revision that serves. To try this revision again: "

@@ -1,0 +1,126 @@
+"""A canary is judged by what the servers of both revisions count, as the operator reads it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from onnxmodel_operator import names
+from onnxmodel_operator.controller.meters import Meters
+from onnxmodel_operator.live.windows import Counts, Latencies
+from tests.builders import Cluster, body
+
+STEPS = [{"weight": 50, "pause": "1m"}]
+GATES = {"mode": "Enforce", "minRequests": 200}
+FAST, SLOW = 0.005, 0.05
+
+
+class Canary:
+    """A canary at its first step, whose servers answer a hundred requests in five seconds each."""
+
+    def __init__(self) -> None:
+        rollout = {"strategy": "Canary", "steps": STEPS, "gates": GATES}
+        self.cluster = cluster = Cluster(body(serving={"replicas": 2}, rollout=rollout))
+        cluster.live()
+        cluster.edit(optimization={"graphLevel": "Basic"})
+        for stage in ("optimize", "benchmark"):
+            cluster.settle()
+            cluster.succeed(stage)
+        cluster.settle()
+        cluster.deploy()
+        self.old, self.new = (d["metadata"]["labels"][names.LABEL_REVISION] for d in cluster.deployments())
+        self.counts = {revision: Counts() for revision in (self.old, self.new)}
+        for deployment, host in zip(cluster.deployments(), (self.old, self.new), strict=True):
+            cluster.pod(deployment, podIP=host)
+        cluster.settle()
+        self.meters = Meters(
+            cluster.cache, lambda _: None, clock=lambda: cluster.now.timestamp(), now=lambda: cluster.now
+        )  # fmt: skip
+
+    async def _read(self, host: str, port: int, model: str) -> Counts | None:
+        return self.counts.get(host)
+
+    def wait(self, seconds: int, *, failures: int = 0, latency: float = FAST, answers: bool = True) -> None:
+        """Let it go on so with the new revision; the old one is well."""
+        for _ in range(seconds // 5):
+            self.cluster.pass_time(5)
+            for revision in list(self.counts):
+                bad, took = (failures, latency) if revision == self.new else (0, FAST)
+                self.counts[revision] = _more(self.counts[revision], 100 - bad, bad, took)
+            if not answers:
+                self.counts.pop(self.new, None)
+            asyncio.run(self.meters.round(self._read))
+            again = self.cluster.step().requeue_seconds
+            assert again is None or again > 0
+            self.cluster.settle()
+            self.cluster.play()
+            self.cluster.settle()
+
+    @property
+    def rollout(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.cluster.status()["rollout"]
+        return found
+
+
+def _more(counts: Counts, successes: int, failures: int, took: float) -> Counts:
+    fast, total = successes if took <= 0.01 else 0, counts.successes + successes
+    before = counts.latencies.counts[0] if counts.latencies else 0
+    latencies = Latencies((0.01, 0.1), (before + fast, total), total)
+    return Counts(
+        successes=total,
+        failures=counts.failures + failures,
+        seconds=counts.seconds + successes * took,
+        executions=total,
+        rows=total,
+        run_seconds=total * FAST,
+        latencies=latencies,
+    )
+
+
+def test_a_revision_that_is_as_good_goes_on() -> None:
+    canary = Canary()
+    canary.wait(50)
+    assert canary.rollout["gate"].startswith("Pass: 0 % of "), canary.rollout
+    canary.wait(30)
+    assert canary.cluster.routed() == canary.new
+    assert canary.cluster.status()["phase"] == "Ready"
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [({"failures": 5}, "requests to the new revision failed"), ({"latency": SLOW}, "p99 of the new revision is")],
+)  # fmt: skip
+def test_a_revision_that_is_worse_loses_its_traffic(bad: dict[str, Any], words: str) -> None:
+    canary = Canary()
+    canary.wait(55, **bad)
+    found = canary.cluster.condition("Stalled")
+    assert found is not None
+    assert found["reason"] == "GateFailed"
+    assert words in found["message"]
+    assert canary.cluster.routed() == canary.old
+    assert [item["spec"]["replicas"] for item in canary.cluster.deployments()] == [2, 0]
+    before = len(canary.cluster.writes)
+    canary.wait(60)
+    assert canary.cluster.writes[before:] == [], "it stays refused"
+
+
+def test_a_revision_whose_metrics_cannot_be_read_waits() -> None:
+    canary = Canary()
+    canary.wait(120, answers=False)
+    assert canary.rollout["step"] == 1
+    assert canary.cluster.condition("Reconciling")["reason"] == "CanaryInconclusive"  # type: ignore[index]
+    assert "the servers of the new revision report no metrics" in canary.rollout["gate"]
+
+
+def test_a_pause_does_not_keep_a_bad_revision() -> None:
+    canary = Canary()
+    cluster = canary.cluster
+    model = cluster.objects["OnnxModel", "team-a", "magika"]
+    cluster._store({**model, "metadata": {**model["metadata"], "annotations": {names.PAUSE: "true"}}})
+    canary.wait(20)
+    assert cluster.condition("Reconciling")["reason"] == "CanaryPaused"  # type: ignore[index]
+    again = cluster.step().requeue_seconds
+    assert again is not None, "nothing else would look at its gate"
+    assert again <= 5
+    canary.wait(60, failures=5)
+    assert cluster.condition("Stalled")["reason"] == "GateFailed"  # type: ignore[index]
