@@ -20,6 +20,7 @@ _ORDER = [
     "repository",
     "loadtest",
     "probe",
+    "rollout",
 ]
 """Order of the commands in the help. One that is not named here comes last."""
 

@@ -1,0 +1,101 @@
+"""`onnxmodel rollout`: what a model's rollout does, and orders to it, by kubectl.
+
+kubectl knows every way to sign in to a cluster: with it, so does this command.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from onnxmodel_cli.command import Command
+from onnxmodel_cli.parser import Parser
+from onnxmodel_operator import names
+from onnxmodel_runtime.contract.outcome import ExitCode
+
+_ORDERS = {"promote": names.PROMOTE, "abort": names.ABORT, "retry": names.RETRY}
+_DONE = {
+    "promote": "the current step ends",
+    "abort": "all traffic goes back to the active revision",
+    "retry": "the refused revision is rolled out again",
+    "pause": "the rollout is held at its step",
+    "resume": "the rollout goes on",
+}
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("action", choices=["status", *_DONE], help="show the rollout, or what to do with it")
+    parser.add_argument("model", metavar="name", help="name of the OnnxModel")
+    parser.add_argument("-n", "--namespace", default="", help="its namespace (the context's)")
+    parser.add_argument("--context", default="", help="context of the kubeconfig (the current one)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        if options.action == "status":
+            print(_told(json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))))
+        else:
+            _kubectl(options, "annotate", "--overwrite", "onnxmodel", options.model, _annotation(options.action))
+            print(f"{options.model}: {_DONE[options.action]}; `onnxmodel rollout status {options.model}` shows it")
+    except subprocess.CalledProcessError as error:
+        print(error.stderr.strip())
+        return ExitCode.REFUSED
+    return ExitCode.OK
+
+
+def _annotation(action: str) -> str:
+    """The change of annotations that is the order. Each order has a value of its own, by which it is followed once."""
+    if action == "resume":
+        return f"{names.PAUSE}-"
+    if action == "pause":
+        return f"{names.PAUSE}=true"
+    return f"{_ORDERS[action]}={datetime.now(UTC).isoformat(timespec='milliseconds')}"
+
+
+def _kubectl(options: argparse.Namespace, *arguments: str) -> str:
+    """Run kubectl and return what it prints. Raises CalledProcessError with its own words."""
+    kubectl = shutil.which("kubectl") or _missing(options)
+    where = [f"--namespace={options.namespace}"] if options.namespace else []
+    where += [f"--context={options.context}"] if options.context else []
+    done = subprocess.run([kubectl, *where, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def _missing(options: argparse.Namespace) -> NoReturn:
+    options.parser.error("kubectl is not on the PATH: install it, or annotate the OnnxModel by other means")
+    raise AssertionError
+
+
+def _told(model: Mapping[str, Any]) -> str:
+    """The rollout of a model in a few lines."""
+    status = model.get("status") or {}
+    rollout, serving = status.get("rollout") or {}, status.get("serving") or {}
+    lines = [f"{status.get('phase', 'Pending')}: {status.get('message', 'not observed yet')}"]
+    lines += [f"serving: {serving['revision']}, {serving['ready']} replicas ready"] if serving else []
+    if "revision" in rollout:
+        lines.append(f"rolling out: {rollout['revision']}, {rollout['strategy']} ({rollout['why']})")
+    if "step" in rollout:
+        since = f", since {rollout['since']}" if "since" in rollout else ""
+        lines.append(f"step: {rollout['step']} of {rollout['steps']}, weight {rollout['weight']} %{since}")
+    lines += [f"gate: {rollout['gate']}"] if "gate" in rollout else []
+    for share in status.get("traffic") or ():
+        measured = f", measured {share['measured']} %" if "measured" in share else ""
+        lines.append(f"traffic: {share['revision']} wanted {share['wanted']} %, ready {share['ready']} %{measured}")
+    for refused in rollout.get("refused") or ():
+        lines.append(f"refused: {refused['revision']}, {refused['reason']} at {refused['time']}: {refused['message']}")
+    if model["metadata"].get("annotations", {}).get(names.PAUSE) == "true":
+        lines.append(f"paused: annotation {names.PAUSE}")
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    "rollout",
+    "show a model's rollout in a cluster, promote, abort, retry, pause or resume it",
+    _arguments,
+    _run,
+    formats=(),
+    description="Show the rollout of an OnnxModel in a cluster, or give it an order. Uses kubectl.",
+)
