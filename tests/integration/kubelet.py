@@ -56,16 +56,15 @@ class Kubelet:
 
     def available(self, model: str) -> None:
         """Every pending server pod of the model becomes ready."""
-        pods = until(
-            "server pods",
-            lambda: [
-                p
-                for p in self.kube.list("pods", f"{names.LABEL_MODEL}={model},{names.LABEL_REVISION}")
-                if p["status"]["phase"] == "Pending"
-            ],
-        )
-        for pod in pods:
+        for pod in until("server pods", lambda: self._pending_servers(model)):
             self._status(pod, serves())
+
+    def _pending_servers(self, model: str) -> list[dict[str, Any]]:
+        """Those that wait, once each replica has its pod: one that comes a moment later would wait for ever."""
+        deployments = self.kube.list("deployments", f"{names.LABEL_MODEL}={model}")
+        pods = self.kube.list("pods", f"{names.LABEL_MODEL}={model},{names.LABEL_REVISION}")
+        there = len(pods) >= sum(deployment["spec"]["replicas"] for deployment in deployments)
+        return [pod for pod in pods if pod["status"]["phase"] == "Pending"] if there else []
 
     def die(self, model: str) -> None:
         """Every server pod of the model is gone at once."""
