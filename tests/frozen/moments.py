@@ -140,6 +140,23 @@ def _changed_back(life: Life) -> bool:
     return True
 
 
+def _finds_no_room(life: Life) -> bool:
+    """The new revision's pod waits beside the old one's."""
+    while life.case.get("scarce") and len(life.deployments()) < 2:
+        life.settle(NAME)
+        life.play()
+    if not life.case.get("scarce"):
+        return False
+    life.settle(NAME)
+    new = life.deployments()[-1]
+    life.available(new, replicas=0)
+    since = life.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    why = {"reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."}
+    conditions = [{"type": "PodScheduled", "status": "False", "lastTransitionTime": since, **why}]
+    life.pod(new, phase="Pending", conditions=conditions)
+    return True
+
+
 def _all_but_the_probe(life: Life) -> bool:
     """Everything goes well until the new revision is to be asked."""
     for _ in range(8):
@@ -258,6 +275,9 @@ MOMENTS: dict[str, Action] = {
     "status lost": _status_lost,
     "what was lost is found again": Life.until_it_rests,
     "changed": _changed,
+    "the change finds no room": _finds_no_room,
+    "it found none for too long": lambda life: bool(life.case.get("scarce")) and (life.pass_time(700) or True),
+    "it was given room": lambda life: bool(life.case.get("scarce")) and _rolled_out(life),
     "the change is rolled out": _all_but_the_probe,
     "the probe got a wrong answer": _fails("probe", 10, "ProbeMismatch"),
     "changed back": lambda life: _changed_back(life) and life.until_it_rests(),
@@ -296,6 +316,9 @@ EVERY_DAY = {
     "status lost",
     "what was lost is found again",
     "changed",
+    "the change finds no room",
+    "it found none for too long",
+    "it was given room",
     "the change is rolled out",
     "the probe got a wrong answer",
     "the model is being deleted",

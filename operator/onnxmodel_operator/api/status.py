@@ -259,11 +259,14 @@ class FailureStatus(ApiObject):
 
 
 class RefusedStatus(ApiObject):
-    """A revision that takes no traffic any more, until the annotation `retry` of the model has a new value."""
+    """A revision that takes no traffic any more, until the annotation `retry` of the model has a new value. revision: of a
+    stage that found no room the end of its Job's name. hint: what to do about the reason.
+    """
 
     revision: Short
     reason: Short
     message: Text
+    hint: Text | None = None
     time: Time
 
 
@@ -278,7 +281,8 @@ class HandledStatus(ApiObject):
 class RolloutStatus(ApiObject):
     """The rollout of a new revision beside the active one. why: the reason for the strategy. backend: what divides the
     traffic between two revisions. step: the number of the current one, from 1. weight: percent of the traffic that the new
-    revision shall have now; since: the time from which it has had it. refused and handled stay when a rollout is over.
+    revision shall have now; since: the time from which it has had it, or from which the old one has made room. refused and
+    handled stay when a rollout is over.
     """
 
     revision: Short | None = None

@@ -49,7 +49,7 @@ class Waiting:
 
     normal_seconds: how long it may take before it counts as a problem. queued: it waits for its turn, without a
     deadline. about: the uid of the object whose warning events explain it. silent: without such an event it is no
-    problem.
+    problem. no_room: the nodes lack free resources or devices, which another pod that ends would give back.
     """
 
     failure: Failure
@@ -58,6 +58,7 @@ class Waiting:
     queued: bool = False
     about: str = ""
     silent: bool = False
+    no_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ _STARTS = ("ContainerCreating", "PodInitializing")
 _NOT_TROUBLES = (*_STARTS, "CrashLoopBackOff", "")
 """Reasons that are not why a pod waits: after a crash, how the container ended says more."""
 _NAMED = 3
+_NO_ROOM = ("Insufficient ", "cannot allocate all claims", "Too many pods")
+"""Words of the scheduler about nodes that other pods have filled."""
 
 
 def works_on_a_node(pod: Object) -> bool:
@@ -81,7 +83,8 @@ def _without_node(pod: Object, condition: Object, claims: Iterable[Object], busy
     )
     # Whoever set the gate will lift it. A pod whose volume cannot be provisioned has no node, and its claim says why.
     unbound = next((c["metadata"]["uid"] for c in claims if c.get("status", {}).get("phase") == "Pending"), "")
-    return Waiting(failure, since, queued=reason == "SchedulingGated", about=unbound)
+    no_room = reason == "Unschedulable" and any(words in condition.get("message", "") for words in _NO_ROOM)
+    return Waiting(failure, since, queued=reason == "SchedulingGated", about=unbound, no_room=no_room)
 
 
 def _without_claims(pod: Object) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime
 from onnxmodel_operator.api.resource import OnnxModel, Resource, SpecError
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import prune, stages, volume
-from onnxmodel_operator.plan.rollout import canary, orders, replicas, revision, traffic, upgrade
+from onnxmodel_operator.plan.rollout import canary, orders, replicas, revision, room, traffic, upgrade
 from onnxmodel_operator.plan.rollout.active import active_revision, kept
 from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate
 from onnxmodel_operator.plan.values import Context, Look, Phase, Plan, Progress, State, Stop, Trouble, stalled
@@ -23,8 +23,12 @@ from onnxmodel_runtime.contract.outcome import Failure
 LOOKS: Sequence[Look] = (
     volume.look,  # there is a volume for the artifacts
     stages.look(validate),  # the model was fetched, its digest is right and nothing is wrong with it
-    stages.look(optimize),  # the variants are made, and each is known to answer as the original or not to
-    stages.look(benchmark),  # each that does was measured where it will serve, and the winner meets the constraints
+    room.for_stage(
+        stages.look(optimize)
+    ),  # the variants are made, and each is known to answer as the original or not to
+    room.for_stage(
+        stages.look(benchmark)
+    ),  # each that does was measured where it will serve, and the winner meets the constraints
     revision.look,  # there is a Deployment of exactly this revision
     replicas.complete(
         stages.look(loadtest)
@@ -69,7 +73,8 @@ def _idle(resource: Resource, seen: Observed, progress: Progress) -> Plan:
     """Nothing is worked on. The active revision serves, with the replicas of the newest spec."""
     active = active_revision(seen)
     serving = traffic.before(resource, seen, active)
-    return Plan(progress, traffic=serving, active=active, kept=kept(resource, seen, active))
+    gone = room.given_back(resource, seen, active)
+    return Plan(progress, traffic=serving, active=active, kept=kept(resource, seen, active), prune=gone)
 
 
 def _walk(context: Context) -> Stop:
@@ -77,7 +82,7 @@ def _walk(context: Context) -> Stop:
     for look in LOOKS:
         found = look(context)
         if isinstance(found, Stop):
-            return found
+            return room.judged(found)
         context = found.context
     return traffic.arrived(context)
 
@@ -88,6 +93,7 @@ def _decided(stop: Stop, again: float | None = None) -> Plan:
     target, active = context.revision, context.active
     ready = stop.progress.state is State.READY
     replaced = target is not None and (ready or target.short == active)
+    makes_room = context.shift is not None and context.shift.makes_room
     return Plan(
         progress=stop.progress,
         steps=context.steps,
@@ -96,7 +102,7 @@ def _decided(stop: Stop, again: float | None = None) -> Plan:
         revision=target,
         traffic=context.traffic,
         active=target.short if ready and target else active,
-        kept=None if replaced else kept(context.model, context.seen, active),
+        kept=None if replaced else kept(context.model, context.seen, active, makes_room=makes_room),
         images=upgrade.images_of(context.platform),
         shift=context.shift if not ready else None,
         refused=context.refused,

@@ -1,11 +1,23 @@
 """Progress of a Job or a rollout, in words."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from onnxmodel_operator import names
 from onnxmodel_operator.observe import JobSeen, RevisionSeen, Waiting
 from onnxmodel_operator.plan.shortage import specific
-from onnxmodel_operator.plan.values import Context, Phase, Progress, State, Step, Stop, Trouble, failed, going, stalled
+from onnxmodel_operator.plan.values import (
+    STARTUP_SECONDS,
+    Context,
+    Phase,
+    Progress,
+    State,
+    Step,
+    Stop,
+    Trouble,
+    failed,
+    going,
+    stalled,
+)
 from onnxmodel_runtime.contract.outcome import Failure
 from onnxmodel_runtime.contract.stages import STAGES
 
@@ -40,26 +52,44 @@ def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
 def of_rollout(context: Context, seen: RevisionSeen) -> Stop:
     """Report the progress of a revision that lacks replicas."""
     message = f"{seen.available} of {context.target.replicas} replicas of revision {seen.revision} are available"
+    left = _left_of_room(context)  # Kubernetes counts the time without room, too
+    overdue, again = seen.overdue and not left, left if seen.overdue else None
     if seen.ended:
         failure = seen.ended.failure
         log = f"Log: kubectl -n {context.model.namespace} logs deployment/{seen.name} --all-containers"
         trouble = Trouble("serve", failure, seen.ended.exit_code, commands=(log,))
-        if (seen.ended.terminal and not seen.available) or seen.overdue:
+        if (seen.ended.terminal and not seen.available) or overdue:
             return Stop(context, stalled(trouble))
         return Stop(
             context,
             Progress(
                 State.RECONCILING, Phase.DEPLOYING, "ProgressingWithRetry", f"{message}; {failure.message}", trouble
             ),
+            again=again,
         )
     if seen.waiting:
         progress, again = _waiting(context, seen.waiting, Phase.DEPLOYING, "serve", None)
         return Stop(context, progress, again=again)
-    if seen.overdue:
+    if overdue:
         pods = f"kubectl -n {context.model.namespace} describe pods -l {names.LABEL_REVISION}={seen.revision}"
         failure = Failure("ProgressDeadlineExceeded", message, f"The pods' events say what they wait for: {pods}")
         return Stop(context, stalled(Trouble("serve", failure)))
-    return Stop(context, going(Phase.DEPLOYING, "RollingOut", message))
+    return Stop(context, going(Phase.DEPLOYING, "RollingOut", message), again=again)
+
+
+def _left_of_room(context: Context) -> float | None:
+    """Seconds that pods have to start from when the active revision made room for them. None: it did not, or they are over."""
+    since = _room_since(context)
+    if since is None:
+        return None
+    startup = context.target.startup_seconds
+    seconds = max(context.settings.progress_deadline_seconds, startup if startup != STARTUP_SECONDS else 0)
+    left = seconds - (context.now - since).total_seconds()
+    return left if left > 0 else None
+
+
+def _room_since(context: Context) -> datetime | None:
+    return context.shift.since if context.shift and context.shift.makes_room else None
 
 
 def _unsure(context: Context, seen: JobSeen) -> bool:
@@ -119,7 +149,8 @@ def _waiting(
     """
     failure = specific(context, waiting.failure)
     trouble = Trouble(stage, failure, job=job)
-    waited = context.now - (waiting.since or context.now)
+    since = max((time for time in (waiting.since, _room_since(context)) if time), default=context.now)
+    waited = context.now - since
     normal = timedelta(seconds=waiting.normal_seconds)
     if waited < normal:
         message = f"Job {job} is running" if job else "the server's pods are starting"

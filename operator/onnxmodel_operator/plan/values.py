@@ -25,6 +25,8 @@ R = TypeVar("R")
 
 STARTUP_SECONDS = 600  # how long a pod may load a model of which nothing else is known
 
+RECREATE = "Recreate"  # the strategy with which the active revision is scaled to 0 first
+
 Child = tuple[str, str]
 """The kind and the name of an object that the model owns."""
 Traffic = tuple[tuple[str, int], ...]
@@ -175,7 +177,7 @@ class Shift:
     """A rollout beside the active revision, for status.
 
     step: the index of the current one; as many as there are once all are done. weight: percent of the traffic that the
-    new revision was given; since: when. gate: the last judgement in words.
+    new revision was given; since: when, or when the active one made room. gate: the last judgement in words.
     """
 
     strategy: str
@@ -186,6 +188,11 @@ class Shift:
     weight: int = 0
     since: datetime | None = None
     gate: str = ""
+
+    @property
+    def makes_room(self) -> bool:
+        """True if the active revision has no replicas meanwhile."""
+        return self.strategy == RECREATE
 
 
 @dataclass(frozen=True, slots=True)

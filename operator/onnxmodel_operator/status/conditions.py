@@ -32,7 +32,7 @@ def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: da
     out += _degraded(generation, seen, plan, old, now)
     serving = served_revision(seen)
     available = serving is not None and serving.available > 0
-    text = f"revision {serving.revision} receives traffic" if serving and available else "nothing receives traffic"
+    text = f"revision {serving.revision} receives traffic" if serving and available else _without_traffic(plan)
     out.append(
         _condition("Available", str(available), "Serving" if available else "NotServing", text, generation, old, now)
     )
@@ -53,6 +53,16 @@ def _degraded(generation: int, seen: Observed, plan: Plan, old: Memory, now: dat
     else:
         told = "SlowerThanProven", plan.pace.sentence if plan.pace else ""
     return [_condition(DEGRADED, "True", *told, generation, old, now)]
+
+
+def _without_traffic(plan: Plan) -> str:
+    """Say that nothing serves, and why if a rollout is the reason."""
+    if plan.shift and plan.shift.makes_room:
+        why = "" if plan.shift.why == "spec.rollout.strategy" else f" ({plan.shift.why})"
+        return f"nothing receives traffic: revision {plan.active} has made room for the next one{why}"
+    if plan.revision and plan.revision.replicas == 0 and plan.kept and plan.kept.replicas:
+        return f"nothing receives traffic: revision {plan.active} is being restored"
+    return "nothing receives traffic"
 
 
 def common_conditions(generation: int, progress: Progress, old: Memory, now: datetime) -> list[Condition]:

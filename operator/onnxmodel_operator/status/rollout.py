@@ -15,16 +15,20 @@ def rollout_status(plan: Plan, old: Memory) -> RolloutStatus | None:
     before, shift = old.rollout, plan.shift
     refused = before.refused if plan.refused is None else list(plan.refused) or None
     handled = before.handled if plan.handled is None or plan.handled == HandledStatus() else plan.handled
-    if shift is None or plan.revision is None:
+    if shift is None:
         return RolloutStatus(refused=refused, handled=handled) if refused or handled else None
-    given: dict[str, Any] = {"revision": plan.revision.short, "strategy": shift.strategy, "why": shift.why[:2048]}
+    given: dict[str, Any] = {
+        "revision": plan.revision.short if plan.revision else None,
+        "strategy": shift.strategy,
+        "why": shift.why[:2048],
+        "since": format_time(shift.since) if shift.since else None,
+    }
     if shift.steps:
         given |= {
             "backend": shift.backend,
             "step": shift.step + 1,
             "steps": shift.steps,
             "weight": shift.weight,
-            "since": format_time(shift.since) if shift.since else None,
             "gate": shift.gate or None,
         }
     return RolloutStatus(**given, refused=refused, handled=handled)

@@ -62,10 +62,12 @@ class Rollout(ApiObject):
     """The way in which a new revision takes over. The first revision of a model takes all traffic once it is proven."""
 
     model_config = ConfigDict(json_schema_extra=cel((_ASCENDING, _ASCENDING_MESSAGE, ".steps")))
-    strategy: Literal["Auto", "Surge", "Canary"] = Field(
+    strategy: Literal["Auto", "Surge", "Recreate", "Canary"] = Field(
         default="Auto",
         description="Surge: the new revision runs beside the old one and takes all traffic after its load test. "
-        "Canary: it takes a growing share of it first. Auto: Surge.",
+        "Recreate: the old one is scaled to 0 first, and restored if the new one fails: nothing serves meanwhile. "
+        "Canary: the new one takes a growing share of the traffic first. Auto: Surge, or Recreate where pods of the new "
+        "revision find no room until the progress deadline and fit in the place of the old ones.",
     )
     steps: Annotated[list[RolloutStep], Field(min_length=1, max_length=20)] = Field(
         default=list(_STEPS), description="Steps of a canary. After the last one the new revision takes all traffic."

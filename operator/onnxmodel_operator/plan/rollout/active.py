@@ -9,7 +9,7 @@ from typing import Any
 from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import digests
-from onnxmodel_operator.plan.values import Kept
+from onnxmodel_operator.plan.values import RECREATE, Kept
 from onnxmodel_operator.platform.settings import Settings
 
 
@@ -25,14 +25,24 @@ def active_revision(seen: Observed) -> str | None:
     return seen.routed if not unproven and exists(seen, seen.routed) else None
 
 
-def kept(model: Resource, seen: Observed, active: str | None) -> Kept | None:
-    """Return the active revision with the replicas of the newest spec: scaling a proven revision needs no proof."""
+def kept(model: Resource, seen: Observed, active: str | None, *, makes_room: bool = False) -> Kept | None:
+    """Return the active revision with the replicas of the newest spec: scaling a proven revision needs no proof.
+
+    makes_room: with none, as long as another one needs its place.
+    """
     record = seen.records.get(active or "")
     if record is None:
         return None
+    replicas = model.replicas if model.replicas is not None else _as_before(seen, active)
+    return Kept(record, 0 if makes_room else replicas)
+
+
+def _as_before(seen: Observed, active: str | None) -> int:
+    """The replicas where the spec cannot say them. One that made room has those of the revision that it made room for."""
     serving = seen.revisions.get(active or "")
-    replicas = model.replicas if model.replicas is not None else serving.wanted if serving else 1
-    return Kept(record, replicas)
+    if seen.memory.rollout.strategy == RECREATE:
+        return max([1, *(revision.wanted for revision in seen.revisions.values())])
+    return serving.wanted if serving else 1
 
 
 def recorded(seen: Observed, revision: str, settings: Settings) -> Mapping[str, Any] | None:

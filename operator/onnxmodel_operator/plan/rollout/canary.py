@@ -9,11 +9,11 @@ from dataclasses import replace
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec.rollout import MANUAL, RolloutStep
 from onnxmodel_operator.observe import Observed
-from onnxmodel_operator.plan.rollout import traffic
+from onnxmodel_operator.plan.rollout import room, traffic
 from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge
 from onnxmodel_operator.plan.rollout.orders import handled, is_new
 from onnxmodel_operator.plan.rollout.refusal import refuse
-from onnxmodel_operator.plan.values import Advance, Context, Phase, Shift, Stop, going
+from onnxmodel_operator.plan.values import RECREATE, Advance, Context, Phase, Shift, Stop, going
 from onnxmodel_operator.times import parse_time
 
 REPLICAS = "Replicas"
@@ -24,8 +24,10 @@ def begin(context: Context) -> Context:
     """Add the rollout as far as it has come: its strategy, the replicas of the new revision, and who takes traffic."""
     short, active, seen = context.target.short, context.active, context.seen
     if active in (None, short):
-        return context
+        return replace(context, shift=None)
     strategy, why = _strategy(context)
+    if strategy == RECREATE:
+        return room.begin(context, why)
     if strategy != "Canary":
         return replace(context, shift=Shift(strategy, why))
     steps, stored = context.model.spec.rollout.steps, seen.memory.rollout
@@ -75,7 +77,8 @@ def _strategy(context: Context) -> tuple[str, str]:
     """The strategy of this rollout and why."""
     rollout, short, seen = context.model.spec.rollout, context.target.short, context.seen
     if rollout.strategy == "Auto":
-        return "Surge", "Auto: the new revision runs beside the old one"
+        why = room.was_made(context)
+        return (RECREATE, why) if why else ("Surge", "Auto: the new revision runs beside the old one")
     if rollout.strategy != "Canary":
         return rollout.strategy, "spec.rollout.strategy"
     recent = [revision.revision for revision in seen.memory.history[: rollout.rollback_window]]

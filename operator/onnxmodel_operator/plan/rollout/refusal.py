@@ -1,4 +1,4 @@
-"""Revisions that take no traffic, because a gate failed or somebody aborted their rollout.
+"""Revisions that take no traffic, because they failed where it counts, or somebody aborted their rollout.
 
 A refusal holds for the digest of the revision: another spec is another revision, and this one is refused until somebody
 orders a retry.
@@ -16,6 +16,7 @@ from onnxmodel_runtime.contract.outcome import Failure
 
 _MOST = 10
 _SHOWN = 1024
+_NAME = 253
 
 
 def look(context: Context) -> Advance | Stop:
@@ -24,45 +25,81 @@ def look(context: Context) -> Advance | Stop:
     if context.active in (None, short):
         return Advance(context)
     if is_new(context, "abort"):
-        return refuse(context, "RolloutAborted", f"the rollout of revision {short} was aborted")
+        failure = aborted(f"revision {short}")
+        return refuse(context, failure.reason, failure.message)
+    found = standing(context, short)
+    if isinstance(found, RefusedStatus):
+        return stopped(context, found)
+    return Advance(found)
+
+
+def standing(context: Context, short: str) -> RefusedStatus | Context:
+    """Return the refusal that holds, or the context: without it if a retry was ordered."""
     refused = context.seen.memory.refused(short)
     if refused is None:
-        return Advance(context)
-    if is_new(context, "retry"):
-        return Advance(replace(context, refused=_others(context)))
-    return _stopped(context, refused)
+        return context
+    return replace(context, refused=_others(context, short)) if is_new(context, "retry") else refused
+
+
+def aborted(what: str) -> Failure:
+    """Return what an order to abort is as a failure."""
+    return Failure("RolloutAborted", f"the rollout of {what} was aborted", "")
 
 
 def refuse(context: Context, reason: str, message: str) -> Stop:
     """Take the traffic from the revision, then its pods, and remember why.
 
     It keeps its pods until status has the refusal: without them the gate would have nothing to judge, and forget it.
-    The proven revision takes over only where it has pods: until then the new one serves, for it is better than none.
+    The proven revision takes over only where it has pods: until then the new one serves, for it is better than none. Not
+    where the proven one made room for it: it gets pods only in the place of the new one's.
     """
     short, active = context.target.short, context.active
-    if active is not None and not traffic.available(context.seen, active):
+    makes_room = context.shift is not None and context.shift.makes_room
+    if active is not None and not makes_room and not traffic.available(context.seen, active):
         message = f"{message}; traffic goes back to revision {active} as soon as a pod of it is available"
         waits = replace(context, handled=handled(context, but="abort"))
         return Stop(waits, going(Phase.ROLLING_OUT, "RollingBack", message[:_SHOWN]))
     refused = RefusedStatus(revision=short, reason=reason, message=message[:_SHOWN], time=format_time(context.now))
     there = context.seen.revisions.get(short)
-    replicas = there.wanted if there else 0
-    return _stopped(replace(context, refused=(refused, *_others(context))[:_MOST]), refused, replicas)
+    replicas = there.wanted if there and not makes_room else 0
+    return stopped(replace(context, refused=(refused, *_others(context, short))[:_MOST]), refused, replicas)
 
 
-def _others(context: Context) -> tuple[RefusedStatus, ...]:
-    refused = context.seen.memory.rollout.refused or ()
-    return tuple(one for one in refused if one.revision != context.target.short)
+def recorded(stop: Stop, short: str, failure: Failure) -> Stop:
+    """Record that a revision or a run of a stage is refused, before anything is done about it.
+
+    What shows the failure goes with its pods: only the next turn may touch them, which then knows it from status.
+    """
+    context = stop.context
+    told = {
+        "reason": failure.reason[:_NAME],
+        "message": failure.message[:_SHOWN],
+        "hint": failure.hint[:_SHOWN] or None,
+    }
+    refused = RefusedStatus(revision=short, time=format_time(context.now), **told)
+    message = f"revision {context.active} is about to be restored: {failure.message}"[:_SHOWN]
+    others = (refused, *_others(context, short))[:_MOST]
+    return Stop(
+        replace(context, refused=others, traffic=traffic.to(context.active)),
+        going(Phase.ROLLING_OUT, "RollingBack", message),
+        stop.job,
+        again=1.0,
+    )
 
 
-def _stopped(context: Context, refused: RefusedStatus, replicas: int = 0) -> Stop:
-    """The proven revision has all traffic. The refused one keeps its Deployment, without pods."""
-    revision = replace(context.target, replicas=replicas)
+def stopped(context: Context, refused: RefusedStatus, replicas: int = 0) -> Stop:
+    """The proven revision has all traffic. A refused one keeps its Deployment, without pods."""
+    revision = replace(context.target, replicas=replicas) if context.revision else None
     name, namespace = context.model.name, context.model.namespace
     hint = (
         "Apply another spec, or the one of the revision that serves. To try this revision again: "
         f'kubectl -n {namespace} annotate --overwrite onnxmodel {name} {names.RETRY}="$(date +%s)"'
     )
-    failure = Failure(refused.reason, refused.message, hint)
+    failure = Failure(refused.reason, refused.message, f"{refused.hint} {hint}" if refused.hint else hint)
     back = replace(context, revision=revision, shift=None, traffic=traffic.to(context.active))
     return Stop(back, stalled(Trouble("rollout", failure)))
+
+
+def _others(context: Context, short: str) -> tuple[RefusedStatus, ...]:
+    refused = context.seen.memory.rollout.refused or ()
+    return tuple(one for one in refused if one.revision != short)

@@ -6,7 +6,19 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.observe.objects import label
-from onnxmodel_operator.plan.values import Advance, Context, Look, Phase, Progress, State, Stop, Traffic, failed, going
+from onnxmodel_operator.plan.values import (
+    RECREATE,
+    Advance,
+    Context,
+    Look,
+    Phase,
+    Progress,
+    State,
+    Stop,
+    Traffic,
+    failed,
+    going,
+)
 from onnxmodel_runtime.contract.stages import STAGES, Stage
 
 _WRONG_ANSWERS = ("ProbeMismatch", "ProbeRefused")
@@ -23,12 +35,18 @@ def before(model: Resource, seen: Observed, active: str | None) -> Traffic:
     """Return the traffic that applies unless the newest spec proves another revision.
 
     The active revision takes it. But while it lacks pods that it should have, a newer revision that already takes
-    traffic keeps it, unless its probe got a wrong answer.
+    traffic keeps it, unless its probe got a wrong answer. One for which the active revision made room keeps nothing: the
+    two cannot both run.
     """
     taking = seen.routed or ""
-    if active is None or model.replicas == 0 or available(seen, active) or not available(seen, taking):
+    if active is None or model.replicas == 0 or available(seen, active) or seen.memory.rollout.strategy == RECREATE:
         return to(active)
-    return to(active if any(_refuted(job, seen) for job in seen.jobs.values()) else taking)
+    return to(taking if is_unrefuted(seen, taking) else active)
+
+
+def is_unrefuted(seen: Observed, revision: str) -> bool:
+    """Return whether the revision can answer, and no probe got a wrong answer from it."""
+    return available(seen, revision) and not any(_refuted(job, seen) for job in seen.jobs.values())
 
 
 def available(seen: Observed, revision: str) -> bool:
