@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dev.kube import Kube, found, until
+from dev.kube import Kube, condition, found, until
 from onnxmodel_operator import names
+from onnxmodel_runtime.contract.outcome import Failure
 from tests.integration.scheduler import ON_IT, resize, scheduled, volume
 from tests.integration.support import GOOD, SETTINGS, model
 
@@ -110,3 +111,60 @@ def test_a_claim_for_which_there_is_no_device(kube, asks):
     assert len(kube.list("resourceclaims")) == 2, "Kubernetes made one for each"
     shown = until("the deadline", found(kube, "magika", true="Stalled", reason="InsufficientGPU"))
     assert "ResourceClaimTemplate one-gpu" in shown["status"]["lastFailure"]["hint"]
+
+
+def placed(kube: Kube, selector: str) -> Callable[[], Any]:
+    """For `until`: the scheduler gave a node to a pod. Those that end are removed: no kubelet does that here."""
+
+    def look() -> Any:
+        pods = kube.list("pods", selector)
+        if leaving := [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]]:
+            kube.run("delete", "pod", "--grace-period=0", "--force", *leaving)
+        return [pod for pod in pods if pod["spec"].get("nodeName") and pod["metadata"]["name"] not in leaving]
+
+    return look
+
+
+def test_auto_gives_the_only_gpu_to_the_new_revision_and_back_if_it_fails(control_plane, kube, asks, kubelet):
+    """With the scheduler's own words, and pods that hold the device until they are gone."""
+    asks("gpu")
+    resize(control_plane, **{"nvidia.com/gpu": "1"})
+    for stage in ("optimize", "benchmark"):
+        kubelet.succeed("magika", stage)
+    kubelet.available("magika")
+    for stage in ("loadtest", "probe"):
+        kubelet.succeed("magika", stage)
+    first = until("Ready", found(kube, "magika", true="Ready"))["status"]["active"]["revision"]
+
+    def changed(level: str) -> None:
+        kube.delete("jobs", "--all")  # all have succeeded: those that come are the new spec's
+        kube.patch("onnxmodel", "magika", {"spec": {"optimization": {"graphLevel": level}}})
+        shown = until("no room", found(kube, "magika", true="Available", reason="InsufficientGPU"))
+        assert "rollout" not in shown["status"], "until the deadline it serves"
+        shown = until("room", lambda: (m := kube.get("onnxmodel", "magika"))["status"].get("rollout") and m)
+        assert shown["status"]["rollout"]["strategy"] == "Recreate"
+        assert "Insufficient nvidia.com/gpu" in shown["status"]["rollout"]["why"]
+        for stage in ("optimize", "benchmark"):
+            until(f"a GPU for {stage}", placed(kube, names.LABEL_MODEL))
+            until(f"{stage} has it", placed(kube, f"{names.LABEL_STAGE}={stage}"))
+            kubelet.succeed("magika", stage)
+        until("a GPU for the server", placed(kube, names.LABEL_REVISION))
+        shown = until("nothing serves", found(kube, "magika", untrue="Available"))
+        assert "has made room" in condition(shown, "Available")["message"]
+        kubelet.available("magika")
+
+    changed("Basic")
+    for stage in ("loadtest", "probe"):
+        kubelet.succeed("magika", stage)
+    second = until("Ready", found(kube, "magika", true="Ready"))["status"]["active"]["revision"]
+    assert second != first
+    changed("Extended")
+    kubelet.fail("magika", "loadtest", 10, Failure("AnswerDiffers", "another answer", "Look at it."))
+    shown = until("refused", found(kube, "magika", true="Stalled", reason="AnswerDiffers"))
+    assert [one["reason"] for one in shown["status"]["rollout"]["refused"]] == ["AnswerDiffers"]
+    until("the refused one's pod is gone, and holds nothing", placed(kube, names.LABEL_REVISION))
+    (pod,) = until("the GPU is back", placed(kube, f"{names.LABEL_REVISION}={second}"))
+    assert [one["metadata"]["name"] for one in kube.list("pods", names.LABEL_REVISION)] == [pod["metadata"]["name"]]
+    kubelet.available("magika")
+    shown = until("it serves", found(kube, "magika", true="Available", reason="AnswerDiffers"))
+    assert shown["status"]["serving"]["revision"] == second
