@@ -179,6 +179,26 @@ def test_scaling_is_one_command_and_runs_no_stage_again(served, kube):
     assert {job["metadata"]["uid"] for job in kube.list("jobs", its)} == before
 
 
+def canary(kube, delay):
+    """The status while a new revision has half of the traffic, and the gates have passed it."""
+    gates = {"minRequests": 100, "maxP99RegressionPercent": 1000}  # the machine does much else
+    rollout = {"strategy": "Canary", "steps": [{"weight": 50, "pause": "Manual"}], "gates": gates}
+    serving = {"batching": {"maxQueueDelayMicroseconds": delay}}
+    kube.patch("onnxmodel", "magika", {"spec": {"serving": serving, "rollout": rollout}})
+
+    def judged():
+        shown = kube.get("onnxmodel", "magika")
+        status = shown["status"]
+        new = shown["metadata"]["generation"] == status["observedGeneration"]
+        return new and status.get("traffic") and status["rollout"].get("gate", "").startswith("Pass") and status
+
+    return until("the gates pass", judged, seconds=240)
+
+
+def order(kube, name):
+    kube.run("annotate", "--overwrite", "onnxmodel/magika", f"onnx-operator.dev/{name}={time.time()}")
+
+
 def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform, recorded):
     until("Ready", found(kube, "magika", true="Ready"), seconds=180)
     before = kube.get("onnxmodel", "magika")["status"]["active"]["revision"]
@@ -193,10 +213,22 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     asking.start()
     until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=180)
     time.sleep(1)
-    kube.patch("onnxmodel", "magika", {"spec": {"serving": {"batching": {"maxQueueDelayMicroseconds": 200}}}})
-    until("not Ready", found(kube, "magika", untrue="Ready"))
+    refused = canary(kube, delay=100)
+    order(kube, "abort")
+    stalled = until("aborted", found(kube, "magika", true="Stalled"))
+    assert stalled["status"]["lastFailure"]["reason"] == "RolloutAborted"
+    assert stalled["status"]["serving"]["revision"] == before
+    half = canary(kube, delay=200)
+    assert {share["revision"]: share["wanted"] for share in half["traffic"]} == {
+        before: 50,
+        half["rollout"]["revision"]: 50,
+    }
+    assert [share["ready"] for share in half["traffic"]] == [50, 50]
+    assert min(share["measured"] for share in half["traffic"]) > 5, "clients with new connections reach both"
+    order(kube, "promote")
     now = until("Ready", found(kube, "magika", true="Ready"), seconds=360)
     asking.join()
+    assert [item["revision"] for item in now["status"]["rollout"]["refused"]] == [refused["rollout"]["revision"]]
     assert now["status"]["active"]["revision"] != before
     assert now["status"]["history"][0]["revision"] == before
     states = [
