@@ -54,6 +54,7 @@ _HINTS = {
     "prints.",
     "SourceUnreachable": "Check the host's name, that it is up, and that this machine can reach it. Then run it again.",
     "StorageForbidden": "Give your user permission to use it, or use another place.",
+    "StoreForbidden": "Check the keys of the store in the environment, and their permissions.",
     "StorageFull": "Free space there, or use another folder.",
 }
 

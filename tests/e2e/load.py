@@ -1,9 +1,11 @@
 """Runs in a pod: asks a model again and again, over kept connections and new ones, and counts what failed.
 
 It ends a little after another revision has answered all clients that must come to it, and after so many seconds in any
-case. Triton does not ask those that keep an HTTP connection to leave.
+case. Triton does not ask those that keep an HTTP connection to leave. With the argument "told" it ends when it gets
+SIGUSR1, because clients meet several revisions while a canary shares the traffic.
 """
 
+import signal
 import sys
 import threading
 import time
@@ -13,20 +15,24 @@ import tritonclient.grpc as grpc
 import tritonclient.http as http
 
 host, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-AFTER = 3.0
+AFTER, PATIENCE = 3.0, 60.0
 KINDS, MUST = ("http", "kept http", "kept grpc"), {"http", "kept grpc"}
 begun = time.monotonic()
 answered, failures, moved = [], [], {}
+ends, waits = [], "told" in sys.argv[4:]
+signal.signal(signal.SIGUSR1, lambda *_: ends.append(time.monotonic()))
 
 
 def over():
     now = time.monotonic()
+    if waits and now <= begun + seconds:
+        return ends and (moved.keys() >= MUST or now > ends[0] + PATIENCE)
     return now > begun + seconds or (moved.keys() >= MUST and now > max(list(moved.values())) + AFTER)
 
 
 def revision(module, connection):
-    told = connection.get_model_config(name, **({"as_json": True} if module is grpc else {}))
-    return told.get("config", told)["parameters"]["revision"]["string_value"]
+    config = connection.get_model_config(name, **({"as_json": True} if module is grpc else {}))
+    return config.get("config", config)["parameters"]["revision"]["string_value"]
 
 
 def client(kind, module, url, kept):

@@ -206,9 +206,9 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     kube.delete("job", "load")
 
     printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "300")
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "600", "told")
     asking = threading.Thread(
-        target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments, seconds=420))
+        target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments, seconds=720))
     )
     asking.start()
     until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=180)
@@ -227,6 +227,8 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     assert min(share["measured"] for share in half["traffic"]) > 5, "clients with new connections reach both"
     order(kube, "promote")
     now = until("Ready", found(kube, "magika", true="Ready"), seconds=360)
+    time.sleep(2)
+    kube.run("exec", "job/load", "--", "python3", "-c", "import os, signal; os.kill(1, signal.SIGUSR1)")
     asking.join()
     assert [item["revision"] for item in now["status"]["rollout"]["refused"]] == [refused["rollout"]["revision"]]
     assert now["status"]["active"]["revision"] != before

@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 
 from onnxmodel_cli.command import Command
 from onnxmodel_cli.parser import Parser
-from onnxmodel_operator import names
 from onnxmodel_runtime.contract.outcome import ExitCode
 
-_ORDERS = {"promote": names.PROMOTE, "abort": names.ABORT, "retry": names.RETRY}
+_NO_OPERATOR = (
+    "a rollout needs the operator's package, which is not installed here: run it in a clone after `make setup`, or "
+    "annotate the OnnxModel with kubectl"
+)
 _DONE = {
     "promote": "the current step ends",
     "abort": "all traffic goes back to the active revision",
@@ -35,6 +37,10 @@ def _arguments(parser: Parser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     try:
+        import onnxmodel_operator  # noqa: F401
+    except ModuleNotFoundError:
+        options.parser.error(_NO_OPERATOR)
+    try:
         if options.action == "status":
             print(_told(json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))))
         else:
@@ -48,11 +54,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _annotation(action: str) -> str:
     """The change of annotations that is the order. Each order has a value of its own, by which it is followed once."""
-    if action == "resume":
-        return f"{names.PAUSE}-"
-    if action == "pause":
-        return f"{names.PAUSE}=true"
-    return f"{_ORDERS[action]}={datetime.now(UTC).isoformat(timespec='milliseconds')}"
+    from onnxmodel_operator import names
+
+    if action in ("pause", "resume"):
+        return f"{names.PAUSE}=true" if action == "pause" else f"{names.PAUSE}-"
+    order = {"promote": names.PROMOTE, "abort": names.ABORT, "retry": names.RETRY}[action]
+    return f"{order}={datetime.now(UTC).isoformat(timespec='milliseconds')}"
 
 
 def _kubectl(options: argparse.Namespace, *arguments: str) -> str:
@@ -71,6 +78,8 @@ def _missing(options: argparse.Namespace) -> NoReturn:
 
 def _told(model: Mapping[str, Any]) -> str:
     """The rollout of a model in a few lines."""
+    from onnxmodel_operator import names
+
     status = model.get("status") or {}
     rollout, serving = status.get("rollout") or {}, status.get("serving") or {}
     lines = [f"{status.get('phase', 'Pending')}: {status.get('message', 'not observed yet')}"]

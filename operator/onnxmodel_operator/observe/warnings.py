@@ -52,7 +52,8 @@ _HINTS = (
     ("PriorityClass", "Create the PriorityClass, or correct spec.serving.pod.priorityClassName or "
      f"pools.*.priorityClassName {SETTINGS}."),
     ("RuntimeClass", f"Create the RuntimeClass, or correct pools.*.runtimeClassName {SETTINGS}."),
-    ("service account", "Create the ServiceAccount in the namespace, or correct spec.serving.pod.serviceAccountName or "
+    ("service account", "Create the ServiceAccount in the namespace (the usual one by kubectl create serviceaccount "
+     "default), or correct spec.source.serviceAccountName, spec.serving.pod.serviceAccountName or "
      f"pools.*.serviceAccountName {SETTINGS}."),
     ("storageclass", f"Create the StorageClass; or correct artifacts.storageClassName {SETTINGS}, then delete the "
      "model and apply it again."),

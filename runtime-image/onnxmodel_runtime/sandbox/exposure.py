@@ -27,7 +27,7 @@ def check_no_identity(folder: Path = _SECRETS) -> None:
         raise StageError(
             "CredentialExposed",
             f"this container parses the model and would have a credential of the pod's account ({found})",
-            "Use a webhook for workload identity that leaves out the containers of its skip-containers annotation, or a "
-            "Secret in spec.source.secretRef instead of spec.source.serviceAccountName.",
+            "Use a webhook for workload identity that leaves out the containers of its skip-containers annotation, or "
+            "the Secret in spec.source.secretRef instead of spec.source.serviceAccountName.",
             "spec.source.serviceAccountName",
         )

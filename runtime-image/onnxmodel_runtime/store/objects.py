@@ -179,7 +179,7 @@ class Objects:
             if code == "NoSuchBucket":
                 return _platform(f"{store} does not exist", "Create the bucket, or correct its name")
             if status in (401, 403):
-                return _platform(f"{store} refuses: {code}", f"Correct the keys in the Secret {_SECRET}")
+                return _platform(f"{store} refuses: {code}", f"Correct the keys that {_SECRET} names")
             return _away(f"{store} returned {status} {code}")
         if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
             hint = f"Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret {_SECRET} of this namespace"

@@ -150,7 +150,8 @@ def test_another_image_of_triton_is_another_revision():
     cluster = live()
     before = cluster.routed()
     images = SETTINGS.images.model_copy(update={"triton": "triton:2"})
-    cluster.settings = SETTINGS.model_copy(update={"images": images})
+    at_once = settings.Upgrades(policy="Immediate")
+    cluster.settings = SETTINGS.model_copy(update={"images": images, "upgrades": at_once})
     cluster.live()
     assert cluster.routed() != before
     assert request(cluster).image == "triton:2"
