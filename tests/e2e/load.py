@@ -19,7 +19,8 @@ AFTER, PATIENCE = 3.0, 60.0
 KINDS, MUST = ("http", "kept http", "kept grpc"), {"http", "kept grpc"}
 begun = time.monotonic()
 answered, failures, moved = [], [], {}
-ends, waits = [], "told" in sys.argv[4:]
+ends: list[float] = []
+waits = "told" in sys.argv[4:]
 signal.signal(signal.SIGUSR1, lambda *_: ends.append(time.monotonic()))
 
 
