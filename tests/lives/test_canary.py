@@ -189,6 +189,99 @@ def test_a_broken_old_revision_does_not_hold_up_a_good_new_one():
     assert selected(cluster)[names.LABEL_REVISION] == new
 
 
+def down(cluster: Cluster, *, since: Any = None) -> None:
+    """The old revision has no pod, and its Deployment says since when."""
+    at = (since or cluster.now).strftime("%Y-%m-%dT%H:%M:%SZ")
+    gone = {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable", "lastTransitionTime": at}
+    cluster.available(cluster.deployments()[0], replicas=0, conditions=[gone])
+
+
+def crashed(cluster: Cluster, deployment: Any) -> None:
+    """A container of its pod was killed, and starts again."""
+    end = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": cluster.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    statuses = [{"name": "server", "image": "runtime:cpu", "state": {"running": {}}, "lastState": {"terminated": end}}]
+    cluster.pod(deployment, containerStatuses=statuses)
+
+
+def test_an_old_revision_that_crashed_once_promotes_nothing():
+    cluster = canary()
+    down(cluster)
+    crashed(cluster, cluster.deployments()[0])
+    wait_without_pods(cluster, 60)
+    assert cluster.status()["rollout"]["weight"] == 10
+    assert names.LABEL_SERVER in selected(cluster)
+
+
+def wait_without_pods(cluster: Cluster, seconds: float) -> None:
+    cluster.pass_time(seconds)
+    cluster.settle()
+
+
+def test_an_old_revision_that_stays_down_does_not_hold_up_a_new_one_but_a_pause_does():
+    cluster = canary()
+    _, new = both(cluster)
+    down(cluster)
+    order(cluster, names.PAUSE, "true")
+    wait_without_pods(cluster, 700)
+    assert names.LABEL_SERVER in selected(cluster)
+    order(cluster, names.PAUSE, "false")
+    assert selected(cluster)[names.LABEL_REVISION] == new
+
+
+@pytest.mark.parametrize("change_of_spec", [{"suspend": True}, {"optimization": {"graphLevel": "Extended"}}])
+def test_while_the_old_revision_has_no_pod_a_change_leaves_the_traffic_to_the_new_one(change_of_spec):
+    cluster = canary()
+    _, new = both(cluster)
+    down(cluster)
+    cluster.settle()
+    cluster.edit(**change_of_spec)
+    cluster.settle()
+    assert selected(cluster)[names.LABEL_REVISION] == new
+    assert new in [d["metadata"]["labels"][names.LABEL_REVISION] for d in cluster.deployments()]
+
+
+def test_a_pod_that_crashes_while_it_has_traffic_is_a_failed_gate():
+    cluster = canary({**CANARY, "gates": {"mode": "Enforce"}})
+    old, new = both(cluster)
+    cluster.available(cluster.deployments()[1], replicas=0)
+    cluster.pass_time(5)
+    crashed(cluster, cluster.deployments()[1])
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "GateFailed"
+    assert f"a pod of revision {new} ended: container server was killed" in cluster.status()["message"]
+    assert (selected(cluster)[names.LABEL_REVISION], replicas(cluster)) == (old, [4, 0])
+
+
+def test_a_shorter_list_of_steps_does_not_end_a_canary():
+    cluster = canary()
+    order(cluster, names.PROMOTE)
+    wait(cluster, 1)
+    assert cluster.status()["rollout"]["step"] == 2
+    old, new = both(cluster)
+    cluster.edit(rollout={**CANARY, "steps": [{"weight": 1, "pause": "Manual"}]})
+    wait(cluster, 1)
+    assert shares(cluster) == {old: 99, new: 1}
+
+
+def test_an_order_to_promote_what_is_refused_is_over():
+    cluster = canary()
+    order(cluster, names.ABORT)
+    order(cluster, names.PROMOTE)
+    order(cluster, names.RETRY)
+    wait(cluster, 1)
+    wait(cluster, 1)
+    assert cluster.status()["rollout"]["step"] == 1
+
+
+def test_a_step_that_lasts_costs_a_write_a_minute_at_most():
+    cluster = canary()
+    wait(cluster, 120)
+    before = len(cluster.writes)
+    for _ in range(24):
+        wait(cluster, 5)
+    assert len(cluster.writes) - before <= 3
+
+
 def test_a_pause_holds_a_step_and_an_order_to_promote():
     cluster = canary()
     order(cluster, names.PAUSE, "true")

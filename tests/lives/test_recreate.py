@@ -478,3 +478,46 @@ def test_killed_at_any_write_the_end_is_the_same(strategy):
     cluster.live(20)
     assert replicas(cluster) == [2]
     assert cluster.points > 50  # type: ignore[attr-defined]
+
+
+def test_a_retry_that_never_starts_gives_the_place_back_at_a_deadline_without_the_word_of_kubernetes():
+    """A Deployment that was complete with 0 replicas is never again late for Kubernetes."""
+    cluster = measured(begin())
+    old = active(cluster)
+    order(cluster, names.ABORT)
+    for _ in range(3):
+        cluster.step()
+    away(cluster)
+    cluster.available(cluster.deployments()[0])
+    order(cluster, names.RETRY)
+    away(cluster)
+    assert replicas(cluster) == [0, 2]
+    new = cluster.deployments()[1]
+    cluster.available(new, replicas=0)
+    end = {"terminated": {"exitCode": 1, "message": "a log", "finishedAt": "2026-01-01T00:00:01Z"}}
+    cluster.pod(new, containerStatuses=[{"name": "server", "image": "i", "state": {"running": {}}, "lastState": end}])
+    assert cluster.step().requeue_seconds is not None, "nothing else would wake it"
+    cluster.pass_time(DEADLINE)
+    for _ in range(4):
+        cluster.step()
+    restored(cluster, old)
+
+
+def test_room_for_a_stage_is_given_back_at_a_deadline_while_its_job_still_retries():
+    cluster = begin()
+    old = active(cluster)
+    cluster.succeed("optimize")
+    cluster.settle()
+    no_room(cluster, cluster.jobs()["benchmark"])
+    assert replicas(cluster) == [0]
+    scheduled(cluster)
+    away(cluster)
+    failure = Failure("StoreUnavailable", "the store is away", "No action needed.")
+    cluster.attempt_fails("benchmark", int(ExitCode.RETRY), failure=failure)
+    cluster.settle()
+    assert replicas(cluster) == [0], "it may yet succeed"
+    cluster.pass_time(DEADLINE)
+    for _ in range(4):
+        cluster.step()
+    restored(cluster, old)
+    assert cluster.condition("Stalled")["reason"] == "StoreUnavailable"

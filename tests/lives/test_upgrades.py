@@ -200,3 +200,24 @@ def test_a_window_is_of_its_days_and_hours_in_utc(window, time, opens):
 
 def test_the_default_is_on_change():
     assert SETTINGS.upgrades.policy == "OnChange"
+
+
+def test_a_newer_image_is_no_reason_to_try_a_refused_revision_again():
+    cluster = Cluster(body(serving={"replicas": 2}, rollout={"strategy": "Canary", "gates": {"mode": "Warn"}}))
+    cluster.live()
+    cluster.edit(optimization={"graphLevel": "Basic"})
+    for stage in ("optimize", "benchmark"):
+        cluster.settle()
+        cluster.succeed(stage)
+    cluster.settle()
+    cluster.deploy()
+    key = ("OnnxModel", "team-a", "magika")
+    ordered = {**cluster.objects[key]["metadata"], "annotations": {"onnx-operator.dev/abort": "1"}}
+    cluster._store({**cluster.objects[key], "metadata": ordered})
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "RolloutAborted"
+    upgrade(cluster)
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "RolloutAborted"
+    assert set(images(cluster)) == {"runtime:cpu"}
+    assert cluster.status()["upgrade"]["state"] == "Waiting"

@@ -10,6 +10,7 @@ from dev.results import benchmarked
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.render import server
+from onnxmodel_operator.render.parts import stamped
 from onnxmodel_runtime.contract.outcome import Failure
 from tests.builders import Cluster, Killed, body
 
@@ -477,12 +478,19 @@ def test_a_revision_from_before_the_digest_of_its_settings_restarts_no_server(mo
     cluster = Cluster(body())
     cluster.live()
     before = copy.deepcopy(cluster.deployments())
-    for record in [v for k, v in cluster.objects.items() if k[0] == "ControllerRevision"]:
+    for key in [key for key in cluster.objects if key[0] == "ControllerRevision"]:
+        record = copy.deepcopy(cluster.objects[key])
         del record["metadata"]["annotations"][names.ANNOTATION_POD_SETTINGS]
+        made = {name: record["metadata"][name] for name in ("name", "namespace", "labels", "ownerReferences")}
+        claim = {names.ANNOTATION_CLAIM: record["metadata"]["annotations"][names.ANNOTATION_CLAIM]}
+        content = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1, "data": record["data"]}
+        cluster.objects[key] = record | {"metadata": record["metadata"] | {"annotations": stamped(
+            {**content, "metadata": {**made, "annotations": claim}}
+        )["metadata"]["annotations"]}}  # fmt: skip
     monkeypatch.setattr(server, "_GRACE_SECONDS", 99)
     _forget()
     cluster.restart()
-    cluster.settle()
+    assert cluster.settle() == []
     assert [d["spec"] for d in cluster.deployments()] == [d["spec"] for d in before]
 
 

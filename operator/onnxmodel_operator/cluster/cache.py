@@ -114,6 +114,10 @@ class Cache:
                 del self._items[key]
         return key
 
+    def others_upgrading(self, key: Key) -> tuple[str, ...]:
+        """Return the models besides this one that move to newer images now, as namespace/name."""
+        return tuple(sorted("/".join(other) for other in self.upgrading if other != key))
+
     def _note_upgrade(self, key: Key, model: Object) -> None:
         moves = ((model.get("status") or {}).get("upgrade") or {}).get("state") == "Running"
         (self.upgrading.add if moves else self.upgrading.discard)(key)
@@ -149,7 +153,7 @@ class Cache:
             busy=tuple(self._busy.values()),
             records=children(RECORD),
             budgets=children(BUDGET),
-            upgrading=tuple(sorted("/".join(other) for other in self.upgrading if other != key)),
+            upgrading=self.others_upgrading(key),
             metrics=self.metrics.get(key, _NOTHING),
         )
 

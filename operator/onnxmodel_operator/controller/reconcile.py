@@ -182,6 +182,7 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
         seen = observe(snapshot)
         if unclear := puzzles(seen, now):
             seen = await _explained(seen, unclear, key[0], writer, now)
+            seen = dataclasses.replace(seen, upgrading=cache.others_upgrading(key))
         try:
             resource = model = parse(snapshot.model)
             decided = plan(model, seen, settings, now)

@@ -93,7 +93,8 @@ def read_revision(deployment: Object, pods: list[Object], claims: Iterable[Objec
     available = status.get("availableReplicas", 0)
     observed = status.get("observedGeneration", 0) >= metadata["generation"]
     updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
-    progressing = next((c for c in status.get("conditions", ()) if c["type"] == "Progressing"), None)
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    progressing, enough = conditions.get("Progressing"), conditions.get("Available")
     return RevisionSeen(
         name=metadata["name"],
         revision=label(deployment, names.LABEL_REVISION),
@@ -105,4 +106,7 @@ def read_revision(deployment: Object, pods: list[Object], claims: Iterable[Objec
         ended=max((end for pod in pods if (end := ending_of(pod))), key=lambda end: end.time, default=None),
         waiting=next((w for pod in pods if (w := waiting_of(pod, claims))), None) or _refused(status),
         runtime=label(deployment, names.LABEL_RUNTIME) or "onnxruntime",
+        unavailable_since=parse_time(enough.get("lastTransitionTime"))
+        if enough and enough["status"] == "False"
+        else None,
     )

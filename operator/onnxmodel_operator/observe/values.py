@@ -123,6 +123,8 @@ class RevisionSeen:
     ended: Ended | None
     waiting: Waiting | None
     runtime: str = "onnxruntime"
+    unavailable_since: datetime | None = None
+    """The time from which too few of its pods have been available, as the Deployment's condition says."""
 
 
 @dataclass(frozen=True, slots=True)

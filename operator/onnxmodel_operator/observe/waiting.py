@@ -96,7 +96,9 @@ def _without_claims(pod: Object) -> bool:
 
 def _unclaimed(pod: Object) -> Waiting:
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-    templates = sorted({claim["resourceClaimTemplateName"] for claim in pod["spec"]["resourceClaims"]})
+    templates = sorted(
+        {name for claim in pod["spec"]["resourceClaims"] if (name := claim.get("resourceClaimTemplateName"))}
+    )
     failure = Failure(
         "ResourceClaimMissing",
         f"pod {name} waits for its resource claims",

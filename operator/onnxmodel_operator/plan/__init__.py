@@ -30,6 +30,7 @@ LOOKS: Sequence[Look] = (
         stages.look(benchmark)
     ),  # each that does was measured where it will serve, and the winner meets the constraints
     revision.look,  # there is a Deployment of exactly this revision
+    canary.guard,  # nothing is wrong with the share of the traffic that it has
     replicas.complete(
         stages.look(loadtest)
     ),  # it runs on all replicas, and one meets the constraints as clients see it
@@ -54,7 +55,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
     context = Context(model, seen, settings, platform, now, active, traffic.before(model, seen, active))
     if waits := upgrade.held(context):
         stop = _walk(waits[0])
-        if stop.context.revision and stop.context.revision.short == active:  # else the spec asks for another one anyway
+        if upgrade.is_current(stop.context):  # else the spec asks for another revision anyway
             return replace(_decided(stop, upgrade.again(context)), upgrade=waits[1])
     return replace(_decided(_walk(context)), upgrade=upgrade.running(context))
 

@@ -52,8 +52,9 @@ def of_job(context: Context, step: Step, wrong: str | None = None) -> Stop:
 def of_rollout(context: Context, seen: RevisionSeen) -> Stop:
     """Report the progress of a revision that lacks replicas."""
     message = f"{seen.available} of {context.target.replicas} replicas of revision {seen.revision} are available"
-    left = _left_of_room(context)  # Kubernetes counts the time without room, too
-    overdue, again = seen.overdue and not left, left if seen.overdue else None
+    left, overdue, again = _left_of_room(context), seen.overdue, None
+    if _room_since(context):  # Kubernetes counts the time without room, too, or not at all from a second start on
+        overdue, again = left is None, left
     if seen.ended:
         failure = seen.ended.failure
         log = f"Log: kubectl -n {context.model.namespace} logs deployment/{seen.name} --all-containers"

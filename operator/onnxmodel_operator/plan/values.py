@@ -145,7 +145,8 @@ class Revision:
 
     place: the identity of the place of its artifacts. startup_seconds: how long a pod may load the model. triton: the
     image of Triton where that serves, else "". recorded: the Deployment as it was applied before, replicas aside, which
-    is applied again as it is.
+    is applied again as it is. pod_settings: what its record names (digests.of_pod_settings); "" for one of a release
+    that named nothing, which stays as it is.
     """
 
     digest: str
@@ -157,6 +158,7 @@ class Revision:
     startup_seconds: int = STARTUP_SECONDS
     triton: str = ""
     recorded: Mapping[str, Any] | None = None
+    pod_settings: str = ""
 
     @property
     def short(self) -> str:

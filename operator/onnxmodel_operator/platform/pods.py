@@ -17,9 +17,17 @@ class SourceTraits:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+_HARMLESS = {"AWS_REGION", "AWS_DEFAULT_REGION"}
+
+
 def source_traits(pool: Pool, source: Source) -> SourceTraits:
-    """Join what the pool and the model say of a fetch. The model wins, variable by variable."""
-    account = source.service_account_name or pool.source.service_account_name
+    """Join what the pool and the model say of a fetch. The model wins, variable by variable.
+
+    The pool's account is for models that bring neither a Secret nor variables of their own: with an endpoint, a proxy
+    or a certificate authority, the model's author could have the account's token sent to a server of theirs.
+    """
+    own = source.secret_ref is not None or set(source.env) - _HARMLESS
+    account = source.service_account_name or ("" if own else pool.source.service_account_name)
     return SourceTraits(account, {**pool.source.env, **source.env})
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
-from onnxmodel_operator.plan import digests
 from onnxmodel_operator.plan.values import STARTUP_SECONDS, Revision
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.parts import (
@@ -42,7 +41,7 @@ def server_manifests(owner: Owner, of: Named[tuple[str, Revision, Settings]]) ->
     """Make the record of a revision and its Deployment. The record comes first, so that everything that serves has one."""
     runtime, revision, settings = of.parts
     deployment = revision.recorded or _deployment(owner, runtime, revision, settings)
-    record = _record(owner, revision, deployment, digests.of_pod_settings(settings))
+    record = _record(owner, revision, deployment)
     return stamped(record), stamped(scaled(deployment, revision.replicas))
 
 
@@ -51,10 +50,12 @@ def scaled(deployment: Mapping[str, Any], replicas: int) -> Manifest:
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
 
 
-def _record(owner: Owner, revision: Revision, deployment: Mapping[str, Any], settings: str) -> Manifest:
+def _record(owner: Owner, revision: Revision, deployment: Mapping[str, Any]) -> Manifest:
     """The Deployment as applied: while a later spec is proven, nothing else says how to restore or scale it."""
     meta = metadata(owner, revision.name, {names.LABEL_REVISION: revision.short})
-    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.place, names.ANNOTATION_POD_SETTINGS: settings}
+    meta["annotations"] = {names.ANNOTATION_CLAIM: revision.place}
+    if revision.pod_settings:
+        meta["annotations"][names.ANNOTATION_POD_SETTINGS] = revision.pod_settings
     return {**render_template("record.yaml.j2", meta=meta), "data": deployment}
 
 

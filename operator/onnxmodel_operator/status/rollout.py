@@ -39,6 +39,8 @@ def traffic_statuses(seen: Observed, plan: Plan, now: datetime) -> list[TrafficS
     if len(plan.traffic) < 2 or plan.shift is None:
         return None
     since = plan.shift.since or now
+    whole = now.replace(second=0, microsecond=0)  # of a step that lasts, a number changes once a minute
+    now = whole if (whole - since).total_seconds() >= 60 else now
     pods = {revision: seen.revisions[revision].available for revision, _ in plan.traffic if revision in seen.revisions}
     windows = {revision: seen.metrics.window(revision, since, now) for revision, _ in plan.traffic}
     requests = {revision: window.requests for revision, window in windows.items() if window}

@@ -5,10 +5,10 @@ there. Status remembers the step and since when it has its share.
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec.rollout import MANUAL, RolloutStep
-from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan.rollout import room, traffic
 from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge
 from onnxmodel_operator.plan.rollout.orders import handled, is_new
@@ -18,6 +18,7 @@ from onnxmodel_operator.times import parse_time
 
 REPLICAS = "Replicas"
 _LOOK_SECONDS = 5.0
+_MINUTE = 60
 
 
 def begin(context: Context) -> Context:
@@ -33,7 +34,8 @@ def begin(context: Context) -> Context:
     steps, stored = context.model.spec.rollout.steps, seen.memory.rollout
     shift = Shift(strategy, why, len(steps), REPLICAS)
     if stored.revision == short and stored.strategy == strategy:
-        step = min(max((stored.step or 1) - 1, 0), len(steps))
+        done = (stored.step or 1) > (stored.steps or len(steps))  # of the steps that there were
+        step = len(steps) if done else min(max((stored.step or 1) - 1, 0), len(steps) - 1)
         since = parse_time(stored.since)
         shift = replace(shift, step=step, weight=stored.weight or 0, since=since, gate=stored.gate or "")
     if seen.routed == short:  # all steps are done, and it is being probed
@@ -45,30 +47,46 @@ def begin(context: Context) -> Context:
     return _with(replace(context, revision=replace(context.target, replicas=replicas)), shift)
 
 
+def guard(context: Context) -> Advance | Stop:
+    """Judge a new revision that has a share of the traffic, whether or not all of its pods are there.
+
+    A pod that crashed is a failed gate: what it was asked is in no count.
+    """
+    shift, enforced = context.shift, context.model.spec.rollout.gates.mode == "Enforce"
+    if shift is None or shift.strategy != "Canary" or not shift.weight or shift.since is None:
+        return Advance(context)
+    if context.seen.routed == context.target.short:  # it has all of the traffic, and the probe judges it
+        return Advance(context)
+    judgement = _judged(context, shift, context.now)
+    if enforced and (crash := _crash(context, shift)):
+        return refuse(context, "GateFailed", crash)
+    if enforced and judgement.ruling is Ruling.FAIL:
+        return refuse(context, "GateFailed", judgement.sentence)
+    shown = judgement if context.now == _shown(context, shift) else _judged(context, shift, _shown(context, shift))
+    return Advance(replace(context, shift=replace(shift, gate=f"{shown.ruling}: {shown.sentence}"[:1024])))
+
+
 def look(context: Context) -> Advance | Stop:
-    """Give the new revision the share of its step, judge it, and go on to the next one."""
+    """Give the new revision the share of its step, and go on to the next one when this one is over."""
     shift, seen, now = context.shift, context.seen, context.now
     assert context.active is not None or shift is None
-    if shift is None or shift.strategy != "Canary" or shift.step == shift.steps or _broken(seen, context.active):
+    if shift is None or shift.strategy != "Canary" or _is_over(context):
         return Advance(replace(context, traffic=traffic.before(context.model, seen, context.active)))
     step = context.model.spec.rollout.steps[shift.step]
     if shift.weight != step.weight or shift.since is None:
         shift = replace(shift, weight=step.weight, since=now, gate="")
         return _stop(context, shift, "CanaryStep", _said(shift, "begins"), _LOOK_SECONDS)
-    judgement = _judged(context, shift)
-    shift = replace(shift, gate=f"{judgement.ruling}: {judgement.sentence}"[:1024] if judgement else "")
-    enforced = context.model.spec.rollout.gates.mode == "Enforce"
-    if judgement and enforced and judgement.ruling is Ruling.FAIL:
-        return refuse(replace(context, shift=shift), "GateFailed", judgement.sentence)
     if context.model.orders.pause:
         message = f"is paused by the annotation {names.PAUSE}"
         return _stop(context, shift, "CanaryPaused", _said(shift, message), _LOOK_SECONDS)
+    if _is_broken(context):
+        return Advance(replace(context, traffic=traffic.before(context.model, seen, context.active)))
     promoted = is_new(context, "promote")
-    wait = None if promoted else _waits(context, step, shift, judgement if enforced else None)
+    wait = None if promoted else _waits(context, step, shift)
     if wait:
         return wait
     context = replace(context, handled=handled(context))
-    following = replace(shift, step=shift.step + 1, since=None)
+    following = replace(shift, step=shift.step + 1)
     message = "all steps are done" if following.step == shift.steps else f"step {following.step + 1} is next"
     return _stop(context, following, "CanaryStep", _said(shift, f"is done: {message}"), 1.0)
 
@@ -115,21 +133,43 @@ def _said(shift: Shift, what: str) -> str:
     return f"step {shift.step + 1} of {shift.steps} ({shift.weight} % of the traffic) {what}"
 
 
-def _judged(context: Context, shift: Shift) -> Judgement | None:
-    """The judgement of this step so far, over the same time for both revisions."""
+def _is_over(context: Context) -> bool:
+    """Return whether all steps are done: the new revision is about to take all traffic, or is being probed."""
+    return context.shift is not None and context.shift.step == context.shift.steps
+
+
+def _judged(context: Context, shift: Shift, now: datetime) -> Judgement:
+    """Judge the share that it has by now, over the same time for both revisions."""
     limits, metrics = context.model.spec.rollout.gates, context.seen.metrics
     assert shift.since is not None
     assert context.active is not None
-    new = metrics.window(context.target.short, shift.since, context.now)
-    old = metrics.window(context.active, shift.since, context.now)
-    asked = Gates(limits.max_error_percent, limits.max_p99_regression_percent, limits.min_requests)
-    return judge(asked, new, old)
+    new = metrics.window(context.target.short, shift.since, now)
+    old = metrics.window(context.active, shift.since, now)
+    return judge(Gates(limits.max_error_percent, limits.max_p99_regression_percent, limits.min_requests), new, old)
 
 
-def _waits(context: Context, step: RolloutStep, shift: Shift, judgement: Judgement | None) -> Stop | None:
+def _shown(context: Context, shift: Shift) -> datetime:
+    """The time up to which status has the numbers: of a step that lasts, whole minutes, since each write costs."""
+    now, whole = context.now, context.now.replace(second=0, microsecond=0)
+    return whole if shift.since and (whole - shift.since).total_seconds() >= _MINUTE else now
+
+
+def _crash(context: Context, shift: Shift) -> str:
+    """What is to be said of a pod of the new revision that ended badly while it had this share. "" if none did."""
+    there = context.seen.revisions.get(context.target.short)
+    ended = there.ended if there else None
+    at = parse_time(ended.time) if ended and ended.time else None
+    if ended is None or at is None or shift.since is None or at < shift.since or ended.exit_code is None:
+        return ""
+    return f"a pod of revision {context.target.short} ended: {ended.failure.message}"
+
+
+def _waits(context: Context, step: RolloutStep, shift: Shift) -> Stop | None:
     """Stop for what the step still waits for: its time, a person, or enough requests."""
     assert shift.since is not None
     seconds, gone = step.seconds(), (context.now - shift.since).total_seconds()
+    enforced = context.model.spec.rollout.gates.mode == "Enforce"
+    judgement = _judged(context, shift, context.now) if enforced else None
     if judgement and judgement.ruling is Ruling.INCONCLUSIVE and (seconds is None or gone >= seconds):
         message = f"waits for the gate, which cannot decide: {judgement.sentence}"
         return _stop(context, shift, "CanaryInconclusive", _said(shift, message), _LOOK_SECONDS)
@@ -142,7 +182,10 @@ def _waits(context: Context, step: RolloutStep, shift: Shift, judgement: Judgeme
     return None
 
 
-def _broken(seen: Observed, active: str | None) -> bool:
-    """Return whether the old revision has no pods and gets none by waiting: it must not hold up a good new one."""
-    there = seen.revisions.get(active or "")
-    return there is not None and not there.available and bool(there.overdue or there.ended)
+def _is_broken(context: Context) -> bool:
+    """Return whether the old revision has had no pod for so long that waiting is no help: it must not hold up a good one."""
+    there = context.seen.revisions.get(context.active or "")
+    if there is None or there.available:
+        return False
+    since, deadline = there.unavailable_since, context.settings.progress_deadline_seconds
+    return there.overdue or (since is not None and (context.now - since).total_seconds() >= deadline)

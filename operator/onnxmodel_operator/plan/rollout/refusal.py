@@ -96,7 +96,8 @@ def stopped(context: Context, refused: RefusedStatus, replicas: int = 0) -> Stop
         f'kubectl -n {namespace} annotate --overwrite onnxmodel {name} {names.RETRY}="$(date +%s)"'
     )
     failure = Failure(refused.reason, refused.message, f"{refused.hint} {hint}" if refused.hint else hint)
-    back = replace(context, revision=revision, shift=None, traffic=traffic.to(context.active))
+    told = handled(context)  # an order to promote that came too late must not promote the next attempt
+    back = replace(context, revision=revision, shift=None, handled=told, traffic=traffic.to(context.active))
     return Stop(back, stalled(Trouble("rollout", failure)))
 
 

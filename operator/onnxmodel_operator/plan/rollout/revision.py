@@ -57,7 +57,10 @@ def _revision(context: Context) -> Revision:
         place=context.place or "",
         startup_seconds=_startup_seconds(loading),
         triton=platform.triton,
-        recorded=recorded(context.seen, short, context.settings),
+        recorded=(deployment := recorded(context.seen, short, context.settings)),
+        pod_settings=""
+        if deployment and short not in context.seen.made_with
+        else digests.of_pod_settings(context.settings),
     )
 
 

@@ -113,15 +113,24 @@ def _of_stage(stop: Stop) -> Stop:
     lacks_room = step.seen is not None and _lacks_room(step.seen.waiting)
     if held and is_new(context, "abort"):
         return refusal.recorded(stop, short, refusal.aborted(what))
-    if held and stalled and lacks_room and trouble:
+    late = held is not None and _is_late(context, held)
+    if held and trouble and (late or (stalled and lacks_room)):
         return refusal.recorded(stop, short, trouble.failure)
     if stalled and not lacks_room:
         return replace(stop, context=replace(context, shift=None))
-    if held or not lacks_room or trouble is None:
+    if held:
+        return replace(stop, again=_LOOK_SECONDS if trouble else stop.again)
+    if not lacks_room or trouble is None:
         return stop
     if context.model.spec.rollout.strategy == RECREATE or (stalled and _fits(context, 1)):
         return _making(stop, what, trouble.failure.message, STAGES[step.stage].phase)
     return stop
+
+
+def _is_late(context: Context, held: Shift) -> bool:
+    """Return whether nothing has served for a whole progress deadline because room was made."""
+    since = held.since or context.now
+    return (context.now - since).total_seconds() >= context.settings.progress_deadline_seconds
 
 
 def _making(stop: Stop, what: str, lacking: str, phase: str) -> Stop:

@@ -38,7 +38,8 @@ def before(model: Resource, seen: Observed, active: str | None) -> Traffic:
     traffic keeps it, unless its probe got a wrong answer. One for which the active revision made room keeps nothing: the
     two cannot both run.
     """
-    taking = seen.routed or ""
+    # Of two that share the traffic, the Service names the proven one.
+    taking = (seen.memory.rollout.revision if seen.divided else seen.routed) or ""
     if active is None or model.replicas == 0 or available(seen, active) or seen.memory.rollout.strategy == RECREATE:
         return to(active)
     return to(taking if is_unrefuted(seen, taking) else active)
@@ -56,10 +57,11 @@ def available(seen: Observed, revision: str) -> bool:
 
 def is_labelled(seen: Observed, revision: str | None) -> bool:
     """Return whether a Service can select the revision's pods beside another one's. One that is yet to be made can."""
-    record = seen.records.get(revision or "")
-    if record is None:
+    there = seen.revisions.get(revision or "")
+    item = seen.live["Deployment", there.name] if there else seen.records.get(revision or "")
+    if item is None:
         return True
-    return bool(label({"metadata": record["spec"]["template"]["metadata"]}, names.LABEL_SERVER))
+    return bool(label({"metadata": item["spec"]["template"].get("metadata", {})}, names.LABEL_SERVER))
 
 
 def switched(probe: Look) -> Look:

@@ -39,6 +39,16 @@ def held(context: Context) -> tuple[Context, UpgradeStatus] | None:
     )
 
 
+def is_current(context: Context) -> bool:
+    """Return whether the spec asks for the active revision, or for the one that status has as its target.
+
+    That may be refused, or half rolled out: a newer image alone is no reason to begin once more.
+    """
+    target = context.seen.memory.target
+    known = {context.active, target.revision if target else None}
+    return context.revision is not None and context.revision.short in known
+
+
 def running(context: Context) -> UpgradeStatus | None:
     """Return that the model is proven with newer images than the active revision's, or None."""
     if _older(context) is None:

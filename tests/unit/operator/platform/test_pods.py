@@ -1,5 +1,7 @@
 """A pool's words and a model's about pods, joined: the model wins, key by key."""
 
+import pytest
+
 from onnxmodel_operator.api.spec.pod import Pod
 from onnxmodel_operator.api.spec.source import Source
 from onnxmodel_operator.platform.pods import SourceTraits, Traits, source_traits, traits
@@ -69,3 +71,20 @@ def test_the_models_words_about_its_fetch_win_over_the_pools():
     assert source_traits(pool, Source.model_validate(uri)) == SourceTraits("pool", both)
     model = Source.model_validate({**uri, "serviceAccountName": "mine", "env": {"AWS_REGION": "c"}})
     assert source_traits(pool, model) == SourceTraits("mine", {**both, "AWS_REGION": "c"})
+
+
+@pytest.mark.parametrize(
+    ("own", "account"),
+    [
+        ({}, "pool"),
+        ({"env": {"AWS_REGION": "eu-west-1"}}, "pool"),
+        ({"env": {"AWS_ENDPOINT_URL": "https://store.example.com"}}, ""),
+        ({"env": {"HTTPS_PROXY": "http://proxy.example.com"}}, ""),
+        ({"secretRef": {"name": "keys"}}, ""),
+        ({"secretRef": {"name": "keys"}, "serviceAccountName": "mine"}, "mine"),
+    ],
+)
+def test_the_pools_account_is_not_for_who_could_send_its_token_elsewhere(own, account):
+    pool = Pool.model_validate({"source": {"serviceAccountName": "pool"}})
+    source = Source.model_validate({"uri": "s3://b/k", **own})
+    assert source_traits(pool, source).service_account_name == account
