@@ -155,7 +155,7 @@ def _shown(context: Context, shift: Shift) -> datetime:
 
 
 def _crash(context: Context, shift: Shift) -> str:
-    """What is to be said of a pod of the new revision that ended badly while it had this share. "" if none did."""
+    """Describe the end of a pod of the new revision that crashed while it had this share. "" if none did."""
     there = context.seen.revisions.get(context.target.short)
     ended = there.ended if there else None
     at = parse_time(ended.time) if ended and ended.time else None
