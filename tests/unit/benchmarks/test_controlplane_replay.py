@@ -8,7 +8,7 @@ from tests.builders import SETTINGS, Cluster, body
 
 
 def test_a_copy_is_at_rest_and_shares_no_uid_and_no_child_with_its_original():
-    life = Cluster(body())
+    life = Cluster(body(serving={"replicas": 2}))  # with a budget for disruptions
     life.live()
     objects = list(life.objects.values())
     made = asyncio.run(template(objects, SETTINGS, life.now))
