@@ -16,7 +16,7 @@ from tests.integration.support import GOOD, SETTINGS, model
 SECONDS = 5
 DEADLINE = 8
 PROVIDERS = "executionProviders: [CUDA, CPU]"
-PATIENT = 20
+PATIENT = 30
 """A deadline within which a busy machine starts whatever has room."""
 POOLS = f"""pools:
   default: {{}}
@@ -142,37 +142,37 @@ def test_auto_gives_the_only_gpu_to_the_new_revision_and_back_if_it_fails(contro
     kubelet.available("magika")
     for stage in ("loadtest", "probe"):
         kubelet.succeed("magika", stage)
-    first = until("Ready", found(kube, "magika", true="Ready"))["status"]["active"]["revision"]
+    first = until("Ready", found(kube, "magika", true="Ready"), seconds=90)["status"]["active"]["revision"]
 
     def changed(level: str) -> None:
         kube.delete("jobs", "--all")  # all have succeeded: those that come are the new spec's
         kube.patch("onnxmodel", "magika", {"spec": {"optimization": {"graphLevel": level}}})
-        shown = until("no room", found(kube, "magika", true="Available", reason="InsufficientGPU"))
+        shown = until("no room", found(kube, "magika", true="Available", reason="InsufficientGPU"), seconds=90)
         assert "rollout" not in shown["status"], "until the deadline it serves"
         shown = until("room", lambda: (m := kube.get("onnxmodel", "magika"))["status"].get("rollout") and m, seconds=90)
         assert shown["status"]["rollout"]["strategy"] == "Recreate"
         assert "Insufficient nvidia.com/gpu" in shown["status"]["rollout"]["why"]
         for stage in ("optimize", "benchmark"):
-            until(f"a GPU for {stage}", placed(kube, names.LABEL_MODEL))
-            until(f"{stage} has it", placed(kube, f"{names.LABEL_STAGE}={stage}"))
+            until(f"a GPU for {stage}", placed(kube, names.LABEL_MODEL), seconds=90)
+            until(f"{stage} has it", placed(kube, f"{names.LABEL_STAGE}={stage}"), seconds=90)
             kubelet.succeed("magika", stage)
-        until("a GPU for the server", placed(kube, names.LABEL_REVISION))
-        shown = until("nothing serves", found(kube, "magika", untrue="Available"))
+        until("a GPU for the server", placed(kube, names.LABEL_REVISION), seconds=90)
+        shown = until("nothing serves", found(kube, "magika", untrue="Available"), seconds=90)
         assert "has made room" in condition(shown, "Available")["message"]
         kubelet.available("magika")
 
     changed("Basic")
     for stage in ("loadtest", "probe"):
         kubelet.succeed("magika", stage)
-    second = until("Ready", found(kube, "magika", true="Ready"))["status"]["active"]["revision"]
+    second = until("Ready", found(kube, "magika", true="Ready"), seconds=90)["status"]["active"]["revision"]
     assert second != first
     changed("Extended")
     kubelet.fail("magika", "loadtest", 10, Failure("AnswerDiffers", "another answer", "Look at it."))
-    shown = until("refused", found(kube, "magika", true="Stalled", reason="AnswerDiffers"))
+    shown = until("refused", found(kube, "magika", true="Stalled", reason="AnswerDiffers"), seconds=90)
     assert [one["reason"] for one in shown["status"]["rollout"]["refused"]] == ["AnswerDiffers"]
-    until("the refused one's pod is gone, and holds nothing", placed(kube, names.LABEL_REVISION))
-    (pod,) = until("the GPU is back", placed(kube, f"{names.LABEL_REVISION}={second}"))
+    until("the refused one's pod is gone, and holds nothing", placed(kube, names.LABEL_REVISION), seconds=90)
+    (pod,) = until("the GPU is back", placed(kube, f"{names.LABEL_REVISION}={second}"), seconds=90)
     assert [one["metadata"]["name"] for one in kube.list("pods", names.LABEL_REVISION)] == [pod["metadata"]["name"]]
     kubelet.available("magika")
-    shown = until("it serves", found(kube, "magika", true="Available", reason="AnswerDiffers"))
+    shown = until("it serves", found(kube, "magika", true="Available", reason="AnswerDiffers"), seconds=90)
     assert shown["status"]["serving"]["revision"] == second
