@@ -62,10 +62,10 @@ def again(context: Context) -> float | None:
 
 
 def _older(context: Context) -> ImagesStatus | None:
-    """The images of the active revision where they are not the platform's."""
+    """The images of the active revision where the spec would be proven with others now: another runtime is none."""
     active = context.seen.memory.active
     images = active.images if active and active.revision == context.active else None
-    return None if images == images_of(context.platform) else images
+    return None if images is None or _with(context.platform, images) == context.platform else images
 
 
 def _with(platform: Resolved, images: ImagesStatus) -> Resolved:
