@@ -73,6 +73,7 @@ def prepare(plane: ControlPlane) -> None:
     addresses = sorted({"127.0.0.1", KUBERNETES_SERVICE, plane.address})
     authority.issue("apiserver", "kube-apiserver", "kubernetes", addresses, ["localhost", *service])
     authority.issue("admin", "admin", "system:masters")
+    authority.issue("front-proxy", "front-proxy-client", "front-proxy")
     authority.kubeconfig(plane.kubeconfig, f"https://{plane.address}:{plane.port}", "admin")
     (plane.state / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
 
@@ -101,6 +102,11 @@ def start(plane: ControlPlane) -> None:
         "--kubelet-preferred-address-types=InternalIP",  # else `kubectl logs` asks DNS for the node's name
         f"--audit-policy-file={plane.state}/audit-policy.json", f"--audit-log-path={plane.audit_log}",
         "--audit-log-mode=blocking", "--audit-log-maxsize=1000",
+        # API servers of add-ons, such as those of metrics for autoscalers, are asked in the name of a user.
+        f"--requestheader-client-ca-file={pki}/ca.crt", "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-", f"--proxy-client-cert-file={pki}/front-proxy.crt",
+        f"--proxy-client-key-file={pki}/front-proxy.key", "--enable-aggregator-routing=true",
         "--enable-priority-and-fairness=false",  # fairness between tenants costs CPU, and there is one tenant
     )  # fmt: skip
 

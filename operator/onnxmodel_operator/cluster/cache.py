@@ -35,6 +35,8 @@ class Cache:
         self._busy: dict[str, Object] = {}  # by uid: pods of stages that are on a node, of all models
         self.upgrading: set[Key] = set()
         """Models that move to newer images: those whose status says so, and those that were just told to."""
+        self.missing: set[str] = set()
+        """Kinds of add-ons that the cluster does not have."""
         self._servers: dict[str, tuple[Key, Object]] = {}  # by uid: pods that have metrics of a revision
         self.metrics: dict[Key, Live] = {}
         """Readings of each model's servers."""
@@ -154,6 +156,7 @@ class Cache:
             records=children(RECORD),
             budgets=children(BUDGET),
             upgrading=self.others_upgrading(key),
+            missing=frozenset(self.missing),
             metrics=self.metrics.get(key, _NOTHING),
         )
 

@@ -7,13 +7,17 @@ from onnxmodel_operator import names
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind and its place in the API. label_selector: selects our objects; "" for all."""
+    """One kind and its place in the API. label_selector: selects our objects; "" for all.
+
+    add_on: of another project, which a cluster may lack: then there are no objects of it, until its CRD is there.
+    """
 
     name: str
     group: str
     version: str
     plural: str
     label_selector: str = names.SELECTOR
+    add_on: bool = False
 
     def path(self, namespace: str | None = None, name: str | None = None) -> str:
         """Return the URL path of the collection in all namespaces or in one, or of one object."""

@@ -26,6 +26,8 @@ _NOT_STREAMED = (400, 422)
 """Status codes of an API server without the feature WatchList, which is off by default before Kubernetes 1.32."""
 _SHORT_SECONDS = 10.0  # a watch that ended sooner counts as a failure
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
+MISSING_PAUSE_SECONDS = 15.0
+"""Seconds between two looks for the CRD of an add-on."""
 _AT_ONCE = 10  # events between two chances for everything else on the event loop
 _END_OF_LIST = "k8s.io/initial-events-end"
 
@@ -94,6 +96,9 @@ class Reflector:
                 problem = str(error) or type(error).__name__
                 outage = is_outage(error) and self._proved < began and not self.synced.is_set()
                 status = error.status if isinstance(error, ApiError) else 0
+                if status == _MISSING and self.kind.add_on:
+                    await self._do_without()
+                    continue
                 self._streams &= not (status in _NOT_STREAMED and self._version is None)
                 if status == _MISSING and self.kind is MODEL:
                     problem = (
@@ -107,6 +112,25 @@ class Reflector:
                 self._failures, self._said = 0, False
             else:
                 await self._pause(problem, outage)
+
+    async def _do_without(self) -> None:
+        """Take the kind for one that the cluster lacks. Its objects went with its CRD."""
+        self._proved = self._clock()
+        if self.kind.name not in self._cache.missing:
+            log.warning("the cluster has no kind %s: the operator does without, until its CRD is there", self.kind.name)
+            self._cache.missing.add(self.kind.name)
+            self._cache.forget(self.kind, self._cache.uids(self.kind))
+            self._wake_all()
+        self._version = None
+        self.synced.set()
+        await asyncio.sleep(MISSING_PAUSE_SECONDS * random.uniform(0.5, 1))
+
+    def _wake_all(self) -> None:
+        """Let every model take a turn: each may depend on whether the kind is there."""
+        every = self._cache.keys()
+        for key in every:
+            self._cache.notes.pop(key, None)
+            self._changed(key, None, later=True)
 
     async def _pause(self, problem: str, outage: bool) -> None:
         """outage: the API server never answered yet, which is said once for all kinds."""
@@ -178,6 +202,10 @@ class Reflector:
                 self._changed(key, None, later=False)
             self._unlisted, self._listed = None, self._clock()
             self.synced.set()
+            if self.kind.name in self._cache.missing:
+                log.info("the cluster has the kind %s now", self.kind.name)
+                self._cache.missing.discard(self.kind.name)
+                self._wake_all()
         self._at(version)
 
     def _at(self, version: str | None) -> None:

@@ -91,6 +91,7 @@ def observe(snapshot: Snapshot) -> Observed:
         memory=read(status, uid),
         stuck=any(label(pod, names.LABEL_STAGE) not in MEASURING and is_idle(pod) for pod in snapshot.busy),
         metrics=snapshot.metrics,
+        missing=snapshot.missing,
     )
 
 

@@ -27,7 +27,7 @@ class Snapshot:
     """The raw objects of one model, from the cache. model: None if there is none.
 
     busy: pods of stages that have a node, of all models. metrics: what the pods of its revisions reported themselves.
-    upgrading: other models that move to newer images.
+    upgrading: other models that move to newer images. missing: kinds of add-ons that the cluster does not have.
     """
 
     model: Object | None
@@ -40,6 +40,7 @@ class Snapshot:
     records: tuple[Object, ...] = ()
     budgets: tuple[Object, ...] = ()
     upgrading: tuple[str, ...] = ()
+    missing: frozenset[str] = frozenset()
     metrics: Live = field(default_factory=Live)
 
 
@@ -157,5 +158,7 @@ class Observed:
     Not of a volume that is gone."""
     metrics: Live = field(default_factory=Live)
     """Live traffic of each revision, as its servers count it."""
+    missing: frozenset[str] = frozenset()
+    """Kinds of add-ons that the cluster does not have."""
     made_with: Mapping[str, str] = field(default_factory=dict)
     """The digest of the settings that the pods of each record were made with, where the record names it."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 
 from onnxmodel_operator.cluster import reflector
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError
-from onnxmodel_operator.cluster.kinds import BY_NAME, JOB
+from onnxmodel_operator.cluster.kinds import BY_NAME, JOB, MODEL
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
 from onnxmodel_operator.metrics import REPAIRS
 from tests.builders import item
@@ -208,3 +209,27 @@ async def test_seconds_since_the_last_proof_of_life():
     await asyncio.wait_for(watched.synced.wait(), 5)
     assert watched.silent_seconds() == 0
     task.cancel()
+
+
+async def test_an_add_on_that_the_cluster_lacks_is_waited_for(monkeypatch, caplog):
+    monkeypatch.setattr(reflector, "MISSING_PAUSE_SECONDS", 0)
+    kind, gone = replace(JOB, add_on=True), ApiError(404, "page not found")
+    run = Run([gone], [gone], kind=kind)
+    run.cache.put(MODEL, item("m", uid="model"))
+    await run.to_the_end()
+    assert run.reflector.synced.is_set(), "nothing waits for it"
+    assert run.cache.missing == run.cache.snapshot(("n", "m")).missing == {"Job"}
+    assert run.changed == [(("n", "m"), True)], "each model is told once"
+    assert len([one for one in caplog.messages if "no kind Job" in one]) == 1
+    run = Run([gone], [event("ADDED", "a", 3), bookmark(5, end=True)], kind=kind)
+    run.cache.put(MODEL, item("m", uid="model"))
+    assert await run.to_the_end() == ["a"]
+    assert run.cache.missing == set()
+    assert run.changed[-1] == (("n", "m"), True), "and once more when it is there"
+
+
+async def test_what_an_add_on_had_goes_with_it(monkeypatch):
+    monkeypatch.setattr(reflector, "MISSING_PAUSE_SECONDS", 0)
+    there, gone = [event("ADDED", "a", 3), bookmark(5, end=True)], ApiError(404, "page not found")
+    run = Run(there, [gone], kind=replace(JOB, add_on=True))
+    assert await run.to_the_end() == []
