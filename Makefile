@@ -13,7 +13,7 @@ FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes
 CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test test-faults lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,11 @@ e2e: ready ## tests with real pods
 test: ready ## run all tests
 	@$(LOCAL) build --tests
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/frozen tests/lives tests/unit
+
+# Not part of `make test`: the first build of the add-ons takes many minutes.
+test-addons: ready ## run the operator with real add-ons (Envoy Gateway) on the local Kubernetes
+	@$(BIN)/python -m dev.addons
+	@$(BIN)/python -m pytest $(or $(TESTS),tests/addons)
 
 # Not part of `make test`: for nightly runs. By two workers, each with an API server of its own. One fault alone: .venv/bin/python -m pytest tests/faults -k etcd-paused
 test-faults: setup ## inject each fault at each moment of a life on a real API server, and try 2,000 sequences of specs, into docs/benchmarks/faults.md; then fuzz HTTP/2

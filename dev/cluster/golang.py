@@ -77,6 +77,27 @@ def build(*names: str) -> None:
             _keep(name, Path(folder) / name)
 
 
+def module_program(module: Path, package: str, tags: str = "") -> Path:
+    """Return the path of a program of another Go module than the cluster's, built if the cache has none.
+
+    module: the folder of its go.mod. package: its main package. tags: build tags. It is alone in its folder, for a PATH.
+    """
+    name = package.rstrip("/").rpartition("/")[2] if package != "." else module.name
+
+    def make(target: Path) -> None:
+        target.mkdir()
+        with exclusive(cache() / "locks" / "go"), step(f"{name}: building", "about 5 min the first time"):
+            run(go(), "build", "-mod=mod", *_FLAGS, *([f"-tags={tags}"] if tags else []), "-o", target / name, package,
+                cwd=module, env=_ENVIRONMENT)  # fmt: skip
+
+    return artifact("bin", name, digest(module, package, tags, *_FLAGS), make) / name
+
+
+def module_folder(module: Path, name: str) -> Path:
+    """Return the folder of the sources of a module that another one requires: its manifests are there, too."""
+    return Path(run(go(), "list", "-mod=mod", "-m", "-f", "{{.Dir}}", name, cwd=module, env=_ENVIRONMENT).strip())
+
+
 def _missing(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if cached("bin", name, _key(name)) is None]
 

@@ -1,0 +1,38 @@
+"""Processes of an add-on: in the network of the embedded cluster, and found again after a crash."""
+
+from pathlib import Path
+
+from dev.cluster import embedded
+from dev.cluster.artifacts import remove
+from dev.cluster.paths import state
+from dev.cluster.processes import Processes
+
+
+class AddOn:
+    """The processes of one add-on, apart from those of the cluster: its end does not make the cluster unhealthy."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = state("addons") / name
+        self._processes = Processes(self.state)
+
+    def start(self, name: str, *command: str | Path, env: dict[str, str] | None = None) -> None:
+        """Start a program in the cluster's network, as the cluster's administrator. Its log is in the state folder."""
+        plane = embedded.plane()
+        variables = {"KUBECONFIG": str(plane.kubeconfig), **(env or {})}
+        words = [f"{key}={value}" for key, value in variables.items()]
+        self._processes.start(name, plane.in_network("env", *words, *command))
+
+    def running(self) -> bool:
+        """Return whether all that was started still runs."""
+        recorded = self._processes.recorded()
+        return bool(recorded) and all(process.alive for process in recorded)
+
+    def log(self, name: str) -> str:
+        """The end of a process's log, for an error message."""
+        return self._processes.log_tail(name)
+
+    def stop(self) -> None:
+        """End its processes, and remove what they left."""
+        self._processes.stop(grace=5)
+        remove(self.state)

@@ -1,0 +1,1 @@
+"""The operator with real parts of the ecosystem: see CONTRIBUTING.md."""

@@ -1,0 +1,39 @@
+"""Real add-ons beside the real cluster, as processes of this machine: the embedded cluster only.
+
+platform     session   the cluster, the project's images, an S3 gateway with models in it
+gateway      session   Envoy Gateway, with a GatewayClass and Gateway API's CRDs
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev import magika
+from dev.addons import envoy_gateway
+from dev.addons.process import AddOn
+from dev.cluster import choice, embedded
+from dev.platform import Platform
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("e2e")
+            item.add_marker(pytest.mark.timeout(2400))
+
+
+@pytest.fixture(scope="session")
+def platform() -> Platform:
+    if choice.chosen() is not embedded:
+        pytest.skip("add-ons run in the network of the embedded cluster: CLUSTER=embedded")
+    made = Platform()
+    made.install_s3()
+    made.upload({"magika/1/model.onnx": magika.model().read_bytes()})
+    return made
+
+
+@pytest.fixture(scope="session")
+def gateway(platform: Platform) -> Iterator[AddOn]:
+    with envoy_gateway.running(platform.kube) as addon:
+        yield addon
