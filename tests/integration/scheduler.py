@@ -1,5 +1,6 @@
 """Kubernetes' own scheduler, and a node of which nothing is real but its name and size."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,16 @@ def scheduled(control_plane: Kube) -> Iterator[None]:
     scheduler.terminate()
     scheduler.wait(30)
     control_plane.delete("node", NODE, wait=False)
+
+
+def vacate(control_plane: Kube) -> None:
+    """Remove the pods of earlier tests from the node, as a kubelet would: they hold its devices for ever."""
+    there = f"--field-selector=spec.nodeName={NODE}"
+    pods = json.loads(control_plane.run("get", "pods", "--all-namespaces", there, "-o", "json"))["items"]
+    for pod in (pod["metadata"] for pod in pods):
+        control_plane.within(pod["namespace"]).run(
+            "delete", "pod", pod["name"], "--grace-period=0", "--force", "--ignore-not-found"
+        )
 
 
 def resize(control_plane: Kube, **devices: str) -> None:

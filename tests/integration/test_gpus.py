@@ -10,7 +10,7 @@ import pytest
 from dev.kube import Kube, condition, found, until
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract.outcome import Failure
-from tests.integration.scheduler import ON_IT, resize, scheduled, volume
+from tests.integration.scheduler import ON_IT, resize, scheduled, vacate, volume
 from tests.integration.support import GOOD, SETTINGS, model
 
 SECONDS = 5
@@ -55,6 +55,7 @@ def asks(
 ) -> Iterator[Callable[..., None]]:
     """Apply a model that has come to the first stage that needs a GPU. Its parameter is the progress deadline."""
     deadline = f"progressDeadlineSeconds: {getattr(request, 'param', DEADLINE)}\n"
+    vacate(control_plane)
     resize(control_plane)
     name = f"v-{uuid.uuid4().hex[:8]}"
     control_plane.apply(volume(name, kube, "magika"))
@@ -139,6 +140,7 @@ def test_auto_gives_the_only_gpu_to_the_new_revision_and_back_if_it_fails(contro
     resize(control_plane, **{"nvidia.com/gpu": "1"})
     for stage in ("optimize", "benchmark"):
         kubelet.succeed("magika", stage)
+    until("a GPU for the server", placed(kube, names.LABEL_REVISION), seconds=90)
     kubelet.available("magika")
     for stage in ("loadtest", "probe"):
         kubelet.succeed("magika", stage)
