@@ -4,6 +4,8 @@ import hashlib
 import json
 from typing import Any
 
+from onnxmodel_runtime.contract import naming
+
 GROUP = "onnx-operator.dev"
 VERSION = "v1alpha1"
 KIND = "OnnxModel"
@@ -40,7 +42,6 @@ PROMOTE, ABORT, RETRY, PAUSE = (f"{GROUP}/{order}" for order in ("promote", "abo
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 
-_LABEL_LENGTH = 63
 _SHORT = 8
 
 
@@ -71,12 +72,5 @@ def is_bucket_place(place: str) -> bool:
 
 
 def child(model: str, *parts: str) -> str:
-    """Return `<model>-<part>-…`, at most 63 characters: pod labels carry Job names, and a label is no longer.
-
-    A long model name is cut and marked with its own digest, so that two models never share a child's name.
-    """
-    tail = "".join(f"-{part}" for part in parts)
-    room = _LABEL_LENGTH - len(tail)
-    if len(model) > room:
-        model = f"{model[: room - _SHORT - 1].rstrip('-')}-{short(digest(model))}"
-    return model + tail
+    """Return the name of a model's child, at most 63 characters: servers make the name of a Service alike."""
+    return naming.child(model, *parts)

@@ -71,6 +71,11 @@ SIGNATURE = {"uri": "s3://b/s", "publicKeyRef": {"name": "n", "key": "k"}, "iden
             {"validation": {"batch": "None"}, "serving": {"batching": {"maxQueueDelayMicroseconds": 9}}},
             "serving.batching.maxQueueDelayMicroseconds must be 0",
         ),
+        (
+            {"serving": {"runtime": "triton"}, "rollout": {"gates": {"compare": {}}}},
+            "rollout.gates.compare needs serving.runtime onnxruntime",
+        ),
+        ({"rollout": {"gates": {"compare": {"percent": 0}}}}, "spec.rollout.gates.compare.percent: Invalid value"),
         ({"validation": {"inputs": [{"name": "x", "datatype": "FLOAT", "shape": [1]}]}}, "datatype: Unsupported value"),
         ({"benchmark": {"batchSizes": [1, 2, 3, 4, 5]}}, "must have at most 4 items"),
         (

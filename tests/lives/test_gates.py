@@ -1,13 +1,15 @@
 """A canary is judged by what the servers of both revisions count, as the operator reads it."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from onnxmodel_operator import names
 from onnxmodel_operator.controller.meters import Meters
-from onnxmodel_operator.live.windows import Counts, Latencies
+from onnxmodel_operator.live.windows import Compared, Counts, Latencies
+from onnxmodel_runtime.contract.compare import read
 from tests.builders import Cluster, body
 
 STEPS = [{"weight": 50, "pause": "1m"}]
@@ -18,8 +20,8 @@ FAST, SLOW = 0.005, 0.05
 class Canary:
     """A canary at its first step, whose servers answer a hundred requests in five seconds each."""
 
-    def __init__(self) -> None:
-        rollout = {"strategy": "Canary", "steps": STEPS, "gates": GATES}
+    def __init__(self, **gates: Any) -> None:
+        rollout = {"strategy": "Canary", "steps": STEPS, "gates": GATES | gates}
         self.cluster = cluster = Cluster(body(serving={"replicas": 2}, rollout=rollout))
         cluster.live()
         cluster.edit(optimization={"graphLevel": "Basic"})
@@ -30,6 +32,8 @@ class Canary:
         cluster.deploy()
         self.old, self.new = (d["metadata"]["labels"][names.LABEL_REVISION] for d in cluster.deployments())
         self.counts = {revision: Counts() for revision in (self.old, self.new)}
+        self.compared = {"agreed": 10, "differed": 0}
+        self.orders: list[tuple[str, str]] = []
         for deployment, host in zip(cluster.deployments(), (self.old, self.new), strict=True):
             cluster.pod(deployment, podIP=host)
         cluster.settle()
@@ -37,8 +41,14 @@ class Canary:
             cluster.cache, lambda _: None, clock=lambda: cluster.now.timestamp(), now=lambda: cluster.now
         )  # fmt: skip
 
-    async def _read(self, host: str, port: int, model: str) -> Counts | None:
-        return self.counts.get(host)
+    async def _read(self, host: str, port: int, model: str, order: str) -> Counts | None:
+        counts = self.counts.get(host)
+        if counts and order:
+            self.orders.append((host, order))
+            before = counts.compared.get(self.new, Compared())
+            more = {name: getattr(before, name) + count for name, count in self.compared.items()}
+            counts = self.counts[host] = replace(counts, compared={self.new: Compared(**more, largest=0.125)})
+        return counts
 
     def wait(self, seconds: int, *, failures: int = 0, latency: float = FAST, answers: bool = True) -> None:
         """Let it go on so with the new revision; the old one is well."""
@@ -74,6 +84,7 @@ def _more(counts: Counts, successes: int, failures: int, took: float) -> Counts:
         rows=total,
         run_seconds=total * FAST,
         latencies=latencies,
+        compared=counts.compared,
     )
 
 
@@ -124,3 +135,60 @@ def test_a_pause_does_not_keep_a_bad_revision() -> None:
     assert again <= 5
     canary.wait(60, failures=5)
     assert cluster.condition("Stalled")["reason"] == "GateFailed"  # type: ignore[index]
+
+
+COMPARE = {"percent": 25, "minComparisons": 50}
+
+
+def test_a_revision_that_answers_alike_goes_on() -> None:
+    canary = Canary(compare=COMPARE)
+    cluster = canary.cluster
+    assert cluster.objects["Service", "team-a", f"magika-{canary.new}"]["spec"]["clusterIP"] == "None"
+    canary.wait(20)
+    assert "of the 50 of minComparisons" in canary.rollout["gate"]
+    canary.wait(30)
+    assert canary.rollout["gate"].startswith("Pass: "), canary.rollout
+    assert canary.rollout["gate"].endswith(" compared answers agree, and the largest difference is 0.125")
+    canary.wait(20)
+    assert cluster.status()["phase"] == "Ready"
+    assert ("Service", "team-a", f"magika-{canary.new}") not in cluster.objects
+    assert {host for host, _ in canary.orders} == {canary.old}, "those that serve compare, not those on trial"
+    order = read(canary.orders[0][1])
+    assert order is not None
+    assert (order.revision, order.percent, order.tolerance.relative) == (canary.new, 25, 0.01)
+    count = len(canary.orders)
+    canary.wait(30)
+    assert len(canary.orders) == count, "nobody is on trial any more"
+
+
+def test_a_revision_that_answers_otherwise_is_refused_at_once() -> None:
+    canary = Canary(compare=COMPARE)
+    canary.compared = {"agreed": 10, "differed": 1}
+    canary.wait(20)
+    found = canary.cluster.condition("Stalled")
+    assert found is not None
+    assert found["reason"] == "AnswersDiffer"
+    assert "compared answers agree, and the largest difference is 0.125: minAgreementPercent is 99" in found["message"]
+    assert canary.cluster.routed() == canary.old
+    assert [item["spec"]["replicas"] for item in canary.cluster.deployments()] == [2, 0]
+    assert ("Service", "team-a", f"magika-{canary.new}") not in canary.cluster.objects
+    count = len(canary.orders)
+    canary.wait(30)
+    assert len(canary.orders) == count
+    assert canary.cluster.condition("Stalled")["reason"] == "AnswersDiffer"  # type: ignore[index]
+
+
+def test_where_nobody_compares_the_gate_waits() -> None:
+    canary = Canary(compare=COMPARE)
+    canary.compared = {}
+    canary.counts[canary.old] = Counts()
+    canary.wait(120)
+    assert canary.rollout["step"] == 1
+    assert canary.cluster.condition("Reconciling")["reason"] == "CanaryInconclusive"  # type: ignore[index]
+
+
+def test_no_answer_is_compared_unless_asked_for() -> None:
+    canary = Canary()
+    canary.wait(30)
+    assert canary.orders == []
+    assert ("Service", "team-a", f"magika-{canary.new}") not in canary.cluster.objects

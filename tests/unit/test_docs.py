@@ -277,7 +277,16 @@ def reasons() -> dict[str, str]:
     return found
 
 
-_PLACES = {"StageError": 0, "Failure": 0, "Check": 1, "going": 1, "refuse": 1, "Progress": 2, "_stop": 2}
+_PLACES = {
+    "StageError": 0,
+    "Failure": 0,
+    "Check": 1,
+    "going": 1,
+    "refuse": 1,
+    "Progress": 2,
+    "_stop": 2,
+    "Judgement": 2,
+}
 """The argument that is a reason, of each call that has one."""
 
 

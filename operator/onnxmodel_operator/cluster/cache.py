@@ -9,7 +9,7 @@ from onnxmodel_operator.cluster.trim import share, trim
 from onnxmodel_operator.live.windows import Live
 from onnxmodel_operator.observe import Snapshot, reports, works_on_a_node
 from onnxmodel_operator.observe.objects import Object
-from onnxmodel_operator.plan.values import Pace
+from onnxmodel_operator.plan.values import Comparison, Pace
 
 Key = tuple[str, str]
 """Namespace and name of a model."""
@@ -42,6 +42,8 @@ class Cache:
         """Readings of each model's servers."""
         self.paces: dict[Key, Pace] = {}
         """The speed that was concluded of each model in its last turn."""
+        self.comparisons: dict[Key, Comparison] = {}
+        """Orders to the servers of models that compare answers."""
         self.admitted: dict[str, str] = {}
         """Fingerprints by uid of objects that the API server changed on apply. They are not applied again."""
         self.notes: dict[Key, Any] = {}

@@ -30,7 +30,7 @@ _GONE_SECONDS = 1800.0
 _RECENT_SECONDS = 120.0
 """Time after which the speed of servers that do not answer is not shown any more."""
 
-Read = Callable[[str, int, str], Awaitable[Counts | None]]
+Read = Callable[[str, int, str, str], Awaitable[Counts | None]]
 
 
 def address(pod: Object) -> tuple[str, int]:
@@ -93,7 +93,9 @@ class Meters:
 
     async def _read(self, read: Read, server: tuple[Key, Object]) -> Reading | None:
         key, pod = server
-        counts = await read(*self._where(pod), key[1])
+        comparison = self._cache.comparisons.get(key)
+        asked = comparison is not None and label(pod, names.LABEL_REVISION) == comparison.revision
+        counts = await read(*self._where(pod), key[1], comparison.order.text() if comparison and asked else "")
         READINGS.labels("ok" if counts else "failed").inc()
         return Reading(self._now(), counts) if counts else None
 

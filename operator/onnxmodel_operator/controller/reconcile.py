@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from onnxmodel_operator.api.resource import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
@@ -28,6 +28,8 @@ from onnxmodel_operator.plan.rollout.pace import pace_of
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render import render
 from onnxmodel_operator.status import summarize
+
+_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ async def reconcile(
         turn = await _make_sure(key, cache, settings, writer, now)
         if turn is None:
             cache.paces.pop(key, None)
+            cache.comparisons.pop(key, None)
             return Reconciled()  # its children go by their owner references
         try:
             await _carry_out(turn, cache, writer, failures)
@@ -90,10 +93,8 @@ async def reconcile(
     assert turn is not None
     status = _summarize(turn, now)
     resource, decided = turn.resource, turn.decided
-    if decided.pace:
-        cache.paces[key] = decided.pace
-    else:
-        cache.paces.pop(key, None)
+    _remember(cache.paces, key, decided.pace)
+    _remember(cache.comparisons, key, decided.comparison)
     unkept = await _tell(turn, status, cache, writer, now)
     if turn.error:
         raise turn.error  # said in status, and tried again by the caller
@@ -102,6 +103,13 @@ async def reconcile(
         until = now + timedelta(seconds=again) if again is not None else None
         cache.notes[key] = _Rest(settings, decided.progress.phase, until)
     return Reconciled(decided.progress.phase, decided.requeue_seconds, turn.news, unkept)
+
+
+def _remember(memory: dict[Key, _T], key: Key, value: _T | None) -> None:
+    if value is None:
+        memory.pop(key, None)
+    else:
+        memory[key] = value
 
 
 def _depends_on_itself(turn: Turn) -> bool:

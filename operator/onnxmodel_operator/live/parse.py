@@ -9,11 +9,12 @@ from array import array
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from onnxmodel_operator.live.windows import Counts, Latencies
+from onnxmodel_operator.live.windows import Compared, Counts, Latencies
+from onnxmodel_runtime.contract.compare import DIFFERENCE, METRIC, RESULTS
 
 MOST_BYTES = 1 << 20
 _MOST_LINES = 10_000
-_MOST_SAMPLES, _MOST_BOUNDS = 1000, 128
+_MOST_SAMPLES, _MOST_BOUNDS, _MOST_CANDIDATES = 1000, 128, 4
 _LONGEST = 2000
 _LARGEST = float(1 << 53)
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:, ?)?')
@@ -28,12 +29,13 @@ _FIELDS = {
     "nv_inference_compute_output_duration_us": "computing",
     f"{_RUNS}_sum": "run_seconds",
 }
+_LARGEST_DIFFERENCE = "largest"
 _LAST = ',le="'
 _FAILURE = "nv_inference_request_failure"
 # What is not a client's fault is the server's, whatever a later release calls it.
 _BY_REASON = {"CANCELED": "canceled", "OTHER": "refused"}
 _BUCKET = f"{_HISTOGRAM}_bucket"
-_NAMES = (*_FIELDS, _FAILURE, _BUCKET)
+_NAMES = (*_FIELDS, _FAILURE, _BUCKET, METRIC, DIFFERENCE)
 
 
 class UnreadableError(ValueError):
@@ -43,12 +45,16 @@ class UnreadableError(ValueError):
 def parse(answer: bytes, model: str) -> Counts:
     """Return the counts of one model. Raises UnreadableError."""
     numbers = dict.fromkeys({*_FIELDS.values(), *_BY_REASON.values(), "failures"}, 0.0)
-    told, buckets = set(), dict[str, float]()
+    told, buckets, compared = set(), dict[str, float](), dict[str, dict[str, float]]()
     for name, labels, value in _samples(answer):
         if labels.get("model") != model:
             continue
         if name == _BUCKET:
             buckets[labels.get("le", "")] = buckets.get(labels.get("le", ""), 0.0) + value
+            continue
+        if name in (METRIC, DIFFERENCE):
+            known = compared.setdefault(labels.get("revision", ""), {})
+            known[labels.get("result", "") if name == METRIC else _LARGEST_DIFFERENCE] = value
             continue
         field = _BY_REASON.get(labels.get("reason", ""), "failures") if name == _FAILURE else _FIELDS[name]
         numbers[field] += value / 1e6 if name.endswith("_us") else value
@@ -66,6 +72,7 @@ def parse(answer: bytes, model: str) -> Counts:
         computing=numbers["computing"],
         run_seconds=numbers["run_seconds"] if "run_seconds" in told else None,
         latencies=_latencies(buckets) if buckets else None,
+        compared=_compared(compared),
     )
 
 
@@ -117,6 +124,17 @@ def _number(name: str, text: str) -> float:
     if not 0 <= value < _LARGEST:
         raise UnreadableError(f"{name}: not a count")  # nor is NaN
     return value
+
+
+def _compared(found: Mapping[str, Mapping[str, float]]) -> Mapping[str, Compared]:
+    if len(found) > _MOST_CANDIDATES:
+        raise UnreadableError(f"{METRIC}: too many revisions")
+    return {
+        revision: Compared(
+            **{result: int(counts.get(result, 0)) for result in RESULTS}, largest=counts.get(_LARGEST_DIFFERENCE, 0.0)
+        )
+        for revision, counts in found.items()
+    }
 
 
 def _latencies(buckets: dict[str, float]) -> Latencies:

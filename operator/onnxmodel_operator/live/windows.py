@@ -34,13 +34,32 @@ class Latencies:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """Answers of a server that were compared with a candidate's. largest: difference between two numbers.
+
+    failed: the candidate gave no answer. dropped: it was not asked.
+    """
+
+    agreed: int = 0
+    differed: int = 0
+    failed: int = 0
+    dropped: int = 0
+    largest: float = 0.0
+
+    @property
+    def all(self) -> int:
+        """The number of compared answers."""
+        return self.agreed + self.differed
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Counts since a server's start, or of a window. Durations are sums in seconds.
 
     failures: for which the server is to blame: its queue was full, or the model failed. canceled: by the client, which
     may have waited too long. refused: wrong requests. seconds: of successes. executions: runs of the model, of so many
     rows in all. computing: sum of the runs' durations, each counted once for each request in it.
-    run_seconds: the same, each counted once; None where the server does not report it.
+    run_seconds: the same, each counted once; None where the server does not report it. compared: by candidate.
     """
 
     successes: int = 0
@@ -53,6 +72,7 @@ class Counts:
     computing: float = 0.0
     run_seconds: float | None = None
     latencies: Latencies | None = None
+    compared: Mapping[str, Compared] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +158,15 @@ def _step(before: Reading, after: Reading) -> Counts:
     numbers = {name: getattr(new, name) - getattr(old, name) for name in _NUMBERS}
     known = new.run_seconds is not None and old.run_seconds is not None and new.run_seconds >= old.run_seconds
     run_seconds = (new.run_seconds or 0.0) - (old.run_seconds or 0.0) if known else None
-    return Counts(**numbers, run_seconds=run_seconds, latencies=latencies)
+    compared = {name: _since(old.compared.get(name), counts) for name, counts in new.compared.items()}
+    return Counts(**numbers, run_seconds=run_seconds, latencies=latencies, compared=compared)
+
+
+def _since(old: Compared | None, new: Compared) -> Compared:
+    """The answers compared between two samples. A server that was asked to compare with another revision counts anew."""
+    if old is None or any(getattr(new, name) < getattr(old, name) for name in _RESULTS):
+        return new
+    return Compared(**{name: getattr(new, name) - getattr(old, name) for name in _RESULTS}, largest=new.largest)
 
 
 def _less(new: Latencies | None, old: Latencies | None) -> Latencies | None:
@@ -159,7 +187,14 @@ def _sum(parts: Iterable[Counts]) -> Counts:
         **numbers,
         run_seconds=sum(runs) if len(runs) == len(every) else None,
         latencies=_merged(histograms) if len(histograms) == len(every) else None,
+        compared={name: _added(every, name) for part in every for name in part.compared},
     )
+
+
+def _added(parts: Iterable[Counts], candidate: str) -> Compared:
+    found = [part.compared[candidate] for part in parts if candidate in part.compared]
+    numbers = {name: sum(getattr(part, name) for part in found) for name in _RESULTS}
+    return Compared(**numbers, largest=max(part.largest for part in found))
 
 
 def _merged(histograms: Sequence[Latencies]) -> Latencies:
@@ -169,4 +204,5 @@ def _merged(histograms: Sequence[Latencies]) -> Latencies:
     return Latencies(bounds, counts, sum(part.all for part in histograms))
 
 
+_RESULTS = ("agreed", "differed", "failed", "dropped")
 _NUMBERS = ("successes", "failures", "canceled", "refused", "seconds", "executions", "rows", "computing")

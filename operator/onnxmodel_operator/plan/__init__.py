@@ -106,6 +106,7 @@ def _decided(stop: Stop, again: float | None = None) -> Plan:
         kept=None if replaced else kept(context.model, context.seen, active, makes_room=makes_room),
         images=upgrade.images_of(context.platform),
         shift=context.shift if not ready else None,
+        comparison=canary.comparison(context),
         refused=context.refused,
         handled=context.handled or orders.handled(context),
         claim=context.bucket is None,

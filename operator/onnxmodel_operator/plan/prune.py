@@ -8,8 +8,9 @@ from onnxmodel_operator import names
 from onnxmodel_operator.observe import JobSeen
 from onnxmodel_operator.plan.rollout import traffic
 from onnxmodel_operator.plan.rollout.active import arguments
+from onnxmodel_operator.plan.rollout.canary import comparison
 from onnxmodel_operator.plan.rollout.protection import protected
-from onnxmodel_operator.plan.rollout.replicas import load_tested
+from onnxmodel_operator.plan.rollout.replicas import asked_alone
 from onnxmodel_operator.plan.values import Child, Context, State, Stop
 from onnxmodel_operator.times import parse_time
 from onnxmodel_runtime.contract.stages import FOLDERS
@@ -22,9 +23,9 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
     """Return the children to delete.
 
     They are Jobs of other digests than the steps', Deployments that neither serve nor shall, and Services of load tests
-    that are over. The active revision stays until status names its successor: a turn that is cut short would otherwise
-    leave a status that names a revision without pods, and a newer spec would send traffic back to it. While it has no
-    pods, the revision that takes traffic stays as well.
+    and comparisons that are over. The active revision stays until status names its successor: a turn that is cut short
+    would otherwise leave a status that names a revision without pods, and a newer spec would send traffic back to it.
+    While it has no pods, the revision that takes traffic stays as well.
     """
     context = stop.context
     if context.place is None:
@@ -34,8 +35,8 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
     revisions = {target.short if target else None, context.active, *(revision for revision, _ in takes)}
     # By name, for anybody can remove a label.
     kept = {names.child(model.name, revision) for revision in revisions if revision}
-    tested = load_tested(stop.job, target)
-    services = {model.name, tested.name if tested else None}
+    alone = asked_alone(stop.job, target, comparison(context))
+    services = {model.name, alone.name if alone else None}
     gone = [("Job", job.name) for job in _other_jobs(context) if not _stays(context, job)]
     gone += [("Job", job.name) for job in _read_jobs(context) if _over(context, job)]
     gone += stop.superfluous

@@ -15,6 +15,7 @@ from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.platform.resolve import Placement, Resolved
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.selection import Choice
+from onnxmodel_runtime.contract.compare import CompareOrder
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
 from onnxmodel_runtime.contract.serve import ServeRequest
@@ -211,6 +212,14 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """The servers of a revision shall compare their answers as ordered."""
+
+    revision: str
+    order: CompareOrder
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decision.
 
@@ -222,7 +231,7 @@ class Plan:
     shift: the rollout beside the active revision. refused: revisions that take no traffic; None: as before. handled:
     orders that need not be followed again; None: as before. images: of the plan. upgrade: newer ones of the platform.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
-    pace: of the revision that the Service selects; None where nothing was proven of it.
+    pace: of the revision that the Service selects; None where nothing was proven of it. comparison: of live answers.
     """
 
     progress: Progress
@@ -244,6 +253,7 @@ class Plan:
     keep: tuple[str, ...] = ()
     requeue_seconds: float | None = None
     pace: Pace | None = None
+    comparison: Comparison | None = None
 
     @property
     def route(self) -> str | None:

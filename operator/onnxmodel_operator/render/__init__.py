@@ -7,7 +7,7 @@ from onnxmodel_operator.api.resource import OnnxModel, Resource
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.plan.rollout.protection import protected
-from onnxmodel_operator.plan.rollout.replicas import load_tested
+from onnxmodel_operator.plan.rollout.replicas import asked_alone
 from onnxmodel_operator.plan.values import Plan
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.budget import budget_manifest
@@ -46,9 +46,9 @@ def _proven(owner: Owner, spec: OnnxModelSpec, plan: Plan, settings: Settings) -
         out.append(job_manifest(owner, Named(step.job, (spec, step, ",".join(plan.keep), settings))))
     if plan.revision:
         out += server_manifests(owner, Named(plan.revision.digest, (spec.serving.runtime, plan.revision, settings)))
-    if tested := load_tested(plan.job, plan.revision):
-        # Without an address of its own, so that the load test finds those of the pods, and asks one of them.
-        out.append(service_manifest(owner, tested.name, tested.short, headless=True))
+    if alone := asked_alone(plan.job, plan.revision, plan.comparison):
+        # Without an address of its own, so that whoever asks finds those of the pods, and asks one of them.
+        out.append(service_manifest(owner, alone.name, alone.short, headless=True))
     return out
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+from onnxmodel_runtime.contract import compare
 from onnxmodel_runtime.server import limits, tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone
@@ -169,6 +170,8 @@ class Protocol:
         headers = dict(scope["headers"])
         encoding = _text(headers, "content-encoding")
         trace = scope[_TRACE] = tracing.parse(_text(headers, tracing.REQUEST_HEADER))
+        if compare.COMPARED_HEADER.encode() in headers:
+            return await self._compared(name, version, encoding, headers, receive)
         caller = Caller("http", (scope.get("client") or ("",))[0], trace)
         read = self._bodies.read(receive, encoding, limits.MAX_REQUEST, _length(headers))
         async with _refusals(self._service, caller, read) as body:
@@ -176,6 +179,13 @@ class Protocol:
             decode = partial(_decode_headed, body, header)
             answer, json_length = await self._service.infer(name, version, len(body), decode, caller)
         return await _encoded(answer, json_length, compression.choose(_text(headers, "accept-encoding")))
+
+    async def _compared(
+        self, name: str, version: str, encoding: str, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> RestReply:
+        async with self._bodies.read(receive, encoding, limits.MAX_REQUEST, _length(headers)) as body:
+            decode = partial(_decode_headed, body, _text(headers, rest.LENGTH_HEADER) or None)
+            return _answer(*await self._service.infer_apart(name, version, len(body), decode))
 
 
 @contextlib.asynccontextmanager
@@ -214,7 +224,10 @@ class Metrics:
         elif scope["method"] not in ("GET", "HEAD"):
             reply = _not_allowed(scope["method"], "GET")
         else:
-            text = self._service.recorder.metrics().encode()
+            service = self._service
+            if order := _text(dict(scope["headers"]), compare.HEADER):
+                service.comparing.follow(order)
+            text = (service.recorder.metrics() + service.comparing.metrics()).encode()
             reply = RestReply(200, text, content_type=CONTENT_TYPE.encode())
         await _send(send, reply, close=False)
 
@@ -231,7 +244,8 @@ def _prepare(head: heads.Head, size: int) -> tuple[str, str, int | None, str] | 
             return ()
     headers = dict(head.headers)
     encodings = _text(headers, "content-encoding") or compression.choose(_text(headers, "accept-encoding"))
-    if head.method != "POST" or size > limits.OFF_LOOP or encodings:
+    compared = compare.COMPARED_HEADER.encode() in headers
+    if head.method != "POST" or size > limits.OFF_LOOP or encodings or compared:
         return ()
     try:
         length = rest.header_length(_text(headers, rest.LENGTH_HEADER) or None, size)

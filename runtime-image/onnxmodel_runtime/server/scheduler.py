@@ -139,6 +139,11 @@ class Scheduler:
             and 0 < self._idle[-1].instance.typical < limits.INLINE_NS
         )
 
+    @property
+    def free(self) -> bool:
+        """True if nothing waits, and an instance has nothing to do."""
+        return bool(self._idle) and not self._waiting()
+
     def infer_now(self, request: InferRequest) -> Answer | None:
         """Run a request in the caller's thread, while quick; None where it may take longer. Raises what the model raises."""
         instance = self._idle[-1].instance

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import Any, TypeVar
 
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.server import access
 from onnxmodel_runtime.server.access import NOBODY, Caller
+from onnxmodel_runtime.server.comparing import REST, Comparing, in_cluster
 from onnxmodel_runtime.server.errors import Code, Reason, ServerError
 from onnxmodel_runtime.server.limits import OFF_LOOP
 from onnxmodel_runtime.server.model import Model
@@ -33,6 +35,8 @@ class Service:
         self._unjoined = ""
         self._scheduler: Scheduler | None = None
         self.recorder = Recorder(request.name)
+        self.comparing = Comparing(request.name, in_cluster(request.name, request.http_port))
+        self._rested = 0.0  # from when on the next compared request may run
         self.changed = asyncio.Event()
         """Set once `ready` may have changed; another takes its place then."""
         self._draining = False
@@ -134,6 +138,8 @@ class Service:
             raise self._failure(error, duration) from error
         duration = perf_counter_ns() - started
         self.recorder.success(request.rows, duration, answer.queue, answer.compute)
+        if self.comparing.wanted:
+            self.comparing.offer(spec, request, answer.outputs)
         if self._request.access_log:
             took = {"queue_us": answer.queue // 1000, "infer_us": answer.compute.infer // 1000}
             self._log(caller, request, size, duration, {"status": "OK", **took})
@@ -162,7 +168,32 @@ class Service:
         except BaseException as error:
             raise self._failure(error, perf_counter_ns() - started) from error
         self.recorder.success(request.rows, perf_counter_ns() - started, answer.queue, answer.compute)
+        if self.comparing.wanted:
+            self.comparing.offer(spec, request, answer.outputs)
         return result
+
+    async def infer_apart(self, name: str, version: str, size: int, decode: Decode[T]) -> T:
+        """Answer for another revision, which compares: only where no client waits, a hundredth of the time, in no count.
+
+        Raises ServerError, UNAVAILABLE where that is not so.
+        """
+        spec, scheduler = self._get(name, version).spec, self._scheduler
+        assert scheduler is not None
+        if not scheduler.free or monotonic() < self._rested or self.draining:
+            raise ServerError("this is no time for compared requests", Code.UNAVAILABLE, Reason.REJECTED)
+        self._rested = math.inf
+        began, waited = monotonic(), 0.0
+        try:
+            request, encode = await _call(size, decode, spec)
+            answer = await scheduler.infer(request)
+            waited = answer.queue / 1e9
+            return await _call(sum(array.nbytes for array in answer.outputs.values()), encode, answer.outputs)
+        except ServerError:
+            raise
+        except Exception as error:
+            raise ServerError("the inference failed", Code.INTERNAL, Reason.BACKEND) from error
+        finally:
+            self._rested = monotonic() + REST * max(0.0, monotonic() - began - waited)
 
     def _failure(self, error: BaseException, duration: int) -> BaseException:
         """Count a request that gets no answer; what its client is told."""

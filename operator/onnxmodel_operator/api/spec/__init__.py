@@ -23,6 +23,11 @@ _UNBATCHED_MESSAGE = (
     "validation.batch is None: nothing is batched, so serving.batching.maxQueueDelayMicroseconds must be 0"
 )
 
+_COMPARE_RULE = "self.serving.runtime != 'triton' || !has(self.rollout.gates.compare)"
+_COMPARE_MESSAGE = (
+    "rollout.gates.compare needs serving.runtime onnxruntime: Triton cannot compare its answers with another revision's"
+)
+
 
 class OnnxModelSpec(ApiObject):
     """A bare ONNX file, and what must be true of it before it serves."""
@@ -31,6 +36,7 @@ class OnnxModelSpec(ApiObject):
         json_schema_extra=cel(
             (_BATCH_RULE, _BATCH_MESSAGE, ".benchmark.batchSizes"),
             (_UNBATCHED_RULE, _UNBATCHED_MESSAGE, ".validation.batch"),
+            (_COMPARE_RULE, _COMPARE_MESSAGE, ".rollout.gates"),
         )
     )
     source: Source
@@ -71,4 +77,6 @@ class OnnxModelSpec(ApiObject):
             raise ValueError(_BATCH_MESSAGE)
         if self.validation.batch == "None" and self.serving.batching.max_queue_delay_microseconds:
             raise ValueError(_UNBATCHED_MESSAGE)
+        if self.serving.runtime == "triton" and self.rollout.gates.compare is not None:
+            raise ValueError(_COMPARE_MESSAGE)
         return self

@@ -31,6 +31,21 @@ class RolloutStep(ApiObject):
         return sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"([0-9]+)([hms])", self.pause))
 
 
+class AnswerComparison(ApiObject):
+    """Answers of the revision that serves that the new one is asked for too, after they were sent."""
+
+    percent: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=10.0,
+        description="Share of the requests, at most: the servers compare as many as cost them a hundredth of their time.",
+    )
+    min_agreement_percent: Annotated[float, Field(ge=0, le=100)] = Field(
+        default=99.0, description="Share of the compared answers that must be equal within optimization.parity."
+    )
+    min_comparisons: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=100, description="Answers that must have been compared in a step."
+    )
+
+
 class RolloutGates(ApiObject):
     """Limits to what the new revision may do worse than the one that serves, in the same span of time."""
 
@@ -47,6 +62,11 @@ class RolloutGates(ApiObject):
     )
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=500, description="Requests that the new revision must have had in a step."
+    )
+    compare: AnswerComparison | None = Field(
+        default=None,
+        description="Compare answers of both revisions to the same live requests. For new revisions that should answer "
+        "as the old one does: not for a model that was trained again. Without it, none are compared. Not with Triton.",
     )
 
 

@@ -13,8 +13,9 @@ from onnxmodel_operator.plan.rollout import room, traffic
 from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge
 from onnxmodel_operator.plan.rollout.orders import handled, is_new
 from onnxmodel_operator.plan.rollout.refusal import refuse
-from onnxmodel_operator.plan.values import RECREATE, Advance, Context, Phase, Shift, Stop, going
+from onnxmodel_operator.plan.values import RECREATE, Advance, Comparison, Context, Phase, Shift, Stop, going
 from onnxmodel_operator.times import parse_time
+from onnxmodel_runtime.contract.compare import CompareOrder
 
 REPLICAS = "Replicas"
 _LOOK_SECONDS = 5.0
@@ -61,9 +62,19 @@ def guard(context: Context) -> Advance | Stop:
     if enforced and (crash := _crash(context, shift)):
         return refuse(context, "GateFailed", crash)
     if enforced and judgement.ruling is Ruling.FAIL:
-        return refuse(context, "GateFailed", judgement.sentence)
+        return refuse(context, judgement.reason, judgement.sentence)
     shown = judgement if context.now == _shown(context, shift) else _judged(context, shift, _shown(context, shift))
     return Advance(replace(context, shift=replace(shift, gate=f"{shown.ruling}: {shown.sentence}"[:1024])))
+
+
+def comparison(context: Context) -> Comparison | None:
+    """Return what the servers of the active revision shall compare: answers, while the new one has a share of a canary."""
+    shift, wanted, new = context.shift, context.model.spec.rollout.gates.compare, context.revision
+    if shift is None or shift.strategy != "Canary" or not shift.weight or _is_over(context) or wanted is None:
+        return None
+    if context.active is None or new is None:
+        return None
+    return Comparison(context.active, CompareOrder(new.short, wanted.percent, new.request.tolerance))
 
 
 def look(context: Context) -> Advance | Stop:
@@ -145,7 +156,12 @@ def _judged(context: Context, shift: Shift, now: datetime) -> Judgement:
     assert context.active is not None
     new = metrics.window(context.target.short, shift.since, now)
     old = metrics.window(context.active, shift.since, now)
-    return judge(Gates(limits.max_error_percent, limits.max_p99_regression_percent, limits.min_requests), new, old)
+    gates = Gates(limits.max_error_percent, limits.max_p99_regression_percent, limits.min_requests)
+    if limits.compare is None:
+        return judge(gates, new, old)
+    least, number = limits.compare.min_agreement_percent, limits.compare.min_comparisons
+    gates = replace(gates, min_agreement_percent=least, min_comparisons=number)
+    return judge(gates, new, old, old.counts.compared.get(context.target.short) if old else None)
 
 
 def _shown(context: Context, shift: Shift) -> datetime:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from onnxmodel_operator.live.windows import Window
+from onnxmodel_operator.live.windows import Compared, Window
 from onnxmodel_runtime.contract.text import plain
 
 _LEAST_SECONDS = 10.0
@@ -18,11 +18,14 @@ class Gates:
 
     max_error_percent: by how many percentage points more of its requests may fail than of the old one's.
     max_p99_regression_percent: by how much its p99 may be higher. min_requests: that it must have had.
+    min_agreement_percent: of min_comparisons or more compared answers; None: none are compared.
     """
 
     max_error_percent: float = 1.0
     max_p99_regression_percent: float = 50.0
     min_requests: int = 500
+    min_agreement_percent: float | None = None
+    min_comparisons: int = 100
 
 
 class Ruling(StrEnum):
@@ -35,14 +38,49 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A ruling, and its reason in one sentence with the numbers of both revisions."""
+    """A ruling, and its reason in one sentence with the numbers of both revisions. reason: of a failure, for machines."""
 
     ruling: Ruling
     sentence: str
+    reason: str = "GateFailed"
 
 
-def judge(gates: Gates, new: Window | None, old: Window | None) -> Judgement:
+def judge(gates: Gates, new: Window | None, old: Window | None, compared: Compared | None = None) -> Judgement:
     """Judge the new revision. The windows are of the same time; None where nothing is known of a revision.
+
+    compared: its answers with those of the old one.
+    """
+    rulings = [_of_service(gates, new, old)]
+    if gates.min_agreement_percent is not None:
+        rulings.append(_of_answers(gates.min_agreement_percent, gates.min_comparisons, compared))
+    for worse in (Ruling.FAIL, Ruling.INCONCLUSIVE):
+        if found := next((each for each in rulings if each.ruling is worse), None):
+            return found
+    return Judgement(Ruling.PASS, "; ".join(each.sentence for each in rulings))
+
+
+def _of_answers(least: float, comparisons: int, compared: Compared | None) -> Judgement:
+    """Judge how often both revisions answer alike. As with errors, some differences are too many for any number."""
+    if compared is None:
+        return _unclear(
+            "the servers of the old revision compare no answers, as those of an earlier release or of Triton"
+        )
+    agreed = _percent(compared.agreed, compared.all)
+    sentence = (
+        f"{plain(agreed)} % of {compared.all} compared answers agree, and the largest difference is "
+        f"{plain(compared.largest)}"
+    )
+    enough = compared.all >= comparisons or compared.differed > (100 - least) / 100 * comparisons
+    if enough and agreed < least:
+        return Judgement(Ruling.FAIL, f"{sentence}: minAgreementPercent is {plain(least)}", "AnswersDiffer")
+    if not enough:
+        missing = f"; to {compared.failed} requests the new revision gave no answer" if compared.failed else ""
+        return _unclear(f"{compared.all} answers were compared of the {comparisons} of minComparisons{missing}")
+    return Judgement(Ruling.PASS, sentence)
+
+
+def _of_service(gates: Gates, new: Window | None, old: Window | None) -> Judgement:
+    """Judge errors and latencies.
 
     Errors that no number of further requests could make up for fail at once: clients should not wait for the rest.
     """

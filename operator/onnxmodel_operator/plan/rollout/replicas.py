@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from onnxmodel_operator.plan import progress
-from onnxmodel_operator.plan.values import Advance, Context, Look, Revision, State, Step, Stop
+from onnxmodel_operator.plan.values import Advance, Comparison, Context, Look, Revision, State, Step, Stop
 from onnxmodel_runtime.contract.stages import Stage
 
 
@@ -33,6 +33,9 @@ def complete(loadtest: Look) -> Look:
     return at
 
 
-def load_tested(job: Step | None, revision: Revision | None) -> Revision | None:
-    """Return the revision whose load test needs a Service of its own: as long as the Job of the test must exist."""
-    return revision if job and job.stage is Stage.LOADTEST else None
+def asked_alone(job: Step | None, revision: Revision | None, comparison: Comparison | None) -> Revision | None:
+    """Return the revision that needs a Service of its own.
+
+    It does as long as the Job of its load test must exist, and while servers compare their answers with its own.
+    """
+    return revision if comparison or (job and job.stage is Stage.LOADTEST) else None

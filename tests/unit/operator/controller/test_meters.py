@@ -50,7 +50,7 @@ class Clock:
             now=lambda: START + timedelta(seconds=self.seconds),
         )  # fmt: skip
 
-    async def read(self, host: str, port: int, model: str) -> Counts | None:
+    async def read(self, host: str, port: int, model: str, order: str) -> Counts | None:
         self.asked[host] += 1
         return self.counts
 

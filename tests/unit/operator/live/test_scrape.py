@@ -12,7 +12,8 @@ from aiohttp import ClientTimeout
 
 from onnxmodel_operator.live import parse, scrape
 from onnxmodel_operator.live.scrape import scraper
-from onnxmodel_operator.live.windows import Counts
+from onnxmodel_operator.live.windows import Compared, Counts
+from onnxmodel_runtime.contract.compare import CompareOrder
 from onnxmodel_runtime.contract.repository import RepositoryRequest
 from onnxmodel_runtime.stages.repository import repository as lay_out
 from tests.triton.server import serving
@@ -49,6 +50,20 @@ async def test_our_server_is_read(tmp_path: Path) -> None:
     assert found.latencies.all == 5
     assert found.run_seconds is not None
     assert 0 < found.run_seconds < found.seconds
+
+
+async def test_our_server_follows_an_order(tmp_path: Path) -> None:
+    with support.in_thread(support.request(support.double(tmp_path))) as server:
+        server._service.comparing._address = lambda _: (support.HOST, server.ports[0])
+        async with scraper() as source:
+            found = await source.read(support.HOST, server.ports[2], "double", CompareOrder("0a", 100).text())
+            assert found is not None
+            assert found.compared == {"0a": Compared()}
+            ask(server.ports[0], "double")
+            while not (found and sum(map(int, (found.compared["0a"].agreed, found.compared["0a"].dropped))) == 5):
+                found = await source.read(support.HOST, server.ports[2], "double")
+    assert found.compared["0a"].agreed >= 1
+    assert found.compared["0a"].differed == found.compared["0a"].failed == 0
 
 
 async def test_triton_is_read(tmp_path: Path) -> None:

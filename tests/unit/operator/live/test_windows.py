@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from onnxmodel_operator.live.windows import MOST_SAMPLES, Counts, Latencies, Live, Reading, Window, thinned
+from onnxmodel_operator.live.windows import MOST_SAMPLES, Compared, Counts, Latencies, Live, Reading, Window, thinned
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BOUNDS = (0.001, 0.01, 0.1)
@@ -124,3 +124,25 @@ def test_old_samples_get_thinner_and_the_oldest_stays() -> None:
     assert len(samples) <= MOST_SAMPLES
     assert [samples[0].time, samples[-1].time] == [at(0), at(999)]
     assert [one.time for one in samples] == sorted(one.time for one in samples)
+
+
+def compared(seconds: float, candidate: str = "a", **counts: float) -> Reading:
+    return Reading(at(seconds), Counts(compared={candidate: Compared(**counts)}))  # type: ignore[arg-type]
+
+
+def test_comparisons_are_those_of_the_time_added_up_over_pods() -> None:
+    pods = (
+        [
+            compared(0, agreed=100, differed=5, largest=0.5),
+            compared(30, agreed=150, differed=6, dropped=9, largest=0.5),
+        ],
+        [Reading(at(0), Counts()), compared(30, agreed=10, failed=2, largest=0.75)],
+        [compared(0, agreed=100), compared(30, agreed=7)],  # restarted
+        [compared(0, "b", agreed=100), compared(30, "a", agreed=1)],  # compared with another revision before
+        [Reading(at(0), Counts()), Reading(at(30), Counts())],
+    )
+    found = window(*pods)
+    assert found is not None
+    assert found.counts.compared["a"] == Compared(agreed=68, differed=1, failed=2, dropped=9, largest=0.75)
+    assert found.counts.compared["a"].all == 69
+    assert window([sample(0, 1), sample(30, 2)]).counts.compared == {}  # type: ignore[union-attr]

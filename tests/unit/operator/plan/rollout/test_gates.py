@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from onnxmodel_operator.live.windows import Window
+from onnxmodel_operator.live.windows import Compared, Window
 from onnxmodel_operator.plan.rollout.gates import Gates, Ruling, judge
 
 GATES = Gates(max_error_percent=1, max_p99_regression_percent=20, min_requests=500)
@@ -69,3 +69,38 @@ def test_the_limits_are_the_gates_own() -> None:
     assert judge(Gates(max_p99_regression_percent=30), slower, OLD).ruling is Ruling.FAIL
     assert judge(Gates(min_requests=1), window(1), OLD).ruling is Ruling.PASS
     assert judge(Gates(max_error_percent=0), window(10_000, 1), OLD).ruling is Ruling.FAIL
+
+
+COMPARED = Gates(min_agreement_percent=99, min_comparisons=100)
+
+
+@pytest.mark.parametrize(
+    ("compared", "ruling", "words"),
+    [
+        (Compared(100), Ruling.PASS, "the old one 10 ms; 100 % of 100 compared answers agree"),
+        (Compared(99, 1, largest=0.25), Ruling.PASS, "99 % of 100 compared answers agree, and the largest difference is 0.25"),
+        (Compared(98, 2, largest=7.5), Ruling.FAIL, "98 % of 100 compared answers agree, and the largest difference is 7.5: min"),
+        (Compared(990, 11), Ruling.FAIL, "98.9 % of 1001 compared answers agree"),
+        (Compared(99), Ruling.INCONCLUSIVE, "99 answers were compared of the 100 of minComparisons"),
+        (Compared(98, 1), Ruling.INCONCLUSIVE, "99 answers were compared of the 100 of minComparisons"),
+        # Two in a hundred are too many: nobody waits for the rest.
+        (Compared(0, 2), Ruling.FAIL, "0 % of 2 compared answers agree"),
+        (Compared(0, 0, failed=7), Ruling.INCONCLUSIVE, "0 answers were compared of the 100 of minComparisons; to 7 requests"),
+        (None, Ruling.INCONCLUSIVE, "the servers of the old revision compare no answers"),
+    ],
+)  # fmt: skip
+def test_answers_that_differ_are_a_failed_gate(compared: Compared | None, ruling: Ruling, words: str) -> None:
+    found = judge(COMPARED, window(), OLD, compared)
+    assert (found.ruling, words in found.sentence) == (ruling, True), found.sentence
+    assert found.reason == ("AnswersDiffer" if ruling is Ruling.FAIL else "GateFailed")
+
+
+def test_a_failure_counts_more_than_what_is_not_known() -> None:
+    assert judge(COMPARED, None, None, Compared(0, 2)).reason == "AnswersDiffer"
+    assert judge(COMPARED, window(failures=100), OLD, None).ruling is Ruling.FAIL
+    assert judge(COMPARED, window(failures=100), OLD, Compared(0, 2)).reason == "GateFailed"
+    assert judge(COMPARED, window(1), OLD, Compared(100)).ruling is Ruling.INCONCLUSIVE
+
+
+def test_nobody_compares_unless_asked_to() -> None:
+    assert judge(Gates(), window(), OLD, Compared(0, 100)).ruling is Ruling.PASS

@@ -10,8 +10,9 @@ from onnxmodel_operator.observe import RevisionSeen
 from onnxmodel_operator.plan import stages
 from onnxmodel_operator.plan.rollout import replicas
 from onnxmodel_operator.plan.stages import loadtest
-from onnxmodel_operator.plan.values import Advance, Stop
+from onnxmodel_operator.plan.values import Advance, Comparison, Stop
 from onnxmodel_runtime.contract.codec import as_data
+from onnxmodel_runtime.contract.compare import CompareOrder
 from onnxmodel_runtime.contract.stages import Stage
 from tests.contexts import at, context, deployment, ended, job, stopped, succeeded
 
@@ -57,7 +58,9 @@ def test_a_complete_revision_that_was_tested_goes_on() -> None:
     assert isinstance(_look(COMPLETE, DONE), Advance)
 
 
-def test_the_service_of_the_load_test_is_there_while_its_job_is_wanted() -> None:
-    assert replicas.load_tested(STEP, KNOWN.target) is KNOWN.target
-    assert replicas.load_tested(None, KNOWN.target) is None
-    assert replicas.load_tested(replace(STEP, stage=Stage.PROBE), KNOWN.target) is None
+def test_a_revision_has_a_service_of_its_own_while_it_is_load_tested_or_compared() -> None:
+    assert replicas.asked_alone(STEP, KNOWN.target, None) is KNOWN.target
+    assert replicas.asked_alone(None, KNOWN.target, None) is None
+    assert replicas.asked_alone(replace(STEP, stage=Stage.PROBE), KNOWN.target, None) is None
+    comparison = Comparison("old", CompareOrder(KNOWN.target.short, 10))
+    assert replicas.asked_alone(None, KNOWN.target, comparison) is KNOWN.target

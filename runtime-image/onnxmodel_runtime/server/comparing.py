@@ -1,0 +1,193 @@
+"""Compare a share of the answers with those of a candidate, after they were sent, and count how often they agree.
+
+It costs what serves nothing that could be measured: without an order, a look at one flag for each request. With one, a sample
+is a few references in a bounded queue, and a thread does the rest, which works for one hundredth of the time. It is not of
+lower priority to the system: a thread that has to wait for a processor while it holds the interpreter would hold up the
+others. Requests and answers are kept nowhere else and logged nowhere.
+"""
+
+import asyncio
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep, thread_time
+
+from onnxmodel_runtime.contract import compare
+from onnxmodel_runtime.contract.compare import DIFFERENCE, LEASE_SECONDS, METRIC, RESULTS, CompareOrder
+from onnxmodel_runtime.contract.naming import child
+from onnxmodel_runtime.server.candidate import BusyError, Counterpart, NoAnswerError, size_of
+from onnxmodel_runtime.server.protocol.request import VERSION, InferRequest, ModelSpec, Outputs
+
+log = logging.getLogger("onnxmodel.server")
+
+MOST_SAMPLES = 16
+MOST_BYTES = 32 << 20
+"""Of all samples that wait."""
+REST = 99.0
+"""Multiple of its work's duration for which the thread rests: so it takes at most a hundredth of a processor."""
+_BUSY_SECONDS = 0.05
+_FAILED_SECONDS = 0.5
+_LONGEST_REST = 10.0
+_LARGEST = 1e15
+_RESOLVER = Path("/etc/resolv.conf")
+
+Address = Callable[[str], tuple[str, int]]
+"""Finds a revision: a host's name, and a port."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts for one candidate. The loop alone counts what is dropped for lack of room, the thread everything else."""
+
+    results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
+    unqueued: int = 0
+    largest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A request with its answer."""
+
+    order: CompareOrder
+    tally: _Tally
+    spec: ModelSpec
+    request: InferRequest
+    outputs: Outputs
+    size: int
+
+
+class Comparing:
+    """Orders, samples and counts. It lives on the event loop, but for its thread."""
+
+    def __init__(self, model: str, address: Address | None) -> None:
+        """address: None where no candidate could be found, so that no order is followed."""
+        self._model, self._address = model, address
+        self.wanted = False
+        """True if samples are wanted. Read for every request."""
+        self._order: CompareOrder | None = None
+        self._until = 0.0
+        self._tally = _Tally()
+        self._samples: queue.SimpleQueue[_Sample] = queue.SimpleQueue()
+        self._added = self._removed = 0  # bytes: each is changed by one thread
+        self._candidate: Counterpart | None = None
+        self._thread: threading.Thread | None = None
+
+    def follow(self, text: str) -> None:
+        """Follow an order for a while. Whatever is no order is ignored."""
+        order = compare.read(text)
+        if order is None or self._address is None:
+            return
+        if self._order is None or order.revision != self._order.revision:
+            self._tally = _Tally()
+        self._order, self._until, self.wanted = order, monotonic() + LEASE_SECONDS, True
+        if (candidate := self._candidate) is not None:
+            candidate.hurry()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="compare", daemon=True)
+            self._thread.start()
+
+    def offer(self, spec: ModelSpec, request: InferRequest, outputs: Outputs) -> None:
+        """Take a sample, if it is this one's turn and there is room."""
+        order, tally = self._order, self._tally
+        if order is None or random.random() * 100 >= order.percent:
+            return
+        if monotonic() > self._until:
+            self.wanted = False
+            return
+        if self._samples.qsize() >= MOST_SAMPLES:
+            tally.unqueued += 1
+            return
+        size = sum(map(size_of, request.inputs.values())) + sum(map(size_of, outputs.values()))
+        if self._added - self._removed + size > MOST_BYTES:
+            tally.unqueued += 1
+            return
+        self._added += size
+        sample = _Sample(order, tally, spec, request, outputs, size)
+        asyncio.get_running_loop().call_soon(self._samples.put, sample)  # once the answer has been sent
+
+    def metrics(self) -> str:
+        """Return the counts for the last candidate in Prometheus' text format. Empty if there has been none."""
+        if self._order is None:
+            return ""
+        tally = self._tally
+        labels = f'model="{self._model}",version="{VERSION}",revision="{self._order.revision}"'
+        counts: Mapping[str, int] = {**tally.results, "dropped": tally.results["dropped"] + tally.unqueued}
+        return "\n".join(
+            [
+                f"# HELP {METRIC} Requests whose answer was compared with that of another revision",
+                f"# TYPE {METRIC} counter",
+                *(f'{METRIC}{{{labels},result="{result}"}} {count}' for result, count in counts.items()),
+                f"# HELP {DIFFERENCE} Largest absolute difference between compared answers",
+                f"# TYPE {DIFFERENCE} gauge",
+                f"{DIFFERENCE}{{{labels}}} {tally.largest!r}",
+                "",
+            ]
+        )
+
+    def _run(self) -> None:
+        """Compare samples until no order holds any more."""
+        while True:
+            try:
+                sample = self._samples.get(timeout=LEASE_SECONDS)
+            except queue.Empty:
+                if monotonic() > self._until:
+                    break
+                continue
+            rest = 0.0
+            if sample.tally is self._tally and monotonic() <= self._until:
+                rest = self._compared(sample)
+            self._removed += sample.size
+            del sample  # its memory is free while this thread rests
+            sleep(min(rest, _LONGEST_REST))
+        if self._candidate is not None:
+            self._candidate.close()
+
+    def _compared(self, sample: _Sample) -> float:
+        """Compare one sample, and return the seconds to rest."""
+        began, tally, pause = thread_time(), sample.tally, 0.0
+        try:
+            differs, largest = self._of(sample.order.revision).differs(
+                sample.spec, sample.request, sample.outputs, sample.order.tolerance
+            )
+            tally.results["differed" if differs else "agreed"] += 1
+            tally.largest = min(max(tally.largest, largest), _LARGEST)
+        except BusyError:
+            tally.results["dropped"] += 1
+            pause = _BUSY_SECONDS
+        except NoAnswerError as error:
+            tally.results["failed"] += 1
+            pause = _FAILED_SECONDS
+            log.debug("revision %s: no answer to compare (%s)", sample.order.revision, error)
+        except Exception as error:  # a defect here must not end the thread; its message might quote a client's data
+            tally.results["failed"] += 1
+            pause = _FAILED_SECONDS
+            log.warning("an answer could not be compared: %s", type(error).__name__)
+        return max(pause, REST * (thread_time() - began))
+
+    def _of(self, revision: str) -> Counterpart:
+        if self._candidate is None or self._candidate.revision != revision:
+            if self._candidate is not None:
+                self._candidate.close()
+            address = self._address
+            assert address is not None
+            self._candidate = Counterpart(self._model, revision, lambda: address(revision))
+        return self._candidate
+
+
+def in_cluster(model: str, port: int, resolver: Path = _RESOLVER) -> Address | None:
+    """Return how a candidate is found in this pod's own namespace. None outside of Kubernetes.
+
+    The name is absolute, so that no search list leads it elsewhere.
+    """
+    try:
+        lines = resolver.read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    for domain in (domain for line in lines if line.startswith("search") for domain in line.split()[1:]):
+        if domain.split(".")[1:2] == ["svc"]:
+            return lambda revision: (f"{child(model, revision)}.{domain}.", port)
+    return None

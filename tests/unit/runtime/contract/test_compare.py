@@ -1,0 +1,42 @@
+"""An order to compare is read as it was written, and nothing else is one: anybody may send a header."""
+
+import pytest
+
+from onnxmodel_runtime.contract.compare import CompareOrder, read
+from onnxmodel_runtime.contract.model import Tolerance
+
+ORDER = CompareOrder("0a1b2c3d", 12.5, Tolerance(0.1, 1e-5, 0.5))
+
+
+def test_an_order_is_read_as_it_was_written() -> None:
+    assert read(ORDER.text()) == ORDER
+    assert read(CompareOrder("ff", 100).text()) == CompareOrder("ff", 100)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "[]",
+        "{}",
+        '["0a", 10]',
+        '["0a", 10, 0, 0, 0, 0]',
+        '["0a", "10", 0, 0, 0]',
+        '["0a", true, 0, 0, 0]',
+        '["0a", NaN, 0, 0, 0]',
+        '["0a", 10, Infinity, 0, 0]',
+        '["0a", 0, 0, 0, 0]',
+        '["0a", 101, 0, 0, 0]',
+        '["0a", 10, -1, 0, 0]',
+        '["evil.example.com", 10, 0, 0, 0]',
+        '["0a\\n", 10, 0, 0, 0]',
+        '["", 10, 0, 0, 0]',
+        '["' + "a" * 17 + '", 10, 0, 0, 0]',
+        "[" * 250,
+        '["0a", 10, 0, 0, 0]' + " " * 300,
+        '["0a", 1' + "0" * 310 + ", 0, 0, 0]",
+    ],
+)
+def test_nothing_else_is_an_order(text: str) -> None:
+    assert read(text) is None
