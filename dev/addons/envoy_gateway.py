@@ -6,6 +6,7 @@ address of a node then, at the ports of its listeners.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ def build() -> None:
 
 def crds() -> Path:
     """Return the folder of the CRDs of Gateway API and of Envoy Gateway's own."""
-    return module_folder(_MODULE, _GATEWAY) / "charts/gateway-helm/charts/crds/crds"
+    (version,) = re.findall(rf"{_GATEWAY} (v\S+)", (_MODULE / "go.mod").read_text())
+    return module_folder(_GATEWAY, version) / "charts/gateway-helm/charts/crds/crds"
 
 
 def install_crds(kube: Kube) -> None:

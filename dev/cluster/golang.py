@@ -1,5 +1,6 @@
 """Go programs: the cluster's components and the tools, built once into the cache."""
 
+import json
 import os
 import re
 import shutil
@@ -93,9 +94,10 @@ def module_program(module: Path, package: str, tags: str = "") -> Path:
     return artifact("bin", name, digest(module, package, tags, *_FLAGS), make) / name
 
 
-def module_folder(module: Path, name: str) -> Path:
-    """Return the folder of the sources of a module that another one requires: its manifests are there, too."""
-    return Path(run(go(), "list", "-mod=mod", "-m", "-f", "{{.Dir}}", name, cwd=module, env=_ENVIRONMENT).strip())
+def module_folder(name: str, version: str) -> Path:
+    """Return the folder of the sources of a module, without what it requires: its manifests are there, too."""
+    told = run(go(), "mod", "download", "-json", f"{name}@{version}", env=_ENVIRONMENT)
+    return Path(json.loads(told)["Dir"])
 
 
 def _missing(names: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from onnxmodel_runtime.contract import naming
@@ -69,6 +70,21 @@ def bucket_place(endpoint: str, bucket: str, prefix: str) -> str:
 def is_bucket_place(place: str) -> bool:
     """Return whether this is the identity of a part of a bucket."""
     return place.startswith(_BUCKET)
+
+
+_CANARY = "canary"
+
+
+def canary_service(model: str, revision: str) -> str:
+    """Return the name of the Service of a revision that has a share of the traffic of the model's routes."""
+    return child(model, revision, _CANARY)
+
+
+def revision_of_canary(model: str, service: str) -> str:
+    """Return the revision of a Service that has such a name. "" for any other name."""
+    start, *_ = canary_service(model, "0" * _SHORT).rpartition(f"-{'0' * _SHORT}-{_CANARY}")
+    found = re.fullmatch(rf"{re.escape(start)}-([0-9a-f]{{{_SHORT}}})-{_CANARY}", service)
+    return found[1] if found else ""
 
 
 def child(model: str, *parts: str) -> str:

@@ -50,10 +50,13 @@ EVERYTHING = {
 }
 BUCKET = {"bucket": "artifacts", "endpoint": "http://s3:7070", "secretRef": {"name": "artifact-store"}}
 SWEEP = {**BARE, "settings": {"artifacts": {"store": "s3", "s3": BUCKET}}, "sweep": {"enabled": True}}
+GATEWAY = {"name": "models", "namespace": "infra"}
+ROUTES = {**BARE, "settings": {"routes": {"parentRefs": [GATEWAY], "domain": "models.example.com"}}}
 CHANGES = {
     "sweep": (BARE, SWEEP),
     "with-the-crd": (BARE, {}),
     "crd-not-kept": ({}, {"crds": {"keep": False}}),
+    "routes": (BARE, ROUTES),
     "nothing-optional": (BARE, NOTHING),
     "everything": (BARE, EVERYTHING),
 }

@@ -44,6 +44,7 @@ MODULES = {
     "model": "what stages say of a model, and the model that serves",
     "pipeline": "the package, and its main class",
     "rollout": "in spec, what is decided, and in status",
+    "routes": "of a model: observed, and what follows",
     "service": "of the server, and of gRPC on top of it",
     "serving": "in spec, and in status",
     "status": "its fields, and how they are filled",

@@ -9,6 +9,7 @@ ENDPOINT = r"^(https?://\S+)?$"
 REGION = r"^[A-Za-z0-9-]{1,64}$"
 FOLDER = r"^(/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
 PREFIX = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
+DOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
@@ -26,6 +27,7 @@ EXPECTED = {
     ENDPOINT: "expected a URL such as https://s3.example.com",
     REGION: "expected a region such as us-east-1",
     FOLDER: "expected the absolute path of a folder such as /var/cache/onnxmodel",
+    DOMAIN: "expected a domain such as models.example.com, without a wildcard",
     PREFIX: "expected a prefix such as clusters/a: letters, digits, dots, hyphens and underscores, without a slash at the end",
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
+from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, ROUTES, SERVICE, Kind
 from onnxmodel_operator.cluster.trim import share, trim
 from onnxmodel_operator.live.windows import Live
 from onnxmodel_operator.observe import Snapshot, reports, works_on_a_node
@@ -157,6 +157,7 @@ class Cache:
             busy=tuple(self._busy.values()),
             records=children(RECORD),
             budgets=children(BUDGET),
+            routes=tuple(item for kind in ROUTES for item in children(kind)),
             upgrading=self.others_upgrading(key),
             missing=frozenset(self.missing),
             metrics=self.metrics.get(key, _NOTHING),

@@ -35,6 +35,11 @@ CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims")
 RECORD = Kind("ControllerRevision", "apps", "v1", "controllerrevisions")
 BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
 
+_GATEWAY_API = "gateway.networking.k8s.io"
+HTTP_ROUTE = Kind("HTTPRoute", _GATEWAY_API, "v1", "httproutes", add_on=True)
+GRPC_ROUTE = Kind("GRPCRoute", _GATEWAY_API, "v1", "grpcroutes", add_on=True)
+
 CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE, CLAIM, RECORD, BUDGET)
 ALL = (MODEL, *CHILDREN)
-BY_NAME = {kind.name: kind for kind in ALL}
+ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
+BY_NAME = {kind.name: kind for kind in (*ALL, *ROUTES)}

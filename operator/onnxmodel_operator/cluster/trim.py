@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, SERVICE, Kind
+from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, ROUTES, SERVICE, Kind
 from onnxmodel_operator.observe.objects import Object
 
 _Fields = Mapping[str, Any]
@@ -38,6 +38,17 @@ _CONTAINER_STATUS: _Fields = {
     "lastState": {"terminated": _ENDED},
 }
 _ORDERS: _Fields = dict.fromkeys((names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE), _ALL)
+_ROUTE: _Fields = {
+    "kind": _ALL,
+    "metadata": {**_COMPARED, "creationTimestamp": _ALL},
+    "spec": _ALL,
+    "status": {
+        "parents": {
+            "parentRef": {"name": _ALL, "namespace": _ALL, "sectionName": _ALL},
+            "conditions": {"type": _ALL, "status": _ALL, "reason": _ALL, "message": _ALL},
+        }
+    },
+}
 KEPT: Mapping[str, _Fields] = {
     MODEL.name: {"metadata": {**_IDENTITY, "generation": _ALL, "annotations": _ORDERS}, "spec": _ALL, "status": _ALL},
     JOB.name: {
@@ -88,6 +99,7 @@ KEPT: Mapping[str, _Fields] = {
     CLAIM.name: {"metadata": _CHILD, "status": {"phase": _ALL}},
     RECORD.name: {"metadata": _CHILD, "data": _ALL},
     BUDGET.name: {"metadata": _COMPARED, "spec": _ALL},
+    **dict.fromkeys((kind.name for kind in ROUTES), _ROUTE),
 }
 
 

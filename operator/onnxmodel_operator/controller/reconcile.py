@@ -25,6 +25,7 @@ from onnxmodel_operator.observe import Observed, explained, observe, puzzles
 from onnxmodel_operator.plan import invalid, plan
 from onnxmodel_operator.plan.rollout.active import active_revision
 from onnxmodel_operator.plan.rollout.pace import pace_of
+from onnxmodel_operator.plan.rollout.routes import routes_of
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render import render
 from onnxmodel_operator.status import summarize
@@ -199,7 +200,12 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
         except SpecError as error:
             resource = resource or identify(snapshot.model)
             decided = invalid(resource, seen, error)
-        decided = dataclasses.replace(decided, pace=pace_of(seen, settings))
+        routes = routes_of(resource, seen, settings, decided.traffic, now)
+        looks = (decided.requeue_seconds, routes.again if routes else None)
+        again = [seconds for seconds in looks if seconds is not None]
+        decided = dataclasses.replace(
+            decided, pace=pace_of(seen, settings), routes=routes, requeue_seconds=min(again, default=None)
+        )
         return Turn(resource, seen, decided, render(resource, decided, settings), asked=bool(unclear))
     except TRANSIENT:
         raise

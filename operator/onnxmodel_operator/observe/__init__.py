@@ -4,6 +4,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.observe.children import read_job, read_revision
 from onnxmodel_operator.observe.memory import read
 from onnxmodel_operator.observe.objects import Object, annotation, by_label, by_owner, is_deleting, is_owned, label
+from onnxmodel_operator.observe.routes import read_route
 from onnxmodel_operator.observe.values import (
     MEASURING,
     WORKING,
@@ -11,6 +12,7 @@ from onnxmodel_operator.observe.values import (
     JobSeen,
     Observed,
     RevisionSeen,
+    RouteSeen,
     Snapshot,
     Waiting,
     Warned,
@@ -25,6 +27,7 @@ __all__ = [
     "JobSeen",
     "Observed",
     "RevisionSeen",
+    "RouteSeen",
     "Snapshot",
     "Waiting",
     "Warned",
@@ -57,6 +60,8 @@ def observe(snapshot: Snapshot) -> Observed:
             ("PodDisruptionBudget", snapshot.budgets),
         )
     }
+    owned = [item for item in snapshot.routes if is_owned(item, uid)]
+    routes = {item["kind"]: read_route(item) for item in owned if not is_deleting(item)}
     jobs = [
         read_job(job, pods_of.get(job["metadata"]["uid"], []), snapshot)
         for job in children["Job"]
@@ -86,8 +91,10 @@ def observe(snapshot: Snapshot) -> Observed:
         },
         routed=selected or (annotation(service, names.ANNOTATION_STABLE) or None if service else None),
         upgrading=snapshot.upgrading,
-        divided=service is not None and selected is None,
-        live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items},
+        divided=(service is not None and selected is None) or any(route.canary for route in routes.values()),
+        routes=routes,
+        live={(kind, item["metadata"]["name"]): item for kind, items in children.items() for item in items}
+        | {(item["kind"], item["metadata"]["name"]): item for item in owned},
         memory=read(status, uid),
         stuck=any(label(pod, names.LABEL_STAGE) not in MEASURING and is_idle(pod) for pod in snapshot.busy),
         metrics=snapshot.metrics,

@@ -109,4 +109,5 @@ def read_revision(deployment: Object, pods: list[Object], claims: Iterable[Objec
         unavailable_since=parse_time(enough.get("lastTransitionTime"))
         if enough and enough["status"] == "False"
         else None,
+        available_since=parse_time(enough.get("lastTransitionTime")) if enough and enough["status"] == "True" else None,
     )

@@ -39,6 +39,7 @@ class Snapshot:
     busy: tuple[Object, ...] = ()
     records: tuple[Object, ...] = ()
     budgets: tuple[Object, ...] = ()
+    routes: tuple[Object, ...] = ()
     upgrading: tuple[str, ...] = ()
     missing: frozenset[str] = frozenset()
     metrics: Live = field(default_factory=Live)
@@ -126,6 +127,22 @@ class RevisionSeen:
     runtime: str = "onnxruntime"
     unavailable_since: datetime | None = None
     """The time from which too few of its pods have been available, as the Deployment's condition says."""
+    available_since: datetime | None = None
+    """The time from which enough of its pods have been available, as the same condition says."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSeen:
+    """One route of a model. canary: the revision that has a share of its traffic besides the model's Service, or "".
+
+    verdicts: of the parents that have answered, by (namespace, name, section): "" from one that accepts the route, or why it
+    does not; None from one that has not decided.
+    """
+
+    kind: str
+    canary: str
+    verdicts: Mapping[tuple[str, str, str], str | None]
+    made: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +161,9 @@ class Observed:
     upgrading: tuple[str, ...] = ()
     """Other models that move to newer images now, as namespace/name."""
     divided: bool = False
-    """The Service selects the pods of two revisions."""
+    """Two revisions share the traffic: the Service selects the pods of both, or the routes lead to both."""
+    routes: Mapping[str, RouteSeen] = field(default_factory=dict)
+    """The model's routes, by kind."""
     stuck: bool = False
     """True if a stage's pod of any model has a node and cannot start there, or failed and a sidecar keeps it alive.
 

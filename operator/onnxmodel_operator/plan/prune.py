@@ -36,7 +36,9 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
     # By name, for anybody can remove a label.
     kept = {names.child(model.name, revision) for revision in revisions if revision}
     alone = asked_alone(stop.job, target, comparison(context))
-    services = {model.name, alone.name if alone else None}
+    led = {route.canary for route in context.seen.routes.values()}
+    kept |= {names.child(model.name, revision) for revision in led if revision}  # until no route leads there
+    services = {model.name, alone.name if alone else None, *_canary_services(stop, led)}
     gone = [("Job", job.name) for job in _other_jobs(context) if not _stays(context, job)]
     gone += [("Job", job.name) for job in _read_jobs(context) if _over(context, job)]
     gone += stop.superfluous
@@ -46,6 +48,18 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
         gone += [child for child in live if child[0] == "PodDisruptionBudget"]
     gone += _unused_volumes(stop)
     return tuple(child for child in gone if child in live)
+
+
+def _canary_services(stop: Stop, led: set[str]) -> set[str]:
+    """The Services of revisions in routes: while one leads there, and as long as the revision may get a share.
+
+    A Gateway answers for a route to a Service that is gone with an error, and hears of both in its own time.
+    """
+    context = stop.context
+    if context.settings.routes is None:
+        return set()
+    may = set() if stop.progress.state is State.READY else set(context.seen.revisions) - {context.active}
+    return {names.canary_service(context.model.name, revision) for revision in (may | led) - {""}}
 
 
 def _unused_volumes(stop: Stop) -> list[Child]:

@@ -1,7 +1,7 @@
 """Values of a decision. All are frozen: a decision is computed, never edited."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -220,6 +220,23 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """The routes of a model, whose names and hostnames never change.
+
+    backends: Services, each with its weight. Empty: nothing takes traffic yet, and no route is made. rules: of the routes as
+    they are, by kind, with what other hands added. problem: why a parent does not accept a route. pending: a parent has not
+    decided. again: seconds after which that is a problem.
+    """
+
+    backends: tuple[tuple[str, int], ...] = ()
+    kinds: tuple[str, ...] = ()
+    rules: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    problem: str = ""
+    pending: str = ""
+    again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decision.
 
@@ -232,6 +249,7 @@ class Plan:
     orders that need not be followed again; None: as before. images: of the plan. upgrade: newer ones of the platform.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
     pace: of the revision that the Service selects; None where nothing was proven of it. comparison: of live answers.
+    routes: None where the platform has none.
     """
 
     progress: Progress
@@ -254,6 +272,7 @@ class Plan:
     requeue_seconds: float | None = None
     pace: Pace | None = None
     comparison: Comparison | None = None
+    routes: RoutePlan | None = None
 
     @property
     def route(self) -> str | None:

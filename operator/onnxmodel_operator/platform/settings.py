@@ -26,7 +26,7 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.patterns import BUCKET, ENDPOINT, FOLDER, PREFIX, REGION
+from onnxmodel_operator.api.patterns import BUCKET, DOMAIN, ENDPOINT, FOLDER, PREFIX, REGION
 from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread, reserved
 from onnxmodel_operator.api.spec.serving import Provider
 from onnxmodel_operator.api.spec.source import FetchVariable, SecretReference
@@ -255,6 +255,21 @@ class Policy(_Section):
     max_nesting: int = Field(default=32, ge=1, le=32)
 
 
+class Parent(_Section):
+    """A Gateway that routes of models attach to. section_name: of one of its listeners; "" for all that fit."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    namespace: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    section_name: Annotated[str, StringConstraints(max_length=253)] = ""
+
+
+class Routes(_Section):
+    """Routes of Gateway API for every model that serves: HTTP at NAME.NAMESPACE.DOMAIN, gRPC at NAME.NAMESPACE.grpc.DOMAIN."""
+
+    parent_refs: Annotated[tuple[Parent, ...], Field(min_length=1, max_length=8)]
+    domain: Annotated[str, StringConstraints(max_length=120, pattern=DOMAIN)]
+
+
 Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
@@ -307,6 +322,7 @@ class Settings(_Section):
     policy: Policy = Policy()
     upgrades: Upgrades = Upgrades()
     live_traffic: LiveTraffic = LiveTraffic()
+    routes: Routes | None = None
     progress_deadline_seconds: int = Field(default=600, ge=1)
 
     @model_validator(mode="after")

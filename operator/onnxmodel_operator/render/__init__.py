@@ -3,16 +3,20 @@
 from dataclasses import replace
 from functools import lru_cache
 
+from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import OnnxModel, Resource
 from onnxmodel_operator.api.spec import OnnxModelSpec
 from onnxmodel_operator.memo import Named
+from onnxmodel_operator.plan.rollout.canary import ROUTE
 from onnxmodel_operator.plan.rollout.protection import protected
 from onnxmodel_operator.plan.rollout.replicas import asked_alone
+from onnxmodel_operator.plan.rollout.routes import hostnames
 from onnxmodel_operator.plan.values import Plan
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render.budget import budget_manifest
 from onnxmodel_operator.render.job import job_manifest
 from onnxmodel_operator.render.parts import REMEMBERED, Manifest, Owner, claim_name, metadata, stamped
+from onnxmodel_operator.render.route import route_manifests
 from onnxmodel_operator.render.server import scaled, server_manifests
 from onnxmodel_operator.render.service import divided_service, service_manifest
 from onnxmodel_operator.render.templates import render_template
@@ -27,7 +31,7 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
     """
     owner = Owner(model.namespace, model.name, model.uid)
     out = [stamped(scaled(plan.kept.record, plan.kept.replicas))] if plan.kept else []
-    if len(plan.traffic) > 1:
+    if len(plan.traffic) > 1 and plan.routes is None:
         out.append(divided_service(owner, plan.traffic[0][0]))
     elif plan.route:
         out.append(service_manifest(owner, model.name, plan.route))
@@ -35,6 +39,13 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
         out.append(budget_manifest(owner, revisions))
     if isinstance(model, OnnxModel):  # else its spec cannot be read
         out += _proven(owner, model.spec, plan, settings)
+    if plan.routes and settings.routes:
+        # Before the Deployment of a canary, so that its Service is known when its pods are.
+        if plan.shift and plan.shift.backend == ROUTE and plan.revision:
+            short = plan.revision.short
+            out.insert(0, service_manifest(owner, names.canary_service(model.name, short), short))
+        hosts = hostnames(model, settings.routes)
+        out += route_manifests(owner, plan.routes, settings.routes, hosts)
     return tuple(out)
 
 

@@ -6,7 +6,7 @@ from onnxmodel_operator.api.status import Condition
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.plan.rollout.pace import DEGRADED, was_slow
-from onnxmodel_operator.plan.values import Plan, Progress, State, Step
+from onnxmodel_operator.plan.values import Plan, Progress, RoutePlan, State, Step
 from onnxmodel_operator.status.serving import served_revision
 from onnxmodel_operator.times import format_time
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult
@@ -30,6 +30,8 @@ def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: da
         status, reason, message = _stage_condition(step, plan)
         out.append(_condition(kind, status, reason, message, generation, old, now))
     out += _degraded(generation, seen, plan, old, now)
+    if plan.routes:
+        out.append(_condition("RouteAccepted", *_route_condition(plan.routes), generation, old, now))
     serving = served_revision(seen)
     available = serving is not None and serving.available > 0
     text = f"revision {serving.revision} receives traffic" if serving and available else _without_traffic(plan)
@@ -53,6 +55,14 @@ def _degraded(generation: int, seen: Observed, plan: Plan, old: Memory, now: dat
     else:
         told = "SlowerThanProven", plan.pace.sentence if plan.pace else ""
     return [_condition(DEGRADED, "True", *told, generation, old, now)]
+
+
+def _route_condition(routes: RoutePlan) -> tuple[str, str, str]:
+    if routes.problem:
+        return "False", "RouteNotAccepted", routes.problem
+    if routes.pending:
+        return "Unknown", "RoutePending", routes.pending
+    return "True", "Accepted", "all Gateways accept the HTTPRoute and the GRPCRoute"
 
 
 def _without_traffic(plan: Plan) -> str:

@@ -4,12 +4,13 @@ The revision that serves keeps all its replicas until the new one has taken over
 there. Status remembers the step and since when it has its share.
 """
 
+import math
 from dataclasses import replace
 from datetime import datetime
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec.rollout import MANUAL, RolloutStep
-from onnxmodel_operator.plan.rollout import room, traffic
+from onnxmodel_operator.plan.rollout import room, routes, traffic
 from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge
 from onnxmodel_operator.plan.rollout.orders import handled, is_new
 from onnxmodel_operator.plan.rollout.refusal import refuse
@@ -17,7 +18,7 @@ from onnxmodel_operator.plan.values import RECREATE, Advance, Comparison, Contex
 from onnxmodel_operator.times import parse_time
 from onnxmodel_runtime.contract.compare import CompareOrder
 
-REPLICAS = "Replicas"
+REPLICAS, ROUTE = "Replicas", "Route"
 _LOOK_SECONDS = 5.0
 _MINUTE = 60
 
@@ -33,7 +34,7 @@ def begin(context: Context) -> Context:
     if strategy != "Canary":
         return replace(context, shift=Shift(strategy, why))
     steps, stored = context.model.spec.rollout.steps, seen.memory.rollout
-    shift = Shift(strategy, why, len(steps), REPLICAS)
+    shift = Shift(strategy, why, len(steps), backend := ROUTE if context.settings.routes else REPLICAS)
     if stored.revision == short and stored.strategy == strategy:
         done = (stored.step or 1) > (stored.steps or len(steps))  # of the steps that there were
         step = len(steps) if done else min(max((stored.step or 1) - 1, 0), len(steps) - 1)
@@ -44,7 +45,7 @@ def begin(context: Context) -> Context:
     if shift.step < len(steps):  # an order that comes while pods start is followed once they run
         context = replace(context, handled=handled(context, but="promote"))
     all_replicas = context.target.replicas
-    replicas = all_replicas if shift.step == len(steps) else _replicas(all_replicas, steps[shift.step].weight)
+    replicas = all_replicas if shift.step == len(steps) else _replicas(all_replicas, steps[shift.step].weight, backend)
     return _with(replace(context, revision=replace(context.target, replicas=replicas)), shift)
 
 
@@ -84,6 +85,8 @@ def look(context: Context) -> Advance | Stop:
     if shift is None or shift.strategy != "Canary" or _is_over(context):
         return Advance(replace(context, traffic=traffic.before(context.model, seen, context.active)))
     step = context.model.spec.rollout.steps[shift.step]
+    if held := _without_route(context, shift):
+        return held
     if shift.weight != step.weight or shift.since is None:
         shift = replace(shift, weight=step.weight, since=now, gate="")
         return _stop(context, shift, "CanaryStep", _said(shift, "begins"), _LOOK_SECONDS)
@@ -113,7 +116,9 @@ def _strategy(context: Context) -> tuple[str, str]:
     recent = [revision.revision for revision in seen.memory.history[: rollout.rollback_window]]
     if short in recent:
         return "Surge", f"revision {short} served before, and is within spec.rollout.rollbackWindow"
-    if not (traffic.is_labelled(seen, context.active) and traffic.is_labelled(seen, short)):
+    if not context.settings.routes and not (
+        traffic.is_labelled(seen, context.active) and traffic.is_labelled(seen, short)
+    ):
         return (
             "Surge",
             f"the pods of revision {context.active} are of an earlier release, which cannot share its traffic",
@@ -121,8 +126,13 @@ def _strategy(context: Context) -> tuple[str, str]:
     return "Canary", "spec.rollout.strategy"
 
 
-def _replicas(all_replicas: int, weight: int) -> int:
-    """Pods that take about this share beside all replicas of the old revision: at least one, at most as many."""
+def _replicas(all_replicas: int, weight: int, backend: str) -> int:
+    """Pods that take about this share beside all replicas of the old revision: at least one, at most as many.
+
+    Where a Gateway divides the traffic, as many as the share needs: it is exact, whatever their number.
+    """
+    if backend == ROUTE:
+        return min(all_replicas, max(1, math.ceil(all_replicas * weight / 100)))
     return min(all_replicas, max(1, round(all_replicas * weight / (100 - weight))))
 
 
@@ -133,11 +143,38 @@ def _with(context: Context, shift: Shift) -> Context:
     assert context.active is not None
     if not shift.weight or (shift.step == shift.steps and not seen.divided) or not traffic.available(seen, short):
         return context
+    if shift.backend == ROUTE and not _can_be_routed(context):
+        return context
     return replace(context, traffic=((context.active, 100 - shift.weight), (short, shift.weight)))
 
 
+def _can_be_routed(context: Context) -> bool:
+    """Return whether the Gateways know the pods of the new revision. Where one leads to them already, it does."""
+    short, seen = context.target.short, context.seen
+    there = ("Service", names.canary_service(context.model.name, short)) in seen.live
+    led = any(route.canary == short for route in seen.routes.values())
+    return there and (led or routes.is_settled(seen.revisions[short], context.now))
+
+
+def _without_route(context: Context, shift: Shift) -> Stop | None:
+    """Stop where no Gateway would divide the traffic: the new revision would be judged by requests that it cannot get.
+
+    Not where a person promotes it, nor where the old revision is broken.
+    """
+    if shift.backend != ROUTE or is_new(context, "promote") or _is_broken(context):
+        return None
+    problem, pending = routes.unaccepted(context.model, context.seen, context.settings, context.now)
+    if not (problem or pending):
+        return None
+    message = f"the canary waits: {problem or pending}"[:1024]
+    return _stop(context, shift, "RouteNotAccepted" if problem else "RoutePending", message, _LOOK_SECONDS)
+
+
 def _stop(context: Context, shift: Shift, reason: str, message: str, again: float | None = None) -> Stop:
-    return Stop(_with(context, shift), going(Phase.ROLLING_OUT, reason, message), again=again)
+    found = _with(context, shift)
+    if again and shift.backend == ROUTE and shift.weight and len(found.traffic) < 2:
+        again = min(again, routes.SETTLED_SECONDS)
+    return Stop(found, going(Phase.ROLLING_OUT, reason, message), again=again)
 
 
 def _said(shift: Shift, what: str) -> str:

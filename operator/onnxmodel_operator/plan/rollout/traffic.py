@@ -6,6 +6,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.observe.objects import label
+from onnxmodel_operator.plan.rollout import routes
 from onnxmodel_operator.plan.values import (
     RECREATE,
     Advance,
@@ -104,6 +105,10 @@ def arrived(context: Context) -> Stop:
         return Stop(context, going(_PHASE, "Switching", f"Service {model.name} is being switched to {revision}"))
     missed = "; ".join(context.chosen.winner.missed)
     message = f"{context.chosen.sentence}{f' (misses: {missed})' if missed else ''}"
+    problem, _ = routes.unaccepted(model, context.seen, context.settings, context.now)
+    if problem:  # what serves does, and clients outside of the cluster should know why they cannot ask
+        message = f"{problem}; {message}"
+        return Stop(context, Progress(State.READY, Phase.READY, "RouteNotAccepted", message))
     return Stop(context, Progress(State.READY, Phase.READY, "Ready", message))
 
 

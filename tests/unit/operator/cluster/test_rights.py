@@ -9,7 +9,7 @@ from onnxmodel_operator.cluster.access import Access
 from onnxmodel_operator.cluster.client import Client
 from onnxmodel_operator.cluster.lease import Lease
 from onnxmodel_operator.controller.process import Operator
-from onnxmodel_operator.platform.settings import Artifacts
+from onnxmodel_operator.platform.settings import Artifacts, Parent, Routes
 from tests.builders import SETTINGS, Cluster, body
 from tests.rights import needed, rights
 
@@ -65,12 +65,17 @@ def asks(name):
     return ask
 
 
+ROUTED = SETTINGS.model_copy(
+    update={"routes": Routes(parent_refs=(Parent(name="g", namespace="infra"),), domain="example.com")}
+)
+
+
 class Asked(Cluster):
     """Does what it is asked after the real client asked the API server for it."""
 
     def __init__(self, api, *models):
         self.client = Client(Access("http://api"), api)
-        super().__init__(*models)
+        super().__init__(*models, platform=ROUTED)
 
 
 for method in ("apply", "apply_status", "create", "delete", "get", "model", "pods", "warnings"):
@@ -98,14 +103,14 @@ def lives(api):
     cluster.pass_time(3601)
     cluster.settle()
     s3 = {"bucket": "artifacts", "secretRef": {"name": "keys"}}  # the only reason to delete a volume
-    cluster.settings = SETTINGS.model_copy(update={"artifacts": Artifacts.model_validate({"store": "s3", "s3": s3})})
+    cluster.settings = ROUTED.model_copy(update={"artifacts": Artifacts.model_validate({"store": "s3", "s3": s3})})
     cluster.live()
     cluster.settle()
 
 
 async def watches_and_the_lease(api):
     client = Client(Access("http://api"), api)
-    operator = Operator(client, SETTINGS)
+    operator = Operator(client, ROUTED)
     running = asyncio.create_task(operator.run())
     for reflector in operator.reflectors:
         await reflector.synced.wait()

@@ -7,12 +7,13 @@ import pytest
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster import cache as module
 from onnxmodel_operator.cluster.cache import Cache
-from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD
+from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD, ROUTES
 from onnxmodel_operator.cluster.trim import KEPT, share, trim
 from onnxmodel_operator.controller.meters import address
 from onnxmodel_operator.names import LABEL_MODEL
+from onnxmodel_operator.platform.settings import Parent, Routes
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
-from tests.builders import Cluster, body
+from tests.builders import SETTINGS, Cluster, body
 
 NO_FIELDS = {("Deployment", "data"), ("ControllerRevision", "status")}
 """Asked for by code that handles objects of several kinds, of which these have no such field."""
@@ -232,6 +233,27 @@ def test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads):
     assert cluster.condition("Stalled")["reason"] == "BackoffLimitExceeded"
 
 
+def test_routes_read_nothing_that_is_dropped(watched_reads):
+    parents = (Parent(name="a", namespace="infra"), Parent(name="b", namespace="infra", section_name="web"))
+    routes = Routes(parent_refs=parents, domain="example.com")
+    cluster = Cluster(body(), platform=SETTINGS.model_copy(update={"routes": routes}))
+    cluster.live()
+    said = [{"type": "Accepted", "status": "True", "reason": "Accepted", "observedGeneration": 1}]
+    no = [*said, {"type": "ResolvedRefs", "status": "False", "reason": "BackendNotFound", "message": "no"}]
+    for kind in ROUTES:
+        route = cluster.objects[kind.name, "team-a", "magika"]
+        answers = [
+            {"parentRef": {"name": "a", "namespace": "infra", "kind": "Gateway"}, "conditions": said},
+            {"parentRef": {"name": "b", "sectionName": "web"}, "controllerName": "c", "conditions": no},
+        ]
+        cluster._store({**route, "status": {"parents": answers}})
+    look(cluster)
+    assert cluster.condition("RouteAccepted")["status"] == "Unknown"
+    cluster._store({**route, "status": {"parents": [{**answers[0], "conditions": no}]}})
+    look(cluster)
+    assert "BackendNotFound: no" in cluster.condition("RouteAccepted")["message"]
+
+
 @pytest.fixture
 def lived(watched_reads):
     """Everything above at once. What was read."""
@@ -240,6 +262,7 @@ def lived(watched_reads):
         test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, pod)
     test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads)
     test_orders_read_nothing_that_is_dropped(watched_reads)
+    test_routes_read_nothing_that_is_dropped(watched_reads)
     return watched_reads
 
 
@@ -260,7 +283,7 @@ IN_FINGERPRINTS = {("PersistentVolumeClaim", "metadata", "annotations")}
 
 
 def test_each_kind_has_its_fields():
-    assert set(KEPT) == set(BY_NAME) == {kind.name for kind in ALL}
+    assert set(KEPT) == set(BY_NAME) == {kind.name for kind in (*ALL, *ROUTES)}
 
 
 def test_equal_parts_are_one_and_different_ones_are_not():

@@ -5,6 +5,7 @@ import pytest
 from onnxmodel_operator.platform.settings import Pool, SettingsError, load, parse
 
 IMAGES = {"runtimeCpu": "cpu"}
+GATEWAY = {"name": "models", "namespace": "infra"}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,15 @@ IMAGES = {"runtimeCpu": "cpu"}
             "labels: onnx-operator.dev/model belongs to the operator",
         ),
         ({"images": IMAGES, "artifacts": {"size": "huge"}}, "artifacts.size"),
+        ({"images": IMAGES, "routes": {"parentRefs": [], "domain": "example.com"}}, "routes.parentRefs"),
+        (
+            {"images": IMAGES, "routes": {"parentRefs": [{"name": "g"}], "domain": "a"}},
+            r"routes.parentRefs\[0\].namespace",
+        ),
+        (
+            {"images": IMAGES, "routes": {"parentRefs": [GATEWAY], "domain": "*.example.com"}},
+            "routes.domain: expected a domain such as models.example.com",
+        ),
         ({"images": IMAGES, "defaults": {"resources": {"limits": {"cpu": "one"}}}}, "defaults.resources.limits.cpu"),
         (
             {"images": IMAGES, "jobs": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}},
