@@ -137,6 +137,15 @@ def test_a_pause_does_not_keep_a_bad_revision() -> None:
     assert cluster.condition("Stalled")["reason"] == "GateFailed"  # type: ignore[index]
 
 
+def test_a_gate_that_cannot_decide_is_reported_once_a_minute() -> None:
+    canary = Canary(minRequests=1_000_000)
+    canary.wait(90)
+    before = len(canary.cluster.writes)
+    canary.wait(180)
+    assert canary.cluster.condition("Reconciling")["reason"] == "CanaryInconclusive"  # type: ignore[index]
+    assert len(canary.cluster.writes) - before <= 4, canary.cluster.writes[before:]
+
+
 COMPARE = {"percent": 25, "minComparisons": 50}
 
 

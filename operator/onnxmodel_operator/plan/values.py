@@ -180,7 +180,8 @@ class Shift:
     """A rollout beside the active revision, for status.
 
     step: the index of the current one; as many as there are once all are done. weight: percent of the traffic that the
-    new revision was given; since: when, or when the active one made room. gate: the last judgement in words.
+    new revision was given; since: when, or when the active one made room. gate: the last judgement in words, which may be of
+    a minute ago: each write costs. ruling: of now.
     """
 
     strategy: str
@@ -191,6 +192,7 @@ class Shift:
     weight: int = 0
     since: datetime | None = None
     gate: str = ""
+    ruling: str = ""
 
     @property
     def makes_room(self) -> bool:

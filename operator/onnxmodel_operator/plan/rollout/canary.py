@@ -64,8 +64,10 @@ def guard(context: Context) -> Advance | Stop:
         return refuse(context, "GateFailed", crash)
     if enforced and judgement.ruling is Ruling.FAIL:
         return refuse(context, judgement.reason, judgement.sentence)
-    shown = judgement if context.now == _shown(context, shift) else _judged(context, shift, _shown(context, shift))
-    return Advance(replace(context, shift=replace(shift, gate=f"{shown.ruling}: {shown.sentence}"[:1024])))
+    earlier = _judged(context, shift, _shown(context, shift))
+    shown = earlier if earlier.ruling is judgement.ruling else judgement
+    told = replace(shift, gate=f"{shown.ruling}: {shown.sentence}"[:1024], ruling=judgement.ruling)
+    return Advance(replace(context, shift=told))
 
 
 def comparison(context: Context) -> Comparison | None:
@@ -82,8 +84,9 @@ def look(context: Context) -> Advance | Stop:
     """Give the new revision the share of its step, and go on to the next one when this one is over."""
     shift, seen, now = context.shift, context.seen, context.now
     assert context.active is not None or shift is None
+    back = Advance(replace(context, traffic=traffic.before(context.model, seen, context.active)))
     if shift is None or shift.strategy != "Canary" or _is_over(context):
-        return Advance(replace(context, traffic=traffic.before(context.model, seen, context.active)))
+        return back
     step = context.model.spec.rollout.steps[shift.step]
     if held := _without_route(context, shift):
         return held
@@ -94,7 +97,7 @@ def look(context: Context) -> Advance | Stop:
         message = f"is paused by the annotation {names.PAUSE}"
         return _stop(context, shift, "CanaryPaused", _said(shift, message), _LOOK_SECONDS)
     if _is_broken(context):
-        return Advance(replace(context, traffic=traffic.before(context.model, seen, context.active)))
+        return back
     promoted = is_new(context, "promote")
     wait = None if promoted else _waits(context, step, shift)
     if wait:
@@ -222,9 +225,8 @@ def _waits(context: Context, step: RolloutStep, shift: Shift) -> Stop | None:
     assert shift.since is not None
     seconds, gone = step.seconds(), (context.now - shift.since).total_seconds()
     enforced = context.model.spec.rollout.gates.mode == "Enforce"
-    judgement = _judged(context, shift, context.now) if enforced else None
-    if judgement and judgement.ruling is Ruling.INCONCLUSIVE and (seconds is None or gone >= seconds):
-        message = f"waits for the gate, which cannot decide: {judgement.sentence}"
+    if enforced and shift.ruling == Ruling.INCONCLUSIVE and (seconds is None or gone >= seconds):
+        message = f"waits for the gate, which cannot decide: {shift.gate.partition(': ')[2]}"
         return _stop(context, shift, "CanaryInconclusive", _said(shift, message), _LOOK_SECONDS)
     if seconds is None:
         message = f"waits until it is promoted (pause: {MANUAL})"

@@ -59,10 +59,10 @@ def refuse(context: Context, reason: str, message: str) -> Stop:
         message = f"{message}; traffic goes back to revision {active} as soon as a pod of it is available"
         waits = replace(context, handled=handled(context, but="abort"))
         return Stop(waits, going(Phase.ROLLING_OUT, "RollingBack", message[:_SHOWN]))
-    refused = RefusedStatus(revision=short, reason=reason, message=message[:_SHOWN], time=format_time(context.now))
     there = context.seen.revisions.get(short)
     replicas = there.wanted if there and not makes_room else 0
-    return stopped(replace(context, refused=(refused, *_others(context, short))[:_MOST]), refused, replicas)
+    refused = _remembered(context, short, Failure(reason, message, ""))
+    return stopped(replace(context, refused=refused), refused[0], replicas)
 
 
 def recorded(stop: Stop, short: str, failure: Failure) -> Stop:
@@ -71,16 +71,9 @@ def recorded(stop: Stop, short: str, failure: Failure) -> Stop:
     What shows the failure goes with its pods: only the next turn may touch them, which then knows it from status.
     """
     context = stop.context
-    told = {
-        "reason": failure.reason[:_NAME],
-        "message": failure.message[:_SHOWN],
-        "hint": failure.hint[:_SHOWN] or None,
-    }
-    refused = RefusedStatus(revision=short, time=format_time(context.now), **told)
     message = f"revision {context.active} is about to be restored: {failure.message}"[:_SHOWN]
-    others = (refused, *_others(context, short))[:_MOST]
     return Stop(
-        replace(context, refused=others, traffic=traffic.to(context.active)),
+        replace(context, refused=_remembered(context, short, failure), traffic=traffic.to(context.active)),
         going(Phase.ROLLING_OUT, "RollingBack", message),
         stop.job,
         again=1.0,
@@ -99,6 +92,18 @@ def stopped(context: Context, refused: RefusedStatus, replicas: int = 0) -> Stop
     told = handled(context)  # an order to promote that came too late must not promote the next attempt
     back = replace(context, revision=revision, shift=None, handled=told, traffic=traffic.to(context.active))
     return Stop(back, stalled(Trouble("rollout", failure)))
+
+
+def _remembered(context: Context, short: str, failure: Failure) -> tuple[RefusedStatus, ...]:
+    """Return the refusals that status shall remember: this refusal, and the others."""
+    refused = RefusedStatus(
+        revision=short,
+        reason=failure.reason[:_NAME],
+        message=failure.message[:_SHOWN],
+        hint=failure.hint[:_SHOWN] or None,
+        time=format_time(context.now),
+    )
+    return (refused, *_others(context, short))[:_MOST]
 
 
 def _others(context: Context, short: str) -> tuple[RefusedStatus, ...]:
