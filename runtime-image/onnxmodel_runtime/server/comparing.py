@@ -91,23 +91,25 @@ class Comparing:
             self._thread.start()
 
     def offer(self, spec: ModelSpec, request: InferRequest, outputs: Outputs) -> None:
-        """Take a sample, if it is this one's turn and there is room."""
+        """Take a sample, if it is this one's turn and there is room. Raises nothing: the client shall have its answer."""
         order, tally = self._order, self._tally
         if order is None or random.random() * 100 >= order.percent:
             return
         if monotonic() > self._until:
             self.wanted = False
             return
-        if self._samples.qsize() >= MOST_SAMPLES:
+        try:
+            full = self._samples.qsize() >= MOST_SAMPLES
+            size = 0 if full else sum(map(size_of, (*request.inputs.values(), *outputs.values())))
+            if full or self._added - self._removed + size > MOST_BYTES:
+                tally.unqueued += 1
+                return
+            sample = _Sample(order, tally, spec, request, outputs, size)
+            asyncio.get_running_loop().call_soon(self._samples.put, sample)  # once the answer has been sent
+            self._added += size
+        except Exception as error:
             tally.unqueued += 1
-            return
-        size = sum(map(size_of, request.inputs.values())) + sum(map(size_of, outputs.values()))
-        if self._added - self._removed + size > MOST_BYTES:
-            tally.unqueued += 1
-            return
-        self._added += size
-        sample = _Sample(order, tally, spec, request, outputs, size)
-        asyncio.get_running_loop().call_soon(self._samples.put, sample)  # once the answer has been sent
+            log.warning("an answer could not be kept to be compared: %s", type(error).__name__)
 
     def metrics(self) -> str:
         """Return the counts for the last candidate in Prometheus' text format. Empty if there has been none."""

@@ -176,6 +176,20 @@ def test_a_defect_ends_no_thread_and_quotes_no_data(
     assert str(SECRET) not in caplog.text
 
 
+def test_a_sample_that_cannot_be_taken_is_no_failed_request(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Any) -> int:
+        raise RuntimeError(str(SECRET))
+
+    monkeypatch.setattr(comparing, "size_of", broken)
+    find(server, 1)
+    read(server, ALL)
+    ask(server)
+    assert counts(server)["dropped"] == 1
+    assert str(SECRET) not in caplog.text
+
+
 def test_samples_keep_no_more_memory_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = comparing_alone(monkeypatch)
     x = np.zeros((1 << 18,), np.float32)
