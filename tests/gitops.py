@@ -80,7 +80,13 @@ def check_health(model: Model) -> None:
     elif status.get("observedGeneration") != model["metadata"]["generation"]:
         expected = "Progressing"
     else:
-        named = {"Ready": "Healthy", "Failed": "Degraded", "Suspended": "Suspended", "ScaledToZero": "Suspended"}
+        named = {
+            "Ready": "Healthy",
+            "Failed": "Degraded",
+            "Suspended": "Suspended",
+            "Off": "Suspended",
+            "ScaledToZero": "Healthy",
+        }
         expected = named.get(status["phase"], "Progressing")
     assert health == expected, status
 

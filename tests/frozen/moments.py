@@ -284,7 +284,7 @@ MOMENTS: dict[str, Action] = {
     "another runtime": _other_runtime,
     "the other runtime serves": Life.until_it_rests,
     "logs were kept for long enough": lambda life: life.pass_time(3601) or True,
-    "scaled to zero": lambda life: life.change({"serving": {"replicas": 0}}),
+    "turned off": lambda life: life.change({"serving": {"replicas": 0}}),
     "scaled up": lambda life: life.change({"serving": {"replicas": 2}}) and life.until_it_rests(),
     "suspended, and its server was deleted": lambda life: life.change({"suspend": True}) and life.remove("Deployment"),
     "resumed": lambda life: life.change({"suspend": False}) and life.until_it_rests(),

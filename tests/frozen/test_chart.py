@@ -48,12 +48,14 @@ EVERYTHING = {
     "podLabels": {"e": "f"},
     "metrics": {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}}},
 }
+SCALED = {**BARE, "settings": {"autoscaling": {"backend": "HPA"}}}
 BUCKET = {"bucket": "artifacts", "endpoint": "http://s3:7070", "secretRef": {"name": "artifact-store"}}
 SWEEP = {**BARE, "settings": {"artifacts": {"store": "s3", "s3": BUCKET}}, "sweep": {"enabled": True}}
 GATEWAY = {"name": "models", "namespace": "infra"}
 ROUTES = {**BARE, "settings": {"routes": {"parentRefs": [GATEWAY], "domain": "models.example.com"}}}
 CHANGES = {
     "sweep": (BARE, SWEEP),
+    "scaled": (BARE, SCALED),
     "with-the-crd": (BARE, {}),
     "crd-not-kept": ({}, {"crds": {"keep": False}}),
     "routes": (BARE, ROUTES),

@@ -875,7 +875,7 @@ def test_from_zero_replicas_nothing_takes_traffic_before_it_is_proven():
     limits = {"constraints": {"p99Milliseconds": 4.5}}
     cluster = Cluster(body(serving={"replicas": 0}, benchmark=limits))
     cluster.prove()
-    assert cluster.condition("Ready")["reason"] == "ScaledToZero"
+    assert cluster.condition("Ready")["reason"] == "Off"
     assert cluster.services() == []
     cluster.edit(serving={"replicas": 1}, benchmark=limits)
     cluster.settle()
@@ -1039,14 +1039,14 @@ def test_suspend_starts_nothing():
     cluster.live()
 
 
-def test_scaled_to_zero_is_neither_ready_nor_broken():
+def test_a_model_that_is_off_is_neither_ready_nor_broken():
     cluster = Cluster(body())
     cluster.live()
     cluster.edit(serving={"replicas": 0})
     cluster.settle()
     cluster.available()
     cluster.settle()
-    assert cluster.status()["phase"] == "ScaledToZero"
+    assert cluster.status()["phase"] == "Off"
     assert cluster.condition("Ready")["status"] == "False"
     assert cluster.condition("Stalled") is None
     assert cluster.condition("Reconciling") is None

@@ -22,7 +22,7 @@ from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.plan import plan
 from onnxmodel_operator.plan.values import Phase, State
 from onnxmodel_operator.platform import settings
-from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.platform.settings import Autoscalers, Prometheus, Settings
 from onnxmodel_runtime import checks
 from onnxmodel_runtime.contract import uris
 from onnxmodel_runtime.contract.providers import PROVIDERS
@@ -57,7 +57,10 @@ VERSION = crd()["spec"]["versions"][0]
 
 
 # A platform whose pools have the names that the pages use.
-PLATFORM = SETTINGS.model_copy(update={"pools": {"default": SETTINGS.pools["default"], "gpu": SETTINGS.pools["a100"]}})
+SCALED = Autoscalers.model_validate({"backend": "HPA"})
+PLATFORM = SETTINGS.model_copy(
+    update={"pools": {"default": SETTINGS.pools["default"], "gpu": SETTINGS.pools["a100"]}, "autoscaling": SCALED}
+)
 
 
 @pytest.mark.parametrize("name", ["minimal", "full"])
@@ -199,7 +202,7 @@ def test_every_phase_and_condition_was_written_in_a_recorded_life():
     """Else the test above would guard fewer of them than there are."""
     assert written("phase") == {*Phase, *(spec.phase for spec in STAGES.values())}
     of_stages = {spec.condition for spec in STAGES.values() if spec.condition}
-    assert written("type", "conditions") == {"Ready", "Reconciling", "Stalled", "Available", *of_stages}
+    assert written("type", "conditions") == {"Ready", "Reconciling", "Stalled", "Available", "ScalingReady", *of_stages}
 
 
 def written(field: str, items: str = "") -> set[str]:
@@ -216,6 +219,7 @@ def test_every_setting_of_the_platform_is_explained():
         name: Settings.model_fields[name].annotation for name in ("artifacts", "jobs", "defaults", "policy", "upgrades")
     }
     sections["liveTraffic"] = Settings.model_fields["live_traffic"].annotation
+    sections["autoscaling"], sections["autoscaling.prometheus"] = Autoscalers, Prometheus
     sections["policy.sources"] = sections["policy"].model_fields["sources"].annotation
     fields = {f"{name}.{field.alias}" for name, group in sections.items() for field in group.model_fields.values()}
     fields -= set(sections)

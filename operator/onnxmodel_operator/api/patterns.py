@@ -13,6 +13,7 @@ DOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+SPAN = "^[1-9][0-9]{0,4}[sm]$"
 PAUSE = "^(Manual|([0-9]{1,3}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?)$"
 
 EXPECTED = {
@@ -21,6 +22,7 @@ EXPECTED = {
     SHA256: "expected 64 lowercase hexadecimal digits",
     QUANTITY: "expected a quantity such as 2, 500m or 512Mi",
     PAUSE: "expected a duration such as 90s, 5m or 1h30m, or Manual",
+    SPAN: "expected a duration such as 90s or 5m",
     LABEL_KEY: "expected a key such as team or example.com/team",
     LABEL_VALUE: "expected at most 63 letters, digits, '-', '_' and '.', with a letter or a digit at both ends",
     BUCKET: "expected the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens",

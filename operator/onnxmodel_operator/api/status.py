@@ -201,7 +201,8 @@ class RevisionStatus(ApiObject):
     the fetched model. served: what a client of one replica measured in the load test, before the revision received traffic.
     provider and batching: as reported by the server to the probe. measured: sessions in the benchmark; measured_on: the
     hardware; sizes: sizes of the dynamic axes other than the batch, for all figures; benchmark: the run, shortened;
-    against: what it was compared with. missed: constraints that it did not meet, with gate Warn.
+    against: what it was compared with. missed: constraints that it did not meet, with gate Warn. capacity: rows per second of
+    one replica within the constraints, with serving.autoscaling.
     """
 
     revision: Short
@@ -222,6 +223,7 @@ class RevisionStatus(ApiObject):
     images: ImagesStatus | None = None
     against: AgainstStatus | None = None
     missed: Text | None = None
+    capacity: Number | None = None
 
 
 class StageStatus(ApiObject):
@@ -298,6 +300,20 @@ class RolloutStatus(ApiObject):
     handled: HandledStatus | None = None
 
 
+class AutoscalingStatus(ApiObject):
+    """The autoscaler of the model. metric: what it counts. target: as much of it as each replica shall have. asleep_since: the
+    time from which the model has been scaled to zero. waking_since: the time from which it has had replicas again, and none
+    is available. cold_start_seconds: how long that took last.
+    """
+
+    backend: Literal["KEDA", "HPA"]
+    metric: Literal["RowsPerSecond", "PendingRequests"] | None = None
+    target: Number | None = None
+    asleep_since: Time | None = None
+    waking_since: Time | None = None
+    cold_start_seconds: Number | None = None
+
+
 class TrafficStatus(ApiObject):
     """The share of a revision in the traffic while two revisions share it, in percent. wanted: by the step. ready: share of
     the pods that can answer. measured: share of the requests since the step began, as the servers count them.
@@ -337,6 +353,7 @@ class OnnxModelStatus(ApiObject):
     upgrade: UpgradeStatus | None = None
     rollout: RolloutStatus | None = None
     traffic: Annotated[list[TrafficStatus], Field(max_length=4)] | None = None
+    autoscaling: AutoscalingStatus | None = None
     last_failure: FailureStatus | None = None
     stages: Annotated[list[StageStatus], Field(max_length=MOST_STAGES)] | None = None
 

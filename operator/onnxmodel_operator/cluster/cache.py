@@ -4,7 +4,20 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, ROUTES, SERVICE, Kind
+from onnxmodel_operator.cluster.kinds import (
+    AUTOSCALER,
+    BUDGET,
+    CLAIM,
+    DEPLOYMENT,
+    JOB,
+    MODEL,
+    POD,
+    RECORD,
+    ROUTES,
+    SCALED_OBJECT,
+    SERVICE,
+    Kind,
+)
 from onnxmodel_operator.cluster.trim import share, trim
 from onnxmodel_operator.live.windows import Live
 from onnxmodel_operator.observe import Snapshot, reports, works_on_a_node
@@ -158,6 +171,8 @@ class Cache:
             records=children(RECORD),
             budgets=children(BUDGET),
             routes=tuple(item for kind in ROUTES for item in children(kind)),
+            scaled_objects=children(SCALED_OBJECT),
+            autoscalers=children(AUTOSCALER),
             upgrading=self.others_upgrading(key),
             missing=frozenset(self.missing),
             metrics=self.metrics.get(key, _NOTHING),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from onnxmodel_operator import names
+from onnxmodel_operator.platform.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ SERVICE = Kind("Service", "", "v1", "services")
 CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims")
 RECORD = Kind("ControllerRevision", "apps", "v1", "controllerrevisions")
 BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
+SCALED_OBJECT = Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", add_on=True)
+AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
 
 _GATEWAY_API = "gateway.networking.k8s.io"
 HTTP_ROUTE = Kind("HTTPRoute", _GATEWAY_API, "v1", "httproutes", add_on=True)
@@ -42,4 +45,10 @@ GRPC_ROUTE = Kind("GRPCRoute", _GATEWAY_API, "v1", "grpcroutes", add_on=True)
 CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE, CLAIM, RECORD, BUDGET)
 ALL = (MODEL, *CHILDREN)
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
-BY_NAME = {kind.name: kind for kind in (*ALL, *ROUTES)}
+SCALERS = (SCALED_OBJECT, AUTOSCALER)
+BY_NAME = {kind.name: kind for kind in (*ALL, *ROUTES, *SCALERS)}
+
+
+def watched(settings: Settings) -> tuple[Kind, ...]:
+    """Return the kinds to watch on this platform. Both of autoscalers, since KEDA makes one of Kubernetes'."""
+    return (*ALL, *(ROUTES if settings.routes else ()), *(SCALERS if settings.autoscaling else ()))

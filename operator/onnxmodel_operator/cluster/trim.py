@@ -10,7 +10,20 @@ from functools import lru_cache
 from typing import Any
 
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.kinds import BUDGET, CLAIM, DEPLOYMENT, JOB, MODEL, POD, RECORD, ROUTES, SERVICE, Kind
+from onnxmodel_operator.cluster.kinds import (
+    AUTOSCALER,
+    BUDGET,
+    CLAIM,
+    DEPLOYMENT,
+    JOB,
+    MODEL,
+    POD,
+    RECORD,
+    ROUTES,
+    SCALED_OBJECT,
+    SERVICE,
+    Kind,
+)
 from onnxmodel_operator.observe.objects import Object
 
 _Fields = Mapping[str, Any]
@@ -27,6 +40,7 @@ _IDENTITY: _Fields = {
 _CHILD: _Fields = {**_IDENTITY, "labels": _ALL, "annotations": _ALL, "ownerReferences": {"uid": _ALL}}
 _COMPARED: _Fields = {**_CHILD, "ownerReferences": _ALL}  # with what is desired, field by field
 _CONDITIONS: _Fields = {"type": _ALL, "status": _ALL, "reason": _ALL, "message": _ALL, "lastTransitionTime": _ALL}
+_TOLD: _Fields = {name: fields for name, fields in _CONDITIONS.items() if name != "lastTransitionTime"}
 _CONTAINER: _Fields = {"name": _ALL, "resources": {"limits": {"memory": _ALL}}}
 _ENDED: _Fields = {"exitCode": _ALL, "reason": _ALL, "message": _ALL, "finishedAt": _ALL}
 _CONTAINER_STATUS: _Fields = {
@@ -100,6 +114,8 @@ KEPT: Mapping[str, _Fields] = {
     RECORD.name: {"metadata": _CHILD, "data": _ALL},
     BUDGET.name: {"metadata": _COMPARED, "spec": _ALL},
     **dict.fromkeys((kind.name for kind in ROUTES), _ROUTE),
+    SCALED_OBJECT.name: {"metadata": _COMPARED, "spec": _ALL, "status": {"conditions": _TOLD}},
+    AUTOSCALER.name: {"metadata": _COMPARED, "spec": _ALL, "status": {"conditions": _TOLD}},
 }
 
 

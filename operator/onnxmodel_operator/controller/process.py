@@ -24,7 +24,7 @@ from onnxmodel_operator.cluster.errors import (
     is_of_an_older_crd,
     is_outage,
 )
-from onnxmodel_operator.cluster.kinds import ALL, MODEL, ROUTES, Kind
+from onnxmodel_operator.cluster.kinds import MODEL, Kind, watched
 from onnxmodel_operator.cluster.lease import Lease, lead
 from onnxmodel_operator.cluster.reflector import Changed, Reflector
 from onnxmodel_operator.controller.ending import Backstop
@@ -58,8 +58,7 @@ class Operator:
         self.cache, self.collector = Cache(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
         self.meters = Meters(self.cache, self._wake)
-        kinds = (*ALL, *(ROUTES if settings.routes else ()))
-        self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in kinds]
+        self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in watched(settings)]
         outage = Outage(self.queue.retry_all)
         client.heard = outage.heard
         self.health = Health(

@@ -5,6 +5,7 @@ from onnxmodel_operator.observe.children import read_job, read_revision
 from onnxmodel_operator.observe.memory import read
 from onnxmodel_operator.observe.objects import Object, annotation, by_label, by_owner, is_deleting, is_owned, label
 from onnxmodel_operator.observe.routes import read_route
+from onnxmodel_operator.observe.scalers import read_scaler
 from onnxmodel_operator.observe.values import (
     MEASURING,
     WORKING,
@@ -13,6 +14,7 @@ from onnxmodel_operator.observe.values import (
     Observed,
     RevisionSeen,
     RouteSeen,
+    ScalerSeen,
     Snapshot,
     Waiting,
     Warned,
@@ -28,6 +30,7 @@ __all__ = [
     "Observed",
     "RevisionSeen",
     "RouteSeen",
+    "ScalerSeen",
     "Snapshot",
     "Waiting",
     "Warned",
@@ -58,6 +61,8 @@ def observe(snapshot: Snapshot) -> Observed:
             ("PersistentVolumeClaim", snapshot.claims),
             ("ControllerRevision", snapshot.records),
             ("PodDisruptionBudget", snapshot.budgets),
+            ("ScaledObject", snapshot.scaled_objects),
+            ("HorizontalPodAutoscaler", snapshot.autoscalers),
         )
     }
     owned = [item for item in snapshot.routes if is_owned(item, uid)]
@@ -99,6 +104,7 @@ def observe(snapshot: Snapshot) -> Observed:
         stuck=any(label(pod, names.LABEL_STAGE) not in MEASURING and is_idle(pod) for pod in snapshot.busy),
         metrics=snapshot.metrics,
         missing=snapshot.missing,
+        scaler=read_scaler(snapshot, uid),
     )
 
 

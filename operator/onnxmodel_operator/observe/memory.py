@@ -64,7 +64,7 @@ class Memory:
         The generation is among them only with a failure: it tells whether the failure is of this spec.
         """
         generation = self.generation if self.failure else None
-        of_revisions = (self.active, self.target, self.history, self.rollout, self.upgrade)
+        of_revisions = (self.active, self.target, self.history, self.rollout, self.upgrade, self.stored.autoscaling)
         return (self.successes, of_revisions, self.failure, generation, self.failed)
 
     def success(self, stage: str, digest: str) -> str | None:

@@ -40,6 +40,8 @@ class Snapshot:
     records: tuple[Object, ...] = ()
     budgets: tuple[Object, ...] = ()
     routes: tuple[Object, ...] = ()
+    scaled_objects: tuple[Object, ...] = ()
+    autoscalers: tuple[Object, ...] = ()
     upgrading: tuple[str, ...] = ()
     missing: frozenset[str] = frozenset()
     metrics: Live = field(default_factory=Live)
@@ -146,6 +148,19 @@ class RouteSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalerSeen:
+    """The autoscaler of a model, as its own conditions say. trouble: (reason, message) of what keeps it from scaling.
+
+    told: it has reported whether it scales.
+    """
+
+    kind: str
+    name: str
+    told: bool = False
+    trouble: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All input of a decision besides the spec, the settings and the clock."""
 
@@ -179,5 +194,7 @@ class Observed:
     """Live traffic of each revision, as its servers count it."""
     missing: frozenset[str] = frozenset()
     """Kinds of add-ons that the cluster does not have."""
+    scaler: ScalerSeen | None = None
+    """The autoscaler that the operator made for the model."""
     made_with: Mapping[str, str] = field(default_factory=dict)
     """The digest of the settings that the pods of each record were made with, where the record names it."""

@@ -13,6 +13,7 @@ from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import prune, stages, volume
 from onnxmodel_operator.plan.rollout import canary, orders, replicas, revision, room, traffic, upgrade
 from onnxmodel_operator.plan.rollout.active import active_revision, kept
+from onnxmodel_operator.plan.rollout.scaling import scaling_of, sleeps, superseded
 from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate
 from onnxmodel_operator.plan.values import Context, Look, Phase, Plan, Progress, State, Stop, Trouble, stalled
 from onnxmodel_operator.platform.policy import PolicyError
@@ -46,7 +47,8 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
             "spec.suspend is true: no stage and no revision starts; the current revision keeps serving, "
             "with the replicas in the spec"
         )
-        return _idle(model, seen, Progress(State.SUSPENDED, Phase.SUSPENDED, "Suspended", message))
+        idle = _idle(model, seen, Progress(State.SUSPENDED, Phase.SUSPENDED, "Suspended", message))
+        return replace(idle, scaling=scaling_of(model, seen, settings, idle.traffic))
     try:
         platform = resolve(model, settings)
     except SpecError as error:
@@ -95,6 +97,10 @@ def _decided(stop: Stop, again: float | None = None) -> Plan:
     ready = stop.progress.state is State.READY
     replaced = target is not None and (ready or target.short == active)
     makes_room = context.shift is not None and context.shift.makes_room
+    # What shall be gone back to during a rollout, and compared with, runs, although nobody asks for it now.
+    least = 1 if context.shift is not None and sleeps(context.model) else 0
+    # Where nothing serves, to make room, there is no load: an autoscaler would conclude that few replicas are enough.
+    scaling = None if makes_room else scaling_of(context.model, context.seen, context.settings, context.traffic)
     return Plan(
         progress=stop.progress,
         steps=context.steps,
@@ -103,7 +109,7 @@ def _decided(stop: Stop, again: float | None = None) -> Plan:
         revision=target,
         traffic=context.traffic,
         active=target.short if ready and target else active,
-        kept=None if replaced else kept(context.model, context.seen, active, makes_room=makes_room),
+        kept=None if replaced else kept(context.model, context.seen, active, makes_room=makes_room, least=least),
         images=upgrade.images_of(context.platform),
         shift=context.shift if not ready else None,
         comparison=canary.comparison(context),
@@ -111,7 +117,8 @@ def _decided(stop: Stop, again: float | None = None) -> Plan:
         handled=context.handled or orders.handled(context),
         claim=context.bucket is None,
         doubts=stop.doubts,
-        prune=prune.superfluous(stop),
+        prune=(*prune.superfluous(stop), *superseded(context.seen, scaling)),
+        scaling=scaling,
         keep=prune.needed_folders(context),
         requeue_seconds=min(filter(None, (prune.again(stop), again)), default=None),
     )

@@ -43,17 +43,19 @@ class Phase(StrEnum):
     READY = "Ready"
     SUSPENDED = "Suspended"
     SCALED_TO_ZERO = "ScaledToZero"
+    OFF = "Off"
     FAILED = "Failed"
 
 
 class State(StrEnum):
-    """State of a model. Only Reconciling changes by waiting."""
+    """State of a model. Only Reconciling changes by waiting. SCALED_TO_ZERO: by an autoscaler. OFF: by a person."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     SUSPENDED = "Suspended"
     SCALED_TO_ZERO = "ScaledToZero"
+    OFF = "Off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,24 @@ class RoutePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """The autoscaler of a model that serves. kind: of its object. revisions: whose load counts.
+
+    target: as much load as each replica shall have; rows: it is rows per second, and not pending requests. missing: the
+    cluster lacks the kind.
+    """
+
+    kind: str
+    least: int
+    most: int
+    seconds: int
+    revisions: tuple[str, ...]
+    target: float
+    rows: bool = True
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The decision.
 
@@ -251,7 +271,7 @@ class Plan:
     orders that need not be followed again; None: as before. images: of the plan. upgrade: newer ones of the platform.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
     pace: of the revision that the Service selects; None where nothing was proven of it. comparison: of live answers.
-    routes: None where the platform has none.
+    routes: None where the platform has none. scaling: the autoscaler that must exist.
     """
 
     progress: Progress
@@ -275,6 +295,7 @@ class Plan:
     pace: Pace | None = None
     comparison: Comparison | None = None
     routes: RoutePlan | None = None
+    scaling: Scaling | None = None
 
     @property
     def route(self) -> str | None:

@@ -57,6 +57,7 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
         raise SpecError(
             [("spec.retain", "the platform keeps artifacts on volumes: the reclaim policy of a StorageClass decides")]
         )
+    _check_autoscaling(spec, settings)
     name, pool = _pool(spec, settings)
     chosen = tuple(serving.execution_providers or pool.execution_providers)
     if refused := [each for each in chosen if each not in pool.execution_providers and each != "CPU"]:
@@ -100,6 +101,24 @@ def _check_claims(spec: OnnxModelSpec) -> None:
         raise SpecError(
             [(field, f"a model can be read from one PersistentVolumeClaim only, but {' and '.join(claims)} are named")]
         )
+
+
+def _check_autoscaling(spec: OnnxModelSpec, settings: Settings) -> None:
+    """Require an autoscaler of the platform for a model that asks for one."""
+    asked, offered, where = spec.serving.autoscaling, settings.autoscaling, "spec.serving.autoscaling"
+    if asked is None:
+        return
+    if offered is None:
+        why = (
+            "the platform has no autoscaler: set settings.autoscaling in the chart's values, or serving.replicas alone"
+        )
+        raise SpecError([(where, why)])
+    if asked.min_replicas == 0 and not offered.activation_query:
+        why = (
+            "0 needs the backend KEDA with settings.autoscaling.activationQuery in the chart's values: at zero no server "
+            "counts requests"
+        )
+        raise SpecError([(f"{where}.minReplicas", why)])
 
 
 def _pool(spec: OnnxModelSpec, settings: Settings) -> tuple[str, Pool]:

@@ -26,7 +26,7 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.patterns import BUCKET, DOMAIN, ENDPOINT, FOLDER, PREFIX, REGION
+from onnxmodel_operator.api.patterns import BUCKET, DOMAIN, ENDPOINT, FOLDER, PREFIX, REGION, SPAN
 from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread, reserved
 from onnxmodel_operator.api.spec.serving import Provider
 from onnxmodel_operator.api.spec.source import FetchVariable, SecretReference
@@ -311,6 +311,38 @@ class LiveTraffic(_Section):
     slower_factor: float = Field(default=2.0, gt=1, le=100)
 
 
+class Prometheus(_Section):
+    """The Prometheus that has the metrics of all models' servers, as docs/scaling.md says.
+
+    window: of the rates; at least four scrape intervals are right.
+    """
+
+    server_address: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=ENDPOINT)]
+    window: Annotated[str, StringConstraints(pattern=SPAN)] = "2m"
+
+
+class Autoscalers(_Section):
+    """The autoscaler of models with serving.autoscaling.
+
+    backend: KEDA, or HPA with a metrics API server of the platform. prometheus: for KEDA. polling_interval_seconds: of
+    KEDA. activation_query: PromQL, above 0 where a model has requests, which a model with minReplicas 0 needs: at zero
+    no server counts any. $NAMESPACE and $MODEL are replaced.
+    """
+
+    backend: Literal["KEDA", "HPA"]
+    prometheus: Prometheus | None = None
+    polling_interval_seconds: int = Field(default=15, ge=1, le=3600)
+    activation_query: Text = ""
+
+    @model_validator(mode="after")
+    def _keda_knows_where_to_ask(self) -> "Autoscalers":
+        if self.backend == "KEDA" and self.prometheus is None:
+            raise ValueError("backend is KEDA, so prometheus.serverAddress is required")
+        if self.backend == "HPA" and (self.prometheus or self.activation_query):
+            raise ValueError("backend is HPA, which asks the metrics API: prometheus and activationQuery are for KEDA")
+        return self
+
+
 class Settings(_Section):
     """Everything above. progress_deadline_seconds: how long a pod may wait (for a node, an image) until that is Stalled."""
 
@@ -323,6 +355,7 @@ class Settings(_Section):
     upgrades: Upgrades = Upgrades()
     live_traffic: LiveTraffic = LiveTraffic()
     routes: Routes | None = None
+    autoscaling: Autoscalers | None = None
     progress_deadline_seconds: int = Field(default=600, ge=1)
 
     @model_validator(mode="after")

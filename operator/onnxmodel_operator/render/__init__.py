@@ -17,6 +17,7 @@ from onnxmodel_operator.render.budget import budget_manifest
 from onnxmodel_operator.render.job import job_manifest
 from onnxmodel_operator.render.parts import REMEMBERED, Manifest, Owner, claim_name, metadata, stamped
 from onnxmodel_operator.render.route import route_manifests
+from onnxmodel_operator.render.scaler import scaler_manifest
 from onnxmodel_operator.render.server import scaled, server_manifests
 from onnxmodel_operator.render.service import divided_service, service_manifest
 from onnxmodel_operator.render.templates import render_template
@@ -46,6 +47,8 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
             out.insert(0, service_manifest(owner, names.canary_service(model.name, short), short))
         hosts = hostnames(model, settings.routes)
         out += route_manifests(owner, plan.routes, settings.routes, hosts)
+    if plan.scaling and settings.autoscaling and not plan.scaling.missing:
+        out.append(scaler_manifest(owner, Named(plan.scaling.kind, (plan.scaling, settings.autoscaling))))
     return tuple(out)
 
 

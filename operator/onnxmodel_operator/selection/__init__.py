@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.api.spec.optimization import INEXACT
 from onnxmodel_operator.selection.constraints import missed_constraints, regressed
-from onnxmodel_operator.selection.numbers import Incumbent, Numbers, attained, loads, numbers_of, remembered, where
+from onnxmodel_operator.selection.numbers import (
+    Incumbent,
+    Numbers,
+    attained,
+    capacity,
+    loads,
+    numbers_of,
+    remembered,
+    where,
+)
 from onnxmodel_operator.selection.score import TIE_PERCENT, inexactness, is_clearly_better, score
 from onnxmodel_operator.selection.wording import PROVEN_ON_MADE_INPUTS, Contest, reason_of
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult, Point
@@ -20,6 +29,7 @@ __all__ = [
     "Verdict",
     "as_served",
     "candidate",
+    "capacity",
     "choose",
     "loads",
     "remembered",
@@ -42,7 +52,8 @@ class Verdict:
 class Choice:
     """The winner (a Verdict with numbers), the verdicts of all variants in their order, and the choice in one sentence.
 
-    served: the winner's numbers as a client of its server measured them; None before the load test.
+    served: the winner's numbers as a client of its server measured them; None before the load test. capacity: rows per second
+    within the constraints, measured so; None if nobody asks for it.
     """
 
     winner: Verdict
@@ -54,6 +65,7 @@ class Choice:
     framework_speedup: float | None = None
     against: Incumbent | None = None
     served: Numbers | None = None
+    capacity: float | None = None
 
 
 def candidate(variant: Variant) -> bool:

@@ -96,8 +96,21 @@ def attained(points: tuple[Point, ...], optimized: OptimizeResult) -> tuple[Poin
     return tuple(p for p in points if p.variant not in alone or p.batch_size == least[p.variant])
 
 
-def loads(numbers: Numbers, points: Iterable[Point], variant: str) -> tuple[Load, ...]:
-    """Return the loads for the test of a variant's server: those of its latencies and of its throughput."""
-    single = _single([point for point in points if point.variant == variant])
-    asked = (Load(single.batch_size, single.concurrency), Load(numbers.batch_size, numbers.concurrency))
+def loads(numbers: Numbers, points: Iterable[Point], variant: str, within: float | None = None) -> tuple[Load, ...]:
+    """Return the loads for the test of a variant's server: those of its latencies and of its throughput.
+
+    within: milliseconds. Where the p99 at the best throughput is above, that of the best throughput below is one more.
+    """
+    mine = [point for point in points if point.variant == variant]
+    single = _single(mine)
+    asked = [Load(single.batch_size, single.concurrency), Load(numbers.batch_size, numbers.concurrency)]
+    if within is not None:
+        fits = [point for point in mine if point.p99 <= within and point.batch_size <= numbers.batch_size]
+        best = max(fits, key=lambda point: point.throughput, default=single)
+        asked.append(Load(best.batch_size, best.concurrency))
     return tuple(dict.fromkeys(asked))
+
+
+def capacity(points: Iterable[Point], within: float | None) -> float | None:
+    """Return the best throughput whose p99 is within so many milliseconds. None if there is none."""
+    return max((point.throughput for point in points if within is None or point.p99 <= within), default=None)

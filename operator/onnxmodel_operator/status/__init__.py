@@ -12,6 +12,7 @@ from onnxmodel_operator.api.status import OnnxModelStatus
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.plan.values import Plan, Progress, State
+from onnxmodel_operator.status.autoscale import autoscaling_status
 from onnxmodel_operator.status.conditions import common_conditions, conditions
 from onnxmodel_operator.status.facts import benchmark_status, finding_statuses, model_status, variant_statuses
 from onnxmodel_operator.status.failure import failure_status
@@ -31,7 +32,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         phase=plan.progress.phase,
         reason=plan.progress.reason[:253],
         message=plan.progress.message[:2048],
-        conditions=conditions(model.generation, seen, plan, old, now),
+        conditions=conditions(model, seen, plan, old, now),
         model=model_status(plan),
         findings=finding_statuses(plan, old),
         variants=variant_statuses(plan.choice) if plan.choice else None,
@@ -43,6 +44,7 @@ def summarize(model: Resource, seen: Observed, plan: Plan, now: datetime) -> dic
         upgrade=plan.upgrade,
         rollout=rollout_status(plan, old),
         traffic=traffic_statuses(seen, plan, now),
+        autoscaling=autoscaling_status(model, seen, plan, old, now),
         last_failure=failure_status(model.generation, seen, plan.progress, old, now),
         stages=stage_statuses(plan, old),
     )

@@ -2,11 +2,13 @@
 
 from datetime import datetime
 
+from onnxmodel_operator.api.resource import Resource
 from onnxmodel_operator.api.status import Condition
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.plan.rollout.pace import DEGRADED, was_slow
 from onnxmodel_operator.plan.values import Plan, Progress, RoutePlan, State, Step
+from onnxmodel_operator.status.autoscale import SCALING_READY, scaling_ready
 from onnxmodel_operator.status.serving import served_revision
 from onnxmodel_operator.times import format_time
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult
@@ -17,8 +19,9 @@ from onnxmodel_runtime.contract.validate import ValidateResult
 _CONDITION_OF = {stage: spec.condition for stage, spec in STAGES.items() if spec.condition}
 
 
-def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: datetime) -> list[Condition]:
+def conditions(model: Resource, seen: Observed, plan: Plan, old: Memory, now: datetime) -> list[Condition]:
     """Return all conditions, in the order of their types."""
+    generation = model.generation
     out = common_conditions(generation, plan.progress, old, now)
     for stage, kind in _CONDITION_OF.items():
         previous = old.condition(kind)
@@ -32,6 +35,8 @@ def conditions(generation: int, seen: Observed, plan: Plan, old: Memory, now: da
     out += _degraded(generation, seen, plan, old, now)
     if plan.routes:
         out.append(_condition("RouteAccepted", *_route_condition(plan.routes), generation, old, now))
+    if scaling := scaling_ready(model, seen, plan):
+        out.append(_condition(SCALING_READY, *scaling, generation, old, now))
     serving = served_revision(seen)
     available = serving is not None and serving.available > 0
     text = f"revision {serving.revision} receives traffic" if serving and available else _without_traffic(plan)
@@ -66,7 +71,9 @@ def _route_condition(routes: RoutePlan) -> tuple[str, str, str]:
 
 
 def _without_traffic(plan: Plan) -> str:
-    """Say that nothing serves, and why if a rollout is the reason."""
+    """Say that nothing serves, and why if a rollout or an autoscaler is the reason."""
+    if plan.progress.state is State.SCALED_TO_ZERO:
+        return "nothing receives traffic: the model is scaled to zero"
     if plan.shift and plan.shift.makes_room:
         why = "" if plan.shift.why == "spec.rollout.strategy" else f" ({plan.shift.why})"
         return f"nothing receives traffic: revision {plan.active} has made room for the next one{why}"
@@ -77,7 +84,7 @@ def _without_traffic(plan: Plan) -> str:
 
 def common_conditions(generation: int, progress: Progress, old: Memory, now: datetime) -> list[Condition]:
     """Return the conditions of kstatus, which follow from the progress alone."""
-    ready = progress.state is State.READY
+    ready = progress.state in (State.READY, State.SCALED_TO_ZERO)
     out = [_condition("Ready", str(ready), progress.reason, progress.message, generation, old, now)]
     if progress.state in (State.RECONCILING, State.STALLED):
         out.append(_condition(progress.state, "True", progress.reason, progress.message, generation, old, now))

@@ -13,7 +13,7 @@ def failure_status(
     generation: int, seen: Observed, progress: Progress, old: Memory, now: datetime
 ) -> FailureStatus | None:
     """Return the current failure, or the last one while it belongs to this spec and its Job still exists."""
-    if progress.state is State.READY:
+    if progress.state in (State.READY, State.SCALED_TO_ZERO):
         return None
     previous = old.failure
     trouble = progress.trouble

@@ -88,6 +88,7 @@ def _describe(plan: Plan, old: Memory, block: RevisionStatus | None, now: dateti
         "batching": _batching(probe) or (before.batching if before else None),
         "served": measured_status(plan.choice.served) if plan.choice.served else same and same.served,
         "missed": _missed(plan.choice),
+        "capacity": plan.choice.capacity if plan.choice.served else same and same.capacity,
         "images": plan.images,
     }
     if same:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from onnxmodel_operator.api.base import ApiObject, Name, Quantity, cel
+from onnxmodel_operator.api.spec.autoscaling import Autoscaling
 from onnxmodel_operator.api.spec.pod import Pod
 from onnxmodel_runtime.contract.providers import CPU_NOT_LAST, PROVIDER_TWICE, misplaced
 
@@ -118,6 +119,7 @@ class Serving(ApiObject):
         description="GPUs for each replica; the default is 1 if the first provider needs one, otherwise 0.",
     )
     replicas: Replicas = 1
+    autoscaling: Autoscaling | None = None
     resources: ResourceRequirements | None = None
     pod: Pod = Pod()
     batching: Batching = Batching()

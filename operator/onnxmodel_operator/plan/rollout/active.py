@@ -25,16 +25,18 @@ def active_revision(seen: Observed) -> str | None:
     return seen.routed if not unproven and exists(seen, seen.routed) else None
 
 
-def kept(model: Resource, seen: Observed, active: str | None, *, makes_room: bool = False) -> Kept | None:
+def kept(
+    model: Resource, seen: Observed, active: str | None, *, makes_room: bool = False, least: int = 0
+) -> Kept | None:
     """Return the active revision with the replicas of the newest spec: scaling a proven revision needs no proof.
 
-    makes_room: with none, as long as another one needs its place.
+    makes_room: with none, as long as another one needs its place. least: with so many at least.
     """
     record = seen.records.get(active or "")
     if record is None:
         return None
     replicas = model.replicas if model.replicas is not None else _as_before(seen, active)
-    return Kept(record, 0 if makes_room else replicas)
+    return Kept(record, 0 if makes_room else max(replicas, least))
 
 
 def _as_before(seen: Observed, active: str | None) -> int:

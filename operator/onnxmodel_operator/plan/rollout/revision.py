@@ -6,6 +6,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.plan import digests
 from onnxmodel_operator.plan.rollout import canary, refusal
 from onnxmodel_operator.plan.rollout.active import recorded
+from onnxmodel_operator.plan.rollout.scaling import sleeps
 from onnxmodel_operator.plan.values import (
     STARTUP_SECONDS,
     Advance,
@@ -26,12 +27,16 @@ _ENGINES = "/tmp/engines"  # in the server's own volume: it outlives a container
 
 
 def look(context: Context) -> Advance | Stop:
-    """Require a Deployment of the revision, unless its replicas are 0."""
+    """Require a Deployment of the revision, unless its replicas are 0.
+
+    At night a new revision is proven as at day: with one replica, until it is the active one.
+    """
     revision = _revision(context)
+    if sleeps(context.model) and revision.short != context.active:
+        revision = replace(revision, replicas=1)
     context = replace(context, revision=revision)
     if revision.replicas == 0:
-        message = "serving.replicas is 0: nothing serves"
-        return Stop(context, Progress(State.SCALED_TO_ZERO, Phase.SCALED_TO_ZERO, "ScaledToZero", message))
+        return Stop(context, _without_replicas(context))
     found = refusal.look(canary.begin(context))
     if isinstance(found, Stop):
         return found
@@ -39,6 +44,13 @@ def look(context: Context) -> Advance | Stop:
     if revision.short not in context.seen.revisions:
         return Stop(context, going(Phase.DEPLOYING, "Deploying", f"Deployment {revision.name} is being applied"))
     return Advance(context)
+
+
+def _without_replicas(context: Context) -> Progress:
+    if sleeps(context.model):
+        message = f"there are no requests: revision {context.active} is proven, and starts with the next one"
+        return Progress(State.SCALED_TO_ZERO, Phase.SCALED_TO_ZERO, "ScaledToZero", message)
+    return Progress(State.OFF, Phase.OFF, "Off", "serving.replicas is 0: nothing serves")
 
 
 def _revision(context: Context) -> Revision:

@@ -21,7 +21,9 @@ def ask(context: Context) -> Ask:
         name=model.name,
         host=f"{revision.name}.{model.namespace}.svc",
         probe=revision.request.probe,
-        loads=selection.loads(winner.numbers, context.result(BenchmarkResult).points, winner.variant.name),
+        loads=selection.loads(
+            winner.numbers, context.result(BenchmarkResult).points, winner.variant.name, _within(context)
+        ),
         tolerance=revision.request.tolerance,
         max_batch_size=revision.request.max_batch_size,
         variant=winner.variant.name,
@@ -37,8 +39,16 @@ def ask(context: Context) -> Ask:
 def gate(context: Context, result: LoadTestResult) -> Advance | Stop:
     """Require that the winner meets the constraints as its clients measure them."""
     choice = selection.as_served(context.model.spec.benchmark, context.chosen, result.points)
+    if context.model.spec.serving.autoscaling:
+        choice = replace(choice, capacity=selection.capacity(result.points, _within(context)))
     context = replace(context, choice=choice)
     return unmet(context, STAGE, f"revision {context.target.short} does not meet the constraints") or Advance(context)
+
+
+def _within(context: Context) -> float | None:
+    """The limit of the p99 at the load for which an autoscaler adds replicas. None if there is none, or no autoscaler."""
+    spec = context.model.spec
+    return spec.benchmark.constraints.p99_milliseconds if spec.serving.autoscaling else None
 
 
 def believe(request: LoadTestRequest, result: LoadTestResult) -> str | None:

@@ -74,7 +74,7 @@ def test_it_ends_where_a_rollout_waits(tmp_path: Path, monkeypatch: pytest.Monke
 def test_it_serves_nothing_where_no_replicas_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "plan", _reworded(None, None))
     played = Played(tmp_path, serving={"replicas": 0})
-    assert played.run(Stage.PROBE).progress.state is State.SCALED_TO_ZERO
+    assert played.run(Stage.PROBE).progress.state is State.OFF
     assert played.done == STAGES
 
 

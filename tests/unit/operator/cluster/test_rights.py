@@ -9,7 +9,7 @@ from onnxmodel_operator.cluster.access import Access
 from onnxmodel_operator.cluster.client import Client
 from onnxmodel_operator.cluster.lease import Lease
 from onnxmodel_operator.controller.process import Operator
-from onnxmodel_operator.platform.settings import Artifacts, Parent, Routes
+from onnxmodel_operator.platform.settings import Artifacts, Autoscalers, Parent, Routes
 from tests.builders import SETTINGS, Cluster, body
 from tests.rights import needed, rights
 
@@ -73,9 +73,9 @@ ROUTED = SETTINGS.model_copy(
 class Asked(Cluster):
     """Does what it is asked after the real client asked the API server for it."""
 
-    def __init__(self, api, *models):
+    def __init__(self, api, *models, platform=ROUTED):
         self.client = Client(Access("http://api"), api)
-        super().__init__(*models, platform=ROUTED)
+        super().__init__(*models, platform=platform)
 
 
 for method in ("apply", "apply_status", "create", "delete", "get", "model", "pods", "warnings"):
@@ -106,11 +106,26 @@ def lives(api):
     cluster.settings = ROUTED.model_copy(update={"artifacts": Artifacts.model_validate({"store": "s3", "s3": s3})})
     cluster.live()
     cluster.settle()
+    for platform in SCALED:
+        cluster = Asked(api, body(serving={"autoscaling": {"maxReplicas": 3}}), platform=platform)
+        cluster.live()
+        cluster.settle()
+        key = next(key for key in cluster.objects if key[2] == "magika-autoscaler")
+        cluster._store({**cluster.objects[key], "metadata": {**cluster.objects[key]["metadata"], "labels": {}}})
+        cluster.settle()
+        cluster.edit(serving={})
+        cluster.settle()
+
+
+SCALED = [
+    SETTINGS.model_copy(update={"autoscaling": Autoscalers.model_validate(offered)})
+    for offered in ({"backend": "KEDA", "prometheus": {"serverAddress": "http://p"}}, {"backend": "HPA"})
+]
 
 
 async def watches_and_the_lease(api):
     client = Client(Access("http://api"), api)
-    operator = Operator(client, ROUTED)
+    operator = Operator(client, ROUTED.model_copy(update={"autoscaling": SCALED[0].autoscaling}))
     running = asyncio.create_task(operator.run())
     for reflector in operator.reflectors:
         await reflector.synced.wait()

@@ -7,11 +7,11 @@ import pytest
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster import cache as module
 from onnxmodel_operator.cluster.cache import Cache
-from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD, ROUTES
+from onnxmodel_operator.cluster.kinds import ALL, BY_NAME, DEPLOYMENT, JOB, MODEL, POD, RECORD, ROUTES, SCALERS
 from onnxmodel_operator.cluster.trim import KEPT, share, trim
 from onnxmodel_operator.controller.meters import address
 from onnxmodel_operator.names import LABEL_MODEL
-from onnxmodel_operator.platform.settings import Parent, Routes
+from onnxmodel_operator.platform.settings import Autoscalers, Parent, Routes
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import SETTINGS, Cluster, body
 
@@ -254,6 +254,29 @@ def test_routes_read_nothing_that_is_dropped(watched_reads):
     assert "BackendNotFound: no" in cluster.condition("RouteAccepted")["message"]
 
 
+@pytest.mark.parametrize("backend", ["KEDA", "HPA"])
+def test_an_autoscaler_reads_nothing_that_is_dropped(watched_reads, backend):
+    prometheus = {"prometheus": {"serverAddress": "http://p"}} if backend == "KEDA" else {}
+    offered = Autoscalers.model_validate({"backend": backend, **prometheus})
+    asked = {"autoscaling": {"maxReplicas": 3}}
+    cluster = Cluster(body(serving=asked), platform=SETTINGS.model_copy(update={"autoscaling": offered}))
+    cluster.live()
+    cluster.settle()
+    (key,) = (key for key in cluster.objects if key[2] == "magika-autoscaler")
+    made = cluster.objects[key]
+    wrong = {"type": "ScalingActive", "status": "False", "reason": "R", "message": "m"}
+    status = {"conditions": [wrong]}
+    cluster._store({**made, "status": status})
+    theirs = {"name": "theirs", "uid": "theirs", "ownerReferences": [{"uid": made["metadata"]["uid"]}]}
+    cluster._store(
+        {**made, "kind": "HorizontalPodAutoscaler", "metadata": {**made["metadata"], **theirs}, "status": status}
+    )
+    look(cluster)
+    assert cluster.condition("ScalingReady")["reason"] == "R"
+    cluster.edit(serving={})
+    look(cluster)
+
+
 @pytest.fixture
 def lived(watched_reads):
     """Everything above at once. What was read."""
@@ -263,6 +286,8 @@ def lived(watched_reads):
     test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads)
     test_orders_read_nothing_that_is_dropped(watched_reads)
     test_routes_read_nothing_that_is_dropped(watched_reads)
+    for backend in ("KEDA", "HPA"):
+        test_an_autoscaler_reads_nothing_that_is_dropped(watched_reads, backend)
     return watched_reads
 
 
@@ -283,7 +308,7 @@ IN_FINGERPRINTS = {("PersistentVolumeClaim", "metadata", "annotations")}
 
 
 def test_each_kind_has_its_fields():
-    assert set(KEPT) == set(BY_NAME) == {kind.name for kind in (*ALL, *ROUTES)}
+    assert set(KEPT) == set(BY_NAME) == {kind.name for kind in (*ALL, *ROUTES, *SCALERS)}
 
 
 def test_equal_parts_are_one_and_different_ones_are_not():

@@ -132,6 +132,10 @@ def test_the_condition_of_each_stage_says_what_came_of_it():
 PENDING = ("Unknown", "Pending")
 
 
+def model(generation):
+    return parse(body(generation=generation))
+
+
 @pytest.mark.parametrize(
     ("made", "there", "expected"),
     [
@@ -201,7 +205,7 @@ PENDING = ("Unknown", "Pending")
     ],
 )
 def test_conditions(made, there, expected):
-    found = conditions(3, there, made, Memory(), NOW)
+    found = conditions(model(3), there, made, Memory(), NOW)
     assert told(found) == expected
     assert [item.type for item in found] == sorted(expected)
     assert {item.observed_generation for item in found} == {3}
@@ -212,7 +216,7 @@ def test_conditions(made, there, expected):
 )
 def test_a_condition_keeps_its_time_until_its_status_flips(status, time):
     old = Condition(type="Ready", status=status, reason="Else", last_transition_time=BEFORE, observed_generation=1)
-    found = conditions(2, seen(), plan(), Memory(conditions=(old,)), NOW)
+    found = conditions(model(2), seen(), plan(), Memory(conditions=(old,)), NOW)
     assert next(item.last_transition_time for item in found if item.type == "Ready") == time
 
 
@@ -220,7 +224,7 @@ def test_while_nothing_is_worked_on_what_was_found_out_stays_with_its_generation
     old = Condition(
         type="Validated", status="True", reason="Succeeded", last_transition_time=BEFORE, observed_generation=1
     )
-    found = conditions(2, seen(), plan(done=()), Memory(conditions=(old,)), NOW)
+    found = conditions(model(2), seen(), plan(done=()), Memory(conditions=(old,)), NOW)
     assert old in found
 
 
@@ -238,7 +242,7 @@ def test_while_nothing_is_worked_on_what_was_found_out_stays_with_its_generation
 )
 def test_what_a_stage_that_succeeded_says(stage, result, message):
     done = step(Stage(stage), replace(RESULTS[Stage(stage)], **result))
-    found = conditions(1, seen(), plan(done=(done,)), Memory(), NOW)
+    found = conditions(model(1), seen(), plan(done=(done,)), Memory(), NOW)
     kind = {"validate": "Validated", "optimize": "Optimized"}[stage]
     assert next(item.message for item in found if item.type == kind) == message
 

@@ -67,5 +67,5 @@ def test_no_replicas_end_the_way() -> None:
     known = at(Stage.LOADTEST)
     spec = context(serving={"replicas": 0}).model
     stop = stopped(revision.look(replace(known, model=spec)))
-    assert stop.progress.state is State.SCALED_TO_ZERO
+    assert stop.progress.state is State.OFF
     assert stop.context.target.replicas == 0
