@@ -13,7 +13,7 @@ FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes
 CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-compare bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ build/fronts: benchmarks/fronts/peers.txt
 
 bench-fronts: setup build/fronts ## compare the server's front end with uvicorn, granian, pyvoy and grpcio
 	@$(BIN)/python -m benchmarks.fronts
+
+bench-compare: setup ## measure what comparing live answers costs a server, into docs/benchmarks/compare.md
+	@$(BIN)/python -m benchmarks.compare --write docs/benchmarks/compare.md
 
 bench-threads: setup ## measure the cost of ONNX Runtime's spinning threads under CPU limits, for docs/serving.md
 	@$(BIN)/python -m benchmarks.threads
