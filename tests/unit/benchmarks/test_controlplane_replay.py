@@ -3,7 +3,7 @@
 import asyncio
 
 from benchmarks.controlplane.replay import copies, template
-from onnxmodel_operator.cluster.kinds import BY_NAME
+from onnxmodel_operator.cluster.kinds import ALL
 from tests.builders import SETTINGS, Cluster, body
 
 
@@ -17,7 +17,7 @@ def test_a_copy_is_at_rest_and_shares_no_uid_and_no_child_with_its_original():
     for item in [*objects, *copies(made, "team-b", "other")]:
         both._store(item)
     assert len({item["metadata"]["uid"] for item in both.objects.values()}) == 2 * len(objects)
-    assert {kind for kind, *_ in both.objects} == set(BY_NAME)
+    assert {kind for kind, *_ in both.objects} == {kind.name for kind in ALL}, "add-ons are not there"
     both.step()
     both.step("other", namespace="team-b")
     assert both.writes == []
