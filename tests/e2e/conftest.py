@@ -41,6 +41,7 @@ def platform() -> Platform:
     objects |= {f"odd/{name}.onnx": made.SerializeToString() for name, made in ODD.items()}
     objects["magika/1/model.onnx"] = magika.model().read_bytes()
     objects["mlp/model.onnx"] = models.mlp().SerializeToString()
+    objects["mlp/other.onnx"] = models.mlp(seed=8).SerializeToString()
     made.upload(objects)
     return made
 

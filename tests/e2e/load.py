@@ -2,7 +2,8 @@
 
 It ends a little after another revision has answered all clients that must come to it, and after so many seconds in any
 case. Triton does not ask those that keep an HTTP connection to leave. With the argument "told" it ends when it gets
-SIGUSR1, because clients meet several revisions while a canary shares the traffic.
+SIGUSR1, because clients meet several revisions while a canary shares the traffic; with "stopped" at once then.
+"mlp" asks the model of that name with numbers.
 """
 
 import signal
@@ -20,14 +21,18 @@ KINDS, MUST = ("http", "kept http", "kept grpc"), {"http", "kept grpc"}
 begun = time.monotonic()
 answered, failures, moved = [], [], {}
 ends: list[float] = []
-waits = "told" in sys.argv[4:]
+words = set(sys.argv[4:])
+waits, rows = bool(words & {"told", "stopped"}), np.zeros((1, 2048), dtype=np.int32)
+place = ("bytes", "INT32")
+if "mlp" in words:
+    place, rows = ("x", "FP32"), np.random.default_rng(1).standard_normal((4, 4)).astype(np.float32)
 signal.signal(signal.SIGUSR1, lambda *_: ends.append(time.monotonic()))
 
 
 def over():
     now = time.monotonic()
     if waits and now <= begun + seconds:
-        return ends and (moved.keys() >= MUST or now > ends[0] + PATIENCE)
+        return ends and ("stopped" in words or moved.keys() >= MUST or now > ends[0] + PATIENCE)
     return now > begun + seconds or (moved.keys() >= MUST and now > max(list(moved.values())) + AFTER)
 
 
@@ -37,8 +42,8 @@ def revision(module, connection):
 
 
 def client(kind, module, url, kept):
-    tensor = module.InferInput("bytes", (1, 2048), "INT32")
-    tensor.set_data_from_numpy(np.zeros((1, 2048), dtype=np.int32))
+    tensor = module.InferInput(place[0], rows.shape, place[1])
+    tensor.set_data_from_numpy(rows)
     options = {"connection_timeout": 5, "network_timeout": 5} if module is http else {}
     connection, first, rounds = None, "", 0
     while not over():

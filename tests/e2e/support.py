@@ -10,6 +10,8 @@ from dev.platform import Platform
 from tests import models
 
 MLP = "s3://models/mlp/model.onnx"
+OTHER = "s3://models/mlp/other.onnx"
+"""A model of the same signature with other weights."""
 RUNTIMES = ("onnxruntime", "triton")
 # Quick to measure: what is tested here is the road, not the figures.
 QUICK = {"batchSizes": [1], "concurrency": [1]}

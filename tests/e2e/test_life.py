@@ -19,10 +19,17 @@ from dev.platform import SECURE_CONTAINER, SECURE_POD
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract.stages import STAGES
 from tests import models
-from tests.e2e.support import MLP, QUICK, RUNTIMES, model, namespace
+from tests.e2e.support import MLP, OTHER, QUICK, RUNTIMES, model, namespace
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
 ASK = (Path(__file__).parent / "ask.py").read_text()
+COMPARED = {
+    "strategy": "Canary",
+    "steps": [{"weight": 50, "pause": "1s"}],
+    "gates": {
+        "minRequests": 20, "maxP99RegressionPercent": 10_000, "compare": {"percent": 100, "minComparisons": 10},
+    },
+}  # fmt: skip
 SECONDS = 800  # measurements take turns on a node, and the machine does much else
 
 
@@ -51,6 +58,7 @@ def applied(platform):
                 short_lived(runtime),
                 *volume(platform),
             )
+        kubes["onnxruntime"].apply(model("mlp", rollout=COMPARED))
         yield kubes
 
 
@@ -179,9 +187,16 @@ def test_scaling_is_one_command_and_runs_no_stage_again(served, kube):
     assert {job["metadata"]["uid"] for job in kube.list("jobs", its)} == before
 
 
-def canary(kube, delay):
+def test_another_model_of_the_same_signature_is_on_its_way(applied):
+    """The test after next waits for it."""
+    kube = applied["onnxruntime"]
+    until("Ready", found(kube, "mlp", true="Ready"), seconds=SECONDS)
+    kube.patch("onnxmodel", "mlp", {"spec": {"source": {"uri": OTHER}}})
+
+
+def canary(kube, delay, compare=None):
     """The status while a new revision has half of the traffic, and the gates have passed it."""
-    gates = {"minRequests": 100, "maxP99RegressionPercent": 1000}  # the machine does much else
+    gates = {"minRequests": 100, "maxP99RegressionPercent": 1000, "compare": compare}  # the machine does much else
     rollout = {"strategy": "Canary", "steps": [{"weight": 50, "pause": "Manual"}], "gates": gates}
     serving = {"batching": {"maxQueueDelayMicroseconds": delay}}
     kube.patch("onnxmodel", "magika", {"spec": {"serving": serving, "rollout": rollout}})
@@ -199,7 +214,7 @@ def order(kube, name):
     kube.run("annotate", "--overwrite", "onnxmodel/magika", f"onnx-operator.dev/{name}={time.time()}")
 
 
-def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform, recorded):
+def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform, recorded, runtime):
     until("Ready", found(kube, "magika", true="Ready"), seconds=180)
     before = kube.get("onnxmodel", "magika")["status"]["active"]["revision"]
     script = (Path(__file__).parent / "load.py").read_text()
@@ -218,7 +233,10 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     stalled = until("aborted", found(kube, "magika", true="Stalled"))
     assert stalled["status"]["lastFailure"]["reason"] == "RolloutAborted"
     assert stalled["status"]["serving"]["revision"] == before
-    half = canary(kube, delay=200)
+    half = canary(kube, delay=200, compare=COMPARED["gates"]["compare"] if runtime == "onnxruntime" else None)
+    if runtime == "onnxruntime":
+        assert " 100 % of " in half["rollout"]["gate"], half["rollout"]
+        assert "compared answers agree" in half["rollout"]["gate"]
     assert {share["revision"]: share["wanted"] for share in half["traffic"]} == {
         before: 50,
         half["rollout"]["revision"]: 50,
@@ -246,6 +264,31 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     assert answered > 20
     assert failed == 0, printed[0]
     assert moved >= 2, printed[0]
+
+
+def test_a_revision_that_answers_otherwise_is_refused_without_a_lost_request(applied, platform):
+    kube = applied["onnxruntime"]
+    waiting = "a share of the traffic, and nobody who asks"
+    until(waiting, lambda: kube.get("onnxmodel", "mlp")["status"].get("traffic"), seconds=SECONDS)
+    before = kube.get("onnxmodel", "mlp")["status"]["active"]["revision"]
+    kube.delete("job", "load")
+    script, printed = (Path(__file__).parent / "load.py").read_text(), []
+    arguments = (f"mlp.{kube.namespace}.svc", "mlp", "300", "stopped", "mlp")
+    asking = threading.Thread(
+        target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments, seconds=420))
+    )
+    asking.start()
+    stalled = until("refused", found(kube, "mlp", true="Stalled"), seconds=240)
+    time.sleep(2)
+    kube.run("exec", "job/load", "--", "python3", "-c", "import os, signal; os.kill(1, signal.SIGUSR1)")
+    asking.join()
+    assert condition(stalled, "Stalled")["reason"] == "AnswersDiffer"
+    assert "compared answers agree, and the largest difference is 0." in condition(stalled, "Stalled")["message"]
+    assert stalled["status"]["serving"]["revision"] == before
+    answered, failed = (int(word) for word in printed[0].split()[:3:2])
+    assert answered > 20
+    assert failed == 0, printed[0]
+    kube.delete("onnxmodel", "mlp")
 
 
 def test_a_pool_gets_its_model_and_no_other(served, kube):
