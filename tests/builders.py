@@ -30,6 +30,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = settings.parse(
     {
         "images": {"runtimeCpu": "runtime:cpu", "runtimeGpu": "runtime:gpu", "triton": "triton:1"},
+        "prometheus": {"address": "http://prometheus:9090"},
         "pools": {
             "default": {},
             "a100": {

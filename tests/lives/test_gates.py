@@ -8,9 +8,11 @@ import pytest
 
 from onnxmodel_operator import names
 from onnxmodel_operator.controller.meters import Meters
+from onnxmodel_operator.controller.questions import Questions
+from onnxmodel_operator.live.query import QueryResult, Question
 from onnxmodel_operator.live.windows import Compared, Counts, Latencies
 from onnxmodel_runtime.contract.compare import read
-from tests.builders import Cluster, body
+from tests.builders import SETTINGS, Cluster, body
 
 STEPS = [{"weight": 50, "pause": "1m"}]
 GATES = {"mode": "Enforce", "minRequests": 200}
@@ -194,6 +196,78 @@ def test_where_nobody_compares_the_gate_waits() -> None:
     canary.wait(120)
     assert canary.rollout["step"] == 1
     assert canary.cluster.condition("Reconciling")["reason"] == "CanaryInconclusive"  # type: ignore[index]
+
+
+QUERY = {
+    "query": 'errors{namespace="$namespace",model="$model",revision="$revision",of="$stable"}[$window]',
+    "max": 0.1,
+}
+
+
+class Asked(Canary):
+    """A canary with a gate that asks Prometheus."""
+
+    def __init__(self, answer: QueryResult | None = None, **gates: Any) -> None:
+        super().__init__(prometheus=QUERY, **gates)
+        self.answer, self.queries = answer, list[str]()
+        self.source = Questions(self.cluster.cache, "unused", clock=lambda: self.cluster.now.timestamp())
+
+    def wait(self, seconds: int, **traffic: Any) -> None:
+        for _ in range(seconds // 5):
+            super().wait(5, **traffic)
+            asyncio.run(self.source.round(self._ask))
+
+    async def _ask(self, query: str) -> QueryResult:
+        self.queries.append(query)
+        return self.answer or QueryResult(None, "the query gives no sample")
+
+
+def test_a_query_within_its_limit_lets_the_rollout_go_on() -> None:
+    canary = Asked(QueryResult(0.05))
+    canary.wait(50)
+    assert canary.rollout["gate"].endswith("; the query of rollout.gates.prometheus gives 0.05"), canary.rollout
+    text = canary.queries[0]
+    assert text.startswith(f'errors{{namespace="team-a",model="magika",revision="{canary.new}",of="{canary.old}"}}[')
+    assert text.endswith("s]")
+    assert len(canary.queries) <= 3, "not in every turn"
+    canary.wait(30)
+    assert canary.cluster.status()["phase"] == "Ready"
+    assert canary.cluster.cache.questions == {}
+    assert canary.cluster.cache.answered == {}, "nobody waits for an answer"
+
+
+def test_a_query_beyond_its_limit_takes_the_traffic_back_once_there_were_enough_requests() -> None:
+    canary = Asked(QueryResult(0.2), minRequests=400)
+    canary.wait(15)
+    assert canary.cluster.condition("Stalled") is None, "three hundred requests prove nothing"
+    canary.wait(30)
+    found = canary.cluster.condition("Stalled")
+    assert found is not None
+    assert found["reason"] == "GateFailed"
+    assert found["message"] == "the query of rollout.gates.prometheus gives 0.2: max is 0.1"
+    assert canary.cluster.routed() == canary.old
+
+
+def test_a_query_without_an_answer_waits_and_the_answer_to_another_step_is_none() -> None:
+    canary = Asked()
+    canary.wait(120)
+    assert canary.rollout["step"] == 1
+    assert canary.cluster.condition("Reconciling")["reason"] == "CanaryInconclusive"  # type: ignore[index]
+    assert canary.rollout["gate"] == "Inconclusive: rollout.gates.prometheus: the query gives no sample"
+    key = next(iter(canary.cluster.cache.answered))
+    canary.cluster.cache.answered[key] = Question("another step", ""), QueryResult(0.05)
+    canary.cluster.settle()
+    assert canary.rollout["step"] == 1
+
+
+def test_a_query_without_a_prometheus_is_refused() -> None:
+    platform = SETTINGS.model_copy(update={"prometheus": None})
+    cluster = Cluster(body(rollout={"gates": {"prometheus": QUERY}}), platform=platform)
+    cluster.settle()
+    found = cluster.condition("Stalled")
+    assert found is not None
+    assert found["reason"] == "InvalidSpec"
+    assert "set settings.prometheus.address" in found["message"]
 
 
 def test_no_answer_is_compared_unless_asked_for() -> None:

@@ -9,8 +9,8 @@ from onnxmodel_operator.platform import settings
 from tests.builders import SETTINGS, Cluster, body
 
 NEW = {"optimization": {"graphLevel": "Basic"}}
-QUERY = 'rate(gateway_requests_total{namespace="$NAMESPACE",model="$MODEL"}[1m])'
-KEDA = {"backend": "KEDA", "prometheus": {"serverAddress": "http://prometheus:9090"}, "activationQuery": QUERY}
+QUERY = 'rate(gateway_requests_total{namespace="$namespace",model="$model"}[1m])'
+KEDA = {"backend": "KEDA", "activationQuery": QUERY}
 
 
 def platform(**autoscaling: Any) -> settings.Settings:

@@ -219,7 +219,7 @@ def test_every_setting_of_the_platform_is_explained():
         name: Settings.model_fields[name].annotation for name in ("artifacts", "jobs", "defaults", "policy", "upgrades")
     }
     sections["liveTraffic"] = Settings.model_fields["live_traffic"].annotation
-    sections["autoscaling"], sections["autoscaling.prometheus"] = Autoscalers, Prometheus
+    sections["autoscaling"], sections["prometheus"] = Autoscalers, Prometheus
     sections["policy.sources"] = sections["policy"].model_fields["sources"].annotation
     fields = {f"{name}.{field.alias}" for name, group in sections.items() for field in group.model_fields.values()}
     fields -= set(sections)

@@ -19,6 +19,7 @@ from onnxmodel_operator.cluster.kinds import (
     Kind,
 )
 from onnxmodel_operator.cluster.trim import share, trim
+from onnxmodel_operator.live.query import QueryResult, Question
 from onnxmodel_operator.live.windows import Live
 from onnxmodel_operator.observe import Snapshot, reports, works_on_a_node
 from onnxmodel_operator.observe.objects import Object
@@ -57,6 +58,10 @@ class Cache:
         """The speed that was concluded of each model in its last turn."""
         self.comparisons: dict[Key, Comparison] = {}
         """Orders to the servers of models that compare answers."""
+        self.questions: dict[Key, Question] = {}
+        """For Prometheus, of the models that wait for an answer."""
+        self.answered: dict[Key, tuple[Question, QueryResult]] = {}
+        """The last answer to each of them."""
         self.admitted: dict[str, str] = {}
         """Fingerprints by uid of objects that the API server changed on apply. They are not applied again."""
         self.notes: dict[Key, Any] = {}
@@ -176,6 +181,7 @@ class Cache:
             upgrading=self.others_upgrading(key),
             missing=frozenset(self.missing),
             metrics=self.metrics.get(key, _NOTHING),
+            answered=self.answered.get(key),
         )
 
     def servers(self) -> Mapping[str, tuple[Key, Object]]:

@@ -32,6 +32,7 @@ from onnxmodel_operator.controller.health import Health, serve
 from onnxmodel_operator.controller.meters import Meters
 from onnxmodel_operator.controller.outage import Outage
 from onnxmodel_operator.controller.pauses import Collector
+from onnxmodel_operator.controller.questions import Questions
 from onnxmodel_operator.controller.reconcile import reconcile
 from onnxmodel_operator.controller.urgency import decides, is_a_wish
 from onnxmodel_operator.controller.workqueue import Urgency, WorkQueue
@@ -98,6 +99,8 @@ class Operator:
             begin(self.collector.run())
             if self.settings.live_traffic.read:
                 begin(self.meters.run())
+            if self.settings.prometheus:
+                begin(Questions(self.cache, self.settings.prometheus.address).run())
 
     def _wake(self, key: Key) -> None:
         """Let the model take a turn although none of its objects has changed."""

@@ -83,6 +83,7 @@ async def reconcile(
         if turn is None:
             cache.paces.pop(key, None)
             cache.comparisons.pop(key, None)
+            cache.questions.pop(key, None)
             return Reconciled()  # its children go by their owner references
         try:
             await _carry_out(turn, cache, writer, failures)
@@ -96,6 +97,7 @@ async def reconcile(
     resource, decided = turn.resource, turn.decided
     _remember(cache.paces, key, decided.pace)
     _remember(cache.comparisons, key, decided.comparison)
+    _remember(cache.questions, key, decided.question)
     unkept = await _tell(turn, status, cache, writer, now)
     if turn.error:
         raise turn.error  # said in status, and tried again by the caller

@@ -103,6 +103,7 @@ def observe(snapshot: Snapshot) -> Observed:
         memory=read(status, uid),
         stuck=any(label(pod, names.LABEL_STAGE) not in MEASURING and is_idle(pod) for pod in snapshot.busy),
         metrics=snapshot.metrics,
+        answered=snapshot.answered,
         missing=snapshot.missing,
         scaler=read_scaler(snapshot, uid),
     )

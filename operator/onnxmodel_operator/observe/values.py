@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from onnxmodel_operator.live.query import QueryResult, Question
 from onnxmodel_operator.live.windows import Live
 from onnxmodel_operator.observe.memory import Memory
 from onnxmodel_operator.observe.objects import Object
@@ -27,6 +28,7 @@ class Snapshot:
     """The raw objects of one model, from the cache. model: None if there is none.
 
     busy: pods of stages that have a node, of all models. metrics: what the pods of its revisions reported themselves.
+    answered: the last answer of Prometheus, and to what.
     upgrading: other models that move to newer images. missing: kinds of add-ons that the cluster does not have.
     """
 
@@ -45,6 +47,7 @@ class Snapshot:
     upgrading: tuple[str, ...] = ()
     missing: frozenset[str] = frozenset()
     metrics: Live = field(default_factory=Live)
+    answered: tuple[Question, QueryResult] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,7 @@ class Observed:
 
     Not of a volume that is gone."""
     metrics: Live = field(default_factory=Live)
+    answered: tuple[Question, QueryResult] | None = None
     """Live traffic of each revision, as its servers count it."""
     missing: frozenset[str] = frozenset()
     """Kinds of add-ons that the cluster does not have."""

@@ -113,6 +113,7 @@ def _decided(stop: Stop, again: float | None = None) -> Plan:
         images=upgrade.images_of(context.platform),
         shift=context.shift if not ready else None,
         comparison=canary.comparison(context),
+        question=canary.question(context),
         refused=context.refused,
         handled=context.handled or orders.handled(context),
         claim=context.bucket is None,

@@ -10,6 +10,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import OnnxModel
 from onnxmodel_operator.api.spec.source import SecretKeyReference
 from onnxmodel_operator.api.status import HandledStatus, ImagesStatus, RefusedStatus, UpgradeStatus
+from onnxmodel_operator.live.query import Question
 from onnxmodel_operator.live.speed import Proven
 from onnxmodel_operator.observe import JobSeen, Observed
 from onnxmodel_operator.platform.resolve import Placement, Resolved
@@ -271,7 +272,7 @@ class Plan:
     orders that need not be followed again; None: as before. images: of the plan. upgrade: newer ones of the platform.
     keep: folders of the model's volume that something needs. requeue_seconds: look again then, though nothing changed.
     pace: of the revision that the Service selects; None where nothing was proven of it. comparison: of live answers.
-    routes: None where the platform has none. scaling: the autoscaler that must exist.
+    question: to Prometheus. routes: None where the platform has none. scaling: the autoscaler that must exist.
     """
 
     progress: Progress
@@ -296,6 +297,7 @@ class Plan:
     comparison: Comparison | None = None
     routes: RoutePlan | None = None
     scaling: Scaling | None = None
+    question: Question | None = None
 
     @property
     def route(self) -> str | None:

@@ -58,6 +58,9 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
             [("spec.retain", "the platform keeps artifacts on volumes: the reclaim policy of a StorageClass decides")]
         )
     _check_autoscaling(spec, settings)
+    if spec.rollout.gates.prometheus and not settings.prometheus:
+        why = "the platform has no Prometheus: set settings.prometheus.address in the chart's values"
+        raise SpecError([("spec.rollout.gates.prometheus", why)])
     name, pool = _pool(spec, settings)
     chosen = tuple(serving.execution_providers or pool.execution_providers)
     if refused := [each for each in chosen if each not in pool.execution_providers and each != "CPU"]:

@@ -312,34 +312,31 @@ class LiveTraffic(_Section):
 
 
 class Prometheus(_Section):
-    """The Prometheus that has the metrics of all models' servers, as docs/scaling.md says.
+    """The Prometheus that has the metrics of the models' servers (docs/scaling.md), or what answers as one.
 
-    window: of the rates; at least four scrape intervals are right.
+    address: its URL, without /api/v1. window: of the rates that KEDA asks for; at least four scrape intervals are right.
     """
 
-    server_address: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=ENDPOINT)]
+    address: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=ENDPOINT)]
     window: Annotated[str, StringConstraints(pattern=SPAN)] = "2m"
 
 
 class Autoscalers(_Section):
     """The autoscaler of models with serving.autoscaling.
 
-    backend: KEDA, or HPA with a metrics API server of the platform. prometheus: for KEDA. polling_interval_seconds: of
+    backend: KEDA, which asks the platform's Prometheus, or HPA with a metrics API server. polling_interval_seconds: of
     KEDA. activation_query: PromQL, above 0 where a model has requests, which a model with minReplicas 0 needs: at zero
-    no server counts any. $NAMESPACE and $MODEL are replaced.
+    no server counts any. $namespace and $model are replaced.
     """
 
     backend: Literal["KEDA", "HPA"]
-    prometheus: Prometheus | None = None
     polling_interval_seconds: int = Field(default=15, ge=1, le=3600)
     activation_query: Text = ""
 
     @model_validator(mode="after")
-    def _keda_knows_where_to_ask(self) -> "Autoscalers":
-        if self.backend == "KEDA" and self.prometheus is None:
-            raise ValueError("backend is KEDA, so prometheus.serverAddress is required")
-        if self.backend == "HPA" and (self.prometheus or self.activation_query):
-            raise ValueError("backend is HPA, which asks the metrics API: prometheus and activationQuery are for KEDA")
+    def _only_keda_is_woken(self) -> "Autoscalers":
+        if self.backend == "HPA" and self.activation_query:
+            raise ValueError("backend is HPA, which asks the metrics API: activationQuery is for KEDA")
         return self
 
 
@@ -356,6 +353,7 @@ class Settings(_Section):
     live_traffic: LiveTraffic = LiveTraffic()
     routes: Routes | None = None
     autoscaling: Autoscalers | None = None
+    prometheus: Prometheus | None = None
     progress_deadline_seconds: int = Field(default=600, ge=1)
 
     @model_validator(mode="after")
@@ -364,6 +362,8 @@ class Settings(_Section):
             raise ValueError(
                 f"defaults.pool is {self.defaults.pool!r}, but the pools are {', '.join(sorted(self.pools))}"
             )
+        if self.autoscaling and self.autoscaling.backend == "KEDA" and not self.prometheus:
+            raise ValueError("autoscaling.backend is KEDA, so prometheus.address is required")
         if not self.images.runtime_gpu:
             gpu = sorted(name for name, pool in self.pools.items() if GPU_PROVIDERS & set(pool.execution_providers))
             if gpu:

@@ -48,7 +48,9 @@ def render(model: Resource, plan: Plan, settings: Settings) -> tuple[Manifest, .
         hosts = hostnames(model, settings.routes)
         out += route_manifests(owner, plan.routes, settings.routes, hosts)
     if plan.scaling and settings.autoscaling and not plan.scaling.missing:
-        out.append(scaler_manifest(owner, Named(plan.scaling.kind, (plan.scaling, settings.autoscaling))))
+        out.append(
+            scaler_manifest(owner, Named(plan.scaling.kind, (plan.scaling, settings.autoscaling, settings.prometheus)))
+        )
     return tuple(out)
 
 

@@ -8,7 +8,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.plan.rollout.scaling import SCALED_OBJECT
 from onnxmodel_operator.plan.values import Scaling
-from onnxmodel_operator.platform.settings import Autoscalers
+from onnxmodel_operator.platform.settings import Autoscalers, Prometheus
 from onnxmodel_operator.render.parts import REMEMBERED, Manifest, Owner, metadata, stamped
 from onnxmodel_operator.render.templates import render_template
 
@@ -22,9 +22,9 @@ _NEVER = "1000000000000"
 
 
 @lru_cache(maxsize=REMEMBERED)
-def scaler_manifest(owner: Owner, of: Named[tuple[Scaling, Autoscalers]]) -> Manifest:
+def scaler_manifest(owner: Owner, of: Named[tuple[Scaling, Autoscalers, Prometheus | None]]) -> Manifest:
     """Make the autoscaler of this kind."""
-    scaling, settings = of.parts
+    scaling, settings, prometheus = of.parts
     common: dict[str, Any] = {
         "meta": metadata(owner, names.child(owner.name, "autoscaler")),
         "target": {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": owner.name},
@@ -33,10 +33,10 @@ def scaler_manifest(owner: Owner, of: Named[tuple[Scaling, Autoscalers]]) -> Man
         "seconds": scaling.seconds,
     }
     if scaling.kind == SCALED_OBJECT:
+        assert prometheus is not None
+        triggers = _triggers(owner, scaling, settings.activation_query, prometheus)
         polling = settings.polling_interval_seconds
-        manifest = render_template(
-            "scaledobject.yaml.j2", **common, polling=polling, triggers=_triggers(owner, scaling, settings)
-        )
+        manifest = render_template("scaledobject.yaml.j2", **common, polling=polling, triggers=triggers)
     else:
         manifest = render_template(
             "autoscaler.yaml.j2",
@@ -50,30 +50,27 @@ def scaler_manifest(owner: Owner, of: Named[tuple[Scaling, Autoscalers]]) -> Man
     return stamped(manifest)
 
 
-def _triggers(owner: Owner, scaling: Scaling, settings: Autoscalers) -> list[Mapping[str, Any]]:
+def _triggers(owner: Owner, scaling: Scaling, wakes: str, prometheus: Prometheus) -> list[Mapping[str, Any]]:
     """The load, and what wakes a model that sleeps. At zero replicas no server reports a load, and there is none."""
-    assert settings.prometheus is not None
     matching = f'namespace="{owner.namespace}",model="{owner.name}",{_REVISION}=~"{"|".join(scaling.revisions)}"'
-    window = settings.prometheus.window
+    window = prometheus.window
     load = f"sum(rate({_ROWS}{{{matching}}}[{window}]))" if scaling.rows else f"sum({_PENDING}{{{matching}}})"
     if scaling.least:
-        return [_trigger(settings, load, f"{scaling.target:.10g}")]
-    asked = settings.activation_query.replace("$NAMESPACE", owner.namespace).replace("$MODEL", owner.name)
-    wakes = f"sum({asked})"
+        return [_trigger(prometheus, load, f"{scaling.target:.10g}")]
+    wakes = f"sum({wakes.replace('$namespace', owner.namespace).replace('$model', owner.name)})"
     # It only wakes: the load alone says how many replicas there are.
     return [
-        _trigger(settings, f"{load} or 0 * {wakes}", f"{scaling.target:.10g}"),
-        _trigger(settings, wakes, _NEVER),
+        _trigger(prometheus, f"{load} or 0 * {wakes}", f"{scaling.target:.10g}"),
+        _trigger(prometheus, wakes, _NEVER),
     ]
 
 
-def _trigger(settings: Autoscalers, query: str, threshold: str) -> Mapping[str, Any]:
+def _trigger(prometheus: Prometheus, query: str, threshold: str) -> Mapping[str, Any]:
     """Without an answer the replicas stay as they are: a Prometheus that lost its targets must not look like no load."""
-    assert settings.prometheus is not None
     return {
         "type": "prometheus",
         "metadata": {
-            "serverAddress": settings.prometheus.server_address,
+            "serverAddress": prometheus.address,
             "query": query,
             "threshold": threshold,
             "ignoreNullValues": "false",

@@ -31,6 +31,30 @@ class RolloutStep(ApiObject):
         return sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"([0-9]+)([hms])", self.pause))
 
 
+PLACEHOLDERS = ("namespace", "model", "revision", "stable", "window")
+PLACEHOLDER = rf"\$({'|'.join(PLACEHOLDERS)})\b"
+_LIMIT_RULE = "has(self.max) || has(self.min)"
+_LIMIT_MESSAGE = "a query needs a max or a min for its number"
+
+
+class PrometheusGate(ApiObject):
+    """A number of the platform's Prometheus that the new revision must keep within limits."""
+
+    model_config = ConfigDict(json_schema_extra=cel((_LIMIT_RULE, _LIMIT_MESSAGE, ".max")))
+    query: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
+        description="PromQL that gives one number. $namespace, $model, $revision (the new one), $stable (the one that "
+        "serves) and $window (the time that the step has lasted, such as 90s) are replaced."
+    )
+    max: float | None = Field(default=None, description="A larger number ends the rollout.")
+    min: float | None = Field(default=None, description="A smaller number ends the rollout.")
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> "PrometheusGate":
+        if self.max is None and self.min is None:
+            raise ValueError(_LIMIT_MESSAGE)
+        return self
+
+
 class AnswerComparison(ApiObject):
     """Answers of the revision that serves that the new one is asked for too, after they were sent."""
 
@@ -62,6 +86,10 @@ class RolloutGates(ApiObject):
     )
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=500, description="Requests that the new revision must have had in a step."
+    )
+    prometheus: PrometheusGate | None = Field(
+        default=None,
+        description="A gate of your own, judged once the others pass. While Prometheus gives no number, the rollout pauses.",
     )
     compare: AnswerComparison | None = Field(
         default=None,

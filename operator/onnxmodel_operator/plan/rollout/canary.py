@@ -10,8 +10,9 @@ from datetime import datetime
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.spec.rollout import MANUAL, RolloutStep
-from onnxmodel_operator.plan.rollout import room, routes, traffic
-from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge
+from onnxmodel_operator.live.query import Question
+from onnxmodel_operator.plan.rollout import external, room, routes, traffic
+from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge, worst
 from onnxmodel_operator.plan.rollout.orders import handled, is_new
 from onnxmodel_operator.plan.rollout.refusal import refuse
 from onnxmodel_operator.plan.values import RECREATE, Advance, Comparison, Context, Phase, Shift, Stop, going
@@ -78,6 +79,22 @@ def comparison(context: Context) -> Comparison | None:
     if context.active is None or new is None:
         return None
     return Comparison(context.active, CompareOrder(new.short, wanted.percent, new.request.tolerance))
+
+
+def question(context: Context) -> Question | None:
+    """Return what Prometheus shall be asked while the new revision has a share of a canary."""
+    shift, gate, model = context.shift, context.model.spec.rollout.gates.prometheus, context.model
+    if gate is None or shift is None or shift.since is None or not shift.weight or _is_over(context):
+        return None
+    seconds = max(1, int((context.now - shift.since).total_seconds()))
+    values = {
+        "namespace": model.namespace,
+        "model": model.name,
+        "revision": context.target.short,
+        "stable": context.active or "",
+        "window": f"{seconds}s",
+    }
+    return Question(_about(context, shift), external.question(gate, values))
 
 
 def look(context: Context) -> Advance | Stop:
@@ -197,11 +214,22 @@ def _judged(context: Context, shift: Shift, now: datetime) -> Judgement:
     new = metrics.window(context.target.short, shift.since, now)
     old = metrics.window(context.active, shift.since, now)
     gates = Gates(limits.max_error_percent, limits.max_p99_regression_percent, limits.min_requests)
-    if limits.compare is None:
-        return judge(gates, new, old)
-    least, number = limits.compare.min_agreement_percent, limits.compare.min_comparisons
-    gates = replace(gates, min_agreement_percent=least, min_comparisons=number)
-    return judge(gates, new, old, old.counts.compared.get(context.target.short) if old else None)
+    compared = None
+    if limits.compare:
+        least, number = limits.compare.min_agreement_percent, limits.compare.min_comparisons
+        gates = replace(gates, min_agreement_percent=least, min_comparisons=number)
+        compared = old.counts.compared.get(context.target.short) if old else None
+    judgement = judge(gates, new, old, compared)
+    if limits.prometheus is None or judgement.ruling is not Ruling.PASS:
+        return judgement
+    asked, answer = context.seen.answered or (None, None)
+    mine = asked is not None and asked.about == _about(context, shift)
+    return worst(judgement, external.judge(limits.prometheus, answer if mine else None))
+
+
+def _about(context: Context, shift: Shift) -> str:
+    """The step that a question to Prometheus is about."""
+    return f"{context.target.short} {shift.since}"
 
 
 def _shown(context: Context, shift: Shift) -> datetime:

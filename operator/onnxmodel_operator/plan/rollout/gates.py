@@ -53,6 +53,11 @@ def judge(gates: Gates, new: Window | None, old: Window | None, compared: Compar
     rulings = [_of_service(gates, new, old)]
     if gates.min_agreement_percent is not None:
         rulings.append(_of_answers(gates.min_agreement_percent, gates.min_comparisons, compared))
+    return worst(*rulings)
+
+
+def worst(*rulings: Judgement) -> Judgement:
+    """Return the one that failed, else the one that is inconclusive, else all of them as one."""
     for worse in (Ruling.FAIL, Ruling.INCONCLUSIVE):
         if found := next((each for each in rulings if each.ruling is worse), None):
             return found

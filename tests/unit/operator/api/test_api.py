@@ -58,7 +58,15 @@ def test_a_list_of_choices_has_room_for_all_of_them():
 
 def test_every_pattern_is_said_in_words_too():
     root = crd.crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    of_settings = {patterns.BUCKET, patterns.ENDPOINT, patterns.REGION, patterns.PREFIX, patterns.FOLDER}
+    of_settings = {
+        patterns.BUCKET,
+        patterns.DOMAIN,
+        patterns.ENDPOINT,
+        patterns.SPAN,
+        patterns.REGION,
+        patterns.PREFIX,
+        patterns.FOLDER,
+    }
     of_values = {schema["pattern"] for _, schema in _schemas(root) if "pattern" in schema}
     rules = [rule["rule"] for _, schema in _schemas(root) for rule in schema.get("x-kubernetes-validations", ())]
     of_keys = {pattern for pattern in EXPECTED if any(f"key.matches('{pattern}')" in rule for rule in rules)}

@@ -119,7 +119,7 @@ def lives(api):
 
 SCALED = [
     SETTINGS.model_copy(update={"autoscaling": Autoscalers.model_validate(offered)})
-    for offered in ({"backend": "KEDA", "prometheus": {"serverAddress": "http://p"}}, {"backend": "HPA"})
+    for offered in ({"backend": "KEDA"}, {"backend": "HPA"})
 ]
 
 

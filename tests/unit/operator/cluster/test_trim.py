@@ -256,8 +256,7 @@ def test_routes_read_nothing_that_is_dropped(watched_reads):
 
 @pytest.mark.parametrize("backend", ["KEDA", "HPA"])
 def test_an_autoscaler_reads_nothing_that_is_dropped(watched_reads, backend):
-    prometheus = {"prometheus": {"serverAddress": "http://p"}} if backend == "KEDA" else {}
-    offered = Autoscalers.model_validate({"backend": backend, **prometheus})
+    offered = Autoscalers.model_validate({"backend": backend})
     asked = {"autoscaling": {"maxReplicas": 3}}
     cluster = Cluster(body(serving=asked), platform=SETTINGS.model_copy(update={"autoscaling": offered}))
     cluster.live()
