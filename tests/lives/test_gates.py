@@ -1,7 +1,9 @@
 """A canary is judged by what the servers of both revisions count, as the operator reads it."""
 
 import asyncio
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,12 @@ from onnxmodel_operator import names
 from onnxmodel_operator.controller.meters import Meters
 from onnxmodel_operator.controller.questions import Questions
 from onnxmodel_operator.live.query import QueryResult, Question
+from onnxmodel_operator.live.scrape import scraper
 from onnxmodel_operator.live.windows import Compared, Counts, Latencies
-from onnxmodel_runtime.contract.compare import read
+from onnxmodel_runtime.contract.compare import read as read_order
+from onnxmodel_runtime.server import comparing, service
 from tests.builders import SETTINGS, Cluster, body
+from tests.unit.runtime import server_support as support
 
 STEPS = [{"weight": 50, "pause": "1m"}]
 GATES = {"mode": "Enforce", "minRequests": 200}
@@ -164,7 +169,7 @@ def test_a_revision_that_answers_alike_goes_on() -> None:
     assert cluster.status()["phase"] == "Ready"
     assert ("Service", "team-a", f"magika-{canary.new}") not in cluster.objects
     assert {host for host, _ in canary.orders} == {canary.old}, "those that serve compare, not those on trial"
-    order = read(canary.orders[0][1])
+    order = read_order(canary.orders[0][1])
     assert order is not None
     assert (order.revision, order.percent, order.tolerance.relative) == (canary.new, 25, 0.01)
     count = len(canary.orders)
@@ -275,3 +280,40 @@ def test_no_answer_is_compared_unless_asked_for() -> None:
     canary.wait(30)
     assert canary.orders == []
     assert ("Service", "team-a", f"magika-{canary.new}") not in canary.cluster.objects
+
+
+@pytest.mark.parametrize(("make", "reason"), [(support.double, ""), (support.biased, "AnswersDiffer")])
+def test_two_real_servers_are_compared_while_clients_ask(
+    make: Any, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (comparing, service):
+        monkeypatch.setattr(module, "REST", 0.0)  # else it takes longer
+    canary = Canary(compare={"percent": 50, "minComparisons": 20}, maxP99RegressionPercent=10_000)
+    gates = []
+    with (
+        support.in_thread(support.request(support.double(tmp_path), name="magika")) as old,
+        support.in_thread(support.request(make(tmp_path), name="magika")) as new,
+    ):
+        servers = {canary.old: old, canary.new: new}
+        old._service.comparing._address = lambda _: (support.HOST, new.ports[0])
+
+        async def read(host: str, port: int, model: str, order: str) -> Counts | None:
+            async with scraper() as source:
+                return await source.read(support.HOST, servers[host].ports[2], model, order)
+
+        monkeypatch.setattr(canary, "_read", read)
+        x = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 4]}
+        for _ in range(16):
+            for server in servers.values():
+                for _ in range(60):
+                    ask = json.dumps({"inputs": [x]})
+                    assert support.call(server.ports[0], "POST", "/v2/models/magika/infer", ask)[0] == 200
+            canary.wait(5)
+            gates.append(canary.cluster.status().get("rollout", {}).get("gate", ""))
+    if reason:
+        assert canary.cluster.condition("Stalled")["reason"] == reason  # type: ignore[index]
+        assert canary.cluster.routed() == canary.old
+    else:
+        assert canary.cluster.status()["phase"] == "Ready"
+        assert canary.cluster.routed() == canary.new
+        assert any("; 100 % of " in gate and "compared answers agree" in gate for gate in gates), gates
