@@ -12,8 +12,8 @@ from tests.integration.support import GOOD, SETTINGS, model
 KEDA = """
 autoscaling:
   backend: KEDA
-  prometheus: {serverAddress: "http://prometheus.monitoring:9090"}
-  activationQuery: 'requests{namespace="$NAMESPACE",model="$MODEL"}'
+  activationQuery: 'requests{namespace="$namespace",model="$model"}'
+prometheus: {address: "http://prometheus.monitoring:9090"}
 """
 HPA = """
 autoscaling: {backend: HPA}
