@@ -1,5 +1,7 @@
 """Numbers of candidates, the constraints that they miss, which one is better, and why in words."""
 
+from dataclasses import replace
+
 import pytest
 
 from dev.results import benchmarked, points
@@ -7,7 +9,16 @@ from onnxmodel_operator.api.spec.benchmark import Benchmark
 from onnxmodel_operator.api.status import Measured
 from onnxmodel_operator.selection import candidate
 from onnxmodel_operator.selection.constraints import missed_constraints, regressed
-from onnxmodel_operator.selection.numbers import Incumbent, Numbers, attained, loads, numbers_of, remembered, where
+from onnxmodel_operator.selection.numbers import (
+    Incumbent,
+    Numbers,
+    attained,
+    capacity,
+    loads,
+    numbers_of,
+    remembered,
+    where,
+)
 from onnxmodel_operator.selection.score import inexactness, is_clearly_better, more_percent, percent_apart, score
 from onnxmodel_operator.selection.wording import Contest, compared, reason_of
 from onnxmodel_runtime.contract.benchmark import Point
@@ -104,6 +115,26 @@ def test_larger_batches_of_a_variant_whose_requests_are_not_joined_are_not_attai
 def test_where_a_server_is_measured_again(grid, found):
     measured = points("fp32", p50=4.0, grid=grid)
     assert loads(numbers_of(measured, "fp32"), measured, "fp32") == found
+
+
+@pytest.mark.parametrize(
+    ("within", "also", "capacity_"),
+    [
+        (None, (), 900),
+        (10.0, (), 900),
+        (5.0, (Load(4, 2),), 300),
+        (1.0, (), None),
+    ],
+)
+def test_a_limit_of_the_p99_asks_for_the_best_load_below_it(within, also, capacity_):
+    measured = [
+        replace(point(1, 1, rate=100), p99=2.0),
+        replace(point(4, 2, rate=300), p99=4.0),
+        replace(point(8, 4, rate=900), p99=9.0),
+    ]
+    asked = loads(numbers_of(measured, "fp32"), measured, "fp32", within)
+    assert asked == (Load(1, 1), Load(8, 4), *also)
+    assert capacity(measured, within) == capacity_
 
 
 def test_numbers_that_status_tells_are_read_back():
