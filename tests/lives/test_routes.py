@@ -203,6 +203,21 @@ def test_name_and_hostname_stay_the_same_through_promotion():
     assert replicas(cluster) == [4]
 
 
+def test_a_canary_leaves_no_mark_on_a_route():
+    """A GitOps tool would see it as drift for ever. gatewayapi plugin #208."""
+    cluster = live()
+    before = {kind: copy.deepcopy(route(cluster, kind)["metadata"]) for kind in KINDS}
+    change(cluster)
+    for kind in KINDS:
+        now = route(cluster, kind)["metadata"]
+        assert now["labels"] == before[kind]["labels"]
+        assert now["annotations"].keys() == before[kind]["annotations"].keys() == {names.ANNOTATION_APPLIED}
+    order(cluster, names.ABORT)
+    assert {kind: route(cluster, kind)["metadata"]["annotations"] for kind in KINDS} == {
+        kind: before[kind]["annotations"] for kind in KINDS
+    }
+
+
 def test_a_revision_without_a_ready_pod_has_no_weight():
     """kserve #5983: a Gateway answers 503 for it. And a weight of 0 that is raised breaks connections (Envoy)."""
     cluster = live()
