@@ -5,8 +5,6 @@ In the place of NVIDIA's image the cluster runs the real tritonserver from its w
 
 import io
 import json
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -203,28 +201,6 @@ def test_triton_runs_as_restricted_as_everything_else(kube, served):
     for folder in ("/models", "/artifacts", "/opt"):
         script = f"touch {folder}/x 2>/dev/null && echo written || echo refused"
         assert kube.run("exec", target, "-c", "server", "--", "sh", "-c", script).strip() == "refused", folder
-
-
-def test_a_switch_from_triton_loses_no_request(served, kube, platform):
-    """Clients with a connection for each request, and with one for all, over HTTP and gRPC; it leaves the model with ours."""
-    script = (Path(__file__).parent / "load.py").read_text()
-    printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "300")
-    asking = threading.Thread(
-        target=lambda: printed.append(platform.client(kube, "switch", script, {}, *arguments, seconds=420))
-    )
-    asking.start()
-    until("the load runs", lambda: kube.get("job", "switch")["status"].get("ready"), seconds=180)
-    time.sleep(1)
-    kube.patch("onnxmodel", "magika", {"spec": {"serving": {"runtime": "onnxruntime"}}})
-    until("not Ready", found(kube, "magika", untrue="Ready"))
-    status = until("Ready", found(kube, "magika", true="Ready"), seconds=240)["status"]
-    assert status["serving"]["runtime"] == "onnxruntime"
-    asking.join()
-    answered, failed, moved = (int(word) for word in printed[0].split()[:5:2])
-    assert answered > 20
-    assert failed == 0, printed[0]
-    assert moved >= 2, printed[0]
 
 
 def test_why_triton_cannot_load_a_model_is_in_status(kube, refused):
