@@ -1,6 +1,7 @@
 """Build the add-ons, but start nothing: python -m dev.addons."""
 
-from dev.addons import envoy_gateway
+from dev.addons import envoy_gateway, keda, prometheus
 
 if __name__ == "__main__":
-    envoy_gateway.build()
+    for addon in (envoy_gateway, prometheus, keda):
+        addon.build()
