@@ -84,7 +84,7 @@ def check_health(model: Model) -> None:
             "Ready": "Healthy",
             "Failed": "Degraded",
             "Suspended": "Suspended",
-            "Off": "Suspended",
+            "TurnedOff": "Suspended",
             "ScaledToZero": "Healthy",
         }
         expected = named.get(status["phase"], "Progressing")

@@ -50,6 +50,9 @@ def test_a_canary_is_promoted_aborted_retried_and_paused_by_hand(kube, operator,
     kube.apply(model({**GOOD, "serving": {"replicas": 3}, "rollout": ROLLOUT}))
     kubelet.live("magika")
     old = until("Ready", found(kube, "magika", true="Ready"))["status"]["active"]["revision"]
+    for action, words in (("abort", "no revision is rolling out"), ("promote", "no canary"), ("retry", "no revision")):
+        done = onnxmodel(action, "magika")
+        assert (done.returncode, words in done.stdout) == (10, True), "an order that nothing follows is none"
     kube.delete("jobs", "--all")  # of the next revision they are others, and the kubelet plays the first that it finds
     kube.patch("onnxmodel", "magika", {"spec": {"serving": {"accessLog": True}}})
     kubelet.available("magika")

@@ -17,7 +17,7 @@ def test_killed_at_any_write_of_a_life_the_end_is_the_same(runtime):
     cluster.live()
     cluster.edit(serving={"runtime": runtime, "replicas": 0})
     cluster.settle()
-    assert cluster.status()["phase"] == "Off"
+    assert cluster.status()["phase"] == "TurnedOff"
     cluster.edit(serving={"runtime": runtime, "replicas": 3})
     cluster.live()
     cluster.edit(optimization={"graphLevel": "Extended"})

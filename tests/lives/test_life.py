@@ -875,7 +875,7 @@ def test_from_zero_replicas_nothing_takes_traffic_before_it_is_proven():
     limits = {"constraints": {"p99Milliseconds": 4.5}}
     cluster = Cluster(body(serving={"replicas": 0}, benchmark=limits))
     cluster.prove()
-    assert cluster.condition("Ready")["reason"] == "Off"
+    assert cluster.condition("Ready")["reason"] == "TurnedOff"
     assert cluster.services() == []
     cluster.edit(serving={"replicas": 1}, benchmark=limits)
     cluster.settle()
@@ -1046,7 +1046,7 @@ def test_a_model_that_is_off_is_neither_ready_nor_broken():
     cluster.settle()
     cluster.available()
     cluster.settle()
-    assert cluster.status()["phase"] == "Off"
+    assert cluster.status()["phase"] == "TurnedOff"
     assert cluster.condition("Ready")["status"] == "False"
     assert cluster.condition("Stalled") is None
     assert cluster.condition("Reconciling") is None

@@ -201,8 +201,8 @@ def test_the_replicas_of_an_autoscaler_are_followed():
 def test_a_model_that_is_turned_off_is_not_scaled():
     cluster = scaled()
     scale(cluster, 0)
-    assert cluster.status()["phase"] == "Off"
-    assert cluster.condition("ScalingReady")["reason"] == "Off"
+    assert cluster.status()["phase"] == "TurnedOff"
+    assert cluster.condition("ScalingReady")["reason"] == "TurnedOff"
     assert scaler(cluster) is None, "it would turn it on again"
     scale(cluster, 1)
     cluster.available()

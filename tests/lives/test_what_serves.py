@@ -123,7 +123,7 @@ def test_a_proven_revision_comes_back_from_zero_while_another_one_is_proven():
     proven = cluster.routed()
     cluster.edit(serving={"replicas": 0, "batching": {"maxBatchSize": 64}})
     cluster.settle()
-    assert cluster.status()["phase"] == "Off"
+    assert cluster.status()["phase"] == "TurnedOff"
     cluster.edit(serving={"replicas": 1, "batching": {"maxBatchSize": 64}})
     cluster.settle()
     assert cluster.routed() == proven

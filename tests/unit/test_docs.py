@@ -205,6 +205,12 @@ def test_every_phase_and_condition_was_written_in_a_recorded_life():
     assert written("type", "conditions") == {"Ready", "Reconciling", "Stalled", "Available", "ScalingReady", *of_stages}
 
 
+def test_no_phase_and_no_reason_is_a_boolean_of_yaml():
+    """Such as Off: whoever reads a status from unquoted YAML would get no string."""
+    words = written("phase") | written("reason") | written("reason", "conditions") | written("type", "conditions")
+    assert {word for word in words if not isinstance(yaml.safe_load(word), str)} == set()
+
+
 def written(field: str, items: str = "") -> set[str]:
     """Every value of a status field, or of the items of a list, that was written at a moment of tests/frozen."""
     path = rf"{items}\[\d+\]\.{field}" if items else field

@@ -44,12 +44,29 @@ def _run(options: argparse.Namespace) -> int:
         if options.action == "status":
             print(_told(json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))))
         else:
+            if idle := _idle(
+                options.action, json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))
+            ):
+                print(f"{options.model}: {idle}")
+                return ExitCode.REFUSED
             _kubectl(options, "annotate", "--overwrite", "onnxmodel", options.model, _annotation(options.action))
             print(f"{options.model}: {_DONE[options.action]}; `onnxmodel rollout status {options.model}` shows it")
     except subprocess.CalledProcessError as error:
         print(error.stderr.strip())
         return ExitCode.REFUSED
     return ExitCode.OK
+
+
+def _idle(action: str, model: Mapping[str, Any]) -> str:
+    """The reason why an order would do nothing. "" if it would do something."""
+    rollout = (model.get("status") or {}).get("rollout") or {}
+    if action == "retry":
+        return "" if rollout.get("refused") else "no revision is refused, so there is nothing to retry"
+    if action == "promote" and not {"revision", "step"} <= rollout.keys():
+        return "no canary is at a step, so there is nothing to promote"
+    if action == "abort" and not {"revision", "since"} & rollout.keys():
+        return "no revision is rolling out: while its stages run, set spec.suspend or apply another spec instead"
+    return ""
 
 
 def _annotation(action: str) -> str:

@@ -26,7 +26,7 @@ EXPECTED = {
     LABEL_KEY: "expected a key such as team or example.com/team",
     LABEL_VALUE: "expected at most 63 letters, digits, '-', '_' and '.', with a letter or a digit at both ends",
     BUCKET: "expected the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens",
-    ENDPOINT: "expected a URL such as https://s3.example.com",
+    ENDPOINT: "expected a URL that begins with http:// or https://",
     REGION: "expected a region such as us-east-1",
     FOLDER: "expected the absolute path of a folder such as /var/cache/onnxmodel",
     DOMAIN: "expected a domain such as models.example.com, without a wildcard",

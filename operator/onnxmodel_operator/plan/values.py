@@ -44,7 +44,7 @@ class Phase(StrEnum):
     READY = "Ready"
     SUSPENDED = "Suspended"
     SCALED_TO_ZERO = "ScaledToZero"
-    OFF = "Off"
+    OFF = "TurnedOff"
     FAILED = "Failed"
 
 
@@ -56,7 +56,7 @@ class State(StrEnum):
     STALLED = "Stalled"
     SUSPENDED = "Suspended"
     SCALED_TO_ZERO = "ScaledToZero"
-    OFF = "Off"
+    OFF = "TurnedOff"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -319,6 +320,17 @@ class Prometheus(_Section):
 
     address: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=ENDPOINT)]
     window: Annotated[str, StringConstraints(pattern=SPAN)] = "2m"
+
+    @field_validator("address")
+    @classmethod
+    def _is_a_base(cls, address: str) -> str:
+        """Its paths are added to it, and every ScaledObject shows it."""
+        parts = urlsplit(address)
+        if parts.query or parts.fragment or parts.username or parts.password:
+            raise ValueError("expected a URL without user, password, query and fragment")
+        if "/api/v1" in parts.path:
+            raise ValueError("expected the URL without /api/v1, which is added")
+        return address
 
 
 class Autoscalers(_Section):

@@ -74,7 +74,7 @@ def _none(model: Resource, plan: Plan) -> tuple[str, str, str]:
     """Explain that there is no autoscaler now."""
     if model.replicas == 0 and not sleeps(model):
         message = "serving.replicas is 0 and serving.autoscaling.minReplicas is not: the model is off"
-        return "False", "Off", message
+        return "False", "TurnedOff", message
     if plan.shift and plan.shift.makes_room:
         return "Unknown", "MakingRoom", "nothing is scaled while one revision makes room for another"
     return "Unknown", "Pending", "nothing is scaled before a revision is proven"

@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from onnxmodel_operator.api.base import ApiObject, cel
 from onnxmodel_operator.api.patterns import PAUSE
@@ -35,12 +35,16 @@ PLACEHOLDERS = ("namespace", "model", "revision", "stable", "window")
 PLACEHOLDER = rf"\$({'|'.join(PLACEHOLDERS)})\b"
 _LIMIT_RULE = "has(self.max) || has(self.min)"
 _LIMIT_MESSAGE = "a query needs a max or a min for its number"
+_ORDER_RULE = "!has(self.max) || !has(self.min) || self.min <= self.max"
+_ORDER_MESSAGE = "min must not exceed max: no number would be within them"
 
 
 class PrometheusGate(ApiObject):
     """A number of the platform's Prometheus that the new revision must keep within limits."""
 
-    model_config = ConfigDict(json_schema_extra=cel((_LIMIT_RULE, _LIMIT_MESSAGE, ".max")))
+    model_config = ConfigDict(
+        json_schema_extra=cel((_LIMIT_RULE, _LIMIT_MESSAGE, ".max"), (_ORDER_RULE, _ORDER_MESSAGE, ".max"))
+    )
     query: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
         description="PromQL that gives one number. $namespace, $model, $revision (the new one), $stable (the one that "
         "serves) and $window (the time that the step has lasted, such as 90s) are replaced."
@@ -52,7 +56,17 @@ class PrometheusGate(ApiObject):
     def _has_a_limit(self) -> "PrometheusGate":
         if self.max is None and self.min is None:
             raise ValueError(_LIMIT_MESSAGE)
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(_ORDER_MESSAGE)
         return self
+
+    @field_validator("query")
+    @classmethod
+    def _knows_its_placeholders(cls, query: str) -> str:
+        for braced, name in re.findall(r"\$(\{?)([A-Za-z_]\w*)", query):
+            if braced or name not in PLACEHOLDERS:
+                raise ValueError(f"${braced}{name} is not replaced: use {', '.join(f'${one}' for one in PLACEHOLDERS)}")
+        return query
 
 
 class AnswerComparison(ApiObject):

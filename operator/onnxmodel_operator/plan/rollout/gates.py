@@ -128,7 +128,10 @@ def _of_others(gates: Gates, new: Window, old: Window | None) -> Judgement | Non
 def _of_latency(gates: Gates, new: Window, old: Window | None, failing: str) -> Judgement:
     if old is None or old.requests - old.failures < _LEAST_TO_COMPARE:
         requests = old.requests if old else 0
-        return _unclear(f"the old revision had {requests} requests in the window, too few to compare latencies")
+        return _unclear(
+            f"the old revision had {requests} requests in the window, fewer than the {_LEAST_TO_COMPARE} that latencies "
+            "are compared by"
+        )
     kind, mine, others = "p99", new.p99, old.p99
     if mine is None or others is None:
         kind, mine, others = "mean latency", new.mean, old.mean

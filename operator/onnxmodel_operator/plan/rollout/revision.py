@@ -50,7 +50,7 @@ def _without_replicas(context: Context) -> Progress:
     if sleeps(context.model):
         message = f"there are no requests: revision {context.active} is proven, and starts with the next one"
         return Progress(State.SCALED_TO_ZERO, Phase.SCALED_TO_ZERO, "ScaledToZero", message)
-    return Progress(State.OFF, Phase.OFF, "Off", "serving.replicas is 0: nothing serves")
+    return Progress(State.OFF, Phase.OFF, "TurnedOff", "serving.replicas is 0: nothing serves")
 
 
 def _revision(context: Context) -> Revision:

@@ -15,7 +15,7 @@ VALUES = {name: f"<{name}>" for name in PLACEHOLDERS}
     [
         ('a{ns="$namespace",m="$model"}[$window]', 'a{ns="<namespace>",m="<model>"}[<window>]'),
         ("$revision/$stable", "<revision>/<stable>"),
-        ('a{b=~"x$"} / $models', 'a{b=~"x$"} / $models'),  # an end of a regular expression, and no name of ours
+        ('a{b=~"x$"} / b', 'a{b=~"x$"} / b'),  # the end of a regular expression
     ],
 )
 def test_names_are_replaced(query, asked):
@@ -37,6 +37,17 @@ def test_names_are_replaced(query, asked):
 def test_a_ruling_and_its_sentence(limits, answer, ruling, sentence):
     found = judge(PrometheusGate(query="1", **limits), answer)
     assert (found.ruling, found.sentence) == (ruling, sentence)
+
+
+@pytest.mark.parametrize("query", ["a{b='$revison'}", "rate(a[$__rate_interval])", "${revision}"])
+def test_a_name_that_would_not_be_replaced_is_refused(query):
+    with pytest.raises(ValueError, match=r"is not replaced: use \$namespace, \$model, \$revision, \$stable, \$window"):
+        PrometheusGate(query=query, max=1)
+
+
+def test_limits_leave_room():
+    with pytest.raises(ValueError, match="no number would be within them"):
+        PrometheusGate(query="1", min=9, max=1)
 
 
 def test_a_query_has_a_limit():
