@@ -408,3 +408,46 @@ def test_where_no_load_is_within_the_limit_the_queue_is_the_signal():
     (trigger,) = scaler(cluster)["spec"]["triggers"]
     assert trigger["metadata"]["query"].startswith("sum(nv_inference_pending_request_count{")
     assert trigger["metadata"]["threshold"] == "2"
+
+
+def test_a_switch_of_revisions_changes_neither_the_signal_nor_the_load_that_is_seen():
+    """Rates of the new revision alone begin at none, and its own capacity is in status a turn later."""
+    cluster = scaled()
+    old, queries = cluster.routed(), []
+    cluster.edit(**NEW)
+    for _ in range(60):
+        cluster.step()
+        cluster.play()
+        (trigger,) = scaler(cluster)["spec"]["triggers"]
+        queries.append((trigger["metadata"]["query"], trigger["metadata"]["threshold"]))
+    assert cluster.routed() != old
+    assert all(query.startswith("sum(rate(nv_inference_count{") for query, _ in queries)
+    assert {threshold for _, threshold in queries} == {queries[0][1]}
+    assert all(old in query for query, _ in queries), "as long as its requests are in the window"
+    assert cluster.routed() in queries[-1][0]
+
+
+def test_an_invalid_spec_leaves_the_autoscaler_and_what_is_said_of_it():
+    cluster = scaled()
+    report(cluster, condition("Ready", "True"))
+    assert cluster.condition("ScalingReady")["status"] == "True"
+    cluster.edit(serving={"autoscaling": {"maxReplicas": 5}, "nodePool": "nowhere"})
+    cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "InvalidSpec"
+    assert scaler(cluster)
+    assert cluster.condition("ScalingReady")["status"] == "True"
+    assert cluster.condition("ScalingReady")["message"].endswith("scales as the last valid spec said")
+
+
+def test_a_model_that_is_turned_off_in_its_sleep_does_not_start_a_clock():
+    cluster = scaled(minReplicas=0)
+    scale(cluster, 0)
+    assert cluster.status()["phase"] == "ScaledToZero"
+    cluster.edit(serving={"autoscaling": {"minReplicas": 1, "maxReplicas": 5}, "replicas": 0})
+    cluster.settle()
+    assert cluster.status()["phase"] == "TurnedOff"
+    cluster.pass_time(3 * 86_400)
+    scale(cluster, 1)
+    cluster.play()
+    cluster.settle()
+    assert "coldStartSeconds" not in cluster.status()["autoscaling"]

@@ -1,6 +1,7 @@
 """Fill status.autoscaling, and say whether the autoscaler works: the condition ScalingReady."""
 
 from datetime import datetime
+from math import ceil
 
 from onnxmodel_operator.api.resource import OnnxModel, Resource
 from onnxmodel_operator.api.status import AutoscalingStatus
@@ -41,10 +42,10 @@ def _cold_start(
     asleep, waking = (before.asleep_since, before.waking_since) if before else (None, None)
     if sleeps(model):
         return {"asleep_since": asleep or format_time(now), "waking_since": None, "cold_start_seconds": last}
-    waking = waking or (format_time(now) if asleep else None)
+    waking = (waking or (format_time(now) if asleep else None)) if model.replicas else None
     serving, began = served_revision(seen), parse_time(waking)
     if began and serving and serving.available:
-        waking, last = None, round((now - began).total_seconds(), 1)
+        waking, last = None, ceil((now - began).total_seconds())
     return {"asleep_since": None, "waking_since": waking, "cold_start_seconds": last}
 
 
@@ -54,30 +55,32 @@ def scaling_ready(model: Resource, seen: Observed, plan: Plan) -> tuple[str, str
     if asked is None:
         return None
     scaling, scaler = plan.scaling, seen.scaler
-    if scaling is None:
-        return _none(model, plan)
-    if scaling.missing:
+    if scaling is None and (why := _none(model, seen, plan)):
+        return why
+    if scaling and scaling.missing:
         message = (
             f"the cluster has no kind {scaling.kind}: install KEDA, or set settings.autoscaling.backend to HPA in the "
             "chart's values; the replicas stay as they are"
         )
         return "False", "BackendMissing", message
     if scaler is None or not scaler.told:
-        return "Unknown", "Pending", f"{scaling.kind} has not reported yet whether it scales"
+        kind = scaling.kind if scaling else "the autoscaler"
+        return "Unknown", "Pending", f"{kind} has not reported yet whether it scales"
     if scaler.trouble:
         reason, message = scaler.trouble
         return "False", reason, f"{scaler.kind} {scaler.name} does not scale: {message}"
-    return "True", "Scaling", _sentence(scaling)
+    said = _sentence(scaling) if scaling else f"{scaler.kind} {scaler.name} scales as the last valid spec said"
+    return "True", "Scaling", said
 
 
-def _none(model: Resource, plan: Plan) -> tuple[str, str, str]:
-    """Explain that there is no autoscaler now."""
+def _none(model: Resource, seen: Observed, plan: Plan) -> tuple[str, str, str] | None:
+    """Explain that there is no autoscaler now. None if that of the last valid spec is still there."""
     if model.replicas == 0 and not sleeps(model):
         message = "serving.replicas is 0 and serving.autoscaling.minReplicas is not: the model is off"
         return "False", "TurnedOff", message
     if plan.shift and plan.shift.makes_room:
         return "Unknown", "MakingRoom", "nothing is scaled while one revision makes room for another"
-    return "Unknown", "Pending", "nothing is scaled before a revision is proven"
+    return None if seen.scaler else ("Unknown", "Pending", "nothing is scaled before a revision is proven")
 
 
 def _sentence(scaling: Scaling) -> str:

@@ -86,7 +86,9 @@ def question(context: Context) -> Question | None:
     shift, gate, model = context.shift, context.model.spec.rollout.gates.prometheus, context.model
     if gate is None or shift is None or shift.since is None or not shift.weight or _is_over(context):
         return None
-    seconds = max(1, int((context.now - shift.since).total_seconds()))
+    seconds = int((context.now - shift.since).total_seconds())
+    if seconds < external.LEAST_SECONDS:
+        return None
     values = {
         "namespace": model.namespace,
         "model": model.name,

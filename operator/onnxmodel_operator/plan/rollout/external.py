@@ -8,6 +8,8 @@ from onnxmodel_operator.live.query import QueryResult
 from onnxmodel_operator.plan.rollout.gates import Judgement, Ruling
 from onnxmodel_runtime.contract.text import plain
 
+LEAST_SECONDS = 10
+"""Time after which a step is asked about: a number of its first moment would tell of the step before."""
 _FIELD = "rollout.gates.prometheus"
 
 

@@ -1,6 +1,7 @@
 """The autoscaler of a model: it sets the model's replicas, and this says between which bounds and at which load."""
 
 from onnxmodel_operator.api.resource import OnnxModel, Resource
+from onnxmodel_operator.api.status import RevisionStatus
 from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan.values import Child, Scaling, Traffic
 from onnxmodel_operator.platform.settings import Settings
@@ -20,24 +21,30 @@ def scaling_of(model: OnnxModel, seen: Observed, settings: Settings, traffic: Tr
 
     A first revision that is being proven has the replicas of its spec.
     """
-    asked, offered = model.spec.serving.autoscaling, settings.autoscaling
-    if asked is None or offered is None or not traffic or seen.memory.active is None:
+    asked, offered, active = model.spec.serving.autoscaling, settings.autoscaling, seen.memory.active
+    if asked is None or offered is None or not traffic or active is None:
         return None
     if model.replicas == 0 and not sleeps(model):
         return None
-    revisions = tuple(revision for revision, _ in traffic)
-    record = seen.memory.revision(revisions[0])
-    capacity = record.capacity if record else None
+    revisions = [revision for revision, _ in traffic]
+    capacity = _capacity(seen, revisions[0], active)
+    # The load of the last minutes was that of the revision before, too: rates of the new one alone begin at none.
+    revisions += [revision.revision for revision in (active, *seen.memory.history[:1])]
     return Scaling(
         kind=KINDS[offered.backend],
         least=asked.min_replicas,
         most=asked.max_replicas,
         seconds=asked.scale_down_after_seconds,
-        revisions=tuple(sorted(revisions)),
+        revisions=tuple(sorted(set(revisions))),
         target=round(capacity * asked.target_capacity_percent / 100, 3) if capacity else model.spec.serving.instances,
         rows=bool(capacity),
         missing=KINDS[offered.backend] in seen.missing,
     )
+
+
+def _capacity(seen: Observed, first: str, active: RevisionStatus) -> float | None:
+    """The capacity of the revision with traffic. Until status has that of a new one, it is that of the active one."""
+    return next((one.capacity for one in (seen.memory.revision(first), active) if one and one.capacity), None)
 
 
 def superseded(seen: Observed, scaling: Scaling | None) -> tuple[Child, ...]:
