@@ -412,6 +412,37 @@ def test_backends_and_rules_of_others_are_left_alone():
     ]
 
 
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_rule_that_leads_to_the_model_has_its_backends(kind, at):
+    """A rule without backends answers 500 (Gateway API), and one that leads elsewhere than the other defeats a canary."""
+    cluster = live()
+    there = copy.deepcopy(route(cluster, kind))
+    (everything,) = there["spec"]["rules"]
+    match = {"path": {"type": "Exact", "value": "/v2/health/ready"}} if kind == "HTTPRoute" else {"headers": []}
+    added = {"matches": [match], "backendRefs": copy.deepcopy(everything["backendRefs"])}
+    there["spec"]["rules"].insert(at, added)
+    cluster._store(there)
+    cluster.settle()
+    change(cluster)
+    second = names.canary_service("magika", both(cluster)[1])
+    for step in ([("magika", 90), (second, 10)], [("magika", 100)]):
+        rules = route(cluster, kind)["spec"]["rules"]
+        assert [[(ref["name"], ref["weight"]) for ref in rule["backendRefs"]] for rule in rules] == [step, step]
+        assert rules[at]["matches"] == [match]
+        order(cluster, names.ABORT)
+
+
+def test_a_route_whose_rules_lead_elsewhere_gets_one_for_all_requests():
+    cluster = live()
+    there = copy.deepcopy(route(cluster))
+    there["spec"]["rules"][0]["backendRefs"][0]["name"] = "fallback"
+    cluster._store(there)
+    cluster.settle()
+    assert backends(cluster) == [("magika", 100), ("fallback", 100)]
+    assert len(route(cluster)["spec"]["rules"]) == 2
+
+
 def test_a_route_that_somebody_deletes_or_edits_comes_back():
     cluster = live()
     del cluster.objects["GRPCRoute", "team-a", "magika"]

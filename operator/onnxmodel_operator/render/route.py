@@ -43,7 +43,7 @@ def _reference(parent: Mapping[str, Any]) -> dict[str, Any]:
 def _rules(
     model: str, kind: str, backends: Sequence[tuple[str, int]], there: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """The rules as they are, with our backends in the one that has them.
+    """The rules as they are, with our backends in each that leads to the model. One for all requests if none does.
 
     Rules are one value for server-side apply: what others added to them would go if it were not applied with ours.
     """
@@ -51,15 +51,14 @@ def _rules(
         {"group": "", "kind": "Service", "name": name, "port": _PORTS[kind], "weight": weight}
         for name, weight in backends
     ]
-    out: list[Mapping[str, Any]] = []
+    out, found = [], False
     for rule in map(_copied, there):
         references = rule.get("backendRefs", ())
         others = [reference for reference in references if not _is_ours(model, reference)]
         if len(others) < len(references):
-            rule = {**rule, "backendRefs": [*ours, *others]}
-            ours = []
+            rule, found = {**rule, "backendRefs": [*ours, *others]}, True
         out.append(rule)
-    return [*([{**_EVERYTHING[kind], "backendRefs": ours}] if ours else []), *out]
+    return out if found else [{**_EVERYTHING[kind], "backendRefs": ours}, *out]
 
 
 def _copied(value: Any) -> Any:
