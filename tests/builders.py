@@ -362,17 +362,23 @@ class Cluster:
     def available(
         self, deployment: dict[str, Any] | None = None, *, replicas: int | None = None, **status: Any
     ) -> None:
-        """The Deployment (the newest by default) has this many available replicas, all that it wants by default."""
+        """The Deployment (the newest by default) has this many available replicas, all that it wants by default.
+
+        Unless told otherwise, they have been available for a minute.
+        """
         item = self.objects["Deployment", "team-a", (deployment or self.deployments()[-1])["metadata"]["name"]]
         wanted = item["spec"]["replicas"]
         count = wanted if replicas is None else replicas
-        numbers = {
+        numbers: dict[str, Any] = {
             "observedGeneration": item["metadata"]["generation"],
             "replicas": wanted,
             "updatedReplicas": wanted,
             "readyReplicas": count,
             "availableReplicas": count,
         }
+        if count:
+            since = _time(self.now - timedelta(minutes=1))
+            numbers["conditions"] = [{"type": "Available", "status": "True", "lastTransitionTime": since}]
         self._store({**item, "status": {**numbers, **status}})
 
     def status(self, name: str = "magika") -> dict[str, Any]:

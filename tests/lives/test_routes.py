@@ -1,6 +1,7 @@
 """A canary whose traffic a Gateway divides: what the routes say at each step, and whom no Gateway may ask."""
 
 import copy
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -255,6 +256,45 @@ def test_pods_that_were_ready_a_moment_ago_have_no_weight_yet():
     cluster.settle()
     assert backends(cluster) == [("magika", 100)]
     wait(cluster, 3)
+    assert len(backends(cluster)) == 2
+
+
+def available(cluster: Cluster, status: str | None, seconds: float | None) -> None:
+    """A pod of the newest revision can answer. Its condition has this status since so many seconds ago, if it is told."""
+    since = (cluster.now - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds is not None else None
+    told = {"type": "Available", "status": status, "lastTransitionTime": since}
+    cluster.available(conditions=[told] if status else [])
+    cluster.settle()
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "pause"),
+    [("True", 1, 2), ("True", -1, 3), ("True", -30, 32), ("False", 60, None), ("True", None, 0), (None, None, 0)],
+)
+def test_pods_that_come_back_have_no_weight_before_the_gateways_know_them(status, seconds, pause):
+    """A Deployment tells that a pod is available before it tells that enough are."""
+    cluster = canary()
+    cluster.available(cluster.deployments()[1], replicas=0)
+    cluster.settle()
+    assert backends(cluster) == [("magika", 100)]
+    cluster.pass_time(5)  # since it was made, from which it counts where Kubernetes does not say it
+    available(cluster, status, seconds)
+    if pause != 0:
+        assert backends(cluster) == [("magika", 100)]
+        assert 0 < cluster.step().requeue_seconds <= 2, "it looks again soon"
+    if pause is None:
+        available(cluster, "True", 3)
+    elif pause:
+        cluster.pass_time(pause)
+        cluster.settle()
+    assert len(backends(cluster)) == 2
+
+
+def test_a_clock_that_is_far_behind_holds_no_canary_up():
+    cluster = canary()
+    cluster.available(cluster.deployments()[1], replicas=0)
+    cluster.settle()
+    available(cluster, "True", -3600)
     assert len(backends(cluster)) == 2
 
 

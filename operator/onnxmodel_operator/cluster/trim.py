@@ -98,7 +98,7 @@ KEPT: Mapping[str, _Fields] = {
         },
     },
     DEPLOYMENT.name: {
-        "metadata": {**_COMPARED, "generation": _ALL},
+        "metadata": {**_COMPARED, "generation": _ALL, "creationTimestamp": _ALL},
         "spec": _ALL,
         "status": {
             "observedGeneration": _ALL,

@@ -1,7 +1,7 @@
 """Read Jobs and Deployments with their pods."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from onnxmodel_operator import names
 from onnxmodel_operator.observe.endings import ending_of, ending_of_job, outcome_of, sidecar_of
@@ -109,5 +109,12 @@ def read_revision(deployment: Object, pods: list[Object], claims: Iterable[Objec
         unavailable_since=parse_time(enough.get("lastTransitionTime"))
         if enough and enough["status"] == "False"
         else None,
-        available_since=parse_time(enough.get("lastTransitionTime")) if enough and enough["status"] == "True" else None,
+        available_since=_available_since(metadata, enough),
     )
+
+
+def _available_since(metadata: Object, enough: Object | None) -> datetime | None:
+    """Return since when enough pods have been available. Kubernetes says it; where it does not, since there were any."""
+    if enough and enough["status"] != "True":
+        return None
+    return parse_time((enough or {}).get("lastTransitionTime")) or parse_time(metadata.get("creationTimestamp"))

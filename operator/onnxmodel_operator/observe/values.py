@@ -133,7 +133,7 @@ class RevisionSeen:
     unavailable_since: datetime | None = None
     """The time from which too few of its pods have been available, as the Deployment's condition says."""
     available_since: datetime | None = None
-    """The time from which enough of its pods have been available, as the same condition says."""
+    """The time from which enough of its pods have been available, as the same condition says. None while they are not."""
 
 
 @dataclass(frozen=True, slots=True)

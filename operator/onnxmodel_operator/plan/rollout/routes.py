@@ -18,6 +18,7 @@ _API = "gateway.networking.k8s.io/v1"
 KINDS = ("HTTPRoute", "GRPCRoute")
 SETTLED_SECONDS = 2.0
 """A Gateway hears of a pod through EndpointSlices, in its own time."""
+_SKEW_SECONDS = 60.0
 
 
 def routes_of(model: Resource, seen: Observed, settings: Settings, traffic: Traffic, now: datetime) -> RoutePlan | None:
@@ -51,7 +52,12 @@ def unaccepted(model: Resource, seen: Observed, settings: Settings, now: datetim
 def is_settled(seen: RevisionSeen, now: datetime) -> bool:
     """Return whether the Gateways have had the time to hear of the pods that can answer."""
     since = seen.available_since
-    return since is None or not 0 <= (now - since).total_seconds() < SETTLED_SECONDS
+    return since is not None and _is_past(since, SETTLED_SECONDS, now)
+
+
+def _is_past(since: datetime, seconds: float, now: datetime) -> bool:
+    """Return whether so many seconds have gone by. A time that far ahead is of another clock, and holds nothing up."""
+    return not -_SKEW_SECONDS <= (now - since).total_seconds() < seconds
 
 
 def _backends(name: str, seen: Observed, traffic: Traffic) -> tuple[tuple[str, int], ...]:
