@@ -160,6 +160,7 @@ class Cluster:
             "uid": live["metadata"]["uid"] if live else f"uid-{key[0]}-{key[2]}-{self._made[key]}",
             "generation": generation,
             "creationTimestamp": live["metadata"]["creationTimestamp"] if live else _time(self.now),
+            "managedFields": [{"manager": names.MANAGER, "operation": "Apply", "time": _time(self.now)}],
         }
         if key[0] in self.refuses:
             raise self.refuses[key[0]]

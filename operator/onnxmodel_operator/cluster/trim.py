@@ -54,7 +54,7 @@ _CONTAINER_STATUS: _Fields = {
 _ORDERS: _Fields = dict.fromkeys((names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE), _ALL)
 _ROUTE: _Fields = {
     "kind": _ALL,
-    "metadata": {**_COMPARED, "creationTimestamp": _ALL},
+    "metadata": {**_COMPARED, "creationTimestamp": _ALL, "managedFields": {"manager": _ALL, "time": _ALL}},
     "spec": _ALL,
     "status": {
         "parents": {

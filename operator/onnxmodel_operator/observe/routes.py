@@ -1,5 +1,7 @@
 """Read HTTPRoutes and GRPCRoutes: where they lead, and what the Gateways say of them."""
 
+from datetime import datetime
+
 from onnxmodel_operator import names
 from onnxmodel_operator.observe.objects import Object, label
 from onnxmodel_operator.observe.values import RouteSeen
@@ -22,7 +24,14 @@ def read_route(route: Object) -> RouteSeen:
             for ref in (parent["parentRef"],)
         },
         made=parse_time(metadata.get("creationTimestamp")),
+        written=_written(metadata),
     )
+
+
+def _written(metadata: Object) -> datetime | None:
+    """The time of our last change, which the API server keeps by manager."""
+    ours = (entry for entry in metadata.get("managedFields", ()) if entry.get("manager") == names.MANAGER)
+    return max((time for entry in ours if (time := parse_time(entry.get("time")))), default=None)
 
 
 def _verdict(parent: Object) -> str | None:

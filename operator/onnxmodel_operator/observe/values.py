@@ -148,6 +148,8 @@ class RouteSeen:
     canary: str
     verdicts: Mapping[tuple[str, str, str], str | None]
     made: datetime | None
+    written: datetime | None = None
+    """The time at which the operator last changed it."""
 
 
 @dataclass(frozen=True, slots=True)

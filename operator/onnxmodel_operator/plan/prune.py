@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.observe import JobSeen
-from onnxmodel_operator.plan.rollout import traffic
+from onnxmodel_operator.plan.rollout import routes, traffic
 from onnxmodel_operator.plan.rollout.active import arguments
 from onnxmodel_operator.plan.rollout.canary import comparison
 from onnxmodel_operator.plan.rollout.protection import protected
@@ -36,7 +36,7 @@ def superfluous(stop: Stop) -> tuple[Child, ...]:
     # By name, for anybody can remove a label.
     kept = {names.child(model.name, revision) for revision in revisions if revision}
     alone = asked_alone(stop.job, target, comparison(context))
-    led = {route.canary for route in context.seen.routes.values()}
+    led = {route.canary for route in context.seen.routes.values()} | _left_lately(context)
     kept |= {names.child(model.name, revision) for revision in led if revision}  # until no route leads there
     services = {model.name, alone.name if alone else None, *_canary_services(stop, led)}
     gone = [("Job", job.name) for job in _other_jobs(context) if not _stays(context, job)]
@@ -62,6 +62,14 @@ def _canary_services(stop: Stop, led: set[str]) -> set[str]:
     return {names.canary_service(context.model.name, revision) for revision in (may | led) - {""}}
 
 
+def _left_lately(context: Context) -> set[str]:
+    """The revisions to which a Gateway may still lead: it may not have heard yet that the routes no longer do."""
+    if not routes.seconds_to_hear(context.seen, context.now):
+        return set()
+    services = (name for kind, name in context.seen.live if kind == "Service")
+    return {names.revision_of_canary(context.model.name, service) for service in services} - {""}
+
+
 def _unused_volumes(stop: Stop) -> list[Child]:
     """The volume of a model whose artifacts are in a bucket now, once it serves from there and nothing mounts the volume."""
     if stop.context.bucket is None or stop.progress.state is not State.READY:
@@ -78,12 +86,16 @@ def _mounts_a_claim(item: Mapping[str, Any]) -> bool:
 
 
 def again(stop: Stop) -> float | None:
-    """Return the seconds until the next look: when the stop asks for it, or when a Job has been kept long enough."""
+    """Return the seconds until the next look: when the stop asks for it, or when a Job or what a route led to has been kept long
+    enough.
+    """
     context = stop.context
     if context.place is None:
         return stop.again
     jobs = [*(job for job in _other_jobs(context) if _to_come(context, job)), *_read_jobs(context)]
     left = [seconds for job in jobs if (seconds := _left(context, job)) is not None and seconds > 0]
+    if _left_lately(context):
+        left.append(routes.seconds_to_hear(context.seen, context.now))
     return min([*left, stop.again] if stop.again else left, default=stop.again)
 
 

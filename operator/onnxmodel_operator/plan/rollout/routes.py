@@ -18,6 +18,8 @@ _API = "gateway.networking.k8s.io/v1"
 KINDS = ("HTTPRoute", "GRPCRoute")
 SETTLED_SECONDS = 2.0
 """A Gateway hears of a pod through EndpointSlices, in its own time."""
+HEARD_SECONDS = 5.0
+"""A Gateway may hear that a Service is gone before it hears that the route no longer leads there."""
 _SKEW_SECONDS = 60.0
 
 
@@ -52,12 +54,18 @@ def unaccepted(model: Resource, seen: Observed, settings: Settings, now: datetim
 def is_settled(seen: RevisionSeen, now: datetime) -> bool:
     """Return whether the Gateways have had the time to hear of the pods that can answer."""
     since = seen.available_since
-    return since is not None and _is_past(since, SETTLED_SECONDS, now)
+    return since is not None and not _left(since, SETTLED_SECONDS, now)
 
 
-def _is_past(since: datetime, seconds: float, now: datetime) -> bool:
-    """Return whether so many seconds have gone by. A time that far ahead is of another clock, and holds nothing up."""
-    return not -_SKEW_SECONDS <= (now - since).total_seconds() < seconds
+def seconds_to_hear(seen: Observed, now: datetime) -> float:
+    """Return after how many seconds the Gateways have had the time to hear where the routes lead now. 0: they have."""
+    return max((_left(r.written, HEARD_SECONDS, now) for r in seen.routes.values() if r.written), default=0.0)
+
+
+def _left(since: datetime, seconds: float, now: datetime) -> float:
+    """The rest of so many seconds. None of a time that is far ahead: a clock is wrong, and shall hold nothing up."""
+    left = seconds - (now - since).total_seconds()
+    return left if 0 < left <= seconds + _SKEW_SECONDS else 0.0
 
 
 def _backends(name: str, seen: Observed, traffic: Traffic) -> tuple[tuple[str, int], ...]:
