@@ -1,6 +1,8 @@
 """No request is lost, whatever changes: a model with a replica on each node is changed again and again under load.
 
-One of the changes moves its artifacts from a volume into a bucket, and the tests of the bucket come after.
+With ONNX Runtime: the artifacts move from a volume into a bucket, batching, the number of replicas, the source, the
+runtime's image, a canary that is aborted, and the node pool. With both runtimes: their servers are killed and a node is
+drained. And the runtime changes, to Triton and back. The tests of the bucket come after.
 """
 
 import json
