@@ -10,6 +10,9 @@ REGION = r"^[A-Za-z0-9-]{1,64}$"
 FOLDER = r"^(/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
 PREFIX = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
 DOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+NAMESPACE = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+OBJECT = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+SECTION = f"^({OBJECT[1:-1]})?$"
 
 LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
@@ -29,11 +32,13 @@ EXPECTED = {
     ENDPOINT: "expected a URL that begins with http:// or https://",
     REGION: "expected a region such as us-east-1",
     FOLDER: "expected the absolute path of a folder such as /var/cache/onnxmodel",
+    NAMESPACE: "expected the name of a namespace: at most 63 lowercase letters, digits and hyphens",
+    OBJECT: "expected the name of an object: lowercase letters, digits, dots and hyphens",
+    SECTION: "expected the name of a listener: lowercase letters, digits, dots and hyphens",
     DOMAIN: "expected a domain such as models.example.com, without a wildcard",
     PREFIX: "expected a prefix such as clusters/a: letters, digits, dots, hyphens and underscores, without a slash at the end",
 }
 
-NAMESPACE = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 MODEL_NAME = "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 """A DNS-1035 label, because the Service has the model's name."""
 MODEL_NAME_MESSAGE = (

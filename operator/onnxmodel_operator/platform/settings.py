@@ -27,7 +27,18 @@ from pydantic.alias_generators import to_camel
 from onnxmodel_operator import quantity
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
-from onnxmodel_operator.api.patterns import BUCKET, DOMAIN, ENDPOINT, FOLDER, PREFIX, REGION, SPAN
+from onnxmodel_operator.api.patterns import (
+    BUCKET,
+    DOMAIN,
+    ENDPOINT,
+    FOLDER,
+    NAMESPACE,
+    OBJECT,
+    PREFIX,
+    REGION,
+    SECTION,
+    SPAN,
+)
 from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread, reserved
 from onnxmodel_operator.api.spec.serving import Provider
 from onnxmodel_operator.api.spec.source import FetchVariable, SecretReference
@@ -259,9 +270,9 @@ class Policy(_Section):
 class Parent(_Section):
     """A Gateway that routes of models attach to. section_name: of one of its listeners; "" for all that fit."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    namespace: Annotated[str, StringConstraints(min_length=1, max_length=63)]
-    section_name: Annotated[str, StringConstraints(max_length=253)] = ""
+    name: Annotated[str, StringConstraints(max_length=253, pattern=OBJECT)]
+    namespace: Annotated[str, StringConstraints(pattern=NAMESPACE)]
+    section_name: Annotated[str, StringConstraints(max_length=253, pattern=SECTION)] = ""
 
 
 class Routes(_Section):

@@ -43,6 +43,16 @@ GATEWAY = {"name": "models", "namespace": "infra"}
             {"images": IMAGES, "routes": {"parentRefs": [{"name": "g"}], "domain": "a"}},
             r"routes.parentRefs\[0\].namespace",
         ),
+        *(
+            ({"images": IMAGES, "routes": {"parentRefs": [{**GATEWAY, **wrong}], "domain": "a"}}, said)
+            for wrong, said in (
+                ({"name": "Models"}, r"routes.parentRefs\[0\].name: expected the name of an object"),
+                ({"name": "models..edge"}, r"routes.parentRefs\[0\].name: expected"),
+                ({"namespace": "infra/edge"}, r"routes.parentRefs\[0\].namespace: expected the name of a namespace"),
+                ({"namespace": "infra.edge"}, r"routes.parentRefs\[0\].namespace: expected"),
+                ({"sectionName": "web_1"}, r"routes.parentRefs\[0\].sectionName: expected the name of a listener"),
+            )
+        ),
         (
             {"images": IMAGES, "routes": {"parentRefs": [GATEWAY], "domain": "*.example.com"}},
             "routes.domain: expected a domain such as models.example.com",
@@ -57,6 +67,14 @@ GATEWAY = {"name": "models", "namespace": "infra"}
 def test_refusals(data, message):
     with pytest.raises(SettingsError, match=message):
         parse(data)
+
+
+@pytest.mark.parametrize("section", [{}, {"sectionName": ""}, {"sectionName": "web.tls-1"}])
+def test_a_gateway(section):
+    routes = {"parentRefs": [{"name": "models.edge-1", "namespace": "infra", **section}], "domain": "example.com"}
+    parsed = parse({"images": IMAGES, "routes": routes}).routes
+    assert parsed is not None
+    assert parsed.parent_refs[0].section_name == section.get("sectionName", "")
 
 
 def test_a_file_that_is_not_there(tmp_path):
