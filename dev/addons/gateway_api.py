@@ -5,10 +5,10 @@ from pathlib import Path
 from dev.cluster.golang import module_folder
 
 KINDS = ("httproutes", "grpcroutes")
-_MODULE, _VERSION = "sigs.k8s.io/gateway-api", "v1.6.1"
+_MODULE, VERSION = "sigs.k8s.io/gateway-api", "v1.6.1"
 
 
 def crds() -> list[Path]:
     """Return the CRDs of routes, of the standard channel."""
-    folder = module_folder(_MODULE, _VERSION) / "config" / "crd" / "standard"
+    folder = module_folder(_MODULE, VERSION) / "config" / "crd" / "standard"
     return [folder / f"gateway.networking.k8s.io_{kind}.yaml" for kind in KINDS]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dev.addons import gateway_api
 from dev.cluster.node import NODES
 from dev.docs import api, findings
 from dev.platform import VALUES, Platform
@@ -267,6 +268,32 @@ def test_the_pools_in_the_pages_are_settings_that_work():
     for _, block in blocks:
         made = settings.parse({"images": images, **yaml.safe_load(block)["settings"]})
         assert len(made.pools) > 1 or made.routes
+
+
+def test_the_gateway_in_the_pages_is_the_one_of_the_setting_and_takes_every_route():
+    page = (DOCS / "install.md").read_text()
+    setting, manifest = re.findall(r"^```yaml\n(.*?)```", page[page.index("## Routes") :], re.MULTILINE | re.DOTALL)[:2]
+    routes = settings.parse({"images": {"runtimeCpu": "cpu"}, **yaml.safe_load(setting)["settings"]}).routes
+    gateway = yaml.safe_load(manifest)
+    assert routes is not None
+    assert [gateway["metadata"]] == [{"name": one.name, "namespace": one.namespace} for one in routes.parent_refs]
+    for listener in gateway["spec"]["listeners"]:
+        assert listener["hostname"] == f"*.{routes.domain}"
+        assert listener["allowedRoutes"] == {"namespaces": {"from": "All"}}
+    assert f"`*.NAMESPACE.{routes.domain}` and `*.NAMESPACE.grpc.{routes.domain}`" in page
+
+
+def test_the_versions_of_add_ons_are_those_that_the_tests_run():
+    modules = "\n".join(path.read_text() for path in (ROOT / "dev" / "addons").glob("*/go.mod"))
+
+    def version(module):
+        return re.search(rf"^require {module} (v\S+)", modules, re.MULTILINE)[1]
+
+    install, scaling = (" ".join((DOCS / page).read_text().split()) for page in ("install.md", "scaling.md"))
+    assert f"Tested with {gateway_api.VERSION} of its standard channel" in install
+    assert f"Envoy Gateway {version('github.com/envoyproxy/gateway')}" in install
+    prometheus = version("github.com/prometheus/prometheus").replace("v0.3", "v3.")  # v0.316.0 is of 3.16.0
+    assert f"Tested with KEDA {version('github.com/kedacore/keda/v2')} and Prometheus {prometheus}." in scaling
 
 
 # ---- reasons ---------------------------------------------------------------------------------------------------------
