@@ -183,11 +183,12 @@ def _sum(parts: Iterable[Counts]) -> Counts:
     numbers = {name: sum(getattr(part, name) for part in every) for name in _NUMBERS}
     runs = [part.run_seconds for part in every if part.run_seconds is not None]
     histograms = [part.latencies for part in every if part.latencies]
+    candidates = dict.fromkeys(name for part in every for name in part.compared)
     return Counts(
         **numbers,
         run_seconds=sum(runs) if len(runs) == len(every) else None,
         latencies=_merged(histograms) if len(histograms) == len(every) else None,
-        compared={name: _added(every, name) for part in every for name in part.compared},
+        compared={name: _added(every, name) for name in candidates},
     )
 
 

@@ -65,7 +65,8 @@ def guard(context: Context) -> Advance | Stop:
         return refuse(context, "GateFailed", crash)
     if enforced and judgement.ruling is Ruling.FAIL:
         return refuse(context, judgement.reason, judgement.sentence)
-    earlier = _judged(context, shift, _shown(context, shift))
+    until = _shown(context, shift)
+    earlier = judgement if until == context.now else _judged(context, shift, until)
     shown = earlier if earlier.ruling is judgement.ruling else judgement
     told = replace(shift, gate=f"{shown.ruling}: {shown.sentence}"[:1024], ruling=judgement.ruling)
     return Advance(replace(context, shift=told))

@@ -1,7 +1,9 @@
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from onnxmodel_operator.live import windows
 from onnxmodel_operator.live.windows import MOST_SAMPLES, Compared, Counts, Latencies, Live, Reading, Window, thinned
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -146,3 +148,19 @@ def test_comparisons_are_those_of_the_time_added_up_over_pods() -> None:
     assert found.counts.compared["a"] == Compared(agreed=68, differed=1, failed=2, dropped=9, largest=0.75)
     assert found.counts.compared["a"].all == 69
     assert window([sample(0, 1), sample(30, 2)]).counts.compared == {}  # type: ignore[union-attr]
+
+
+def test_comparisons_of_many_pods_are_added_up_once_for_each_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, added = list[str](), windows._added
+
+    def count(parts: Iterable[Counts], candidate: str) -> Compared:
+        names.append(candidate)
+        return added(parts, candidate)
+
+    monkeypatch.setattr(windows, "_added", count)
+    pods = [[compared(second, agreed=second) for second in range(MOST_SAMPLES)] for _ in range(100)]
+    pods.append([compared(0, "b"), compared(1, "b", agreed=1)])
+    found = window(*pods)
+    assert found is not None
+    assert found.counts.compared["a"].agreed == 100 * (MOST_SAMPLES - 1)
+    assert names == ["a", "b"]
