@@ -43,6 +43,10 @@ class NoAnswerError(Exception):
     """The candidate gave no answer that could be compared."""
 
 
+class _TooLargeError(Exception):
+    """The candidate's answer is much larger than the one that was given."""
+
+
 class Counterpart:
     """The candidate's end of a connection."""
 
@@ -64,6 +68,8 @@ class Counterpart:
         self._asked = monotonic()
         try:
             status, length, body = self._exchange(head, parts, most)
+        except _TooLargeError:
+            return True, 0.0  # nobody needs the rest of it
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswerError(type(error).__name__) from error
         finally:
@@ -130,7 +136,7 @@ class Counterpart:
             body += chunk
             if len(body) > most:
                 self.close()
-                raise http.client.HTTPException("the answer is too large")
+                raise _TooLargeError if answer.status == http.HTTPStatus.OK else http.client.HTTPException
         if answer.will_close:
             self.close()
         return answer.status, answer.headers.get(LENGTH_HEADER, ""), bytes(body)

@@ -70,17 +70,20 @@ def _of_answers(least: float, comparisons: int, compared: Compared | None) -> Ju
         return _unclear(
             "the servers of the old revision compare no answers, as those of an earlier release or of Triton"
         )
-    agreed = _percent(compared.agreed, compared.all)
+    agreed, asked = _percent(compared.agreed, compared.all), compared.all + compared.failed
+    missing = f"; to {compared.failed} requests the new revision gave no answer" if compared.failed else ""
     sentence = (
         f"{plain(agreed)} % of {compared.all} compared answers agree, and the largest difference is "
-        f"{plain(compared.largest)}"
+        f"{plain(compared.largest)}{missing}"
     )
     enough = compared.all >= comparisons or compared.differed > (100 - least) / 100 * comparisons
     if enough and agreed < least:
         return Judgement(Ruling.FAIL, f"{sentence}: minAgreementPercent is {plain(least)}", "AnswersDiffer")
     if not enough:
-        missing = f"; to {compared.failed} requests the new revision gave no answer" if compared.failed else ""
         return _unclear(f"{compared.all} answers were compared of the {comparisons} of minComparisons{missing}")
+    # Those that are missing may be those that differ, or the network's fault: the rest says nothing of all.
+    if _percent(compared.failed, asked) > 100 - least:
+        return _unclear(f"{sentence}, too many of {asked}: minAgreementPercent is {plain(least)}")
     return Judgement(Ruling.PASS, sentence)
 
 

@@ -127,7 +127,8 @@ Y = {"name": "y", "datatype": "FP32", "shape": [2, 3], "parameters": {"binary_da
         (answer("[" * 100_000), NoAnswerError),
         (b"", NoAnswerError),
         (b"hello\r\n\r\n", NoAnswerError),
-        (reply("200 OK", b"x" * (3 << 20)), NoAnswerError),
+        (reply("200 OK", b"x" * (3 << 20)), (True, 0.0)),
+        (reply("500 Internal Server Error", b"x" * (3 << 20)), NoAnswerError),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100000\r\n" + b"x" * (2 << 20), NoAnswerError),
     ],
 )

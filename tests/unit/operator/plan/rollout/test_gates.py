@@ -86,6 +86,11 @@ COMPARED = Gates(min_agreement_percent=99, min_comparisons=100)
         # Two in a hundred are too many: nobody waits for the rest.
         (Compared(0, 2), Ruling.FAIL, "0 % of 2 compared answers agree"),
         (Compared(0, 0, failed=7), Ruling.INCONCLUSIVE, "0 answers were compared of the 100 of minComparisons; to 7 requests"),
+        # The few answers that there are say nothing of the many that there are not.
+        (Compared(100, failed=9900), Ruling.INCONCLUSIVE, "to 9900 requests the new revision gave no answer, too many of 10000"),
+        (Compared(198, failed=3), Ruling.INCONCLUSIVE, "to 3 requests the new revision gave no answer, too many of 201"),
+        (Compared(198, failed=2), Ruling.PASS, "largest difference is 0; to 2 requests the new revision gave no answer"),
+        (Compared(0, 2, failed=98), Ruling.FAIL, "to 98 requests the new revision gave no answer: minAgreementPercent is 99"),
         (None, Ruling.INCONCLUSIVE, "the servers of the old revision compare no answers"),
     ],
 )  # fmt: skip
