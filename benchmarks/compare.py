@@ -71,7 +71,7 @@ def _rounds(load: Load, case: models.Case, server: Running, metrics: int) -> lis
     for _ in range(_ROUNDS):
         for state in chance.sample(list(_STATES), len(_STATES)):
             ended, percent = threading.Event(), _STATES[state]
-            revision = f"{next(numbers):04x}"  # so that no sample of another state is compared
+            revision = f"{next(numbers):08x}"  # so that no sample of another state is compared
             order = CompareOrder(revision, percent).text() if percent else ""
             reading = threading.Thread(target=_read_on, args=(metrics, order, ended))
             reading.start()
@@ -124,9 +124,9 @@ async def _alone() -> tuple[float, float]:
     tensors = (Tensor("x", "FP32", (-1,)),), (Tensor("y", "FP32", (-1,)),)
     x = np.zeros((1 << 15,), np.float32)
     sample = (ModelSpec("m", *tensors), InferRequest("", {"x": x}, ("y",), 1), {"y": x})
-    found.follow(CompareOrder("0a", 1e-9).text())
+    found.follow(CompareOrder("0a0a0a0a", 1e-9).text())
     looks = _processor_time(lambda: found.offer(*sample), 100_000)
-    found.follow(CompareOrder("0a", 100).text())
+    found.follow(CompareOrder("0a0a0a0a", 100).text())
     taken = []
     for _ in range(200):
         taken.append(_processor_time(lambda: found.offer(*sample), comparing.MOST_SAMPLES))

@@ -22,7 +22,7 @@ LEASE_SECONDS = 20.0
 RESULTS = ("agreed", "differed", "failed", "dropped")
 """Values of the label `result` of the metric. failed: the candidate gave no answer. dropped: it was not asked."""
 METRIC, DIFFERENCE = "onnxmodel_compared_requests_total", "onnxmodel_compared_difference_max"
-_REVISION = re.compile(r"[0-9a-f]{1,16}")
+_REVISION = re.compile(r"[0-9a-f]{8}")  # as names have it: a shorter one could be the end of another model's name
 _LONGEST = 300
 
 

@@ -38,7 +38,7 @@ def test_our_server_reports_all_of_it() -> None:
     assert found.latencies.milliseconds(99) == pytest.approx(20.97, abs=0.1)  # the bucket from 18 to 21 ms
 
 
-def compared(result: str, count: int, revision: str = "0a") -> str:
+def compared(result: str, count: int, revision: str = "0a0a0a0a") -> str:
     return (
         f'onnxmodel_compared_requests_total{{model="m",version="1",revision="{revision}",result="{result}"}} {count}\n'
     )
@@ -47,16 +47,16 @@ def compared(result: str, count: int, revision: str = "0a") -> str:
 def test_what_our_server_compared_is_read() -> None:
     comparing = Comparing("m", lambda _: ("127.0.0.1", 1))
     assert parse(f"{LEAST}{comparing.metrics()}".encode(), "m").compared == {}
-    comparing._order, comparing._tally.largest = CompareOrder("0a", 10), 0.25
+    comparing._order, comparing._tally.largest = CompareOrder("0a0a0a0a", 10), 0.25
     comparing._tally.results |= {"agreed": 4, "differed": 3, "failed": 2, "dropped": 1}
     comparing._tally.unqueued = 10
     found = parse(f"{LEAST}{comparing.metrics()}".encode(), "m").compared
-    assert found == {"0a": Compared(agreed=4, differed=3, failed=2, dropped=11, largest=0.25)}
+    assert found == {"0a0a0a0a": Compared(agreed=4, differed=3, failed=2, dropped=11, largest=0.25)}
 
 
 def test_a_result_that_is_unknown_is_none() -> None:
     assert parse((LEAST + compared("agreed", 1) + compared("of a later release", 7)).encode(), "m").compared == {
-        "0a": Compared(agreed=1)
+        "0a0a0a0a": Compared(agreed=1)
     }
 
 

@@ -10,7 +10,7 @@ ORDER = CompareOrder("0a1b2c3d", 12.5, Tolerance(0.1, 1e-5, 0.5))
 
 def test_an_order_is_read_as_it_was_written() -> None:
     assert read(ORDER.text()) == ORDER
-    assert read(CompareOrder("ff", 100).text()) == CompareOrder("ff", 100)
+    assert read(CompareOrder("ffffffff", 100).text()) == CompareOrder("ffffffff", 100)
 
 
 @pytest.mark.parametrize(
@@ -20,22 +20,24 @@ def test_an_order_is_read_as_it_was_written() -> None:
         "1",
         "[]",
         "{}",
-        '["0a", 10]',
-        '["0a", 10, 0, 0, 0, 0]',
-        '["0a", "10", 0, 0, 0]',
-        '["0a", true, 0, 0, 0]',
-        '["0a", NaN, 0, 0, 0]',
-        '["0a", 10, Infinity, 0, 0]',
-        '["0a", 0, 0, 0, 0]',
-        '["0a", 101, 0, 0, 0]',
-        '["0a", 10, -1, 0, 0]',
+        '["0a1b2c3d", 10]',
+        '["0a1b2c3d", 10, 0, 0, 0, 0]',
+        '["0a1b2c3d", "10", 0, 0, 0]',
+        '["0a1b2c3d", true, 0, 0, 0]',
+        '["0a1b2c3d", NaN, 0, 0, 0]',
+        '["0a1b2c3d", 10, Infinity, 0, 0]',
+        '["0a1b2c3d", 0, 0, 0, 0]',
+        '["0a1b2c3d", 101, 0, 0, 0]',
+        '["0a1b2c3d", 10, -1, 0, 0]',
         '["evil.example.com", 10, 0, 0, 0]',
-        '["0a\\n", 10, 0, 0, 0]',
+        '["0a1b2c3d\\n", 10, 0, 0, 0]',
         '["", 10, 0, 0, 0]',
-        '["' + "a" * 17 + '", 10, 0, 0, 0]',
+        '["2", 10, 0, 0, 0]',  # the Service of another model, m-2
+        '["' + "a" * 7 + '", 10, 0, 0, 0]',
+        '["' + "a" * 9 + '", 10, 0, 0, 0]',
         "[" * 250,
-        '["0a", 10, 0, 0, 0]' + " " * 300,
-        '["0a", 1' + "0" * 310 + ", 0, 0, 0]",
+        '["0a1b2c3d", 10, 0, 0, 0]' + " " * 300,
+        '["0a1b2c3d", 1' + "0" * 310 + ", 0, 0, 0]",
     ],
 )
 def test_nothing_else_is_an_order(text: str) -> None:

@@ -24,7 +24,7 @@ from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from tests.unit.runtime import server_support as support
 
-ALL = CompareOrder("0a", 100).text()
+ALL = CompareOrder("0a0a0a0a", 100).text()
 SECRET = 1234567
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [SECRET, 2, 3]}]}
 RIGHT = {"name": "m", "version": "1", "outputs": [2 * SECRET, 4, 6]}
@@ -111,15 +111,15 @@ def test_another_answer_is_counted_with_the_largest_difference(server: Server, t
         read(server, ALL)
         ask(server)
         support.wait_until(lambda: counts(server)["differed"] == 1)
-        largest = read(server).split('onnxmodel_compared_difference_max{model="m",version="1",revision="0a"} ')[1]
+        largest = read(server).split('onnxmodel_compared_difference_max{model="m",version="1",revision="0a0a0a0a"} ')[1]
         assert float(largest.split()[0]) == pytest.approx(SECRET - 1, rel=0.01)
         # Another revision is counted from zero.
-        read(server, CompareOrder("0b", 100).text())
+        read(server, CompareOrder("0b0b0b0b", 100).text())
         assert sum(counts(server).values()) == 0
-        assert 'revision="0b"' in read(server)
-        assert 'revision="0a"' not in read(server)
+        assert 'revision="0b0b0b0b"' in read(server)
+        assert 'revision="0a0a0a0a"' not in read(server)
         # And with this tolerance it is the same answer.
-        read(server, CompareOrder("0b", 100, Tolerance(1.0, 1e9, -1.0)).text())
+        read(server, CompareOrder("0b0b0b0b", 100, Tolerance(1.0, 1e9, -1.0)).text())
         ask(server)
         support.wait_until(lambda: counts(server)["agreed"] == 1)
 
@@ -221,7 +221,7 @@ def comparing_alone(monkeypatch: pytest.MonkeyPatch, order: str = ALL) -> Compar
 def test_the_share_is_the_one_that_was_ordered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "random", iter([n / 1000 for n in range(1000)]).__next__)
     monkeypatch.setattr(comparing, "MOST_BYTES", 1 << 40)
-    found = comparing_alone(monkeypatch, CompareOrder("0a", 10).text())
+    found = comparing_alone(monkeypatch, CompareOrder("0a0a0a0a", 10).text())
     x = np.zeros((1,), np.float32)
     for _ in range(1000):
         found.offer(SPEC, InferRequest("", {"x": x}, ("y",), 1), {"y": x})
