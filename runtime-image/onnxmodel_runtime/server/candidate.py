@@ -55,6 +55,7 @@ class Counterpart:
         self.revision = revision
         self._path, self._where = f"/v2/models/{model}/infer", where
         self._connection: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None  # the connection forgets its own once it knows that it will close
         self._opened = self._asked = 0.0
 
     def differs(self, spec: ModelSpec, request: InferRequest, outputs: Outputs, bound: Tolerance) -> tuple[bool, float]:
@@ -93,16 +94,16 @@ class Counterpart:
 
     def hurry(self) -> None:
         """Break off an exchange that takes too long. May be called from any thread."""
-        began, connection = self._asked, self._connection
-        if began and monotonic() - began > LIMIT_SECONDS and connection is not None and connection.sock is not None:
+        began, sock = self._asked, self._socket
+        if began and monotonic() - began > LIMIT_SECONDS and sock is not None:
             with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._socket = None
 
     def _exchange(self, head: bytes, parts: list[Any], most: int) -> tuple[int, str, bytes]:
         """Status, length of the JSON part, and body. A kept connection may have been closed since: then once more."""
@@ -147,6 +148,8 @@ class Counterpart:
         address = str(random.choice(found)[4][0])
         self._connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
         self._opened = monotonic()
+        self._connection.connect()
+        self._socket = self._connection.sock
         return self._connection
 
 

@@ -60,7 +60,9 @@ async def test_our_server_follows_an_order(tmp_path: Path) -> None:
             assert found is not None
             assert found.compared == {"0a0a0a0a": Compared()}
             ask(server.ports[0], "double")
-            while not (found and sum(map(int, (found.compared["0a0a0a0a"].agreed, found.compared["0a0a0a0a"].dropped))) == 5):
+            while not (
+                found and sum(map(int, (found.compared["0a0a0a0a"].agreed, found.compared["0a0a0a0a"].dropped))) == 5
+            ):
                 found = await source.read(support.HOST, server.ports[2], "double")
     assert found.compared["0a0a0a0a"].agreed >= 1
     assert found.compared["0a0a0a0a"].differed == found.compared["0a0a0a0a"].failed == 0
