@@ -76,7 +76,7 @@ def _rounds(load: Load, case: models.Case, server: Running, metrics: int) -> lis
             reading = threading.Thread(target=_read_on, args=(metrics, order, ended))
             reading.start()
             found[state].append(load.run(case, server, "http", _CONCURRENCY, _WARM, _SECONDS))
-            counts[state].append(_compared(metrics) / (_WARM + _SECONDS) if percent else 0.0)
+            counts[state].append(_compared(metrics, revision) / (_WARM + _SECONDS) if percent else 0.0)
             ended.set()
             reading.join()
     return [
@@ -109,11 +109,11 @@ def _read(port: int, order: str = "") -> str:
     return text
 
 
-def _compared(port: int) -> int:
+def _compared(port: int, revision: str) -> int:
     return sum(
         int(line.split()[-1])
         for line in _read(port).splitlines()
-        if line.startswith(METRIC) and ('"agreed"' in line or '"differed"' in line)
+        if line.startswith(METRIC) and f'"{revision}"' in line and ('"agreed"' in line or '"differed"' in line)
     )
 
 

@@ -52,9 +52,10 @@ class Canary:
         counts = self.counts.get(host)
         if counts and order:
             self.orders.append((host, order))
-            before = counts.compared.get(self.new, Compared())
+            key = asked.key if (asked := read_order(order)) else ""
+            before = counts.compared.get(key, Compared())
             more = {name: getattr(before, name) + count for name, count in self.compared.items()}
-            counts = self.counts[host] = replace(counts, compared={self.new: Compared(**more, largest=0.125)})
+            counts = self.counts[host] = replace(counts, compared={key: Compared(**more, largest=0.125)})
         return counts
 
     def wait(self, seconds: int, *, failures: int = 0, latency: float = FAST, answers: bool = True) -> None:

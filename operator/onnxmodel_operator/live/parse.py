@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from onnxmodel_operator.live.windows import Compared, Counts, Latencies
-from onnxmodel_runtime.contract.compare import DIFFERENCE, METRIC, RESULTS
+from onnxmodel_runtime.contract.compare import DIFFERENCE, METRIC, MOST_ORDERS, RESULTS
 
 MOST_BYTES = 1 << 20
 _MOST_LINES = 10_000
-_MOST_SAMPLES, _MOST_BOUNDS, _MOST_CANDIDATES = 1000, 128, 4
+_MOST_SAMPLES, _MOST_BOUNDS = 1000, 128
 _LONGEST = 2000
 _LARGEST = float(1 << 53)
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:, ?)?')
@@ -53,7 +53,7 @@ def parse(answer: bytes, model: str) -> Counts:
             buckets[labels.get("le", "")] = buckets.get(labels.get("le", ""), 0.0) + value
             continue
         if name in (METRIC, DIFFERENCE):
-            known = compared.setdefault(labels.get("revision", ""), {})
+            known = compared.setdefault(labels.get("order", ""), {})
             known[labels.get("result", "") if name == METRIC else _LARGEST_DIFFERENCE] = value
             continue
         field = _BY_REASON.get(labels.get("reason", ""), "failures") if name == _FAILURE else _FIELDS[name]
@@ -127,13 +127,13 @@ def _number(name: str, text: str) -> float:
 
 
 def _compared(found: Mapping[str, Mapping[str, float]]) -> Mapping[str, Compared]:
-    if len(found) > _MOST_CANDIDATES:
-        raise UnreadableError(f"{METRIC}: too many revisions")
+    if len(found) > MOST_ORDERS:
+        raise UnreadableError(f"{METRIC}: too many orders")
     return {
-        revision: Compared(
+        order: Compared(
             **{result: int(counts.get(result, 0)) for result in RESULTS}, largest=counts.get(_LARGEST_DIFFERENCE, 0.0)
         )
-        for revision, counts in found.items()
+        for order, counts in found.items()
     }
 
 

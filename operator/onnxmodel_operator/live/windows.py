@@ -59,7 +59,7 @@ class Counts:
     failures: for which the server is to blame: its queue was full, or the model failed. canceled: by the client, which
     may have waited too long. refused: wrong requests. seconds: of successes. executions: runs of the model, of so many
     rows in all. computing: sum of the runs' durations, each counted once for each request in it.
-    run_seconds: the same, each counted once; None where the server does not report it. compared: by candidate.
+    run_seconds: the same, each counted once; None where the server does not report it. compared: by the key of the order.
     """
 
     successes: int = 0
@@ -163,7 +163,7 @@ def _step(before: Reading, after: Reading) -> Counts:
 
 
 def _since(old: Compared | None, new: Compared) -> Compared:
-    """The answers compared between two samples. A server that was asked to compare with another revision counts anew."""
+    """The answers compared between two samples. A server that forgot the order counts anew."""
     if old is None or any(getattr(new, name) < getattr(old, name) for name in _RESULTS):
         return new
     return Compared(**{name: getattr(new, name) - getattr(old, name) for name in _RESULTS}, largest=new.largest)
@@ -183,17 +183,17 @@ def _sum(parts: Iterable[Counts]) -> Counts:
     numbers = {name: sum(getattr(part, name) for part in every) for name in _NUMBERS}
     runs = [part.run_seconds for part in every if part.run_seconds is not None]
     histograms = [part.latencies for part in every if part.latencies]
-    candidates = dict.fromkeys(name for part in every for name in part.compared)
+    orders = dict.fromkeys(name for part in every for name in part.compared)
     return Counts(
         **numbers,
         run_seconds=sum(runs) if len(runs) == len(every) else None,
         latencies=_merged(histograms) if len(histograms) == len(every) else None,
-        compared={name: _added(every, name) for name in candidates},
+        compared={name: _added(every, name) for name in orders},
     )
 
 
-def _added(parts: Iterable[Counts], candidate: str) -> Compared:
-    found = [part.compared[candidate] for part in parts if candidate in part.compared]
+def _added(parts: Iterable[Counts], order: str) -> Compared:
+    found = [part.compared[order] for part in parts if order in part.compared]
     numbers = {name: sum(getattr(part, name) for part in found) for name in _RESULTS}
     return Compared(**numbers, largest=max(part.largest for part in found))
 

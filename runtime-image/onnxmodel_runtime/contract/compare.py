@@ -5,6 +5,7 @@ the server finds it by the name of its Service, in its own namespace. It holds f
 gone stops by itself.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -21,9 +22,12 @@ LEASE_SECONDS = 20.0
 """Time for which an order holds: four readings in a rollout."""
 RESULTS = ("agreed", "differed", "failed", "dropped")
 """Values of the label `result` of the metric. failed: the candidate gave no answer. dropped: it was not asked."""
+MOST_ORDERS = 4
+"""Orders of which a server keeps counts: each has its own, so that one order's are never another's."""
 METRIC, DIFFERENCE = "onnxmodel_compared_requests_total", "onnxmodel_compared_difference_max"
 _REVISION = re.compile(r"[0-9a-f]{8}")  # as names have it: a shorter one could be the end of another model's name
 _LONGEST = 300
+_KEY_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,13 @@ class CompareOrder:
     def text(self) -> str:
         """Return the value of the header."""
         bound = self.tolerance
-        return json.dumps([self.revision, self.percent, bound.relative, bound.absolute, bound.cosine])
+        numbers = self.percent, bound.relative, bound.absolute, bound.cosine
+        return json.dumps([self.revision, *map(float, numbers)])
+
+    @property
+    def key(self) -> str:
+        """Value of the label `order` of the metrics: a digest of the whole order."""
+        return hashlib.sha256(self.text().encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def read(text: str) -> CompareOrder | None:

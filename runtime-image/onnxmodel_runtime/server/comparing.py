@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic, sleep, thread_time
 
 from onnxmodel_runtime.contract import compare
-from onnxmodel_runtime.contract.compare import DIFFERENCE, LEASE_SECONDS, METRIC, RESULTS, CompareOrder
+from onnxmodel_runtime.contract.compare import DIFFERENCE, LEASE_SECONDS, METRIC, MOST_ORDERS, RESULTS, CompareOrder
 from onnxmodel_runtime.contract.naming import child
 from onnxmodel_runtime.server.candidate import BusyError, Counterpart, NoAnswerError, size_of
 from onnxmodel_runtime.server.protocol.request import VERSION, InferRequest, ModelSpec, Outputs
@@ -41,8 +41,12 @@ Address = Callable[[str], tuple[str, int]]
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts for one candidate. The loop alone counts what is dropped for lack of room, the thread everything else."""
+    """Counts for one order. The loop alone counts what is dropped for lack of room, the thread everything else.
 
+    until: as long as the order holds.
+    """
+
+    until: float = 0.0
     results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
     unqueued: int = 0
     largest: float = 0.0
@@ -71,6 +75,7 @@ class Comparing:
         self._order: CompareOrder | None = None
         self._until = 0.0
         self._tally = _Tally()
+        self._tallies: dict[CompareOrder, _Tally] = {}
         self._samples: queue.SimpleQueue[_Sample] = queue.SimpleQueue()
         self._added = self._removed = 0  # bytes: each is changed by one thread
         self._candidate: Counterpart | None = None
@@ -81,14 +86,27 @@ class Comparing:
         order = compare.read(text)
         if order is None or self._address is None:
             return
-        if self._order is None or order.revision != self._order.revision:
-            self._tally = _Tally()
-        self._order, self._until, self.wanted = order, monotonic() + LEASE_SECONDS, True
+        if (tally := self._counted(order)) is None:
+            return
+        tally.until = monotonic() + LEASE_SECONDS
+        self._tally, self._order, self._until, self.wanted = tally, order, tally.until, True
         if (candidate := self._candidate) is not None:
             candidate.hurry()
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="compare", daemon=True)
             self._thread.start()
+
+    def _counted(self, order: CompareOrder) -> _Tally | None:
+        """The counts of an order. None if there is no room for any: those of orders that hold must not begin anew."""
+        if order in self._tallies:
+            return self._tallies[order]
+        if len(self._tallies) >= MOST_ORDERS:
+            oldest = min(self._tallies, key=lambda known: self._tallies[known].until)
+            if self._tallies[oldest].until >= monotonic():
+                return None
+            del self._tallies[oldest]
+        self._tallies[order] = _Tally()
+        return self._tallies[order]
 
     def offer(self, spec: ModelSpec, request: InferRequest, outputs: Outputs) -> None:
         """Take a sample, if it is this one's turn and there is room. Raises nothing: the client shall have its answer."""
@@ -112,20 +130,23 @@ class Comparing:
             log.warning("an answer could not be kept to be compared: %s", type(error).__name__)
 
     def metrics(self) -> str:
-        """Return the counts for the last candidate in Prometheus' text format. Empty if there has been none."""
-        if self._order is None:
+        """Return the counts of the last orders in Prometheus' text format. Empty if there has been none."""
+        if not self._tallies:
             return ""
-        tally = self._tally
-        labels = f'model="{self._model}",version="{VERSION}",revision="{self._order.revision}"'
-        counts: Mapping[str, int] = {**tally.results, "dropped": tally.results["dropped"] + tally.unqueued}
+        counts, largest = list[str](), list[str]()
+        for order, tally in self._tallies.items():
+            labels = f'model="{self._model}",version="{VERSION}",revision="{order.revision}",order="{order.key}"'
+            results: Mapping[str, int] = {**tally.results, "dropped": tally.results["dropped"] + tally.unqueued}
+            counts += [f'{METRIC}{{{labels},result="{result}"}} {count}' for result, count in results.items()]
+            largest.append(f"{DIFFERENCE}{{{labels}}} {tally.largest!r}")
         return "\n".join(
             [
                 f"# HELP {METRIC} Requests whose answer was compared with that of another revision",
                 f"# TYPE {METRIC} counter",
-                *(f'{METRIC}{{{labels},result="{result}"}} {count}' for result, count in counts.items()),
+                *counts,
                 f"# HELP {DIFFERENCE} Largest absolute difference between compared answers",
                 f"# TYPE {DIFFERENCE} gauge",
-                f"{DIFFERENCE}{{{labels}}} {tally.largest!r}",
+                *largest,
                 "",
             ]
         )

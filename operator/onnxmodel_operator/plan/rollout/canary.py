@@ -221,7 +221,9 @@ def _judged(context: Context, shift: Shift, now: datetime) -> Judgement:
     if limits.compare:
         least, number = limits.compare.min_agreement_percent, limits.compare.min_comparisons
         gates = replace(gates, min_agreement_percent=least, min_comparisons=number)
-        compared = old.counts.compared.get(context.target.short) if old else None
+        # Anybody may have sent an order: only the answers that were compared as this one says count.
+        order = CompareOrder(context.target.short, limits.compare.percent, context.target.request.tolerance)
+        compared = old.counts.compared.get(order.key) if old else None
     judgement = judge(gates, new, old, compared)
     if limits.prometheus is None or judgement.ruling is not Ruling.PASS:
         return judgement

@@ -8,7 +8,7 @@ import pytest
 from onnxmodel_operator.live.parse import MOST_BYTES, UnreadableError, parse
 from onnxmodel_operator.live.windows import Compared
 from onnxmodel_runtime.contract.compare import CompareOrder
-from onnxmodel_runtime.server.comparing import Comparing
+from onnxmodel_runtime.server.comparing import Comparing, _Tally
 from onnxmodel_runtime.server.errors import Reason
 from onnxmodel_runtime.server.recorder import LATENCIES, SECONDS, Compute, Recorder
 
@@ -38,20 +38,20 @@ def test_our_server_reports_all_of_it() -> None:
     assert found.latencies.milliseconds(99) == pytest.approx(20.97, abs=0.1)  # the bucket from 18 to 21 ms
 
 
-def compared(result: str, count: int, revision: str = "0a0a0a0a") -> str:
-    return (
-        f'onnxmodel_compared_requests_total{{model="m",version="1",revision="{revision}",result="{result}"}} {count}\n'
-    )
+def compared(result: str, count: int, order: str = "0a0a0a0a") -> str:
+    return f'onnxmodel_compared_requests_total{{model="m",version="1",order="{order}",result="{result}"}} {count}\n'
 
 
 def test_what_our_server_compared_is_read() -> None:
     comparing = Comparing("m", lambda _: ("127.0.0.1", 1))
     assert parse(f"{LEAST}{comparing.metrics()}".encode(), "m").compared == {}
-    comparing._order, comparing._tally.largest = CompareOrder("0a0a0a0a", 10), 0.25
+    order = CompareOrder("0a0a0a0a", 10)
+    comparing._tally = tally = _Tally(largest=0.25)
+    comparing._tallies = {order: tally}
     comparing._tally.results |= {"agreed": 4, "differed": 3, "failed": 2, "dropped": 1}
     comparing._tally.unqueued = 10
     found = parse(f"{LEAST}{comparing.metrics()}".encode(), "m").compared
-    assert found == {"0a0a0a0a": Compared(agreed=4, differed=3, failed=2, dropped=11, largest=0.25)}
+    assert found == {order.key: Compared(agreed=4, differed=3, failed=2, dropped=11, largest=0.25)}
 
 
 def test_a_result_that_is_unknown_is_none() -> None:
@@ -60,9 +60,9 @@ def test_a_result_that_is_unknown_is_none() -> None:
     }
 
 
-def test_a_server_has_few_candidates() -> None:
+def test_a_server_has_few_orders() -> None:
     lines = "".join(compared("agreed", 1, f"{number:02x}") for number in range(5))
-    with pytest.raises(UnreadableError, match="too many revisions"):
+    with pytest.raises(UnreadableError, match="too many orders"):
         parse((LEAST + lines).encode(), "m")
 
 

@@ -53,19 +53,20 @@ async def test_our_server_is_read(tmp_path: Path) -> None:
 
 
 async def test_our_server_follows_an_order(tmp_path: Path) -> None:
+    order = CompareOrder("0a0a0a0a", 100)
     with support.in_thread(support.request(support.double(tmp_path))) as server:
         server._service.comparing._address = lambda _: (support.HOST, server.ports[0])
         async with scraper() as source:
-            found = await source.read(support.HOST, server.ports[2], "double", CompareOrder("0a0a0a0a", 100).text())
+            found = await source.read(support.HOST, server.ports[2], "double", order.text())
             assert found is not None
-            assert found.compared == {"0a0a0a0a": Compared()}
+            assert found.compared == {order.key: Compared()}
             ask(server.ports[0], "double")
             while not (
-                found and sum(map(int, (found.compared["0a0a0a0a"].agreed, found.compared["0a0a0a0a"].dropped))) == 5
+                found and sum(map(int, (found.compared[order.key].agreed, found.compared[order.key].dropped))) == 5
             ):
                 found = await source.read(support.HOST, server.ports[2], "double")
-    assert found.compared["0a0a0a0a"].agreed >= 1
-    assert found.compared["0a0a0a0a"].differed == found.compared["0a0a0a0a"].failed == 0
+    assert found.compared[order.key].agreed >= 1
+    assert found.compared[order.key].differed == found.compared[order.key].failed == 0
 
 
 async def test_triton_is_read(tmp_path: Path) -> None:

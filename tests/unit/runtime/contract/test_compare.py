@@ -13,6 +13,13 @@ def test_an_order_is_read_as_it_was_written() -> None:
     assert read(CompareOrder("ffffffff", 100).text()) == CompareOrder("ffffffff", 100)
 
 
+def test_both_sides_know_an_order_by_the_same_key_and_no_other_order_has_it() -> None:
+    order = CompareOrder("0a1b2c3d", 10)
+    assert read(order.text()).key == order.key  # type: ignore[union-attr]
+    others = CompareOrder("0a1b2c3d", 11), CompareOrder("0a1b2c3e", 10), CompareOrder("0a1b2c3d", 10, Tolerance(1.0))
+    assert len({each.key for each in (order, *others)}) == 4
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 
-from onnxmodel_runtime.contract.compare import HEADER, LEASE_SECONDS, CompareOrder
+from onnxmodel_runtime.contract.compare import HEADER, LEASE_SECONDS, MOST_ORDERS, CompareOrder
 from onnxmodel_runtime.contract.model import Tensor, Tolerance
 from onnxmodel_runtime.server import comparing, service
 from onnxmodel_runtime.server.candidate import Counterpart
@@ -24,7 +24,8 @@ from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
 from tests.unit.runtime import server_support as support
 
-ALL = CompareOrder("0a0a0a0a", 100).text()
+ALL_ANSWERS = CompareOrder("0a0a0a0a", 100)
+ALL = ALL_ANSWERS.text()
 SECRET = 1234567
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [SECRET, 2, 3]}]}
 RIGHT = {"name": "m", "version": "1", "outputs": [2 * SECRET, 4, 6]}
@@ -62,8 +63,10 @@ def read(server: Server, order: str = "") -> str:
     return text.decode()
 
 
-def counts(server: Server) -> dict[str, int]:
-    lines = [line for line in read(server).splitlines() if line.startswith("onnxmodel_compared_requests_total{")]
+def counts(server: Server, order: CompareOrder = ALL_ANSWERS) -> dict[str, int]:
+    """Counts of one order."""
+    start, mine = "onnxmodel_compared_requests_total{", f'order="{order.key}"'
+    lines = [line for line in read(server).splitlines() if line.startswith(start) and mine in line]
     return {line.split('result="')[1].split('"')[0]: int(line.split()[-1]) for line in lines}
 
 
@@ -111,17 +114,31 @@ def test_another_answer_is_counted_with_the_largest_difference(server: Server, t
         read(server, ALL)
         ask(server)
         support.wait_until(lambda: counts(server)["differed"] == 1)
-        largest = read(server).split('onnxmodel_compared_difference_max{model="m",version="1",revision="0a0a0a0a"} ')[1]
-        assert float(largest.split()[0]) == pytest.approx(SECRET - 1, rel=0.01)
-        # Another revision is counted from zero.
-        read(server, CompareOrder("0b0b0b0b", 100).text())
-        assert sum(counts(server).values()) == 0
-        assert 'revision="0b0b0b0b"' in read(server)
-        assert 'revision="0a0a0a0a"' not in read(server)
-        # And with this tolerance it is the same answer.
-        read(server, CompareOrder("0b0b0b0b", 100, Tolerance(1.0, 1e9, -1.0)).text())
+        largest = read(server).split("onnxmodel_compared_difference_max{")[1]
+        assert float(largest.split()[1]) == pytest.approx(SECRET - 1, rel=0.01)
+        # With another tolerance it is the same answer, and counted apart.
+        before, lenient = counts(server), CompareOrder("0a0a0a0a", 100, Tolerance(1.0, 1e9, -1.0))
+        read(server, lenient.text())
         ask(server)
-        support.wait_until(lambda: counts(server)["agreed"] == 1)
+        support.wait_until(lambda: counts(server, lenient)["agreed"] == 1)
+        assert counts(server) == before
+
+
+def test_counts_of_few_orders_are_kept_and_those_of_one_that_holds_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(comparing, "monotonic", lambda: now[0])
+    found = comparing_alone(monkeypatch)
+    found._tally.results["differed"] = 7
+    for number in range(100):
+        found.follow(CompareOrder(f"{number:08x}", 100).text())
+    assert len(found._tallies) == MOST_ORDERS
+    assert 'result="differed"} 7' in found.metrics()
+    now[0] += LEASE_SECONDS + 1
+    found.follow(ALL)
+    for number in range(100, 200):
+        found.follow(CompareOrder(f"{number:08x}", 100).text())
+    assert [order.revision for order in found._tallies] == ["0a0a0a0a", "00000064", "00000065", "00000066"]
+    assert found._tallies[ALL_ANSWERS].results["differed"] == 7
 
 
 class Slow(socketserver.BaseRequestHandler):
