@@ -289,6 +289,7 @@ def test_two_real_servers_are_compared_while_clients_ask(
 ) -> None:
     for module in (comparing, service):
         monkeypatch.setattr(module, "REST", 0.0)  # else it takes longer
+    monkeypatch.setattr(comparing, "_BUSY_SECONDS", 0.05)
     canary = Canary(compare={"percent": 50, "minComparisons": 20}, maxP99RegressionPercent=10_000)
     gates = []
     with (

@@ -17,7 +17,7 @@ from onnxmodel_runtime.contract.model import Tolerance
 HEADER = "onnxmodel-compare"
 """Of a request for metrics: the order, as JSON."""
 COMPARED_HEADER = "onnxmodel-compared"
-"""Of a request to the candidate: its answer goes to no client, so it waits for none and is in no count."""
+"""Of a request to the candidate: its answer goes to no client, so it waits for none, and only its execution is counted."""
 LEASE_SECONDS = 20.0
 """Time for which an order holds: four readings in a rollout."""
 RESULTS = ("agreed", "differed", "failed", "dropped")

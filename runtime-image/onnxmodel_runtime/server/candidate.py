@@ -9,6 +9,7 @@ import random
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from email.message import Message
 from time import monotonic
 from typing import Any
 
@@ -28,6 +29,7 @@ LIMIT_SECONDS = 15.0
 _KEPT_SECONDS = 10.0
 """Age at which a connection is replaced, so that all pods of the candidate are asked."""
 _ROOM = 1 << 20
+_DIGITS = 6
 _CHUNK = 1 << 16
 _RAW = "BYTES"
 _BITS = "BF16"
@@ -36,7 +38,11 @@ Where = Callable[[], tuple[str, int]]
 
 
 class BusyError(Exception):
-    """The candidate has other things to do."""
+    """The candidate has other things to do. seconds: for so long, as it says; 0: it does not."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
 
 
 class NoAnswerError(Exception):
@@ -68,7 +74,7 @@ class Counterpart:
         most = 2 * sum(map(size_of, outputs.values())) + _ROOM
         self._asked = monotonic()
         try:
-            status, length, body = self._exchange(head, parts, most)
+            status, headers, body = self._exchange(head, parts, most)
         except _TooLargeError:
             return True, 0.0  # nobody needs the rest of it
         except (OSError, http.client.HTTPException) as error:
@@ -76,13 +82,14 @@ class Counterpart:
         finally:
             self._asked = 0.0
         if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
-            raise BusyError
+            wait = headers.get("Retry-After", "")
+            raise BusyError(int(wait) if wait.isascii() and wait.isdigit() and len(wait) < _DIGITS else 0.0)
         if status == http.HTTPStatus.BAD_REQUEST:
             return True, 0.0  # it refuses what this revision answers
         if status != http.HTTPStatus.OK:
             raise NoAnswerError(f"status {status}")
         try:
-            answers = _decoded(body, int(length), request.outputs, datatypes)
+            answers = _decoded(body, int(headers.get(LENGTH_HEADER, "")), request.outputs, datatypes)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise NoAnswerError(type(error).__name__) from error
         if answers is None:
@@ -105,8 +112,8 @@ class Counterpart:
             self._connection.close()
             self._connection = self._socket = None
 
-    def _exchange(self, head: bytes, parts: list[Any], most: int) -> tuple[int, str, bytes]:
-        """Status, length of the JSON part, and body. A kept connection may have been closed since: then once more."""
+    def _exchange(self, head: bytes, parts: list[Any], most: int) -> tuple[int, Message, bytes]:
+        """Status, headers and body. A kept connection may have been closed since: then once more."""
         kept = self._connection is not None and monotonic() - self._opened < _KEPT_SECONDS
         if not kept:
             self.close()
@@ -119,7 +126,7 @@ class Counterpart:
                     raise
         raise AssertionError("unreachable")
 
-    def _send(self, head: bytes, parts: list[Any], most: int) -> tuple[int, str, bytes]:
+    def _send(self, head: bytes, parts: list[Any], most: int) -> tuple[int, Message, bytes]:
         connection = self._connection or self._open()
         size = len(head) + sum(memoryview(part).nbytes for part in parts)
         connection.putrequest("POST", self._path)
@@ -140,7 +147,7 @@ class Counterpart:
                 raise _TooLargeError if answer.status == http.HTTPStatus.OK else http.client.HTTPException
         if answer.will_close:
             self.close()
-        return answer.status, answer.headers.get(LENGTH_HEADER, ""), bytes(body)
+        return answer.status, answer.headers, bytes(body)
 
     def _open(self) -> http.client.HTTPConnection:
         host, port = self._where()

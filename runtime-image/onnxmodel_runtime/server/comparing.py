@@ -29,7 +29,8 @@ MOST_BYTES = 32 << 20
 """Of all samples that wait."""
 REST = 99.0
 """Multiple of its work's duration for which the thread rests: so it takes at most a hundredth of a processor."""
-_BUSY_SECONDS = 0.05
+_BUSY_SECONDS = 1.0
+"""Rest after a refusal, at least: a refused request has cost the candidate its bytes."""
 _FAILED_SECONDS = 0.5
 _LONGEST_REST = 10.0
 _LARGEST = 1e15
@@ -178,9 +179,9 @@ class Comparing:
             )
             tally.results["differed" if differs else "agreed"] += 1
             tally.largest = min(max(tally.largest, largest), _LARGEST)
-        except BusyError:
+        except BusyError as busy:
             tally.results["dropped"] += 1
-            pause = _BUSY_SECONDS
+            pause = max(_BUSY_SECONDS, busy.seconds)
         except NoAnswerError as error:
             tally.results["failed"] += 1
             pause = _FAILED_SECONDS

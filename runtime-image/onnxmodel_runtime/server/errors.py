@@ -53,3 +53,11 @@ class ServerError(Exception):
         self.message = message
         self.code = code
         self.reason = reason
+
+
+class BusyHereError(ServerError):
+    """There is no time for a compared request. seconds: until there may be; 0: nobody knows."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("this is no time for compared requests", Code.UNAVAILABLE, Reason.REJECTED)
+        self.seconds = seconds

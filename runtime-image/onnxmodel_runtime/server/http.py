@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from onnxmodel_runtime.contract import compare
 from onnxmodel_runtime.server import limits, tracing
 from onnxmodel_runtime.server.access import Caller
 from onnxmodel_runtime.server.bodies import Bodies, Gone
-from onnxmodel_runtime.server.errors import HTTP_STATUS, Code, ServerError
+from onnxmodel_runtime.server.errors import HTTP_STATUS, BusyHereError, Code, ServerError
 from onnxmodel_runtime.server.http1 import heads
 from onnxmodel_runtime.server.http1.asgi import Receive, Scope, Send
 from onnxmodel_runtime.server.protocol import compression, describe, repeat, rest
@@ -181,6 +182,16 @@ class Protocol:
         return await _encoded(answer, json_length, compression.choose(_text(headers, "accept-encoding")))
 
     async def _compared(
+        self, name: str, version: str, encoding: str, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> RestReply:
+        try:
+            self._service.admit_apart(name, version)  # before the body is read, which may be large
+            return await self._apart(name, version, encoding, headers, receive)
+        except BusyHereError as error:
+            wait = ((b"retry-after", b"%d" % math.ceil(error.seconds)),) if error.seconds else ()
+            return RestReply(HTTP_STATUS[error.code], _body({"error": error.message}), wait)
+
+    async def _apart(
         self, name: str, version: str, encoding: str, headers: Mapping[bytes, bytes], receive: Receive
     ) -> RestReply:
         async with self._bodies.read(receive, encoding, limits.MAX_REQUEST, _length(headers)) as body:

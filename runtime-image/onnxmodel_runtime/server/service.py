@@ -11,7 +11,7 @@ from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.server import access
 from onnxmodel_runtime.server.access import NOBODY, Caller
 from onnxmodel_runtime.server.comparing import REST, Comparing, in_cluster
-from onnxmodel_runtime.server.errors import Code, Reason, ServerError
+from onnxmodel_runtime.server.errors import BusyHereError, Code, Reason, ServerError
 from onnxmodel_runtime.server.limits import OFF_LOOP
 from onnxmodel_runtime.server.model import Model
 from onnxmodel_runtime.server.protocol import describe
@@ -172,15 +172,22 @@ class Service:
             self.comparing.offer(spec, request, answer.outputs)
         return result
 
-    async def infer_apart(self, name: str, version: str, size: int, decode: Decode[T]) -> T:
-        """Answer for another revision, which compares: only where no client waits, a hundredth of the time, in no count.
+    def admit_apart(self, name: str, version: str) -> None:
+        """Raise ServerError, BusyHereError where there is no time for a compared request."""
+        self._get(name, version)
+        assert self._scheduler is not None
+        left = self._rested - monotonic()
+        if not self._scheduler.free or left > 0 or self.draining:
+            raise BusyHereError(left if 0 < left < math.inf else 0.0)
 
-        Raises ServerError, UNAVAILABLE where that is not so.
+    async def infer_apart(self, name: str, version: str, size: int, decode: Decode[T]) -> T:
+        """Answer for another revision, which compares: only where no client waits, for a hundredth of the time.
+
+        Its execution is counted, and nothing else. Raises ServerError, BusyHereError where that is not so.
         """
+        self.admit_apart(name, version)  # again: it took time to read the request
         spec, scheduler = self._get(name, version).spec, self._scheduler
         assert scheduler is not None
-        if not scheduler.free or monotonic() < self._rested or self.draining:
-            raise ServerError("this is no time for compared requests", Code.UNAVAILABLE, Reason.REJECTED)
         self._rested = math.inf
         began, waited = monotonic(), 0.0
         try:

@@ -1,6 +1,7 @@
 """A candidate's answer is the same, another one, or none: whatever it does, within a bounded time."""
 
 import json
+import socket
 import socketserver
 import threading
 import time
@@ -145,6 +146,26 @@ def test_whatever_it_says_is_an_answer_or_none(said: bytes, found: Any) -> None:
         else:
             with pytest.raises(found):
                 asked(port)
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [("7", 7), ("soon", 0), ("²", 0), ("9" * 5000, 0)])
+def test_one_that_refuses_a_large_request_unread_says_for_how_long(wait: str, seconds: int) -> None:
+    class Refuses(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(100)
+            self.request.sendall(
+                reply("503 Service Unavailable", **{"Retry-After": wait, "Connection": "close"}).replace(
+                    "²".encode(), b"\xb2"
+                )
+            )
+            self.request.shutdown(socket.SHUT_WR)
+            while self.request.recv(1 << 16):
+                pass
+
+    large = InferRequest("", {"x": np.ones((1 << 18, 3), np.float32)}, ("y",), 2)
+    with support.listening(Refuses) as port, pytest.raises(BusyError) as refused:
+        asked(port, request=large)
+    assert refused.value.seconds == seconds
 
 
 def test_one_that_is_not_there_gives_no_answer() -> None:

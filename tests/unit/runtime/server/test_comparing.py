@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import socket
 import socketserver
 import threading
 import time
@@ -18,7 +19,7 @@ import tritonclient.grpc as triton_grpc
 from onnxmodel_runtime.contract.compare import HEADER, LEASE_SECONDS, MOST_ORDERS, CompareOrder
 from onnxmodel_runtime.contract.model import Tensor, Tolerance
 from onnxmodel_runtime.server import comparing, service
-from onnxmodel_runtime.server.candidate import Counterpart
+from onnxmodel_runtime.server.candidate import BusyError, Counterpart
 from onnxmodel_runtime.server.comparing import Comparing, in_cluster
 from onnxmodel_runtime.server.main import Server
 from onnxmodel_runtime.server.protocol.request import InferRequest, ModelSpec
@@ -37,6 +38,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (comparing, service):
         monkeypatch.setattr(module, "REST", 0.0)
     monkeypatch.setattr(comparing, "_FAILED_SECONDS", 0.0)
+    monkeypatch.setattr(comparing, "_BUSY_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +313,33 @@ def test_a_candidate_gives_them_a_hundredth_of_its_time(
         assert candidate._service._rested > time.monotonic() + 10, "it took 0.2 s"
         assert support.call(candidate.ports[0], "POST", "/v2/models/m/infer", body, marked)[0] == 503
         ask(candidate)
+
+
+def test_a_refused_compared_request_costs_no_body_and_says_how_long_to_wait(server: Server) -> None:
+    server._service._rested = time.monotonic() + 7
+    head = "POST /v2/models/m/infer HTTP/1.1\r\nHost: m\r\nonnxmodel-compared: 1\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_connection((support.HOST, server.ports[0]), timeout=10) as client:
+        client.sendall(head.encode())
+        said = client.recv(1 << 16).decode().lower()
+    assert said.startswith("http/1.1 503 ")
+    assert "\r\nretry-after: 7\r\n" in said
+    assert "\r\nconnection: close\r\n" in said
+
+
+@pytest.mark.parametrize(("seconds", "rest"), [(0.0, 1.0), (7.0, 7.0)])
+def test_a_candidate_that_refuses_is_left_alone_for_a_while(
+    seconds: float, rest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any) -> Any:
+        raise BusyError(seconds)
+
+    monkeypatch.setattr(comparing, "_BUSY_SECONDS", 1.0)
+    monkeypatch.setattr(Counterpart, "differs", busy)
+    found = comparing_alone(monkeypatch)
+    x = np.zeros((1,), np.float32)
+    sample = comparing._Sample(ALL_ANSWERS, found._tally, SPEC, InferRequest("", {"x": x}, ("y",), 1), {"y": x}, 8)
+    assert found._compared(sample) == rest
+    assert found._tally.results["dropped"] == 1
 
 
 def test_a_refused_compared_request_is_in_no_count(server: Server) -> None:
