@@ -8,6 +8,8 @@ Nothing is faked but the GPUs: they are extended resources of a node, which the 
 """
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,13 +49,20 @@ def platform() -> Platform:
 
 
 class Recorder:
-    """`kubectl get onnxmodels --watch`, into a file."""
+    """`kubectl get onnxmodels --watch`, into a file; again whenever the API server ends it, after 30 to 60 minutes."""
 
     def __init__(self, kube: Kube, path: Path) -> None:
         self.path = path
-        command = [kube.kubectl, "get", "onnxmodels", "--all-namespaces", "--watch", "-o", "json"]
+        watch = 'while :; do "$0" get onnxmodels --all-namespaces --watch -o json; sleep 0.2; done'
         with path.open("w") as out:
-            self.process = subprocess.Popen(command, env=kube.environment(), stdout=out, stderr=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                ["sh", "-c", watch, kube.kubectl],
+                env=kube.environment(), stdout=out, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait()
 
     def states(self, namespace: str = "", name: str = "") -> list[dict[str, Any]]:
         """What was seen so far, in order."""
@@ -74,8 +83,7 @@ class Recorder:
 def recorded(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
     recorder = Recorder(platform.kube, tmp_path_factory.mktemp("recorded") / "onnxmodels.json")
     yield recorder
-    recorder.process.terminate()
-    recorder.process.wait()
+    recorder.stop()
 
 
 @pytest.fixture(scope="module")
