@@ -51,10 +51,14 @@ EVERYTHING = {
 SCALED = {**BARE, "settings": {"autoscaling": {"backend": "HPA"}}}
 BUCKET = {"bucket": "artifacts", "endpoint": "http://s3:7070", "secretRef": {"name": "artifact-store"}}
 SWEEP = {**BARE, "settings": {"artifacts": {"store": "s3", "s3": BUCKET}}, "sweep": {"enabled": True}}
+ROLE = {"roleArn": "arn:aws:iam::111122223333:role/$namespace", "caConfigMapRef": {"name": "store-ca"}}
+KEYLESS = {"bucket": "artifacts", "endpoint": "http://s3:7070", "webIdentity": ROLE}
+SWEEP_KEYLESS = {**SWEEP, "settings": {"artifacts": {"store": "s3", "s3": KEYLESS}}}
 GATEWAY = {"name": "models", "namespace": "infra"}
 ROUTES = {**BARE, "settings": {"routes": {"parentRefs": [GATEWAY], "domain": "models.example.com"}}}
 CHANGES = {
     "sweep": (BARE, SWEEP),
+    "sweep-without-keys": (SWEEP, SWEEP_KEYLESS),
     "scaled": (BARE, SCALED),
     "with-the-crd": (BARE, {}),
     "crd-not-kept": ({}, {"crds": {"keep": False}}),

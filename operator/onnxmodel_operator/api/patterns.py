@@ -7,6 +7,7 @@ QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
 BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 ENDPOINT = r"^(https?://\S+)?$"
 REGION = r"^[A-Za-z0-9-]{1,64}$"
+ROLE = r"^arn:[A-Za-z0-9+=,.@_/:$-]{16,2044}$"
 FOLDER = r"^(/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
 PREFIX = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
 DOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -31,6 +32,7 @@ EXPECTED = {
     BUCKET: "expected the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens",
     ENDPOINT: "expected a URL that begins with http:// or https://",
     REGION: "expected a region such as us-east-1",
+    ROLE: "expected the ARN of a role such as arn:aws:iam::111122223333:role/artifacts",
     FOLDER: "expected the absolute path of a folder such as /var/cache/onnxmodel",
     NAMESPACE: "expected the name of a namespace: at most 63 lowercase letters, digits and hyphens",
     OBJECT: "expected the name of an object: lowercase letters, digits, dots and hyphens",

@@ -35,7 +35,9 @@ def of_pod_settings(settings: Settings) -> str:
     covered: list[Any] = [images.pull_policy, list(images.pull_secrets), settings.progress_deadline_seconds]
     if artifacts.store == "s3" and artifacts.s3:  # what of a bucket the digest of a revision does not cover
         cache = artifacts.s3.node_cache
-        covered.append([artifacts.s3.secret_ref.name, artifacts.s3.region, artifacts.size])
+        secret, identity = artifacts.s3.secret_ref, artifacts.s3.web_identity
+        access: Any = identity.data if identity else secret and secret.name
+        covered.append([access, artifacts.s3.region, artifacts.size])
         covered += [[cache.path, cache.size]] if cache else []
     return names.short(names.digest(covered))
 

@@ -36,6 +36,7 @@ from onnxmodel_operator.api.patterns import (
     OBJECT,
     PREFIX,
     REGION,
+    ROLE,
     SECTION,
     SPAN,
 )
@@ -147,19 +148,46 @@ class NodeCache(_Section):
     size: Quantity = "20Gi"
 
 
+class AuthorityReference(_Section):
+    """A ConfigMap in each model's namespace, and its key with certificate authorities in PEM."""
+
+    name: Annotated[str, StringConstraints(max_length=253, pattern=OBJECT)]
+    key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "ca.crt"
+
+
+class WebIdentity(_Section):
+    """A role of the store that a pod takes with a token of its own account, instead of keys.
+
+    role_arn: $namespace is replaced by the pod's. audience: of the token. endpoint: URL of the token service (STS); "" for
+    the store's own, which is AWS's where the store is. ca_config_map_ref: what both are trusted by besides the usual.
+    """
+
+    role_arn: Annotated[str, StringConstraints(pattern=ROLE)]
+    audience: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = "sts.amazonaws.com"
+    endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
+    ca_config_map_ref: AuthorityReference | None = None
+
+
 class S3(_Section):
     """An S3-compatible bucket for the artifacts of all models.
 
     prefix: beginning of all keys; below it, each model has NAMESPACE/NAME/UID. endpoint: URL of the store, "" for AWS.
-    secret_ref: a Secret in each model's namespace, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    secret_ref: a Secret in each model's namespace, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or web_identity.
     """
 
     bucket: Annotated[str, StringConstraints(pattern=BUCKET)]
-    secret_ref: SecretReference
+    secret_ref: SecretReference | None = None
+    web_identity: WebIdentity | None = None
     endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
     region: Annotated[str, StringConstraints(pattern=REGION)] = "us-east-1"
     prefix: Annotated[str, StringConstraints(max_length=200, pattern=PREFIX)] = "onnxmodels"
     node_cache: NodeCache | None = None
+
+    @model_validator(mode="after")
+    def _store_knows_who_asks(self) -> "S3":
+        if (self.secret_ref is None) == (self.web_identity is None):
+            raise ValueError("exactly one of secretRef and webIdentity must be set")
+        return self
 
 
 class Artifacts(_Section):
@@ -178,7 +206,7 @@ class Artifacts(_Section):
     @model_validator(mode="after")
     def _bucket_is_known(self) -> "Artifacts":
         if self.store == "s3" and self.s3 is None:
-            raise ValueError("store is s3, so s3.bucket and s3.secretRef are required")
+            raise ValueError("store is s3, so s3.bucket, and s3.secretRef or s3.webIdentity, are required")
         return self
 
     def bucket(self, namespace: str, name: str, uid: str) -> Bucket | None:

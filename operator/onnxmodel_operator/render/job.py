@@ -21,6 +21,7 @@ from onnxmodel_operator.render.parts import (
     metadata,
     scheduling,
     stamped,
+    without_identity,
 )
 from onnxmodel_operator.render.store import of_step
 from onnxmodel_operator.render.templates import render_template
@@ -51,7 +52,9 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
     meta["annotations"] = {names.LABEL_DIGEST: step.digest}
     store = of_step(owner, step, settings, retain=spec.retain)
     source = source_traits(step.placement.pool, spec.source) if step.fetch else SourceTraits()
-    identity = _with_identity(step.stage) if source.service_account_name else None
+    fetches = bool(source.service_account_name)  # with the account's role, which no other container may have
+    apart = fetches or store["store_identity"] is not None
+    skipped = (step.stage, "pull", "push", *(() if fetches else ("fetch",)))
     if step.stage in MEASURING and step.quiet:
         meta["annotations"][names.ANNOTATION_QUIET] = "true"
     placed = scheduling(step.placement, settings)
@@ -63,9 +66,9 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
             **labels_of(owner),
             names.LABEL_STAGE: step.stage,
             **_NO_MESH_LABELS,
-            **(_AZURE_LABEL if identity else {}),
+            **(_AZURE_LABEL if fetches else {}),
         },
-        pod_annotations={**traits.annotations, **_NO_MESH, **(identity or {})},
+        pod_annotations={**traits.annotations, **_NO_MESH, **(without_identity(*skipped) if apart else {})},
         stage=step.stage,
         request=as_argument(step.request),
         fetch=as_argument(step.fetch) if step.fetch else None,
@@ -75,7 +78,7 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
         secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
         source_claim=next(iter(spec.claims()), None) if step.fetch else None,
         fetch_env=_variables(source),
-        stage_env=[*_public_key(step), *([{"name": IDENTITY, "value": IDENTITY_REFUSED}] if identity else [])],
+        stage_env=[*_public_key(step), *([{"name": IDENTITY, "value": IDENTITY_REFUSED}] if apart else [])],
         claim=claim_name(owner.name),
         writes=STAGES[step.stage].writes,
         begins=bool(step.fetch or store["pull"] or store["push"]),
@@ -127,12 +130,3 @@ def _variables(source: SourceTraits) -> list[dict[str, Any]]:
 def _literal(value: str) -> str:
     """The kubelet would replace $(NAME) with another variable, such as a credential."""
     return value.replace("$", "$$")
-
-
-def _with_identity(stage: str) -> dict[str, str]:
-    """Annotations by which the webhooks of AWS and Azure give the account's token to the fetch container alone."""
-    others = (stage, "pull", "push")
-    return {
-        "eks.amazonaws.com/skip-containers": ",".join(others),
-        "azure.workload.identity/skip-containers": ";".join(others),
-    }

@@ -79,6 +79,14 @@ def scheduling(placement: Placement, settings: Settings) -> dict[str, Any]:
     }
 
 
+def without_identity(*containers: str) -> dict[str, str]:
+    """Return annotations by which the webhooks of AWS and Azure give these containers no token of the pod's account."""
+    return {
+        "eks.amazonaws.com/skip-containers": ",".join(containers),
+        "azure.workload.identity/skip-containers": ";".join(containers),
+    }
+
+
 def as_argument(request: Any) -> str:
     """Encode a request as a container's argument, without "$": the kubelet would replace $(NAME) with the environment,
     which includes the credentials of the fetch.

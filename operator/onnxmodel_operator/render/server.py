@@ -18,6 +18,7 @@ from onnxmodel_operator.render.parts import (
     metadata,
     scheduling,
     stamped,
+    without_identity,
 )
 from onnxmodel_operator.render.store import of_server
 from onnxmodel_operator.render.templates import read_script, render_template
@@ -66,6 +67,8 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
     meta = metadata(owner, revision.name, labels)
     meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
     traits = revision.placement.traits
+    store = of_server(owner, revision.request, settings)
+    apart = without_identity("pull", "repository", "server") if store["store_identity"] else {}
     return render_template(
         "triton.yaml.j2" if revision.triton else "deployment.yaml.j2",
         meta=meta,
@@ -75,7 +78,7 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
             names.LABEL_REVISION: revision.short,
             names.LABEL_SERVER: "true",
         },
-        pod_annotations=dict(traits.annotations),
+        pod_annotations={**traits.annotations, **apart},
         spread=[{**constraint, "labelSelector": {"matchLabels": selector}} for constraint in traits.spread],
         selector=selector,
         ports=revision.request,
@@ -85,7 +88,7 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
         startup=revision.startup_seconds,
         deadline=_deadline(revision, settings),
         **(_triton(revision) if revision.triton else {"request": as_argument(revision.request)}),
-        **of_server(owner, revision.request, settings),
+        **store,
         **scheduling(revision.placement, settings),
     )
 

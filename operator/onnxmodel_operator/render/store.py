@@ -8,6 +8,7 @@ from typing import Any
 from onnxmodel_operator import quantity
 from onnxmodel_operator.plan.values import Step
 from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render.identity import store_identity
 from onnxmodel_operator.render.parts import Owner, as_argument
 from onnxmodel_runtime.contract.codec import as_data
 from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
@@ -26,7 +27,7 @@ def of_step(owner: Owner, step: Step, settings: Settings, *, retain: bool) -> di
     own = _folder(step.directory) if step.directory else ""
     pull = _pull(bucket, _read(step, own), settings)
     return {
-        **_common(bucket, pull, settings),
+        **_common(owner, bucket, pull, settings),
         "push": as_argument(PushRequest(bucket, (own,), ARTIFACTS, retain=retain)) if bucket and own else None,
     }
 
@@ -38,15 +39,16 @@ def of_server(owner: Owner, request: ServeRequest, settings: Settings) -> dict[s
     proven = {model[1]: {model[2]: request.sha256}} if model and model[2] else {}
     wanted = _exact((request.model, request.probe))
     wanted = tuple(Wanted(each.folder, each.paths, proven.get(each.folder, {})) for each in wanted)
-    return _common(bucket, _pull(bucket, wanted, settings), settings)
+    return _common(owner, bucket, _pull(bucket, wanted, settings), settings)
 
 
-def _common(bucket: Bucket | None, pull: str | None, settings: Settings) -> dict[str, Any]:
+def _common(owner: Owner, bucket: Bucket | None, pull: str | None, settings: Settings) -> dict[str, Any]:
     s3 = settings.artifacts.s3 if bucket else None
     return {
         "bucket": bucket is not None,
         "pull": pull,
-        "store_secret": s3.secret_ref.name if s3 else None,
+        "store_secret": s3.secret_ref.name if s3 and s3.secret_ref else None,
+        "store_identity": store_identity(owner.namespace, s3) if s3 else None,
         "node_cache": s3.node_cache.path if s3 and s3.node_cache and pull else None,
         "cache_mount": _CACHE,
         "secret_prefix": SECRET_PREFIX,

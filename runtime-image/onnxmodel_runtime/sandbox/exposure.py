@@ -13,7 +13,7 @@ _TOKENS = (
     "AZURE_FEDERATED_TOKEN_FILE",
 )
 _SECRETS = Path("/var/run/secrets")
-_MOUNTS = ("eks.amazonaws.com", "pods.eks.amazonaws.com", "azure", "kubernetes.io")
+_MOUNTS = ("eks.amazonaws.com", "pods.eks.amazonaws.com", "azure", "kubernetes.io", "onnx-operator.dev")
 """Folders of tokens below it. Not all that is there is one: CRI-O puts the node's subscriptions there on Red Hat's systems."""
 
 
@@ -27,7 +27,8 @@ def check_no_identity(folder: Path = _SECRETS) -> None:
         raise StageError(
             "CredentialExposed",
             f"this container parses the model and would have a credential of the pod's account ({found})",
-            "Use a webhook for workload identity that leaves out the containers of its skip-containers annotation, or "
-            "the Secret in spec.source.secretRef instead of spec.source.serviceAccountName.",
+            "Use a webhook for workload identity that leaves out the containers of its skip-containers annotation, or an "
+            "account without a role; for a fetch, the Secret in spec.source.secretRef instead of "
+            "spec.source.serviceAccountName.",
             "spec.source.serviceAccountName",
         )

@@ -1,11 +1,14 @@
 """Objects of an S3-compatible bucket: the calls that the store needs, and their errors in words."""
 
+import base64
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import boto3
@@ -22,7 +25,12 @@ T = TypeVar("T")
 
 _CHUNK = 1 << 20
 _MISSING = {"404", "NoSuchKey", "NotFound"}
+_REFUSED = {"ExpiredToken", "InvalidToken"}  # with the status 400
 _SECRET = "settings.artifacts.s3.secretRef"
+_IDENTITY = "settings.artifacts.s3.webIdentity"
+_EXCHANGE = "AssumeRoleWithWebIdentity"
+_TOKEN = "AWS_WEB_IDENTITY_TOKEN_FILE"
+_TRUST = f"Let the role of {_IDENTITY} trust this issuer, subject and audience"
 _LARGEST_PAUSE = 30.0
 
 
@@ -174,20 +182,46 @@ class Objects:
         if isinstance(error, aws.ClientError):
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if error.operation_name == _EXCHANGE and 400 <= status < 500 and status != 429:
+                said = error.response.get("Error", {}).get("Message", "")
+                return _platform(f"the token service refuses {_subject()}: {code} {said}".rstrip(), _TRUST)
             if code in _MISSING:
                 return MissingError(code)
             if code == "NoSuchBucket":
                 return _platform(f"{store} does not exist", "Create the bucket, or correct its name")
-            if status in (401, 403):
-                return _platform(f"{store} refuses: {code}", f"Correct the keys that {_SECRET} names")
+            if status in (401, 403) or code in _REFUSED:
+                keys = f"Let the role of {_IDENTITY} read and write below the prefix"
+                return _platform(
+                    f"{store} refuses: {code}", keys if _has_role() else f"Correct the keys that {_SECRET} names"
+                )
             return _away(f"{store} returned {status} {code}")
         if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
             hint = f"Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret {_SECRET} of this namespace"
             return _platform(f"there are no credentials for {store}", hint)
         if isinstance(error, aws.SSLError):
-            hint = f"Add its certificate authority in PEM as CA_CERTIFICATES to the Secret {_SECRET}"
+            place = (
+                f"the ConfigMap {_IDENTITY}.caConfigMapRef"
+                if _has_role()
+                else f"the Secret {_SECRET}, as CA_CERTIFICATES"
+            )
+            hint = f"Add its certificate authority in PEM to {place}"
             return _platform(f"{store} has a certificate that is not trusted: {error}", hint)
         return _away(f"{store} does not answer: {error}")
+
+
+def _has_role() -> bool:
+    """Return whether the operator gave this container a token of the pod's account instead of keys."""
+    return bool(os.environ.get(_TOKEN))
+
+
+def _subject() -> str:
+    """Name the account as the token does, which is what a role trusts. Only the service can tell that it is genuine."""
+    try:
+        part = Path(os.environ[_TOKEN]).read_text().split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return f"{claims['sub']} (issuer {claims['iss']}, audience {', '.join(claims['aud'])})"
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return "the pod's account"
 
 
 def take_store_credentials() -> None:

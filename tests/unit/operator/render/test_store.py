@@ -15,11 +15,20 @@ BUCKET = settings.parse(
     {**SETTINGS.model_dump(mode="json", by_alias=True), "artifacts": {"store": "s3", "s3": S3, "size": "3Gi"}}
 )
 SOURCE = {"uri": "s3://models/m.onnx", "secretRef": {"name": "source-keys"}}
+ROLE = "arn:aws:iam::111122223333:role/artifacts-$namespace"
+AUTHORITY = {"name": "store-ca"}
+AWS = {"bucket": "artifacts", "region": "eu-west-1", "webIdentity": {"roleArn": ROLE}}
+OWN = {**S3, "secretRef": None, "webIdentity": {"roleArn": ROLE, "audience": "store", "caConfigMapRef": AUTHORITY}}
 
 
-def served(runtime: str = "onnxruntime") -> Cluster:
+def stored(s3: dict[str, object]) -> settings.Settings:
+    """The platform with a bucket of its own."""
+    return settings.parse({**SETTINGS.model_dump(mode="json", by_alias=True), "artifacts": {"store": "s3", "s3": s3}})
+
+
+def served(runtime: str = "onnxruntime", platform: settings.Settings = BUCKET, **source: str) -> Cluster:
     """A Ready model, whose Jobs are still there."""
-    cluster = Cluster(body(source=SOURCE, serving={"runtime": runtime}), platform=BUCKET)
+    cluster = Cluster(body(source={**SOURCE, **source}, serving={"runtime": runtime}), platform=platform)
     cluster.live()
     return cluster
 
@@ -50,6 +59,70 @@ def test_no_container_both_holds_a_credential_and_parses_a_model(runtime):
         assert pod["automountServiceAccountToken"] is False
         assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} == {"emptyDir"}
     assert {"fetch", "pull", "push", "server", *STAGES} <= seen
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
+@pytest.mark.parametrize(
+    ("s3", "variables", "token"),
+    [
+        (AWS, {"AWS_DEFAULT_REGION": "eu-west-1"}, {"audience": "sts.amazonaws.com"}),
+        (OWN, {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL_STS": S3["endpoint"]}, {"audience": "store"}),
+    ],
+)
+def test_a_token_of_the_account_is_in_the_containers_that_move_bytes_alone(runtime, s3, variables, token):
+    """No key, no variable and no mount of it elsewhere, and a webhook is asked to add none."""
+    expected = {
+        "AWS_ROLE_ARN": ROLE.replace("$namespace", "team-a"),
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/onnx-operator.dev/token",
+        **variables,
+    }
+    cluster = served(runtime, stored(s3))
+    for name, pod in pods(cluster).items():
+        containers = (*pod.get("initContainers", ()), *pod["containers"])
+        (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "store-token"]
+        told = {"path": "token", "expirationSeconds": 3600, **token}
+        assert volume["projected"] == {"sources": [{"serviceAccountToken": told}]}
+        for container in containers:
+            mounted = [mount for mount in container["volumeMounts"] if mount["name"] == "store-token"]
+            given = {each["name"]: each.get("value") for each in container.get("env", ())}
+            if container["name"] in ("pull", "push"):
+                assert mounted == [
+                    {"name": "store-token", "mountPath": "/var/run/secrets/onnx-operator.dev", "readOnly": True}
+                ]
+                assert given == expected | ({"ONNXMODEL_SECRET_CA_CERTIFICATES": None} if s3 is OWN else {})
+                assert "envFrom" not in container
+            else:
+                assert not mounted
+                assert not [variable for variable in given if variable.startswith("AWS_")]
+                assert (given.get("ONNXMODEL_IDENTITY") == "refused") is (container["name"] in STAGES)
+        template = (cluster.deployments()[-1] if name == "server" else cluster.jobs()[name])["spec"]["template"]
+        skipped = template["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"].split(",")
+        assert {container["name"] for container in containers} <= set(skipped)
+    assert "artifact-store" not in json.dumps([*cluster.jobs().values(), *cluster.deployments()])
+
+
+def test_a_fetch_keeps_its_own_role_beside_that_of_the_store():
+    cluster = served(platform=stored(AWS), serviceAccountName="reader")
+    template = cluster.jobs()["validate"]["spec"]["template"]
+    assert template["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "validate,pull,push"
+    assert template["spec"]["serviceAccountName"] == "reader"
+
+
+def test_the_certificate_authority_of_a_store_without_keys_is_in_a_config_map():
+    pull = pods(served(platform=stored(OWN)))["probe"]["initContainers"][0]
+    (variable,) = [each for each in pull["env"] if each["name"].endswith("CA_CERTIFICATES")]
+    assert variable["valueFrom"] == {"configMapKeyRef": {"name": "store-ca", "key": "ca.crt"}}
+
+
+def test_another_way_to_the_store_replaces_the_pods_of_servers_and_runs_no_stage():
+    cluster = served()
+    jobs, old = set(cluster.jobs()), cluster.deployments()[-1]
+    cluster.settings = stored(OWN)
+    cluster.settle()
+    new = cluster.deployments()[-1]
+    assert new["metadata"]["name"] == old["metadata"]["name"]
+    assert new["spec"]["template"]["spec"]["initContainers"][0]["env"]
+    assert set(cluster.jobs()) <= jobs
 
 
 def test_no_pod_has_a_volume_that_ties_it_to_a_node():
@@ -138,8 +211,13 @@ def test_two_models_have_nothing_in_common_in_the_bucket():
 @pytest.mark.parametrize(
     ("artifacts", "said"),
     [
-        ({"store": "s3"}, "s3.bucket and s3.secretRef are required"),
-        ({"store": "s3", "s3": {"bucket": "artifacts"}}, "secretRef"),
+        ({"store": "s3"}, "s3.bucket, and s3.secretRef or s3.webIdentity, are required"),
+        ({"store": "s3", "s3": {"bucket": "artifacts"}}, "exactly one of secretRef and webIdentity"),
+        ({"store": "s3", "s3": {**AWS, **S3}}, "exactly one of secretRef and webIdentity"),
+        ({"store": "s3", "s3": {**AWS, "webIdentity": {}}}, "webIdentity.roleArn"),
+        ({"store": "s3", "s3": {**AWS, "webIdentity": {"roleArn": "artifacts"}}}, "the ARN of a role"),
+        ({"store": "s3", "s3": {**AWS, "webIdentity": {"roleArn": ROLE, "audience": ""}}}, "webIdentity.audience"),
+        ({"store": "s3", "s3": {**AWS, "webIdentity": {"roleArn": ROLE, "endpoint": "sts"}}}, "webIdentity.endpoint"),
         ({"store": "s3", "s3": {**S3, "bucket": "Not_A_Bucket"}}, "bucket"),
         ({"store": "s3", "s3": {**S3, "prefix": "/a/"}}, "prefix"),
         ({"store": "s3", "s3": {**S3, "endpoint": "s3.example.com"}}, "endpoint"),

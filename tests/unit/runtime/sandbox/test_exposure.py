@@ -38,7 +38,9 @@ def test_a_token_in_the_environment(name: str, tmp_path: Path, monkeypatch: pyte
     check_no_identity(tmp_path)
 
 
-@pytest.mark.parametrize("mount", ["eks.amazonaws.com", "pods.eks.amazonaws.com", "azure", "kubernetes.io"])
+@pytest.mark.parametrize(
+    "mount", ["eks.amazonaws.com", "pods.eks.amazonaws.com", "azure", "kubernetes.io", "onnx-operator.dev"]
+)
 def test_a_token_that_is_mounted(mount: str, tmp_path: Path) -> None:
     (tmp_path / mount).mkdir()
     with pytest.raises(StageError, match=mount):

@@ -1,0 +1,124 @@
+"""A store without keys: what a container sends to the token service, and what it says where that refuses."""
+
+import base64
+import json
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from onnxmodel_runtime.contract.store import PullRequest, PushRequest, Wanted
+from onnxmodel_runtime.errors import StageError
+from onnxmodel_runtime.stages.pull import pull
+from onnxmodel_runtime.stages.push import push
+from tests.sts import Role, serving
+from tests.unit.runtime.store_support import KEYS, gateway
+
+ARN = "arn:aws:iam::111122223333:role/artifacts"
+ISSUER, SUBJECT = "https://cluster.example.com", "system:serviceaccount:team-a:default"
+FOLDER = f"source/{'a' * 16}"
+KEY = rsa.generate_private_key(65537, 2048)
+
+
+def _text(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def _number(number: int) -> str:
+    return _text(number.to_bytes(256, "big").lstrip(b"\0"))
+
+
+JWKS = {
+    "keys": [
+        {
+            "kid": "1",
+            "e": _number(KEY.public_key().public_numbers().e),
+            "n": _number(KEY.public_key().public_numbers().n),
+        }
+    ]
+}
+
+
+def token(kid: str = "1", **claims: object) -> str:
+    """A token as an API server issues it."""
+    said = {"iss": ISSUER, "aud": ["sts.amazonaws.com"], "sub": SUBJECT, "exp": int(time.time()) + 600, **claims}
+    signed = ".".join(_text(json.dumps(part).encode()) for part in ({"alg": "RS256", "kid": kid}, said))
+    return f"{signed}.{_text(KEY.sign(signed.encode(), PKCS1v15(), SHA256()))}"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with gateway(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr("onnxmodel_runtime.stages.pull._SECONDS", 0.5)
+
+
+@pytest.fixture
+def role(tmp_path, monkeypatch):
+    """The environment of a container with the token, as the operator writes it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_EC2_METADATA_DISABLED", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "")
+    with serving(Role(ARN, JWKS, ISSUER, "system:serviceaccount:team-a:.*", KEYS)) as running:
+        (tmp_path / "token").write_text(token())
+        monkeypatch.setenv("AWS_ROLE_ARN", ARN)
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", running.url)
+        yield running
+
+
+def left(root):
+    folder = root / FOLDER
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"model")
+    return root
+
+
+def test_the_token_of_the_account_takes_the_place_of_keys(store, role, tmp_path):
+    bucket = store.model()
+    push(PushRequest(bucket, (FOLDER,), str(left(tmp_path / "there"))), pause=lambda _: None)
+    pull(PullRequest(bucket, (Wanted(FOLDER),), str(tmp_path / "here")))
+    assert (tmp_path / "here" / FOLDER / "model.onnx").read_bytes() == b"model"
+    assert role.taken == [SUBJECT, SUBJECT]
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"sub": "system:serviceaccount:team-b:default"}, "team-b:default .* AccessDenied"),
+        ({"aud": ["vault"]}, r"audience vault\): InvalidIdentityToken"),
+        ({"iss": "https://elsewhere"}, r"issuer https://elsewhere, .*InvalidIdentityToken"),
+        ({"exp": 1}, "ExpiredTokenException"),
+        ({"kid": "2"}, "no key of the issuer has signed it"),
+    ],
+)
+def test_a_role_that_does_not_trust_the_account_is_said_with_what_the_token_says(store, role, tmp_path, claims, said):
+    (tmp_path / "token").write_text(token(**claims))
+    with pytest.raises(StageError, match=f"the token service refuses system:serviceaccount:.*{said}") as caught:
+        pull(PullRequest(store.model(), (Wanted(FOLDER),), str(tmp_path)), pause=lambda _: None)
+    assert (caught.value.failure.reason, caught.value.retry) == ("StoreForbidden", True)
+    assert "settings.artifacts.s3.webIdentity" in caught.value.failure.hint
+    assert role.taken == []
+
+
+def test_a_role_without_rights_is_not_said_to_have_keys(store, role, tmp_path, monkeypatch):
+    monkeypatch.setattr(role, "keys", {**KEYS, "AWS_SECRET_ACCESS_KEY": "wrong"})
+    with pytest.raises(StageError) as caught:
+        pull(PullRequest(store.model(), (Wanted(FOLDER),), str(tmp_path)), pause=lambda _: None)
+    assert caught.value.failure.reason == "StoreForbidden"
+    assert "the role of settings.artifacts.s3.webIdentity" in caught.value.failure.hint
+
+
+def test_a_token_service_that_is_away_is_tried_again(store, role, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
+    with pytest.raises(StageError, match=r"127\.0\.0\.1:1") as caught:
+        pull(PullRequest(store.model(), (Wanted(FOLDER),), str(tmp_path)), pause=lambda _: None)
+    assert (caught.value.failure.reason, caught.value.retry) == ("StoreUnavailable", True)
