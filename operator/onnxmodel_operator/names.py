@@ -28,7 +28,7 @@ OWN_LABELS = (MANAGED_BY, LABEL_MODEL, LABEL_STAGE, LABEL_REVISION, LABEL_SERVER
 """Labels of children, by which they are selected."""
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 ANNOTATION_CLAIM = f"{GROUP}/claim"
-"""On the record of a revision: the place of its artifacts, which is the uid of a volume or `bucket_place`."""
+"""On the record of a revision: the place of its artifacts, which is the uid of a volume, `bucket_place` or `registry_place`."""
 ANNOTATION_STABLE = f"{GROUP}/stable"
 """On a Service that selects two revisions: the proven one."""
 ANNOTATION_POD_SETTINGS = f"{GROUP}/pod-settings"
@@ -59,7 +59,7 @@ def short(full_digest: str) -> str:
     return full_digest[:_SHORT]
 
 
-_BUCKET = "s3-"
+_BUCKET, _REGISTRY = "s3-", "oci-"
 
 
 def bucket_place(endpoint: str, bucket: str, prefix: str) -> str:
@@ -67,9 +67,14 @@ def bucket_place(endpoint: str, bucket: str, prefix: str) -> str:
     return _BUCKET + digest([endpoint, bucket, prefix])[:32]
 
 
-def is_bucket_place(place: str) -> bool:
-    """Return whether this is the identity of a part of a bucket."""
-    return place.startswith(_BUCKET)
+def registry_place(repository: str, uid: str) -> str:
+    """Return the identity of the tags of a model in a registry, likewise."""
+    return _REGISTRY + digest([repository, uid])[:32]
+
+
+def is_remote_place(place: str) -> bool:
+    """Return whether this is the identity of a place that no volume is, and that every node reaches."""
+    return place.startswith((_BUCKET, _REGISTRY))
 
 
 _CANARY = "canary"

@@ -54,11 +54,14 @@ SWEEP = {**BARE, "settings": {"artifacts": {"store": "s3", "s3": BUCKET}}, "swee
 ROLE = {"roleArn": "arn:aws:iam::111122223333:role/$namespace", "caConfigMapRef": {"name": "store-ca"}}
 KEYLESS = {"bucket": "artifacts", "endpoint": "http://s3:7070", "webIdentity": ROLE}
 SWEEP_KEYLESS = {**SWEEP, "settings": {"artifacts": {"store": "s3", "s3": KEYLESS}}}
+REGISTRY = {"repository": "registry.example.com/artifacts", "secretRef": {"name": "artifact-registry"}}
+SWEEP_REGISTRY = {**BARE, "settings": {"artifacts": {"store": "oci", "oci": REGISTRY}}, "sweep": {"enabled": True}}
 GATEWAY = {"name": "models", "namespace": "infra"}
 ROUTES = {**BARE, "settings": {"routes": {"parentRefs": [GATEWAY], "domain": "models.example.com"}}}
 CHANGES = {
     "sweep": (BARE, SWEEP),
     "sweep-without-keys": (SWEEP, SWEEP_KEYLESS),
+    "sweep-registry": (SWEEP, SWEEP_REGISTRY),
     "scaled": (BARE, SCALED),
     "with-the-crd": (BARE, {}),
     "crd-not-kept": ({}, {"crds": {"keep": False}}),

@@ -17,6 +17,12 @@ def with_bucket(bucket="artifacts", **s3):
     return settings.parse({**data, "artifacts": {"store": "s3", "s3": s3}})
 
 
+def with_registry(repository="registry.example.com/artifacts", **oci):
+    oci = {"repository": repository, "secretRef": {"name": "artifact-registry"}, **oci}
+    data = SETTINGS.model_dump(mode="json", by_alias=True)
+    return settings.parse({**data, "artifacts": {"store": "oci", "oci": oci}})
+
+
 def claims(cluster):
     return [name for kind, _, name in cluster.objects if kind == "PersistentVolumeClaim"]
 
@@ -62,6 +68,30 @@ def test_and_back():
     before, after = moved(cluster, SETTINGS)
     assert not before & after
     assert claims(cluster) == ["magika-artifacts"]
+
+
+def test_from_a_volume_to_a_registry_and_on_to_a_bucket():
+    cluster = Cluster(body())
+    first, second = moved(cluster, with_registry())
+    cluster.settle()
+    assert claims(cluster) == []
+    _, third = moved(cluster, with_bucket())
+    assert not first & second
+    assert not second & third
+
+
+def test_another_repository_is_another_place_and_another_secret_is_not():
+    cluster = Cluster(body(retain=True), platform=with_registry())
+    cluster.live()
+    first = revisions(cluster)
+    cluster.settings = with_registry(insecure=True, secretRef={"name": "rotated"})
+    cluster.live()
+    assert revisions(cluster) == first
+    (pull,) = cluster.deployments()[-1]["spec"]["template"]["spec"]["initContainers"]
+    assert pull["envFrom"][0]["secretRef"] == {"name": "rotated"}
+    assert json.loads(pull["args"][2])["registry"]["insecure"] is True
+    before, after = moved(cluster, with_registry("registry.example.com/elsewhere"))
+    assert not before & after
 
 
 def test_another_bucket_is_another_place_and_other_keys_are_not():

@@ -10,6 +10,7 @@ REGION = r"^[A-Za-z0-9-]{1,64}$"
 ROLE = r"^arn:[A-Za-z0-9+=,.@_/:$-]{16,2044}$"
 FOLDER = r"^(/[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*)+$"
 PREFIX = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
+REPOSITORY = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+$"
 DOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 NAMESPACE = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 OBJECT = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -31,6 +32,7 @@ EXPECTED = {
     LABEL_VALUE: "expected at most 63 letters, digits, '-', '_' and '.', with a letter or a digit at both ends",
     BUCKET: "expected the name of a bucket: 3 to 63 lowercase letters, digits, dots and hyphens",
     ENDPOINT: "expected a URL that begins with http:// or https://",
+    REPOSITORY: "expected a repository such as registry.example.com/team/artifacts, without a scheme, a tag and a digest",
     REGION: "expected a region such as us-east-1",
     ROLE: "expected the ARN of a role such as arn:aws:iam::111122223333:role/artifacts",
     FOLDER: "expected the absolute path of a folder such as /var/cache/onnxmodel",

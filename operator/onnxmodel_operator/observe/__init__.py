@@ -110,9 +110,9 @@ def observe(snapshot: Snapshot) -> Observed:
 
 
 def _has_its_artifacts(record: Object, claims: list[Object]) -> bool:
-    """Return whether the revision's artifacts are in a bucket, or on the model's volume and not on one of before."""
+    """Return whether the revision's artifacts are in a remote store, or on the model's volume and not on one of before."""
     place = annotation(record, names.ANNOTATION_CLAIM)
-    return names.is_bucket_place(place) or bool(claims and place == claims[0]["metadata"]["uid"])
+    return names.is_remote_place(place) or bool(claims and place == claims[0]["metadata"]["uid"])
 
 
 def _routes(service: Object) -> bool:

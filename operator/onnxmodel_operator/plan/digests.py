@@ -9,7 +9,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.plan.values import Ask
 from onnxmodel_operator.platform.resolve import Placement
-from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.platform.settings import Oci, Settings
 from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.identity import identity_of
 from onnxmodel_runtime.contract.serve import ServeRequest
@@ -33,11 +33,12 @@ def of_pod_settings(settings: Settings) -> str:
     """
     images, artifacts = settings.images, settings.artifacts
     covered: list[Any] = [images.pull_policy, list(images.pull_secrets), settings.progress_deadline_seconds]
-    if artifacts.store == "s3" and artifacts.s3:  # what of a bucket the digest of a revision does not cover
-        cache = artifacts.s3.node_cache
-        secret, identity = artifacts.s3.secret_ref, artifacts.s3.web_identity
+    if remote := artifacts.remote:  # what of a store the digest of a revision does not cover
+        cache, secret = remote.node_cache, remote.secret_ref
+        way = remote.insecure if isinstance(remote, Oci) else remote.region
+        identity = None if isinstance(remote, Oci) else remote.web_identity
         access: Any = identity.data if identity else secret and secret.name
-        covered.append([access, artifacts.s3.region, artifacts.size])
+        covered.append([access, way, artifacts.size])
         covered += [[cache.path, cache.size]] if cache else []
     return names.short(names.digest(covered))
 

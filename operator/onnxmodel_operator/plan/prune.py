@@ -71,8 +71,8 @@ def _left_lately(context: Context) -> set[str]:
 
 
 def _unused_volumes(stop: Stop) -> list[Child]:
-    """The volume of a model whose artifacts are in a bucket now, once it serves from there and nothing mounts the volume."""
-    if stop.context.bucket is None or stop.progress.state is not State.READY:
+    """The volume of a model whose artifacts are elsewhere now, once it serves from there and nothing mounts the volume."""
+    if stop.context.settings.artifacts.remote is None or stop.progress.state is not State.READY:
         return []
     live = stop.context.seen.live
     if any(_mounts_a_claim(item) for (kind, _), item in live.items() if kind in ("Deployment", "ControllerRevision")):

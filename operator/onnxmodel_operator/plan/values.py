@@ -21,7 +21,6 @@ from onnxmodel_runtime.contract.fetch import FetchRequest
 from onnxmodel_runtime.contract.outcome import Failure, Outcome
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import STAGES, Request, Stage
-from onnxmodel_runtime.contract.store import Bucket
 
 R = TypeVar("R")
 
@@ -342,18 +341,14 @@ class Context:
         return result
 
     @property
-    def bucket(self) -> Bucket | None:
-        """The model's own part of the bucket for artifacts. None if it has a volume."""
-        model = self.model
-        return self.settings.artifacts.bucket(model.namespace, model.name, model.uid)
-
-    @property
     def place(self) -> str | None:
         """The identity of the place of the artifacts, which digests cover. None while there is no volume."""
-        bucket = self.bucket
-        if bucket is None:
-            return self.seen.claim_uid
-        return names.bucket_place(bucket.endpoint, bucket.bucket, bucket.prefix)
+        model, artifacts = self.model, self.settings.artifacts
+        if bucket := artifacts.bucket(model.namespace, model.name, model.uid):
+            return names.bucket_place(bucket.endpoint, bucket.bucket, bucket.prefix)
+        if registry := artifacts.registry(model.namespace, model.name, model.uid):
+            return names.registry_place(registry.repository, registry.uid)
+        return self.seen.claim_uid
 
     @property
     def chosen(self) -> Choice:

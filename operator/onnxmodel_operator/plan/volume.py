@@ -1,4 +1,4 @@
-"""The model's volume, which holds everything that its stages make, unless a bucket does."""
+"""The model's volume, which holds everything that its stages make, unless a remote store does."""
 
 from onnxmodel_operator import names
 from onnxmodel_operator.plan.values import Advance, Context, Phase, Stop, Trouble, going, stalled
@@ -7,7 +7,7 @@ from onnxmodel_runtime.contract.outcome import Failure
 
 def look(context: Context) -> Advance | Stop:
     """Require a volume that is not being deleted, if the platform's artifacts are on volumes."""
-    if context.bucket is not None:
+    if context.settings.artifacts.remote is not None:
         return Advance(context)
     if context.seen.claim_leaves:
         name, namespace = context.model.name, context.model.namespace

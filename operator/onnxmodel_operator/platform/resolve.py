@@ -53,7 +53,7 @@ def _resolved(of: Named[tuple[OnnxModelSpec, Settings]]) -> Resolved:
     spec, settings = of.parts
     serving = spec.serving
     _check_claims(spec)
-    if spec.retain and settings.artifacts.store != "s3":
+    if spec.retain and settings.artifacts.remote is None:
         raise SpecError(
             [("spec.retain", "the platform keeps artifacts on volumes: the reclaim policy of a StorageClass decides")]
         )

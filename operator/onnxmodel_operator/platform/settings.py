@@ -36,6 +36,7 @@ from onnxmodel_operator.api.patterns import (
     OBJECT,
     PREFIX,
     REGION,
+    REPOSITORY,
     ROLE,
     SECTION,
     SPAN,
@@ -44,7 +45,7 @@ from onnxmodel_operator.api.spec.pod import Annotations, Labels, TopologySpread,
 from onnxmodel_operator.api.spec.serving import Provider
 from onnxmodel_operator.api.spec.source import FetchVariable, SecretReference
 from onnxmodel_runtime.contract.providers import GPU_PROVIDERS, misplaced
-from onnxmodel_runtime.contract.store import Bucket
+from onnxmodel_runtime.contract.store import Bucket, Repository
 from onnxmodel_runtime.contract.uris import SCHEMES
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
@@ -190,31 +191,58 @@ class S3(_Section):
         return self
 
 
-class Artifacts(_Section):
-    """The place of each model's artifacts: a volume of its own, or a part of a bucket.
+class Oci(_Section):
+    """A registry for the artifacts of all models, each in REPOSITORY/NAMESPACE/NAME under tags that begin with its uid.
 
-    ReadWriteOnce ties a model's pods to one node: use ReadWriteMany, or the store s3, for several. size: of the volume; with
-    s3, of the folder that each pod has for the artifacts that it needs.
+    repository: as HOST/PATH. secret_ref: a Secret of type kubernetes.io/dockerconfigjson in each model's namespace.
+    insecure: the registry is asked by http, with its password.
     """
 
-    store: Literal["volume", "s3"] = "volume"
+    repository: Annotated[str, StringConstraints(max_length=120, pattern=REPOSITORY)]
+    secret_ref: SecretReference
+    insecure: bool = False
+    node_cache: NodeCache | None = None
+
+
+class Artifacts(_Section):
+    """The place of each model's artifacts: a volume of its own, a part of a bucket, or a repository of a registry.
+
+    ReadWriteOnce ties a model's pods to one node: use ReadWriteMany, or another store, for several. size: of the volume;
+    with s3 and oci, of the folder that each pod has for the artifacts that it needs.
+    """
+
+    store: Literal["volume", "s3", "oci"] = "volume"
     storage_class_name: str = ""
     size: Quantity = "10Gi"
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
     s3: S3 | None = None
+    oci: Oci | None = None
 
     @model_validator(mode="after")
-    def _bucket_is_known(self) -> "Artifacts":
+    def _store_is_known(self) -> "Artifacts":
         if self.store == "s3" and self.s3 is None:
             raise ValueError("store is s3, so s3.bucket, and s3.secretRef or s3.webIdentity, are required")
+        if self.store == "oci" and self.oci is None:
+            raise ValueError("store is oci, so oci.repository and oci.secretRef are required")
         return self
 
+    @property
+    def remote(self) -> "S3 | Oci | None":
+        """The store that is reached over the network. None if each model has a volume."""
+        return {"volume": None, "s3": self.s3, "oci": self.oci}[self.store]
+
     def bucket(self, namespace: str, name: str, uid: str) -> Bucket | None:
-        """Return a model's own part of the bucket. None if each model has a volume."""
+        """Return a model's own part of the bucket. None with another store."""
         if self.store != "s3" or self.s3 is None:
             return None
         prefix = f"{self.s3.prefix}/{namespace}/{name}/{uid}"
         return Bucket(self.s3.bucket, prefix, self.s3.endpoint, self.s3.region)
+
+    def registry(self, namespace: str, name: str, uid: str) -> Repository | None:
+        """Return a model's own repository. None with another store."""
+        if self.store != "oci" or self.oci is None:
+            return None
+        return Repository(f"{self.oci.repository}/{namespace}/{name}", uid, self.oci.insecure)
 
 
 class Resources(_Section):

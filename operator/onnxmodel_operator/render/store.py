@@ -1,7 +1,8 @@
-"""Make the requests of the containers that move artifacts between a pod and the bucket."""
+"""Make the requests of the containers that move artifacts between a pod and the store."""
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,54 +15,73 @@ from onnxmodel_runtime.contract.codec import as_data
 from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import FOLDERS, STAGES
-from onnxmodel_runtime.contract.store import Bucket, PullRequest, PushRequest, Wanted
+from onnxmodel_runtime.contract.store import Bucket, PullRequest, PushRequest, Repository, Wanted
 from onnxmodel_runtime.contract.volume import ARTIFACTS
 
 _CACHE = "/cache"
 _PATH = re.compile(rf"{ARTIFACTS}/((?:{'|'.join(map(re.escape, FOLDERS))})/[0-9a-f]{{16}})(?:/(.+))?")
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A model's own place in the platform's store. None in both where it has a volume."""
+
+    bucket: Bucket | None
+    registry: Repository | None
+
+    def __bool__(self) -> bool:
+        return bool(self.bucket or self.registry)
+
+
 def of_step(owner: Owner, step: Step, settings: Settings, *, retain: bool) -> dict[str, Any]:
     """Return the values of a Job's template that are about the store."""
-    bucket = settings.artifacts.bucket(owner.namespace, owner.name, owner.uid)
+    place = _place(owner, settings)
     own = _folder(step.directory) if step.directory else ""
-    pull = _pull(bucket, _read(step, own), settings)
-    return {
-        **_common(owner, bucket, pull, settings),
-        "push": as_argument(PushRequest(bucket, (own,), ARTIFACTS, retain=retain)) if bucket and own else None,
-    }
+    pull = _pull(place, _read(step, own), settings)
+    push = PushRequest(place.bucket, (own,), ARTIFACTS, retain=retain, registry=place.registry)
+    return {**_common(owner, place, pull, settings), "push": _argument(push) if place and own else None}
 
 
 def of_server(owner: Owner, request: ServeRequest, settings: Settings) -> dict[str, Any]:
     """Return the values of a server's template that are about the store: exactly what it reads, verified."""
-    bucket = settings.artifacts.bucket(owner.namespace, owner.name, owner.uid)
+    place = _place(owner, settings)
     model = _PATH.fullmatch(request.model)
     proven = {model[1]: {model[2]: request.sha256}} if model and model[2] else {}
     wanted = _exact((request.model, request.probe))
     wanted = tuple(Wanted(each.folder, each.paths, proven.get(each.folder, {})) for each in wanted)
-    return _common(owner, bucket, _pull(bucket, wanted, settings), settings)
+    return _common(owner, place, _pull(place, wanted, settings), settings)
 
 
-def _common(owner: Owner, bucket: Bucket | None, pull: str | None, settings: Settings) -> dict[str, Any]:
-    s3 = settings.artifacts.s3 if bucket else None
+def _place(owner: Owner, settings: Settings) -> _Place:
+    of = (owner.namespace, owner.name, owner.uid)
+    return _Place(settings.artifacts.bucket(*of), settings.artifacts.registry(*of))
+
+
+def _common(owner: Owner, place: _Place, pull: str | None, settings: Settings) -> dict[str, Any]:
+    remote, s3 = settings.artifacts.remote, settings.artifacts.s3 if place.bucket else None
     return {
-        "bucket": bucket is not None,
+        "remote": bool(place),
         "pull": pull,
-        "store_secret": s3.secret_ref.name if s3 and s3.secret_ref else None,
+        "store_secret": remote.secret_ref.name if remote and remote.secret_ref else None,
         "store_identity": store_identity(owner.namespace, s3) if s3 else None,
-        "node_cache": s3.node_cache.path if s3 and s3.node_cache and pull else None,
+        "node_cache": remote.node_cache.path if remote and remote.node_cache and pull else None,
         "cache_mount": _CACHE,
         "secret_prefix": SECRET_PREFIX,
         "size": settings.artifacts.size,
     }
 
 
-def _pull(bucket: Bucket | None, wanted: tuple[Wanted, ...], settings: Settings) -> str | None:
-    if bucket is None or not wanted:
+def _pull(place: _Place, wanted: tuple[Wanted, ...], settings: Settings) -> str | None:
+    if not place or not wanted:
         return None
-    cache = settings.artifacts.s3.node_cache if settings.artifacts.s3 else None
+    cache = settings.artifacts.remote.node_cache if settings.artifacts.remote else None
     room = int(quantity.parse(cache.size)) if cache else 0
-    return as_argument(PullRequest(bucket, wanted, ARTIFACTS, _CACHE if cache else "", room))
+    return _argument(PullRequest(place.bucket, wanted, ARTIFACTS, _CACHE if cache else "", room, place.registry))
+
+
+def _argument(request: PullRequest | PushRequest) -> str:
+    """Encode a request. One to a bucket says nothing of registries: its pods are those of before there were any."""
+    return as_argument({name: value for name, value in as_data(request).items() if name != "registry" or value})
 
 
 def _read(step: Step, own: str) -> tuple[Wanted, ...]:

@@ -1,11 +1,15 @@
-"""Pull and push: bring folders of artifacts from an S3-compatible store, and leave them there."""
+"""Pull and push: bring folders of artifacts from a bucket or a registry, and leave them there."""
 
 from dataclasses import dataclass, field
 
 from onnxmodel_runtime.contract.identity import Identity, Incidental
 
 # Keys of the platform's Secret that a container of the store reads. Others (PYTHONPATH, LD_PRELOAD) would decide what it runs.
-STORE_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CA_CERTIFICATES")
+DOCKER_CONFIG = ".dockerconfigjson"  # as Kubernetes has it
+STORE_CREDENTIALS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *(DOCKER_CONFIG, "OCI_AUTH_HOST", "CA_CERTIFICATES"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,18 @@ class Bucket:
     prefix: Identity[str]
     endpoint: Identity[str] = ""
     region: Identity[str] = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository of a registry, in which all tags that begin with `uid` belong to one model.
+
+    repository: as HOST/PATH. insecure: it is asked by http.
+    """
+
+    repository: Identity[str]
+    uid: Identity[str] = ""
+    insecure: Identity[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +57,45 @@ class Wanted:
 class PullRequest:
     """Bring stored folders into `directory`. Each byte is verified by its digest.
 
-    cache: a folder of the node, for what other pods may bring there; "" for none. cache_bytes: that it may hold.
+    bucket, registry: one of them is the store. cache: a folder of the node, for what other pods may bring there; "" for
+    none. cache_bytes: that it may hold.
     """
 
-    bucket: Identity[Bucket]
+    bucket: Identity[Bucket | None]
     folders: Identity[tuple[Wanted, ...]]
     directory: Incidental[str]
     cache: Incidental[str] = ""
     cache_bytes: Incidental[int] = 0
+    registry: Identity[Repository | None] = None
 
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
     """Store these folders of `directory`, as "optimize/0123456789abcdef", with what stands beside them.
 
-    A folder appears in the store whole or not at all. keep: other stored folders that stay; () removes none. Set by the
-    command itself, from its option. retain: the model's artifacts stay when the model is deleted.
+    A folder appears in the store whole or not at all. bucket, registry: one of them is the store. keep: other stored
+    folders that stay; () removes none. Set by the command itself, from its option. retain: the model's artifacts stay
+    when the model is deleted.
     """
 
-    bucket: Identity[Bucket]
+    bucket: Identity[Bucket | None]
     folders: Identity[tuple[str, ...]]
     directory: Incidental[str]
     keep: Incidental[tuple[str, ...]] = ()
     retain: Incidental[bool] = False
+    registry: Identity[Repository | None] = None
 
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
     """Remove from the store what belongs to models that no longer exist.
 
-    bucket: its prefix is that of all models. models: path of an inventory, JSON of all models of the cluster with the uid
-    of each, and whether its artifacts stay without it. seconds: a model's part is removed once its newest object is older.
+    bucket, registry: one of them is the store, of all models. models: path of an inventory, JSON of all models of the
+    cluster with the uid of each, and whether its artifacts stay without it. seconds: a model's part is removed once its
+    newest object is older; in a registry, once it was seen without its model for longer.
     """
 
-    bucket: Identity[Bucket]
+    bucket: Identity[Bucket | None]
     models: Incidental[str]
     seconds: Incidental[float] = 86400.0
+    registry: Identity[Repository | None] = None

@@ -133,13 +133,7 @@ class OciSource:
         return Remote(title or digest[7:19], known, file.open, digest.removeprefix("sha256:"), pack)
 
     def _get(self, url: str, headers: Mapping[str, str]) -> WebReply:
-        """Registries say what they want only when they are asked without it, and tokens end after minutes."""
-        reply = self._web.get(url, headers)
-        if reply.status != 401 or reply.url != url:  # of another host, it is nothing to log in for
-            return reply
-        reply.response.close()
-        ready = self._login.answer(reply.response.headers.get("WWW-Authenticate", ""))
-        return self._web.get(url, headers) if ready else reply
+        return self._login.through(url, lambda: self._web.get(url, headers))
 
 
 def _objects(value: Any) -> "list[dict[str, Any]]":

@@ -7,11 +7,12 @@ that registry, one that the platform's list of hosts or the Secret's OCI_AUTH_HO
 import base64
 import json
 import re
+from collections.abc import Callable
 from urllib.parse import urlencode, urlsplit
 
 from onnxmodel_runtime.sources import network
 from onnxmodel_runtime.sources.source import forbidden, rejected
-from onnxmodel_runtime.sources.web import Origin, Web, loopback, origin, read, variable
+from onnxmodel_runtime.sources.web import Origin, Web, WebReply, loopback, origin, read, variable
 
 _KNOWN = {
     "registry-1.docker.io": "auth.docker.io",
@@ -23,10 +24,10 @@ _TOKEN_BYTES = 1 << 20
 
 
 class Login:
-    """Credentials for one registry, and for it alone."""
+    """Credentials for one registry, and for it alone. plainly: whoever runs it wants the password sent over plain http."""
 
-    def __init__(self, uri: str, base: str, repository: str, *, with_password: bool) -> None:
-        self.uri, self.repository = uri, repository
+    def __init__(self, uri: str, base: str, repository: str, *, with_password: bool, plainly: bool = False) -> None:
+        self.uri, self.repository, self._plainly = uri, repository, plainly
         self._registry = origin(urlsplit(base))
         self._basic = ""
         user, password = variable("OCI_USERNAME"), variable("OCI_PASSWORD")
@@ -38,12 +39,23 @@ class Login:
         """Return the Authorization header for an origin."""
         return self._header if asked == self._registry else ""
 
+    def through(self, url: str, ask: Callable[[], WebReply]) -> WebReply:
+        """Return the registry's reply at a URL, asked again with what it wants: it says so only when it is asked without.
+
+        Tokens end after minutes, and are for what was asked.
+        """
+        reply = ask()
+        if reply.status != 401 or reply.url != url:  # of another host, it is nothing to log in for
+            return reply
+        reply.response.close()
+        return ask() if self.answer(reply.response.headers.get("WWW-Authenticate", "")) else reply
+
     def answer(self, challenge: str) -> bool:
         """Prepare the credentials that the registry asks for. False if there are no others to offer."""
         scheme, _, rest = challenge.partition(" ")
         before = self._header
         if scheme.lower() == "basic":
-            if self._basic and self._registry[0] != "https" and not loopback(self._registry[1]):
+            if self._basic and not self._plainly and self._registry[0] != "https" and not loopback(self._registry[1]):
                 raise forbidden(self.uri, "the registry asks for the password over plain http")
             self._header = self._basic
         elif scheme.lower() == "bearer":

@@ -1,8 +1,8 @@
-"""One HTTP client for http(s)://, oci:// and hf://: redirects are followed by hand, because each may lead elsewhere."""
+"""One HTTP client for http(s)://, oci://, hf:// and the store: redirects are followed by hand, for each may lead elsewhere."""
 
 import os
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -55,10 +55,29 @@ class Web:
 
     def get(self, url: str, headers: Mapping[str, str] | None = None, *, redirects: int = MAX_REDIRECTS) -> WebReply:
         """Return the reply to GET, of any status. Raises UnreachableError, or StageError for a forbidden redirect."""
+        return self._follow(url, headers or {}, redirects)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Iterable[bytes] | None = None,
+        *,
+        seconds: float = 60,
+    ) -> WebReply:
+        """Return the reply to another method, of any status, redirects too. seconds: to wait for it once all is sent.
+
+        Raises UnreachableError.
+        """
+        response = self._request(url, self._parse(url), headers or {}, method, body, seconds)
+        return WebReply(url, response, response.headers)
+
+    def _follow(self, url: str, headers: Mapping[str, str], redirects: int) -> WebReply:
         first: Mapping[str, str] | None = None
         for _ in range(redirects + 1):
             parts = self._parse(url)
-            response = self._request(url, parts, headers or {})
+            response = self._request(url, parts, headers)
             first = response.headers if first is None else first
             if response.status not in _REDIRECTS:
                 return WebReply(url, response, first)
@@ -101,20 +120,29 @@ class Web:
         network.check_url(url)
         return parts
 
-    def _request(self, url: str, parts: SplitResult, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _request(
+        self,
+        url: str,
+        parts: SplitResult,
+        headers: Mapping[str, str],
+        method: str = "GET",
+        body: Iterable[bytes] | None = None,
+        seconds: float = 60,
+    ) -> urllib3.BaseHTTPResponse:
         assert parts.hostname
         sent = {"User-Agent": "onnxmodel", "Accept-Encoding": "identity", **headers}
         if value := self.authorization(origin(parts)):
             sent["Authorization"] = value
         try:
             return _manager(parts).request(
-                "GET",
+                method,
                 url,
+                body=body,
                 headers=sent,
                 redirect=False,
                 retries=False,
                 preload_content=False,
-                timeout=urllib3.Timeout(connect=10, read=60),
+                timeout=urllib3.Timeout(connect=10, read=seconds),
             )
         except urllib3.exceptions.SSLError as error:
             raise untrusted(url, error) from error

@@ -13,8 +13,9 @@ from onnxmodel_runtime.errors import size, storage_error
 from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.sources.authorities import trusted
 from onnxmodel_runtime.store.blobcache import BlobCache
-from onnxmodel_runtime.store.index import StoredFile, blob_name, read_index
-from onnxmodel_runtime.store.objects import MissingError, Objects, damaged, incomplete, take_store_credentials
+from onnxmodel_runtime.store.index import StoredFile
+from onnxmodel_runtime.store.kinds import ArtifactStore, opened_store, take_store_credentials
+from onnxmodel_runtime.store.patience import MissingError
 
 _SECONDS = 20.0  # then the pod says why it waits, and is started again
 _ATTEMPTS = 2  # of one whose bytes are wrong
@@ -25,31 +26,31 @@ def pull(request: PullRequest, *, pause: Callable[[float], None] = time.sleep) -
     take_store_credentials()
     root, began, count = Path(request.directory), time.monotonic(), 0
     cache = BlobCache(request.cache, request.cache_bytes)
-    with trusted(), closing(Objects(request.bucket, _SECONDS, pause)) as objects:
+    with trusted(), closing(opened_store(request.bucket, request.registry, _SECONDS, pause)) as store:
         for wanted in request.folders:
-            for name, file in _files(objects, wanted).items():
-                _bring(objects, cache, root / PurePosixPath(wanted.folder).parent / name, file)
+            for name, file in _files(store, wanted).items():
+                _bring(store, cache, root / PurePosixPath(wanted.folder).parent / name, file)
                 count += file.bytes
     of_node = f", {cache.hits} files from the node's cache" if request.cache else ""
     log(f"brought {size(count)} in {time.monotonic() - began:.2f} s{of_node}")
 
 
-def _files(objects: Objects, wanted: Wanted) -> dict[str, StoredFile]:
+def _files(store: ArtifactStore, wanted: Wanted) -> dict[str, StoredFile]:
     """Select the files of a folder, by name. Raises StageError if one of them is missing or not the known one."""
     try:
-        index = read_index(objects, wanted.folder)
+        index = store.read(wanted.folder)
     except MissingError:
         if wanted.optional:
             log(f"the store has no {wanted.folder} yet")
             return {}
-        raise incomplete(f"the store has no folder {wanted.folder}") from None
+        raise store.incomplete(f"the store has no folder {wanted.folder}") from None
     own = PurePosixPath(wanted.folder).name
     for path, digest in wanted.sha256.items():
         stored = index.get(f"{own}/{path}")
         if stored is None:
-            raise incomplete(f"the store's folder {wanted.folder} has no {path}")
+            raise store.incomplete(f"the store's folder {wanted.folder} has no {path}")
         if stored.sha256 != digest:
-            raise damaged(
+            raise store.damaged(
                 f"{wanted.folder}/{path} has the sha256 {stored.sha256} in the store, but {digest} was proven"
             )
     if not wanted.paths:
@@ -58,7 +59,7 @@ def _files(objects: Objects, wanted: Wanted) -> dict[str, StoredFile]:
     for path in wanted.paths:
         some = {name: file for name, file in index.items() if _is_asked(name, own, path)}
         if not some:
-            raise incomplete(f"the store's folder {wanted.folder} has no {path}")
+            raise store.incomplete(f"the store's folder {wanted.folder} has no {path}")
         found |= some
     return found
 
@@ -73,7 +74,7 @@ def _is_asked(name: str, own: str, path: str) -> bool:
     return inside == path or (path.endswith("/") and inside.startswith(path))
 
 
-def _bring(objects: Objects, cache: BlobCache, path: Path, file: StoredFile) -> None:
+def _bring(store: ArtifactStore, cache: BlobCache, path: Path, file: StoredFile) -> None:
     """Bring one file, and look again if its bytes are not the expected ones."""
     partial = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -82,22 +83,22 @@ def _bring(objects: Objects, cache: BlobCache, path: Path, file: StoredFile) -> 
             partial.replace(path)
             return
         for _ in range(_ATTEMPTS):
-            actual = _download(objects, partial, file)
+            actual = _download(store, partial, file)
             if actual == file.sha256:
                 cache.give(file, partial)
                 partial.replace(path)
                 return
             log(f"{path.name}: its sha256 is {actual}, not {file.sha256}")
     except MissingError:
-        raise incomplete(f"the store has no {objects.shown(blob_name(file.sha256))}, which is {path.name}") from None
+        raise store.incomplete(f"the store has no {store.shown(file)}, which is {path.name}") from None
     except OSError as error:
         raise storage_error(error, path.parent) or error from error
     finally:
         partial.unlink(missing_ok=True)
-    raise damaged(f"{objects.shown(blob_name(file.sha256))} has the sha256 {actual}")
+    raise store.damaged(f"{store.shown(file)} has the sha256 {actual}")
 
 
-def _download(objects: Objects, path: Path, file: StoredFile) -> str:
+def _download(store: ArtifactStore, path: Path, file: StoredFile) -> str:
     """Write a blob to a file, and return the digest of what came, at most one byte too many."""
     with path.open("wb") as out:
         hashed = hashlib.sha256()
@@ -114,5 +115,5 @@ def _download(objects: Objects, path: Path, file: StoredFile) -> str:
 
             return take
 
-        objects.download(blob_name(file.sha256), sink, file.bytes)
+        store.download(file, sink)
     return hashed.hexdigest()

@@ -16,26 +16,20 @@ import botocore.exceptions as aws
 import urllib3.exceptions
 from botocore.config import Config
 
-from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
-from onnxmodel_runtime.contract.store import STORE_CREDENTIALS, Bucket
+from onnxmodel_runtime.contract.store import Bucket
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.sandbox.progress import log
+from onnxmodel_runtime.store.patience import MissingError, away, patiently, platforms
 
 T = TypeVar("T")
 
 _CHUNK = 1 << 20
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _REFUSED = {"ExpiredToken", "InvalidToken"}  # with the status 400
-_SECRET = "settings.artifacts.s3.secretRef"
-_IDENTITY = "settings.artifacts.s3.webIdentity"
+_SETTINGS = "settings.artifacts.s3"
+_SECRET, _IDENTITY = f"{_SETTINGS}.secretRef", f"{_SETTINGS}.webIdentity"
 _EXCHANGE = "AssumeRoleWithWebIdentity"
 _TOKEN = "AWS_WEB_IDENTITY_TOKEN_FILE"
 _TRUST = f"Let the role of {_IDENTITY} trust this issuer, subject and audience"
-_LARGEST_PAUSE = 30.0
-
-
-class MissingError(Exception):
-    """The store has no such object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ class Objects:
                 "StoreInvalid",
                 f"cannot create the client of the artifact store: {error}",
                 "Correct settings.artifacts.s3 in the operator's chart values.",
-                "settings.artifacts.s3",
+                _SETTINGS,
             ) from error
 
     def close(self) -> None:
@@ -155,9 +149,7 @@ class Objects:
             yield body
 
     def _again(self, ask: Callable[[], T]) -> T:
-        """Ask until the store answers, with growing pauses."""
-        end, pause, attempt = time.monotonic() + self._seconds, 1.0, 1
-        while True:
+        def known() -> T:
             try:
                 return ask()
             except (
@@ -165,15 +157,11 @@ class Objects:
                 aws.ClientError,
                 urllib3.exceptions.HTTPError,
                 boto3.exceptions.Boto3Error,
+                ConnectionError,
             ) as error:
-                known = self._known(error)
-            except ConnectionError as error:
-                known = self._known(error)
-            if not isinstance(known, StageError) or not known.retry or time.monotonic() + pause > end:
-                raise known
-            log(f"attempt {attempt}: {known.failure.message}")
-            self._pause(pause)
-            pause, attempt = min(2 * pause, _LARGEST_PAUSE), attempt + 1
+                raise self._known(error) from error
+
+        return patiently(known, self._seconds, self._pause)
 
     def _known(self, error: Exception) -> Exception:
         if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__cause__, Exception):
@@ -184,20 +172,19 @@ class Objects:
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if error.operation_name == _EXCHANGE and 400 <= status < 500 and status != 429:
                 said = error.response.get("Error", {}).get("Message", "")
-                return _platform(f"the token service refuses {_subject()}: {code} {said}".rstrip(), _TRUST)
+                return platforms(f"the token service refuses {_subject()}: {code} {said}".rstrip(), _TRUST, _SETTINGS)
             if code in _MISSING:
                 return MissingError(code)
             if code == "NoSuchBucket":
-                return _platform(f"{store} does not exist", "Create the bucket, or correct its name")
+                return platforms(f"{store} does not exist", "Create the bucket, or correct its name", _SETTINGS)
             if status in (401, 403) or code in _REFUSED:
                 keys = f"Let the role of {_IDENTITY} read and write below the prefix"
-                return _platform(
-                    f"{store} refuses: {code}", keys if _has_role() else f"Correct the keys that {_SECRET} names"
-                )
-            return _away(f"{store} returned {status} {code}")
+                hint = keys if _has_role() else f"Correct the keys that {_SECRET} names"
+                return platforms(f"{store} refuses: {code}", hint, _SETTINGS)
+            return away(f"{store} returned {status} {code}", f"{_SETTINGS}.endpoint")
         if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
             hint = f"Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret {_SECRET} of this namespace"
-            return _platform(f"there are no credentials for {store}", hint)
+            return platforms(f"there are no credentials for {store}", hint, _SETTINGS)
         if isinstance(error, aws.SSLError):
             place = (
                 f"the ConfigMap {_IDENTITY}.caConfigMapRef"
@@ -205,8 +192,8 @@ class Objects:
                 else f"the Secret {_SECRET}, as CA_CERTIFICATES"
             )
             hint = f"Add its certificate authority in PEM to {place}"
-            return _platform(f"{store} has a certificate that is not trusted: {error}", hint)
-        return _away(f"{store} does not answer: {error}")
+            return platforms(f"{store} has a certificate that is not trusted: {error}", hint, _SETTINGS)
+        return away(f"{store} does not answer: {error}", f"{_SETTINGS}.endpoint")
 
 
 def _has_role() -> bool:
@@ -224,15 +211,6 @@ def _subject() -> str:
         return "the pod's account"
 
 
-def take_store_credentials() -> None:
-    """Take the keys of the store's Secret from the environment; no other variable that begins like them stays."""
-    for name in sorted(os.environ):
-        if name.startswith(SECRET_PREFIX):
-            key, value = name.removeprefix(SECRET_PREFIX), os.environ.pop(name)
-            if key in STORE_CREDENTIALS:
-                os.environ[key] = value
-
-
 def damaged(message: str) -> StageError:
     """Return the error for content that is not what was stored."""
     return StageError(
@@ -240,7 +218,7 @@ def damaged(message: str) -> StageError:
         message,
         "Something else writes to the bucket. Restore the object; or, to make everything again, give the model another "
         "name, or change settings.artifacts.s3.prefix for all models.",
-        "settings.artifacts.s3",
+        _SETTINGS,
     )
 
 
@@ -251,15 +229,5 @@ def incomplete(message: str) -> StageError:
         message,
         "Something else deletes from the bucket, such as a lifecycle rule. Restore the objects; or, to make everything "
         "again, give the model another name, or change settings.artifacts.s3.prefix for all models.",
-        "settings.artifacts.s3",
+        _SETTINGS,
     )
-
-
-def _away(message: str) -> StageError:
-    hint = "Check that the store is up and that network policies let this namespace reach it. It is retried."
-    return StageError("StoreUnavailable", message, hint, "settings.artifacts.s3.endpoint", retry=True)
-
-
-def _platform(message: str, hint: str) -> StageError:
-    """An error that the platform team mends for all models at once, so that none must be touched: it is retried."""
-    return StageError("StoreForbidden", message, f"{hint}. It is retried.", "settings.artifacts.s3", retry=True)

@@ -1,4 +1,4 @@
-"""A real registry (Debian's docker-registry) for the tests of oci://, and a client that pushes to it."""
+"""A real registry (Debian's docker-registry) for the tests of oci:// and of the store, and a client that pushes to it."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +46,32 @@ def program() -> str:
 
 @dataclass
 class Registry:
-    """A registry that runs. authorization: what a push needs."""
+    """A registry that runs. authorization: what a push needs. start: again, with what it held before."""
 
     host: str
     base: str
     context: ssl.SSLContext | None = None
     authorization: str = ""
+    process: Any = None
+    start: Callable[[], None] = lambda: None
+
+    def stop(self) -> None:
+        """Stop it, as an outage does."""
+        self.process.terminate()
+        self.process.wait(60)
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository, sorted."""
+        request = urllib.request.Request(f"{self.base}/v2/{repository}/tags/list")
+        if self.authorization:
+            request.add_header("Authorization", self.authorization)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+                return sorted(json.load(answer)["tags"] or ())
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return []
 
     def _send(self, method: str, url: str, data: bytes | None = None, media: str = "application/octet-stream") -> Any:
         request = urllib.request.Request(url, data, {"Content-Type": media}, method=method)
@@ -88,20 +108,22 @@ class Registry:
 
 @contextmanager
 def registry(
-    folder: Path, *, basic: bool = False, token: "Tokens | None" = None, tls: Any = None
+    folder: Path, *, basic: bool = False, token: "Tokens | None" = None, tls: Any = None, delete: bool = False
 ) -> Iterator[Registry]:
-    """Run a registry of its own, with anybody, a password or a token let in."""
+    """Run a registry of its own, with anybody, a password or a token let in. delete: it removes manifests."""
     command = program()
     folder.mkdir(parents=True)
     with reserved(1) as ports:
-        yield from _run(command, folder, ports[0], basic, token, tls)
+        yield from _run(command, folder, ports[0], basic, token, tls, delete)
 
 
-def _run(command: str, folder: Path, port: int, basic: bool, token: "Tokens | None", tls: Any) -> Iterator[Registry]:
+def _run(
+    command: str, folder: Path, port: int, basic: bool, token: "Tokens | None", tls: Any, delete: bool
+) -> Iterator[Registry]:
     config: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": delete}},
         "http": {"addr": f"127.0.0.1:{port}", "secret": "test"},
     }
     context = None
@@ -121,16 +143,20 @@ def _run(command: str, folder: Path, port: int, basic: bool, token: "Tokens | No
         config["auth"] = {"token": auth}
     (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [command, "serve", str(folder / "config.yml")], stdout=log, stderr=log, env=environment
-        )
+
+    def start() -> None:
+        with (folder / "log").open("ab") as log:
+            result.process = subprocess.Popen(
+                [command, "serve", str(folder / "config.yml")], stdout=log, stderr=log, env=environment
+            )
+        _wait(port, result.process, folder / "log")
+
+    result.start = start
+    start()
     try:
-        _wait(port, process, folder / "log")
         yield result
     finally:
-        process.terminate()
-        process.wait(60)
+        result.stop()
 
 
 def basic_header() -> str:

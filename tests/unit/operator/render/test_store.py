@@ -1,4 +1,4 @@
-"""Artifacts in a bucket: which container of a pod holds credentials, what each brings, and what it leaves."""
+"""Artifacts in a bucket or a registry: which container of a pod holds credentials, what each brings, and what it leaves."""
 
 import json
 
@@ -13,6 +13,10 @@ from tests.builders import SETTINGS, Cluster, body
 S3 = {"endpoint": "http://s3.storage.svc:7070", "bucket": "artifacts", "secretRef": {"name": "artifact-store"}}
 BUCKET = settings.parse(
     {**SETTINGS.model_dump(mode="json", by_alias=True), "artifacts": {"store": "s3", "s3": S3, "size": "3Gi"}}
+)
+OCI = {"repository": "registry.example.com/artifacts", "secretRef": {"name": "artifact-store"}}
+REGISTRY = settings.parse(
+    {**SETTINGS.model_dump(mode="json", by_alias=True), "artifacts": {"store": "oci", "oci": OCI, "size": "3Gi"}}
 )
 SOURCE = {"uri": "s3://models/m.onnx", "secretRef": {"name": "source-keys"}}
 ROLE = "arn:aws:iam::111122223333:role/artifacts-$namespace"
@@ -43,11 +47,12 @@ def asked(container):
     return json.loads(container["args"][container["args"].index("--request") + 1])
 
 
+@pytest.mark.parametrize("platform", [BUCKET, REGISTRY])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
-def test_no_container_both_holds_a_credential_and_parses_a_model(runtime):
+def test_no_container_both_holds_a_credential_and_parses_a_model(runtime, platform):
     """What moves bytes has the credentials of one place each; what parses has none, by variable, file or volume."""
     seen = set()
-    for pod in pods(served(runtime)).values():
+    for pod in pods(served(runtime, platform)).values():
         containers = (*pod.get("initContainers", ()), *pod["containers"])
         for container in containers:
             secrets = {each["secretRef"]["name"] for each in container.get("envFrom", ())}
@@ -168,6 +173,30 @@ def test_a_server_gets_exactly_its_variant_and_its_digest(runtime):
     assert serve["model"] == f"/artifacts/{folder['folder']}/fp32/model.onnx"
 
 
+def test_requests_name_the_store_that_the_platform_has():
+    """And no other: pods of before there were registries must not change."""
+    for platform, name in ((BUCKET, "bucket"), (REGISTRY, "registry")):
+        moving = [
+            asked(container)
+            for pod in pods(served(platform=platform)).values()
+            for container in (*pod.get("initContainers", ()), *pod["containers"])
+            if container["name"] in ("pull", "push")
+        ]
+        assert moving
+        for request in moving:
+            assert request[name]
+            assert bool(request["bucket"]) is (name == "bucket")
+            assert ("registry" in request) is (name == "registry")
+
+
+def test_a_model_has_a_repository_of_its_name_and_tags_of_its_own():
+    first, again = (REGISTRY.artifacts.registry("team-a", "m", uid) for uid in ("1", "2"))
+    assert first
+    assert again
+    assert first.repository == again.repository == "registry.example.com/artifacts/team-a/m"
+    assert (first.uid, again.uid) == ("1", "2")
+
+
 def test_only_the_last_container_removes_what_nothing_needs():
     """An empty folder has nothing to remove; and no other container may ask the store."""
     found = pods(served())
@@ -223,6 +252,11 @@ def test_two_models_have_nothing_in_common_in_the_bucket():
         ({"store": "s3", "s3": {**S3, "endpoint": "s3.example.com"}}, "endpoint"),
         ({"store": "s3", "s3": {**S3, "nodeCache": {"path": "cache"}}}, "nodeCache.path"),
         ({"store": "s3", "s3": {**S3, "nodeCache": {"path": "/var/../etc"}}}, "nodeCache.path"),
+        ({"store": "oci"}, "oci.repository and oci.secretRef are required"),
+        ({"store": "oci", "oci": {**OCI, "repository": "https://registry.example.com/a"}}, "oci.repository"),
+        ({"store": "oci", "oci": {**OCI, "repository": "registry.example.com"}}, "oci.repository"),
+        ({"store": "oci", "oci": {**OCI, "repository": "registry.example.com/a:latest"}}, "oci.repository"),
+        ({"store": "oci", "oci": {"repository": "registry.example.com/a"}}, "secretRef"),
         ({"store": "tape"}, "store"),
     ],
 )

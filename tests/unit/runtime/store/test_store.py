@@ -12,9 +12,10 @@ from onnxmodel_runtime.contract.codec import dumps
 from onnxmodel_runtime.contract.outcome import ExitCode, decode
 from onnxmodel_runtime.contract.store import Bucket, PullRequest, PushRequest, Wanted
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.stages import push as pushing
 from onnxmodel_runtime.stages.pull import pull
 from onnxmodel_runtime.stages.push import push
+from onnxmodel_runtime.store import bucket as bucketing
+from onnxmodel_runtime.store.bucket import BucketStore
 from tests.unit.runtime.store_support import KEYS, SECRET, gateway
 
 OURS, OTHER = "a" * 16, "b" * 16
@@ -116,7 +117,7 @@ def test_a_push_that_is_cut_short_is_not_seen(store, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pushing, "write_index", killed)
+    monkeypatch.setattr(BucketStore, "_write_index", killed)
     with pytest.raises(KeyboardInterrupt):
         push(PushRequest(bucket, (f"optimize/{OURS}",), str(left(tmp_path / "there"))))
     assert f"blobs/sha256/{digest(WEIGHTS)}" in store.keys(bucket)
@@ -212,7 +213,7 @@ def test_what_no_spec_can_return_to_goes_with_its_blobs(store, tmp_path, monkeyp
     there = store.keys(bucket)
     assert f"folders/source/{OTHER}.json" not in there
     assert f"blobs/sha256/{digest(b'old')}" in there, "another Job may be about to name what is as young as this"
-    monkeypatch.setattr(pushing, "_YOUNG", timedelta(seconds=-60))
+    monkeypatch.setattr(bucketing, "_YOUNG", timedelta(seconds=-60))
     push(again)
     there = store.keys(bucket)
     assert f"blobs/sha256/{digest(b'old')}" not in there
@@ -221,7 +222,7 @@ def test_what_no_spec_can_return_to_goes_with_its_blobs(store, tmp_path, monkeyp
 
 
 def test_one_model_collects_nothing_of_another(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(pushing, "_YOUNG", timedelta(seconds=-60))
+    monkeypatch.setattr(bucketing, "_YOUNG", timedelta(seconds=-60))
     root, first, second = left(tmp_path / "there"), store.model(), store.model()
     for bucket in (first, second):
         push(PushRequest(bucket, (f"optimize/{OURS}",), str(root)))
@@ -232,7 +233,7 @@ def test_one_model_collects_nothing_of_another(store, tmp_path, monkeypatch):
 
 
 def test_an_index_that_cannot_be_read_costs_no_blob(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(pushing, "_YOUNG", timedelta(seconds=-60))
+    monkeypatch.setattr(bucketing, "_YOUNG", timedelta(seconds=-60))
     root, bucket = left(tmp_path / "there"), store.model()
     push(PushRequest(bucket, (f"optimize/{OURS}",), str(root)))
     store.client.put_object(Bucket="artifacts", Key=f"{bucket.prefix}/folders/source/{OTHER}.json", Body=b"odd")
