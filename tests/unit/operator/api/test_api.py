@@ -69,6 +69,8 @@ def test_every_pattern_is_said_in_words_too():
         patterns.NAMESPACE,
         patterns.OBJECT,
         patterns.SECTION,
+        patterns.REPOSITORY,
+        patterns.ROLE,
     }
     of_values = {schema["pattern"] for _, schema in _schemas(root) if "pattern" in schema}
     rules = [rule["rule"] for _, schema in _schemas(root) for rule in schema.get("x-kubernetes-validations", ())]
