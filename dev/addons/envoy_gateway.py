@@ -6,7 +6,6 @@ address of a node then, at the ports of its listeners.
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 from dev.addons.process import AddOn
 from dev.cluster.artifacts import artifact, digest
-from dev.cluster.golang import module_folder, module_program
+from dev.cluster.golang import module_program, required_folder
 from dev.cluster.node import NODES
 from dev.cluster.shell import run
 from dev.cluster.steps import step
@@ -41,8 +40,7 @@ def build() -> None:
 
 def crds() -> Path:
     """Return the folder of the CRDs of Gateway API and of Envoy Gateway's own."""
-    (version,) = re.findall(rf"{_GATEWAY} (v\S+)", (_MODULE / "go.mod").read_text())
-    return module_folder(_GATEWAY, version) / "charts/gateway-helm/charts/crds/crds"
+    return required_folder(_MODULE, _GATEWAY) / "charts/gateway-helm/charts/crds/crds"
 
 
 def install_crds(kube: Kube) -> None:
@@ -56,13 +54,10 @@ def running(kube: Kube) -> Iterator[AddOn]:
     """Have the gateway running on the embedded cluster, with a GatewayClass of its own, and end it."""
     install_crds(kube)
     addon = AddOn("envoy-gateway")
-    addon.stop()  # one that was killed
     try:
-        with step("Envoy Gateway: starting"):
-            _start(addon, kube)
-        yield addon
+        with addon.session("Envoy Gateway", lambda: _start(addon, kube)):
+            yield addon
     finally:
-        addon.stop()
         _CERTIFICATES.unlink(missing_ok=True)
 
 

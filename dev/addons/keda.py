@@ -1,25 +1,20 @@
 """KEDA: its kinds alone, for an API server, or its operator and metrics API server as processes of this machine."""
 
-import base64
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dev.addons import aggregated
 from dev.addons.process import AddOn
-from dev.cluster.golang import module_folder, module_program
-from dev.cluster.node import NODES
-from dev.cluster.pki import Authority
-from dev.cluster.steps import step
-from dev.kube import Kube, is_true, until
+from dev.cluster.golang import module_program, required_folder
+from dev.kube import Kube
 
 SYSTEM = "keda"
 
 _FOLDER = Path(__file__).parent / "keda-operator"
 _MODULE = "github.com/kedacore/keda/v2"
-_ADDRESS, _PORT = NODES[0].address, 19643  # not loopback: a Service leads there
+_SERVICE, _PORT = "keda-metrics-apiserver", 19643
 _INTERNAL = "127.0.0.1:19666"
-_API = "v1beta1.external.metrics.k8s.io"
 
 
 def build() -> None:
@@ -37,19 +32,12 @@ def crds() -> list[Path]:
 def running(kube: Kube) -> Iterator[AddOn]:
     """Have KEDA running on the embedded cluster, with all of its kinds, and end it."""
     addon = AddOn("keda")
-    addon.stop()  # one that was killed
-    try:
-        with step("KEDA: starting"):
-            _start(addon, kube)
+    with aggregated.withdrawn(kube), addon.session("KEDA", lambda: _start(addon, kube)):
         yield addon
-    finally:
-        kube.delete("apiservice", _API)  # without it nobody could delete a namespace
-        addon.stop()
 
 
 def _bases() -> Path:
-    (version,) = re.findall(rf"{_MODULE} (v\S+)", (_FOLDER / "go.mod").read_text())
-    return module_folder(_MODULE, version) / "config" / "crd" / "bases"
+    return required_folder(_FOLDER, _MODULE) / "config" / "crd" / "bases"
 
 
 def _program(name: str) -> Path:
@@ -60,12 +48,8 @@ def _start(addon: AddOn, kube: Kube) -> None:
     # Not client-side: the CRD of ScaledJobs is too large for an annotation.
     kube.run("apply", "--server-side", "-f", str(_bases()), timeout=120)
     kube.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    authority = aggregated.prepare(addon, kube, SYSTEM, "keda-operator", _SERVICE)
     certificates = addon.state / "certificates"
-    authority = Authority(certificates)
-    authority.create()
-    services = [f"{name}.{SYSTEM}.svc" for name in ("keda-operator", "keda-metrics-apiserver")]
-    authority.issue("tls", "keda", SYSTEM, ["127.0.0.1"], services)
     env = {
         "WATCH_NAMESPACE": "",
         "POD_NAMESPACE": SYSTEM,
@@ -82,36 +66,4 @@ def _start(addon: AddOn, kube: Kube) -> None:
         f"--tls-cert-file={certificates}/tls.crt", f"--tls-private-key-file={certificates}/tls.key",
         f"--cert-dir={certificates}", f"--metrics-service-address={_INTERNAL}", "--port=19603", *accesses, env=env,
     )  # fmt: skip
-    kube.within(SYSTEM).apply(*_service(authority.certificate.read_bytes()))
-
-    def answers() -> bool:
-        if not addon.running():
-            raise RuntimeError(f"KEDA ended:\n{addon.log('operator')}\n{addon.log('adapter')}")
-        return is_true(kube.get("apiservice", _API), "Available")
-
-    until("the metrics API answers", answers, seconds=120)
-
-
-def _service(certificate: bytes) -> tuple[dict[str, object], ...]:
-    """The way from the API server to the adapter."""
-    name = "keda-metrics-apiserver"
-    ports = [{"name": "https", "port": _PORT, "protocol": "TCP"}]
-    return (
-        {
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-            "spec": {"ports": [{"name": "https", "port": 443, "targetPort": _PORT}]},
-        },
-        {
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
-            "endpoints": [{"addresses": [_ADDRESS], "conditions": {"ready": True}}], "ports": ports,
-        },
-        {
-            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": _API},
-            "spec": {
-                "service": {"name": name, "namespace": SYSTEM}, "group": "external.metrics.k8s.io",
-                "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
-                "caBundle": base64.b64encode(certificate).decode(),
-            },
-        },
-    )  # fmt: skip
+    aggregated.serve(addon, kube, SYSTEM, _SERVICE, _PORT, authority)

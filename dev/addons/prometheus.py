@@ -14,7 +14,6 @@ from dev.addons.process import AddOn
 from dev.cluster import embedded
 from dev.cluster.golang import module_program
 from dev.cluster.node import NODES
-from dev.cluster.steps import step
 from dev.kube import until
 
 PORT, _PAGES = 19490, 19491
@@ -47,12 +46,8 @@ class Prometheus:
 def running(scrape: Sequence[dict[str, Any]], seconds: int = 2) -> Iterator[Prometheus]:
     """Have it running with these scrape configurations, each of them every so many seconds, and end it."""
     addon = AddOn("prometheus")
-    addon.stop()  # one that was killed
-    try:
-        with step("Prometheus: starting"):
-            yield _started(addon, scrape, seconds)
-    finally:
-        addon.stop()
+    with addon.session("Prometheus", lambda: _started(addon, scrape, seconds)) as started:
+        yield started
 
 
 def _program() -> Path:

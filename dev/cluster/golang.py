@@ -100,6 +100,12 @@ def module_folder(name: str, version: str) -> Path:
     return Path(json.loads(told)["Dir"])
 
 
+def required_folder(module: Path, name: str) -> Path:
+    """Return the folder of the sources of a module, in the version that the go.mod of the folder `module` requires."""
+    (version,) = re.findall(rf"{re.escape(name)} (v\S+)", (module / "go.mod").read_text())
+    return module_folder(name, version)
+
+
 def _missing(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if cached("bin", name, _key(name)) is None]
 
