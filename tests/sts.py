@@ -1,23 +1,29 @@
 """A token service as AWS, MinIO and Ceph have one: it verifies a token of a pod's account, and gives keys for it.
 
+`python -m tests.sts FILE ADDRESS PORT` serves the role of a JSON file, and prints who takes it.
+
 The gateway of the tests knows no sessions, so these are lasting keys, without a session's token.
 """
 
 import base64
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 _ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
@@ -54,9 +60,8 @@ class Role:
         key = next((key for key in self.jwks["keys"] if key["kid"] == json.loads(_bytes(head))["kid"]), None)
         if key is None:
             raise RefusedError("InvalidIdentityToken", "no key of the issuer has signed it")
-        numbers = RSAPublicNumbers(*(int.from_bytes(_bytes(key[name]), "big") for name in ("e", "n")))
         try:
-            numbers.public_key().verify(_bytes(signature), f"{head}.{body}".encode(), PKCS1v15(), SHA256())
+            _verify(key, f"{head}.{body}".encode(), _bytes(signature))
         except InvalidSignature:
             raise RefusedError("InvalidIdentityToken", "its signature is wrong") from None
         said: Mapping[str, Any] = json.loads(_bytes(body))
@@ -73,11 +78,12 @@ class Role:
         if asked["RoleArn"] != [self.arn] or not re.fullmatch(self.subject, subject):
             raise RefusedError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
         self.taken.append(subject)
+        print(subject, flush=True)
         return _ANSWER.format(**self.keys)
 
 
 @contextmanager
-def serving(role: Role, address: str = "127.0.0.1") -> Iterator[Role]:
+def serving(role: Role, address: str = "127.0.0.1", port: int = 0) -> Iterator[Role]:
     """Have a service that knows one role. Its address is in the role."""
 
     class Service(BaseHTTPRequestHandler):
@@ -97,7 +103,7 @@ def serving(role: Role, address: str = "127.0.0.1") -> Iterator[Role]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer((address, 0), Service)
+    server = ThreadingHTTPServer((address, port), Service)
     role.url = f"http://{address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -109,5 +115,22 @@ def serving(role: Role, address: str = "127.0.0.1") -> Iterator[Role]:
         server.server_close()
 
 
+def _verify(key: Mapping[str, str], signed: bytes, signature: bytes) -> None:
+    """Verify RS256 or ES256, which API servers sign with. Raises InvalidSignature."""
+    number = {name: int.from_bytes(_bytes(key[name]), "big") for name in ("e", "n", "x", "y") if name in key}
+    if key["kty"] == "RSA":
+        RSAPublicNumbers(number["e"], number["n"]).public_key().verify(signature, signed, PKCS1v15(), SHA256())
+        return
+    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
+    public = EllipticCurvePublicNumbers(number["x"], number["y"], SECP256R1()).public_key()
+    public.verify(encode_dss_signature(r, s), signed, ECDSA(SHA256()))
+
+
 def _bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+if __name__ == "__main__":
+    file, where, number = sys.argv[1:]
+    with serving(Role(**json.loads(Path(file).read_text())), where, int(number)):
+        threading.Event().wait()

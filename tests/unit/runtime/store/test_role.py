@@ -33,6 +33,7 @@ def _number(number: int) -> str:
 JWKS = {
     "keys": [
         {
+            "kty": "RSA",
             "kid": "1",
             "e": _number(KEY.public_key().public_numbers().e),
             "n": _number(KEY.public_key().public_numbers().n),
