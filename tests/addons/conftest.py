@@ -2,6 +2,7 @@
 
 platform     session   the cluster, the project's images, an S3 gateway with models in it
 gateway      session   Envoy Gateway, with a GatewayClass and Gateway API's CRDs
+scraped      session   Prometheus with the scrape configuration of docs/scaling.md
 """
 
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from dev import magika
-from dev.addons import envoy_gateway
+from dev.addons import envoy_gateway, prometheus
 from dev.addons.process import AddOn
 from dev.cluster import choice, embedded
 from dev.platform import Platform
+from tests.addons.scaled import documented
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,3 +39,9 @@ def platform() -> Platform:
 def gateway(platform: Platform) -> Iterator[AddOn]:
     with envoy_gateway.running(platform.kube) as addon:
         yield addon
+
+
+@pytest.fixture(scope="session")
+def scraped(platform: Platform) -> Iterator[prometheus.Prometheus]:
+    with prometheus.running(documented("scrape_configs")["scrape_configs"]) as running:
+        yield running

@@ -2,38 +2,22 @@
 
 import json
 import re
-import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import yaml
 
 from dev.addons import keda, prometheus
 from dev.kube import condition, found, until
 from onnxmodel_operator import names
+from tests.addons.scaled import SECONDS, asked, counts, replicas
 from tests.e2e.support import model, namespace
 
-ROOT = Path(__file__).parents[2]
-LOAD = (ROOT / "tests" / "e2e" / "load.py").read_text()
-STOP = "import os, signal; os.kill(1, signal.SIGUSR1)"
 AUTOSCALING = {
     "backend": "KEDA",
     "pollingIntervalSeconds": 5,
     "activationQuery": 'gateway_active_requests{namespace="$namespace",model="$model"}',
 }
 WIDEST = 3
-SECONDS = 300
-
-
-@pytest.fixture(scope="module")
-def scraped():
-    """Prometheus with the scrape configuration of the documentation."""
-    page = (ROOT / "docs" / "scaling.md").read_text()
-    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "scrape_configs" in block]
-    with prometheus.running(yaml.safe_load(text)["scrape_configs"]) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -56,41 +40,6 @@ def awake(kube, scraped):
     kube.apply(model("magika", "s3://models/magika/1/model.onnx", serving={"autoscaling": autoscaling}))
     until("Ready", found(kube, "magika", true="Ready"), seconds=600)
     return until("it is scaled", found(kube, "magika", true="ScalingReady"), seconds=120)
-
-
-def replicas(kube, count):
-    """Wait for so many, all of them available."""
-
-    def reached():
-        shown = kube.get("onnxmodel", "magika")
-        there = shown["status"]["serving"]["ready"] == f"{count}/{count}"
-        return shown if there and shown["spec"]["serving"]["replicas"] == count else None
-
-    return until(f"{count} replicas", reached, seconds=SECONDS)
-
-
-@contextmanager
-def asked(kube, platform):
-    """Ask the model all the time. In the end the list has what the client printed."""
-    printed = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "900", "stopped")
-    asking = threading.Thread(
-        target=lambda: printed.append(platform.client(kube, "load", LOAD, {}, *arguments, seconds=960))
-    )
-    kube.delete("job", "load")
-    asking.start()
-    until("the load runs", lambda: kube.get("job", "load")["status"].get("ready"), seconds=120)
-    try:
-        yield printed
-    finally:
-        kube.run("exec", "job/load", "--", "python3", "-c", STOP)
-        asking.join()
-
-
-def counts(printed):
-    """How many requests of the slowest kind of client were answered, and how many failed."""
-    print(printed[0])
-    return tuple(int(word) for word in printed[0].split()[:3:2])
 
 
 def test_no_request_is_lost_while_the_load_sets_the_replicas(awake, kube, platform):
