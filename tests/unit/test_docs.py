@@ -294,7 +294,9 @@ def test_the_versions_of_add_ons_are_those_that_the_tests_run():
     assert f"Envoy Gateway {version('github.com/envoyproxy/gateway')}" in install
     prometheus = version("github.com/prometheus/prometheus").replace("v0.3", "v3.")  # v0.316.0 is of 3.16.0
     adapter = f"prometheus-adapter {version('sigs.k8s.io/prometheus-adapter')}"
-    assert f"Tested with KEDA {version('github.com/kedacore/keda/v2')}, {adapter} and Prometheus {prometheus}." in scaling
+    assert (
+        f"Tested with KEDA {version('github.com/kedacore/keda/v2')}, {adapter} and Prometheus {prometheus}." in scaling
+    )
 
 
 # ---- reasons ---------------------------------------------------------------------------------------------------------
