@@ -15,6 +15,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import POD
 from onnxmodel_operator.controller.meters import Meters
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.live.speed import Proven
 from onnxmodel_operator.plan.values import Pace
 from onnxmodel_runtime.server.recorder import Compute, Recorder
@@ -46,15 +47,15 @@ def _serve(ready: "multiprocessing.Queue[int]") -> None:
 
 
 async def _measure(port: int, pods: int) -> None:
-    cache = Cache()
+    cache, telemetry = Cache(), Telemetry()
     for number in range(pods):
         labels = {names.LABEL_MODEL: "m", names.LABEL_REVISION: "r"}
         space, name = f"n{number // 2}", f"p{number}"
         metadata = {"name": name, "namespace": space, "uid": name, "resourceVersion": "1", "labels": labels}
         cache.put(POD, {"metadata": metadata, "status": {"phase": "Running", "podIP": _HOST}})
-        cache.paces[space, "m"] = Pace(Proven("r", 5.0, 200.0, 1), 2.0)
+        telemetry.paces[space, "m"] = Pace(Proven("r", 5.0, 200.0, 1), 2.0)
     woken: list[tuple[str, str]] = []
-    meters = Meters(cache, woken.append, where=lambda _: (_HOST, port))
+    meters = Meters(cache, telemetry, woken.append, where=lambda _: (_HOST, port))
     running = asyncio.create_task(meters.run())
     await asyncio.sleep(_SETTLE_SECONDS)
     before, cpu, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time(), time.monotonic()
@@ -62,7 +63,10 @@ async def _measure(port: int, pods: int) -> None:
     share = (time.process_time() - cpu) / (time.monotonic() - began)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     kept = [
-        len(readings) for live in cache.metrics.values() for known in live.pods.values() for readings in known.values()
+        len(readings)
+        for live in telemetry.readings.values()
+        for known in live.pods.values()
+        for readings in known.values()
     ]
     running.cancel()
     print(

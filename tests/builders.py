@@ -14,10 +14,11 @@ from typing import Any
 
 from dev.results import URI, good
 from onnxmodel_operator import names
-from onnxmodel_operator.cluster.cache import Cache
+from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import ApiError, StaleError
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.controller.reconcile import Reconciled, reconcile
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.drift import needs_apply
 from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.platform import settings
@@ -118,14 +119,18 @@ class Cluster:
                 self.cache.put(BY_NAME[key[0]], item)
         self.told = there
         try:
-            return asyncio.run(reconcile((namespace, name), self.cache, self.settings, self, self.now, failures))
+            return asyncio.run(self.reconcile((namespace, name), failures))
         except Killed:
             self.restart()
             raise
 
+    async def reconcile(self, key: Key, failures: int = 0) -> Reconciled:
+        """One, with what the operator knows by now."""
+        return await reconcile(key, self.cache, self.telemetry, self.settings, self, self.now, failures)
+
     def restart(self) -> None:
         """The operator begins anew, and remembers nothing."""
-        self.cache: Cache = Cache()
+        self.cache, self.telemetry = Cache(), Telemetry()
         self.told = {}
 
     def deleted(self, item: dict[str, Any]) -> dict[str, Any]:

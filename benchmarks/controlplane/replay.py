@@ -26,6 +26,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL, Kind
 from onnxmodel_operator.controller.reconcile import reconcile
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_runtime.contract.outcome import Outcome, encode
 
@@ -63,7 +64,7 @@ async def template(objects: Sequence[dict[str, Any]], settings: Settings, now: d
         cache.put(BY_NAME[item["kind"]], item)
     key = model["metadata"]["namespace"], model["metadata"]["name"]
     with _digests() as found:
-        outcome = await reconcile(key, cache, settings, _Refuses(), now)
+        outcome = await reconcile(key, cache, Telemetry(), settings, _Refuses(), now)
     assert outcome.phase == "Ready", outcome
     stored = [{**item, "metadata": {**item["metadata"]}} for item in objects]
     for item in stored:

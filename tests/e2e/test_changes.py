@@ -69,7 +69,7 @@ def wide(kube, platform):
 def moved(wide, kube, platform):
     """It went through all changes while somebody asked it, the artifacts are in the bucket. What the client printed."""
     printed = []
-    arguments = (f"wide.{kube.namespace}.svc", "wide", "1500", "told")
+    arguments = (f"wide.{kube.namespace}.svc", "wide", "1500")
     client = threading.Thread(
         target=lambda: printed.append(platform.client(kube, "load", LOAD, {}, *arguments, seconds=1600))
     )

@@ -221,7 +221,7 @@ def test_a_new_revision_takes_over_without_a_lost_request(served, kube, platform
     kube.delete("job", "load")
 
     printed: list[str] = []
-    arguments = (f"magika.{kube.namespace}.svc", "magika", "600", "told")
+    arguments = (f"magika.{kube.namespace}.svc", "magika", "600")
     asking = threading.Thread(
         target=lambda: printed.append(platform.client(kube, "load", script, {}, *arguments, seconds=720))
     )

@@ -45,7 +45,7 @@ class Canary:
             cluster.pod(deployment, podIP=host)
         cluster.settle()
         self.meters = Meters(
-            cluster.cache, lambda _: None, clock=lambda: cluster.now.timestamp(), now=lambda: cluster.now
+            cluster.cache, cluster.telemetry, lambda _: None, clock=lambda: cluster.now.timestamp(), now=lambda: cluster.now
         )  # fmt: skip
 
     async def _read(self, host: str, port: int, model: str, order: str) -> Counts | None:
@@ -216,7 +216,7 @@ class Asked(Canary):
     def __init__(self, answer: QueryResult | None = None, **gates: Any) -> None:
         super().__init__(prometheus=QUERY, **gates)
         self.answer, self.queries = answer, list[str]()
-        self.source = Questions(self.cluster.cache, "unused", clock=lambda: self.cluster.now.timestamp())
+        self.source = Questions(self.cluster.telemetry, "unused", clock=lambda: self.cluster.now.timestamp())
 
     def wait(self, seconds: int, **traffic: Any) -> None:
         for _ in range(seconds // 5):
@@ -238,8 +238,8 @@ def test_a_query_within_its_limit_lets_the_rollout_go_on() -> None:
     assert len(canary.queries) <= 3, "not in every turn"
     canary.wait(30)
     assert canary.cluster.status()["phase"] == "Ready"
-    assert canary.cluster.cache.questions == {}
-    assert canary.cluster.cache.answered == {}, "nobody waits for an answer"
+    assert canary.cluster.telemetry.questions == {}
+    assert canary.cluster.telemetry.answers == {}, "nobody waits for an answer"
 
 
 def test_a_query_beyond_its_limit_takes_the_traffic_back_once_there_were_enough_requests() -> None:
@@ -260,8 +260,8 @@ def test_a_query_without_an_answer_waits_and_the_answer_to_another_step_is_none(
     assert canary.rollout["step"] == 1
     assert canary.cluster.condition("Reconciling")["reason"] == "CanaryInconclusive"  # type: ignore[index]
     assert canary.rollout["gate"] == "Inconclusive: rollout.gates.prometheus: the query gives no sample"
-    key = next(iter(canary.cluster.cache.answered))
-    canary.cluster.cache.answered[key] = Question("another step", ""), QueryResult(0.05)
+    key = next(iter(canary.cluster.telemetry.answers))
+    canary.cluster.telemetry.answers[key] = Question("another step", ""), QueryResult(0.05)
     canary.cluster.settle()
     assert canary.rollout["step"] == 1
 

@@ -37,7 +37,7 @@ class Late(Cluster):
             learn = self.cache.drop if kind == "DELETED" else self.cache.put
             learn(BY_NAME[item["kind"]], item)
         try:
-            return asyncio.run(reconcile((namespace, name), self.cache, self.settings, self, self.now, failures))
+            return asyncio.run(self.reconcile((namespace, name), failures))
         except StaleError:
             return Reconciled()
         finally:
@@ -178,7 +178,7 @@ def test_a_status_is_not_written_into_a_new_model_of_the_name_of_which_the_watch
     cluster.cache.put(BY_NAME["OnnxModel"], model)
     cluster._store({**model, "metadata": {**model["metadata"], "uid": "another"}})
     with pytest.raises(StaleError):
-        asyncio.run(reconcile(key[1:], cluster.cache, cluster.settings, cluster, cluster.now))
+        asyncio.run(reconcile(key[1:], cluster.cache, cluster.telemetry, cluster.settings, cluster, cluster.now))
     assert "phase" not in cluster.objects[key]["status"]
 
 
@@ -194,7 +194,7 @@ def test_a_status_is_not_written_into_a_new_model_of_the_name_that_the_watch_tel
 
     cluster.create = refused
     with pytest.raises(StaleError):
-        asyncio.run(reconcile(key[1:], cluster.cache, cluster.settings, cluster, cluster.now))
+        asyncio.run(reconcile(key[1:], cluster.cache, cluster.telemetry, cluster.settings, cluster, cluster.now))
     assert "phase" not in cluster.objects[key]["status"]
 
 

@@ -31,7 +31,9 @@ class Traffic:
     def restart(self) -> None:
         self.cluster.restart()
         self.cluster.settle()
-        self.meters = Meters(self.cluster.cache, self.woken.append, clock=self._clock, now=lambda: self.cluster.now)
+        self.meters = Meters(
+            self.cluster.cache, self.cluster.telemetry, self.woken.append, clock=self._clock, now=lambda: self.cluster.now
+        )  # fmt: skip
 
     def _clock(self) -> float:
         return self.cluster.now.timestamp()

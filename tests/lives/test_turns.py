@@ -11,6 +11,7 @@ from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import BY_NAME
 from onnxmodel_operator.controller import reconcile as turns
 from onnxmodel_operator.controller.reconcile import Reconciled, reconcile
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.render import templates
 from tests.builders import SETTINGS, Cluster, body, watched
 
@@ -21,7 +22,7 @@ class Watcher:
     """The operator's cache of a cluster, kept from turn to turn as watches keep it."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.cache = cluster, Cache()
+        self.cluster, self.cache, self.telemetry = cluster, Cache(), Telemetry()
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -31,7 +32,7 @@ class Watcher:
 
     async def turn(self, seconds: float = 0, settings: Any = SETTINGS) -> Reconciled:
         now = self.cluster.now + timedelta(seconds=seconds)
-        return await reconcile(KEY, self.cache, settings, self.cluster, now)
+        return await reconcile(KEY, self.cache, self.telemetry, settings, self.cluster, now)
 
 
 @pytest.fixture

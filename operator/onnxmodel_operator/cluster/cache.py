@@ -19,16 +19,12 @@ from onnxmodel_operator.cluster.kinds import (
     Kind,
 )
 from onnxmodel_operator.cluster.trim import share, trim
-from onnxmodel_operator.live.query import QueryResult, Question
-from onnxmodel_operator.live.windows import Live
 from onnxmodel_operator.observe import Snapshot, reports, works_on_a_node
 from onnxmodel_operator.observe.objects import Object
-from onnxmodel_operator.plan.values import Comparison, Pace
 
 Key = tuple[str, str]
 """Namespace and name of a model."""
 _GONE = 10_000
-_NOTHING = Live()
 
 
 def key_of(kind: Kind, item: Object) -> Key | None:
@@ -52,16 +48,6 @@ class Cache:
         self.missing: set[str] = set()
         """Kinds of add-ons that the cluster does not have."""
         self._servers: dict[str, tuple[Key, Object]] = {}  # by uid: pods that have metrics of a revision
-        self.metrics: dict[Key, Live] = {}
-        """Readings of each model's servers."""
-        self.paces: dict[Key, Pace] = {}
-        """The speed that was concluded of each model in its last turn."""
-        self.comparisons: dict[Key, Comparison] = {}
-        """Orders to the servers of models that compare answers."""
-        self.questions: dict[Key, Question] = {}
-        """For Prometheus, of the models that wait for an answer."""
-        self.answered: dict[Key, tuple[Question, QueryResult]] = {}
-        """The last answer to each of them."""
         self.admitted: dict[str, str] = {}
         """Fingerprints by uid of objects that the API server changed on apply. They are not applied again."""
         self.notes: dict[Key, Any] = {}
@@ -180,8 +166,6 @@ class Cache:
             autoscalers=children(AUTOSCALER),
             upgrading=self.others_upgrading(key),
             missing=frozenset(self.missing),
-            metrics=self.metrics.get(key, _NOTHING),
-            answered=self.answered.get(key),
         )
 
     def servers(self) -> Mapping[str, tuple[Key, Object]]:

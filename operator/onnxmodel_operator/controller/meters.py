@@ -10,6 +10,7 @@ from zlib import crc32
 
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache, Key
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.live.scrape import scraper
 from onnxmodel_operator.live.speed import Speed, is_slow, latest
 from onnxmodel_operator.live.windows import Counts, Live, Reading, thinned
@@ -44,6 +45,7 @@ class Meters:
     def __init__(
         self,
         cache: Cache,
+        telemetry: Telemetry,
         wake: Callable[[Key], None],
         *,
         where: Callable[[Object], tuple[str, int]] = address,
@@ -51,7 +53,8 @@ class Meters:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """wake: called for a model that a turn would now judge otherwise than its last one."""
-        self._cache, self._wake, self._where, self._clock, self._now = cache, wake, where, clock, now
+        self._cache, self._telemetry, self._wake = cache, telemetry, wake
+        self._where, self._clock, self._now = where, clock, now
         self._asked: dict[str, float] = {}  # by uid of the pod: when it was last asked
         self.speeds: dict[Key, Speed] = {}
         """The latest speed of each model that has one."""
@@ -75,7 +78,7 @@ class Meters:
                 self._keep(key, label(pod, names.LABEL_REVISION), uid, reading)
         for key in {servers[uid][0] for uid in due}:
             self._judge(key)
-        for key in self._cache.metrics.keys() - {key for key, _ in servers.values()}:
+        for key in self._telemetry.readings.keys() - {key for key, _ in servers.values()}:
             self.speeds.pop(key, None)
             self._forget(key)
 
@@ -93,7 +96,7 @@ class Meters:
 
     async def _read(self, read: Read, server: tuple[Key, Object]) -> Reading | None:
         key, pod = server
-        comparison = self._cache.comparisons.get(key)
+        comparison = self._telemetry.comparisons.get(key)
         asked = comparison is not None and label(pod, names.LABEL_REVISION) == comparison.revision
         counts = await read(*self._where(pod), key[1], comparison.order.text() if comparison and asked else "")
         READINGS.labels("ok" if counts else "failed").inc()
@@ -101,7 +104,7 @@ class Meters:
 
     def _keep(self, key: Key, revision: str, uid: str, reading: Reading) -> None:
         """Add a reading, without those that are too old to matter."""
-        pods = {name: dict(readings) for name, readings in self._cache.metrics.get(key, Live()).pods.items()}
+        pods = {name: dict(readings) for name, readings in self._telemetry.of(key).pods.items()}
         readings = pods.setdefault(revision, {}).get(uid, ())
         if readings and readings[-1].counts == reading.counts:
             reading = Reading(reading.time, readings[-1].counts)  # idle: it costs no memory
@@ -112,10 +115,10 @@ class Meters:
             name: {pod: readings for pod, readings in known.items() if readings[-1].time.timestamp() >= since}
             for name, known in pods.items()
         }
-        self._cache.metrics[key] = Live({name: known for name, known in left.items() if known})
+        self._telemetry.readings[key] = Live({name: known for name, known in left.items() if known})
 
     def _judge(self, key: Key) -> None:
-        pace, live = self._cache.paces.get(key), self._cache.metrics.get(key, Live())
+        pace, live = self._telemetry.paces.get(key), self._telemetry.of(key)
         self.speeds.pop(key, None)
         if pace is None:
             return
@@ -128,8 +131,8 @@ class Meters:
     def _forget(self, key: Key) -> None:
         """Drop the readings of a model that has had no servers for long."""
         last = max(
-            (readings[-1].time for pods in self._cache.metrics[key].pods.values() for readings in pods.values()),
+            (readings[-1].time for pods in self._telemetry.readings[key].pods.values() for readings in pods.values()),
             default=None,
         )
         if last is None or (self._now() - last).total_seconds() > _GONE_SECONDS:
-            del self._cache.metrics[key]
+            del self._telemetry.readings[key]

@@ -34,6 +34,7 @@ from onnxmodel_operator.controller.outage import Outage
 from onnxmodel_operator.controller.pauses import Collector
 from onnxmodel_operator.controller.questions import Questions
 from onnxmodel_operator.controller.reconcile import reconcile
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.controller.urgency import decides, is_a_wish
 from onnxmodel_operator.controller.workqueue import Urgency, WorkQueue
 from onnxmodel_operator.observe.objects import Object
@@ -56,9 +57,9 @@ class Operator:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client, self.settings = client, settings
-        self.cache, self.collector = Cache(), Collector()
+        self.cache, self.telemetry, self.collector = Cache(), Telemetry(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
-        self.meters = Meters(self.cache, self._wake)
+        self.meters = Meters(self.cache, self.telemetry, self._wake)
         self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in watched(settings)]
         outage = Outage(self.queue.retry_all)
         client.heard = outage.heard
@@ -100,7 +101,7 @@ class Operator:
             if self.settings.live_traffic.read:
                 begin(self.meters.run())
             if self.settings.prometheus:
-                begin(Questions(self.cache, self.settings.prometheus.address).run())
+                begin(Questions(self.telemetry, self.settings.prometheus.address).run())
 
     def _wake(self, key: Key) -> None:
         """Let the model take a turn although none of its objects has changed."""
@@ -134,6 +135,7 @@ class Operator:
             outcome = await reconcile(
                 key,
                 self.cache,
+                self.telemetry,
                 self.settings,
                 self.client,
                 datetime.now(UTC),

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from onnxmodel_operator.api.resource import Resource, SpecError, identify, parse
 from onnxmodel_operator.cluster.cache import Cache, Key
@@ -17,6 +17,7 @@ from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError
 from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.controller.children import replaces, write_children
 from onnxmodel_operator.controller.statuses import is_cut, without_messages, write_status
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.controller.troubles import defect, is_refusal, not_applied
 from onnxmodel_operator.controller.turn import Turn, child_of
 from onnxmodel_operator.controller.writer import Writer
@@ -24,13 +25,9 @@ from onnxmodel_operator.drift import difference
 from onnxmodel_operator.observe import Observed, explained, observe, puzzles
 from onnxmodel_operator.plan import invalid, plan
 from onnxmodel_operator.plan.rollout.active import active_revision
-from onnxmodel_operator.plan.rollout.pace import pace_of
-from onnxmodel_operator.plan.rollout.routes import routes_of
 from onnxmodel_operator.platform.settings import Settings
 from onnxmodel_operator.render import render
 from onnxmodel_operator.status import summarize
-
-_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +62,7 @@ _LOOKS = 4
 async def reconcile(
     key: Key,
     cache: Cache,
+    telemetry: Telemetry,
     settings: Settings,
     writer: Writer,
     now: datetime,
@@ -79,11 +77,9 @@ async def reconcile(
     if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
         return Reconciled(rest.phase, (rest.until - now).total_seconds() if rest.until else None)
     for _ in range(_LOOKS):
-        turn = await _make_sure(key, cache, settings, writer, now)
+        turn = await _make_sure(key, cache, telemetry, settings, writer, now)
         if turn is None:
-            cache.paces.pop(key, None)
-            cache.comparisons.pop(key, None)
-            cache.questions.pop(key, None)
+            telemetry.forget(key)
             return Reconciled()  # its children go by their owner references
         try:
             await _carry_out(turn, cache, writer, failures)
@@ -95,9 +91,7 @@ async def reconcile(
     assert turn is not None
     status = _summarize(turn, now)
     resource, decided = turn.resource, turn.decided
-    _remember(cache.paces, key, decided.pace)
-    _remember(cache.comparisons, key, decided.comparison)
-    _remember(cache.questions, key, decided.question)
+    telemetry.conclude(key, decided)
     unkept = await _tell(turn, status, cache, writer, now)
     if turn.error:
         raise turn.error  # said in status, and tried again by the caller
@@ -106,13 +100,6 @@ async def reconcile(
         until = now + timedelta(seconds=again) if again is not None else None
         cache.notes[key] = _Rest(settings, decided.progress.phase, until)
     return Reconciled(decided.progress.phase, decided.requeue_seconds, turn.news, unkept)
-
-
-def _remember(memory: dict[Key, _T], key: Key, value: _T | None) -> None:
-    if value is None:
-        memory.pop(key, None)
-    else:
-        memory[key] = value
 
 
 def _depends_on_itself(turn: Turn) -> bool:
@@ -125,15 +112,17 @@ def _depends_on_itself(turn: Turn) -> bool:
     return turn.decided.job is None and not waits
 
 
-async def _make_sure(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Turn | None:
+async def _make_sure(
+    key: Key, cache: Cache, telemetry: Telemetry, settings: Settings, writer: Writer, now: datetime
+) -> Turn | None:
     """Look at the model. If a conclusion depends on what the cache lacks, ask the API server and look again."""
-    turn = await _look(key, cache, settings, writer, now)
+    turn = await _look(key, cache, telemetry, settings, writer, now)
     asked: set[str] = set()
     while turn and (doubts := _doubts(turn, cache) - asked):
         for job in sorted(doubts):
             await look_up(cache, writer, key, job)
         asked |= doubts
-        turn = await _look(key, cache, settings, writer, now)
+        turn = await _look(key, cache, telemetry, settings, writer, now)
     if turn:
         turn.asked |= bool(asked)
     return turn
@@ -182,9 +171,11 @@ async def _tell(turn: Turn, status: dict[str, Any], cache: Cache, writer: Writer
         raise
 
 
-async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now: datetime) -> Turn | None:
+async def _look(
+    key: Key, cache: Cache, telemetry: Telemetry, settings: Settings, writer: Writer, now: datetime
+) -> Turn | None:
     """Observe the model and decide. None if there is no such model, or it is being deleted."""
-    snapshot = cache.snapshot(key)
+    snapshot = telemetry.add_to(cache.snapshot(key), key)
     if snapshot.model is None or "deletionTimestamp" in snapshot.model["metadata"]:
         return None
     seen: Observed | None = None
@@ -201,13 +192,7 @@ async def _look(key: Key, cache: Cache, settings: Settings, writer: Writer, now:
                 cache.upgrading.add(key)  # before another model decides
         except SpecError as error:
             resource = resource or identify(snapshot.model)
-            decided = invalid(resource, seen, error)
-        routes = routes_of(resource, seen, settings, decided.traffic, now)
-        looks = (decided.requeue_seconds, routes.again if routes else None)
-        again = [seconds for seconds in looks if seconds is not None]
-        decided = dataclasses.replace(
-            decided, pace=pace_of(seen, settings), routes=routes, requeue_seconds=min(again, default=None)
-        )
+            decided = invalid(resource, seen, settings, now, error)
         return Turn(resource, seen, decided, render(resource, decided, settings), asked=bool(unclear))
     except TRANSIENT:
         raise

@@ -13,6 +13,8 @@ from onnxmodel_operator.observe import Observed
 from onnxmodel_operator.plan import prune, stages, volume
 from onnxmodel_operator.plan.rollout import canary, orders, replicas, revision, room, traffic, upgrade
 from onnxmodel_operator.plan.rollout.active import active_revision, kept
+from onnxmodel_operator.plan.rollout.pace import pace_of
+from onnxmodel_operator.plan.rollout.routes import routes_of
 from onnxmodel_operator.plan.rollout.scaling import scaling_of, sleeps, superseded
 from onnxmodel_operator.plan.stages import benchmark, loadtest, optimize, probe, validate
 from onnxmodel_operator.plan.values import Context, Look, Phase, Plan, Progress, State, Stop, Trouble, stalled
@@ -42,6 +44,15 @@ LOOKS: Sequence[Look] = (
 
 def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> Plan:
     """Decide for one model. Raises nothing: the progress of the Plan reports what cannot be done."""
+    return _led(_plan(model, seen, settings, now), model, seen, settings, now)
+
+
+def invalid(resource: Resource, seen: Observed, settings: Settings, now: datetime, error: SpecError) -> Plan:
+    """Return the plan for an invalid spec: report it, and change nothing."""
+    return _led(_invalid(resource, seen, error), resource, seen, settings, now)
+
+
+def _plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -> Plan:
     if model.spec.suspend:
         message = (
             "spec.suspend is true: no stage and no revision starts; the current revision keeps serving, "
@@ -52,7 +63,7 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
     try:
         platform = resolve(model, settings)
     except SpecError as error:
-        return invalid(model, seen, error)
+        return _invalid(model, seen, error)
     active = active_revision(seen)
     context = Context(model, seen, settings, platform, now, active, traffic.before(model, seen, active))
     if waits := upgrade.held(context):
@@ -62,8 +73,15 @@ def plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) ->
     return replace(_decided(_walk(context)), upgrade=upgrade.running(context))
 
 
-def invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
-    """Return the plan for an invalid spec: report it, and change nothing."""
+def _led(decided: Plan, model: Resource, seen: Observed, settings: Settings, now: datetime) -> Plan:
+    """Add what concerns whatever serves: its pace, and the routes that lead to it."""
+    routes = routes_of(model, seen, settings, decided.traffic, now)
+    looks = (decided.requeue_seconds, routes.again if routes else None)
+    again = min((seconds for seconds in looks if seconds is not None), default=None)
+    return replace(decided, pace=pace_of(seen, settings), routes=routes, requeue_seconds=again)
+
+
+def _invalid(resource: Resource, seen: Observed, error: SpecError) -> Plan:
     path, _ = error.fields[0]
     failure = Failure("InvalidSpec", str(error), f"Correct {path} and apply again.", path)
     if isinstance(error, PolicyError):

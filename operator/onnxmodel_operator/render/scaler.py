@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
+from onnxmodel_operator.plan.rollout.external import filled
 from onnxmodel_operator.plan.rollout.scaling import SCALED_OBJECT
 from onnxmodel_operator.plan.values import Scaling
 from onnxmodel_operator.platform.settings import Autoscalers, Prometheus
@@ -57,7 +58,7 @@ def _triggers(owner: Owner, scaling: Scaling, wakes: str, prometheus: Prometheus
     load = f"sum(rate({_ROWS}{{{matching}}}[{window}]))" if scaling.rows else f"sum({_PENDING}{{{matching}}})"
     if scaling.least:
         return [_trigger(prometheus, load, f"{scaling.target:.10g}")]
-    wakes = f"sum({wakes.replace('$namespace', owner.namespace).replace('$model', owner.name)})"
+    wakes = f"sum({filled(wakes, {'namespace': owner.namespace, 'model': owner.name})})"
     # It only wakes: the load alone says how many replicas there are.
     return [
         _trigger(prometheus, f"{load} or 0 * {wakes}", f"{scaling.target:.10g}"),

@@ -74,12 +74,12 @@ def guard(context: Context) -> Advance | Stop:
 
 def comparison(context: Context) -> Comparison | None:
     """Return what the servers of the active revision shall compare: answers, while the new one has a share of a canary."""
-    shift, wanted, new = context.shift, context.model.spec.rollout.gates.compare, context.revision
+    shift, wanted = context.shift, context.model.spec.rollout.gates.compare
     if shift is None or shift.strategy != "Canary" or not shift.weight or _is_over(context) or wanted is None:
         return None
-    if context.active is None or new is None:
+    if context.active is None or context.revision is None:
         return None
-    return Comparison(context.active, CompareOrder(new.short, wanted.percent, new.request.tolerance))
+    return Comparison(context.active, _order(context, wanted.percent))
 
 
 def question(context: Context) -> Question | None:
@@ -97,7 +97,7 @@ def question(context: Context) -> Question | None:
         "stable": context.active or "",
         "window": f"{seconds}s",
     }
-    return Question(_about(context, shift), external.question(gate, values))
+    return Question(_about(context, shift), external.filled(gate.query, values))
 
 
 def look(context: Context) -> Advance | Stop:
@@ -222,7 +222,7 @@ def _judged(context: Context, shift: Shift, now: datetime) -> Judgement:
         least, number = limits.compare.min_agreement_percent, limits.compare.min_comparisons
         gates = replace(gates, min_agreement_percent=least, min_comparisons=number)
         # Anybody may have sent an order: only the answers that were compared as this one says count.
-        order = CompareOrder(context.target.short, limits.compare.percent, context.target.request.tolerance)
+        order = _order(context, limits.compare.percent)
         compared = old.counts.compared.get(order.key) if old else None
     judgement = judge(gates, new, old, compared)
     if limits.prometheus is None or judgement.ruling is not Ruling.PASS:
@@ -230,6 +230,11 @@ def _judged(context: Context, shift: Shift, now: datetime) -> Judgement:
     asked, answer = context.seen.answered or (None, None)
     mine = asked is not None and asked.about == _about(context, shift)
     return worst(judgement, external.judge(limits.prometheus, answer if mine else None))
+
+
+def _order(context: Context, percent: float) -> CompareOrder:
+    """The order to compare answers with those of the new revision."""
+    return CompareOrder(context.target.short, percent, context.target.request.tolerance)
 
 
 def _about(context: Context, shift: Shift) -> str:

@@ -13,9 +13,9 @@ LEAST_SECONDS = 10
 _FIELD = "rollout.gates.prometheus"
 
 
-def question(gate: PrometheusGate, values: Mapping[str, str]) -> str:
+def filled(query: str, values: Mapping[str, str]) -> str:
     """Return the query with these values in the place of $namespace and the others."""
-    return re.sub(PLACEHOLDER, lambda found: values[found[1]], gate.query)
+    return re.sub(PLACEHOLDER, lambda found: values.get(found[1], found[0]), query)
 
 
 def judge(gate: PrometheusGate, answer: QueryResult | None) -> Judgement:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.status import RefusedStatus
-from onnxmodel_operator.plan.rollout import traffic
+from onnxmodel_operator.plan.rollout import routes, traffic
 from onnxmodel_operator.plan.rollout.orders import handled, is_new
 from onnxmodel_operator.plan.values import Advance, Context, Phase, Stop, Trouble, going, stalled
 from onnxmodel_operator.times import format_time
@@ -29,7 +29,7 @@ def look(context: Context) -> Advance | Stop:
         return refuse(context, failure.reason, failure.message)
     found = standing(context, short)
     if isinstance(found, RefusedStatus):
-        return stopped(context, found)
+        return stopped(context, found, _held(context, short))
     return Advance(found)
 
 
@@ -92,6 +92,13 @@ def stopped(context: Context, refused: RefusedStatus, replicas: int = 0) -> Stop
     told = handled(context)  # an order to promote that came too late must not promote the next attempt
     back = replace(context, revision=revision, shift=None, handled=told, traffic=traffic.to(context.active))
     return Stop(back, stalled(Trouble("rollout", failure)))
+
+
+def _held(context: Context, short: str) -> int:
+    """Return the replicas of a refused revision: those that it has while a Gateway may still lead to them, then none."""
+    there, service = context.seen.revisions.get(short), names.canary_service(context.model.name, short)
+    led = ("Service", service) in context.seen.live and routes.seconds_to_hear(context.seen, context.now)
+    return there.wanted if there and led else 0
 
 
 def _remembered(context: Context, short: str, failure: Failure) -> tuple[RefusedStatus, ...]:

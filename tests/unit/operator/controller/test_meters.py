@@ -19,6 +19,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import POD
 from onnxmodel_operator.controller.meters import Meters, address
+from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.live import speed
 from onnxmodel_operator.live.scrape import scraper
 from onnxmodel_operator.live.speed import Proven, is_slow, latest
@@ -43,10 +44,11 @@ class Clock:
     """Time that a test lets pass, and the servers that were asked by then."""
 
     def __init__(self, cache: Cache) -> None:
+        self.telemetry = Telemetry()
         self.seconds, self.asked, self.counts = 0.0, Counter[str](), Counts()
         self.woken: list[Any] = []
         self.meters = Meters(
-            cache, self.woken.append, where=lambda pod: (pod["metadata"]["uid"], 0), clock=lambda: self.seconds,
+            cache, self.telemetry, self.woken.append, where=lambda pod: (pod["metadata"]["uid"], 0), clock=lambda: self.seconds,
             now=lambda: START + timedelta(seconds=self.seconds),
         )  # fmt: skip
 
@@ -101,7 +103,7 @@ async def test_a_rollout_is_watched_closely() -> None:
     await clock.run(60)
     assert clock.asked["old"] == 14
     assert clock.asked["new"] == 12
-    assert cache.snapshot(KEY).metrics.window("r2", START, START + timedelta(seconds=120)) is not None
+    assert clock.telemetry.of(KEY).window("r2", START, START + timedelta(seconds=120)) is not None
 
 
 async def test_a_pod_that_is_gone_still_counts_for_a_while_and_is_then_forgotten() -> None:
@@ -112,9 +114,9 @@ async def test_a_pod_that_is_gone_still_counts_for_a_while_and_is_then_forgotten
     cache.drop(POD, pod("p", version=2))
     await clock.run(600)
     assert clock.asked["p"] == 4
-    assert cache.snapshot(KEY).metrics.window("r", START, START + timedelta(seconds=1000)) is not None
+    assert clock.telemetry.of(KEY).window("r", START, START + timedelta(seconds=1000)) is not None
     await clock.run(1300)
-    assert cache.snapshot(KEY).metrics.pods == {}
+    assert clock.telemetry.of(KEY).pods == {}
 
 
 async def test_an_unreachable_server_has_no_readings() -> None:
@@ -124,7 +126,7 @@ async def test_an_unreachable_server_has_no_readings() -> None:
     clock.counts = None  # type: ignore[assignment]
     await clock.run(120)
     assert clock.asked["p"] == 4
-    assert cache.snapshot(KEY).metrics.pods == {}
+    assert clock.telemetry.of(KEY).pods == {}
     assert clock.meters.speeds == {}
 
 
@@ -133,7 +135,7 @@ async def test_what_is_kept_is_bounded() -> None:
     cache.put(POD, pod("p"))
     clock = Clock(cache)
     await clock.run(7200)
-    (readings,) = cache.snapshot(KEY).metrics.pods["r"].values()
+    (readings,) = clock.telemetry.of(KEY).pods["r"].values()
     assert len(readings) == 24
     assert len({id(reading.counts) for reading in readings}) == 1, "an idle server's counts are one object"
 
@@ -141,8 +143,8 @@ async def test_what_is_kept_is_bounded() -> None:
 async def test_the_speed_of_servers_that_no_longer_answer_is_not_shown() -> None:
     cache = Cache()
     cache.put(POD, pod("p"))
-    cache.paces[KEY] = Pace(Proven("r", 10.0, 100.0, 1), 2.0)
     clock, total = Clock(cache), 0
+    clock.telemetry.paces[KEY] = Pace(Proven("r", 10.0, 100.0, 1), 2.0)
     for _ in range(6):
         total += 600
         clock.counts = Counts(successes=total, executions=total, rows=total, run_seconds=total / 100)
@@ -203,35 +205,35 @@ async def test_a_real_server_that_gets_slow_is_noticed_and_that_it_is_fast_again
         single, many = loadtest(request).points
         best = max(single, many, key=lambda point: point.throughput)
         proven = Proven("r", single.p50, best.throughput, 1)
-        cache, began, woken = Cache(), time.monotonic(), list[Any]()
+        cache, telemetry, began, woken = Cache(), Telemetry(), time.monotonic(), list[Any]()
         cache.put(POD, pod("p", model="slow"))
-        cache.paces["n", "slow"] = Pace(proven, _FACTOR)
+        telemetry.paces["n", "slow"] = Pace(proven, _FACTOR)
 
         def clock() -> float:
             return (time.monotonic() - began) * 60 / _MINUTE
 
         meters = Meters(
-            cache, woken.append, where=lambda _: (support.HOST, ports[2]), clock=clock,
+            cache, telemetry, woken.append, where=lambda _: (support.HOST, ports[2]), clock=clock,
             now=lambda: START + timedelta(seconds=clock()),
         )  # fmt: skip
 
         async def until(slow: bool, minutes: float) -> bool:
             """Read until it is judged so, at most for so long."""
             end, pace = clock() + minutes * 60, Pace(proven, _FACTOR, not slow)
-            cache.paces["n", "slow"] = pace
+            telemetry.paces["n", "slow"] = pace
             while clock() < end and not woken:
                 await meters.round(source.read)
                 await asyncio.sleep(0.05)
             found = bool(woken)
             woken.clear()
-            live = cache.snapshot(("n", "slow")).metrics
+            live = telemetry.of(("n", "slow"))
             assert not found or is_slow(live, proven, _FACTOR, not slow) is slow, "a turn comes to the same conclusion"
             return found
 
         async with scraper() as source:
             with asking(ports[0], _PROVEN):
                 assert not await until(slow=True, minutes=4)
-                assert latest(cache.snapshot(("n", "slow")).metrics, proven) is not None
+                assert latest(telemetry.of(("n", "slow")), proven) is not None
             with asking(ports[0], _MORE):
                 assert await until(slow=True, minutes=60)
                 assert meters.speeds["n", "slow"].ratio > _FACTOR

@@ -77,7 +77,7 @@ def test_a_spec_that_does_not_fit_the_platform_stops_there(spec: Any, reason: st
     ],
 )
 def test_whose_rule_it_is_decides_what_to_do(error: SpecError, reason: str, hint: str) -> None:
-    trouble = invalid(model(), SERVING, error).progress.trouble
+    trouble = invalid(model(), SERVING, SETTINGS, START, error).progress.trouble
     assert trouble is not None
     assert trouble.failure.reason == reason
     assert trouble.failure.hint.startswith(hint)

@@ -4,7 +4,7 @@ import pytest
 
 from onnxmodel_operator.api.spec.rollout import PLACEHOLDERS, PrometheusGate
 from onnxmodel_operator.live.query import QueryResult
-from onnxmodel_operator.plan.rollout.external import judge, question
+from onnxmodel_operator.plan.rollout.external import filled, judge
 from onnxmodel_operator.plan.rollout.gates import Ruling
 
 VALUES = {name: f"<{name}>" for name in PLACEHOLDERS}
@@ -19,7 +19,7 @@ VALUES = {name: f"<{name}>" for name in PLACEHOLDERS}
     ],
 )
 def test_names_are_replaced(query, asked):
-    assert question(PrometheusGate(query=query, max=1), VALUES) == asked
+    assert filled(query, VALUES) == asked
 
 
 @pytest.mark.parametrize(
