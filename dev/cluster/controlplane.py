@@ -111,14 +111,14 @@ def start(plane: ControlPlane) -> None:
     )  # fmt: skip
 
 
-def start_controllers(plane: ControlPlane) -> None:
-    """Start the controller manager; the API server must be ready."""
+def start_controllers(plane: ControlPlane, *flags: str) -> None:
+    """Start the controller manager; the API server must be ready. flags: of it, besides those of every cluster."""
     pki = plane.pki
     _start(
         plane, "kube-controller-manager", f"--kubeconfig={plane.kubeconfig}", "--leader-elect=false", "--secure-port=0",
         f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt", "--use-service-account-credentials",
         f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key",
-        "--kube-api-qps=200", "--kube-api-burst=400",
+        "--kube-api-qps=200", "--kube-api-burst=400", *flags,
     )  # fmt: skip
 
 

@@ -19,10 +19,6 @@ def bad(name, **spec):
     return model(name, f"s3://models/bad/{name}.onnx", **spec)
 
 
-def keys(runtime):
-    return model(f"wrong-keys-{runtime}", source={"secretRef": {"name": "wrong"}}, serving={"runtime": runtime})
-
-
 CASES = [
     (bad("not-onnx"), STALLED, "validate", "NotOnnx", "HTML"),
     (bad("truncated"), STALLED, "validate", "ModelCorrupt", ""),
@@ -32,7 +28,7 @@ CASES = [
     (model("contract", validation=CONTRACT), STALLED, "validate", "ContractMismatch", "INT64"),
     (model("no-key", "s3://models/nowhere.onnx"), STALLED, "validate", "SourceNotFound", "nowhere.onnx"),
     (model("no-bucket", "s3://nowhere/model.onnx"), STALLED, "validate", "SourceNotFound", "nowhere"),
-    *((keys(runtime), STALLED, "validate", "SourceForbidden", "") for runtime in RUNTIMES),
+    (model("wrong-keys", source={"secretRef": {"name": "wrong"}}), STALLED, "validate", "SourceForbidden", ""),
     (model("no-host", "http://nowhere.invalid/m.onnx", source=NOBODY), RECONCILING, "validate", "SourceUnreachable", "nowhere"),
     (bad("sigfpe"), STALLED, "validate", "ShapeInferenceFailed", "overflow"),
     # Warn blocks nothing that validate finds: then the crash itself happens, in the pod that loads the model.
@@ -101,10 +97,8 @@ def test_the_neighbour_was_not_touched(applied, recorded, runtime):
 
 
 def test_a_repaired_secret_and_the_command_of_the_hint_are_enough(applied, platform):
-    kube, mended = applied, [f"wrong-keys-{runtime}" for runtime in RUNTIMES]
-    shown = [until("Stalled", found(kube, name, true="Stalled")) for name in mended]
+    kube = applied
+    shown = until("Stalled", found(kube, "wrong-keys", true="Stalled"))
     platform.credentials(kube, "wrong")
-    for each in shown:
-        kube.run(*each["status"]["lastFailure"]["hint"].rsplit("kubectl ", 1)[1].split()[2:])
-    for name in mended:
-        until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=540)
+    kube.run(*shown["status"]["lastFailure"]["hint"].rsplit("kubectl ", 1)[1].split()[2:])
+    until("Ready", found(kube, "wrong-keys", true="Ready"), seconds=540)

@@ -52,12 +52,11 @@ def applied(platform):
             cuda = {**on_gpus, "executionProviders": ["CUDA", "CPU"]}
             within.apply(
                 example,
-                model("on-gpu-pool", serving={**on_gpus, "executionProviders": ["CPU"]}),
                 model("asks-for-cuda", serving=cuda),
                 model("takes-cpu", serving={**cuda, "fallback": "Allow"}),
                 short_lived(runtime),
-                *volume(platform),
             )
+        volume(platform, kubes["triton"])
         kubes["onnxruntime"].apply(model("mlp", rollout=COMPARED))
         yield kubes
 
@@ -69,8 +68,8 @@ def short_lived(runtime):
     return model("short-lived", MLP, serving={"runtime": runtime})
 
 
-def volume(platform):
-    """A claim, and a pod that lays a model onto its volume."""
+def volume(platform, kube):
+    """A claim, a pod that lays a model onto its volume, and a model that comes from there."""
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}
 
     content = base64.b64encode(models.mlp().SerializeToString()).decode()
@@ -90,10 +89,14 @@ open("/data/m/model.onnx", "wb").write(base64.b64decode("{content}"))
         ],
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "my-models"}}],
     }  # fmt: skip
-    return (
+    kube.apply(
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "my-models"}, "spec": claim},
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fill"}, "spec": pod},
     )
+    filled = lambda: kube.get("pod", "fill")["status"]["phase"] == "Succeeded"  # noqa: E731
+    until("the volume is filled", filled, seconds=SECONDS)
+    serving = {"runtime": "triton"}
+    kube.apply(model("from-volume", "pvc://my-models/m/model.onnx", source={"secretRef": None}, serving=serving))
 
 
 @pytest.fixture(scope="module")
@@ -292,16 +295,15 @@ def test_a_revision_that_answers_otherwise_is_refused_without_a_lost_request(app
 
 
 def test_a_pool_gets_its_model_and_no_other(served, kube):
-    until("Ready", found(kube, "on-gpu-pool", true="Ready"), seconds=SECONDS)
+    until("Ready", found(kube, "takes-cpu", true="Ready"), seconds=SECONDS)
     pools = {
         node["metadata"]["name"]: node["metadata"]["labels"]["onnx-operator.dev/pool"]
         for node in kube.list("nodes", "onnx-operator.dev/pool")
     }
-    for name, pool in (("on-gpu-pool", "gpu"), ("magika", "default")):
+    for name, pool in (("takes-cpu", "gpu"), ("magika", "default")):
         pods = kube.list("pods", f"{names.LABEL_MODEL}={name}")
         assert len(pods) >= 6, ("five Jobs and a server", [pod["metadata"]["name"] for pod in pods])
         assert {pools[pod["spec"]["nodeName"]] for pod in pods} == {pool}
-    kube.delete("onnxmodel", "on-gpu-pool")
 
 
 def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(kube):
@@ -314,10 +316,8 @@ def test_the_cpu_does_not_serve_in_silence_where_a_gpu_was_asked_for(kube):
     kube.delete("onnxmodel", "asks-for-cuda", "takes-cpu")
 
 
-def test_a_volume_can_be_the_source(kube, runtime):
-    until("the volume is filled", lambda: kube.get("pod", "fill")["status"]["phase"] == "Succeeded", seconds=SECONDS)
-    source = {"secretRef": None}
-    kube.apply(model("from-volume", "pvc://my-models/m/model.onnx", source=source, serving={"runtime": runtime}))
+def test_a_volume_can_be_the_source(applied):
+    kube = applied["triton"]
     until("Ready", found(kube, "from-volume", true="Ready"), seconds=SECONDS)
     kube.delete("onnxmodel", "from-volume")
 

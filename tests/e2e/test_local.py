@@ -9,10 +9,10 @@ import yaml
 
 from dev.kube import until
 from tests import models
-from tests.e2e.support import BAD, MLP, RUNTIMES, model
+from tests.e2e.support import BAD, MLP, model
 
 GOOD = models.mlp().SerializeToString()
-CASES = [(model(f"mlp-{runtime}", MLP, serving={"runtime": runtime}), GOOD) for runtime in RUNTIMES] + [
+CASES = [(model("mlp", MLP), GOOD)] + [
     (model(name, f"s3://models/bad/{name}.onnx"), BAD[name]) for name in ("fixed-batch", "old-opset")
 ]
 

@@ -62,16 +62,6 @@ def quantized(kube, applied):
     return until("tight is Stalled", found(kube, "tight", true="Stalled"), seconds=800)["status"]
 
 
-@pytest.fixture(scope="module")
-def gelus(kube, platform):
-    """Made for each runtime, at once."""
-    platform.upload({"gelus/model.onnx": models.gelus().SerializeToString()})
-    optimization, uri = {"variants": ["fused"], "graphLevel": "None"}, "s3://models/gelus/model.onnx"
-    kube.apply(
-        *(model(f"gelus-{name}", uri, optimization=optimization, serving={"runtime": name}) for name in RUNTIMES)
-    )
-
-
 def test_every_variant_is_made_or_says_why_and_is_equal_in_two_pods(twins):
     one, two = ({item["name"]: item for item in status["variants"]} for status in twins.values())
     assert list(one) == VARIANTS
@@ -123,12 +113,10 @@ def test_what_misses_its_constraints_takes_no_traffic_and_its_report_is_there(ku
         assert "int8-dynamic" in kube.run("exec", pod, "--", "cat", quantized["benchmark"]["report"])
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized, runtime):
+def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized):
     jobs = {job["metadata"]["uid"] for job in kube.list("jobs", f"{names.LABEL_MODEL}=tight")}
-    kube.patch("onnxmodel", "tight", {"spec": {"benchmark": {"gate": "Warn"}, "serving": {"runtime": runtime}}})
+    kube.patch("onnxmodel", "tight", {"spec": {"benchmark": {"gate": "Warn"}}})
     status = until("tight is Ready", found(kube, "tight", true="Ready"), seconds=600)["status"]
-    assert status["serving"]["runtime"] == runtime
     after = kube.list("jobs", f"{names.LABEL_MODEL}=tight")
     assert {job["metadata"]["labels"][names.LABEL_STAGE] for job in after if job["metadata"]["uid"] not in jobs} == {
         "loadtest",
@@ -138,11 +126,11 @@ def test_warn_serves_it_from_the_results_at_hand_and_says_so(kube, quantized, ru
     assert "the minimum (throughputPerSecond) is 1,000,000,000" in ready["message"]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_variant_that_is_clearly_faster_serves(kube, gelus, runtime):
-    name = f"gelus-{runtime}"
-    status = until(f"{name} is Ready", found(kube, name, true="Ready"), seconds=800)["status"]
-    assert status["serving"]["runtime"] == runtime
+def test_the_variant_that_is_clearly_faster_serves(kube, platform):
+    platform.upload({"gelus/model.onnx": models.gelus().SerializeToString()})
+    optimization = {"variants": ["fused"], "graphLevel": "None"}
+    kube.apply(model("gelus", "s3://models/gelus/model.onnx", optimization=optimization, serving={"runtime": "triton"}))
+    status = until("gelus is Ready", found(kube, "gelus", true="Ready"), seconds=800)["status"]
     assert status["active"]["variant"] == "fused"
     assert status["benchmark"]["speedup"] > 1.1
     assert "fused serves: its p50 is " in status["benchmark"]["reason"]

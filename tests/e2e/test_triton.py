@@ -31,14 +31,13 @@ SERVED = [(runtime, kind) for runtime in RUNTIMES for kind in BATCHING]
 
 
 def examples():
-    """The manifest of every example that has a model, and one of the tests; the rows that are asked for each."""
+    """Manifests of examples, and of a model of the tests; the rows that are asked for each."""
     random = np.random.default_rng(7)
     rows = {
-        "magika": {"bytes": random.integers(0, 256, (8, 2048), dtype=np.int32)},
         "mlp": {"x": random.standard_normal((8, 4)).astype(np.float32)},
     }
     manifests = {"mlp": model("mlp")}
-    for name in ("magika", "toy", "digits"):
+    for name in ("toy", "digits"):  # magika by both runtimes is test_life's
         manifests[name] = yaml.safe_load((EXAMPLES / name / "onnxmodel.yaml").read_text())
         manifests[name]["spec"]["benchmark"] = QUICK
     del manifests["toy"]["spec"]["optimization"]  # all its variants are test_optimization's
@@ -195,7 +194,7 @@ def test_changing_the_runtime_measures_nothing_again(served, name):
 
 
 def test_triton_runs_as_restricted_as_everything_else(kube, served):
-    (deployment,) = kube.list("deployments", f"{names.LABEL_MODEL}=magika")
+    (deployment,) = kube.list("deployments", f"{names.LABEL_MODEL}=mlp")
     assert deployment["metadata"]["labels"][names.LABEL_RUNTIME] == "triton"
     target = f"deployment/{deployment['metadata']['name']}"
     for folder in ("/models", "/artifacts", "/opt"):

@@ -11,7 +11,7 @@ from onnxmodel_operator.render import claim_name
 
 NODE = "quiet"
 ON_IT = f"nodeSelector: {{pool: {NODE}}}, tolerations: [{{operator: Exists}}]"
-"""Of a pool: pods of other tests stay off the node, and without a kubelet it soon has the taint that it cannot be reached."""
+"""Of a pool: pods of other tests stay off the node, and without a kubelet it keeps the taint that it is not ready."""
 _NODE = {
     "apiVersion": "v1",
     "kind": "Node",

@@ -1,12 +1,9 @@
 """The operator as a process on a real API server: what it makes, says, survives and leaves alone."""
 
-import random
 import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -20,7 +17,7 @@ from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.faults.proxy import Fault
 from tests.integration.support import GOOD, model
-from tests.stages import SERVED, UNSERVED
+from tests.stages import UNSERVED
 
 
 def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kubelet):
@@ -259,44 +256,6 @@ def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, operator,
     shown = until("ImagePullFailed", found(kube, "magika", reason="ImagePullFailed"))
     assert is_true(shown, "Reconciling")
     assert "runtimeImages in the chart's values" in shown["status"]["lastFailure"]["hint"]
-
-
-def test_killed_at_ten_random_moments_the_end_is_the_same_and_no_job_ran_twice(kube, start, kubelet):
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    kube.apply(model(GOOD))
-    seen: dict[str, set[str]] = {}
-
-    def look() -> bool:
-        for job in kube.list("jobs"):
-            stage, digest = (
-                job["metadata"]["labels"][names.LABEL_STAGE],
-                job["metadata"]["annotations"][names.LABEL_DIGEST],
-            )
-            seen.setdefault(f"{stage} {digest}", set()).add(job["metadata"]["uid"])
-        return True
-
-    operator = start()
-    steps: list[Callable[[], Any]] = [lambda s=s: kubelet.succeed("magika", s) for s in UNSERVED]
-    steps += [lambda: kubelet.available("magika")]
-    steps += [lambda s=s: kubelet.succeed("magika", s) for s in SERVED]
-    kills = 0
-    for step in steps:
-        for _ in range(2):
-            time.sleep(chance.uniform(0, 2.5))
-            look()
-            operator.kill()
-            kills += 1
-            operator = start()
-        step()
-        look()
-    until("Ready", found(kube, "magika", true="Ready"), seconds=60)
-    look()
-    assert operator.stop() == 0
-    assert kills == 12
-    assert len(seen) == 5, seen
-    assert all(len(uids) == 1 for uids in seen.values()), f"a Job ran twice: {seen}"
 
 
 def test_a_restart_writes_nothing(kube, operator, start, kubelet):
