@@ -24,6 +24,7 @@ from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.platform import settings
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
 from onnxmodel_runtime.contract.stages import FETCH, PULL, PUSH, Stage
+from onnxmodel_runtime.contract.store import PushResult
 from onnxmodel_runtime.contract.validate import Finding
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -307,13 +308,19 @@ class Cluster:
         """Return whether the stage's artifacts go into a bucket, after the stage."""
         return any(container["name"] == PUSH for container in job["spec"]["template"]["spec"]["containers"])
 
-    def succeed(self, stage: str, *, result: Any = None, message: str | None = None) -> None:
-        """The stage's Job completes with this result (a good one by default)."""
+    def succeed(
+        self, stage: str, *, result: Any = None, message: str | None = None, images: dict[str, str] | None = None
+    ) -> None:
+        """The stage's Job completes with this result (a good one by default). images: that `push` made of it."""
         job = self.jobs()[stage]
         text = message if message is not None else encode(Outcome(stage, 1.5, result or good(job)))
         end = {"exitCode": 0, "message": text, "finishedAt": _time(self.now)}
         if self.pushes(job):
-            pushed = {"exitCode": 0, "message": encode(Outcome(PUSH, 0.1)), "finishedAt": _time(self.now)}
+            pushed = {
+                "exitCode": 0,
+                "message": encode(Outcome(PUSH, 0.1, PushResult(images) if images else None)),
+                "finishedAt": _time(self.now),
+            }
             main = [{"name": PUSH, "image": "runtime:cpu", "state": {"terminated": pushed}}]
             ended = {"terminated": end}
             self.pod(job, phase="Succeeded", container=stage, init=True, state=ended, containerStatuses=main)

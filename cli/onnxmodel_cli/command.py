@@ -11,8 +11,7 @@ from typing import Any
 
 from onnxmodel_cli.parser import Parser
 from onnxmodel_cli.wording import worded
-from onnxmodel_runtime.contract.codec import dumps
-from onnxmodel_runtime.contract.outcome import Outcome
+from onnxmodel_runtime.contract.outcome import Outcome, as_json
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def show(outcome: Outcome, options: argparse.Namespace) -> int:
     from onnxmodel_runtime.sandbox.termination import exit_code, print_failure
 
     if options.output == "json":
-        print(dumps(outcome))
+        print(as_json(outcome))
     elif options.output == "sarif":
         from onnxmodel_runtime.reporting import sarif
 

@@ -1,6 +1,7 @@
 """A node: a containerd and a kubelet of its own on this machine, whose pods really run."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from .pki import Authority
 from .scratchimage import archive
 from .shell import CommandError, run
 
+CONTAINERD = "ONNXMODEL_CONTAINERD"
+"""A variable with folders, as in a PATH, of another containerd and its shim than the machine's."""
 _PAUSE = "localhost/pause:1"
 _CAP_SYS_RESOURCE = 24
 
@@ -36,6 +39,10 @@ class Node:
     def socket(self, plane: ControlPlane) -> Path:
         """containerd's socket."""
         return self.folder(plane) / "containerd.sock"
+
+    def registries(self, plane: ControlPlane) -> Path:
+        """Folder of what containerd knows of registries: a folder for each, with a hosts.toml, read when it is asked."""
+        return self.folder(plane) / "certs.d"
 
 
 DEFAULT = Node("node-0", "10.244.0.1", "10.244.0.0/24", {"onnx-operator.dev/pool": "default"})
@@ -69,13 +76,19 @@ def start(node: Node, plane: ControlPlane) -> None:
         plane.in_network(
             "unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "--propagation=private", "--",
             sys.executable, Path(__file__).with_name("node_init.py"), folder, node.socket(plane), "--",
-            "containerd", "--config", folder / "containerd.toml", "--",
+            *_program(), "--config", folder / "containerd.toml", "--",
             program("kube"), "kubelet", f"--config={folder}/kubelet.json", f"--kubeconfig={folder}/kubeconfig",
             f"--root-dir={folder}/kubelet", f"--cert-dir={folder}/kubelet-pki",
             f"--hostname-override={node.name}", f"--node-ip={node.address}",
             f"--node-labels={','.join(f'{key}={value}' for key, value in node.labels.items())}",
         ),
     )  # fmt: skip
+
+
+def _program() -> tuple[str, ...]:
+    """containerd finds its shim by the PATH."""
+    other = os.environ.get(CONTAINERD)
+    return ("env", f"PATH={other}:{os.environ['PATH']}", "containerd") if other else ("containerd",)
 
 
 def load(node: Node, plane: ControlPlane, image: Path) -> None:
@@ -163,6 +176,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{folder}/cni"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{folder}/certs.d"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 """

@@ -1,6 +1,6 @@
 """Real add-ons beside the real cluster, as processes of this machine: the embedded cluster only.
 
-platform     session   the cluster, the project's images, an S3 gateway with models in it
+platform     session   the cluster on containerd 2.1, the project's images, an S3 gateway with models in it
 gateway      session   Envoy Gateway, with a GatewayClass and Gateway API's CRDs
 scraped      session   Prometheus with the scrape configuration of docs/scaling.md
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dev import magika
-from dev.addons import envoy_gateway, prometheus
+from dev.addons import containerd_two, envoy_gateway, prometheus
 from dev.addons.process import AddOn
 from dev.cluster import choice, embedded
 from dev.platform import Platform
@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def platform() -> Platform:
     if choice.chosen() is not embedded:
         pytest.skip("add-ons run in the network of the embedded cluster: CLUSTER=embedded")
+    containerd_two.use()
     made = Platform()
     made.install_s3()
     made.upload({"magika/1/model.onnx": magika.model().read_bytes()})

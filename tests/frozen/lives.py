@@ -88,12 +88,14 @@ class Life(Cluster):
         job = self.jobs().get(stage)
         return job if job and not job["status"].get("conditions") else None
 
-    def succeed(self, stage: str, *, result: Any = None, message: str | None = None) -> None:
+    def succeed(
+        self, stage: str, *, result: Any = None, message: str | None = None, images: dict[str, str] | None = None
+    ) -> None:
         if message is None:
             asked = json.loads(stage_container(self.jobs()[stage])["args"][2])
             given = json.loads(json.dumps(self.case.get("results", {})))
             message = results.message(stage, result or results.good(stage, asked, given))
-        super().succeed(stage, message=message)
+        super().succeed(stage, message=message, images=images)
 
     def remove(self, *kinds: str, where: Callable[[Any], bool] = lambda item: True) -> bool:
         """Objects of these kinds go, by another hand than the operator's."""

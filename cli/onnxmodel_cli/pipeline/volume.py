@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from onnxmodel_cli.wording import worded
 from onnxmodel_runtime import job
 from onnxmodel_runtime.contract.codec import dumps, load
-from onnxmodel_runtime.contract.outcome import ExitCode, Outcome, decode
+from onnxmodel_runtime.contract.outcome import ExitCode, Outcome, as_json, decode
 from onnxmodel_runtime.contract.stages import FETCH, RESULTS
 from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
 from onnxmodel_runtime.contract.volume import ARTIFACTS
@@ -56,7 +56,7 @@ class Volume:
 
     def _there(self, outcome: Outcome) -> Outcome:
         """Return the outcome with paths of a cluster."""
-        data = _replaced(json.loads(dumps(outcome)), str(self.folder), ARTIFACTS)
+        data = _replaced(json.loads(as_json(outcome)), str(self.folder), ARTIFACTS)
         result = data.pop("result")
         moved = load(Outcome, data)
         return replace(moved, result=load(RESULTS[moved.command], result) if result else None)

@@ -1,5 +1,6 @@
 """Explain how containers ended, and read the outcome of a stage from its pods."""
 
+import re
 import signal
 from dataclasses import replace
 
@@ -7,10 +8,12 @@ from onnxmodel_operator.observe import tritonlog
 from onnxmodel_operator.observe.objects import Object, container_statuses
 from onnxmodel_operator.observe.values import AS_JOBS, AS_SERVER, SETTINGS, Ended
 from onnxmodel_runtime.contract.codec import ContractError
-from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, Failure, Outcome, decode, killed_by
+from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, Failure, Outcome, decode, encode, killed_by
 from onnxmodel_runtime.contract.stages import MOVING, PUSH
+from onnxmodel_runtime.contract.store import PushResult
 
 _SIGNALS = {killed_by(number): number.name for number in CRASHES}
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _KILLED = killed_by(signal.SIGKILL)
 
 
@@ -24,10 +27,35 @@ def outcome_of(pods: list[Object]) -> tuple[Outcome | None, str | None]:
             end = status.get("state", {}).get("terminated") or {}
             if end.get("exitCode") == ExitCode.OK:
                 try:
-                    return decode(end.get("message", "")), end["message"]
+                    return _with_images(decode(end.get("message", "")), end["message"], pod)
                 except ContractError:
                     continue
     return None, None
+
+
+def _with_images(outcome: Outcome, message: str, pod: Object) -> tuple[Outcome, str]:
+    """The outcome of a stage with the images that `push` left of it: a stage, which parses a model, has no say in them."""
+    images = _images(pod)
+    if outcome.images == images:
+        return outcome, message
+    outcome = replace(outcome, images=images)
+    try:
+        return outcome, encode(outcome)
+    except ContractError:  # it does not fit: servers pull
+        outcome = replace(outcome, images={})
+        return outcome, encode(outcome)
+
+
+def _images(pod: Object) -> dict[str, str]:
+    for container in pod.get("status", {}).get("containerStatuses", ()):
+        if container["name"] == PUSH:
+            try:
+                end = decode((container.get("state", {}).get("terminated") or {}).get("message") or "")
+            except ContractError:
+                return {}
+            if isinstance(end.result, PushResult):
+                return {name: digest for name, digest in end.result.images.items() if _DIGEST.fullmatch(digest)}
+    return {}
 
 
 def _stage_statuses(pod: Object) -> tuple[Object, ...]:

@@ -40,6 +40,7 @@ def of_pod_settings(settings: Settings) -> str:
         access: Any = identity.data if identity else secret and secret.name
         covered.append([access, way, artifacts.size])
         covered += [[cache.path, cache.size]] if cache else []
+        covered += ["image volumes"] if isinstance(remote, Oci) and remote.image_volumes else []
     return names.short(names.digest(covered))
 
 

@@ -148,8 +148,8 @@ class Revision:
 
     place: the identity of the place of its artifacts. startup_seconds: how long a pod may load the model. triton: the
     image of Triton where that serves, else "". recorded: the Deployment as it was applied before, replicas aside, which
-    is applied again as it is. pod_settings: what its record names (digests.of_pod_settings); "" for one of a release
-    that named nothing, which stays as it is.
+    is applied again as it is. images: digests of images that a server can mount, by what they hold. pod_settings: what
+    its record names (digests.of_pod_settings); "" for one of a release that named nothing, which stays as it is.
     """
 
     digest: str
@@ -161,6 +161,7 @@ class Revision:
     startup_seconds: int = STARTUP_SECONDS
     triton: str = ""
     recorded: Mapping[str, Any] | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
     pod_settings: str = ""
 
     @property

@@ -195,13 +195,15 @@ class Oci(_Section):
     """A registry for the artifacts of all models, each in REPOSITORY/NAMESPACE/NAME under tags that begin with its uid.
 
     repository: as HOST/PATH. secret_ref: a Secret of type kubernetes.io/dockerconfigjson in each model's namespace.
-    insecure: the registry is asked by http, with its password.
+    insecure: the registry is asked by http, with its password. image_volumes: servers mount what they serve as image
+    volumes, which every node that serves must have.
     """
 
     repository: Annotated[str, StringConstraints(max_length=120, pattern=REPOSITORY)]
     secret_ref: SecretReference
     insecure: bool = False
     node_cache: NodeCache | None = None
+    image_volumes: bool = False
 
 
 class Artifacts(_Section):

@@ -67,7 +67,10 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
     meta = metadata(owner, revision.name, labels)
     meta["annotations"] = {names.LABEL_DIGEST: revision.digest}
     traits = revision.placement.traits
-    store = of_server(owner, revision.request, settings)
+    store = of_server(owner, revision.request, settings, revision.images, writes=_has_engines(revision))
+    where = scheduling(revision.placement, settings)
+    if store["mounted"]:  # the kubelet pulls them, with what it pulls the pod's own images with
+        where["pull_secrets"] = tuple(dict.fromkeys((*where["pull_secrets"], store["store_secret"])))
     apart = without_identity("pull", "repository", "server") if store["store_identity"] else {}
     return render_template(
         "triton.yaml.j2" if revision.triton else "deployment.yaml.j2",
@@ -89,7 +92,7 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
         deadline=_deadline(revision, settings),
         **(_triton(revision) if revision.triton else {"request": as_argument(revision.request)}),
         **store,
-        **scheduling(revision.placement, settings),
+        **where,
     )
 
 
@@ -103,11 +106,16 @@ def _deadline(revision: Revision, settings: Settings) -> int:
     )
 
 
+def _has_engines(revision: Revision) -> bool:
+    """Return whether the pod keeps TensorRT's engines for Triton beside its artifacts."""
+    return bool(revision.triton) and "TensorRT" in revision.request.providers.names
+
+
 def _triton(revision: Revision) -> dict[str, Any]:
     """Return the template values that only a pod with Triton has."""
     gpus = revision.placement.gpus
     cache = f"{ARTIFACTS}/{ENGINE_CACHE_FOLDER}"
-    engines = cache if "TensorRT" in revision.request.providers.names else ""
+    engines = cache if _has_engines(revision) else ""
     repository = RepositoryRequest(revision.request, _MODELS, gpus, revision.triton, engines)
     return {
         "repository": as_argument(repository),

@@ -1,7 +1,7 @@
 """Make the requests of the containers that move artifacts between a pod and the store."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,7 +16,7 @@ from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.contract.stages import FOLDERS, STAGES
 from onnxmodel_runtime.contract.store import Bucket, PullRequest, PushRequest, Repository, Wanted
-from onnxmodel_runtime.contract.volume import ARTIFACTS
+from onnxmodel_runtime.contract.volume import ARTIFACTS, PROBE_FILE
 
 _CACHE = "/cache"
 _PATH = re.compile(rf"{ARTIFACTS}/((?:{'|'.join(map(re.escape, FOLDERS))})/[0-9a-f]{{16}})(?:/(.+))?")
@@ -33,6 +33,15 @@ class _Place:
         return bool(self.bucket or self.registry)
 
 
+@dataclass(frozen=True, slots=True)
+class _Mounted:
+    """An image volume of a server's pod. path: where it is mounted."""
+
+    name: str
+    path: str
+    image: str
+
+
 def of_step(owner: Owner, step: Step, settings: Settings, *, retain: bool) -> dict[str, Any]:
     """Return the values of a Job's template that are about the store."""
     place = _place(owner, settings)
@@ -42,14 +51,38 @@ def of_step(owner: Owner, step: Step, settings: Settings, *, retain: bool) -> di
     return {**_common(owner, place, pull, settings), "push": _argument(push) if place and own else None}
 
 
-def of_server(owner: Owner, request: ServeRequest, settings: Settings) -> dict[str, Any]:
-    """Return the values of a server's template that are about the store: exactly what it reads, verified."""
+def of_server(
+    owner: Owner, request: ServeRequest, settings: Settings, images: Mapping[str, str], *, writes: bool
+) -> dict[str, Any]:
+    """Return the values of a server's template that are about the store: exactly what it reads, verified.
+
+    writes: the pod leaves files beside its artifacts, which no image takes.
+    """
     place = _place(owner, settings)
+    if place.registry and not writes and (mounts := _mounts(request, images)):
+        of = place.registry.repository
+        volumes = [
+            _Mounted(f"artifacts-{number}", f"{ARTIFACTS}/{folder}", f"{of}@{digest}")
+            for number, (folder, digest) in enumerate(mounts.items())
+        ]
+        return {**_common(owner, place, None, settings), "mounted": volumes}
     model = _PATH.fullmatch(request.model)
     proven = {model[1]: {model[2]: request.sha256}} if model and model[2] else {}
     wanted = _exact((request.model, request.probe))
     wanted = tuple(Wanted(each.folder, each.paths, proven.get(each.folder, {})) for each in wanted)
     return _common(owner, place, _pull(place, wanted, settings), settings)
+
+
+def _mounts(request: ServeRequest, images: Mapping[str, str]) -> dict[str, str]:
+    """The image of each folder that a server reads. Empty if there is none for one of them: such a server pulls."""
+    mounts = {}
+    for wanted in _exact((request.model, request.probe)):
+        inside = [path.removesuffix("/") for path in wanted.paths if path not in ("./", PROBE_FILE)]
+        image = images.get("/".join((wanted.folder, *inside)))
+        if image is None:
+            return {}
+        mounts[wanted.folder] = image
+    return mounts
 
 
 def _place(owner: Owner, settings: Settings) -> _Place:
@@ -61,6 +94,7 @@ def _common(owner: Owner, place: _Place, pull: str | None, settings: Settings) -
     remote, s3 = settings.artifacts.remote, settings.artifacts.s3 if place.bucket else None
     return {
         "remote": bool(place),
+        "mounted": [],
         "pull": pull,
         "store_secret": remote.secret_ref.name if remote and remote.secret_ref else None,
         "store_identity": store_identity(owner.namespace, s3) if s3 else None,

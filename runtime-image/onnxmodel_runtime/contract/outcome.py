@@ -7,10 +7,10 @@ import functools
 import json
 import signal
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
-from onnxmodel_runtime.contract.codec import ContractError, dumps, load
+from onnxmodel_runtime.contract.codec import ContractError, as_data, dumps, load
 from onnxmodel_runtime.contract.stages import RESULTS, Result
 from onnxmodel_runtime.contract.validate import Finding
 
@@ -53,7 +53,8 @@ class Failure:
 class Outcome:
     """The outcome of a container: a result or a failure, never both.
 
-    command: of the table in stages.py. findings: why validation refused the model (a result has its own).
+    command: of the table in stages.py. findings: why validation refused the model (a result has its own). images: of what
+    the stage left, as PushResult has them. The operator adds them; a stage, which parses a model, has no say in them.
     """
 
     command: str
@@ -62,6 +63,15 @@ class Outcome:
     failure: Failure | None = None
     retry: bool = False
     findings: tuple[Finding, ...] = ()
+    images: dict[str, str] = field(default_factory=dict)
+
+
+def as_json(outcome: Outcome) -> str:
+    """Serialize an outcome, without images where there are none."""
+    data = as_data(outcome)
+    if not outcome.images:
+        del data["images"]
+    return dumps(data)
 
 
 def encode(outcome: Outcome) -> str:
@@ -69,7 +79,7 @@ def encode(outcome: Outcome) -> str:
 
     Raises ContractError if it does not fit: each stage bounds its lists, so that is a defect, not an error of the input.
     """
-    packed = zlib.compress(dumps(outcome).encode(), 9)
+    packed = zlib.compress(as_json(outcome).encode(), 9)
     text = _PREFIX + base64.b64encode(packed).decode()
     if len(text) > TERMINATION_BYTES:
         raise ContractError(

@@ -17,7 +17,7 @@ from onnxmodel_runtime.contract.optimize import OptimizeRequest, OptimizeResult,
 from onnxmodel_runtime.contract.probe import ProbeRequest, ProbeResult
 from onnxmodel_runtime.contract.repository import RepositoryRequest, RepositoryResult
 from onnxmodel_runtime.contract.serve import ServeRequest
-from onnxmodel_runtime.contract.store import PullRequest, PushRequest, SweepRequest
+from onnxmodel_runtime.contract.store import PullRequest, PushRequest, PushResult, SweepRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest, ValidateResult, validation_report
 from onnxmodel_runtime.contract.volume import CALIBRATION_DATA_FOLDER, SOURCE_FOLDER
 
@@ -34,7 +34,9 @@ Request = (
     | PushRequest
     | SweepRequest
 )
-Result = ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult
+Result = (
+    ValidateResult | OptimizeResult | BenchmarkResult | LoadTestResult | ProbeResult | RepositoryResult | PushResult
+)
 
 FETCH, SERVE, REPOSITORY = "fetch", "serve", "repository"
 PULL, PUSH, SWEEP = "pull", "push", "sweep"
@@ -187,7 +189,7 @@ COMMANDS: Mapping[str, CommandSpec] = {
             isolated=Isolation(lambda request: request.serve.providers.names),
         ),
         CommandSpec(PULL, PullRequest),
-        CommandSpec(PUSH, PushRequest),
+        CommandSpec(PUSH, PushRequest, PushResult),
         CommandSpec(SWEEP, SweepRequest),
     )
 }

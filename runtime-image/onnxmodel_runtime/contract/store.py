@@ -87,6 +87,17 @@ class PushRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class PushResult:
+    """The images that a server can mount instead of pulling files.
+
+    images: digests of their manifests. "optimize/0123456789abcdef/fp32" is a variant with the probe, the folder alone is
+    the probe; "source/0123456789abcdef" is the fetched model without the data beside it.
+    """
+
+    images: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SweepRequest:
     """Remove from the store what belongs to models that no longer exist.
 

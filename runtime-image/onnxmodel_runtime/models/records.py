@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from onnxmodel_runtime.contract.codec import dumps
-from onnxmodel_runtime.contract.outcome import Outcome
+from onnxmodel_runtime.contract.outcome import Outcome, as_json
 from onnxmodel_runtime.contract.volume import SOURCE_FILE
 from onnxmodel_runtime.sandbox.progress import log
 
@@ -42,7 +41,7 @@ def _marker(directory: Path) -> Path:
 
 def write_report(outcome: Outcome, path: Path) -> None:
     """Write the whole outcome beside the artifact, unless the volume is mounted read-only."""
-    write_beside(path, dumps(outcome))
+    write_beside(path, as_json(outcome))
 
 
 def write_beside(path: Path, text: str) -> None:

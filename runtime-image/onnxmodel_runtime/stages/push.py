@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
-from onnxmodel_runtime.contract.store import PushRequest
+from onnxmodel_runtime.contract.store import PushRequest, PushResult
 from onnxmodel_runtime.errors import StageError, size
 from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.sources.authorities import trusted
@@ -15,8 +15,8 @@ from onnxmodel_runtime.store.left import files_of
 _SECONDS = 900.0  # the stage would run again: that costs more than a pod that waits
 
 
-def push(request: PushRequest, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Store the folders. When this returns, they can be pulled on any node."""
+def push(request: PushRequest, *, pause: Callable[[float], None] = time.sleep) -> PushResult | None:
+    """Store the folders. When this returns, they can be pulled on any node. Returns what can be mounted, if anything can."""
     take_store_credentials()
     with trusted(), closing(opened_store(request.bucket, request.registry, _SECONDS, pause)) as store:
         for folder in request.folders:
@@ -25,6 +25,7 @@ def push(request: PushRequest, *, pause: Callable[[float], None] = time.sleep) -
             store.retain()
         if request.keep:
             _make_room(store, {*request.keep, *request.folders})
+        return PushResult(store.images) if store.images else None
 
 
 def _store(store: ArtifactStore, root: Path, folder: str) -> None:

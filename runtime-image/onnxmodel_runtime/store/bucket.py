@@ -72,6 +72,11 @@ class BucketStore:
         self._check(parent, index)
         return sent
 
+    @property
+    def images(self) -> dict[str, str]:
+        """Nothing: a bucket has no images."""
+        return {}
+
     def _write_index(self, folder: str, index: Index) -> None:
         """Make a folder appear. All its blobs must be there."""
         files = {name: {"sha256": file.sha256, "bytes": file.bytes} for name, file in sorted(index.items())}

@@ -37,6 +37,10 @@ class ArtifactStore(Protocol):
     def store(self, parent: Path, folder: str, names: Sequence[str]) -> int:
         """Store a folder of these files below `parent`. It appears when it is whole. Returns how many bytes were sent."""
 
+    @property
+    def images(self) -> dict[str, str]:
+        """Images that servers can mount of the folders that were stored, as PushResult has them."""
+
     def retain(self) -> None:
         """Mark all of the model's artifacts, so that they stay without it."""
 

@@ -8,12 +8,14 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onnxmodel_runtime.contract.stages import Stage
 from onnxmodel_runtime.contract.store import Repository
+from onnxmodel_runtime.contract.volume import OUR_FILES, PROBE_FILE, SOURCE_FOLDER
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sandbox.progress import log
 from onnxmodel_runtime.store.distribution import MANIFEST, SETTINGS, Distribution, take_docker_config
@@ -28,9 +30,12 @@ _TITLE = "org.opencontainers.image.title"
 _SHA256, _BYTES, _TAG, _SINCE = (f"dev.onnx-operator.{name}" for name in ("sha256", "bytes", "tag", "since"))
 _RETAIN, _GONE = "retain", "gone"
 _UID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_FOLDER = re.compile("([a-z]+)-([0-9a-f]{16})")
+_FOLDER = re.compile("([a-z]+)-([0-9a-f]{16})(?:-image(?:-.+)?)?")
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _MOST_FILES = 5_000  # registries refuse manifests of more than 4 MiB
+_MOST_LAYERS = 100  # that a node can mount on top of each other
+_VARIANT = re.compile("[a-z0-9-]{1,32}")
+_WHITEOUT = ".wh."  # of a layer's file that removes another
 
 
 class RegistryStore:
@@ -41,6 +46,8 @@ class RegistryStore:
         self._path = place.repository.partition("/")[2]
         take_docker_config(place)
         self._own = self._repository(self._path)
+        self.images: dict[str, str] = {}
+        """Digests of images of what servers read, as PushResult has them."""
 
     def close(self) -> None:
         """Do nothing: no connection outlives its reply."""
@@ -114,6 +121,8 @@ class RegistryStore:
                 with opened(parent / name) as file:
                     self._send(layer, file)
             self._put(tag, layers)
+        for name, some in _served(folder, names).items():
+            self.images[name] = self._put(_image_tag(tag, folder, name), {each: layers[each] for each in some})
         return sent
 
     def _send(self, layer: Layer, file: Any) -> int:
@@ -122,9 +131,9 @@ class RegistryStore:
         self._own.upload(layer.digest, layer.size, lambda: content(layer, file))
         return layer.bytes
 
-    def _put(self, tag: str, layers: Mapping[str, Layer], notes: Mapping[str, str] | None = None) -> None:
-        """Make an image appear. All its layers must be there."""
-        _put_image(self._own, tag, layers, notes or {})
+    def _put(self, tag: str, layers: Mapping[str, Layer]) -> str:
+        """Make an image appear. All its layers must be there. Returns its digest."""
+        return _put_image(self._own, tag, layers, {})
 
     def retain(self) -> None:
         """Put the mark."""
@@ -138,7 +147,7 @@ class RegistryStore:
             if found and f"{found[1]}/{found[2]}" not in keep:
                 self._own.delete(tag)
                 removed.append(f"{found[1]}/{found[2]}")
-        return sorted(removed)
+        return sorted({*removed})
 
     def sweep(self, retained: Mapping[str, bool], seconds: float) -> None:
         """Remove the tags of other models `seconds` after they were first seen without their model.
@@ -203,8 +212,8 @@ def _mark(repository: Distribution, tag: str, wanted: bool, marked: bool) -> Non
         repository.delete(tag)
 
 
-def _put_image(repository: Distribution, tag: str, layers: Mapping[str, Layer], notes: Mapping[str, str]) -> None:
-    """Write an image's configuration and its manifest. The same layers under the same tag give the same bytes."""
+def _put_image(repository: Distribution, tag: str, layers: Mapping[str, Layer], notes: Mapping[str, str]) -> str:
+    """Write an image's configuration and its manifest. The same layers under the same tag give the same digest."""
     diffs = [layer.digest for layer in layers.values()]
     # Of any platform: runtimes compare these two for an index of images alone.
     config = _json({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diffs}})
@@ -226,7 +235,38 @@ def _put_image(repository: Distribution, tag: str, layers: Mapping[str, Layer], 
         ],
         "annotations": {_TAG: tag, **notes},
     }
-    repository.put_manifest(tag, _json(manifest))
+    content = _json(manifest)
+    repository.put_manifest(tag, content)
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _served(folder: str, names: Iterable[str]) -> dict[str, list[str]]:
+    """The files of each image that a server may mount, by what PushResult calls it.
+
+    A stage that a model took over chooses names too: what no image can have is pulled.
+    """
+    stage, _, own = folder.partition("/")
+    inside = [(name, path) for name in names for of, _, path in [name.partition("/")] if of == own and path]
+    images: dict[str, list[str]] = {}
+    if stage == SOURCE_FOLDER:
+        images[folder] = [name for name, path in inside if path.partition("/")[0] not in OUR_FILES]
+    elif stage == Stage.OPTIMIZE:
+        probe = [name for name, path in inside if path == PROBE_FILE]
+        images[folder] = probe
+        for name, path in inside:
+            variant, slash, _ = path.partition("/")
+            if slash and _VARIANT.fullmatch(variant):
+                images.setdefault(f"{folder}/{variant}", [*probe]).append(name)
+    return {
+        key: some
+        for key, some in images.items()
+        if 0 < len(some) <= _MOST_LAYERS and not any(f"/{_WHITEOUT}" in f"/{name}" for name in some)
+    }
+
+
+def _image_tag(tag: str, folder: str, name: str) -> str:
+    variant = name.removeprefix(folder).strip("/")
+    return f"{tag}-image-{variant}" if variant else f"{tag}-image"
 
 
 def _json(value: Any) -> bytes:

@@ -70,10 +70,19 @@ def _revision(context: Context) -> Revision:
         startup_seconds=_startup_seconds(loading),
         triton=platform.triton,
         recorded=(deployment := recorded(context.seen, short, context.settings)),
+        images=_images(context),
         pod_settings=""
         if deployment and short not in context.seen.made_with
         else digests.of_pod_settings(context.settings),
     )
+
+
+def _images(context: Context) -> dict[str, str]:
+    """The images that the stages of this revision left, if the platform's servers mount images."""
+    oci = context.settings.artifacts.oci
+    if oci is None or not oci.image_volumes:
+        return {}
+    return {name: digest for step in context.steps if step.outcome for name, digest in step.outcome.images.items()}
 
 
 def _request(context: Context) -> ServeRequest:

@@ -7,6 +7,7 @@ import pytest
 from dev.results import good, stage_container
 from onnxmodel_operator.platform import settings
 from onnxmodel_runtime.contract.optimize import OptimizeResult, Variant
+from onnxmodel_runtime.contract.outcome import Outcome, decode, encode
 from onnxmodel_runtime.contract.stages import MOVING, STAGES
 from tests.builders import SETTINGS, Cluster, body
 
@@ -187,6 +188,78 @@ def test_requests_name_the_store_that_the_platform_has():
             assert request[name]
             assert bool(request["bucket"]) is (name == "bucket")
             assert ("registry" in request) is (name == "registry")
+
+
+IMAGE = "sha256:" + "e" * 64
+PROBE_IMAGE = "sha256:" + "f" * 64
+MOUNTING = settings.parse(
+    {
+        **SETTINGS.model_dump(mode="json", by_alias=True),
+        "artifacts": {"store": "oci", "oci": {**OCI, "imageVolumes": True}},
+    }
+)
+
+
+def mounting(runtime="onnxruntime", platform=MOUNTING, images=("fp32",), **serving):
+    """The pod of a server of variant fp32, whose optimize stage left images. Returns its folder, too."""
+    cluster = Cluster(body(serving={"runtime": runtime, **serving}), platform=platform)
+    cluster.reach("optimize")
+    folder = asked(stage_container(cluster.jobs()["optimize"]))["directory"].removeprefix("/artifacts/")
+    named = {f"{folder}/{name}" if name else folder: IMAGE if name else PROBE_IMAGE for name in images}
+    cluster.succeed("optimize", images=named)
+    cluster.live()
+    return cluster, pods(cluster)["server"], folder
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "triton"])
+def test_a_server_mounts_its_variant_as_an_image_by_its_digest(runtime):
+    cluster, pod, folder = mounting(runtime)
+    image = f"registry.example.com/artifacts/team-a/magika@{IMAGE}"
+    assert pod["volumes"][0] == {"name": "artifacts-0", "image": {"reference": image, "pullPolicy": "IfNotPresent"}}
+    assert {"name": "artifact-store"} in pod["imagePullSecrets"]
+    containers = [*pod.get("initContainers", ()), *pod["containers"]]
+    assert [c["name"] for c in containers] == (["repository", "server"] if runtime == "triton" else ["server"])
+    for container in containers:
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"].startswith("artifacts")]
+        assert mount == {"name": "artifacts-0", "mountPath": f"/artifacts/{folder}", "readOnly": True}
+        assert "envFrom" not in container
+    assert not [volume for volume in pod["volumes"] if volume["name"] == "artifacts"]
+    # What status keeps is enough to make the same pod again.
+    cluster.settings = REGISTRY
+    cluster.live()
+    assert pods(cluster)["server"]["initContainers"][0]["name"] == "pull"
+    cluster.settings = MOUNTING
+    cluster.live()
+    assert pods(cluster)["server"] == pod
+
+
+@pytest.mark.parametrize(
+    ("images", "platform", "serving"),
+    [
+        ((), MOUNTING, {}),
+        (("", "fused"), MOUNTING, {}),
+        (("fp32",), REGISTRY, {}),
+    ],
+)
+def test_without_an_image_of_exactly_what_it_serves_a_server_pulls(images, platform, serving):
+    _, pod, _ = mounting(images=images, platform=platform, **serving)
+    assert pod["initContainers"][0]["name"] == "pull"
+    assert "imagePullSecrets" not in pod
+
+
+def test_a_stage_has_no_say_in_what_is_mounted():
+    """It parses the model, and a model may take it over: its word of images is dropped, also where nothing was pushed."""
+    for platform in (MOUNTING, SETTINGS):
+        cluster = Cluster(body(), platform=platform)
+        cluster.reach("optimize")
+        job = cluster.jobs()["optimize"]
+        folder = asked(stage_container(job))["directory"].removeprefix("/artifacts/")
+        told = Outcome("optimize", 1.5, good(job), images={f"{folder}/fp32": IMAGE})
+        cluster.succeed("optimize", message=encode(told))
+        cluster.live()
+        assert IMAGE not in json.dumps(cluster.deployments())
+        (record,) = [stage for stage in cluster.status()["stages"] if stage["name"] == "optimize"]
+        assert decode(record["result"]).images == {}
 
 
 def test_a_model_has_a_repository_of_its_name_and_tags_of_its_own():

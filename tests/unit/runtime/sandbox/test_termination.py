@@ -15,6 +15,7 @@ from onnxmodel_runtime.contract.probe import ProbeResult
 from onnxmodel_runtime.contract.providers import ProviderUse
 from onnxmodel_runtime.contract.repository import RepositoryResult
 from onnxmodel_runtime.contract.stages import RESULTS, Result
+from onnxmodel_runtime.contract.store import PushResult
 from onnxmodel_runtime.contract.validate import Finding, ModelFacts, ValidateResult
 from onnxmodel_runtime.errors import clip
 from onnxmodel_runtime.sandbox.termination import fit
@@ -124,6 +125,7 @@ LARGEST = (
         )
     ),
     ProbeResult(1.23456789, 2.3456789, 1e-7, ProviderUse(NOISE[:100], 12.345), clip(NOISE, 400)),
+    PushResult({f"optimize/{noise(16, LETTERS, n)}/{noise(20, LETTERS, n)}": noise(64, LETTERS, n) for n in range(12)}),
     RepositoryResult(f"/artifacts/{noise(400, LETTERS)}", True, f"/artifacts/{noise(400, LETTERS)}"),
 )
 """The most that each command leaves."""

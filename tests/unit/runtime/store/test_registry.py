@@ -68,9 +68,9 @@ def left(root, name=OURS, stage="optimize"):
     return root
 
 
-def pushed(place, root, *folders, **more):
+def pushed(place, root, *some, **more):
     os.environ |= GIVEN
-    push(PushRequest(None, folders or (FOLDER,), str(root), registry=place, **more))
+    return push(PushRequest(None, some or (FOLDER,), str(root), registry=place, **more))
 
 
 def pulled(place, root, *wanted):
@@ -98,6 +98,11 @@ def path_of(place):
     return place.repository.partition("/")[2]
 
 
+def folders(store, place):
+    """The tags of folders and marks, without those of images for servers."""
+    return [tag for tag in store.tags(path_of(place)) if "-image" not in tag]
+
+
 def manifest(store, place, tag=f"{UID}-optimize-{OURS}"):
     headers = {"Accept": MANIFEST, "Authorization": store.authorization}
     url = f"{store.base}/v2/{path_of(place)}/manifests/{tag}"
@@ -109,7 +114,7 @@ def manifest(store, place, tag=f"{UID}-optimize-{OURS}"):
 
 def test_what_was_pushed_is_pulled_with_what_stands_beside_it(store, place, tmp_path):
     pushed(place, left(tmp_path / "there"))
-    assert store.tags(path_of(place)) == [f"{UID}-optimize-{OURS}"]
+    assert folders(store, place) == [f"{UID}-optimize-{OURS}"]
     pulled(place, tmp_path / "here")
     assert files(tmp_path / "here") == {
         f"{FOLDER}/fp32/model.onnx": MODEL,
@@ -151,6 +156,46 @@ def test_it_is_an_image_that_container_runtimes_read(store, place, tmp_path):
     config = json.loads(blob(image["config"]))
     assert config["rootfs"] == {"type": "layers", "diff_ids": diffs}
     assert config["os"] == "linux"
+
+
+def test_a_variant_and_the_probe_are_an_image_that_a_server_mounts(store, place, tmp_path):
+    """By its digest, which is the same wherever it is made. The fetched model is one without the data beside it."""
+    root = left(tmp_path / "there")
+    source = root / "source" / OTHER
+    (source / ".golden").mkdir(parents=True)
+    (source / "model.onnx").write_bytes(MODEL)
+    (source / "w.bin").write_bytes(b"w")
+    (source / ".golden" / "x.npy").write_bytes(b"golden")
+    (root / "source" / f"{OTHER}.accepted").write_bytes(b"")
+    result = pushed(place, root, FOLDER, f"source/{OTHER}")
+    found = {}
+    for name, given in result.images.items():
+        content = Distribution(place, path_of(place), 0, lambda _: None).manifest(given)
+        assert f"sha256:{digest(content)}" == given
+        found[name] = sorted(layer["annotations"][TITLE] for layer in json.loads(content)["layers"])
+    assert found == {
+        FOLDER: [f"{OURS}/probe.npz"],
+        f"{FOLDER}/fp32": [f"{OURS}/fp32/model.onnx", f"{OURS}/fp32/weights ü.data", f"{OURS}/probe.npz"],
+        f"source/{OTHER}": [f"{OTHER}/model.onnx", f"{OTHER}/w.bin"],
+    }
+    assert pushed(place, left(tmp_path / "again")).images == {
+        name: given for name, given in result.images.items() if name.startswith(FOLDER)
+    }
+    assert pushed(place, root, FOLDER, keep=(FOLDER,))
+    assert not [tag for tag in store.tags(path_of(place)) if "source" in tag], "images go with their folder"
+
+
+def test_names_that_no_image_can_have_are_pulled(store, place, tmp_path):
+    """A model's author chooses names of data, and a stage that a model took over any others."""
+    root = left(tmp_path / "there")
+    for variant, name in (("fused", ".wh.model.onnx"), ("Fp16", "x"), ("int8", "x")):
+        (root / FOLDER / variant).mkdir()
+        (root / FOLDER / variant / name).write_bytes(b"x")
+    for number in range(101):
+        (root / FOLDER / "int8" / str(number)).write_bytes(b"x")
+    assert set(pushed(place, root).images) == {FOLDER, f"{FOLDER}/fp32"}
+    pulled(place, tmp_path / "here")
+    assert len(files(tmp_path / "here")) == 4 + 104
 
 
 def test_a_server_gets_its_variant_alone_and_no_credential_of_another_kind_stays(store, place, tmp_path, monkeypatch):
@@ -259,7 +304,7 @@ def test_what_no_spec_can_return_to_goes_and_only_of_this_model(store, place, tm
         pushed(one, root, FOLDER, f"optimize/{OTHER}", f"source/{OTHER}", retain=True)
     pushed(place, root, keep=(f"source/{OTHER}", f"benchmark/{OURS}"))
     names = [f"optimize-{OURS}", f"optimize-{OTHER}", "retain", f"source-{OTHER}"]
-    assert store.tags(path_of(place)) == [
+    assert folders(store, place) == [
         *(f"{UID}-{name}" for name in names if name != f"optimize-{OTHER}"),
         *(f"{NEWER}-{name}" for name in names),
     ]
@@ -272,7 +317,7 @@ def test_a_registry_that_removes_nothing_fails_no_stage(tmp_path_factory, tmp_pa
         root = left(left(tmp_path / "there"), OTHER)
         pushed(place, root, f"optimize/{OTHER}")
         pushed(place, root, keep=(FOLDER,))
-        assert len(running.tags(path_of(place))) == 2
+        assert len(folders(running, place)) == 2
         assert "removes nothing: 405 UNSUPPORTED" in capfd.readouterr().err
 
 
@@ -298,7 +343,7 @@ def test_the_sweep_removes_what_it_saw_without_its_model_for_long_enough(store, 
     assert again(everyone | {"kept": True}) == set(uids), "the inventory was too old: all are there, marks go"
     assert again({"there": False}) == set(uids)
     assert again({"there": False}) == {"there", "kept"}
-    assert store.tags(path_of(place)) == [
+    assert folders(store, place) == [
         f"{uids['there']}-optimize-{OURS}",
         f"{uids['kept']}-optimize-{OURS}",
         f"{uids['kept']}-retain",
@@ -375,7 +420,7 @@ def test_a_push_waits_for_a_registry_that_comes_back(store, place, tmp_path):
 
     push(PushRequest(None, (FOLDER,), str(left(tmp_path / "there")), registry=place), pause=back)
     assert pauses[:2] == [1.0, 2.0]
-    assert store.tags(path_of(place)) == [f"{UID}-optimize-{OURS}"]
+    assert folders(store, place) == [f"{UID}-optimize-{OURS}"]
 
 
 def test_a_registry_that_stays_away_is_said_and_tried_again(store, place, tmp_path, monkeypatch):
