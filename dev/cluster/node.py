@@ -106,6 +106,16 @@ def images(node: Node, plane: ControlPlane) -> set[str]:
     return set(run("ctr", "--address", node.socket(plane), "--namespace", "k8s.io", "images", "list", "-q").split())
 
 
+def forget(node: Node, plane: ControlPlane, registry: str) -> None:
+    """Remove all images of a registry from the node. What runs with them goes on."""
+    ctr = ("ctr", "--address", node.socket(plane), "--namespace", "k8s.io", "images")
+    lines = run(*ctr, "list").splitlines()[1:]
+    targets = {line.split()[2] for line in lines if line.startswith(f"{registry}/")}
+    names = [line.split()[0] for line in lines if line.split()[2] in targets]
+    if names:
+        run(*ctr, "remove", "--sync", *names)
+
+
 def describe_failure(node: Node, plane: ControlPlane) -> CommandError:
     """Return the error of a node that did not come up, with the end of its logs."""
     tails = []

@@ -6,6 +6,8 @@ import time
 import pytest
 
 from dev.addons import registry
+from dev.cluster import embedded
+from dev.cluster.node import NODES, forget
 from dev.kube import condition, found, is_true, until
 from onnxmodel_operator import names
 from tests.e2e.changes import ANYWHERE, SPREAD
@@ -69,6 +71,25 @@ def test_servers_on_both_nodes_mount_exactly_what_they_serve(kube):
         assert not [each for container in pod["spec"]["containers"] for each in container.get("envFrom", ())]
 
 
+def lose_image(kube):
+    """A node loses the image, and a server that starts there needs it."""
+    kept, lost = NODES[0], NODES[1]
+    (pod,) = [pod for pod in servers(kube) if pod["spec"]["nodeName"] == lost.name][:1]
+    forget(lost, embedded.plane(), registry.HOST)
+    kube.run("cordon", kept.name)
+    try:
+        kube.run("delete", "pod", pod["metadata"]["name"], "--wait=false")
+        return until("status says which image is missing", lambda: failing(kube, "ImagePullFailed"), seconds=120)
+    finally:
+        kube.run("uncordon", kept.name)
+
+
+def failing(kube, reason):
+    """The model, if this is its last failure."""
+    shown = kube.get("onnxmodel", "wide")
+    return shown if shown["status"].get("lastFailure", {}).get("reason") == reason else None
+
+
 def test_while_the_registry_is_away_a_node_that_has_the_image_starts_another_server(kube, away):
     """What a new revision needs waits, and status says so; what serves goes on."""
     away.stop()
@@ -77,20 +98,15 @@ def test_while_the_registry_is_away_a_node_that_has_the_image_starts_another_ser
         kube.run("scale", "onnxmodel/wide", "--replicas=3")
         ready(kube, 3)
         print(f"{time.monotonic() - began:.1f} s: a third server without the registry")
+        waits = lose_image(kube)
+        assert f"image {registry.HOST}/artifacts" in waits["status"]["lastFailure"]["message"]
+        assert is_true(waits, "Available")
         kube.patch("onnxmodel", "wide", {"spec": {"optimization": {"graphLevel": "Extended"}}})
-        waits = until(
-            "status says what waits",
-            lambda: (
-                (now := kube.get("onnxmodel", "wide"))["status"].get("lastFailure", {}).get("reason")
-                == "StoreUnavailable"
-                and now
-            ),
-            seconds=180,
-        )
+        waits = until("status says what waits", lambda: failing(kube, "StoreUnavailable"), seconds=180)
         assert is_true(waits, "Available")
         assert is_true(waits, "Reconciling")
         assert registry.HOST in waits["status"]["lastFailure"]["message"]
-        assert len(ready(kube, 3)) == 3
+        assert len([pod for pod in servers(kube) if is_true(pod, "Ready")]) == 2
     finally:
         away.start()
     again = until("Ready again", found(kube, "wide", true="Ready"), seconds=400)

@@ -1,5 +1,6 @@
 """Explain why a pod does not run yet: no node, no image, or another pod's turn."""
 
+import re
 from collections.abc import Iterable
 
 from onnxmodel_operator import names
@@ -14,6 +15,7 @@ _STARTS = ("ContainerCreating", "PodInitializing")
 _NOT_TROUBLES = (*_STARTS, "CrashLoopBackOff", "")
 """Reasons that are not why a pod waits: after a crash, how the container ended says more."""
 _NAMED = 3
+_BY_DIGEST = re.compile(r'image "?([^\s"]+@(sha256:[0-9a-f]{64}))')
 _NO_ROOM = ("Insufficient ", "cannot allocate all claims", "Too many pods")
 """Words of the scheduler about nodes that other pods have filled."""
 
@@ -171,6 +173,12 @@ def _explain_waiting(waiting: Object, container: Object, pod: Object) -> tuple[s
     reason, message = waiting["reason"], waiting.get("message") or ""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
+        if mounted := _mounted_image(container.get("image") or "", message):
+            hint = (
+                f"Check that the registry of artifacts.oci {SETTINGS} is up, that the nodes may pull from it, and that "
+                f"its Secret exists in namespace {namespace}. It then continues by itself."
+            )
+            return "ImagePullFailed", f"image {mounted} cannot be pulled: {message}"[:1024], hint
         text = f"image {container.get('image')} cannot be pulled: {message}"
         hint = (
             "Check that the registry has this image and that the nodes may pull it: runtimeImages in the "
@@ -187,3 +195,9 @@ def _explain_waiting(waiting: Object, container: Object, pod: Object) -> tuple[s
         return reason, text[:1024], hint
     hint = f"Read the pod's events: kubectl -n {namespace} describe pod {name}"
     return reason, f"container {container['name']} is waiting: {message}"[:1024], hint
+
+
+def _mounted_image(image: str, message: str) -> str:
+    """Return the image that the kubelet tells of if it is another than the container's: one of the pod's volumes."""
+    found = _BY_DIGEST.search(message)
+    return found[1] if found and not image.endswith(found[2]) else ""

@@ -47,8 +47,8 @@ class OnnxModelSpec(ApiObject):
     rollout: Rollout = Rollout()
     retain: bool = Field(
         default=False,
-        description="True: the model's artifacts stay in the platform's bucket when the model is deleted. Where each "
-        "model has a volume instead, the reclaim policy of its StorageClass decides.",
+        description="True: the model's artifacts stay in the platform's bucket or registry when the model is deleted. "
+        "Where each model has a volume instead, the reclaim policy of its StorageClass decides.",
     )
     suspend: bool = Field(
         default=False,

@@ -46,6 +46,20 @@ def waits(reason, message=""):
     return {"waiting": {"reason": reason, "message": message}}
 
 
+def test_an_image_that_is_a_volume_is_not_said_to_be_the_containers():
+    """As a kubelet of 1.35 reports it, of the container."""
+    image = "registry.example.com/artifacts/team-a/m@sha256:" + "e" * 64
+    for own, named in (("runtime:cpu", image), (image, image), ("runtime@sha256:" + "e" * 64, None)):
+        for message in (f'failed to pull and unpack image "{image}": no', f'Back-off pulling image "{image}": no'):
+            item = pod(server=waits("ErrImagePull", message))
+            item["status"]["containerStatuses"][0]["image"] = own
+            found = waiting_of(item, ())
+            assert found is not None
+            assert found.failure.reason == "ImagePullFailed"
+            assert found.failure.message == f"image {named or own} cannot be pulled: {message}"
+            assert ("artifacts.oci" in found.failure.hint) is (own == "runtime:cpu")
+
+
 @pytest.mark.parametrize(
     ("state", "reason", "message"),
     [
