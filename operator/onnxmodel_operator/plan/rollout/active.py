@@ -64,7 +64,7 @@ def exists(seen: Observed, revision: str | None) -> bool:
 def serve_request(seen: Observed, revision: str) -> Mapping[str, Any]:
     """Return the request of a revision's server, for either runtime. Empty where it cannot be read."""
     record, deployment = seen.records.get(revision), seen.revisions.get(revision)
-    item = record or (seen.live["Deployment", deployment.name] if deployment else None)
+    item = record or (seen.live.get(("Deployment", deployment.name)) if deployment else None)
     return _request(tuple(arguments(item))) if item else {}
 
 
