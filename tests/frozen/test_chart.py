@@ -51,7 +51,11 @@ EVERYTHING = {
 SCALED = {**BARE, "settings": {"autoscaling": {"backend": "HPA"}}}
 BUCKET = {"bucket": "artifacts", "endpoint": "http://s3:7070", "secretRef": {"name": "artifact-store"}}
 SWEEP = {**BARE, "settings": {"artifacts": {"store": "s3", "s3": BUCKET}}, "sweep": {"enabled": True}}
-ROLE = {"roleArn": "arn:aws:iam::111122223333:role/$namespace", "caConfigMapRef": {"name": "store-ca"}}
+ROLE = {
+    "roleArn": "arn:aws:iam::111122223333:role/$namespace",
+    "audience": "s3",
+    "caConfigMapRef": {"name": "store-ca"},
+}
 KEYLESS = {"bucket": "artifacts", "endpoint": "http://s3:7070", "webIdentity": ROLE}
 SWEEP_KEYLESS = {**SWEEP, "settings": {"artifacts": {"store": "s3", "s3": KEYLESS}}}
 REGISTRY = {"repository": "registry.example.com/artifacts", "secretRef": {"name": "artifact-registry"}}

@@ -156,6 +156,13 @@ class AuthorityReference(_Section):
     key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "ca.crt"
 
 
+_AWS = "sts.amazonaws.com"
+
+
+def _is_of_aws(host: str) -> bool:
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
 class WebIdentity(_Section):
     """A role of the store that a pod takes with a token of its own account, instead of keys.
 
@@ -164,7 +171,7 @@ class WebIdentity(_Section):
     """
 
     role_arn: Annotated[str, StringConstraints(pattern=ROLE)]
-    audience: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = "sts.amazonaws.com"
+    audience: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = _AWS
     endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
     ca_config_map_ref: AuthorityReference | None = None
 
@@ -188,6 +195,16 @@ class S3(_Section):
     def _store_knows_who_asks(self) -> "S3":
         if (self.secret_ref is None) == (self.web_identity is None):
             raise ValueError("exactly one of secretRef and webIdentity must be set")
+        return self
+
+    @model_validator(mode="after")
+    def _token_is_for_this_store(self) -> "S3":
+        service = self.web_identity.endpoint or self.endpoint if self.web_identity else ""
+        host = urlsplit(service).hostname or ""
+        if self.web_identity and self.web_identity.audience == _AWS and service and not _is_of_aws(host):
+            raise ValueError(
+                f"webIdentity.audience must be what {host} expects: it could use a token for {_AWS}, the default, at AWS"
+            )
         return self
 
 
@@ -226,6 +243,9 @@ class Artifacts(_Section):
             raise ValueError("store is s3, so s3.bucket, and s3.secretRef or s3.webIdentity, are required")
         if self.store == "oci" and self.oci is None:
             raise ValueError("store is oci, so oci.repository and oci.secretRef are required")
+        for other in ("s3", "oci"):
+            if self.store != other and getattr(self, other) is not None:
+                raise ValueError(f"{other} is set, and store is {self.store}: set store to {other}, or remove {other}")
         return self
 
     @property

@@ -77,7 +77,8 @@ class Login:
             raise rejected(
                 f"{self.uri}: the registry's token server {realm} does not use https", "Use another registry."
             )
-        if self._basic and place[0] != "https" and not loopback(place[1]):
+        plainly = self._plainly and place == self._registry
+        if self._basic and place[0] != "https" and not loopback(place[1]) and not plainly:
             raise forbidden(self.uri, "the registry asks for the password over plain http")
         basic = self._basic if self._trusted(place) else ""
         if self._basic and not basic:

@@ -64,14 +64,18 @@ class Distribution:
             return False
 
     def upload(self, digest: str, size: int, content: Callable[[], Iterable[bytes]]) -> None:
-        """Write a blob. It appears when it is whole."""
+        """Write a blob. It appears when it is whole. Raises StageError where the repository must be created first."""
 
         def ask() -> None:
             reply = self._done("POST", f"{self._base}/blobs/uploads/", (202,), {"Content-Length": "0"})
             place = urljoin(reply.url, reply.response.headers.get("Location", ""))
             self._send("PUT", f"{place}{'&' if urlsplit(place).query else '?'}digest={digest}", content, size)
 
-        self._again(ask)
+        try:
+            self._again(ask)
+        except MissingError as error:
+            hint = f"Create the repository {self.uri.removeprefix('oci://')}, if the registry wants that first"
+            raise platforms(f"{self.uri}: the registry takes no blob: {error}", hint, SETTINGS) from error
 
     def download(self, digest: str, take: Callable[[], Callable[[bytes], object]], most: int) -> None:
         """Pass the bytes of a blob to what `take` returns, which is asked again for each attempt. Raises MissingError."""
@@ -110,6 +114,8 @@ class Distribution:
                 if reply.status in (200, 202, 204, 404):
                     reply.response.close()
                     return
+                if _may_pass(reply.status):
+                    raise self._known(reply)
                 refused = self._words(reply)
             raise StageError(
                 "StoreForbidden",
@@ -124,7 +130,9 @@ class Distribution:
             return
 
     def _pages(self, url: str, name: str) -> Iterator[str]:
-        while url:
+        seen = set()
+        while url and url not in seen:  # some proxies drop the query, and each page leads to itself
+            seen.add(url)
             reply, content = self._again(lambda: self._page(url))  # noqa: B023  asked before the next one
             try:
                 yield from map(str, json.loads(content).get(name) or ())
@@ -179,7 +187,7 @@ class Distribution:
             return MissingError(words)
         if status in (401, 403, 407):
             return self._forbidden(f"{self.uri}: the registry refuses: {words}")
-        if status >= 500 or status in (408, 425, 429):
+        if _may_pass(status):
             return away(f"the registry {self.host} returned {words}", f"{SETTINGS}.repository")
         return platforms(f"{self.uri}: the registry returned {words}", "Check the registry's limits", SETTINGS)
 
@@ -221,7 +229,13 @@ class Distribution:
         if "OCI_AUTH_HOST" in failure.hint:
             hint = f"If that is correct, name it as OCI_AUTH_HOST in the Secret {_SECRET}"
             return platforms(failure.message, hint, SETTINGS)
-        return self._forbidden(failure.message)
+        if failure.reason == "SourceForbidden":
+            return self._forbidden(failure.message)
+        return platforms(failure.message, "Check the registry", SETTINGS)
+
+
+def _may_pass(status: int) -> bool:
+    return status >= 500 or status in (408, 425, 429)
 
 
 def take_docker_config(place: Repository) -> None:
@@ -235,7 +249,7 @@ def take_docker_config(place: Repository) -> None:
         user, password = _login_of(json.loads(text)["auths"], place.repository)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
         raise platforms(
-            f"the Secret has no {DOCKER_CONFIG} that can be read: {type(error).__name__}",
+            f"{_SECRET} has no {DOCKER_CONFIG} that can be read: {type(error).__name__}",
             f"Make {_SECRET} with kubectl create secret docker-registry",
             SETTINGS,
         ) from error

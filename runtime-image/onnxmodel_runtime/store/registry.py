@@ -164,10 +164,17 @@ class RegistryStore:
                 "Disable sweep.enabled, and remove the repositories of deleted models by the registry's own rules.",
                 SETTINGS,
             ) from None
+        failed: list[StageError] = []
         for path in every:
             levels = path.removeprefix(f"{self._path}/").split("/")
             if path.startswith(f"{self._path}/") and len(levels) == 2:  # NAMESPACE/NAME
-                _sweep(self._repository(path), retained, seconds)
+                try:
+                    _sweep(self._repository(path), retained, seconds)
+                except StageError as error:  # one that refuses must not keep the others
+                    log(error.failure.message)
+                    failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _repository(self, path: str) -> Distribution:
         return Distribution(self._place, path, self._seconds, self._pause)

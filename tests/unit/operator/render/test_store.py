@@ -320,6 +320,11 @@ def test_two_models_have_nothing_in_common_in_the_bucket():
         ({"store": "s3", "s3": {**AWS, "webIdentity": {"roleArn": "artifacts"}}}, "the ARN of a role"),
         ({"store": "s3", "s3": {**AWS, "webIdentity": {"roleArn": ROLE, "audience": ""}}}, "webIdentity.audience"),
         ({"store": "s3", "s3": {**AWS, "webIdentity": {"roleArn": ROLE, "endpoint": "sts"}}}, "webIdentity.endpoint"),
+        (
+            {"store": "s3", "s3": {**AWS, "endpoint": "https://s3.example.com"}},
+            "webIdentity.audience must be what s3.example.com",
+        ),
+        ({"s3": S3}, "s3 is set, and store is volume: set store to s3, or remove s3"),
         ({"store": "s3", "s3": {**S3, "bucket": "Not_A_Bucket"}}, "bucket"),
         ({"store": "s3", "s3": {**S3, "prefix": "/a/"}}, "prefix"),
         ({"store": "s3", "s3": {**S3, "endpoint": "s3.example.com"}}, "endpoint"),

@@ -350,6 +350,23 @@ def test_the_sweep_removes_what_it_saw_without_its_model_for_long_enough(store, 
     ]
 
 
+def test_a_repository_that_refuses_keeps_no_other_from_the_sweep(store, place, tmp_path, monkeypatch):
+    base, asked = place.repository.removesuffix("/team-a/magika"), []
+    for name in ("first", "second"):
+        pushed(replace(place, repository=f"{base}/team-a/{name}"), left(tmp_path / name))
+
+    def refuses(repository, *_):
+        asked.append(repository.uri)
+        raise StageError("StoreForbidden", "refused", "Allow it.", "settings.artifacts.oci")
+
+    monkeypatch.setattr("onnxmodel_runtime.store.registry._sweep", refuses)
+    (tmp_path / "models.json").write_text('{"models": []}')
+    os.environ |= GIVEN
+    with pytest.raises(StageError, match="refused"):
+        sweep(SweepRequest(None, str(tmp_path / "models.json"), 0.0, registry=replace(place, repository=base, uid="")))
+    assert len(asked) >= 2
+
+
 @pytest.mark.parametrize(("password", "said"), [("wrong", "refuses: 401"), ("", "refuses: 401")])
 def test_a_password_that_the_registry_refuses_is_the_platforms_to_mend(
     store, place, tmp_path, monkeypatch, password, said
