@@ -73,7 +73,9 @@ async def test_triton_is_read(tmp_path: Path) -> None:
     request: RepositoryRequest = cases.request("m", cases.Case(cases.rows, probe=cases.ROW), tmp_path / "model")
     lay_out(dataclasses.replace(request, directory=str(tmp_path / "repository")))
     with serving(tmp_path / "repository") as server:
-        before = await read(server.metrics_port)
+        end = time.monotonic() + 10
+        while (before := await read(server.metrics_port)) is None and time.monotonic() < end:
+            await asyncio.sleep(0.1)  # it answers before its metrics do
         ask(server.http_port, "m")
         server.metric("nv_inference_request_success")  # waits until it has counted them
         found = await read(server.metrics_port)
