@@ -14,7 +14,7 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.stages.pull import pull
 from onnxmodel_runtime.stages.push import push
 from tests.sts import Role, serving
-from tests.unit.runtime.store_support import KEYS, gateway
+from tests.unit.runtime.store_support import KEYS
 
 ARN = "arn:aws:iam::111122223333:role/artifacts"
 ISSUER, SUBJECT = "https://cluster.example.com", "system:serviceaccount:team-a:default"
@@ -49,24 +49,14 @@ def token(kid: str = "1", **claims: object) -> str:
     return f"{signed}.{_text(KEY.sign(signed.encode(), PKCS1v15(), SHA256()))}"
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with gateway(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
     monkeypatch.setattr("onnxmodel_runtime.stages.pull._SECONDS", 0.5)
 
 
 @pytest.fixture
-def role(tmp_path, monkeypatch):
+def role(no_keys, tmp_path, monkeypatch):
     """The environment of a container with the token, as the operator writes it."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_EC2_METADATA_DISABLED", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "")
     with serving(Role(ARN, JWKS, ISSUER, "system:serviceaccount:team-a:.*", KEYS)) as running:
         (tmp_path / "token").write_text(token())
         monkeypatch.setenv("AWS_ROLE_ARN", ARN)

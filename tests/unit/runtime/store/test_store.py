@@ -16,26 +16,13 @@ from onnxmodel_runtime.stages.pull import pull
 from onnxmodel_runtime.stages.push import push
 from onnxmodel_runtime.store import bucket as bucketing
 from onnxmodel_runtime.store.bucket import BucketStore
-from tests.unit.runtime.store_support import KEYS, SECRET, gateway
+from tests.unit.runtime.store_support import KEYS, SECRET
 
 OURS, OTHER = "a" * 16, "b" * 16
 MODEL, WEIGHTS = b"model" * 1000, os.urandom(9 << 20)  # in two parts, with the sizes that boto3 has
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with gateway(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_EC2_METADATA_DISABLED", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "")
-    for name, value in SECRET.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("secret_keys")
 
 
 def left(root, name=OURS, place="optimize"):

@@ -9,23 +9,11 @@ from onnxmodel_runtime.contract.store import PushRequest, SweepRequest
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.stages.push import push
 from onnxmodel_runtime.stages.sweep import sweep
-from tests.unit.runtime.store_support import SECRET, gateway
 
 FOLDER = "optimize/" + "a" * 16
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with gateway(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch):
-    for name in ("AWS_EC2_METADATA_DISABLED", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "")
-    for name, value in SECRET.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("secret_keys")
 
 
 @pytest.fixture
