@@ -199,13 +199,17 @@ class S3(_Section):
 
     @model_validator(mode="after")
     def _token_is_for_this_store(self) -> "S3":
-        service = self.web_identity.endpoint or self.endpoint if self.web_identity else ""
-        host = urlsplit(service).hostname or ""
-        if self.web_identity and self.web_identity.audience == _AWS and service and not _is_of_aws(host):
+        host = urlsplit(self.token_service).hostname or ""
+        if host and self.web_identity and self.web_identity.audience == _AWS and not _is_of_aws(host):
             raise ValueError(
                 f"webIdentity.audience must be what {host} expects: it could use a token for {_AWS}, the default, at AWS"
             )
         return self
+
+    @property
+    def token_service(self) -> str:
+        """The URL of the service that gives keys for a token. "" for AWS's."""
+        return (self.web_identity.endpoint if self.web_identity else "") or self.endpoint
 
 
 class Oci(_Section):

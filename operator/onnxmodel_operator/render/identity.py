@@ -27,12 +27,11 @@ def store_identity(namespace: str, s3: S3) -> StoreIdentity | None:
     identity = s3.web_identity
     if identity is None:
         return None
-    service = identity.endpoint or s3.endpoint
     variables = {
         "AWS_ROLE_ARN": identity.role_arn.replace("$namespace", namespace),
         "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_FOLDER}/token",
         "AWS_DEFAULT_REGION": s3.region,
-        **({"AWS_ENDPOINT_URL_STS": service} if service else {}),
+        **({"AWS_ENDPOINT_URL_STS": s3.token_service} if s3.token_service else {}),
     }
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in variables.items()]
     if authority := identity.ca_config_map_ref:

@@ -130,8 +130,11 @@ class Distribution:
             return
 
     def _pages(self, url: str, name: str) -> Iterator[str]:
-        seen = set()
-        while url and url not in seen:  # some proxies drop the query, and each page leads to itself
+        seen = set[str]()
+        while url:
+            if url in seen:  # a part would hide the mark that keeps a model's images
+                message = f"{self.host}: a page of its {name} leads to one that was read before"
+                raise platforms(message, "Let the proxy before the registry keep the query", SETTINGS)
             seen.add(url)
             reply, content = self._again(lambda: self._page(url))  # noqa: B023  asked before the next one
             try:

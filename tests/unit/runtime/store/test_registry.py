@@ -7,6 +7,7 @@ import os
 import tarfile
 import urllib.request
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -365,6 +366,15 @@ def test_a_repository_that_refuses_keeps_no_other_from_the_sweep(store, place, t
     with pytest.raises(StageError, match="refused"):
         sweep(SweepRequest(None, str(tmp_path / "models.json"), 0.0, registry=replace(place, repository=base, uid="")))
     assert len(asked) >= 2
+
+
+def test_a_listing_that_leads_to_itself_is_no_listing(place, monkeypatch):
+    """A part of it would hide the mark that keeps a model's images."""
+    headers = {"Link": '</v2/team-a/tags/list?n=1000>; rel="next"'}
+    page = SimpleNamespace(response=SimpleNamespace(headers=headers)), b'{"tags": ["one"]}'
+    monkeypatch.setattr(Distribution, "_page", lambda *_: page)
+    with pytest.raises(StageError, match="leads to one that was read before"):
+        Distribution(place, "team-a", 0.0, print).tags()
 
 
 @pytest.mark.parametrize(("password", "said"), [("wrong", "refuses: 401"), ("", "refuses: 401")])
