@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxmodel_operator.platform.settings import S3
-from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
+from onnxmodel_runtime.contract.fetch import IDENTITY, IDENTITY_REFUSED, SECRET_PREFIX
 
 _FOLDER = "/var/run/secrets/onnx-operator.dev"
 _SECONDS = 3600
+REFUSES_IDENTITY = [{"name": IDENTITY, "value": IDENTITY_REFUSED}]
+"""Variables of a container that parses a model in a pod whose account may have a role: it ends where it has a token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from onnxmodel_operator.observe import MEASURING, WORKING
 from onnxmodel_operator.plan.values import Step
 from onnxmodel_operator.platform.pods import SourceTraits, source_traits
 from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render.identity import REFUSES_IDENTITY
 from onnxmodel_operator.render.parts import (
     REMEMBERED,
     Manifest,
@@ -25,7 +26,7 @@ from onnxmodel_operator.render.parts import (
 )
 from onnxmodel_operator.render.store import of_step
 from onnxmodel_operator.render.templates import render_template
-from onnxmodel_runtime.contract.fetch import IDENTITY, IDENTITY_REFUSED, IDENTITY_USED, SECRET_PREFIX
+from onnxmodel_runtime.contract.fetch import IDENTITY, IDENTITY_USED, SECRET_PREFIX
 from onnxmodel_runtime.contract.outcome import CRASHES, ExitCode, killed_by
 from onnxmodel_runtime.contract.stages import STAGES
 from onnxmodel_runtime.contract.validate import PUBLIC_KEY_VARIABLE
@@ -78,7 +79,7 @@ def job_manifest(owner: Owner, of: Named[tuple[OnnxModelSpec, Step, str, Setting
         secret=spec.source.secret_ref.name if step.fetch and spec.source.secret_ref else None,
         source_claim=next(iter(spec.claims()), None) if step.fetch else None,
         fetch_env=_variables(source),
-        stage_env=[*_public_key(step), *([{"name": IDENTITY, "value": IDENTITY_REFUSED}] if apart else [])],
+        stage_env=[*_public_key(step), *(REFUSES_IDENTITY if apart else [])],
         claim=claim_name(owner.name),
         writes=STAGES[step.stage].writes,
         begins=bool(step.fetch or store["pull"] or store["push"]),

@@ -8,6 +8,7 @@ from onnxmodel_operator import names
 from onnxmodel_operator.memo import Named
 from onnxmodel_operator.plan.values import STARTUP_SECONDS, Revision
 from onnxmodel_operator.platform.settings import Settings
+from onnxmodel_operator.render.identity import REFUSES_IDENTITY
 from onnxmodel_operator.render.parts import (
     REMEMBERED,
     Manifest,
@@ -90,6 +91,7 @@ def _deployment(owner: Owner, runtime: str, revision: Revision, settings: Settin
         scratch="16Gi" if revision.request.engine_cache else "1Gi",  # engines are as large as the model, or larger
         startup=revision.startup_seconds,
         deadline=_deadline(revision, settings),
+        parser_env=REFUSES_IDENTITY if store["store_identity"] else [],
         **(_triton(revision) if revision.triton else {"request": as_argument(revision.request)}),
         **store,
         **where,

@@ -30,5 +30,4 @@ def check_no_identity(folder: Path = _SECRETS) -> None:
             "Use a webhook for workload identity that leaves out the containers of its skip-containers annotation, or an "
             "account without a role; for a fetch, the Secret in spec.source.secretRef instead of "
             "spec.source.serviceAccountName.",
-            "spec.source.serviceAccountName",
         )

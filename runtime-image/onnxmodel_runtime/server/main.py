@@ -19,6 +19,7 @@ from onnxmodel_runtime.contract.outcome import ExitCode, Failure, Outcome
 from onnxmodel_runtime.contract.serve import ServeRequest
 from onnxmodel_runtime.errors import StageError, clip
 from onnxmodel_runtime.sandbox import termination
+from onnxmodel_runtime.sandbox.exposure import check_no_identity
 from onnxmodel_runtime.server import limits, selftest
 from onnxmodel_runtime.server import model as models
 from onnxmodel_runtime.server.grpc.rpc import Call
@@ -51,6 +52,7 @@ def serve(
     server = Server(request, said)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
+            check_no_identity()
             runner.run(server.run())
             code: int = ExitCode.OK
         except Exception as error:

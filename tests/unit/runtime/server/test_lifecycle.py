@@ -277,6 +277,13 @@ def test_a_taken_port(tmp_path: Path, log: Path) -> None:
             assert str(port) in found.message
 
 
+def test_a_token_of_the_account(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXMODEL_IDENTITY", "refused")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/a/file")
+    found = failure(support.request(support.double(tmp_path)), log)
+    assert found.reason == "CredentialExposed"
+
+
 def test_alive_but_not_ready_while_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loading, release = threading.Event(), threading.Event()
     load = models.load
