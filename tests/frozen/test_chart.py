@@ -12,7 +12,6 @@ from dev.cluster import golang
 from tests.frozen import text
 
 ROOT = Path(__file__).parents[2]
-KUBERNETES = "1.35.4"
 
 BARE = {"crds": {"enabled": False}}
 NOTHING = {**BARE, "rbac": {"aggregate": False}, "runtimeImages": {"triton": "", "gpu": ""}}
@@ -83,7 +82,7 @@ def rendered(values: object, namespace: str = "onnxmodel-system") -> str:
         "onnxmodel-operator",
         str(ROOT / "charts" / "onnxmodel-operator"),
     ]
-    command += [f"--namespace={namespace}", f"--kube-version={KUBERNETES}", "--values=-"]
+    command += [f"--namespace={namespace}", "--values=-"]
     return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True).stdout
 
 
