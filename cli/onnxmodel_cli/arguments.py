@@ -32,6 +32,16 @@ def add_graph_level(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add --settings, for a command that plans from a manifest."""
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="YAML",
+        help="YAML file with the platform's settings (settings in the chart's values)",
+    )
+
+
 def add_ports(parser: argparse.ArgumentParser, names: Iterable[str], least: int = 1) -> None:
     """Add an option for each port of these fields. least: 0 where the server may choose a free port."""
     free = "" if least else "; 0: any free port"

@@ -50,7 +50,8 @@ def test_a_canary_is_promoted_aborted_retried_and_paused_by_hand(kube, operator,
     kube.apply(model({**GOOD, "serving": {"replicas": 3}, "rollout": ROLLOUT}))
     kubelet.live("magika")
     old = until("Ready", found(kube, "magika", true="Ready"))["status"]["active"]["revision"]
-    for action, words in (("abort", "no revision is rolling out"), ("promote", "no canary"), ("retry", "no revision")):
+    idle = (("abort", "no revision is rolling out"), ("promote", "no canary"), ("retry", "no revision"))
+    for action, words in (*idle, ("resume", "it is not paused")):
         done = onnxmodel(action, "magika")
         assert (done.returncode, words in done.stdout) == (10, True), "an order that nothing follows is none"
     kube.delete("jobs", "--all")  # of the next revision they are others, and the kubelet plays the first that it finds
@@ -75,7 +76,8 @@ def test_a_canary_is_promoted_aborted_retried_and_paused_by_hand(kube, operator,
     order(onnxmodel, "retry")
     kubelet.available("magika")
     step(kube, 1)
-    order(onnxmodel, "pause")
+    follow_up = f"`onnxmodel rollout status magika --namespace {kube.namespace}` shows it"
+    assert order(onnxmodel, "pause") == f"magika: the rollout is held at its step; {follow_up}\n"
     until("paused", lambda: kube.get("onnxmodel", "magika")["status"]["reason"] == "CanaryPaused")
     order(onnxmodel, "resume")
     order(onnxmodel, "promote")

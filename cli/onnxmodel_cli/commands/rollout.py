@@ -5,6 +5,7 @@ kubectl knows every way to sign in to a cluster: with it, so does this command.
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -15,6 +16,15 @@ from onnxmodel_cli.command import Command
 from onnxmodel_cli.parser import Parser
 from onnxmodel_runtime.contract.outcome import ExitCode
 
+_UNREACHABLE = (
+    "Unable to connect to the server",
+    "The connection to the server",
+    "(ServiceUnavailable)",
+    "(Timeout)",
+    "(TooManyRequests)",
+    "i/o timeout",
+)
+"""kubectl's words for a cluster that may answer later. It ends with 1 whatever happened."""
 _NO_OPERATOR = (
     "a rollout needs the operator's package, which is not installed here: run it in a clone after `make setup`, or "
     "annotate the OnnxModel with kubectl"
@@ -44,17 +54,36 @@ def _run(options: argparse.Namespace) -> int:
         if options.action == "status":
             print(_told(json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))))
         else:
-            if idle := _idle(
-                options.action, json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))
-            ):
+            model = json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))
+            if idle := _idle(options.action, model):
                 print(f"{options.model}: {idle}")
                 return ExitCode.REFUSED
             _kubectl(options, "annotate", "--overwrite", "onnxmodel", options.model, _annotation(options.action))
-            print(f"{options.model}: {_DONE[options.action]}; `onnxmodel rollout status {options.model}` shows it")
+            print(f"{options.model}: {_done(options.action, model)}; `{_follow_up(options)}` shows it")
     except subprocess.CalledProcessError as error:
         print(error.stderr.strip())
-        return ExitCode.REFUSED
+        return ExitCode.RETRY if any(words in error.stderr for words in _UNREACHABLE) else ExitCode.REFUSED
     return ExitCode.OK
+
+
+def _done(action: str, model: Mapping[str, Any]) -> str:
+    """The effect of an order that was given. A pause waits for a canary that has not begun, and holds nothing else."""
+    rollout = (model.get("status") or {}).get("rollout") or {}
+    if action not in ("pause", "resume") or "step" in rollout:
+        return _DONE[action]
+    now = (
+        f"the rollout of {rollout['revision']} has the strategy {rollout['strategy']}, which has no steps to hold"
+        if "revision" in rollout
+        else "no revision is rolling out"
+    )
+    return f"{now}; the next canary {'is held at its first step' if action == 'pause' else 'is not held'}"
+
+
+def _follow_up(options: argparse.Namespace) -> str:
+    """The command that shows the rollout of the same model in the same place."""
+    given = {"--namespace": options.namespace, "--context": options.context}
+    place = [word for option, value in given.items() if value for word in (option, value)]
+    return shlex.join(["onnxmodel", "rollout", "status", options.model, *place])
 
 
 def _idle(action: str, model: Mapping[str, Any]) -> str:
@@ -62,11 +91,19 @@ def _idle(action: str, model: Mapping[str, Any]) -> str:
     rollout = (model.get("status") or {}).get("rollout") or {}
     if action == "retry":
         return "" if rollout.get("refused") else "no revision is refused, so there is nothing to retry"
+    if action == "resume":
+        return "" if _is_paused(model) else "it is not paused, so there is nothing to resume"
     if action == "promote" and not {"revision", "step"} <= rollout.keys():
         return "no canary is at a step, so there is nothing to promote"
     if action == "abort" and not {"revision", "since"} & rollout.keys():
         return "no revision is rolling out: while its stages run, set spec.suspend or apply another spec instead"
     return ""
+
+
+def _is_paused(model: Mapping[str, Any]) -> bool:
+    from onnxmodel_operator import names
+
+    return (model["metadata"].get("annotations") or {}).get(names.PAUSE) == "true"
 
 
 def _annotation(action: str) -> str:
@@ -112,7 +149,7 @@ def _told(model: Mapping[str, Any]) -> str:
         lines.append(f"traffic: {share['revision']} wanted {share['wanted']} %, ready {share['ready']} %{measured}")
     for refused in rollout.get("refused") or ():
         lines.append(f"refused: {refused['revision']}, {refused['reason']} at {refused['time']}: {refused['message']}")
-    if model["metadata"].get("annotations", {}).get(names.PAUSE) == "true":
+    if _is_paused(model):
         lines.append(f"paused: annotation {names.PAUSE}")
     return "\n".join(lines)
 

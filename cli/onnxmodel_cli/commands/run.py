@@ -4,6 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from onnxmodel_cli import arguments
 from onnxmodel_cli.asked import LAST, Asked
 from onnxmodel_cli.command import Command
 from onnxmodel_cli.parser import Parser
@@ -22,12 +23,7 @@ def _arguments(parser: Parser) -> None:
         "--public-key", default="", metavar="PEM", help="public key for the signature: a file, or its text"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write artifacts and reports here")
-    parser.add_argument(
-        "--settings",
-        type=Path,
-        metavar="YAML",
-        help="YAML file with the platform's settings (settings in the chart's values)",
-    )
+    arguments.add_settings(parser)
     parser.add_argument(
         "--until", choices=[stage.value for stage in Stage], default=LAST.value, help=f"stop after this stage ({LAST})"
     )

@@ -31,6 +31,7 @@ def _arguments(parser: Parser) -> None:
         "--manifest", default="", metavar="YAML", help="OnnxModel manifest: apply its rules, golden data and signature"
     )
     parser.add_argument("--name", default="", help="name of the OnnxModel, if the manifest has several")
+    arguments.add_settings(parser)
     parser.add_argument(
         "--public-key", default="", metavar="PEM", help="public key for the manifest's signature: a file, or its text"
     )
@@ -56,7 +57,7 @@ def _arguments(parser: Parser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.manifest:
-        options.parser.needs(options.manifest, streams=True)
+        options.parser.needs(options.manifest, str(options.settings or ""), streams=True)
         return run_pipeline(_asked(options), options.parser)
     return show(outcome_of(Stage.VALIDATE, requested(options, _request), options), options)
 
@@ -77,6 +78,7 @@ def _asked(options: argparse.Namespace) -> Asked:
         golden=options.golden,
         signature=options.signature,
         public_key=options.public_key,
+        settings=options.settings,
         until=Stage.VALIDATE,
         output=options.output,
     )
@@ -87,6 +89,8 @@ def _request(options: argparse.Namespace) -> ValidateRequest:
         raise ValueError("--public-key and --signature require a --manifest with a signature")
     if options.name:
         raise ValueError("--name names an OnnxModel of a --manifest; add that, or remove it")
+    if options.settings:
+        raise ValueError("--settings are the platform's for the OnnxModel of a --manifest; add that, or remove it")
     path = options.parser.model(options.model)
     if path.is_symlink():  # such as those of a cache; a stage follows none
         path = path.resolve()

@@ -81,6 +81,29 @@ def test_validate_chooses_one_of_several_manifests(model: str, tmp_path: Path) -
     assert (done.returncode, "two: " in done.stdout) == (0, True)
 
 
+def test_validate_takes_the_platforms_settings_as_run_does(model: str, tmp_path: Path) -> None:
+    scaled = manifest(tmp_path)
+    text = scaled.read_text().replace("{runtime: onnxruntime}", "{autoscaling: {maxReplicas: 2}}")
+    scaled.write_text(f"{text}  retain: true\n")
+    refused = onnxmodel("validate", model, "--manifest", scaled)
+    assert (refused.returncode, "the platform keeps artifacts on volumes" in refused.stdout) == (10, True)
+    settings = tmp_path / "values.yaml"
+    settings.write_text(
+        "settings: {autoscaling: {backend: HPA}, artifacts: {store: s3, s3: {bucket: artifacts, secretRef: {name: a}}}}"
+    )
+    for words in (["validate", model, "--manifest", scaled], ["run", scaled, "--model", model, "--until", "validate"]):
+        done = onnxmodel(*words, "--settings", settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_settings_without_a_manifest_are_refused(model: str, tmp_path: Path) -> None:
+    settings = tmp_path / "values.yaml"
+    settings.write_text("settings: {}")
+    done = onnxmodel("validate", model, "--settings", settings)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --settings are the platform's for the OnnxModel of a --manifest")
+
+
 def test_a_broken_model_is_said_in_a_sentence(tmp_path: Path) -> None:
     broken = tmp_path / "m.onnx"
     broken.write_bytes(b"no model")
@@ -103,6 +126,7 @@ _ANYBODY = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-da
         ["run", "{closed}"],
         ["run", "{manifest}", "--model", "{closed}"],
         ["run", "{manifest}", "--settings", "{closed}"],
+        ["validate", "{model}", "--manifest", "{manifest}", "--settings", "{closed}"],
         ["fetch", "{closed}", "{out}"],
         ["optimize", "{closed}", "--out", "{out}"],
         ["benchmark", "{model}", "{closed}"],
