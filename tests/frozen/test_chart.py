@@ -75,7 +75,7 @@ CHANGES = {
 """Values, and those that they are compared with: the CRD is long, and is recorded once."""
 
 
-def rendered(values: object, namespace: str = "onnxmodel-system") -> str:
+def helm(values: object, namespace: str = "onnxmodel-system") -> subprocess.CompletedProcess[str]:
     command = [
         str(golang.program("helm")),
         "template",
@@ -83,7 +83,13 @@ def rendered(values: object, namespace: str = "onnxmodel-system") -> str:
         str(ROOT / "charts" / "onnxmodel-operator"),
     ]
     command += [f"--namespace={namespace}", "--values=-"]
-    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+
+
+def rendered(values: object, namespace: str = "onnxmodel-system") -> str:
+    done = helm(values, namespace)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_chart_renders_as_recorded():
@@ -95,6 +101,37 @@ def test_other_values_change_what_they_changed_when_it_was_recorded(name):
     before, after = CHANGES[name]
     lines = rendered(before).splitlines(), rendered(after, "another").splitlines()
     text.compare(f"chart/{name}.diff", "\n".join(difflib.unified_diff(*lines, n=0, lineterm="")) + "\n")
+
+
+_BUCKET, _REGISTRY = "settings.artifacts.s3", "settings.artifacts.oci"
+
+
+@pytest.mark.parametrize(
+    ("store", "given", "said"),
+    [
+        ("s3", "artifacts", f"{_BUCKET} must be a mapping"),
+        ("s3", {**KEYLESS, "webIdentity": "arn:a"}, f"{_BUCKET}.webIdentity must be a mapping with roleArn"),
+        (
+            "s3",
+            {**KEYLESS, "webIdentity": {"audience": "a"}},
+            f"{_BUCKET}.webIdentity.roleArn is required, as a string",
+        ),
+        ("s3", {**KEYLESS, "webIdentity": {"roleArn": 7}}, f"{_BUCKET}.webIdentity.roleArn is required, as a string"),
+        (
+            "s3",
+            {**KEYLESS, "webIdentity": {**ROLE, "caConfigMapRef": "store-ca"}},
+            f"{_BUCKET}.webIdentity.caConfigMapRef must be a mapping with name",
+        ),
+        ("s3", {**BUCKET, "secretRef": "artifact-store"}, f"{_BUCKET}.secretRef must be a mapping with name"),
+        ("s3", {"bucket": "artifacts"}, f"sweep.enabled needs {_BUCKET}.bucket, and {_BUCKET}.secretRef.name or"),
+        ("oci", {**REGISTRY, "secretRef": {"nam": "a"}}, f"{_REGISTRY}.secretRef.name is required, as a string"),
+        ("oci", ["registry"], f"{_REGISTRY} must be a mapping"),
+    ],
+)
+def test_the_sweep_of_a_store_that_is_written_wrongly_is_refused_in_a_sentence(store, given, said):
+    done = helm({**BARE, "sweep": {"enabled": True}, "settings": {"artifacts": {"store": store, store: given}}})
+    assert done.returncode
+    assert f"): {said}" in done.stderr, done.stderr
 
 
 def test_the_crd_is_as_recorded():

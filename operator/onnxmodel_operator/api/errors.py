@@ -42,6 +42,10 @@ _WORDS = {
     "value_error": "{error}",
 }
 """Messages by pydantic's error type. The error's context fills in the names in braces."""
+_SIZES = re.compile("size|memory|ephemeral-storage|hugepages-.+")
+"""Fields of so many bytes."""
+_REFERENCES = ({"name"}, {"name", "key"})
+"""Fields of what names an object of a model's own namespace."""
 _QUOTED = {"bool_type": "true|false", "float_type": _NUMBER, "int_type": r"[-+]?\d+(\.0+)?"}
 """Strings that are a value of the expected type once their quotes are removed."""
 
@@ -73,24 +77,33 @@ def _text(item: Any, kind: type[BaseModel]) -> str:
         return EXPECTED[context["pattern"]]
     message = _WORDS[reason].format(**context) if reason in _WORDS else str(item["msg"])
     if reason == "extra_forbidden":
-        return message + nearest(str(item["loc"][-1]), _names(kind, item["loc"][:-1]))
+        known = _names(kind, item["loc"][:-1])
+        if item["loc"][-1] == "namespace" and set(known) in _REFERENCES:
+            return f"{message}; remove it: it is always the namespace of each model"
+        return message + nearest(str(item["loc"][-1]), known)
     if reason == "literal_error" and isinstance(given, str):
         return f"{message}, not {given[:60]!r}" + nearest(given, re.findall(r"'([^']*)'", context["expected"]))
     if isinstance(given, str) and re.fullmatch(_QUOTED.get(reason, "(?!)"), given, re.IGNORECASE):
         return f"{message}; remove the quotes"
     if reason == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
+        if _SIZES.fullmatch(str(item["loc"][-1])) and given < 1 << 20:
+            return f"expected a quantity with a unit, such as 512Mi or 20Gi: {given:g} alone means bytes"
         return f"{message}; put it in quotes"
     return message
 
 
 def _names(kind: type[BaseModel] | None, location: tuple[int | str, ...]) -> list[str]:
     """The fields of the model at this place; none where it cannot be found."""
+    is_key = False
     for part in location:
-        if kind is not None and isinstance(part, str):
-            annotations = (
-                field.annotation for name, field in kind.model_fields.items() if part == field.alias or part == name
-            )
-            kind = _model(next(annotations, None))
+        if is_key or kind is None or isinstance(part, int):
+            is_key = False
+            continue
+        annotations = (
+            field.annotation for name, field in kind.model_fields.items() if part == field.alias or part == name
+        )
+        annotation = next(annotations, None)
+        kind, is_key = _model(annotation), typing.get_origin(annotation) is dict
     return [field.alias or name for name, field in kind.model_fields.items()] if kind else []
 
 

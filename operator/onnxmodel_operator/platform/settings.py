@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     IPvAnyNetwork,
+    StrictBool,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -25,6 +27,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from onnxmodel_operator import quantity
+from onnxmodel_operator.api import placeholders
 from onnxmodel_operator.api.base import Quantity
 from onnxmodel_operator.api.errors import field_errors
 from onnxmodel_operator.api.patterns import (
@@ -49,6 +52,15 @@ from onnxmodel_runtime.contract.store import Bucket, Repository
 from onnxmodel_runtime.contract.uris import SCHEMES
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
+
+
+def _is_a_size(size: str) -> str:
+    if quantity.parse(size) < 1 << 20:
+        raise ValueError(f"expected at least 1Mi, such as 20Gi, not {size}")
+    return size
+
+
+Size = Annotated[Quantity, AfterValidator(_is_a_size)]
 
 
 class SettingsError(ValueError):
@@ -146,7 +158,7 @@ class NodeCache(_Section):
     """
 
     path: Annotated[str, StringConstraints(max_length=1024, pattern=FOLDER)]
-    size: Quantity = "20Gi"
+    size: Size = "20Gi"
 
 
 class AuthorityReference(_Section):
@@ -174,6 +186,11 @@ class WebIdentity(_Section):
     audience: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = _AWS
     endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
     ca_config_map_ref: AuthorityReference | None = None
+
+    @field_validator("role_arn")
+    @classmethod
+    def _knows_its_placeholders(cls, role_arn: str) -> str:
+        return placeholders.check(role_arn, ("namespace",), placeholders.ARN)
 
 
 class S3(_Section):
@@ -222,9 +239,9 @@ class Oci(_Section):
 
     repository: Annotated[str, StringConstraints(max_length=120, pattern=REPOSITORY)]
     secret_ref: SecretReference
-    insecure: bool = False
+    insecure: StrictBool = False
     node_cache: NodeCache | None = None
-    image_volumes: bool = False
+    image_volumes: StrictBool = False
 
 
 class Artifacts(_Section):
@@ -236,7 +253,7 @@ class Artifacts(_Section):
 
     store: Literal["volume", "s3", "oci"] = "volume"
     storage_class_name: str = ""
-    size: Quantity = "10Gi"
+    size: Size = "10Gi"
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
     s3: S3 | None = None
     oci: Oci | None = None
@@ -317,7 +334,7 @@ class Sources(_Section):
 
     schemes: tuple[Literal[SCHEMES], ...] = ()  # type: ignore[valid-type]
     hosts: tuple[Text, ...] = ()
-    private_networks: bool = True
+    private_networks: StrictBool = True
     networks: tuple[IPvAnyNetwork, ...] = ()
 
 
@@ -328,8 +345,8 @@ class Requirement(_Section):
     """
 
     namespaces: tuple[Text, ...] = Field(min_length=1)
-    pin: bool = False
-    signature: bool = False
+    pin: StrictBool = False
+    signature: StrictBool = False
 
 
 class Policy(_Section):
@@ -401,7 +418,7 @@ class LiveTraffic(_Section):
     Degraded when executions take so many times as long as its load test proved.
     """
 
-    read: bool = True
+    read: StrictBool = True
     slower_factor: float = Field(default=2.0, gt=1, le=100)
 
 
@@ -437,6 +454,11 @@ class Autoscalers(_Section):
     backend: Literal["KEDA", "HPA"]
     polling_interval_seconds: int = Field(default=15, ge=1, le=3600)
     activation_query: Text = ""
+
+    @field_validator("activation_query")
+    @classmethod
+    def _has_its_placeholders(cls, query: str) -> str:
+        return placeholders.check(query, ("namespace", "model"))
 
     @model_validator(mode="after")
     def _only_keda_is_woken(self) -> "Autoscalers":

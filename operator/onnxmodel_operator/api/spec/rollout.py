@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from onnxmodel_operator.api import placeholders
 from onnxmodel_operator.api.base import ApiObject, cel
 from onnxmodel_operator.api.patterns import PAUSE
 
@@ -63,10 +64,7 @@ class PrometheusGate(ApiObject):
     @field_validator("query")
     @classmethod
     def _knows_its_placeholders(cls, query: str) -> str:
-        for braced, name in re.findall(r"\$(\{?)([A-Za-z_]\w*)", query):
-            if braced or name not in PLACEHOLDERS:
-                raise ValueError(f"${braced}{name} is not replaced: use {', '.join(f'${one}' for one in PLACEHOLDERS)}")
-        return query
+        return placeholders.check(query, PLACEHOLDERS)
 
 
 class AnswerComparison(ApiObject):

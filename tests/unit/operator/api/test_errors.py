@@ -82,6 +82,12 @@ def test_every_error_that_the_api_and_the_settings_can_raise_is_worded() -> None
         ("executionProviders", "CPU", "spec.serving.executionProviders: expected a list"),
         ("executionProviders", ["CPU", "CPU"], "spec.serving: an execution provider is listed twice"),
         ("resources", [], "spec.serving.resources: expected a mapping"),
+        (
+            "resources",
+            {"limits": {"memory": 2}},
+            "spec.serving.resources.limits.memory: expected a quantity with a unit, such as 512Mi or 20Gi: 2 alone means bytes",
+        ),
+        ("resources", {"limits": {"cpu": 2}}, "spec.serving.resources.limits.cpu: expected a string; put it in quotes"),
         ("resources", {"limits": {"": "1"}}, "spec.serving.resources.limits: key '': must not be empty"),
     ],
 )
