@@ -137,6 +137,13 @@ def test_the_largest_result_of_each_command_fits(result: Result) -> None:
     assert type(decode(fit(Outcome(command, 1.0, result))).result) is type(result)
 
 
+def test_a_push_of_more_images_than_fit_succeeds_and_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """A stage that a model took over chooses how many variants there are."""
+    images = {f"optimize/{'a' * 16}/v{n}": f"sha256:{noise(64, '0123456789abcdef', n)}" for n in range(200)}
+    assert decode(fit(Outcome("push", 1.0, PushResult(images)))) == Outcome("push", 1.0)
+    assert "servers pull what was stored: 200 images" in capfd.readouterr().err
+
+
 def test_each_result_is_tried_at_its_largest() -> None:
     """Where one does not fit, `termination` must shorten it, or its stage must bound it."""
     assert {type(result) for result in LARGEST} == set(RESULTS.values()), "add the new one to LARGEST"
