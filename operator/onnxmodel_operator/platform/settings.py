@@ -52,6 +52,7 @@ from onnxmodel_runtime.contract.store import Bucket, Repository
 from onnxmodel_runtime.contract.uris import SCHEMES
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
+_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
 
 
 def _is_a_size(size: str) -> str:
@@ -242,6 +243,17 @@ class Oci(_Section):
     insecure: StrictBool = False
     node_cache: NodeCache | None = None
     image_volumes: StrictBool = False
+
+    @field_validator("repository")
+    @classmethod
+    def _has_levels(cls, repository: str) -> str:
+        """Each model has REPOSITORY/NAMESPACE/NAME."""
+        if repository.partition("/")[0] in _DOCKER_HUB:
+            raise ValueError(
+                "Docker Hub has repositories of two levels only, and each model needs REPOSITORY/NAMESPACE/NAME: "
+                "use another registry"
+            )
+        return repository
 
 
 class Artifacts(_Section):

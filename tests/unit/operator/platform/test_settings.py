@@ -166,6 +166,13 @@ def test_a_gateway(section):
     assert parsed.parent_refs[0].section_name == section.get("sectionName", "")
 
 
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+def test_a_registry_without_levels_keeps_no_artifacts(host):
+    oci = {"repository": f"{host}/team/artifacts", "secretRef": {"name": "s"}}
+    with pytest.raises(SettingsError, match=r"artifacts\.oci\.repository: Docker Hub .* use another registry"):
+        parse({"images": IMAGES, "artifacts": {"store": "oci", "oci": oci}})
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(SettingsError, match=r"nowhere\.yaml"):
         load(tmp_path / "nowhere.yaml")
