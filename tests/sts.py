@@ -43,6 +43,7 @@ class Role:
     """What may take the role, and the keys that it then has. taken: the subject of each token that did.
 
     jwks: public keys of the issuer, as /openid/v1/jwks has them. subject: a regular expression.
+    failing: the status of every answer, if it is not 0.
     """
 
     arn: str
@@ -53,6 +54,7 @@ class Role:
     audience: str = "sts.amazonaws.com"
     taken: list[str] = field(default_factory=list)
     url: str = ""
+    failing: int = 0
 
     def claims(self, token: str) -> Mapping[str, Any]:
         """Verify a token, and return what it says. Raises RefusedError."""
@@ -90,10 +92,15 @@ def serving(role: Role, address: str = "127.0.0.1", port: int = 0) -> Iterator[R
         def do_POST(self) -> None:
             asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
             try:
+                if role.failing:
+                    raise RefusedError("ServiceUnavailable", "it is away")
                 status, text = 200, role.take(asked)
             except RefusedError as error:
                 code, why = error.args
-                status, text = (403 if code == "AccessDenied" else 400), _ERROR.format(code=code, why=why)
+                status, text = (
+                    role.failing or (403 if code == "AccessDenied" else 400),
+                    _ERROR.format(code=code, why=why),
+                )
             self.send_response(status)
             self.send_header("Content-Type", "text/xml")
             self.send_header("Content-Length", str(len(text)))

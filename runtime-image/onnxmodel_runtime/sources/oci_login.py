@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlencode, urlsplit
 
+from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources import network
-from onnxmodel_runtime.sources.source import forbidden, rejected
+from onnxmodel_runtime.sources.source import SECRET, forbidden, rejected
 from onnxmodel_runtime.sources.web import Origin, Web, WebReply, loopback, origin, read, variable
 
 _KNOWN = {
@@ -82,10 +83,12 @@ class Login:
             raise forbidden(self.uri, "the registry asks for the password over plain http")
         basic = self._basic if self._trusted(place) else ""
         if self._basic and not basic:
-            raise rejected(
+            raise StageError(
+                "SourceLoginElsewhere",
                 f"{self.uri}: the registry's token server {place[1]}, which would get the password, is another host",
                 f"If that is correct, set OCI_AUTH_HOST to {place[1]} in the Secret that spec.source.secretRef "
                 "names, or ask the platform team to add it to settings.policy.sources.hosts.",
+                SECRET,
             )
         query = {"scope": fields.get("scope") or f"repository:{self.repository}:pull"}
         if service := fields.get("service"):

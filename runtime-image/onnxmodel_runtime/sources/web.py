@@ -24,6 +24,8 @@ from onnxmodel_runtime.sources.source import (
 )
 
 MAX_REDIRECTS = 5
+_CONNECT_SECONDS = 10.0
+_SEND_SECONDS = 60.0  # that a server may take nothing of what it is sent
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PORTS = {"http": 80, "https": 443}
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
@@ -133,6 +135,8 @@ class Web:
         sent = {"User-Agent": "onnxmodel", "Accept-Encoding": "identity", **headers}
         if value := self.authorization(origin(parts)):
             sent["Authorization"] = value
+        # urllib3 bounds each piece that is sent by the time to connect.
+        connect = _CONNECT_SECONDS if body is None else _SEND_SECONDS
         try:
             return _manager(parts).request(
                 method,
@@ -142,7 +146,7 @@ class Web:
                 redirect=False,
                 retries=False,
                 preload_content=False,
-                timeout=urllib3.Timeout(connect=10, read=seconds),
+                timeout=urllib3.Timeout(connect=connect, read=seconds),
             )
         except urllib3.exceptions.SSLError as error:
             raise untrusted(url, error) from error

@@ -14,12 +14,12 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources.oci_login import Login
 from onnxmodel_runtime.sources.source import UnreachableError
 from onnxmodel_runtime.sources.web import Web, WebReply, loopback, read, stream
-from onnxmodel_runtime.store.patience import MissingError, away, patiently, platforms
+from onnxmodel_runtime.store.patience import MissingError, Patience, away, may_pass, platforms
 
 T = TypeVar("T")
 SETTINGS = "settings.artifacts.oci"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_SECRET = f"{SETTINGS}.secretRef"
+_SECRET = f"the Secret that {SETTINGS}.secretRef names"
 _MOST_BYTES = 4 << 20  # of a manifest, as registries have it
 _COMMIT_SECONDS = 600  # registries look at a whole layer before they answer
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
@@ -32,10 +32,9 @@ class Distribution:
         """place: the registry and how it is asked. repository: without the host."""
         self.host = place.repository.partition("/")[0]
         self.uri = f"oci://{self.host}/{repository}"
-        self._seconds, self._pause = seconds, pause
+        self._patience = Patience(seconds, pause)
         scheme = "http" if place.insecure or loopback(self.host.rpartition(":")[0] or self.host) else "https"
-        address = "registry-1.docker.io" if self.host == "docker.io" else self.host
-        self._root = f"{scheme}://{address}/v2"
+        self._root = f"{scheme}://{self.host}/v2"
         self._base = f"{self._root}/{repository}"
         self._login = Login(self.uri, self._base, repository, with_password=True, plainly=place.insecure)
         self._web = Web(self.uri, self._login.authorization)
@@ -46,7 +45,13 @@ class Distribution:
         return self._again(lambda: read(self._get(url, {"Accept": MANIFEST}), _MOST_BYTES))
 
     def put_manifest(self, reference: str, content: bytes) -> None:
-        """Write a manifest. Raises MissingError if the registry lacks a blob that it names."""
+        """Write a manifest. Raises MissingError if the registry lacks a blob that it names, StageError for a large one."""
+        if len(content) > _MOST_BYTES:
+            raise StageError(
+                "ArtifactsRefused",
+                f"{self.uri}:{reference} would have a manifest of {len(content)} bytes, and registries take {_MOST_BYTES}",
+                "Use fewer files of external data, or shorter names.",
+            )
         url = f"{self._base}/manifests/{reference}"
         self._again(lambda: self._send("PUT", url, (content,), len(content), {"Content-Type": MANIFEST}))
 
@@ -69,7 +74,8 @@ class Distribution:
         def ask() -> None:
             reply = self._done("POST", f"{self._base}/blobs/uploads/", (202,), {"Content-Length": "0"})
             place = urljoin(reply.url, reply.response.headers.get("Location", ""))
-            self._send("PUT", f"{place}{'&' if urlsplit(place).query else '?'}digest={digest}", content, size)
+            whole = f"{place}{'&' if urlsplit(place).query else '?'}digest={digest}"
+            self._send("PUT", whole, lambda: self._watched(content()), size)
 
         try:
             self._again(ask)
@@ -82,13 +88,20 @@ class Distribution:
 
         def ask() -> None:
             sink, left = take(), most
-            for chunk in stream(self._get(f"{self._base}/blobs/{digest}", {})):
+            for chunk in self._watched(stream(self._get(f"{self._base}/blobs/{digest}", {}))):
                 left -= len(chunk)
                 if left < 0:
                     return
                 sink(chunk)
 
         self._again(ask)
+
+    def _watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        total = 0
+        for chunk in chunks:
+            yield chunk
+            total += len(chunk)
+            self._patience.moved(total)
 
     def tags(self) -> list[str]:
         """List the tags of the repository."""
@@ -114,7 +127,7 @@ class Distribution:
                 if reply.status in (200, 202, 204, 404):
                     reply.response.close()
                     return
-                if _may_pass(reply.status):
+                if may_pass(reply.status):
                     raise self._known(reply)
                 refused = self._words(reply)
             raise StageError(
@@ -190,7 +203,7 @@ class Distribution:
             return MissingError(words)
         if status in (401, 403, 407):
             return self._forbidden(f"{self.uri}: the registry refuses: {words}")
-        if _may_pass(status):
+        if may_pass(status):
             return away(f"the registry {self.host} returned {words}", f"{SETTINGS}.repository")
         return platforms(f"{self.uri}: the registry returned {words}", "Check the registry's limits", SETTINGS)
 
@@ -206,9 +219,7 @@ class Distribution:
         return " ".join([str(reply.status), *found[:3]])
 
     def _forbidden(self, message: str) -> StageError:
-        hint = (
-            f"Correct the credentials for {self.host} in the Secret that {_SECRET} names: it reads, writes and deletes"
-        )
+        hint = f"Correct the credentials for {self.host} in {_SECRET}: it reads, writes and deletes"
         return platforms(message, hint, SETTINGS)
 
     def _again(self, ask: Callable[[], T]) -> T:
@@ -220,25 +231,21 @@ class Distribution:
             except StageError as error:  # in the words of a model's source, unless it is ours
                 raise self._ours(error) from error
 
-        return patiently(known, self._seconds, self._pause)
+        return self._patience.ask(known)
 
     def _ours(self, error: StageError) -> StageError:
         failure = error.failure
         if failure.field.startswith(SETTINGS):
             return error
         if failure.reason == "SourceUntrusted":
-            hint = f"Add its certificate authority in PEM as CA_CERTIFICATES to the Secret {_SECRET}"
+            hint = f"Add its certificate authority in PEM as CA_CERTIFICATES to {_SECRET}"
             return platforms(failure.message, hint, SETTINGS)
-        if "OCI_AUTH_HOST" in failure.hint:
-            hint = f"If that is correct, name it as OCI_AUTH_HOST in the Secret {_SECRET}"
+        if failure.reason == "SourceLoginElsewhere":
+            hint = f"If that is correct, name it as OCI_AUTH_HOST in {_SECRET}"
             return platforms(failure.message, hint, SETTINGS)
         if failure.reason == "SourceForbidden":
             return self._forbidden(failure.message)
         return platforms(failure.message, "Check the registry", SETTINGS)
-
-
-def _may_pass(status: int) -> bool:
-    return status >= 500 or status in (408, 425, 429)
 
 
 def take_docker_config(place: Repository) -> None:
@@ -265,7 +272,6 @@ def _login_of(auths: Mapping[str, Any], repository: str) -> tuple[str, str]:
     fitting = {}
     for key, entry in auths.items():
         bare = re.sub("^https?://", "", key).rstrip("/")
-        bare = "docker.io" if bare in ("index.docker.io/v1", "index.docker.io") else bare
         if f"{repository}/".startswith(f"{bare}/"):
             fitting[len(bare)] = entry
     if not fitting:

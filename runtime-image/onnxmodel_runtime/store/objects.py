@@ -18,7 +18,7 @@ from botocore.config import Config
 
 from onnxmodel_runtime.contract.store import Bucket
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.store.patience import MissingError, away, patiently, platforms
+from onnxmodel_runtime.store.patience import MissingError, Patience, away, may_pass, platforms
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _REFUSED = {"ExpiredToken", "InvalidToken"}  # with the status 400
 _SETTINGS = "settings.artifacts.s3"
-_SECRET, _IDENTITY = f"{_SETTINGS}.secretRef", f"{_SETTINGS}.webIdentity"
+_SECRET, _IDENTITY = f"the Secret that {_SETTINGS}.secretRef names", f"{_SETTINGS}.webIdentity"
 _EXCHANGE = "AssumeRoleWithWebIdentity"
 _TOKEN = "AWS_WEB_IDENTITY_TOKEN_FILE"
 _TRUST = f"Let the role of {_IDENTITY} trust this issuer, subject and audience"
@@ -46,7 +46,7 @@ class Objects:
 
     def __init__(self, bucket: Bucket, seconds: float, pause: Callable[[float], None] = time.sleep) -> None:
         """seconds: how long to ask again while the store is away. Until then a pod costs less than its stage again."""
-        self.place, self._seconds, self._pause = bucket, seconds, pause
+        self.place, self._patience = bucket, Patience(seconds, pause)
         # Without keys, boto3 would ask the node for its role.
         os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
         os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
@@ -99,6 +99,7 @@ class Objects:
                     if left < 0:
                         return
                     take(chunk)
+                    self._patience.moved(most - left)
 
         self._again(ask)
 
@@ -111,9 +112,16 @@ class Objects:
 
         def ask() -> None:
             file.seek(0)
+            total = 0
+
+            def sent(count: int) -> None:  # less than none where a part starts again
+                nonlocal total
+                total += count
+                self._patience.moved(total)
+
             # boto3 closes what it is given.
             with os.fdopen(os.dup(file.fileno()), "rb") as own:
-                self._client.upload_fileobj(own, self.place.bucket, self._key(name))
+                self._client.upload_fileobj(own, self.place.bucket, self._key(name), Callback=sent)
 
         self._again(ask)
 
@@ -161,7 +169,7 @@ class Objects:
             ) as error:
                 raise self._known(error) from error
 
-        return patiently(known, self._seconds, self._pause)
+        return self._patience.ask(known)
 
     def _known(self, error: Exception) -> Exception:
         if isinstance(error, boto3.exceptions.S3UploadFailedError) and isinstance(error.__cause__, Exception):
@@ -170,7 +178,9 @@ class Objects:
         if isinstance(error, aws.ClientError):
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            if error.operation_name == _EXCHANGE and 400 <= status < 500 and status != 429:
+            if error.operation_name == _EXCHANGE and may_pass(status):
+                return away(f"the token service returned {status} {code}", f"{_IDENTITY}.endpoint")
+            if error.operation_name == _EXCHANGE:
                 said = error.response.get("Error", {}).get("Message", "")
                 return platforms(f"the token service refuses {_subject()}: {code} {said}".rstrip(), _TRUST, _SETTINGS)
             if code in _MISSING:
@@ -179,17 +189,17 @@ class Objects:
                 return platforms(f"{store} does not exist", "Create the bucket, or correct its name", _SETTINGS)
             if status in (401, 403) or code in _REFUSED:
                 keys = f"Let the role of {_IDENTITY} read and write below the prefix"
-                hint = keys if _has_role() else f"Correct the keys that {_SECRET} names"
+                hint = keys if _has_role() else f"Correct the keys in {_SECRET}"
                 return platforms(f"{store} refuses: {code}", hint, _SETTINGS)
             return away(f"{store} returned {status} {code}", f"{_SETTINGS}.endpoint")
         if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
-            hint = f"Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret {_SECRET} of this namespace"
+            hint = f"Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into {_SECRET}, in this namespace"
             return platforms(f"there are no credentials for {store}", hint, _SETTINGS)
         if isinstance(error, aws.SSLError):
             place = (
-                f"the ConfigMap {_IDENTITY}.caConfigMapRef"
+                f"the ConfigMap that {_IDENTITY}.caConfigMapRef names"
                 if _has_role()
-                else f"the Secret {_SECRET}, as CA_CERTIFICATES"
+                else f"{_SECRET}, as CA_CERTIFICATES"
             )
             hint = f"Add its certificate authority in PEM to {place}"
             return platforms(f"{store} has a certificate that is not trusted: {error}", hint, _SETTINGS)

@@ -15,18 +15,36 @@ class MissingError(Exception):
     """The store has no such object."""
 
 
-def patiently(ask: Callable[[], T], seconds: float, pause: Callable[[float], None]) -> T:
-    """Ask until the store answers. Raises the last error that may pass after so many seconds, and any other at once."""
-    end, wait, attempt = time.monotonic() + seconds, 1.0, 1
-    while True:
-        try:
-            return ask()
-        except StageError as known:
-            if not known.retry or time.monotonic() + wait > end:
-                raise
-            log(f"attempt {attempt}: {known.failure.message}")
-            pause(wait)
-            wait, attempt = min(2 * wait, _LARGEST_PAUSE), attempt + 1
+class Patience:
+    """Asks until the store answers, for so many seconds since it went on last: a large file may take longer than that."""
+
+    def __init__(self, seconds: float, pause: Callable[[float], None]) -> None:
+        self._seconds, self._pause = seconds, pause
+        self._since, self._farthest = 0.0, 0
+
+    def moved(self, total: int) -> None:
+        """Note how many bytes an attempt has moved. One that comes no farther than others is no progress."""
+        if total > self._farthest:
+            self._since, self._farthest = time.monotonic(), total
+
+    def ask(self, ask: Callable[[], T]) -> T:
+        """Return the answer. Raises the last error that may pass when patience ends, and any other at once."""
+        self._since, self._farthest = time.monotonic(), 0
+        wait, attempt = 1.0, 1
+        while True:
+            try:
+                return ask()
+            except StageError as known:
+                if not known.retry or time.monotonic() + wait > self._since + self._seconds:
+                    raise
+                log(f"attempt {attempt}: {known.failure.message}")
+                self._pause(wait)
+                wait, attempt = min(2 * wait, _LARGEST_PAUSE), attempt + 1
+
+
+def may_pass(status: int) -> bool:
+    """Return whether a status of HTTP says that another attempt may help."""
+    return status >= 500 or status in (408, 425, 429)
 
 
 def away(message: str, field: str) -> StageError:

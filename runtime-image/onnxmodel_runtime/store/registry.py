@@ -32,7 +32,7 @@ _RETAIN, _GONE = "retain", "gone"
 _UID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _FOLDER = re.compile("([a-z]+)-([0-9a-f]{16})(?:-image(?:-.+)?)?")
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
-_MOST_FILES = 5_000  # registries refuse manifests of more than 4 MiB
+_MOST_FILES = 5_000  # of short names, a manifest that registries take
 _MOST_LAYERS = 100  # that a node can mount on top of each other
 _VARIANT = re.compile("[a-z0-9-]{1,32}")
 _WHITEOUT = ".wh."  # of a layer's file that removes another
@@ -194,22 +194,27 @@ def _sweep(repository: Distribution, retained: Mapping[str, bool], seconds: floa
             _mark(repository, f"{uid}-{_GONE}", False, _GONE in there)
         elif _RETAIN in there:
             continue
-        elif _GONE not in there:
-            _put_image(repository, f"{uid}-{_GONE}", {}, {_SINCE: datetime.now(UTC).isoformat()})
-        elif _age(repository, f"{uid}-{_GONE}") >= seconds:
+        elif _GONE not in there or (age := _age(repository, f"{uid}-{_GONE}")) is None:
+            _mark_gone(repository, uid)
+        elif age >= seconds:
             for rest in sorted(there - {_GONE}):
                 repository.delete(f"{uid}-{rest}")
             repository.delete(f"{uid}-{_GONE}")  # last: what is cut short goes on the next time
             log(f"removed {repository.uri}:{uid}-…: {len(there) - 1} images")
 
 
-def _age(repository: Distribution, tag: str) -> float:
-    """For how many seconds a mark has been there. One that cannot be read is new."""
+def _mark_gone(repository: Distribution, uid: str) -> None:
+    _put_image(repository, f"{uid}-{_GONE}", {}, {_SINCE: datetime.now(UTC).isoformat()})
+
+
+def _age(repository: Distribution, tag: str) -> float | None:
+    """For how many seconds a mark has been there. None for one that does not say so, and must be made again."""
     try:
         since = datetime.fromisoformat(json.loads(repository.manifest(tag))["annotations"][_SINCE])
-        return (datetime.now(UTC) - since).total_seconds()
-    except (ValueError, KeyError, TypeError, MissingError):
-        return -1.0
+        age = (datetime.now(UTC) - since).total_seconds()
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, MissingError):
+        return None
+    return age if age >= 0 else None
 
 
 def _mark(repository: Distribution, tag: str, wanted: bool, marked: bool) -> None:

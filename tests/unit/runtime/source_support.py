@@ -158,10 +158,10 @@ def refused(uri: str, directory: Path, **options: Any) -> StageError:
     return caught.value
 
 
-def rejected(uri: str, directory: Path, *words: str, **options: Any) -> StageError:
+def rejected(uri: str, directory: Path, *words: str, reason: str = "SourceRejected", **options: Any) -> StageError:
     """Refused by policy, at once and for good, in words that say what it was."""
     error = refused(uri, directory, **options)
-    assert (error.failure.reason, error.retry) == ("SourceRejected", False), error.failure
+    assert (error.failure.reason, error.retry) == (reason, False), error.failure
     for word in words:
         assert word in f"{error.failure.message} {error.failure.hint}"
     return error

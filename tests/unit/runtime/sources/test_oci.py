@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("plain_environment")
 ONNX = "application/vnd.onnx"
 TITLE = "org.opencontainers.image.title"
 FILEPATH = "org.cncf.model.filepath"
+ELSEWHERE = "SourceLoginElsewhere"
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +222,7 @@ def test_a_token(guarded_registry: Registry, place: Site, tmp_path: Path, monkey
     give_password(monkeypatch)
     uri = f"oci://{guarded_registry.host}/team/model:v1"
     # Another port is another host: nobody said that it may have the password.
-    error = rejected(uri, tmp_path / "model", "OCI_AUTH_HOST", "127.0.0.1")
+    error = rejected(uri, tmp_path / "model", "OCI_AUTH_HOST", "127.0.0.1", reason=ELSEWHERE)
     assert place.seen == []
     monkeypatch.setenv("OCI_AUTH_HOST", "127.0.0.1")
     assert get(uri, tmp_path / "model")["sha256"] == DIGEST
@@ -258,17 +259,17 @@ def evil(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 def test_the_password_does_not_go_where_a_registry_says(evil: Site, tmp_path: Path, place: Site) -> None:
-    for realm in (
-        place.url("/token"),
-        "https://evil.example.com/token",
-        "http://evil.example.com/token",
-        "http://169.254.169.254/token",
-        "file:///etc/passwd",
-        "//127.0.0.1/token",
-        "",
+    for realm, reason in (
+        (place.url("/token"), ELSEWHERE),
+        ("https://evil.example.com/token", ELSEWHERE),
+        ("http://evil.example.com/token", "SourceRejected"),
+        ("http://169.254.169.254/token", "SourceRejected"),
+        ("file:///etc/passwd", "SourceRejected"),
+        ("//127.0.0.1/token", ELSEWHERE),
+        ("", "SourceRejected"),
     ):
         evil.routes["/v2/m/manifests/v1"] = wants(realm)
-        rejected(f"oci://127.0.0.1:{evil.port}/m:v1", tmp_path / "model")
+        rejected(f"oci://127.0.0.1:{evil.port}/m:v1", tmp_path / "model", reason=reason)
     assert place.seen == []
     assert {value for _, value in evil.seen} == {None}
 
@@ -377,7 +378,8 @@ def test_every_host_is_no_host_that_is_named(
 ) -> None:
     give_password(monkeypatch)
     policy = SourcePolicy(hosts=("*",), networks=HERE.networks)
-    rejected(f"oci://{guarded_registry.host}/team/model:v1", tmp_path / "model", "OCI_AUTH_HOST", policy=policy)
+    uri = f"oci://{guarded_registry.host}/team/model:v1"
+    rejected(uri, tmp_path / "model", "OCI_AUTH_HOST", policy=policy, reason=ELSEWHERE)
     assert place.seen == []
 
 

@@ -4,7 +4,9 @@ import hashlib
 import io
 import json
 import os
+import signal
 import tarfile
+import threading
 import urllib.request
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,7 +20,9 @@ from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.stages.pull import pull
 from onnxmodel_runtime.stages.push import push
 from onnxmodel_runtime.stages.sweep import sweep
-from onnxmodel_runtime.store.distribution import Distribution
+from onnxmodel_runtime.store.distribution import Distribution, take_docker_config
+from onnxmodel_runtime.store.kinds import take_store_credentials
+from onnxmodel_runtime.store.patience import Patience, away
 from tests.unit.runtime.registry_support import MANIFEST, PASSWORD, USER, Tokens, registry
 from tests.unit.runtime.source_support import Handler, serving
 
@@ -93,6 +97,14 @@ def digest(content):
 
 def files(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def repository(place, seconds=0.0, pause=print):
+    """The store's client, with the credentials of a container."""
+    os.environ |= GIVEN
+    take_store_credentials()
+    take_docker_config(place)
+    return Distribution(place, path_of(place), seconds, pause)
 
 
 def path_of(place):
@@ -351,6 +363,35 @@ def test_the_sweep_removes_what_it_saw_without_its_model_for_long_enough(store, 
     ]
 
 
+@pytest.mark.parametrize("note", [{}, {"since": "yesterday"}, {"since": "2099-01-01T00:00:00+00:00"}])
+def test_a_mark_that_says_no_time_is_made_again(store, place, tmp_path, note):
+    """What it marks would stay for ever."""
+    pushed(place, left(tmp_path / "there"))
+    image = manifest(store, place)
+    image["annotations"] = {f"dev.onnx-operator.{name}": value for name, value in note.items()}
+    store.manifest(path_of(place), f"{UID}-gone", image)
+    (tmp_path / "models.json").write_text('{"models": []}')
+    base = replace(place, repository=place.repository.removesuffix("/team-a/magika"), uid="")
+    for rest in ([f"{UID}-gone", f"{UID}-optimize-{OURS}"], []):
+        os.environ |= GIVEN
+        sweep(SweepRequest(None, str(tmp_path / "models.json"), 0.0, registry=base))
+        assert folders(store, place) == rest
+
+
+def test_the_largest_manifest_that_is_written_can_be_read(store, place, tmp_path):
+    pushed(place, left(tmp_path / "there"))
+    client, image = repository(place), manifest(store, place)
+    image["annotations"]["padding"] = ""
+    most = 4 << 20
+    image["annotations"]["padding"] = "x" * (most - len(json.dumps(image)))
+    client.put_manifest("largest", json.dumps(image).encode())
+    assert len(client.manifest("largest")) == most
+    image["annotations"]["padding"] += "x"
+    with pytest.raises(StageError, match="registries take 4194304") as caught:
+        client.put_manifest("larger", json.dumps(image).encode())
+    assert (caught.value.failure.reason, caught.value.retry) == ("ArtifactsRefused", False)
+
+
 def test_a_repository_that_refuses_keeps_no_other_from_the_sweep(store, place, tmp_path, monkeypatch):
     base, asked = place.repository.removesuffix("/team-a/magika"), []
     for name in ("first", "second"):
@@ -432,6 +473,79 @@ def test_tokens_of_a_registry_are_for_what_is_asked(tmp_path_factory, tmp_path, 
             assert any("push" in scope for scope in scopes)
             pulled(place, tmp_path / "here")
             assert files(tmp_path / "here")[f"{FOLDER}/probe.npz"] == b"probe"
+
+
+def test_a_token_place_elsewhere_is_said_in_the_words_of_the_store(tmp_path_factory, tmp_path, monkeypatch):
+    monkeypatch.setattr("onnxmodel_runtime.stages.pull._SECONDS", 0.5)
+    tokens = Tokens()
+    tokens.realm = "https://elsewhere.example.com/token"
+    with registry(tmp_path_factory.mktemp("elsewhere") / "token", token=tokens) as running:
+        GIVEN[SECRET] = secret(running.host)
+        failure = refused(Repository(f"{running.host}/artifacts/team-a/magika", UID), tmp_path)
+    assert failure.reason == "StoreForbidden"
+    assert "elsewhere.example.com, which would get the password" in failure.message
+    assert "as OCI_AUTH_HOST in the Secret that settings.artifacts.oci.secretRef names" in failure.hint
+
+
+def test_an_upload_goes_on_where_the_registry_pauses(store, place, monkeypatch):
+    """Sending has a time of its own, which is longer than that to connect."""
+    monkeypatch.setattr("onnxmodel_runtime.sources.web._CONNECT_SECONDS", 0.2)
+    began, chunk, count = [], bytes(1 << 20), 64  # more than sockets hold
+    whole = f"sha256:{digest(chunk * count)}"
+
+    def content():
+        began.append(1)
+        for number in range(count):
+            if number == count // 8:
+                store.process.send_signal(signal.SIGSTOP)
+                threading.Timer(0.6, store.process.send_signal, (signal.SIGCONT,)).start()
+            yield chunk
+
+    client = repository(place)
+    client.upload(whole, count << 20, content)
+    assert began == [1]
+    assert client.has(whole)
+
+
+def test_a_push_is_patient_since_it_went_on_last(store, place, monkeypatch):
+    """A large file takes longer than a registry may be away."""
+    clock, began = [0.0], []
+    monkeypatch.setattr("onnxmodel_runtime.store.patience.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def content():
+        began.append(1)
+        yield WEIGHTS
+        clock[0] += 1000
+        yield WEIGHTS
+        if len(began) == 1:
+            store.stop()
+        yield WEIGHTS * 8  # more than sockets hold
+
+    def back(_):
+        if store.process.poll() is not None:
+            store.start()
+
+    client = repository(place, 900.0, back)
+    whole = f"sha256:{digest(WEIGHTS * 10)}"
+    client.upload(whole, 10 * len(WEIGHTS), content)
+    assert len(began) == 2
+    assert client.has(whole)
+
+
+def test_a_push_that_comes_no_farther_ends(monkeypatch):
+    """What takes the same bytes each time and then breaks would be asked for ever."""
+    patience, clock = Patience(10.0, print), []
+
+    def ask():
+        clock.append(1)
+        patience.moved(100)
+        raise away("it broke", "settings.artifacts.oci")
+
+    now = SimpleNamespace(monotonic=lambda: 5.0 * len(clock))
+    monkeypatch.setattr("onnxmodel_runtime.store.patience.time", now)
+    with pytest.raises(StageError, match="it broke"):
+        patience.ask(ask)
+    assert len(clock) == 3
 
 
 def test_a_push_waits_for_a_registry_that_comes_back(store, place, tmp_path):

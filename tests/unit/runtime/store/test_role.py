@@ -108,6 +108,15 @@ def test_a_role_without_rights_is_not_said_to_have_keys(store, role, tmp_path, m
     assert "the role of settings.artifacts.s3.webIdentity" in caught.value.failure.hint
 
 
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_token_service_that_fails_is_named(store, role, tmp_path, status):
+    role.failing = status
+    with pytest.raises(StageError, match=f"the token service returned {status}") as caught:
+        pull(PullRequest(store.model(), (Wanted(FOLDER),), str(tmp_path)), pause=lambda _: None)
+    assert (caught.value.failure.reason, caught.value.retry) == ("StoreUnavailable", True)
+    assert caught.value.failure.field == "settings.artifacts.s3.webIdentity.endpoint"
+
+
 def test_a_token_service_that_is_away_is_tried_again(store, role, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
     with pytest.raises(StageError, match=r"127\.0\.0\.1:1") as caught:
