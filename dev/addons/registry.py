@@ -1,7 +1,10 @@
 """A registry (Debian's docker-registry) as a process in the cluster's network, which pods and nodes reach by http."""
 
+import base64
 import json
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -46,6 +49,20 @@ class LocalRegistry:
     def stop(self) -> None:
         """End it, as an outage does."""
         self._addon.stop()
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository, sorted."""
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://{HOST}/v2/{repository}/tags/list", headers={"Authorization": f"Basic {login}"}
+        )
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+                return sorted(json.load(answer)["tags"] or ())
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return []
 
     def remove(self) -> None:
         """End it, and remove what it holds."""

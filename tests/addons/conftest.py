@@ -1,6 +1,6 @@
 """Real add-ons beside the real cluster, as processes of this machine: the embedded cluster only.
 
-platform     session   the cluster on containerd 2.1, the project's images, an S3 gateway with models in it
+platform     session   the cluster on containerd 2.1, the images of the project and of Triton, an S3 gateway with models
 gateway      session   Envoy Gateway, with a GatewayClass and Gateway API's CRDs
 scraped      session   Prometheus with the scrape configuration of docs/scaling.md
 """
@@ -30,7 +30,7 @@ def platform() -> Platform:
     if choice.chosen() is not embedded:
         pytest.skip("add-ons run in the network of the embedded cluster: CLUSTER=embedded")
     containerd_two.use()
-    made = Platform()
+    made = Platform(tests=True)
     made.install_s3()
     made.upload({"magika/1/model.onnx": magika.model().read_bytes()})
     return made

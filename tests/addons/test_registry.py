@@ -1,4 +1,4 @@
-"""Artifacts in a real registry, with a replica on each node: mounted as image volumes, and pulled."""
+"""Artifacts in a real registry, with a replica on each node: mounted as image volumes, pulled, and swept."""
 
 import json
 import time
@@ -9,17 +9,18 @@ from dev.addons import registry
 from dev.cluster import embedded
 from dev.cluster.node import NODES, forget
 from dev.kube import condition, found, is_true, until
+from dev.platform import SYSTEM
 from onnxmodel_operator import names
-from tests.e2e.changes import ANYWHERE, SPREAD
+from tests.e2e.changes import ANYWHERE, SPREAD, SWEEP, sweep
 from tests.e2e.support import model, namespace
 
 OCI = {"repository": f"{registry.HOST}/artifacts", "secretRef": {"name": "artifact-registry"}, "insecure": True}
 LIST = "import os; print(*sorted(os.path.join(at, name) for at, _, files in os.walk('/artifacts') for name in files))"
 
 
-def installed(platform, **oci):
+def installed(platform, *more, **oci):
     platform.install_operator(
-        ANYWHERE, 'settings.artifacts.store="oci"', f"settings.artifacts.oci={json.dumps({**OCI, **oci})}"
+        *(ANYWHERE, *more), 'settings.artifacts.store="oci"', f"settings.artifacts.oci={json.dumps({**OCI, **oci})}"
     )
 
 
@@ -69,6 +70,17 @@ def test_servers_on_both_nodes_mount_exactly_what_they_serve(kube):
         files = kube.run("exec", pod["metadata"]["name"], "--", "python3", "-c", LIST).split()
         assert sorted(path.rpartition("/")[2] for path in files) == ["model.onnx", "probe.npz"], (active, files)
         assert not [each for container in pod["spec"]["containers"] for each in container.get("envFrom", ())]
+
+
+def test_triton_mounts_the_same_image(kube):
+    serving = {"nodePool": "anywhere", "runtime": "triton"}
+    kube.apply(model("triton", "s3://models/magika/1/model.onnx", serving=serving))
+    kube.run("wait", "--for=condition=Ready", "onnxmodel/triton", "--timeout=400s", timeout=420)
+    revision = kube.get("onnxmodel", "triton")["status"]["active"]["revision"]
+    (pod,) = kube.list("pods", f"{names.LABEL_MODEL}=triton,{names.LABEL_REVISION}={revision}")
+    assert [volume["image"]["reference"] for volume in pod["spec"]["volumes"] if "image" in volume]
+    assert "pull" not in {container["name"] for container in pod["spec"]["initContainers"]}
+    kube.run("delete", "onnxmodel", "triton", "--timeout=60s")
 
 
 def lose_image(kube):
@@ -126,3 +138,20 @@ def test_without_image_volumes_servers_pull_the_same(kube, platform):
     for pod in until("all servers pull", pulls, seconds=240):
         assert [container["name"] for container in pod["spec"]["initContainers"]] == ["pull"]
     assert kube.get("onnxmodel", "wide")["status"]["active"]["revision"] == before["revision"]
+
+
+def test_the_sweep_in_its_pod_removes_what_a_deleted_model_left(kube, platform, away):
+    """The first one without the model leaves a mark, since a registry does not say when something was written."""
+    uid = kube.get("onnxmodel", "wide")["metadata"]["uid"]
+    path, system = f"artifacts/{kube.namespace}/wide", platform.kube.within(SYSTEM)
+    registry.credentials(system, "artifact-registry")
+    installed(platform, SWEEP)
+    before = away.tags(path)
+    assert len([tag for tag in before if tag.startswith(uid)]) > 5
+    sweep(system, "sweep-with-the-model")
+    assert away.tags(path) == before
+    kube.run("delete", "onnxmodel", "wide", "--timeout=60s")
+    sweep(system, "sweep-sees-no-model")
+    assert away.tags(path) == sorted([*before, f"{uid}-gone"])
+    sweep(system, "sweep-without-the-model")
+    assert away.tags(path) == []

@@ -12,6 +12,7 @@ import pytest
 
 from dev.cluster.images import images
 from dev.kube import found, is_true, until
+from dev.platform import OPERATOR
 from onnxmodel_operator import names
 
 ANYWHERE = 'settings.pools.anywhere={"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}'
@@ -19,6 +20,7 @@ SPREAD = {"topologyKey": "kubernetes.io/hostname", "maxSkew": 1, "whenUnsatisfia
 GATES = {"maxP99RegressionPercent": 1000, "minRequests": 50}  # the machine does much else
 HALF = {"strategy": "Canary", "steps": [{"weight": 50, "pause": "Manual"}], "gates": GATES}
 SECONDS = 400
+SWEEP = 'sweep={"enabled": true, "schedule": "0 0 1 1 *", "graceSeconds": 0}'
 
 
 class Wide:
@@ -125,6 +127,13 @@ class Wide:
         place = f"/api/v1/namespaces/{self.kube.namespace}/pods/{name}/eviction"
         eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
         return self.kube.run("create", "--raw", place, "-f", "-", stdin=json.dumps(eviction))
+
+
+def sweep(system, name):
+    """Run the sweep in its own pod, as the schedule does."""
+    system.run("create", "job", name, f"--from=cronjob/{OPERATOR}-sweep")
+    until(f"{name} is complete", lambda: system.get("job", name)["status"].get("succeeded"), seconds=120)
+    system.delete("job", name)
 
 
 def renamed(platform, role, tag="newer"):

@@ -20,7 +20,7 @@ from dev.kube import condition, found, is_true, until
 from dev.platform import OPERATOR, S3_ENDPOINT, STORAGE, SYSTEM
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract.stages import FETCH, PULL, PUSH
-from tests.e2e.changes import ANYWHERE, SPREAD, Wide
+from tests.e2e.changes import ANYWHERE, SPREAD, SWEEP, Wide, sweep
 from tests.e2e.support import model, namespace
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "artifacts" / "bucket.yaml"
@@ -38,7 +38,6 @@ for host in hosts:
     print(host, int(answer.as_numpy("target_label").argmax()))
 """
 S3 = f'{{"bucket": "models", "prefix": "artifacts", "endpoint": "{S3_ENDPOINT}", "secretRef": {{"name": "artifact-store"}}}}'
-SWEEP = 'sweep={"enabled": true, "schedule": "0 0 1 1 *", "graceSeconds": 0}'
 
 
 @pytest.fixture(scope="module")
@@ -181,14 +180,9 @@ def test_a_deletion_waits_neither_for_the_operator_nor_for_the_store(moved, kube
     uid = kube.get("onnxmodel", "wide")["metadata"]["uid"]
     part, system = f"artifacts/{kube.namespace}/wide/{uid}/", platform.kube.within(SYSTEM)
 
-    def sweep(name):
-        system.run("create", "job", name, f"--from=cronjob/{OPERATOR}-sweep")
-        until(f"{name} is complete", lambda: system.get("job", name)["status"].get("succeeded"), seconds=120)
-        system.delete("job", name)
-
     before = platform.keys(part)
     assert len(before) > 5
-    sweep("sweep-with-the-model")
+    sweep(system, "sweep-with-the-model")
     assert platform.keys(part) == before
     system.run("scale", f"deployment/{OPERATOR}", "--replicas=0")
     with without_store(platform):
@@ -196,6 +190,6 @@ def test_a_deletion_waits_neither_for_the_operator_nor_for_the_store(moved, kube
         kinds = "jobs,deployments,services,controllerrevisions,poddisruptionbudgets,pods"
         until("nothing is left", lambda: not kube.list(kinds, f"{names.LABEL_MODEL}=wide"), seconds=120)
     system.run("scale", f"deployment/{OPERATOR}", "--replicas=1")
-    sweep("sweep-without-the-model")
+    sweep(system, "sweep-without-the-model")
     assert platform.keys(part) == []
     assert platform.keys("magika/"), "the source is no artifact"
