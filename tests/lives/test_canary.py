@@ -371,3 +371,30 @@ def test_weights_ascend(weights, refused):
     cluster = Cluster(body(rollout={"steps": steps}))
     cluster.settle()
     assert (cluster.status()["reason"] == "InvalidSpec") is refused
+
+
+@pytest.mark.parametrize(
+    ("rollout", "why"),
+    [
+        (
+            {**CANARY, "strategy": "Surge"},
+            "spec.rollout.strategy; steps and gates of spec.rollout are for Canary, and have no effect",
+        ),
+        (
+            {"gates": {"mode": "Warn"}},
+            "Auto: the new revision runs beside the old one; gates of spec.rollout are for Canary, and have no effect",
+        ),
+        ({"strategy": "Surge", "rollbackWindow": 1}, "spec.rollout.strategy"),
+        ({"strategy": "Surge", "gates": {"mode": "Enforce"}}, "spec.rollout.strategy"),
+    ],
+)
+def test_steps_and_gates_without_a_canary_are_said_to_have_no_effect(rollout, why):
+    cluster = Cluster(body(rollout=rollout))
+    cluster.live()
+    cluster.edit(**NEW)
+    cluster.settle()
+    cluster.succeed("optimize")
+    cluster.settle()
+    cluster.succeed("benchmark", result=benchmarked(original=1.0, fp32=2.0))
+    cluster.settle()
+    assert cluster.status()["rollout"]["why"] == why

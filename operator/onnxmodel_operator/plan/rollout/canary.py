@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from onnxmodel_operator import names
-from onnxmodel_operator.api.spec.rollout import MANUAL, RolloutStep
+from onnxmodel_operator.api.spec.rollout import MANUAL, Rollout, RolloutStep
 from onnxmodel_operator.live.query import Question
 from onnxmodel_operator.plan.rollout import external, room, routes, traffic
 from onnxmodel_operator.plan.rollout.gates import Gates, Judgement, Ruling, judge, worst
@@ -133,9 +133,11 @@ def _strategy(context: Context) -> tuple[str, str]:
     rollout, short, seen = context.model.spec.rollout, context.target.short, context.seen
     if rollout.strategy == "Auto":
         why = room.was_made(context)
-        return (RECREATE, why) if why else ("Surge", "Auto: the new revision runs beside the old one")
+        return (
+            (RECREATE, why) if why else ("Surge", f"Auto: the new revision runs beside the old one{_unused(rollout)}")
+        )
     if rollout.strategy != "Canary":
-        return rollout.strategy, "spec.rollout.strategy"
+        return rollout.strategy, f"spec.rollout.strategy{_unused(rollout)}"
     recent = [revision.revision for revision in seen.memory.history[: rollout.rollback_window]]
     if short in recent:
         return "Surge", f"revision {short} served before, and is within spec.rollout.rollbackWindow"
@@ -147,6 +149,13 @@ def _strategy(context: Context) -> tuple[str, str]:
             f"the pods of revision {context.active} are of an earlier release, which cannot share its traffic",
         )
     return "Canary", "spec.rollout.strategy"
+
+
+def _unused(rollout: Rollout) -> str:
+    """Name the fields of a canary that were set for another strategy. "" if there are none."""
+    usual = Rollout()
+    given = [name for name in ("steps", "gates") if getattr(rollout, name) != getattr(usual, name)]
+    return f"; {' and '.join(given)} of spec.rollout are for Canary, and have no effect" if given else ""
 
 
 def _replicas(all_replicas: int, weight: int, backend: str) -> int:
