@@ -27,7 +27,7 @@ _MISSING = {"404", "NoSuchKey", "NotFound"}
 _REFUSED = {"ExpiredToken", "InvalidToken"}  # with the status 400
 _SETTINGS = "settings.artifacts.s3"
 _SECRET, _IDENTITY = f"the Secret that {_SETTINGS}.secretRef names", f"{_SETTINGS}.webIdentity"
-_EXCHANGE = "AssumeRoleWithWebIdentity"
+_SERVICE, _EXCHANGE = "the token service", "AssumeRoleWithWebIdentity"
 _TOKEN = "AWS_WEB_IDENTITY_TOKEN_FILE"
 _TRUST = f"Let the role of {_IDENTITY} trust this issuer, subject and audience"
 
@@ -179,10 +179,10 @@ class Objects:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if error.operation_name == _EXCHANGE and may_pass(status):
-                return away(f"the token service returned {status} {code}", f"{_IDENTITY}.endpoint")
+                return away(f"{_SERVICE} returned {status} {code}", f"{_IDENTITY}.endpoint", what=_SERVICE)
             if error.operation_name == _EXCHANGE:
                 said = error.response.get("Error", {}).get("Message", "")
-                return platforms(f"the token service refuses {_subject()}: {code} {said}".rstrip(), _TRUST, _SETTINGS)
+                return platforms(f"{_SERVICE} refuses {_subject()}: {code} {said}".rstrip(), _TRUST, _SETTINGS)
             if code in _MISSING:
                 return MissingError(code)
             if code == "NoSuchBucket":
@@ -203,7 +203,15 @@ class Objects:
             )
             hint = f"Add its certificate authority in PEM to {place}"
             return platforms(f"{store} has a certificate that is not trusted: {error}", hint, _SETTINGS)
+        if _of_service(error, self.place.endpoint):
+            return away(f"{_SERVICE} does not answer: {error}", f"{_IDENTITY}.endpoint", what=_SERVICE)
         return away(f"{store} does not answer: {error}", f"{_SETTINGS}.endpoint")
+
+
+def _of_service(error: Exception, store: str) -> bool:
+    """Return whether a connection to the token service failed, where that is not the store itself."""
+    service = os.environ.get("AWS_ENDPOINT_URL_STS") or "https://sts."
+    return service != store and str(getattr(error, "kwargs", {}).get("endpoint_url", "")).startswith(service)
 
 
 def _has_role() -> bool:

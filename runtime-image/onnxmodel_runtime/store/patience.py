@@ -47,9 +47,9 @@ def may_pass(status: int) -> bool:
     return status >= 500 or status in (408, 425, 429)
 
 
-def away(message: str, field: str) -> StageError:
-    """Return the error for a store that does not answer."""
-    hint = "Check that the store is up and that network policies let this namespace reach it. It is retried."
+def away(message: str, field: str, *, what: str = "the store") -> StageError:
+    """Return the error for a store that does not answer, or what else it needs."""
+    hint = f"Check that {what} is up and that network policies let this namespace reach it. It is retried."
     return StageError("StoreUnavailable", message, hint, field, retry=True)
 
 

@@ -115,10 +115,11 @@ def test_a_token_service_that_fails_is_named(store, role, tmp_path, status):
         pull(PullRequest(store.model(), (Wanted(FOLDER),), str(tmp_path)), pause=lambda _: None)
     assert (caught.value.failure.reason, caught.value.retry) == ("StoreUnavailable", True)
     assert caught.value.failure.field == "settings.artifacts.s3.webIdentity.endpoint"
+    assert "Check that the token service is up" in caught.value.failure.hint
 
 
 def test_a_token_service_that_is_away_is_tried_again(store, role, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
-    with pytest.raises(StageError, match=r"127\.0\.0\.1:1") as caught:
+    with pytest.raises(StageError, match=r"the token service does not answer: .*127\.0\.0\.1:1") as caught:
         pull(PullRequest(store.model(), (Wanted(FOLDER),), str(tmp_path)), pause=lambda _: None)
     assert (caught.value.failure.reason, caught.value.retry) == ("StoreUnavailable", True)
