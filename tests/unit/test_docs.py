@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.plan import plan
 from onnxmodel_operator.plan.values import Phase, State
 from onnxmodel_operator.platform import settings
-from onnxmodel_operator.platform.settings import Autoscalers, Prometheus, Settings
+from onnxmodel_operator.platform.settings import Autoscalers, Prometheus, Resources, Settings, _Section
 from onnxmodel_runtime import checks
 from onnxmodel_runtime.contract import uris
 from onnxmodel_runtime.contract.providers import PROVIDERS
@@ -234,6 +235,48 @@ def test_every_setting_of_the_platform_is_explained():
     assert fields - names == set()
     assert pool - names == set()
     assert "progressDeadlineSeconds" in names
+
+
+def test_every_default_of_the_settings_is_told():
+    """After the name of its field, on the same line. Nobody expects to read that a switch is off, or a list empty."""
+    lines = "\n".join((DOCS / name).read_text() for name in ("install.md", "artifacts.md", "scaling.md")).splitlines()
+    told, defaults = set(), set()
+    for name, default in _defaults(Settings):
+        defaults.add((name, default))
+        after = re.compile(rf"(?:`(?:[\w.]+\.)?{name}`|\b{name}:).*(?<![\w.]){re.escape(default)}(?![\w.]?\w)")
+        told |= {(name, default)} if any(after.search(line) for line in lines) else set()
+    assert len(defaults) > 20
+    assert defaults - told == set()
+
+
+def _defaults(kind):
+    """(field, default) of a section of the settings and of all within it, as the pages write them."""
+    for field in kind.model_fields.values():
+        default = field.get_default(call_default_factory=True)
+        for inner in _sections(field.annotation):
+            yield from _defaults(inner)
+        match default:
+            case Resources():
+                amounts = {name: getattr(default, name) for name in ("requests", "limits")}
+                for name, given in amounts.items():
+                    shown = ", ".join(
+                        f'{key}: "{one}"' if one.isdigit() else f"{key}: {one}" for key, one in given.items()
+                    )
+                    yield field.alias, f"`{name}` of `{{{shown}}}`"
+            case tuple() if default:
+                yield field.alias, f"[{', '.join(default)}]"
+            case bool() if default:
+                yield field.alias, "true"
+            case int() | float() if default:
+                yield field.alias, str(default).removesuffix(".0")
+            case str() if default:
+                yield field.alias, default
+
+
+def _sections(annotation):
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, _Section) else []
+    return [found for each in get_args(annotation) for found in _sections(each)]
 
 
 def test_every_metric_is_explained():

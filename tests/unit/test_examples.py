@@ -1,5 +1,7 @@
 """The committed examples: the files answer as the framework did that they come from, by the manifests' own rules."""
 
+import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from onnxmodel_runtime.contract.codec import loads
 from onnxmodel_runtime.contract.fetch import SECRET_PREFIX
 from onnxmodel_runtime.contract.model import Tensor, Tolerance
 from onnxmodel_runtime.contract.stages import COMMANDS
-from onnxmodel_runtime.contract.store import PullRequest
+from onnxmodel_runtime.contract.store import Bucket, PullRequest
 from onnxmodel_runtime.contract.validate import ValidateRequest
 from onnxmodel_runtime.models.inputs import generate, signature
 from onnxmodel_runtime.stages.validate import validate
@@ -57,6 +59,9 @@ def test_the_pod_that_shows_a_bucket_asks_as_the_operator_does():
     assert isinstance(request, PullRequest)
     (mount,) = container["volumeMounts"]
     assert request.directory == mount["mountPath"]
+    assert {*json.loads(text)["bucket"]} == {field.name for field in fields(Bucket)}, (
+        "none is left to a default in silence"
+    )
     assert container["envFrom"][0]["prefix"] == SECRET_PREFIX
     assert "envFrom" not in pod["containers"][0]
 
