@@ -134,6 +134,21 @@ def test_the_sweep_of_a_store_that_is_written_wrongly_is_refused_in_a_sentence(s
     assert f"): {said}" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("grace", ["1e", "1.2.3", "e", ".", "1d", -1, ""])
+def test_a_time_of_grace_that_would_be_read_as_0_is_refused(grace):
+    done = helm({**SWEEP, "sweep": {"enabled": True, "graceSeconds": grace}})
+    assert done.returncode
+    assert "sweep.graceSeconds must be a number of seconds, such as 86400" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("grace", "seconds"), [(0, "0"), (1.5, "1.5"), (5_000_000, "5000000"), ("86400", "86400"), ("1e+3", "1000")]
+)
+def test_a_time_of_grace_is_a_number(grace, seconds):
+    told = rendered({**SWEEP, "sweep": {"enabled": True, "graceSeconds": grace}})
+    assert f'\\"seconds\\":{seconds}}}' in told
+
+
 def test_the_crd_is_as_recorded():
     """By its digest: the committed file itself shows what changed."""
     crd = (ROOT / "crds" / "onnxmodels.yaml").read_bytes()
