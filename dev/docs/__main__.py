@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from dev.docs import api, findings
+from dev.chart.schema import CHART
+from dev.chart.schema import render as values_schema
+from dev.docs import api, findings, values
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-for page in (api, findings):
-    target = DOCS / f"{page.__name__.rpartition('.')[2]}.md"
-    target.write_text(page.render())
-    print(f"{target.name}: {len(page.render())} characters")
+made = {DOCS / f"{page.__name__.rpartition('.')[2]}.md": page.render() for page in (api, findings, values)}
+made[CHART / "values.schema.json"] = values_schema()
+for target, text in made.items():
+    target.write_text(text)
+    print(f"{target.name}: {len(text)} characters")

@@ -6,14 +6,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from dev.addons import gateway_api
+from dev.chart import schema as chart
 from dev.cluster.node import NODES
-from dev.docs import api, findings
+from dev.docs import api, findings, values
 from dev.platform import VALUES, Platform
 from examples.magika import demo
 from onnxmodel_cli.commands import commands
@@ -24,7 +25,7 @@ from onnxmodel_operator.observe import Snapshot, observe
 from onnxmodel_operator.plan import plan
 from onnxmodel_operator.plan.values import Phase, State
 from onnxmodel_operator.platform import settings
-from onnxmodel_operator.platform.settings import Autoscalers, Prometheus, Resources, Settings, _Section
+from onnxmodel_operator.platform.settings import Autoscalers, Settings
 from onnxmodel_runtime import checks
 from onnxmodel_runtime.contract import uris
 from onnxmodel_runtime.contract.providers import PROVIDERS
@@ -220,63 +221,36 @@ def written(field: str, items: str = "") -> set[str]:
     return set(re.findall(rf'^  {path}: "(\w+)"$', "\n".join(lines), re.MULTILINE))
 
 
-def test_every_setting_of_the_platform_is_explained():
-    page = (DOCS / "install.md").read_text()
-    names = set(re.findall(r"`(?:settings\.)?([\w.]+)`", page))
-    sections = {
-        name: Settings.model_fields[name].annotation for name in ("artifacts", "jobs", "defaults", "policy", "upgrades")
-    }
-    sections["liveTraffic"] = Settings.model_fields["live_traffic"].annotation
-    sections["autoscaling"], sections["prometheus"] = Autoscalers, Prometheus
-    sections["policy.sources"] = sections["policy"].model_fields["sources"].annotation
-    fields = {f"{name}.{field.alias}" for name, group in sections.items() for field in group.model_fields.values()}
-    fields -= set(sections)
-    pool = {f.alias for f in Settings.model_fields["pools"].annotation.__args__[1].model_fields.values()}
-    assert fields - names == set()
-    assert pool - names == set()
-    assert "progressDeadlineSeconds" in names
+def test_the_values_and_their_schema_are_of_these_settings():
+    assert (DOCS / "values.md").read_text() == values.render(), "run .venv/bin/python -m dev.docs"
+    assert (chart.CHART / "values.schema.json").read_text() == chart.render(), "run .venv/bin/python -m dev.docs"
 
 
-def test_every_default_of_the_settings_is_told():
-    """After the name of its field, on the same line. Nobody expects to read that a switch is off, or a list empty."""
-    lines = "\n".join((DOCS / name).read_text() for name in ("install.md", "artifacts.md", "scaling.md")).splitlines()
-    told, defaults = set(), set()
-    for name, default in _defaults(Settings):
-        defaults.add((name, default))
-        after = re.compile(rf"(?:`(?:[\w.]+\.)?{name}`|\b{name}:).*(?<![\w.]){re.escape(default)}(?![\w.]?\w)")
-        told |= {(name, default)} if any(after.search(line) for line in lines) else set()
-    assert len(defaults) > 20
-    assert defaults - told == set()
+def test_every_value_of_the_chart_is_explained():
+    """All but fields of Kubernetes' own objects; and what values.yaml has is what the schema has."""
+    rows = re.findall(r"^\| `([^`]+)` \| .+ \| (.*) \|$", (DOCS / "values.md").read_text(), re.MULTILINE)
+    assert len(rows) > 100
+    silent = {path for path, meaning in rows if not meaning}
+    assert {
+        path for path in silent if "topologySpreadConstraints[]." not in path and not path.endswith(".name")
+    } == set()
+    settings_too = {f"settings.{path}" for path in _aliases(Settings)} - {"settings.images"}
+    assert settings_too <= {path for path, _ in rows}
 
 
-def _defaults(kind):
-    """(field, default) of a section of the settings and of all within it, as the pages write them."""
+def _aliases(kind):
+    """Paths of the fields of a section of the settings, without those of lists and maps."""
     for field in kind.model_fields.values():
-        default = field.get_default(call_default_factory=True)
-        for inner in _sections(field.annotation):
-            yield from _defaults(inner)
-        match default:
-            case Resources():
-                amounts = {name: getattr(default, name) for name in ("requests", "limits")}
-                for name, given in amounts.items():
-                    shown = ", ".join(
-                        f'{key}: "{one}"' if one.isdigit() else f"{key}: {one}" for key, one in given.items()
-                    )
-                    yield field.alias, f"`{name}` of `{{{shown}}}`"
-            case tuple() if default:
-                yield field.alias, f"[{', '.join(default)}]"
-            case bool() if default:
-                yield field.alias, "true"
-            case int() | float() if default:
-                yield field.alias, str(default).removesuffix(".0")
-            case str() if default:
-                yield field.alias, default
+        yield field.alias
+        section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        if section and field.alias != "images":
+            yield from (f"{field.alias}.{path}" for path in _aliases(field.annotation))
 
 
-def _sections(annotation):
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, _Section) else []
-    return [found for each in get_args(annotation) for found in _sections(each)]
+def test_the_chart_gives_the_settings_the_defaults_that_they_have_without_it():
+    """So that one default is told, whoever gives it."""
+    images = {"runtimeCpu": "cpu"}
+    assert settings.parse({"images": images, **chart.defaults()["settings"]}) == settings.parse({"images": images})
 
 
 def test_every_metric_is_explained():

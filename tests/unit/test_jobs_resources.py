@@ -32,8 +32,8 @@ def test_each_job_has_the_resources_that_the_table_says() -> None:
     [
         ("charts/onnxmodel-operator/values.yaml", r"# Resources of (?P<own>.*)\. (?P<server>.*) get the server's"),
         (
-            "docs/install.md",
-            r"`settings\.jobs\.resources` \| resources of (?P<own>.*)\. (?P<server>.*) get the server's",
+            "docs/values.md",
+            r"`settings\.jobs\.resources` .*\| Resources of (?P<own>.*)\. (?P<server>.*) get the server's",
         ),
         (
             "docs/troubleshooting.md",

@@ -86,44 +86,79 @@ class _Section(BaseModel):
 class Images(_Section):
     """Images of a model's pods. Pools with GPUs use the GPU image; models that ask for Triton use Triton's."""
 
-    runtime_cpu: Text
-    runtime_gpu: Text = ""
-    triton: Text = ""
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    pull_secrets: tuple[Text, ...] = ()
+    runtime_cpu: Text = Field(description="The image for Jobs and servers.")
+    runtime_gpu: Text = Field(
+        default="",
+        description="The same for models whose first provider needs a GPU. Required once a pool offers TensorRT or "
+        "CUDA.",
+    )
+    triton: Text = Field(
+        default="",
+        description="The server image for models with serving.runtime triton. Empty: no model may use Triton.",
+    )
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="Pull policy of these images."
+    )
+    pull_secrets: tuple[Text, ...] = Field(default=(), description="Names of Secrets in each model's namespace.")
 
 
 class PoolSource(_Section):
     """Account and variables of the pods that fetch the pool's models, as in a model's source, which wins."""
 
-    service_account_name: str = ""
-    env: dict[FetchVariable, str] = Field(default_factory=dict)
+    service_account_name: str = Field(
+        default="",
+        description="ServiceAccount of the pods that fetch the pool's models (docs/pods.md#workload-identity).",
+    )
+    env: dict[FetchVariable, str] = Field(default_factory=dict, description="Variables of their fetch container.")
 
 
 class Pool(_Section):
-    """A node pool that models name in `serving.nodePool`.
+    """A node pool that models name in `serving.nodePool`."""
 
-    gpu_resource: the extended resource of its GPUs, or "". resource_claim_template_name: in the model's namespace, of
-    which each GPU of a pod is a claim, where a driver of dynamic resource allocation hands them out.
-
-    execution_providers: all that a model may name, and the ones of a model that names none. labels to
-    topology_spread_constraints: as in a model's serving.pod, which wins.
-    """
-
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: tuple[dict[str, Any], ...] = ()
-    affinity: dict[str, Any] = Field(default_factory=dict)
-    runtime_class_name: str = ""
-    priority_class_name: str = ""
-    gpu_resource: str = ""
-    resource_claim_template_name: str = ""
-    execution_providers: tuple[Provider, ...] = Field(default=("CPU",), min_length=1)
-    labels: Labels = Field(default_factory=dict)
-    annotations: Annotations = Field(default_factory=dict)
-    service_account_name: str = ""
-    image_pull_secrets: tuple[SecretReference, ...] = ()
-    topology_spread_constraints: tuple[TopologySpread, ...] = ()
-    source: PoolSource = PoolSource()
+    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels of the nodes.")
+    tolerations: tuple[dict[str, Any], ...] = Field(default=(), description="Tolerations for their taints.")
+    affinity: dict[str, Any] = Field(default_factory=dict, description="Constraints that a selector cannot express.")
+    runtime_class_name: str = Field(
+        default="", description="RuntimeClass of the pods: nvidia if that runtime is not the node's default."
+    )
+    priority_class_name: str = Field(default="", description="PriorityClass of all pods of the pool's models.")
+    gpu_resource: str = Field(
+        default="",
+        description="The extended resource of its GPUs, such as nvidia.com/gpu or nvidia.com/mig-1g.5gb. Empty: there"
+        " are none.",
+    )
+    resource_claim_template_name: str = Field(
+        default="",
+        description="Instead of gpuResource: a template in each model's namespace, of which every GPU is a claim "
+        "(docs/pods.md#gpus).",
+    )
+    execution_providers: tuple[Provider, ...] = Field(
+        default=("CPU",),
+        min_length=1,
+        description="The default for models that list none, and the allowed values for all models. CPU is always "
+        "allowed.",
+    )
+    labels: Labels = Field(
+        default_factory=dict,
+        description="Labels of all pods of the pool's models. Those of a model's serving.pod win (docs/pods.md).",
+    )
+    annotations: Annotations = Field(
+        default_factory=dict,
+        description="Annotations of all pods of the pool's models. Those of a model's serving.pod win.",
+    )
+    service_account_name: str = Field(
+        default="", description="ServiceAccount of these pods. Empty: the namespace's default."
+    )
+    image_pull_secrets: tuple[SecretReference, ...] = Field(
+        default=(), description="Secrets in each model's namespace, in addition to runtimeImages.pullSecrets."
+    )
+    topology_spread_constraints: tuple[TopologySpread, ...] = Field(
+        default=(), description="How the replicas of a revision are spread. Their selector is added."
+    )
+    source: PoolSource = Field(
+        default=PoolSource(),
+        description="Account and variables of the pods that fetch the pool's models. Those of a model's source win.",
+    )
 
     @property
     def has_gpus(self) -> bool:
@@ -153,20 +188,24 @@ class Pool(_Section):
 
 
 class NodeCache(_Section):
-    """A folder of each node, where pods of any model leave what they brought from the bucket for the pods to come.
+    """A folder of each node, where pods of any model leave what they brought from the store for the pods to come."""
 
-    path: it must belong to user 10001, and namespaces of models must admit hostPath volumes. size: of all files together.
-    """
-
-    path: Annotated[str, StringConstraints(max_length=1024, pattern=FOLDER)]
-    size: Size = "20Gi"
+    path: Annotated[str, StringConstraints(max_length=1024, pattern=FOLDER)] = Field(
+        description="Absolute path of the folder. It must belong to user 10001, and namespaces of models must admit "
+        "hostPath volumes."
+    )
+    size: Size = Field(default="20Gi", description="Of all files together.")
 
 
 class AuthorityReference(_Section):
     """A ConfigMap in each model's namespace, and its key with certificate authorities in PEM."""
 
-    name: Annotated[str, StringConstraints(max_length=253, pattern=OBJECT)]
-    key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "ca.crt"
+    name: Annotated[str, StringConstraints(max_length=253, pattern=OBJECT)] = Field(
+        description="Name of the ConfigMap."
+    )
+    key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = Field(
+        default="ca.crt", description="Its key."
+    )
 
 
 _AWS = "sts.amazonaws.com"
@@ -177,16 +216,21 @@ def _is_of_aws(host: str) -> bool:
 
 
 class WebIdentity(_Section):
-    """A role of the store that a pod takes with a token of its own account, instead of keys.
+    """A role of the store that a pod takes with a token of its own account, instead of keys."""
 
-    role_arn: $namespace is replaced by the pod's. audience: of the token. endpoint: URL of the token service (STS); "" for
-    the store's own, which is AWS's where the store is. ca_config_map_ref: what both are trusted by besides the usual.
-    """
-
-    role_arn: Annotated[str, StringConstraints(pattern=ROLE)]
-    audience: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = _AWS
-    endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
-    ca_config_map_ref: AuthorityReference | None = None
+    role_arn: Annotated[str, StringConstraints(max_length=2048, pattern=ROLE)] = Field(
+        description="The role. $namespace is replaced by the pod's namespace."
+    )
+    audience: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = Field(
+        default=_AWS, description="Audience of the token."
+    )
+    endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = Field(
+        default="",
+        description="URL of the token service (STS). Empty: the store's own, which is AWS's where the store is.",
+    )
+    ca_config_map_ref: AuthorityReference | None = Field(
+        default=None, description="What both are trusted by besides the usual authorities."
+    )
 
     @field_validator("role_arn")
     @classmethod
@@ -195,19 +239,31 @@ class WebIdentity(_Section):
 
 
 class S3(_Section):
-    """An S3-compatible bucket for the artifacts of all models.
+    """An S3-compatible bucket for the artifacts of all models."""
 
-    prefix: beginning of all keys; below it, each model has NAMESPACE/NAME/UID. endpoint: URL of the store, "" for AWS.
-    secret_ref: a Secret in each model's namespace, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or web_identity.
-    """
-
-    bucket: Annotated[str, StringConstraints(pattern=BUCKET)]
-    secret_ref: SecretReference | None = None
-    web_identity: WebIdentity | None = None
-    endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = ""
-    region: Annotated[str, StringConstraints(pattern=REGION)] = "us-east-1"
-    prefix: Annotated[str, StringConstraints(max_length=200, pattern=PREFIX)] = "onnxmodels"
-    node_cache: NodeCache | None = None
+    bucket: Annotated[str, StringConstraints(pattern=BUCKET)] = Field(description="Name of the bucket.")
+    secret_ref: SecretReference | None = Field(
+        default=None,
+        description="A Secret in each model's namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Either this"
+        " or webIdentity.",
+    )
+    web_identity: WebIdentity | None = Field(
+        default=None,
+        description="A role that pods take with a token of their account, instead of keys "
+        "(docs/artifacts.md#without-keys).",
+    )
+    endpoint: Annotated[str, StringConstraints(max_length=1024, pattern=ENDPOINT)] = Field(
+        default="", description="URL of the store. Empty: AWS."
+    )
+    region: Annotated[str, StringConstraints(pattern=REGION)] = Field(
+        default="us-east-1", description="Region of the bucket."
+    )
+    prefix: Annotated[str, StringConstraints(max_length=200, pattern=PREFIX)] = Field(
+        default="onnxmodels", description="Beginning of all keys. Below it, each model has NAMESPACE/NAME/UID."
+    )
+    node_cache: NodeCache | None = Field(
+        default=None, description="A folder of each node that keeps what pods have brought from the bucket."
+    )
 
     @model_validator(mode="after")
     def _store_knows_who_asks(self) -> "S3":
@@ -231,18 +287,23 @@ class S3(_Section):
 
 
 class Oci(_Section):
-    """A registry for the artifacts of all models, each in REPOSITORY/NAMESPACE/NAME under tags that begin with its uid.
+    """A registry for the artifacts of all models, each in REPOSITORY/NAMESPACE/NAME under tags that begin with its uid."""
 
-    repository: as HOST/PATH. secret_ref: a Secret of type kubernetes.io/dockerconfigjson in each model's namespace.
-    insecure: the registry is asked by http, with its password. image_volumes: servers mount what they serve as image
-    volumes, which every node that serves must have.
-    """
-
-    repository: Annotated[str, StringConstraints(max_length=120, pattern=REPOSITORY)]
-    secret_ref: SecretReference
-    insecure: StrictBool = False
-    node_cache: NodeCache | None = None
-    image_volumes: StrictBool = False
+    repository: Annotated[str, StringConstraints(max_length=120, pattern=REPOSITORY)] = Field(
+        description="As HOST/PATH. Below it, each model has NAMESPACE/NAME."
+    )
+    secret_ref: SecretReference = Field(
+        description="A Secret of type kubernetes.io/dockerconfigjson in each model's namespace."
+    )
+    insecure: StrictBool = Field(default=False, description="Ask the registry by http, with its password.")
+    node_cache: NodeCache | None = Field(
+        default=None, description="A folder of each node that keeps what pods have brought from the registry."
+    )
+    image_volumes: StrictBool = Field(
+        default=False,
+        description="Mount what is served as image volumes, which every node that serves must have "
+        "(docs/artifacts.md#image-volumes).",
+    )
 
     @field_validator("repository")
     @classmethod
@@ -257,18 +318,27 @@ class Oci(_Section):
 
 
 class Artifacts(_Section):
-    """The place of each model's artifacts: a volume of its own, a part of a bucket, or a repository of a registry.
+    """The place of each model's artifacts: a volume of its own, a part of a bucket, or a repository of a registry."""
 
-    ReadWriteOnce ties a model's pods to one node: use ReadWriteMany, or another store, for several. size: of the volume;
-    with s3 and oci, of the folder that each pod has for the artifacts that it needs.
-    """
-
-    store: Literal["volume", "s3", "oci"] = "volume"
-    storage_class_name: str = ""
-    size: Size = "10Gi"
-    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
-    s3: S3 | None = None
-    oci: Oci | None = None
+    store: Literal["volume", "s3", "oci"] = Field(
+        default="volume", description="A volume for each model, a bucket (s3), or a registry (oci): docs/artifacts.md."
+    )
+    storage_class_name: str = Field(
+        default="", description="StorageClass of the volumes. Empty: the cluster's default."
+    )
+    size: Size = Field(
+        default="10Gi",
+        description="Size of each model's volume; with s3 and oci, of the folder that each pod has. The volume holds "
+        "the models and variants of the current spec, of the revision that serves, and of the two specs "
+        "before.",
+    )
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
+        default="ReadWriteOnce",
+        description="ReadWriteOnce ties a model's pods to one node. Use ReadWriteMany, or another store, for replicas"
+        " on several.",
+    )
+    s3: S3 | None = Field(default=None, description="The bucket. Only, and required, with store: s3.")
+    oci: Oci | None = Field(default=None, description="The registry. Only, and required, with store: oci.")
 
     @model_validator(mode="after")
     def _store_is_known(self) -> "Artifacts":
@@ -303,8 +373,11 @@ class Artifacts(_Section):
 class Resources(_Section):
     """Requests and limits of a container, in Kubernetes quantities."""
 
-    requests: dict[str, Quantity] = Field(default_factory=dict)
-    limits: dict[str, Quantity] = Field(default_factory=dict)
+    requests: dict[str, Quantity] = Field(default_factory=dict, description="Requests, in Kubernetes quantities.")
+    limits: dict[str, Quantity] = Field(
+        default_factory=dict,
+        description="Limits. The CPU limit sets the number of threads of ONNX Runtime: use whole cores.",
+    )
 
     @model_validator(mode="after")
     def _requests_are_within_limits(self) -> "Resources":
@@ -318,90 +391,127 @@ class Resources(_Section):
 class Jobs(_Section):
     """Bounds of the Jobs of the stages.
 
-    backoff_limit: attempts after which a stage gives up; Kubernetes waits 10 s after the first and at most 10 minutes,
-    so 30 attempts are about 4 hours. attempt_seconds: how long one attempt may take. keep_succeeded_seconds: how long a
-    Job and its pods stay after their result is in status, for their logs; a Job that failed stays as long as it counts.
-    resources: of the fetch and the stages; a stage that runs as the server (contract.stages) has the server's instead.
+    A stage that runs as the server (contract.stages) has the server's resources instead of `resources`.
     """
 
-    backoff_limit: int = Field(default=30, ge=0, le=100)
-    attempt_seconds: int = Field(default=3600, ge=10, le=7 * 86400)
-    keep_succeeded_seconds: int = Field(default=3600, ge=0, le=365 * 86400)
-    resources: Resources = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
+    backoff_limit: int = Field(
+        default=30,
+        ge=0,
+        le=100,
+        description="Attempts before a stage gives up: 10 seconds to 10 minutes apart, so 30 attempts take about 4 "
+        "hours.",
+    )
+    attempt_seconds: int = Field(default=3600, ge=10, le=7 * 86400, description="Time limit of one attempt.")
+    keep_succeeded_seconds: int = Field(
+        default=3600,
+        ge=0,
+        le=365 * 86400,
+        description="How long a succeeded Job and its pods are kept for their logs after the result is in the status."
+        " A failed Job is kept as long as its failure is current.",
+    )
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"}),
+        description="Resources of fetch, validate, loadtest and probe. Optimize and benchmark get the server's "
+        "resources.",
+    )
 
 
 class Defaults(_Section):
     """Values for fields that a model leaves out."""
 
-    pool: str = "default"
-    resources: Resources = Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "2Gi"})
+    pool: str = Field(default="default", description="The pool of models that name none.")
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "2Gi"}),
+        description="Requests and limits of models that set none.",
+    )
+
+
+_Scheme = Literal[SCHEMES]  # type: ignore[valid-type]
 
 
 class Sources(_Section):
-    """Allowed locations of models.
+    """Allowed locations of models."""
 
-    schemes: of URIs, empty for all. hosts: that a fetch may ask, "*.example.com" for all below a domain, empty for all.
-    private_networks: whether addresses of private networks may be asked. networks: CIDR ranges that always may.
-    """
-
-    schemes: tuple[Literal[SCHEMES], ...] = ()  # type: ignore[valid-type]
-    hosts: tuple[Text, ...] = ()
-    private_networks: StrictBool = True
-    networks: tuple[IPvAnyNetwork, ...] = ()
+    schemes: tuple[_Scheme, ...] = Field(default=(), description="URI schemes that models may use. Empty: all.")
+    hosts: tuple[Text, ...] = Field(
+        default=(),
+        description="Hosts that a fetch may contact, redirects included. *.example.com matches every name below the "
+        "domain. Empty: all.",
+    )
+    private_networks: StrictBool = Field(
+        default=True,
+        description="Whether a fetch may contact private addresses, such as the cluster's own object stores. "
+        "Loopback, link-local and metadata addresses are always refused, unless networks lists them.",
+    )
+    networks: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="CIDR ranges that a fetch may contact in any case."
+    )
 
 
 class Requirement(_Section):
-    """Fields that models of some namespaces must set: source.sha256 (pin) or source.signature (signature).
+    """Fields that models of some namespaces must set."""
 
-    namespaces: shell patterns.
-    """
-
-    namespaces: tuple[Text, ...] = Field(min_length=1)
-    pin: StrictBool = False
-    signature: StrictBool = False
+    namespaces: tuple[Text, ...] = Field(min_length=1, description="Shell patterns of namespaces.")
+    pin: StrictBool = Field(default=False, description="Whether their models must set source.sha256.")
+    signature: StrictBool = Field(default=False, description="Whether their models must set source.signature.")
 
 
 class Policy(_Section):
-    """Limits that the platform sets to models.
+    """Limits that the platform sets to models."""
 
-    max_model_bytes: of a model with its external data. operator_domains: allowed beside ONNX's own and ONNX Runtime's.
-    min_opset: the oldest that a model may accept and, in any mode, have. max_nodes: of a model with its functions
-    written out; max_nesting: of subgraphs within each other.
-    """
-
-    max_model_bytes: int = Field(default=16 << 30, ge=1)
-    sources: Sources = Sources()
-    require: tuple[Requirement, ...] = ()
-    operator_domains: tuple[Text, ...] = ()
-    min_opset: int = Field(default=1, ge=1, le=100)
-    max_nodes: int = Field(default=200_000, ge=1, le=10_000_000)
-    max_nesting: int = Field(default=32, ge=1, le=32)
+    max_model_bytes: int = Field(
+        default=16 << 30, ge=1, description="Maximum size of a model with its external data, unpacked."
+    )
+    sources: Sources = Field(default=Sources(), description="Where models may come from.")
+    require: tuple[Requirement, ...] = Field(default=(), description="Requirements for models in some namespaces.")
+    operator_domains: tuple[Text, ...] = Field(
+        default=(), description="Allowed operator domains, in addition to ONNX's and ONNX Runtime's."
+    )
+    min_opset: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="The lowest opset that validation.opset.min may accept, and that a model may have in any mode.",
+    )
+    max_nodes: int = Field(
+        default=200_000,
+        ge=1,
+        le=10_000_000,
+        description="Maximum number of nodes of a model, with its functions inlined.",
+    )
+    max_nesting: int = Field(default=32, ge=1, le=32, description="Maximum nesting depth of subgraphs.")
 
 
 class Parent(_Section):
-    """A Gateway that routes of models attach to. section_name: of one of its listeners; "" for all that fit."""
+    """A Gateway that routes of models attach to."""
 
-    name: Annotated[str, StringConstraints(max_length=253, pattern=OBJECT)]
-    namespace: Annotated[str, StringConstraints(pattern=NAMESPACE)]
-    section_name: Annotated[str, StringConstraints(max_length=253, pattern=SECTION)] = ""
+    name: Annotated[str, StringConstraints(max_length=253, pattern=OBJECT)] = Field(description="Name of the Gateway.")
+    namespace: Annotated[str, StringConstraints(pattern=NAMESPACE)] = Field(description="Its namespace.")
+    section_name: Annotated[str, StringConstraints(max_length=253, pattern=SECTION)] = Field(
+        default="", description="One of its listeners. Empty: all that fit."
+    )
 
 
 class Routes(_Section):
     """Routes of Gateway API for every model that serves: HTTP at NAME.NAMESPACE.DOMAIN, gRPC at NAME.NAMESPACE.grpc.DOMAIN."""
 
-    parent_refs: Annotated[tuple[Parent, ...], Field(min_length=1, max_length=8)]
-    domain: Annotated[str, StringConstraints(max_length=120, pattern=DOMAIN)]
+    parent_refs: Annotated[tuple[Parent, ...], Field(min_length=1, max_length=8)] = Field(
+        description="The Gateways that the routes attach to."
+    )
+    domain: Annotated[str, StringConstraints(max_length=120, pattern=DOMAIN)] = Field(
+        description="HTTP is at NAME.NAMESPACE.DOMAIN, gRPC at NAME.NAMESPACE.grpc.DOMAIN."
+    )
 
 
 Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
 class MaintenanceWindow(_Section):
-    """A span of time in UTC. days: on which it begins, empty for all. start: HH:MM. hours: its duration."""
+    """A span of time in UTC."""
 
-    days: tuple[Day, ...] = ()
-    start: Text = "02:00"
-    hours: int = Field(default=4, ge=1, le=24)
+    days: tuple[Day, ...] = Field(default=(), description="Days on which it begins. Empty: every day.")
+    start: Text = Field(default="02:00", description="HH:MM in UTC, in quotes.")
+    hours: int = Field(default=4, ge=1, le=24, description="Its duration.")
 
     @field_validator("start")
     @classmethod
@@ -412,36 +522,50 @@ class MaintenanceWindow(_Section):
 
 
 class Upgrades(_Section):
-    """Rules for the move of proven models to newer runtime images.
+    """Rules for the move of proven models to newer runtime images."""
 
-    policy: OnChange with the next change of the model's spec, Window in the maintenance window, Immediate at once.
-    max_concurrent: models that move at a time, for Window and Immediate.
-    """
-
-    policy: Literal["OnChange", "Window", "Immediate"] = "OnChange"
-    window: MaintenanceWindow = MaintenanceWindow()
-    max_concurrent: int = Field(default=1, ge=1, le=10_000)
+    policy: Literal["OnChange", "Window", "Immediate"] = Field(
+        default="OnChange",
+        description="OnChange: with the next change of their spec. Window: in the maintenance window. Immediate: at "
+        "once.",
+    )
+    window: MaintenanceWindow = Field(
+        default=MaintenanceWindow(), description="The maintenance window. What began in it ends after it."
+    )
+    max_concurrent: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="Models that move at a time, for Window and Immediate. One that is Stalled with a newer image "
+        "keeps its place.",
+    )
 
 
 class LiveTraffic(_Section):
-    """Use of the servers' own metrics, which the operator reads from each server's pod on port 8002.
+    """Use of the servers' own metrics, which the operator reads from each server's pod on port 8002."""
 
-    read: False where nothing may connect to the pods; then nothing follows from live traffic. slower_factor: a model is
-    Degraded when executions take so many times as long as its load test proved.
-    """
-
-    read: StrictBool = True
-    slower_factor: float = Field(default=2.0, gt=1, le=100)
+    read: StrictBool = Field(
+        default=True,
+        description="Whether the operator reads the servers' own metrics, on port 8002 of their pods. Without, "
+        "nothing follows from live traffic.",
+    )
+    slower_factor: float = Field(
+        default=2.0,
+        gt=1,
+        le=100,
+        description="A model is Degraded when executions take so many times as long as its load test proved.",
+    )
 
 
 class Prometheus(_Section):
-    """The Prometheus that has the metrics of the models' servers (docs/scaling.md), or what answers as one.
+    """The Prometheus that has the metrics of the models' servers (docs/scaling.md), or what answers as one."""
 
-    address: its URL, without /api/v1. window: of the rates that KEDA asks for; at least four scrape intervals are right.
-    """
-
-    address: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=ENDPOINT)]
-    window: Annotated[str, StringConstraints(pattern=SPAN)] = "2m"
+    address: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=ENDPOINT)] = Field(
+        description="Its URL, without /api/v1."
+    )
+    window: Annotated[str, StringConstraints(pattern=SPAN)] = Field(
+        default="2m", description="Window of the rates that KEDA asks for: at least four scrape intervals."
+    )
 
     @field_validator("address")
     @classmethod
@@ -456,16 +580,17 @@ class Prometheus(_Section):
 
 
 class Autoscalers(_Section):
-    """The autoscaler of models with serving.autoscaling.
+    """The autoscaler of models with serving.autoscaling."""
 
-    backend: KEDA, which asks the platform's Prometheus, or HPA with a metrics API server. polling_interval_seconds: of
-    KEDA. activation_query: PromQL, above 0 where a model has requests, which a model with minReplicas 0 needs: at zero
-    no server counts any. $namespace and $model are replaced.
-    """
-
-    backend: Literal["KEDA", "HPA"]
-    polling_interval_seconds: int = Field(default=15, ge=1, le=3600)
-    activation_query: Text = ""
+    backend: Literal["KEDA", "HPA"] = Field(
+        description="KEDA, which asks the Prometheus of settings.prometheus, or HPA with a metrics API server."
+    )
+    polling_interval_seconds: int = Field(default=15, ge=1, le=3600, description="How often KEDA asks.")
+    activation_query: Text = Field(
+        default="",
+        description="PromQL that wakes models with minReplicas 0: above 0 where a model has requests, whether or not "
+        "a server runs. $namespace and $model are replaced. Only with KEDA.",
+    )
 
     @field_validator("activation_query")
     @classmethod
@@ -480,20 +605,44 @@ class Autoscalers(_Section):
 
 
 class Settings(_Section):
-    """Everything above. progress_deadline_seconds: how long a pod may wait (for a node, an image) until that is Stalled."""
+    """All settings of the platform."""
 
-    images: Images
-    pools: dict[str, Pool] = Field(default_factory=lambda: {"default": Pool()})
-    artifacts: Artifacts = Artifacts()
-    jobs: Jobs = Jobs()
-    defaults: Defaults = Defaults()
-    policy: Policy = Policy()
-    upgrades: Upgrades = Upgrades()
-    live_traffic: LiveTraffic = LiveTraffic()
-    routes: Routes | None = None
-    autoscaling: Autoscalers | None = None
-    prometheus: Prometheus | None = None
-    progress_deadline_seconds: int = Field(default=600, ge=1)
+    images: Images = Field(description="Images of the pods of models.")
+    pools: dict[str, Pool] = Field(
+        default_factory=lambda: {"default": Pool()},
+        description="The pools that models name in serving.nodePool, by name (docs/install.md#pools).",
+    )
+    artifacts: Artifacts = Field(
+        default=Artifacts(), description="The place of each model's artifacts (docs/artifacts.md)."
+    )
+    jobs: Jobs = Field(default=Jobs(), description="Bounds of the Jobs of the stages.")
+    defaults: Defaults = Field(default=Defaults(), description="Values for fields that a model leaves out.")
+    policy: Policy = Field(default=Policy(), description="Limits that the platform sets to models.")
+    upgrades: Upgrades = Field(
+        default=Upgrades(),
+        description="When proven models move to newer runtime images (docs/install.md#upgrade-and-uninstall).",
+    )
+    live_traffic: LiveTraffic = Field(
+        default=LiveTraffic(), description="Use of the servers' own metrics (docs/live.md)."
+    )
+    routes: Routes | None = Field(
+        default=None,
+        description="Routes of Gateway API for every model that serves (docs/install.md#routes). Without it there are"
+        " none.",
+    )
+    autoscaling: Autoscalers | None = Field(
+        default=None,
+        description="The autoscaler of models with serving.autoscaling (docs/scaling.md#the-platforms-part). Without "
+        "it there is none.",
+    )
+    prometheus: Prometheus | None = Field(
+        default=None,
+        description="The Prometheus that has the metrics of the models' servers, or what answers as one: KEDA and the"
+        " gates of models ask it.",
+    )
+    progress_deadline_seconds: int = Field(
+        default=600, ge=1, description="How long a pod may wait for a node or an image before the model is Stalled."
+    )
 
     @model_validator(mode="after")
     def _default_pool_exists(self) -> "Settings":
