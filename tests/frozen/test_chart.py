@@ -45,7 +45,10 @@ EVERYTHING = {
     "priorityClassName": "high",
     "podAnnotations": {"c": "d"},
     "podLabels": {"e": "f"},
-    "metrics": {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}}},
+    "metrics": {
+        "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}},
+        "podMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}},
+    },
 }
 SCALED = {**BARE, "settings": {"autoscaling": {"backend": "HPA"}}}
 BUCKET = {"bucket": "artifacts", "endpoint": "http://s3:7070", "secretRef": {"name": "artifact-store"}}
@@ -61,7 +64,19 @@ REGISTRY = {"repository": "registry.example.com/artifacts", "secretRef": {"name"
 SWEEP_REGISTRY = {**BARE, "settings": {"artifacts": {"store": "oci", "oci": REGISTRY}}, "sweep": {"enabled": True}}
 GATEWAY = {"name": "models", "namespace": "infra"}
 ROUTES = {**BARE, "settings": {"routes": {"parentRefs": [GATEWAY], "domain": "models.example.com"}}}
+ISOLATED = {**BARE, "networkPolicy": {"enabled": True}}
+ISOLATED_MORE = {
+    **BARE,
+    "settings": {"liveTraffic": {"read": False}, "prometheus": {"address": "https://prometheus.example.com:9090/a"}},
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "apiServer": {"ports": [6443], "cidrs": ["10.0.0.1/32"]},
+    },
+}
 CHANGES = {
+    "isolated": (BARE, ISOLATED),
+    "isolated-more": (ISOLATED, ISOLATED_MORE),
     "sweep": (BARE, SWEEP),
     "sweep-without-keys": (SWEEP, SWEEP_KEYLESS),
     "sweep-registry": (SWEEP, SWEEP_REGISTRY),
