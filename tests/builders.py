@@ -20,6 +20,7 @@ from onnxmodel_operator.cluster.kinds import BY_NAME, MODEL
 from onnxmodel_operator.controller.reconcile import Reconciled, reconcile
 from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.drift import needs_apply
+from onnxmodel_operator.events.values import About, ModelEvent
 from onnxmodel_operator.observe import Warned
 from onnxmodel_operator.platform import settings
 from onnxmodel_runtime.contract.outcome import Failure, Outcome, encode
@@ -98,6 +99,8 @@ class Cluster:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.events: list[tuple[str, Warned]] = []
+        self.announced: list[ModelEvent] = []
+        """Events about models, in order."""
         self.now = START
         self.kill_at: int | None = None
         """Die at this write (0 is the next): after it where `write_lands`, else before it."""
@@ -127,7 +130,13 @@ class Cluster:
 
     async def reconcile(self, key: Key, failures: int = 0) -> Reconciled:
         """One, with what the operator knows by now."""
-        return await reconcile(key, self.cache, self.telemetry, self.settings, self, self.now, failures)
+        return await reconcile(
+            key, self.cache, self.telemetry, self.settings, self, self.now, failures, told=self.announce
+        )
+
+    def announce(self, about: About, events: tuple[ModelEvent, ...]) -> None:
+        """Note the Events that the operator would write."""
+        self.announced += events
 
     def restart(self) -> None:
         """The operator begins anew, and remembers nothing."""

@@ -350,3 +350,23 @@ async def test_what_has_changed_since_it_was_seen_is_not_deleted(kube):
             await client.delete("Service", {**now, "metadata": {**now["metadata"], "uid": "another"}})
         assert await client.delete("Service", now) is None
         assert await client.delete("Service", now) is None, "it is gone"
+
+
+def test_kubectl_describe_tells_the_story_of_a_model(kube, operator, kubelet):
+    kube.apply(model(GOOD), model(GOOD, "refused"))
+    failure = Failure("OpsetTooLow", "the opset is 7", "Export the model again.")
+    kubelet.fail("refused", "validate", ExitCode.REFUSED, failure)
+    kubelet.live("magika")
+    until("Ready", found(kube, "magika", true="Ready"))
+    story = until("its Event", lambda: (told := kube.run("describe", "onnxmodel", "magika")).count(" Ready ") and told)
+    story = story.partition("\nEvents:")[2]
+    stages = [line.split()[1] for line in story.splitlines() if "StageSucceeded" in line]
+    assert len(stages) == 5
+    assert "onnxmodel-operator" in story
+    assert "validate succeeded in" in story
+    assert "receives the traffic: fp32, p99 5ms, 800/s" in story
+    until("Stalled", found(kube, "refused", true="Stalled"))
+    story = until("its Event", lambda: "OpsetTooLow" in (told := kube.run("describe", "onnxmodel", "refused")) and told)
+    (line,) = [line for line in story.partition("\nEvents:")[2].splitlines() if "OpsetTooLow" in line]
+    assert line.split()[0] == "Warning"
+    assert "the opset is 7. Export the model again." in line

@@ -23,7 +23,7 @@ def test_a_life_reads_one_object_and_writes_each_child_once_and_a_restart_asks_n
     until("Ready", found(kube, "magika", true="Ready"))
     assert [path.rpartition("/namespaces/")[2] for _, path in proxy.reads] == [f"{kube.namespace}/services/magika"]
     written = Counter((verb, path.split("/")[-2]) for verb, path in proxy.written(kube.namespace))
-    told = written.pop(("patch", "magika"))
+    told, events = written.pop(("patch", "magika")), written.pop(("post", kube.namespace))
     assert written == {
         ("patch", "persistentvolumeclaims"): 1,
         ("patch", "jobs"): 5,
@@ -33,6 +33,7 @@ def test_a_life_reads_one_object_and_writes_each_child_once_and_a_restart_asks_n
         ("delete", "services"): 1,
     }
     assert told <= 16, "of status; as many as the steps that a slow kubelet shows"
+    assert events <= 12, "the start and the end of five stages, the traffic and Ready"
     operator.stop()
     before = list(proxy.writes), list(proxy.reads)
     with reserved(1) as (port,):

@@ -29,7 +29,7 @@ _PAGE = 500
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NO_VERSION = "1"
 """A version that no object ever has: an apply with it as its precondition creates the object, or ends in a conflict."""
-_JSON, _APPLY = "application/json", "application/apply-patch+yaml"
+_JSON, _APPLY, _MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
 
 
 class Client:
@@ -169,6 +169,20 @@ class Client:
         found = [Warned(item.get("reason") or "", item.get("message") or "", _seen(item)) for item in items]
         return tuple(sorted(found, key=lambda event: event.time or _NEVER, reverse=True))
 
+    async def create_event(self, namespace: str, body: Mapping[str, Any]) -> None:
+        """Create an Event. kubectl describe shows it with the object that it regards."""
+        await self._write("post", _events(namespace), body, {}, _JSON)
+
+    async def count_event(self, namespace: str, name: str, series: Mapping[str, Any]) -> bool:
+        """Set the series of an Event. False if the Event is not there any more."""
+        try:
+            await self._write("patch", f"{_events(namespace)}/{name}", {"series": series}, {}, _MERGE)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
     async def read_lease(self, namespace: str, name: str, timeout: float) -> dict[str, Any] | None:
         """Get a Lease. None if there is none. timeout: in seconds."""
         try:
@@ -284,6 +298,10 @@ def _selecting(kind: Kind) -> dict[str, str]:
 
 def _leases(namespace: str) -> str:
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+
+def _events(namespace: str) -> str:
+    return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
 
 
 def _seen(event: dict[str, Any]) -> datetime | None:

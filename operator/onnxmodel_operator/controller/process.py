@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from onnxmodel_operator import metrics
+from onnxmodel_operator.cluster.broadcaster import Broadcaster
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.client import Client, connect
 from onnxmodel_operator.cluster.errors import (
@@ -59,6 +60,7 @@ class Operator:
         self.client, self.settings = client, settings
         self.cache, self.telemetry, self.collector = Cache(), Telemetry(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
+        self.broadcaster = Broadcaster(client)
         self.meters = Meters(self.cache, self.telemetry, self._wake)
         self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in watched(settings)]
         outage = Outage(self.queue.retry_all)
@@ -98,6 +100,7 @@ class Operator:
             begin(self.queue.run(self._work, WORKERS))
             begin(_measure_stalls())
             begin(self.collector.run())
+            begin(self.broadcaster.run())
             if self.settings.live_traffic.read:
                 begin(self.meters.run())
             if self.settings.prometheus:
@@ -141,6 +144,7 @@ class Operator:
                 datetime.now(UTC),
                 self.queue.failures(key),
                 lambda: self.queue.forget(key),
+                self.broadcaster.add,
             )
         except TRANSIENT as error:
             metrics.RECONCILES.labels("retry").inc()

@@ -16,7 +16,7 @@ from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError
 from onnxmodel_operator.cluster.lookup import look_up
 from onnxmodel_operator.controller.children import replaces, write_children
-from onnxmodel_operator.controller.statuses import is_cut, without_messages, write_status
+from onnxmodel_operator.controller.statuses import Told, is_cut, without_messages, write_status
 from onnxmodel_operator.controller.telemetry import Telemetry
 from onnxmodel_operator.controller.troubles import defect, is_refusal, not_applied
 from onnxmodel_operator.controller.turn import Turn, child_of
@@ -68,10 +68,12 @@ async def reconcile(
     now: datetime,
     failures: int = 0,
     progressed: Callable[[], None] = lambda: None,
+    told: Told = lambda about, events: None,
 ) -> Reconciled:
     """Advance one model by one step. Raises what the writer raises, or a defect; then it must be called again.
 
     failures: the number of failures in a row. progressed: called when the turn made progress, even if it then fails.
+    told: called with the Events between the status before and the one that was written.
     """
     rest = cache.notes.get(key)
     if isinstance(rest, _Rest) and rest.settings is settings and (rest.until is None or now < rest.until):
@@ -92,7 +94,7 @@ async def reconcile(
     status = _summarize(turn, now)
     resource, decided = turn.resource, turn.decided
     telemetry.conclude(key, decided)
-    unkept = await _tell(turn, status, cache, writer, now)
+    unkept = await _tell(turn, status, cache, writer, now, told)
     if turn.error:
         raise turn.error  # said in status, and tried again by the caller
     if status == resource.status and not turn.asked and not turn.news and _depends_on_itself(turn):
@@ -156,7 +158,7 @@ def _summarize(turn: Turn, now: datetime) -> dict[str, Any]:
         return summarize(turn.resource, turn.seen, turn.decided, now)
 
 
-async def _tell(turn: Turn, status: dict[str, Any], cache: Cache, writer: Writer, now: datetime) -> str:
+async def _tell(turn: Turn, status: dict[str, Any], cache: Cache, writer: Writer, now: datetime, told: Told) -> str:
     """Write the status if it is new. Returns the first field that the API server does not keep."""
     old = turn.resource.status
     if status == old or (turn.error and without_messages(status) == without_messages(old)):
@@ -164,7 +166,7 @@ async def _tell(turn: Turn, status: dict[str, Any], cache: Cache, writer: Writer
     if is_cut(cache, turn.resource, status):
         return difference(status, old)
     try:
-        return await write_status(turn, status, cache, writer, now)
+        return await write_status(turn, status, cache, writer, now, told)
     except TRANSIENT as failed:
         if turn.error and not isinstance(turn.error, TRANSIENT):
             raise turn.error from failed  # a defect, of which only the caller's log tells then

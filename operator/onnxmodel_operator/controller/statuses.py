@@ -1,7 +1,7 @@
 """Write the status of a model, or that the API server refuses it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,21 +14,29 @@ from onnxmodel_operator.controller.troubles import refuses_content, status_refus
 from onnxmodel_operator.controller.turn import Turn
 from onnxmodel_operator.controller.writer import Writer
 from onnxmodel_operator.drift import difference
+from onnxmodel_operator.events import between
+from onnxmodel_operator.events.values import About, ModelEvent
 from onnxmodel_operator.metrics import WRITES
 from onnxmodel_operator.observe.memory import read
 from onnxmodel_operator.status import excused
 
 log = logging.getLogger(__name__)
 
+Told = Callable[[About, tuple[ModelEvent, ...]], None]
+"""Takes the Events that a status brings. Must neither wait nor fail."""
 
-async def write_status(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Writer, now: datetime) -> str:
-    """Write the status. If the API server refuses its content, write that, and make it the turn's error.
+
+async def write_status(
+    turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Writer, now: datetime, told: Told
+) -> str:
+    """Write the status and tell what is new in it. If the API server refuses its content, write that, and make it the
+    turn's error.
 
     Returns the first field that the API server does not keep.
     """
     resource = turn.resource
     try:
-        return await _write(turn, status, cache, writer)
+        return await _write(turn, status, cache, writer, told)
     except ApiError as error:
         if not refuses_content(error):
             raise
@@ -37,14 +45,14 @@ async def write_status(turn: Turn, status: Mapping[str, Any], cache: Cache, writ
     if without_messages(excuse) == without_messages(resource.status):
         return ""
     try:
-        return await _write(turn, excuse, cache, writer)
+        return await _write(turn, excuse, cache, writer, told)
     except ApiError as error:
         if not refuses_content(error):
             raise
         raise first from error
 
 
-async def _write(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Writer) -> str:
+async def _write(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Writer, told: Told) -> str:
     resource = turn.resource
     metadata = (cache.snapshot((resource.namespace, resource.name)).model or {}).get("metadata", {})
     if metadata.get("uid") != resource.uid:
@@ -54,9 +62,23 @@ async def _write(turn: Turn, status: Mapping[str, Any], cache: Cache, writer: Wr
     cache.put(MODEL, answer)
     turn.news |= read(status, resource.uid).decisive != turn.seen.memory.decisive
     log.info("%s/%s: %s: %s", resource.namespace, resource.name, status["phase"], status["message"])
+    _announce(turn, answer.get("status") or {}, told)
     if unkept := difference(status, answer.get("status") or {}):
         cache.admitted[resource.uid] = _fingerprint_of(status, answer.get("status") or {})
     return unkept
+
+
+def _announce(turn: Turn, stored: Mapping[str, Any], told: Told) -> None:
+    """Tell what is new in the status as it is stored: a field that the API server does not keep would be news each time.
+
+    The status is written: a defect here must not keep the model from its next turn.
+    """
+    resource = turn.resource
+    try:
+        events = between(turn.seen.memory.stored, read(stored, resource.uid).stored)
+        told(About(resource.namespace, resource.name, resource.uid), events)
+    except Exception:
+        log.exception("%s/%s: cannot tell what has changed in its status", resource.namespace, resource.name)
 
 
 def is_cut(cache: Cache, resource: Resource, status: Mapping[str, Any]) -> bool:

@@ -135,6 +135,8 @@ async def watches_and_the_lease(api):
     lease = Lease(client, "n", "a")
     await lease.try_acquire()
     await lease.renew()
+    await client.create_event("n", {})
+    await client.count_event("n", "e", {"count": 2})
 
 
 def test_the_operator_may_do_what_it_does_and_nothing_else():
