@@ -40,6 +40,8 @@ ANNOTATION_QUIET = f"{GROUP}/quiet"
 
 PROMOTE, ABORT, RETRY, PAUSE = (f"{GROUP}/{order}" for order in ("promote", "abort", "retry", "pause"))
 """Annotations of people on a model: orders to its rollout."""
+MEASURE = f"{GROUP}/measure"
+"""Annotation of people on a model: the order to measure it again."""
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 

@@ -166,6 +166,46 @@ def test_a_change_runs_only_the_stages_that_depend_on_it(change, stages):
     assert ran == stages
 
 
+def _order_to_measure(cluster, value):
+    """A person annotates the model, or takes the annotation away."""
+    model = cluster.objects["OnnxModel", "team-a", "magika"]
+    annotations = {names.MEASURE: value} if value else {}
+    cluster._store({**model, "metadata": {**model["metadata"], "annotations": annotations}})
+
+
+def _measured_by(cluster, value):
+    """The stages that run after an order, until the model is Ready."""
+    before = len(cluster.writes)
+    _order_to_measure(cluster, value)
+    cluster.live()
+    return [name.split("-")[1] for verb, kind, name in cluster.writes[before:] if (verb, kind) == ("apply", "Job")]
+
+
+def test_each_order_to_measure_measures_once_and_rolls_nothing_out():
+    cluster = Cluster(body())
+    cluster.live()
+    serving = cluster.routed()
+    assert _measured_by(cluster, "1") == ["benchmark", "loadtest"]
+    assert cluster.status()["rollout"]["handled"] == {"measure": "1"}
+    assert _measured_by(cluster, "1") == []
+    assert _measured_by(cluster, None) == [], "an annotation that is gone is no order"
+    assert _measured_by(cluster, "2") == ["benchmark", "loadtest"]
+    assert cluster.routed() == serving
+
+
+def test_an_order_to_measure_waits_while_the_model_is_suspended():
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.edit(suspend=True)
+    cluster.settle()
+    _order_to_measure(cluster, "1")
+    before = cluster.jobs()
+    cluster.settle()
+    assert cluster.jobs() == before, "nothing is measured meanwhile"
+    cluster.edit(suspend=False)
+    assert _measured_by(cluster, "1") == ["benchmark", "loadtest"]
+
+
 def test_a_wrong_answer_sends_the_traffic_back():
     cluster = Cluster(body())
     cluster.live()

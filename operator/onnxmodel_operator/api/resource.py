@@ -20,16 +20,17 @@ _REPLICAS = TypeAdapter(Replicas)
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Orders to a rollout, from annotations of the model.
+    """Orders to a rollout and to the measuring stages, from annotations of the model.
 
-    promote, abort and retry are followed once for each value, such as a time; "" is none. pause holds while it is
-    "true".
+    promote, abort, retry and measure are followed once for each value, such as a time; "" is none. pause holds while it
+    is "true".
     """
 
     promote: str = ""
     abort: str = ""
     retry: str = ""
     pause: bool = False
+    measure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,10 @@ def identify(body: Mapping[str, Any]) -> Resource:
 
 def _orders(body: Mapping[str, Any]) -> Orders:
     given = body["metadata"].get("annotations") or {}
-    promote, abort, retry = (given.get(name, "")[:_ORDER] for name in (names.PROMOTE, names.ABORT, names.RETRY))
-    return Orders(promote, abort, retry, given.get(names.PAUSE) == "true")
+    promote, abort, retry, measure = (
+        given.get(name, "")[:_ORDER] for name in (names.PROMOTE, names.ABORT, names.RETRY, names.MEASURE)
+    )
+    return Orders(promote, abort, retry, given.get(names.PAUSE) == "true", measure)
 
 
 def _identity(body: Mapping[str, Any]) -> tuple[str, str, str, int, Mapping[str, Any]]:

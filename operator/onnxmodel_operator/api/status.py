@@ -278,6 +278,7 @@ class HandledStatus(ApiObject):
     promote: Short | None = None
     abort: Short | None = None
     retry: Short | None = None
+    measure: Short | None = None
 
 
 class RolloutStatus(ApiObject):

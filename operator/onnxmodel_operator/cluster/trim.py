@@ -51,7 +51,7 @@ _CONTAINER_STATUS: _Fields = {
     "state": {"waiting": _ALL, "running": _ALL, "terminated": _ENDED},
     "lastState": {"terminated": _ENDED},
 }
-_ORDERS: _Fields = dict.fromkeys((names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE), _ALL)
+_ORDERS: _Fields = dict.fromkeys((names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE, names.MEASURE), _ALL)
 _ROUTE: _Fields = {
     "kind": _ALL,
     "metadata": {**_COMPARED, "creationTimestamp": _ALL, "managedFields": {"manager": _ALL, "time": _ALL}},

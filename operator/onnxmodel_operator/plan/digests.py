@@ -18,7 +18,8 @@ from onnxmodel_runtime.contract.stages import Request, Stage
 
 def of_stage(place: str | None, stage: Stage, ask: Ask, placement: Placement) -> str:
     """Return the digest of a stage and the placement of its Job. When it changes, the stage runs again."""
-    return _digest(_Inputs(place, stage, ask.request, ask.covers or placement, ask.fetch, ask.depends_on))
+    inputs = _Inputs(place, stage, ask.request, ask.covers or placement, ask.fetch, ask.depends_on, order=ask.order)
+    return _digest(inputs)
 
 
 def of_revision(place: str | None, request: ServeRequest, placement: Placement, triton: str) -> str:
@@ -74,6 +75,7 @@ class _Inputs:
     fetch: FetchRequest | None = None
     depends_on: str = ""
     triton: str = ""
+    order: str = ""
 
     def __hash__(self) -> int:
         return hash((self.place, self.stage))
@@ -95,6 +97,8 @@ def _digest(inputs: _Inputs) -> str:
         covered["pod"] = pod
     if inputs.triton:
         covered["triton"] = inputs.triton
+    if inputs.order:
+        covered["order"] = inputs.order
     return names.digest(covered)
 
 

@@ -91,7 +91,7 @@ class Ask:
     fetch: the files to fetch first. depends_on: the digest of the revision that the Job asks, if any. placement: where
     the Job runs instead of where clients do; a stage that the table runs as the server has none of its own. covers: the
     placement that the digest covers where that is not the Job's. public_key: the Secret's key that the Job reads a
-    public key from.
+    public key from. order: to run again, if any was given.
     """
 
     request: Request
@@ -100,6 +100,7 @@ class Ask:
     placement: Placement | None = None
     covers: Placement | None = None
     public_key: SecretKeyReference | None = None
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from onnxmodel_operator.api.status import AgainstStatus, RevisionStatus
 from onnxmodel_operator.plan.gate import unmet
 from onnxmodel_operator.plan.results import odd_numbers, odd_sizes
 from onnxmodel_operator.plan.rollout.active import exists
+from onnxmodel_operator.plan.rollout.orders import to_measure
 from onnxmodel_operator.plan.values import Advance, Ask, Context, Stop
 from onnxmodel_runtime.contract.benchmark import BenchmarkRequest, BenchmarkResult, Candidate
 from onnxmodel_runtime.contract.optimize import ORIGINAL, OptimizeResult
@@ -38,7 +39,7 @@ def ask(context: Context) -> Ask:
         namespace=model.namespace,
         name=model.name,
     )
-    return Ask(request)
+    return Ask(request, order=to_measure(context))
 
 
 def gate(context: Context, result: BenchmarkResult) -> Advance | Stop:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from onnxmodel_operator import selection
 from onnxmodel_operator.plan.gate import unmet
 from onnxmodel_operator.plan.results import odd_numbers
+from onnxmodel_operator.plan.rollout.orders import to_measure
 from onnxmodel_operator.plan.values import Advance, Ask, Context, Stop
 from onnxmodel_runtime.contract.benchmark import BenchmarkResult
 from onnxmodel_runtime.contract.loadtest import LoadTestRequest, LoadTestResult
@@ -33,7 +34,7 @@ def ask(context: Context) -> Ask:
         unjoined=revision.request.unjoined,
     )
     # No digest covers the client's resources: when the platform changes them, no server is asked again.
-    return Ask(request, depends_on=revision.digest, covers=context.platform.server)
+    return Ask(request, depends_on=revision.digest, covers=context.platform.server, order=to_measure(context))
 
 
 def gate(context: Context, result: LoadTestResult) -> Advance | Stop:

@@ -209,12 +209,12 @@ def test_what_ends_badly_or_waits_reads_nothing_that_is_dropped(watched_reads, p
 
 
 def test_orders_read_nothing_that_is_dropped(watched_reads):
-    orders = (names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE)
+    orders = (names.PROMOTE, names.ABORT, names.RETRY, names.PAUSE, names.MEASURE)
     ordered = body()
     ordered["metadata"]["annotations"] = dict.fromkeys(orders, "true")
     cluster = Cluster(ordered)
     cluster.settle()
-    assert cluster.status()["rollout"]["handled"] == {"promote": "true", "abort": "true", "retry": "true"}
+    assert cluster.status()["rollout"]["handled"] == dict.fromkeys(("promote", "abort", "retry", "measure"), "true")
 
 
 def test_what_fails_without_a_pod_reads_nothing_that_is_dropped(watched_reads):
