@@ -18,11 +18,36 @@ Model = Mapping[str, Any]
 
 def argo(model: Model) -> tuple[str, str]:
     """Health and message by health.lua, with no more libraries than Argo CD opens for a script of argocd-cm."""
+    answer = _run(UPSTREAM / "health.lua", model)
+    return answer["status"], answer["message"]
+
+
+def offered(model: Model) -> dict[str, Any]:
+    """Argo CD's actions for a model, by name, as actions/discovery.lua describes them."""
+    return _run(UPSTREAM / "actions" / "discovery.lua", model)
+
+
+def acted(action: str, model: Model) -> dict[str, Any]:
+    """The model after one of Argo CD's actions."""
+    return _run(UPSTREAM / "actions" / action / "action.lua", model)
+
+
+def _run(script: Path, model: Model) -> dict[str, Any]:
     lua = sandbox()
     apart = json.loads(json.dumps(model))  # lupa loses parts that are in two places, and the operator shares equal ones
     lua.globals().obj = lua.table_from(apart, recursive=True)
-    answer = lua.execute((UPSTREAM / "health.lua").read_text())
-    return answer.status, answer.message
+    answer: dict[str, Any] = _plain(lua.execute(script.read_text()))
+    return answer
+
+
+def _plain(value: Any) -> Any:
+    """A value of Lua as Argo CD's JSON has it."""
+    if lua51.lua_type(value) != "table":
+        return value
+    keys = list(value)
+    if keys == list(range(1, len(keys) + 1)):
+        return [_plain(value[key]) for key in keys]
+    return {key: _plain(value[key]) for key in keys}
 
 
 @functools.cache

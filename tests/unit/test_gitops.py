@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from onnxmodel_operator.api.resource import identify
 from onnxmodel_operator.controller.reconcile import Reconciled
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.builders import Cluster, body
-from tests.gitops import GITOPS, UPSTREAM, argo, check_health, check_status, kstatus, waited
+from tests.gitops import GITOPS, UPSTREAM, acted, argo, check_health, check_status, kstatus, offered, waited
 
 ROOT = Path(__file__).parents[2]
 
@@ -230,9 +231,55 @@ def test_every_manifest_of_testdata_is_a_case():
     assert {case["inputPath"] for case in CASES} == {f"testdata/{path.name}" for path in UPSTREAM.glob("testdata/*")}
 
 
-def test_the_patch_for_argocd_cm_carries_the_same_script():
+ACTIONS = yaml.safe_load((UPSTREAM / "actions" / "action_test.yaml").read_text())
+
+
+def test_the_patch_for_argocd_cm_carries_the_same_scripts():
     data = yaml.safe_load((GITOPS / "argocd" / "argocd-cm.yaml").read_text())["data"]
+    actions = yaml.safe_load(data.pop("resource.customizations.actions.onnx-operator.dev_OnnxModel"))
     assert data == {"resource.customizations.health.onnx-operator.dev_OnnxModel": (UPSTREAM / "health.lua").read_text()}
+    assert actions.keys() == {"discovery.lua", "definitions"}
+    assert actions["discovery.lua"] == (UPSTREAM / "actions" / "discovery.lua").read_text()
+    scripts = {path.parent.name: path.read_text() for path in UPSTREAM.glob("actions/*/action.lua")}
+    assert {each["name"]: each["action.lua"] for each in actions["definitions"]} == scripts
+
+
+@pytest.mark.parametrize("case", ACTIONS["discoveryTests"], ids=lambda case: case["inputPath"])
+def test_the_actions_that_argo_cd_offers(case):
+    found = offered(yaml.safe_load((UPSTREAM / "actions" / case["inputPath"]).read_text()))
+    assert [{"name": name, **action} for name, action in sorted(found.items())] == sorted(
+        case["result"], key=lambda action: str(action["name"])
+    )
+    assert found.keys() == {path.parent.name for path in UPSTREAM.glob("actions/*/action.lua")}
+
+
+@pytest.mark.parametrize("case", ACTIONS["actionTests"], ids=lambda case: f"{case['action']} {case['inputPath']}")
+def test_what_the_actions_of_argo_cd_change(case):
+    before, after = (
+        yaml.safe_load((UPSTREAM / "actions" / case[path]).read_text()) for path in ("inputPath", "expectedOutputPath")
+    )
+    assert acted(case["action"], before) == after
+
+
+def test_every_action_of_argo_cd_has_a_case_and_every_manifest_is_used():
+    folder = UPSTREAM / "actions"
+    cases = [*ACTIONS["discoveryTests"], *ACTIONS["actionTests"]]
+    used = {case[path] for case in cases for path in ("inputPath", "expectedOutputPath") if path in case}
+    assert {path for path in used if not path.startswith("..")} == {
+        f"testdata/{f.name}" for f in folder.glob("testdata/*")
+    }
+    assert {case["action"] for case in ACTIONS["actionTests"]} == {
+        path.parent.name for path in folder.glob("*/action.lua")
+    }
+
+
+@pytest.mark.parametrize("action", ["promote", "abort", "retry", "measure"])
+def test_an_action_of_argo_cd_is_an_order_to_the_operator(action):
+    model = acted(action, body())
+    order = getattr(identify(model).orders, action)
+    assert order == body()["metadata"]["resourceVersion"] != ""
+    assert identify(acted("pause", model)).orders.pause
+    assert not identify(acted("unpause", acted("pause", model))).orders.pause
 
 
 @pytest.mark.parametrize(("life", "turns"), LIVES, ids=lambda value: getattr(value, "__name__", ""))
