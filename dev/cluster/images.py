@@ -51,6 +51,7 @@ _RECIPES = (
         (
             "locks/operator.txt",
             "operator/onnxmodel_operator",
+            "page/onnxmodel_page",
             "runtime-image/onnxmodel_runtime/__init__.py",
             "runtime-image/onnxmodel_runtime/contract",
         ),

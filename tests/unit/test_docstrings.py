@@ -21,7 +21,7 @@ def strings(body: list[ast.stmt]) -> Iterator[ast.Constant]:
             yield from strings(statement.body)
 
 
-@pytest.mark.parametrize("package", ["operator", "runtime-image", "cli", "dev", "benchmarks"])
+@pytest.mark.parametrize("package", ["operator", "runtime-image", "cli", "page", "dev", "benchmarks"])
 def test_no_docstring_begins_with_a_question(package: str) -> None:
     found = [
         (f"{path.relative_to(ROOT)}:{string.lineno}", string.value)

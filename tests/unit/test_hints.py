@@ -16,7 +16,12 @@ from onnxmodel_operator.platform.settings import Settings
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path
-    for folder in ("operator/onnxmodel_operator", "runtime-image/onnxmodel_runtime", "cli/onnxmodel_cli")
+    for folder in (
+        "operator/onnxmodel_operator",
+        "runtime-image/onnxmodel_runtime",
+        "cli/onnxmodel_cli",
+        "page/onnxmodel_page",
+    )
     for path in (ROOT / folder).rglob("*.py")
 )
 (VERSION,) = crd()["spec"]["versions"]

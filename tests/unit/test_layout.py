@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
     "cli": {"dev", "tests", "benchmarks", "examples", "locks"},
+    "page": {"dev", "tests", "benchmarks", "examples", "locks"},
     "operator": {"dev", "tests", "benchmarks", "examples", "locks"},
     "runtime-image": {"dev", "tests", "benchmarks", "examples", "locks"},
     "dev": {"tests", "benchmarks", "examples", "locks"},
@@ -87,7 +88,10 @@ def test_every_way_to_reach_a_test_is_seen(source):
 
 @pytest.mark.parametrize(
     ("folder", "others"),
-    [("operator", ("onnxmodel_runtime", "onnxmodel_cli")), ("runtime-image", ("onnxmodel_operator", "onnxmodel_cli"))],
+    [
+        ("operator", ("onnxmodel_runtime", "onnxmodel_cli", "onnxmodel_page")),
+        ("runtime-image", ("onnxmodel_operator", "onnxmodel_cli", "onnxmodel_page")),
+    ],
 )
 def test_neither_side_names_the_other_in_a_string(folder, others):
     """A process that is started by a module's name is an import that no contract sees."""
@@ -104,6 +108,7 @@ PACKAGES = {
     "operator/onnxmodel_operator": "tests/unit/operator",
     "runtime-image/onnxmodel_runtime": "tests/unit/runtime",
     "cli/onnxmodel_cli": "tests/unit/cli",
+    "page/onnxmodel_page": "tests/unit/page",
 }
 
 

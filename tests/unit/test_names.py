@@ -10,7 +10,12 @@ import pytest
 from onnxmodel_runtime.contract.stages import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("operator/onnxmodel_operator", "runtime-image/onnxmodel_runtime", "cli/onnxmodel_cli")
+PACKAGES = (
+    "operator/onnxmodel_operator",
+    "runtime-image/onnxmodel_runtime",
+    "cli/onnxmodel_cli",
+    "page/onnxmodel_page",
+)
 
 NEVER_MEET = "neither package knows the other's, and it is the standard term of each field"
 CLASSES = {

@@ -87,10 +87,11 @@ class Access:
             self.token.refused()
 
 
-def find() -> Access:
+def find(*, anonymous: bool = False) -> Access:
     """Return the access that the kubeconfig named by KUBECONFIG, the pod's ServiceAccount or ~/.kube/config gives.
 
-    The first that exists is used, in this order. Raises AccessError.
+    The first that exists is used, in this order. anonymous: the address and the CA alone, without any credential.
+    Raises AccessError.
     """
     named = [path for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
     if len(named) > 1:
@@ -100,38 +101,48 @@ def find() -> Access:
         )
     try:
         if not named and _SERVICE_ACCOUNT.exists():
-            return from_service_account(os.environ)
-        return from_kubeconfig(Path(named[0]) if named else Path.home() / ".kube" / "config")
+            return from_service_account(os.environ, anonymous=anonymous)
+        return from_kubeconfig(Path(named[0]) if named else Path.home() / ".kube" / "config", anonymous=anonymous)
     except (OSError, KeyError) as error:
         raise AccessError(f"no access to an API server: {type(error).__name__}: {error}") from error
 
 
 def from_service_account(
-    environment: Mapping[str, str], folder: Path = _SERVICE_ACCOUNT, clock: Callable[[], float] = time.monotonic
+    environment: Mapping[str, str],
+    folder: Path = _SERVICE_ACCOUNT,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    anonymous: bool = False,
 ) -> Access:
-    """Return the access of the pod's ServiceAccount. Raises OSError or KeyError outside a pod."""
+    """Return the access of the pod's ServiceAccount. Raises OSError or KeyError outside a pod.
+
+    anonymous: without its token, which need not be there.
+    """
     host, port = environment["KUBERNETES_SERVICE_HOST"], environment["KUBERNETES_SERVICE_PORT"]
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     tls, authority = _trusting(folder / "ca.crt", clock)
-    return Access(server, tls, File(folder / "token", clock), authority)
+    return Access(server, tls, None if anonymous else File(folder / "token", clock), authority)
 
 
-def from_kubeconfig(path: Path, clock: Callable[[], float] = time.monotonic) -> Access:
+def from_kubeconfig(path: Path, clock: Callable[[], float] = time.monotonic, *, anonymous: bool = False) -> Access:
     """The current context of a kubeconfig, with a certificate or a token. Raises AccessError or OSError.
+
+    anonymous: the context's cluster without its user.
 
     Plug-ins (exec, auth-provider) are not run: outside a cluster the operator is developed and tested, and no more.
     """
     try:
-        return _current(yaml.safe_load(path.read_text()) or {}, path.parent, clock)
+        return _current(yaml.safe_load(path.read_text()) or {}, path.parent, clock, anonymous)
     except KeyError as error:
         raise AccessError(f"{path}: {error} is missing") from error
     except (TypeError, AttributeError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise AccessError(f"{path} is invalid: {error}") from error
 
 
-def _current(config: Mapping[str, Any], folder: Path, clock: Callable[[], float]) -> Access:
+def _current(config: Mapping[str, Any], folder: Path, clock: Callable[[], float], anonymous: bool) -> Access:
     context = _named(config, "context", config["current-context"])
-    cluster, user = _named(config, "cluster", context["cluster"]), _named(config, "user", context["user"])
+    cluster = _named(config, "cluster", context["cluster"])
+    user = {} if anonymous else _named(config, "user", context["user"])
     for fields, known in ((cluster, _CLUSTER), (user, _USER)):
         if unknown := sorted(fields.keys() - known):
             raise ValueError(f"{unknown[0]} is not supported: {_WAY_OUT}")

@@ -122,6 +122,32 @@ async def test_a_kubeconfig_with_a_certificate(tmp_path, monkeypatch, inline):
     assert seen == [(True, None)]
 
 
+@pytest.mark.parametrize("user", ["certificate", "token", "nobody"])
+async def test_without_a_credential_only_the_server_is_taken(tmp_path, monkeypatch, user):
+    """What the page for users gets: nothing that could be sent in place of a user's token."""
+    users = {
+        "certificate": {"client-certificate-data": data(CERTIFICATE), "client-key-data": data(KEY)},
+        "token": {"token": "secret"},
+        "nobody": {"exec": {"command": "login"}},
+    }
+    async with api_server() as (server, seen):
+        cluster = {"server": server, "certificate-authority-data": data(CA)}
+        monkeypatch.setenv("KUBECONFIG", str(write(tmp_path, cluster, users[user])))
+        async with connect(find(anonymous=True)) as client:
+            await client.get("Job", "n", "j")
+    assert seen == [(False, None)]
+
+
+def test_a_pod_without_a_token_has_an_access_without_one(tmp_path):
+    (tmp_path / "ca.crt").write_bytes(CA)
+    environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    assert from_service_account(environment, tmp_path, anonymous=True).headers() == {}
+    with pytest.raises(FileNotFoundError):
+        from_service_account(environment, tmp_path)
+    (tmp_path / "token").write_text("secret")
+    assert from_service_account(environment, tmp_path, anonymous=True).headers() == {}
+
+
 async def test_a_server_of_another_authority_is_not_asked(tmp_path):
     async with api_server() as (server, seen):
         other = trustme.CA().cert_pem.bytes()

@@ -1,0 +1,1 @@
+"""A read-only page of all OnnxModels, for the browser. See docs/page.md."""
