@@ -75,6 +75,32 @@ class Speeds(Collector):
         yield family
 
 
+class Proofs(Collector):
+    """Figures of the load tests of the models that serve, next to which their servers' own figures are read."""
+
+    def __init__(self, proven: Callable[[], Mapping[tuple[str, str], tuple[float, float]]]) -> None:
+        """proven: seconds of the median request, and rows per second of a replica, by namespace and name."""
+        self._proven = proven
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges, by the labels that the servers' metrics have. Called at each scrape."""
+        labels = ["namespace", "model"]
+        seconds = GaugeMetricFamily(
+            "onnxmodel_operator_proven_p50_seconds",
+            "Median that one client got in the load test, at the smallest batch.",
+            labels=labels,
+        )
+        rows = GaugeMetricFamily(
+            "onnxmodel_operator_proven_rows_per_second",
+            "Rows per second of one replica at the best point of the load test.",
+            labels=labels,
+        )
+        for key, (median, throughput) in self._proven().items():
+            seconds.add_metric(key, median)
+            rows.add_metric(key, throughput)
+        yield from (seconds, rows)
+
+
 class Models(Collector):
     """Gauges of the models, and of those that wait. Empty where another replica may lead: this one's view is old."""
 

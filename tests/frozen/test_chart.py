@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dev.chart import dashboards
 from dev.cluster import golang
 from tests.frozen import text
 
@@ -48,6 +50,7 @@ EVERYTHING = {
     "metrics": {
         "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}},
         "podMonitor": {"enabled": True, "interval": "15s", "labels": {"g": "h"}},
+        "prometheusRule": {"enabled": True, "labels": {"g": "h"}, "runbookUrl": "https://runbooks.example.com/"},
     },
 }
 SCALED = {**BARE, "settings": {"autoscaling": {"backend": "HPA"}}}
@@ -180,6 +183,16 @@ def test_a_time_of_grace_is_a_number(grace, seconds):
 )
 def test_what_an_overlay_takes_back_and_a_parent_chart_adds_is_accepted(values):
     rendered({**BARE, **values})
+
+
+def test_the_dashboards_arrive_whole():
+    told = yaml.safe_load_all(
+        rendered({**BARE, "metrics": {"dashboards": {"enabled": True, "annotations": {"a": "b"}}}})
+    )
+    found = [one for one in told if "grafana_dashboard" in one["metadata"]["labels"]]
+    shown = {name: json.loads(text) for one in found for name, text in one["data"].items()}
+    assert shown == {name: json.loads(text) for name, text in dashboards.files().items()}
+    assert [one["metadata"]["annotations"] for one in found] == [{"a": "b"}] * len(shown)
 
 
 def test_the_crd_is_as_recorded():

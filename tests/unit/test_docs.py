@@ -260,6 +260,7 @@ def test_every_metric_is_explained():
         *metrics.REGISTRY.collect(),
         *metrics.Models(dict, dict, int, lambda: True).collect(),
         *metrics.Speeds(dict).collect(),
+        *metrics.Proofs(dict).collect(),
     ]
     assert told == {family.name + ("_total" if family.type == "counter" else "") for family in families}
 

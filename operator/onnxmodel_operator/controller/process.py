@@ -229,6 +229,7 @@ async def run(settings: Settings, port: int, lease_namespace: str | None, backst
         metrics.REGISTRY.register(
             metrics.Speeds(lambda: {key: speed.ratio for key, speed in operator.meters.speeds.items()})
         )
+        metrics.REGISTRY.register(metrics.Proofs(operator.telemetry.proofs))
         server = await serve(operator.health, port)
         work = asyncio.create_task(_lead(operator, lease_namespace) if lease_namespace else operator.run())
         stopping = asyncio.create_task(stop.wait())

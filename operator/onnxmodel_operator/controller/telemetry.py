@@ -32,6 +32,11 @@ class Telemetry:
         """Return the readings of a model's servers."""
         return self.readings.get(key, _NOTHING)
 
+    def proofs(self) -> dict[Key, tuple[float, float]]:
+        """Return what load tests measured of the models that serve: seconds of a request, and rows per second."""
+        found = {key: pace.proven for key, pace in self.paces.items()}
+        return {key: (proven.milliseconds / 1000, proven.rows_per_second) for key, proven in found.items()}
+
     def add_to(self, snapshot: Snapshot, key: Key) -> Snapshot:
         """Return the snapshot with what is known of the model's traffic."""
         return replace(snapshot, metrics=self.of(key), answered=self.answers.get(key))
