@@ -13,7 +13,7 @@ FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes
 CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-compare bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-compare bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint lint-chart fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -143,6 +143,15 @@ lint: setup ## check format, style, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+build/checkov: dev/chart/checkov.txt
+	@$(PYTHON) -m venv --clear $@
+	@$@/bin/python $(FROM_LOCK) $<
+	@$@/bin/python $(CHECK)
+	@touch $@
+
+lint-chart: setup build/checkov ## check the chart's objects by checkov's policies
+	@$(BIN)/python -m dev.chart.policies build/checkov/bin/checkov
 
 fmt: setup ## format the sources
 	@$(BIN)/ruff format .

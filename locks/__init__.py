@@ -45,6 +45,7 @@ LOCKS = (
     Lock("locks/runtime-gpu.txt", extras=("runtime-gpu",), like="locks/dev.txt", machines=_X86),
     Lock("examples/digits/wheels.txt", machines=_X86),
     Lock("dev/addons/envoy.txt", machines=_X86, alone=True),
+    Lock("dev/chart/checkov.txt", machines=_X86),
     Lock("dev/cluster/golang.txt", alone=True),
     Lock("tests/triton/wheels.txt", machines=_X86, alone=True),
     Lock("benchmarks/dataplane/peers/kserve.txt", machines=_X86, pythons=PYTHONS[:3]),
