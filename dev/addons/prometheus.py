@@ -1,5 +1,6 @@
 """Prometheus as a process in the cluster's network, where it finds and scrapes pods as it would in a cluster."""
 
+import json
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 
@@ -43,20 +45,31 @@ class Prometheus:
 
 
 @contextmanager
-def running(scrape: Sequence[dict[str, Any]], seconds: int = 2) -> Iterator[Prometheus]:
-    """Have it running with these scrape configurations, each of them every so many seconds, and end it."""
+def running(scrape: Sequence[dict[str, Any]], rules: str = "", seconds: int = 2) -> Iterator[Prometheus]:
+    """Have it running with these scrape configurations and rules, each of them every so many seconds, and end it.
+
+    rules: the content of a rules file.
+    """
     addon = AddOn("prometheus")
-    with addon.session("Prometheus", lambda: _started(addon, scrape, seconds)) as started:
+    with addon.session("Prometheus", lambda: _started(addon, scrape, rules, seconds)) as started:
         yield started
+
+
+def query(promql: str) -> list[dict[str, Any]]:
+    """Return the samples that a query gives now."""
+    with urllib.request.urlopen(f"{URL}/api/v1/query?{urlencode({'query': promql})}", timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
 
 
 def _program() -> Path:
     return module_program(_FOLDER, _PACKAGE, _TAGS)
 
 
-def _started(addon: AddOn, scrape: Sequence[dict[str, Any]], seconds: int) -> Prometheus:
+def _started(addon: AddOn, scrape: Sequence[dict[str, Any]], rules: str, seconds: int) -> Prometheus:
     pages = addon.state / "pages"
     pages.mkdir(parents=True)
+    (addon.state / "rules.yml").write_text(rules or "groups: []\n")
     config = addon.state / "prometheus.yml"
     config.write_text(yaml.safe_dump(_configuration(scrape, seconds)))
     addon.start("gateway", sys.executable, "-m", "http.server", str(_PAGES), "--bind=127.0.0.1", f"--directory={pages}")
@@ -91,5 +104,5 @@ def _configuration(scrape: Sequence[dict[str, Any]], seconds: int) -> dict[str, 
         "static_configs": [{"targets": [f"127.0.0.1:{_PAGES}"]}],
         "fallback_scrape_protocol": "PrometheusText0.0.4",
     }
-    limits = {"scrape_interval": often, "scrape_timeout": often}
-    return {"global": limits, "scrape_configs": [*map(here, scrape), gateway]}
+    often_enough = {"scrape_interval": often, "scrape_timeout": often, "evaluation_interval": often}
+    return {"global": often_enough, "rule_files": ["rules.yml"], "scrape_configs": [*map(here, scrape), gateway]}

@@ -20,7 +20,15 @@ SKIPPED = {
 def main() -> int:
     """Render the chart with all that is off by default, and return checkov's exit status."""
     values = CHART / "ci" / "everything-values.yaml"
-    command = [program("helm"), "template", "onnxmodel-operator", CHART, "--skip-tests", "--values", values]
+    command: list[str | Path] = [
+        program("helm"),
+        "template",
+        "onnxmodel-operator",
+        CHART,
+        "--skip-tests",
+        "--values",
+        values,
+    ]
     manifests = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "chart.yaml"

@@ -2,7 +2,7 @@
 
 platform     session   the cluster on containerd 2.1, the images of the project and of Triton, an S3 gateway with models
 gateway      session   Envoy Gateway, with a GatewayClass and Gateway API's CRDs
-scraped      session   Prometheus with the scrape configuration of docs/scaling.md
+scraped      session   Prometheus with the scrape configurations of the documentation, and the chart's alerts
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from dev.addons import containerd_two, envoy_gateway, prometheus
 from dev.addons.process import AddOn
 from dev.cluster import choice, embedded
 from dev.platform import Platform
+from tests.addons import alerts
 from tests.addons.scaled import documented
 
 
@@ -44,5 +45,6 @@ def gateway(platform: Platform) -> Iterator[AddOn]:
 
 @pytest.fixture(scope="session")
 def scraped(platform: Platform) -> Iterator[prometheus.Prometheus]:
-    with prometheus.running(documented("scrape_configs")["scrape_configs"]) as running:
+    jobs = [documented("scrape_configs", page)["scrape_configs"] for page in ("scaling.md", "install.md")]
+    with prometheus.running([job for page in jobs for job in page], alerts.soon()) as running:
         yield running

@@ -19,9 +19,9 @@ _LOAD = (_ROOT / "tests" / "e2e" / "load.py").read_text()
 _STOP = "import os, signal; os.kill(1, signal.SIGUSR1)"
 
 
-def documented(key: str) -> Any:
-    """The example of docs/scaling.md that has this key."""
-    page = (_ROOT / "docs" / "scaling.md").read_text()
+def documented(key: str, name: str = "scaling.md") -> Any:
+    """The example that has this key, of a page of docs/."""
+    page = (_ROOT / "docs" / name).read_text()
     (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if f"{key}:" in block]
     return yaml.safe_load(text)
 

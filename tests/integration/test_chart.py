@@ -38,7 +38,7 @@ def cluster(control_plane):
 
 @pytest.fixture(scope="module")
 def schemas(cluster, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("schemas")
+    folder: Path = tmp_path_factory.mktemp("schemas")
 
     def described():
         openapi = json.loads(cluster.run("get", "--raw", "/openapi/v2"))
