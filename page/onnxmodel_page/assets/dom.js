@@ -34,10 +34,15 @@ export function mark(state) {
 
 export const badge = (health) => h("span", { class: `badge ${health}` }, mark(health), health);
 
-// A table that scrolls by itself where it is wider than the screen.
-export function table(label, heads, rows) {
-  return h("div", { class: "wide", role: "region", "aria-label": label, tabindex: "0" },
-    h("table", {},
-      h("thead", {}, h("tr", {}, heads.map(([name, kind]) => h("th", { scope: "col", class: kind }, name)))),
-      h("tbody", {}, rows)));
+// A table that scrolls by itself where it is wider than the screen, or whose rows are stacked on a phone. The roles are
+// spelt out: style that stacks would take them away.
+export function table(label, heads, rows, kind = "") {
+  for (const row of rows) {
+    row.setAttribute("role", "row");
+    for (const cell of row.children) cell.setAttribute("role", cell.tagName === "TH" ? "rowheader" : "cell");
+  }
+  return h("div", { class: `wide ${kind}`, role: "region", "aria-label": label, tabindex: "0" },
+    h("table", { role: "table", "aria-label": label },
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map(([name, style]) => h("th", { scope: "col", role: "columnheader", class: style }, name)))),
+      h("tbody", { role: "rowgroup" }, rows)));
 }

@@ -99,6 +99,7 @@ export class List {
   }
 
   fields() {
+    place.remember(this.asked);
     const text = this.asked.get("q") ?? "";
     if (this.search.value !== text) this.search.value = text;
     const sort = this.asked.get("sort") ?? "";

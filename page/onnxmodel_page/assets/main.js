@@ -65,7 +65,7 @@ function refuse(problem) {
     h("h1", {}, WORDS[problem.status] ?? "The page cannot be shown"),
     h("p", {}, problem.message),
     form,
-    h("p", {}, h("button", { class: "plain", onclick: () => store.load() }, "Try again"))));
+    h("p", {}, h("button", { class: "plain", onclick: () => (problem.status === 401 ? location.reload() : store.load()) }, "Try again"))));
 }
 
 function route(moved = true) {

@@ -20,6 +20,12 @@ export function list(asked) {
   return query ? `#/?${query}` : "#/";
 }
 
+let shown = null;
+
+// The list as it was shown last: the way back from a model leads there.
+export const remember = (asked) => { shown = list(asked); };
+export const last = () => shown;
+
 export function model(key, asked) {
   const query = new URLSearchParams([...asked].filter(([, value]) => value)).toString();
   return `#/models/${key.split("/").map(encodeURIComponent).join("/")}${query ? `?${query}` : ""}`;

@@ -1,5 +1,7 @@
 // All rows that this user may see: fetched once, then kept up to date by the differences that the page's server sends.
 
+import { ask } from "./ask.js";
+
 const HIDDEN_MILLISECONDS = 60000;
 const PAUSES = [1000, 2000, 5000, 10000];
 
@@ -28,17 +30,16 @@ export class Store {
     clearTimeout(this.again);
     const scope = this.scope;
     let answer;
-    let data;
     try {
-      answer = await fetch(`api/models?namespace=${encodeURIComponent(scope)}`, { cache: "no-store" });
-      data = await answer.json();
+      answer = await ask(`api/models?namespace=${encodeURIComponent(scope)}`);
     } catch {
       return scope === this.scope && this.retry("the page's server does not answer");
     }
+    const { status, data } = answer;
     if (scope !== this.scope) return;
-    if (!answer.ok) {
-      const refused = [400, 401, 403, 421].includes(answer.status);
-      this.problem = refused ? { status: answer.status, message: data.message } : null;
+    if (status !== 200) {
+      const refused = [400, 401, 403, 421].includes(status);
+      this.problem = refused ? { status, message: data.message } : null;
       if (refused) {
         this.rows.clear();
         return this.changed(null);
