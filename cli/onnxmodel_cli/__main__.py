@@ -19,6 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = list(sys.argv[1:] if argv is None else argv)
         _open_streams()
+        if arguments[:1] == ["__complete"]:
+            from onnxmodel_cli.completer import complete
+
+            print("\n".join(complete(arguments[1:])))
+            return 0
         if len(arguments) > 1 and arguments[1].partition("=")[0] == "--request":
             from onnxmodel_runtime.__main__ import main as job
 
@@ -45,11 +50,16 @@ def _command(arguments: list[str]) -> int:
     from onnxmodel_cli.commands import parser
 
     try:
-        options = parser().parse_args(arguments)
+        options = parser(_prog()).parse_args(arguments)
         chosen: Command = options.chosen
         return chosen.carry_out(options)
     finally:
         sys.stdout.flush()  # here, where an error can be reported, and not at exit
+
+
+def _prog() -> str:
+    """The command as a person types it: `kubectl onnx` runs kubectl-onnx."""
+    return "kubectl onnx" if os.path.basename(sys.argv[0]) == "kubectl-onnx" else "onnxmodel"
 
 
 def _open_streams() -> None:

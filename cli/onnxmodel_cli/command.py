@@ -20,7 +20,7 @@ class Command:
 
     arguments: adds its options. run: carries it out and returns the exit code. places: the options that name local files
     or folders, which must exist. folder: the option that names a folder to write to. formats: of --output; none for a
-    command without it.
+    command without it. aliases: other names.
     """
 
     name: str
@@ -32,11 +32,14 @@ class Command:
     formats: tuple[str, ...] = ("text", "json")
     description: str = ""
     epilog: str | None = None
+    aliases: tuple[str, ...] = ()
 
     def add_to(self, commands: Any) -> None:
         """Add the command's parser to argparse's subparsers."""
         description = self.description or self.summary[0].upper() + self.summary[1:]
-        parser: Parser = commands.add_parser(self.name, help=self.summary, description=description, epilog=self.epilog)
+        parser: Parser = commands.add_parser(
+            self.name, aliases=self.aliases, help=self.summary, description=description, epilog=self.epilog
+        )
         if self.formats:
             parser.add_argument("--output", choices=self.formats, default="text", help="format of the result (text)")
         parser.set_defaults(chosen=self, parser=parser)

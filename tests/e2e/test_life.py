@@ -4,6 +4,7 @@ All that the tests ask for is applied at once, for both runtimes: it is pods tha
 """
 
 import base64
+import json
 import subprocess
 import threading
 import time
@@ -18,7 +19,7 @@ from dev.kube import condition, found, is_true, until
 from dev.platform import SECURE_CONTAINER, SECURE_POD
 from onnxmodel_operator import names
 from onnxmodel_runtime.contract.stages import STAGES
-from tests import models
+from tests import models, plugin
 from tests.e2e.support import MLP, OTHER, QUICK, RUNTIMES, model, namespace
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "magika"
@@ -165,6 +166,31 @@ def test_real_files_are_classified(served, kube, platform):
     arguments = (f"magika.{kube.namespace}.svc", "/files/config.min.json", *(f"/files/{name}" for name in expected))
     printed = platform.client(kube, "classify", script, given, *arguments)
     assert {line.split()[0]: line.split()[1] for line in printed.splitlines()[1:]} == expected
+
+
+def test_the_plugin_asks_a_model_and_shows_its_logs_and_its_report(served, kube, runtime, tmp_path):
+    page = plugin.sections()
+    two, one, bench = page["Ask it"]
+    code, said = plugin.run(kube, *two)
+    assert code == 0, said
+    assert said.startswith("target_label FP32 [2, 214]: ")
+    answer = json.loads(plugin.run(kube, *one)[1])
+    assert answer["outputs"][0]["shape"] == [1, 214]
+    code, said = plugin.run(kube, *bench)
+    assert code == 0, said
+    assert " requests in 1." in said
+    assert "proven by the load test in the cluster: p99 " in said
+    servers, probe = page["Logs"]
+    code, said = plugin.run(kube, *servers)
+    assert (code, "[pod/magika-" in said) == (0, True), said
+    code, said = plugin.run(kube, *probe)
+    assert (code, "/probe] " in said) == (0, True), said
+    (report,) = page["The report"]
+    assert plugin.run(kube, *report, folder=tmp_path) == (0, "magika-report.html\n")
+    assert "<svg" in (tmp_path / "magika-report.html").read_text()
+    assert " Ready (Ready): " in plugin.run(kube, "why", "magika")[1]
+    described = kube.run("describe", "onnxmodel", "magika").partition("\nEvents:")[2]
+    assert all(reason in described for reason in ("StageStarted", "StageSucceeded", "TrafficSwitched", "Ready"))
 
 
 def test_a_restart_of_the_pods_is_seen_and_mended(served, kube):

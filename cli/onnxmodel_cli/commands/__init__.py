@@ -20,7 +20,17 @@ _ORDER = [
     "repository",
     "loadtest",
     "probe",
+    "why",
+    "watch",
+    "logs",
+    "infer",
+    "bench",
     "rollout",
+    "suspend",
+    "resume",
+    "measure",
+    "render",
+    "completion",
 ]
 """Order of the commands in the help. One that is not named here comes last."""
 
@@ -33,12 +43,12 @@ def commands() -> Iterator[Command]:
         yield found
 
 
-def parser() -> Parser:
-    """Return the parser of the whole command line. options.chosen is the Command."""
+def parser(prog: str = "onnxmodel") -> Parser:
+    """Return the parser of the whole command line. options.chosen is the Command. prog: as it was called."""
     made = Parser(
-        prog="onnxmodel",
+        prog=prog,
         description="Fetch, validate, optimize, verify, benchmark, serve, load-test and probe ONNX models; create "
-        "Triton model repositories.",
+        "Triton model repositories; look after models in a cluster.",
         epilog="Exit codes: 0 success; 2 the command line is invalid, or names a file that does not exist; 10 "
         "refused, the same input gives the same result; 11 something outside was unavailable, retry; 1 "
         "a bug in onnxmodel; 130 interrupted. A Job passes its whole request as --request JSON.",

@@ -1,30 +1,15 @@
-"""`onnxmodel rollout`: what a model's rollout does, and orders to it, by kubectl.
-
-kubectl knows every way to sign in to a cluster: with it, so does this command.
-"""
+"""`onnxmodel rollout`: what a model's rollout does, and orders to it."""
 
 import argparse
-import json
-import shlex
-import shutil
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
+from onnxmodel_cli.cluster.kubectl import Kubectl, KubectlError, add_model, follow_up
 from onnxmodel_cli.command import Command
 from onnxmodel_cli.parser import Parser
 from onnxmodel_runtime.contract.outcome import ExitCode
 
-_UNREACHABLE = (
-    "Unable to connect to the server",
-    "The connection to the server",
-    "(ServiceUnavailable)",
-    "(Timeout)",
-    "(TooManyRequests)",
-    "i/o timeout",
-)
-"""kubectl's words for a cluster that may answer later. It ends with 1 whatever happened."""
 _NO_OPERATOR = (
     "a rollout needs the operator's package, which is not installed here: run it in a clone after `make setup`, or "
     "annotate the OnnxModel with kubectl"
@@ -40,9 +25,7 @@ _DONE = {
 
 def _arguments(parser: Parser) -> None:
     parser.add_argument("action", choices=["status", *_DONE], help="show the rollout, or what to do with it")
-    parser.add_argument("model", metavar="name", help="name of the OnnxModel")
-    parser.add_argument("-n", "--namespace", default="", help="its namespace (the context's)")
-    parser.add_argument("--context", default="", help="context of the kubeconfig (the current one)")
+    add_model(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -50,19 +33,21 @@ def _run(options: argparse.Namespace) -> int:
         import onnxmodel_operator  # noqa: F401
     except ModuleNotFoundError:
         options.parser.error(_NO_OPERATOR)
+    kubectl = Kubectl(options)
     try:
+        model = kubectl.model(options.model)
         if options.action == "status":
-            print(_told(json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))))
+            print(_told(model))
         else:
-            model = json.loads(_kubectl(options, "get", "onnxmodel", options.model, "-o", "json"))
             if idle := _idle(options.action, model):
                 print(f"{options.model}: {idle}")
                 return ExitCode.REFUSED
-            _kubectl(options, "annotate", "--overwrite", "onnxmodel", options.model, _annotation(options.action))
-            print(f"{options.model}: {_done(options.action, model)}; `{_follow_up(options)}` shows it")
-    except subprocess.CalledProcessError as error:
-        print(error.stderr.strip())
-        return ExitCode.RETRY if any(words in error.stderr for words in _UNREACHABLE) else ExitCode.REFUSED
+            kubectl.run("annotate", "--overwrite", "onnxmodel", options.model, _annotation(options.action))
+            follow = follow_up(options, "rollout", "status", options.model)
+            print(f"{options.model}: {_done(options.action, model)}; `{follow}` shows it")
+    except KubectlError as error:
+        print(error)
+        return error.code
     return ExitCode.OK
 
 
@@ -77,13 +62,6 @@ def _done(action: str, model: Mapping[str, Any]) -> str:
         else "no revision is rolling out"
     )
     return f"{now}; the next canary {'is held at its first step' if action == 'pause' else 'is not held'}"
-
-
-def _follow_up(options: argparse.Namespace) -> str:
-    """The command that shows the rollout of the same model in the same place."""
-    given = {"--namespace": options.namespace, "--context": options.context}
-    place = [word for option, value in given.items() if value for word in (option, value)]
-    return shlex.join(["onnxmodel", "rollout", "status", options.model, *place])
 
 
 def _idle(action: str, model: Mapping[str, Any]) -> str:
@@ -114,20 +92,6 @@ def _annotation(action: str) -> str:
         return f"{names.PAUSE}=true" if action == "pause" else f"{names.PAUSE}-"
     order = {"promote": names.PROMOTE, "abort": names.ABORT, "retry": names.RETRY}[action]
     return f"{order}={datetime.now(UTC).isoformat(timespec='milliseconds')}"
-
-
-def _kubectl(options: argparse.Namespace, *arguments: str) -> str:
-    """Run kubectl and return what it prints. Raises CalledProcessError with its own words."""
-    kubectl = shutil.which("kubectl") or _missing(options)
-    where = [f"--namespace={options.namespace}"] if options.namespace else []
-    where += [f"--context={options.context}"] if options.context else []
-    done = subprocess.run([kubectl, *where, *arguments], check=True, capture_output=True, text=True)
-    return done.stdout
-
-
-def _missing(options: argparse.Namespace) -> NoReturn:
-    options.parser.error("kubectl is not on the PATH: install it, or annotate the OnnxModel by other means")
-    raise AssertionError
 
 
 def _told(model: Mapping[str, Any]) -> str:

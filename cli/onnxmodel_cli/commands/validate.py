@@ -116,4 +116,5 @@ COMMAND = Command(
     _run,
     places=("golden", "model", "signature"),
     formats=("text", "json", "sarif"),
+    aliases=("check",),
 )

@@ -46,17 +46,30 @@ def place(path: Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
-def read_settings(path: Path) -> Settings:
-    """Read the platform's settings, or the chart's values with them. The images of a cluster do not matter here.
+def read_settings(path: Path, *, images: bool = False) -> Settings:
+    """Read the platform's settings, or the chart's values with them. images: also those of the cluster, if they are there.
 
     Raises OSError, ValueError, SettingsError.
     """
     data = next(iter(_documents(path)), None)
     found = data.get("settings", data) if isinstance(data, dict) else data
     try:
-        return settings.parse({**found, "images": _IMAGES} if isinstance(found, dict) else found)
+        there = _images(data) if images else _IMAGES
+        return settings.parse({**found, "images": there} if isinstance(found, dict) else found)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
+
+
+def _images(data: Any) -> dict[str, Any]:
+    """The images as the chart gives them to the operator, from its values or from the settings."""
+    if not isinstance(data, dict):
+        return _IMAGES
+    given = data.get("runtimeImages")
+    if not isinstance(given, dict):
+        own = data.get("images")
+        return {**_IMAGES, **own} if isinstance(own, dict) else _IMAGES
+    named = {"runtimeCpu": given.get("cpu"), "runtimeGpu": given.get("gpu"), **given}
+    return {**_IMAGES, **{key: value for key, value in named.items() if value and key not in ("cpu", "gpu")}}
 
 
 def this_machine(model: OnnxModel) -> Settings:

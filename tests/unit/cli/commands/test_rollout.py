@@ -6,6 +6,7 @@ import pytest
 
 from dev.cluster import golang
 from onnxmodel_cli.__main__ import main
+from onnxmodel_cli.cluster.kubectl import follow_up
 from onnxmodel_cli.commands import rollout
 from onnxmodel_cli.parser import Parser
 from onnxmodel_operator import names
@@ -71,4 +72,4 @@ def test_what_is_not_paused_is_not_resumed():
 def test_the_command_that_follows_asks_the_same_place(given, command):
     parser = Parser()
     rollout.COMMAND.arguments(parser)
-    assert rollout._follow_up(parser.parse_args(["pause", "magika", *given])) == command
+    assert follow_up(parser.parse_args(["pause", "magika", *given]), "rollout", "status", "magika") == command
