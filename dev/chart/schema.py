@@ -100,6 +100,10 @@ def _runtime_images(images: dict[str, Any]) -> dict[str, Any]:
 def _between_the_parts() -> list[dict[str, Any]]:
     settings = "settings"
     return [
+        {  # the sweep removes what belongs to no model that it knows of
+            "if": {"properties": {"watchNamespaces": {"minItems": 1}}},
+            "then": {"properties": {"sweep": _has("enabled", False)}},
+        },
         {
             "if": {"properties": {"sweep": _has("enabled", True)}},
             "then": {"properties": {settings: {

@@ -30,6 +30,10 @@ def _namespace(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is not a valid namespace name")
 
 
+def _namespaces(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_namespace(name) for name in text.split(",")))
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="onnxmodel_operator", description=__doc__)
@@ -39,6 +43,12 @@ def main() -> int:
         "--lease-namespace",
         type=_namespace,
         help="namespace of the leader election Lease; without it, run without leader election",
+    )
+    parser.add_argument(
+        "--namespaces",
+        type=_namespaces,
+        default=(),
+        help="comma-separated namespaces to work in, and to ask for alone; without it, all",
     )
     parser.add_argument("--verbose", action="store_true", help="also log messages of libraries")
     args = parser.parse_args()
@@ -54,7 +64,7 @@ def main() -> int:
         return 2
     code, backstop = 0, Backstop()
     try:
-        asyncio.run(run(settings, args.port, args.lease_namespace, backstop))
+        asyncio.run(run(settings, args.port, args.lease_namespace, backstop, args.namespaces))
     except* (AccessError, PortError) as error:
         print(*error.exceptions, file=sys.stderr)
         code = 2

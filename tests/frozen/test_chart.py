@@ -82,7 +82,9 @@ PAGE_OWN = {
     **ISOLATED_MORE,
     "page": {"enabled": True, "auth": "ServiceAccount", "hosts": ["models.example.com"], "from": [{"podSelector": {}}]},
 }
+SOME = {**BARE, "watchNamespaces": ["team-a", "team-b"]}
 CHANGES = {
+    "some-namespaces": (BARE, SOME),
     "page": (BARE, PAGE),
     "page-with-an-account": (ISOLATED_MORE, PAGE_OWN),
     "isolated": (BARE, ISOLATED),
@@ -162,6 +164,8 @@ def stored(store, given):
             "settings/pools/gpu/executionProviders/0': value must be one of 'CPU', 'OpenVINO'",
         ),
         ({"sweep": {"enabled": True}}, f"{ARTIFACTS}': missing property 'store'"),
+        ({**SWEEP, "watchNamespaces": ["team-a"]}, "sweep/enabled': value must be false"),
+        ({"watchNamespaces": ["Team_A"]}, "watchNamespaces/0': 'Team_A' does not match pattern"),
         ({"sweep": {"enabled": True}, "settings": {"artifacts": {"store": "volume"}}}, "store': value must be one of 's3'"),
         *(({"sweep": {"graceSeconds": grace}}, "sweep/graceSeconds': ") for grace in ("1e", "1d", "86400", -1, "")),
     ],

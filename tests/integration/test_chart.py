@@ -12,7 +12,8 @@ from dev.chart import conform
 from dev.chart.schema import CHART
 from dev.cluster.golang import program
 from dev.cluster.shell import CommandError
-from dev.kube import until
+from dev.kube import Kube, until
+from tests.integration.support import GOOD, model
 
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 VALUES = {"defaults": (), "everything": ("--values", str(EVERYTHING))}
@@ -66,6 +67,41 @@ def test_the_api_server_accepts_every_object(cluster, kube, values):
     manifests = rendered("--skip-tests", *VALUES[values], namespace=kube.namespace)
     told = kube.run("apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-", stdin=manifests)
     assert len(told.splitlines()) == len([one for one in yaml.safe_load_all(manifests) if one])
+
+
+def test_an_operator_of_some_namespaces_has_rights_in_them_alone(cluster, kube, start, tmp_path):
+    """By the chart's own account and Roles: what it asks for elsewhere, the API server would refuse."""
+    another = f"{kube.namespace}-b"
+    kube.run("create", "namespace", another)
+    try:
+        chosen = (f"--set=watchNamespaces={{{kube.namespace},{another}-c}}", "--set=rbac.aggregate=false")
+        kube.run("create", "namespace", f"{another}-c")
+        roles = rendered(*chosen, "--show-only=templates/rbac.yaml", namespace=kube.namespace)
+        assert "ClusterRole" not in roles
+        kube.within("").run("apply", "-f", "-", stdin=roles)
+        kube.run("apply", "-f", "-", stdin=rendered("--show-only=templates/serviceaccount.yaml"))
+        operator = start(
+            f"--namespaces={kube.namespace},{another}-c", through=as_account(kube, "onnxmodel-operator", tmp_path)
+        )
+        for where in (another, kube.namespace, f"{another}-c"):
+            kube.within(where).apply(model(GOOD))
+        for where in (kube.namespace, f"{another}-c"):
+            until("a Job", lambda where=where: kube.within(where).list("jobs"), seconds=60)
+            until("a status", lambda where=where: kube.within(where).get("onnxmodel", "magika")["status"].get("phase"))
+        assert kube.within(another).get("onnxmodel", "magika")["status"] == {"observedGeneration": -1}
+        assert not kube.within(another).list("jobs")
+        assert "forbidden" not in operator.text()
+    finally:
+        kube.run("delete", "namespace", another, f"{another}-c", "--wait=false")
+
+
+def as_account(kube, account: str, folder: Path) -> Kube:
+    """The cluster as a ServiceAccount of the namespace sees it."""
+    config = json.loads(kube.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": kube.run("create", "token", account).strip()}
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return Kube(kube.kubectl, path, kube.namespace)
 
 
 def test_helm_lint_is_content():

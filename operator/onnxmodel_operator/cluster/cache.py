@@ -176,9 +176,10 @@ class Cache:
         """Return the models that have a known object."""
         return list(self._items)
 
-    def uids(self, kind: Kind) -> set[str]:
-        """Return the uids of all known objects of a kind."""
-        return {item["metadata"]["uid"] for item in self._of(kind)}
+    def uids(self, kind: Kind, namespace: str | None = None) -> set[str]:
+        """Return the uids of all known objects of a kind, in one namespace or in all."""
+        metadata = (item["metadata"] for item in self._of(kind))
+        return {one["uid"] for one in metadata if namespace is None or one["namespace"] == namespace}
 
     def forget(self, kind: Kind, uids: Collection[str]) -> set[Key]:
         """Remove the objects with these uids, which no longer exist. Returns the models whose state this changes."""

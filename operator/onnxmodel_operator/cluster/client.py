@@ -115,20 +115,24 @@ class Client:
         # Some kinds answer with what is gone. Only a finalizer keeps a child.
         return answer if answer.get("metadata", {}).get("finalizers") else None
 
-    async def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+    async def pages(self, kind: Kind, namespace: str | None = None) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         """List all of our objects of a kind, page by page, each with the resource version of the whole list.
+
+        namespace: the only one to list; None for all.
 
         Consistent: not from a stale cache of the API server.
         """
         query = {**_selecting(kind), "limit": str(_PAGE)}
         while True:
-            page = await self._request("get", kind.path(), query=query)
+            page = await self._request("get", kind.path(namespace), query=query)
             yield page["items"], page["metadata"]["resourceVersion"]
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
                 return
 
-    async def watch(self, kind: Kind, version: str | None) -> AsyncGenerator[dict[str, Any], None]:
+    async def watch(
+        self, kind: Kind, version: str | None, namespace: str | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events since a resource version. None: first all objects, up to a bookmark that marks their end.
 
         Ends when the API server ends it, in minutes. Raises ApiError for an ERROR event, and TimeoutError for silence:
@@ -143,7 +147,7 @@ class Client:
             **(first if version is None else {"resourceVersion": version}),
         }
         timeout = aiohttp.ClientTimeout(sock_connect=_TIMEOUT_SECONDS, sock_read=_SILENT_SECONDS)
-        answer = await self._ask("get", kind.path(), query=query, timeout=timeout)
+        answer = await self._ask("get", kind.path(namespace), query=query, timeout=timeout)
         try:
             rest = b""
             async for chunk in answer.content.iter_any():
@@ -325,6 +329,7 @@ async def connect(access: Access | None = None) -> AsyncIterator[Client]:
     access = access or find()
     # Answers as they are: unpacking them costs more than they are long.
     headers = {"Accept": _JSON, "Accept-Encoding": "identity", "User-Agent": names.MANAGER}
-    connector = aiohttp.TCPConnector(ssl=access.tls or True, keepalive_timeout=_KEPT_SECONDS)
+    # Without a limit: each watch holds a connection, and with many namespaces requests would wait for those for ever.
+    connector = aiohttp.TCPConnector(ssl=access.tls or True, keepalive_timeout=_KEPT_SECONDS, limit=0)
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         yield Client(access, session)

@@ -49,10 +49,15 @@ class Changed(Protocol):
 class ListWatcher(Protocol):
     """The source of a reflector's objects: `cluster.client.Client`."""
 
-    def pages(self, kind: Kind) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        """List all of our objects of a kind, page by page, each with the resource version of the whole list."""
+    def pages(self, kind: Kind, namespace: str | None = None) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """List all of our objects of a kind, page by page, each with the resource version of the whole list.
 
-    def watch(self, kind: Kind, version: str | None) -> AsyncGenerator[Mapping[str, Any], None]:
+        namespace: the only one to list; None for all.
+        """
+
+    def watch(
+        self, kind: Kind, version: str | None, namespace: str | None = None
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
         """The events since a resource version; for None first all that there is, up to a bookmark that says so.
 
         Ends when the API server ends it. Raises ApiError for an ERROR event, TimeoutError for silence.
@@ -60,7 +65,10 @@ class ListWatcher(Protocol):
 
 
 class Reflector:
-    """The reflector of one kind. `synced` is set once every object is in the cache: decide nothing before."""
+    """The reflector of one kind, in all namespaces or in one.
+
+    `synced` is set once every object is in the cache: decide nothing before.
+    """
 
     def __init__(
         self,
@@ -69,8 +77,10 @@ class Reflector:
         cache: Cache,
         changed: Changed,
         clock: Callable[[], float] = time.monotonic,
+        namespace: str | None = None,
     ) -> None:
-        self.kind = kind
+        self.kind, self._namespace = kind, namespace
+        self.name = f"{kind.name} of namespace {namespace}" if namespace else kind.name
         self.synced = asyncio.Event()
         self._source, self._cache, self._changed, self._clock = source, cache, changed, clock
         self._version: str | None = None  # None: list first
@@ -81,6 +91,10 @@ class Reflector:
         self._listed = self._proved = clock()
         self._failures, self._said = 0, False
         REPAIRS.labels(kind.name)  # from 0, so that the first one shows as an increase
+
+    @property
+    def _what(self) -> str:
+        return f"{self.kind.name}s" + (f" of namespace {self._namespace}" if self._namespace else "")
 
     def silent_seconds(self) -> float:
         """Return the seconds since an event, a bookmark or a list last proved that the watch is alive."""
@@ -108,7 +122,7 @@ class Reflector:
                     self._version = None
             if self._proved - began >= _SHORT_SECONDS:
                 if self._said:
-                    log.info("the watch of %ss is established again", self.kind.name)
+                    log.info("the watch of %s is established again", self._what)
                 self._failures, self._said = 0, False
             else:
                 await self._pause(problem, outage)
@@ -138,9 +152,7 @@ class Reflector:
         # One failure alone is ordinary: an API server that restarts, a version that is too old.
         if self._failures > 1 and not self._said and not outage:
             self._said = True
-            log.warning(
-                "the watch of %ss was interrupted: %s; it is restarted until it succeeds", self.kind.name, problem
-            )
+            log.warning("the watch of %s was interrupted: %s; it is restarted until it succeeds", self._what, problem)
         seconds = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30), _LONGEST_PAUSE_SECONDS)
         await asyncio.sleep(seconds * random.uniform(0.5, 1))
 
@@ -148,11 +160,11 @@ class Reflector:
         if self._clock() - self._listed >= RESYNC_SECONDS:
             self._version = None
         if self._version is None:
-            self._unlisted = self._cache.uids(self.kind)
+            self._unlisted = self._cache.uids(self.kind, self._namespace)
             if not self._streams:
                 await self._list()
         count = 0
-        async with aclosing(self._source.watch(self.kind, self._version)) as events:
+        async with aclosing(self._source.watch(self.kind, self._version, self._namespace)) as events:
             async for event in events:
                 self._proved = self._clock()
                 self._take(event["type"], event["object"])
@@ -164,7 +176,7 @@ class Reflector:
 
     async def _list(self) -> None:
         listed = None
-        async for items, version in self._source.pages(self.kind):
+        async for items, version in self._source.pages(self.kind, self._namespace):
             listed = version
             self._proved = self._clock()
             for item in items:

@@ -8,8 +8,9 @@ import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 from onnxmodel_operator import metrics
@@ -56,19 +57,24 @@ _NOT_KEPT = (
 class Operator:
     """The parts that run together: the cache, the queue, and the client that they use."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
+    def __init__(self, client: Client, settings: Settings, namespaces: Sequence[str] = ()) -> None:
+        """namespaces: all whose models it works on, and the only ones that it asks for. Empty: every one."""
         self.client, self.settings = client, settings
         self.cache, self.telemetry, self.collector = Cache(), Telemetry(), Collector()
         self.queue: WorkQueue[Key] = WorkQueue(share=lambda key: key[0])  # namespaces take turns
         self.broadcaster = Broadcaster(client)
         self.meters = Meters(self.cache, self.telemetry, self._wake)
-        self.reflectors = [Reflector(kind, client, self.cache, self._changed(kind)) for kind in watched(settings)]
+        self.reflectors = [
+            Reflector(kind, client, self.cache, self._changed(kind), namespace=namespace)
+            for kind in watched(settings)
+            for namespace in (namespaces or (None,))
+        ]
         outage = Outage(self.queue.retry_all)
         client.heard = outage.heard
         self.health = Health(
             self.queue.__len__,
-            {r.kind.name: r.silent_seconds for r in self.reflectors},
-            lambda: [r.kind.name for r in self.reflectors if not r.synced.is_set()],
+            {r.name: r.silent_seconds for r in self.reflectors},
+            lambda: [r.name for r in self.reflectors if not r.synced.is_set()],
             outage.seconds,
         )
         self.ending: Callable[[], None] = lambda: None
@@ -91,8 +97,9 @@ class Operator:
             def begin(part: Coroutine[Any, Any, None]) -> None:
                 group.create_task(part).add_done_callback(lambda _: self.ends())  # none of them should be done
 
+            for kind in watched(self.settings):
+                metrics.SILENT_SECONDS.labels(kind.name).set_function(partial(self._silent_seconds, kind))
             for reflector in self.reflectors:
-                metrics.SILENT_SECONDS.labels(reflector.kind.name).set_function(reflector.silent_seconds)
                 begin(reflector.run())
             for reflector in self.reflectors:
                 await reflector.synced.wait()
@@ -105,6 +112,10 @@ class Operator:
                 begin(self.meters.run())
             if self.settings.prometheus:
                 begin(Questions(self.telemetry, self.settings.prometheus.address).run())
+
+    def _silent_seconds(self, kind: Kind) -> float:
+        """Return the seconds of the watch of a kind that is silent for longest."""
+        return max(reflector.silent_seconds() for reflector in self.reflectors if reflector.kind is kind)
 
     def _wake(self, key: Key) -> None:
         """Let the model take a turn although none of its objects has changed."""
@@ -211,14 +222,16 @@ async def _measure_stalls() -> NoReturn:
         metrics.LONGEST_STALL_SECONDS.set(longest)
 
 
-async def run(settings: Settings, port: int, lease_namespace: str | None, backstop: Backstop) -> None:
+async def run(
+    settings: Settings, port: int, lease_namespace: str | None, backstop: Backstop, namespaces: Sequence[str] = ()
+) -> None:
     """Run all parts until SIGTERM or SIGINT. Raises the error that ends it otherwise."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with connect() as client:
-        operator = Operator(client, settings)
+        operator = Operator(client, settings, namespaces)
         operator.ending = backstop.arm
         metrics.LEADING.set_function(lambda: operator.leads())
         metrics.REGISTRY.register(

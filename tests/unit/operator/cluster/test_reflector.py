@@ -32,12 +32,13 @@ class Scripted:
     def __init__(self, *scripts, pages=(), kind=JOB):
         self.scripts, self.asked, self._pages = list(scripts), [], pages
 
-    async def pages(self, kind):
+    async def pages(self, kind, namespace=None):
         for page in self._pages:
             yield page
 
-    async def watch(self, kind, version):
+    async def watch(self, kind, version, namespace=None):
         self.asked.append(version)
+        self.namespace = namespace
         if not self.scripts:
             await asyncio.Event().wait()
         for step in self.scripts.pop(0):
@@ -47,10 +48,14 @@ class Scripted:
 
 
 class Run:
-    def __init__(self, *scripts, pages=(), kind=JOB):
+    def __init__(self, *scripts, pages=(), kind=JOB, namespace=None):
         self.cache, self.changed, self.source = Cache(), [], Scripted(*scripts, pages=pages)
         self.reflector = Reflector(
-            kind, self.source, self.cache, lambda key, _, *, later: self.changed.append((key, later))
+            kind,
+            self.source,
+            self.cache,
+            lambda key, _, *, later: self.changed.append((key, later)),
+            namespace=namespace,
         )
 
     async def to_the_end(self):
@@ -197,6 +202,20 @@ async def test_a_defect_ends_it():
     run = Run([{"type": "ADDED"}])
     with pytest.raises(KeyError):
         await run.reflector.run()
+
+
+async def test_a_list_of_one_namespace_forgets_nothing_of_another():
+    run = Run([bookmark(9, end=True)], namespace="n")
+    gone, elsewhere = item("gone", uid="gone"), item("elsewhere", uid="elsewhere")
+    elsewhere["metadata"]["namespace"] = "other"
+    for one in (gone, elsewhere):
+        run.cache.put(MODEL, one)
+    run.reflector.kind = MODEL
+    await run.to_the_end()
+    assert run.source.namespace == "n"
+    assert run.reflector.name == "Job of namespace n"
+    assert run.cache.keys() == [("other", "elsewhere")]
+    assert run.changed == [(("n", "gone"), False)]
 
 
 async def test_seconds_since_the_last_proof_of_life():
