@@ -43,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
         _discard()
         return USAGE
+    finally:
+        try:
+            sys.stderr.flush()  # what it does not take changes no verdict: at exit, Python would end with 120
+        except OSError:
+            _discard(2)
 
 
 def _command(arguments: list[str]) -> int:
@@ -82,9 +87,9 @@ def _takes(stream: TextIO) -> bool:
     return True
 
 
-def _discard() -> None:
+def _discard(number: int = 1) -> None:
     """Let what is left to write go nowhere: the flush at exit must not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ _UNREACHABLE = (
     "i/o timeout",
 )
 """kubectl's words for a cluster that may answer later. It ends with 1 whatever happened."""
+_LASTING = ("getting credentials", "x509:", "tls:", "unsupported protocol scheme", "certificate")
+"""Its words, after those, for what no later attempt changes."""
 
 
 class KubectlError(Exception):
@@ -30,7 +32,9 @@ class KubectlError(Exception):
     @property
     def code(self) -> int:
         """The exit code for it: whether to try again."""
-        return ExitCode.RETRY if any(words in str(self) for words in _UNREACHABLE) else ExitCode.REFUSED
+        said = str(self)
+        later = any(words in said for words in _UNREACHABLE) and not any(words in said for words in _LASTING)
+        return ExitCode.RETRY if later else ExitCode.REFUSED
 
 
 class Kubectl:

@@ -54,10 +54,12 @@ def _run(options: argparse.Namespace) -> int:
 def _done(action: str, model: Mapping[str, Any]) -> str:
     """The effect of an order that was given. A pause waits for a canary that has not begun, and holds nothing else."""
     rollout = (model.get("status") or {}).get("rollout") or {}
-    if action not in ("pause", "resume") or "step" in rollout:
+    if action not in ("pause", "resume") or _is_at_a_step(rollout):
         return _DONE[action]
     now = (
-        f"the rollout of {rollout['revision']} has the strategy {rollout['strategy']}, which has no steps to hold"
+        "all steps of the canary are done"
+        if "step" in rollout
+        else f"the rollout of {rollout['revision']} has the strategy {rollout['strategy']}, which has no steps to hold"
         if "revision" in rollout
         else "no revision is rolling out"
     )
@@ -71,11 +73,16 @@ def _idle(action: str, model: Mapping[str, Any]) -> str:
         return "" if rollout.get("refused") else "no revision is refused, so there is nothing to retry"
     if action == "resume":
         return "" if _is_paused(model) else "it is not paused, so there is nothing to resume"
-    if action == "promote" and not {"revision", "step"} <= rollout.keys():
+    if action == "promote" and not _is_at_a_step(rollout):
         return "no canary is at a step, so there is nothing to promote"
     if action == "abort" and not {"revision", "since"} & rollout.keys():
         return "no revision is rolling out: while its stages run, set spec.suspend or apply another spec instead"
     return ""
+
+
+def _is_at_a_step(rollout: Mapping[str, Any]) -> bool:
+    """A canary that is through its steps has the number of one more."""
+    return {"revision", "step"} <= rollout.keys() and rollout["step"] <= rollout.get("steps", rollout["step"])
 
 
 def _is_paused(model: Mapping[str, Any]) -> bool:

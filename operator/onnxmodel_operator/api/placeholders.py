@@ -13,5 +13,7 @@ def check(text: str, known: Collection[str], form: str = QUERY) -> str:
     """Return the text. Raises ValueError for a name that is none of these: it would stand there as it is."""
     for braced, name in re.findall(form, text):
         if braced or name not in known:
-            raise ValueError(f"${braced}{name} is not replaced: use {', '.join(f'${one}' for one in known)}")
+            names = ", ".join(f"${one}" for one in known)
+            group = "; a group of a regular expression is named by its number" if form == QUERY else ""
+            raise ValueError(f"${braced}{name} is not replaced: use {names}{group}")
     return text

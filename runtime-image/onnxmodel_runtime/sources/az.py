@@ -28,7 +28,7 @@ from onnxmodel_runtime.sources.source import (
     secret_invalid,
     untrusted,
 )
-from onnxmodel_runtime.sources.web import variable
+from onnxmodel_runtime.sources.web import may_pass, variable
 
 _ACCOUNT = r"[a-z0-9]{3,24}"
 _URI = re.compile(
@@ -137,7 +137,7 @@ class AzSource:
             return not_found(self.uri, detail)
         if status == 412:
             return rejected(f"{self.uri} was replaced during the fetch", "Run it again when the upload has finished.")
-        if status >= 500 or status in (408, 429):
+        if may_pass(status):
             return UnreachableError(f"{self.uri}: {detail}")
         if isinstance(error, azure.HttpResponseError) and status >= 300:
             return rejected(f"{self.uri}: {detail}", "Check the URI, and AZURE_STORAGE_ENDPOINT.")

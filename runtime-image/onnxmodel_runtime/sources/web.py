@@ -166,7 +166,7 @@ class Web:
             raise not_found(url, detail)
         if status in (401, 403, 407):
             raise forbidden(url, detail)
-        if status >= 500 or status in (408, 425, 429):
+        if may_pass(status):
             raise UnreachableError(f"{shown(url)}: {detail}")
         raise rejected(f"{shown(url)}: {detail}", "Use a URI that returns the file itself.")
 
@@ -242,6 +242,11 @@ def _vouched(reply: WebReply) -> str:
     """The sha256 that the Hub tells of a large file. Of the host that was asked, not of where it redirects to."""
     tag = reply.first.get("X-Linked-ETag", "").strip('"')
     return tag if re.fullmatch("[0-9a-f]{64}", tag) else ""
+
+
+def may_pass(status: int) -> bool:
+    """Return whether a status of HTTP says that another attempt may help."""
+    return status >= 500 or status in (408, 425, 429)
 
 
 def origin(parts: SplitResult) -> Origin:

@@ -13,8 +13,8 @@ from onnxmodel_runtime.contract.store import DOCKER_CONFIG, Repository
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.sources.oci_login import Login
 from onnxmodel_runtime.sources.source import UnreachableError
-from onnxmodel_runtime.sources.web import Web, WebReply, loopback, read, stream
-from onnxmodel_runtime.store.patience import MissingError, Patience, away, may_pass, platforms
+from onnxmodel_runtime.sources.web import Web, WebReply, loopback, may_pass, read, stream
+from onnxmodel_runtime.store.patience import MissingError, Patience, away, platforms
 
 T = TypeVar("T")
 SETTINGS = "settings.artifacts.oci"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as aws
@@ -18,7 +19,8 @@ from botocore.config import Config
 
 from onnxmodel_runtime.contract.store import Bucket
 from onnxmodel_runtime.errors import StageError
-from onnxmodel_runtime.store.patience import MissingError, Patience, away, may_pass, platforms
+from onnxmodel_runtime.sources.web import may_pass
+from onnxmodel_runtime.store.patience import MissingError, Patience, away, platforms
 
 T = TypeVar("T")
 
@@ -203,15 +205,18 @@ class Objects:
             )
             hint = f"Add its certificate authority in PEM to {place}"
             return platforms(f"{store} has a certificate that is not trusted: {error}", hint, _SETTINGS)
-        if _of_service(error, self.place.endpoint):
+        if of_service(error, self.place.endpoint):
             return away(f"{_SERVICE} does not answer: {error}", f"{_IDENTITY}.endpoint", what=_SERVICE)
         return away(f"{store} does not answer: {error}", f"{_SETTINGS}.endpoint")
 
 
-def _of_service(error: Exception, store: str) -> bool:
+def of_service(error: Exception, store: str) -> bool:
     """Return whether a connection to the token service failed, where that is not the store itself."""
-    service = os.environ.get("AWS_ENDPOINT_URL_STS") or "https://sts."
-    return service != store and str(getattr(error, "kwargs", {}).get("endpoint_url", "")).startswith(service)
+    asked = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", "")))
+    service = urlsplit(os.environ.get("AWS_ENDPOINT_URL_STS", ""))
+    if not _has_role() or asked[:2] == urlsplit(store)[:2]:
+        return False
+    return asked[:2] == service[:2] if service.netloc else asked.netloc.startswith("sts.")
 
 
 def _has_role() -> bool:

@@ -42,11 +42,6 @@ class Patience:
                 wait, attempt = min(2 * wait, _LARGEST_PAUSE), attempt + 1
 
 
-def may_pass(status: int) -> bool:
-    """Return whether a status of HTTP says that another attempt may help."""
-    return status >= 500 or status in (408, 425, 429)
-
-
 def away(message: str, field: str, *, what: str = "the store") -> StageError:
     """Return the error for a store that does not answer, or what else it needs."""
     hint = f"Check that {what} is up and that network policies let this namespace reach it. It is retried."

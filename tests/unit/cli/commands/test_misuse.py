@@ -204,7 +204,11 @@ def test_standard_output_that_takes_nothing_is_said_in_a_sentence(
     assert done.stderr.endswith("error: cannot write to standard output: No space left on device\n")
 
 
-def test_standard_error_that_takes_nothing_changes_no_verdict(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_error_that_takes_nothing_changes_no_verdict(
+    unbuffered: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     (tmp_path / "page.onnx").write_bytes(models.html())
     for path, code in ((model, 0), (tmp_path / "page.onnx", 10)):
         command = [sys.executable, "-m", "onnxmodel_cli", "validate", str(path)]

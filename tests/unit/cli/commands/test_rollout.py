@@ -34,7 +34,21 @@ def test_what_kubectl_cannot_do_is_refused(monkeypatch, capsys, tmp_path):
     assert "context was not found for specified context: nowhere" in capsys.readouterr().out
 
 
-STEP = {"revision": "ab12", "strategy": "Canary", "step": 1}
+def test_what_no_later_attempt_changes_is_refused(monkeypatch, capsys, tmp_path):
+    config = tmp_path / "config"
+    login = "{apiVersion: client.authentication.k8s.io/v1, command: not-installed, interactiveMode: Never}"
+    config.write_text(
+        "{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}], "
+        f"users: [{{name: a, user: {{exec: {login}}}}}], clusters: [{{name: a, cluster: {{server: 'https://127.0.0.1'}}}}]}}"
+    )
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    monkeypatch.setenv("PATH", str(golang.program("kubectl").parent))
+    assert main(["rollout", "status", "magika"]) == 10
+    assert "not-installed" in capsys.readouterr().out
+
+
+STEP = {"revision": "ab12", "strategy": "Canary", "step": 1, "steps": 2}
+DONE = {**STEP, "step": 3}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +56,7 @@ STEP = {"revision": "ab12", "strategy": "Canary", "step": 1}
     [
         ("pause", {"rollout": STEP}, "the rollout is held at its step"),
         ("resume", {"rollout": STEP}, "the rollout goes on"),
+        ("pause", {"rollout": DONE}, "all steps of the canary are done; the next canary is held at its first step"),
         ("pause", {}, "no revision is rolling out; the next canary is held at its first step"),
         ("pause", {"rollout": {"handled": {"abort": "1"}}}, "no revision is rolling out; the next canary is held"),
         ("resume", {}, "no revision is rolling out; the next canary is not held"),
@@ -54,6 +69,11 @@ STEP = {"revision": "ab12", "strategy": "Canary", "step": 1}
 )
 def test_a_pause_claims_no_rollout_that_is_none(action, status, said):
     assert rollout._done(action, {"status": status}).startswith(said)
+
+
+def test_a_canary_through_its_steps_has_none_to_promote():
+    assert rollout._idle("promote", {"status": {"rollout": STEP}}) == ""
+    assert rollout._idle("promote", {"status": {"rollout": DONE}}).startswith("no canary is at a step")
 
 
 def test_what_is_not_paused_is_not_resumed():

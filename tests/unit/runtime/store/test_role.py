@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -13,6 +14,7 @@ from onnxmodel_runtime.contract.store import PullRequest, PushRequest, Wanted
 from onnxmodel_runtime.errors import StageError
 from onnxmodel_runtime.stages.pull import pull
 from onnxmodel_runtime.stages.push import push
+from onnxmodel_runtime.store.objects import of_service
 from tests.sts import Role, serving
 from tests.unit.runtime.store_support import KEYS
 
@@ -123,3 +125,21 @@ def test_a_token_service_that_is_away_is_tried_again(store, role, tmp_path, monk
     with pytest.raises(StageError, match=r"the token service does not answer: .*127\.0\.0\.1:1") as caught:
         pull(PullRequest(store.model(), (Wanted(FOLDER),), str(tmp_path)), pause=lambda _: None)
     assert (caught.value.failure.reason, caught.value.retry) == ("StoreUnavailable", True)
+
+
+@pytest.mark.parametrize(
+    ("service", "asked", "store", "is_the_service"),
+    [
+        ("", "https://sts.eu-west-1.amazonaws.com", "", True),
+        ("", "https://artifacts.s3.eu-west-1.amazonaws.com/", "", False),
+        ("https://minio.example.com", "https://minio.example.com/", "https://minio.example.com:9000", True),
+        ("https://minio.example.com", "https://minio.example.com:9000/", "https://minio.example.com:9000", False),
+        ("https://minio.example.com", "https://minio.example.com/", "https://minio.example.com/", False),
+    ],
+)
+def test_what_does_not_answer(role, monkeypatch, service, asked, store, is_the_service):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service)
+    error = EndpointConnectionError(endpoint_url=asked)
+    assert of_service(error, store) is is_the_service
+    monkeypatch.delenv("AWS_WEB_IDENTITY_TOKEN_FILE")
+    assert not of_service(error, store), "a store with keys needs no token service"
