@@ -45,6 +45,8 @@ def _run(options: argparse.Namespace, kubectl: Kubectl) -> int:
                     return code
             problem = child.stderr.read().strip() if child.stderr else ""
             child.wait()
+        if end is not None and time.monotonic() >= end:
+            break
         if child.returncode > 0:  # the API server ends each watch after a while, and that is no error
             raise KubectlError(problem)
     return ExitCode.RETRY
