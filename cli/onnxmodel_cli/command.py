@@ -7,11 +7,16 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from onnxmodel_cli.parser import Parser
 from onnxmodel_cli.wording import worded
 from onnxmodel_runtime.contract.outcome import Outcome, as_json
+from onnxmodel_runtime.contract.stages import COMMANDS
+
+_ON_FILES = {*COMMANDS, "run"}
+"""Commands that need the packages of a stage. The extra `cli` has none of them."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Command:
 
     def carry_out(self, options: argparse.Namespace) -> int:
         """Check that the places exist, run the command and return the exit code."""
+        if self.name in _ON_FILES and find_spec("onnx") is None:
+            options.parser.error(
+                f"{self.name} works on a model's file, and the Python packages for that are not installed here: pip "
+                "install 'onnxmodel-operator[cli,runtime-cpu]'"
+            )
         for option in self.places:
             value = getattr(options, option)
             options.parser.needs(*(value if isinstance(value, list) else [value]))

@@ -76,6 +76,14 @@ def test_render_needs_no_package_of_a_stage_either():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("words", [["check", "m.onnx"], ["run", "m.yaml"], ["serve", "m.onnx", "--name", "m"]])
+def test_what_works_on_files_names_the_packages_that_it_needs(words):
+    code = "import sys; sys.modules['onnx'] = None; from onnxmodel_cli.__main__ import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'onnxmodel-operator[cli,runtime-cpu]'" in done.stderr
+
+
 def test_the_page_without_a_cluster(capsys):
     short, long = plugin.sections()["Without a cluster"]
     assert main(short[2:]) == 0
