@@ -1,5 +1,6 @@
 """What the operator asks of a real API server: how often in a life, and how it makes a child without taking one over."""
 
+import asyncio
 import urllib.request
 from collections import Counter
 
@@ -9,8 +10,10 @@ from dev.kube import found, until
 from dev.ports import reserved
 from onnxmodel_operator import names
 from onnxmodel_operator.cluster.access import from_kubeconfig
+from onnxmodel_operator.cluster.broadcaster import Broadcaster
 from onnxmodel_operator.cluster.client import connect
 from onnxmodel_operator.cluster.errors import StaleError
+from onnxmodel_operator.events.values import About, normal
 from tests.integration.support import GOOD, model
 
 
@@ -102,3 +105,34 @@ async def test_a_status_is_never_written_into_a_new_model_of_the_name(kube):
         with pytest.raises(StaleError):
             await client.apply_status(kube.namespace, "magika", earlier, {"message": "of an earlier one"})
     assert "message" not in kube.get("onnxmodel", "magika")["status"]
+
+
+NOW = "2026-01-01T00:00:00.000000Z"
+
+
+async def test_the_same_words_again_count_in_one_event(kube):
+    kube.apply(model({**GOOD, "suspend": True}))
+    shown = kube.get("onnxmodel", "magika")["metadata"]
+    about = About(kube.namespace, "magika", shown["uid"])
+    async with connect(from_kubeconfig(kube.kubeconfig)) as client:
+        broadcaster = Broadcaster(client)
+        broadcaster.add(about, [normal("Ready", "Serving", "fp32 serves")] * 3)
+        running = asyncio.create_task(broadcaster.run())
+        try:
+            told = await _described(kube)
+        finally:
+            running.cancel()
+        assert not await client.count_event(kube.namespace, "no-such-event", {"count": 2, "lastObservedTime": NOW})
+    (line,) = [line for line in told.splitlines() if "fp32 serves" in line]
+    assert line.split()[:2] == ["Normal", "Ready"]
+    assert "onnxmodel-operator" in line
+
+
+async def _described(kube):
+    """What kubectl describe shows once it has counted to three. The loop goes on meanwhile."""
+    for _ in range(100):
+        text = await asyncio.to_thread(kube.run, "describe", "onnxmodel", "magika")
+        if "(x3 over" in text:
+            return text
+        await asyncio.sleep(0.1)
+    raise AssertionError(text)
