@@ -13,7 +13,7 @@ FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes
 CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-compare bench-threads bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint lint-chart fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-compare bench-threads bench-page bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint lint-chart fmt crds lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench-compare: setup ## measure what comparing live answers costs a server, into
 
 bench-threads: setup ## measure the cost of ONNX Runtime's spinning threads under CPU limits, for docs/serving.md
 	@$(BIN)/python -m benchmarks.threads
+
+bench-page: setup ## measure the page with 3,000 models in a real Chromium, for docs/page.md
+	@$(BIN)/python -m benchmarks.page
 
 bench-truth: ready ## compare the status with what a client measures through the Service, for both runtimes
 	@$(BIN)/python -m benchmarks.truth

@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 
-const HIDDEN_MILLISECONDS = 60000;
+const HIDDEN_MILLISECONDS = 5000;
 const PAUSES = [1000, 2000, 5000, 10000];
 
 export class Store {
@@ -15,6 +15,8 @@ export class Store {
     this.changed = changed;
     this.failures = 0;
     document.addEventListener("visibilitychange", () => this.seen());
+    addEventListener("pagehide", () => this.close()); // the browser may keep the page, and its connection, to go back to
+    addEventListener("pageshow", (event) => event.persisted && this.seen());
   }
 
   // Show another namespace; "" is all of them.
@@ -57,6 +59,7 @@ export class Store {
 
   follow() {
     this.close();
+    if (document.hidden) return;
     const query = `namespace=${encodeURIComponent(this.scope)}&since=${encodeURIComponent(this.at)}`;
     const source = new EventSource(`api/changes?${query}`);
     this.source = source;
