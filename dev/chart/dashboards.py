@@ -91,6 +91,24 @@ OPERATOR = (
     Panel(
         "Changes that a list repaired",
         [("sum by (kind) (increase(onnxmodel_operator_watch_repairs_total[1h]))", "{{kind}}")],
+        description="The operator's log names the models.",
+    ),
+    Panel(
+        "Last change that a watch told of",
+        [("min by (kind) (onnxmodel_operator_watch_event_age_seconds)", "{{kind}}")],
+        "s",
+        description="Old ones are normal where nothing changes.",
+    ),
+    Panel(
+        "Duration of stages, p90",
+        [
+            (
+                "histogram_quantile(0.9, sum by (stage, end, le) "
+                "(rate(onnxmodel_operator_stage_seconds_bucket[$__rate_interval])))",
+                "{{stage}} {{end}}",
+            )
+        ],
+        "s",
     ),
     Panel(
         "Readings of servers",

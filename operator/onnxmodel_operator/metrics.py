@@ -41,13 +41,31 @@ REPAIRS = Counter(
     ["kind"],
     registry=REGISTRY,
 )
+LISTS = Counter(
+    "onnxmodel_operator_watch_lists",
+    "Complete lists: at the start, every ten minutes, and after a watch was lost.",
+    ["kind"],
+    registry=REGISTRY,
+)
+EVENT_AGE_SECONDS = Gauge(
+    "onnxmodel_operator_watch_event_age_seconds",
+    "Seconds since a watch last told of a change, or since it began if it never did.",
+    ["kind"],
+    registry=REGISTRY,
+)
 SILENT_SECONDS = Gauge(
     "onnxmodel_operator_watch_silent_seconds",
     "Seconds since the API server last showed that the watch is alive.",
     ["kind"],
     registry=REGISTRY,
 )
-
+STAGE_SECONDS = Histogram(
+    "onnxmodel_operator_stage_seconds",
+    "Duration of the Jobs of stages by their end, with scheduling and the fetch: Succeeded, Failed.",
+    ["stage", "end"],
+    registry=REGISTRY,
+    buckets=(5, 15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200),
+)
 READINGS = Counter(
     "onnxmodel_operator_readings", "Readings of servers' own metrics: ok, failed.", ["outcome"], registry=REGISTRY
 )

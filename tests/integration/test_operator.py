@@ -17,7 +17,8 @@ from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_runtime.contract.outcome import ExitCode, Failure
 from tests.faults.proxy import Fault
 from tests.integration.support import GOOD, model
-from tests.stages import UNSERVED
+from tests.metricstable import documented_metrics, shown_metrics
+from tests.stages import SERVED, UNSERVED
 
 
 def test_from_applied_to_ready_and_kubectl_wait_does_not_lie(kube, operator, kubelet):
@@ -258,10 +259,20 @@ def test_an_image_that_cannot_be_pulled_is_reconciling_and_named(kube, operator,
     assert "runtimeImages in the chart's values" in shown["status"]["lastFailure"]["hint"]
 
 
-def test_a_restart_writes_nothing(kube, operator, start, kubelet):
-    kube.apply(model(GOOD))
-    kubelet.live("magika")
-    until("Ready", found(kube, "magika", true="Ready"))
+def answer(port, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as found:
+        return found.read().decode()
+
+
+def test_a_restart_writes_nothing_and_counts_nothing_again(kube, start, kubelet):
+    with reserved(1) as (port,):
+        operator = start("--port", str(port))
+        kube.apply(model(GOOD))
+        kubelet.live("magika")
+        until("Ready", found(kube, "magika", true="Ready"))
+        shown = answer(port, "metrics")
+        for stage in (*UNSERVED, *SERVED):
+            assert f'onnxmodel_operator_stage_seconds_count{{end="Succeeded",stage="{stage}"}} 1.0' in shown
 
     def written():
         kinds = "onnxmodels,jobs,deployments,services,persistentvolumeclaims,controllerrevisions,poddisruptionbudgets"
@@ -277,20 +288,19 @@ def test_a_restart_writes_nothing(kube, operator, start, kubelet):
     with reserved(1) as (port,):
         again = start("--port", str(port))
         until("synced", lambda: "caches synced" in again.text())
-
-        def answer(path):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as found:
-                return found.read().decode()
-
         ready = 'onnxmodel_operator_models{phase="Ready"} 1.0'
-        until("it knows the model", lambda: ready in answer("metrics"), seconds=60)
-        assert answer("readyz")
+        until("it knows the model", lambda: ready in answer(port, "metrics"), seconds=60)
+        assert answer(port, "readyz")
         time.sleep(1)
         assert written() == before
-        shown = answer("metrics")
+        shown = answer(port, "metrics")
         assert "onnxmodel_operator_writes_total{" not in shown
         assert "onnxmodel_operator_leading 1.0" in shown
         assert shown.count("onnxmodel_operator_watch_silent_seconds{") == len(ALL)
+        assert shown.count("onnxmodel_operator_watch_event_age_seconds{") == len(ALL)
+        assert shown.count("onnxmodel_operator_watch_lists_total{") == len(ALL)
+        assert "onnxmodel_operator_stage_seconds_count{" not in shown, "the operator before has counted them"
+        assert shown_metrics(shown) == sorted(documented_metrics())
         for family in ('reconcile_seconds_count{phase="Ready"}', "loop_stall_seconds_count", "queue_age_seconds"):
             assert f"onnxmodel_operator_{family}" in shown
 

@@ -1,6 +1,6 @@
 """The story of a model as Events tell it: each change once, in order, and nothing while nothing changes."""
 
-from onnxmodel_operator import names
+from onnxmodel_operator import metrics, names
 from onnxmodel_operator.events.values import ModelEvent
 from onnxmodel_runtime.contract.outcome import Failure
 from tests.builders import Cluster, body
@@ -31,6 +31,33 @@ def test_a_life_is_told_stage_by_stage():
     assert notes["StageSucceeded loadtest"] == "loadtest succeeded in 1.5 s: p99 5 ms, 800/s"
     revision = cluster.status()["serving"]["revision"]
     assert notes["TrafficSwitched Traffic"] == f"revision {revision} receives the traffic: fp32, p99 5ms, 800/s"
+
+
+def counted() -> dict[tuple[str, str], float]:
+    """Runs of stages that the metric has, by stage and end."""
+    samples = next(iter(metrics.STAGE_SECONDS.collect())).samples
+    return {(s.labels["stage"], s.labels["end"]): s.value for s in samples if s.name.endswith("_count")}
+
+
+def test_each_run_of_a_stage_is_counted_once():
+    metrics.STAGE_SECONDS.clear()
+    cluster = Cluster(body())
+    cluster.settle()
+    cluster.pass_time(40)
+    cluster.fail("validate", 10, failure=Failure("OpsetTooLow", "the opset is 7.", "Export the model again."))
+    cluster.settle()
+    cluster.restart()
+    cluster.settle()
+    assert counted() == {("validate", "Failed"): 1}
+    assert metrics.STAGE_SECONDS.labels("validate", "Failed")._sum.get() == 40
+
+    cluster = Cluster(body())
+    cluster.live()
+    cluster.pass_time(7200)
+    cluster.restart()
+    cluster.settle()
+    stages = ("validate", "optimize", "benchmark", "loadtest", "probe")
+    assert counted() == {("validate", "Failed"): 1, **{(stage, "Succeeded"): 1 for stage in stages}}
 
 
 def test_an_idle_model_and_a_restart_tell_nothing():

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 from onnxmodel_operator.cluster.cache import Cache, Key
 from onnxmodel_operator.cluster.errors import TRANSIENT, ApiError, is_outage
 from onnxmodel_operator.cluster.kinds import MODEL, Kind
-from onnxmodel_operator.metrics import EVENTS, REPAIRS
+from onnxmodel_operator.metrics import EVENTS, LISTS, REPAIRS
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ _SHORT_SECONDS = 10.0  # a watch that ended sooner counts as a failure
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 MISSING_PAUSE_SECONDS = 15.0
 """Seconds between two looks for the CRD of an add-on."""
+_NAMED = 5  # models that a log line names
 _AT_ONCE = 10  # events between two chances for everything else on the event loop
 _END_OF_LIST = "k8s.io/initial-events-end"
 
@@ -86,11 +87,14 @@ class Reflector:
         self._version: str | None = None  # None: list first
         self._unlisted: set[str] | None = None
         """While a list runs: the uids of what was known before and is not named yet."""
+        self._repaired: set[Key] = set()
+        """While a list runs: the models whose changes only it has found."""
         self._highest = 0  # version that was ever reached
         self._streams = True
-        self._listed = self._proved = clock()
+        self._listed = self._proved = self._told = clock()
         self._failures, self._said = 0, False
-        REPAIRS.labels(kind.name)  # from 0, so that the first one shows as an increase
+        for counter in (REPAIRS, LISTS):
+            counter.labels(kind.name)  # from 0, so that the first one shows as an increase
 
     @property
     def _what(self) -> str:
@@ -99,6 +103,10 @@ class Reflector:
     def silent_seconds(self) -> float:
         """Return the seconds since an event, a bookmark or a list last proved that the watch is alive."""
         return self._clock() - self._proved
+
+    def event_age_seconds(self) -> float:
+        """Return the seconds since the watch last told of a change: neither a bookmark nor a list is one."""
+        return self._clock() - self._told
 
     async def run(self) -> NoReturn:
         """Follow the kind. Raises WentBackError; any other exception is a defect."""
@@ -194,12 +202,13 @@ class Reflector:
         changed = self._cache.drop if type_ == "DELETED" else self._cache.put
         key = changed(self.kind, item)
         if self._unlisted is None:
+            self._told = self._proved
             self._at(metadata["resourceVersion"])
         else:
             self._unlisted.discard(metadata["uid"])
         if key is not None:
             if self._unlisted is not None and self.synced.is_set():
-                REPAIRS.labels(self.kind.name).inc()
+                self._repair(key)
             self._changed(key, None if type_ == "DELETED" else item, later=not self.synced.is_set())
 
     def _finish_list(self, version: str | None) -> None:
@@ -210,15 +219,31 @@ class Reflector:
                     f"the API server's {self.kind.name}s were at version {self._highest} and are at {version}"
                 )
             for key in self._cache.forget(self.kind, self._unlisted):
-                REPAIRS.labels(self.kind.name).inc()
+                self._repair(key)
                 self._changed(key, None, later=False)
             self._unlisted, self._listed = None, self._clock()
+            LISTS.labels(self.kind.name).inc()
+            self._say_repaired()
             self.synced.set()
             if self.kind.name in self._cache.missing:
                 log.info("the cluster has the kind %s now", self.kind.name)
                 self._cache.missing.discard(self.kind.name)
                 self._wake_all()
         self._at(version)
+
+    def _repair(self, key: Key) -> None:
+        REPAIRS.labels(self.kind.name).inc()
+        self._repaired.add(key)
+
+    def _say_repaired(self) -> None:
+        """Log the models of a list's repairs: the metric has only their number."""
+        if not self._repaired:
+            return
+        some = sorted(self._repaired)[:_NAMED]
+        more = len(self._repaired) - len(some)
+        told = ", ".join("/".join(key) for key in some) + (f" and {more} more models" if more else "")
+        log.info("a new list of %s found changes that the watch had not told: of %s", self._what, told)
+        self._repaired = set()
 
     def _at(self, version: str | None) -> None:
         self._version = version

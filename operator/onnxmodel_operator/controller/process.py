@@ -99,6 +99,7 @@ class Operator:
 
             for kind in watched(self.settings):
                 metrics.SILENT_SECONDS.labels(kind.name).set_function(partial(self._silent_seconds, kind))
+                metrics.EVENT_AGE_SECONDS.labels(kind.name).set_function(partial(self._event_age_seconds, kind))
             for reflector in self.reflectors:
                 begin(reflector.run())
             for reflector in self.reflectors:
@@ -116,6 +117,10 @@ class Operator:
     def _silent_seconds(self, kind: Kind) -> float:
         """Return the seconds of the watch of a kind that is silent for longest."""
         return max(reflector.silent_seconds() for reflector in self.reflectors if reflector.kind is kind)
+
+    def _event_age_seconds(self, kind: Kind) -> float:
+        """Return the seconds since any of the watches of a kind last told of a change."""
+        return min(reflector.event_age_seconds() for reflector in self.reflectors if reflector.kind is kind)
 
     def _wake(self, key: Key) -> None:
         """Let the model take a turn although none of its objects has changed."""

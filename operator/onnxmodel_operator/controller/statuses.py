@@ -15,8 +15,9 @@ from onnxmodel_operator.controller.turn import Turn
 from onnxmodel_operator.controller.writer import Writer
 from onnxmodel_operator.drift import difference
 from onnxmodel_operator.events import between
+from onnxmodel_operator.events.stages import runs_ended
 from onnxmodel_operator.events.values import About, ModelEvent
-from onnxmodel_operator.metrics import WRITES
+from onnxmodel_operator.metrics import STAGE_SECONDS, WRITES
 from onnxmodel_operator.observe.memory import read
 from onnxmodel_operator.status import excused
 
@@ -75,8 +76,10 @@ def _announce(turn: Turn, stored: Mapping[str, Any], told: Told) -> None:
     """
     resource = turn.resource
     try:
-        events = between(turn.seen.memory.stored, read(stored, resource.uid).stored)
-        told(About(resource.namespace, resource.name, resource.uid), events)
+        before, after = turn.seen.memory.stored, read(stored, resource.uid).stored
+        for stage, end, seconds in runs_ended(before, after):
+            STAGE_SECONDS.labels(stage, end).observe(seconds)
+        told(About(resource.namespace, resource.name, resource.uid), between(before, after))
     except Exception:
         log.exception("%s/%s: cannot tell what has changed in its status", resource.namespace, resource.name)
 

@@ -2,6 +2,7 @@
 
 from onnxmodel_operator.api.status import OnnxModelStatus, StageStatus
 from onnxmodel_operator.events.values import ModelEvent, normal
+from onnxmodel_operator.times import parse_time
 from onnxmodel_runtime.contract.stages import STAGES, Stage
 from onnxmodel_runtime.contract.text import plain
 
@@ -18,6 +19,19 @@ def of_stages(before: OnnxModelStatus, after: OnnxModelStatus) -> list[ModelEven
             out.append(normal(SUCCEEDED, stage.name, _ended(stage, after)))
         elif _began(stage) and not (old and _began(old) and old.start_time == stage.start_time):
             out.append(normal(STARTED, stage.name, f"{stage.name}: Job {stage.job} has started"))
+    return out
+
+
+def runs_ended(before: OnnxModelStatus, after: OnnxModelStatus) -> list[tuple[str, str, float]]:
+    """Return the name, the end and the seconds of the Job of each run of a stage that ended between two statuses."""
+    known = {(stage.name, stage.digest, stage.state, stage.completion_time) for stage in before.stages or ()}
+    out: list[tuple[str, str, float]] = []
+    for stage in after.stages or ():
+        began, ended = parse_time(stage.start_time), parse_time(stage.completion_time)
+        if stage.state == "Running" or not began or not ended:
+            continue
+        if (stage.name, stage.digest, stage.state, stage.completion_time) not in known:
+            out.append((stage.name, stage.state, max((ended - began).total_seconds(), 0.0)))
     return out
 
 

@@ -6,6 +6,7 @@ from onnxmodel_operator import metrics
 from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.kinds import ALL
 from onnxmodel_operator.cluster.reflector import Reflector
+from tests.metricstable import documented_metrics, shown_metrics
 
 
 def test_models_are_shown_by_the_replica_that_leads_alone():
@@ -28,3 +29,12 @@ async def test_repairs_of_each_kind_are_shown_from_the_start():
     shown = generate_latest(metrics.REGISTRY).decode()
     for kind in ALL:
         assert f'onnxmodel_operator_watch_repairs_total{{kind="{kind.name}"}} 0.0' in shown
+
+
+def test_the_table_of_the_documentation_has_each_metric_once():
+    registry = CollectorRegistry()
+    registry.register(metrics.Models(dict, dict, lambda: 0, lambda: True))
+    registry.register(metrics.Speeds(dict))
+    registry.register(metrics.Proofs(dict))
+    page = (generate_latest(metrics.REGISTRY) + generate_latest(registry)).decode()
+    assert sorted(documented_metrics()) == shown_metrics(page)

@@ -11,7 +11,7 @@ from onnxmodel_operator.cluster.cache import Cache
 from onnxmodel_operator.cluster.errors import ApiError
 from onnxmodel_operator.cluster.kinds import BY_NAME, JOB, MODEL
 from onnxmodel_operator.cluster.reflector import Reflector, WentBackError
-from onnxmodel_operator.metrics import REPAIRS
+from onnxmodel_operator.metrics import LISTS, REPAIRS
 from tests.builders import item
 
 
@@ -105,8 +105,9 @@ async def test_a_watch_that_is_cut_goes_on_where_it_was(cut):
     assert run.source.asked == [None, "6", "9", "10"]
 
 
-async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts():
-    before = REPAIRS.labels("Job")._value.get()
+async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts(caplog):
+    caplog.set_level("INFO")
+    before, lists = REPAIRS.labels("Job")._value.get(), LISTS.labels("Job")._value.get()
     run = Run(
         [event("ADDED", "ghost", 3), event("ADDED", "same", 4), bookmark(5, end=True), ApiError(410, "too old")],
         [event("ADDED", "same", 4), event("ADDED", "new", 20, model="other"), bookmark(21, end=True)],
@@ -115,6 +116,40 @@ async def test_a_version_that_is_too_old_lists_again_and_forgets_ghosts():
     assert run.source.asked == [None, None, "21"]
     assert run.changed[-2:] == [(("n", "other"), False), (("n", "m"), False)]
     assert REPAIRS.labels("Job")._value.get() == before + 2
+    assert LISTS.labels("Job")._value.get() == lists + 2
+    told = [record.message for record in caplog.records if "found changes" in record.message]
+    assert told == ["a new list of Jobs found changes that the watch had not told: of n/m, n/other"]
+
+
+async def test_a_list_names_some_of_the_models_that_it_repaired(caplog):
+    caplog.set_level("INFO")
+    run = Run(
+        [bookmark(5, end=True), ApiError(410, "too old")],
+        [*(event("ADDED", f"j{n}", 6 + n, model=f"m{n}") for n in range(7)), bookmark(21, end=True)],
+        [ApiError(410, "too old")],
+        [*(event("ADDED", f"j{n}", 6 + n, model=f"m{n}") for n in range(7)), bookmark(21, end=True)],
+    )
+    await run.to_the_end()
+    told = [record.message for record in caplog.records if "found changes" in record.message]
+    assert [line.partition("of n/")[2] for line in told] == ["m0, n/m1, n/m2, n/m3, n/m4 and 2 more models"]
+
+
+async def test_neither_a_list_nor_a_bookmark_is_an_event():
+    now = 0.0
+
+    def passing(*steps):
+        nonlocal now
+        for seconds, step in steps:
+            now += seconds
+            reflector_._proved = now
+            reflector_._take(step["type"], step["object"])
+        return reflector_.event_age_seconds()
+
+    reflector_ = Reflector(JOB, None, Cache(), lambda key, item, *, later: None, clock=lambda: now)
+    reflector_._unlisted = set()
+    assert passing((1, event("ADDED", "a", 3)), (1, bookmark(5, end=True)), (1, bookmark(6))) == 3
+    assert passing((1, event("MODIFIED", "a", 7))) == 0
+    assert passing((4, bookmark(8))) == 4
 
 
 async def test_a_crd_that_is_not_there_is_said(caplog):

@@ -7,6 +7,7 @@ import pytest
 
 from onnxmodel_operator.api.status import OnnxModelStatus
 from onnxmodel_operator.events import between
+from onnxmodel_operator.events.stages import runs_ended
 
 TIME = "2026-01-01T00:00:00Z"
 
@@ -71,6 +72,37 @@ FAILURE = {"stage": "validate", "reason": "Unschedulable", "message": "0/3 nodes
 )  # fmt: skip
 def test_what_is_told(before, after, events):
     assert told(before, after) == events
+
+
+LATER, LAST = "2026-01-01T00:01:30Z", "2026-01-01T00:05:00Z"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "runs"),
+    [
+        ([], [stage()], []),
+        ([stage()], [stage("Succeeded", completionTime=LATER)], [("validate", "Succeeded", 90)]),
+        ([], [stage("Failed", completionTime=LATER)], [("validate", "Failed", 90)]),
+        ([stage("Succeeded", completionTime=LATER)], [stage("Succeeded", completionTime=LATER)], []),
+        ([stage("Failed", completionTime=LATER)], [stage(start=LATER)], []),
+        (
+            [stage("Failed", completionTime=LATER)],
+            [stage("Failed", start=LATER, completionTime=LAST)],
+            [("validate", "Failed", 210)],
+        ),
+        (
+            [stage("Succeeded", completionTime=LATER)],
+            [stage("Succeeded", "e", completionTime=LAST), stage("Succeeded", completionTime=LATER)],
+            [("validate", "Succeeded", 300)],
+        ),
+        ([stage()], [stage("Succeeded")], []),
+        ([stage(start=None)], [stage("Succeeded", start=None, completionTime=LATER)], []),
+        ([stage(start=LATER)], [stage("Succeeded", start=LATER, completionTime=TIME)], [("validate", "Succeeded", 0)]),
+    ],
+    ids=["runs", "succeeded", "failed", "known", "again", "failed-again", "of-another-spec", "no-end", "no-start", "skew"],
+)  # fmt: skip
+def test_each_run_of_a_stage_ends_once(before, after, runs):
+    assert runs_ended(status(stages=before), status(stages=after)) == runs
 
 
 def test_each_reason_is_in_the_documentation():
