@@ -75,7 +75,7 @@ class Platform:
         until("the namespace's ServiceAccount", lambda: within.get("serviceaccount", "default"))
         return within
 
-    def install_operator(self, *overrides: str) -> None:
+    def install_operator(self, *overrides: str, chart: Path = ROOT / "charts" / OPERATOR) -> None:
         """helm upgrade --install, and wait until the operator is ready. overrides: KEY=VALUE for --set-json."""
         operator, tag = self.images["operator"].rsplit(":", 1)
         values = {
@@ -92,7 +92,7 @@ class Platform:
             "upgrade",
             "--install",
             OPERATOR,
-            str(ROOT / "charts" / OPERATOR),
+            str(chart),
             "--namespace",
             SYSTEM,
             "--values",
@@ -106,13 +106,17 @@ class Platform:
                 log = self.kube.within(SYSTEM).run("logs", f"deployment/{OPERATOR}", "--tail=30")
                 raise RuntimeError(f"{error}\nThe operator's log:\n{log}") from error
 
+    def test_operator(self) -> None:
+        """helm test. Raises RuntimeError with what its pod says."""
+        self._helm("test", OPERATOR, "--namespace", SYSTEM, "--timeout=120s", "--logs")
+
     def _helm(self, *words: str, stdin: str | None = None) -> None:
         command = [str(program("helm")), *words]
         done = subprocess.run(
             command, input=stdin, env=self.kube.environment(), capture_output=True, text=True, check=False, timeout=300
         )
         if done.returncode:
-            raise RuntimeError(f"helm {words[0]}: {done.stderr.strip()}")
+            raise RuntimeError(f"helm {words[0]}: {done.stderr.strip()} {done.stdout.strip()}".rstrip())
 
     def install_s3(self) -> None:
         """An S3 gateway (versitygw) in a namespace of its own. Its keys are made once and kept in a Secret."""

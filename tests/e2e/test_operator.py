@@ -41,6 +41,10 @@ def quiet(kube):
     }
 
 
+def test_helm_test_finds_the_operator_ready(platform):
+    platform.test_operator()
+
+
 def test_an_idle_minute_sees_no_write(quiet, platform):
     log = platform.cluster.audit_log()
     if log is None:
