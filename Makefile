@@ -132,7 +132,7 @@ test: ready ## run all tests
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder tests/e2e tests/integration tests/frozen tests/lives tests/unit
 
 # Not part of `make test`: the first build of the add-ons takes many minutes.
-test-addons: ready ## run the operator with real add-ons (Envoy Gateway, Prometheus, KEDA) on the local Kubernetes
+test-addons: ready ## run the operator with real add-ons (Envoy Gateway, Prometheus, KEDA, Flux, Argo CD) on the local Kubernetes
 	@$(BIN)/python -m dev.addons
 	@$(BIN)/python -m pytest $(or $(TESTS),tests/addons)
 

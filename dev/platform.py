@@ -77,16 +77,6 @@ class Platform:
 
     def install_operator(self, *overrides: str, chart: Path = ROOT / "charts" / OPERATOR) -> None:
         """helm upgrade --install, and wait until the operator is ready. overrides: KEY=VALUE for --set-json."""
-        operator, tag = self.images["operator"].rsplit(":", 1)
-        values = {
-            **VALUES,
-            "image": {"repository": operator, "tag": tag, "pullPolicy": "IfNotPresent"},
-            "runtimeImages": {
-                "cpu": self.images["runtime-cpu"],
-                "gpu": self.images["runtime-cpu"],
-                "triton": self.images.get("triton", ""),
-            },
-        }
         self.namespace(SYSTEM)
         words = [
             "upgrade",
@@ -101,7 +91,7 @@ class Platform:
         words += [f"--set-json={override}" for override in overrides]
         with step("operator: installing the chart"):
             try:
-                self._helm(*words, "--wait", "--timeout=120s", stdin=json.dumps(values))
+                self._helm(*words, "--wait", "--timeout=120s", stdin=json.dumps(self.values()))
             except RuntimeError as error:
                 log = self.kube.within(SYSTEM).run("logs", f"deployment/{OPERATOR}", "--tail=30")
                 raise RuntimeError(f"{error}\nThe operator's log:\n{log}") from error
@@ -109,6 +99,24 @@ class Platform:
     def test_operator(self) -> None:
         """helm test. Raises RuntimeError with what its pod says."""
         self._helm("test", OPERATOR, "--namespace", SYSTEM, "--timeout=120s", "--logs")
+
+    def uninstall_operator(self) -> None:
+        """Uninstall the chart, if it is installed, and delete the CRD, which the chart keeps, with all models."""
+        self._helm("uninstall", OPERATOR, "--namespace", SYSTEM, "--wait", "--ignore-not-found")
+        self.kube.delete("crd", "onnxmodels.onnx-operator.dev")
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of the chart for this cluster."""
+        operator, tag = self.images["operator"].rsplit(":", 1)
+        return {
+            **VALUES,
+            "image": {"repository": operator, "tag": tag, "pullPolicy": "IfNotPresent"},
+            "runtimeImages": {
+                "cpu": self.images["runtime-cpu"],
+                "gpu": self.images["runtime-cpu"],
+                "triton": self.images.get("triton", ""),
+            },
+        }
 
     def _helm(self, *words: str, stdin: str | None = None) -> None:
         command = [str(program("helm")), *words]

@@ -105,6 +105,12 @@ def module_program(module: Path, package: str, tags: str = "") -> Path:
     return artifact("bin", name, digest(module, package, tags, *_FLAGS), make) / name
 
 
+def module_tests(folder: Path, package: str, pattern: str) -> str:
+    """Run tests of a package of the Go module in a folder, those whose names match, and return what they print."""
+    with exclusive(cache() / "locks" / "go"), step(f"{package}: compiling its tests", "about 2 min the first time"):
+        return run(go(), "test", *_FLAGS, "-v", "-run", pattern, package, cwd=folder, env=_ENVIRONMENT)
+
+
 def module_folder(name: str, version: str) -> Path:
     """Return the folder of the sources of a module, without what it requires: its manifests are there, too."""
     told = run(go(), "mod", "download", "-json", f"{name}@{version}", env=_ENVIRONMENT)

@@ -2,6 +2,7 @@
 
 platform     session   the cluster on containerd 2.1, the images of the project and of Triton, an S3 gateway with models
 gateway      session   Envoy Gateway, with a GatewayClass and Gateway API's CRDs
+repository   session   a Git repository that the cluster's network can clone
 scraped      session   Prometheus with the scrape configurations of the documentation, and the chart's alerts
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev import magika
-from dev.addons import containerd_two, envoy_gateway, prometheus
+from dev.addons import containerd_two, envoy_gateway, git_server, prometheus
 from dev.addons.process import AddOn
 from dev.cluster import choice, embedded
 from dev.platform import Platform
@@ -48,3 +49,9 @@ def scraped(platform: Platform) -> Iterator[prometheus.Prometheus]:
     jobs = [documented("scrape_configs", page)["scrape_configs"] for page in ("scaling.md", "install.md")]
     with prometheus.running([job for page in jobs for job in page], alerts.soon()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def repository(platform: Platform) -> Iterator[git_server.Repository]:
+    with git_server.running() as repository:
+        yield repository
