@@ -9,6 +9,7 @@ from typing import Any
 from dev.addons.process import AddOn
 from dev.cluster import packages
 from dev.cluster.golang import module_program, program, required_folder
+from dev.cluster.shell import run
 from dev.kube import Kube, until
 
 SYSTEM = "argocd"
@@ -26,6 +27,11 @@ def build() -> None:
 def sources() -> Path:
     """Return the folder of its own sources."""
     return required_folder(FOLDER, _MODULE)
+
+
+def cli(*words: str | Path) -> str:
+    """Return what a command of Argo CD's command line prints."""
+    return run(_program(), *words)
 
 
 class ArgoCD:

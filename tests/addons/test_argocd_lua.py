@@ -1,4 +1,4 @@
-"""Argo CD's own tests of its resource_customizations, with the folder of docs/gitops among them."""
+"""Argo CD's own tests with the folder of docs/gitops among its own, and its command line with the patch for argocd-cm."""
 
 import re
 import shutil
@@ -10,7 +10,11 @@ import yaml
 from dev.addons import argocd
 from dev.cluster.golang import go, module_tests
 from dev.cluster.shell import CommandError, run
-from tests.gitops import UPSTREAM
+from tests.gitops import GITOPS, UPSTREAM
+
+CONFIG = GITOPS / "argocd" / "argocd-cm.yaml"
+HEALTH = yaml.safe_load((UPSTREAM / "health_test.yaml").read_text())["tests"]
+ACTIONS = yaml.safe_load((UPSTREAM / "actions" / "action_test.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +39,9 @@ def ran(sources: Path, pattern: str = "^(TestLuaHealthScript|TestLuaResourceActi
 
 
 def test_argo_cds_own_tests_pass(sources):
-    health = yaml.safe_load((UPSTREAM / "health_test.yaml").read_text())["tests"]
-    actions = yaml.safe_load((UPSTREAM / "actions" / "action_test.yaml").read_text())
-    expected = {f"onnx-operator.dev/OnnxModel/{case['inputPath']}" for case in health}
-    expected |= {f"discovery/{case['inputPath']}" for case in actions["discoveryTests"]}
-    expected |= {f"actions/{case['action']}/{case['inputPath']}" for case in actions["actionTests"]}
+    expected = {f"onnx-operator.dev/OnnxModel/{case['inputPath']}" for case in HEALTH}
+    expected |= {f"discovery/{case['inputPath']}" for case in ACTIONS["discoveryTests"]}
+    expected |= {f"actions/{case['action']}/{case['inputPath']}" for case in ACTIONS["actionTests"]}
     assert expected <= ran(sources)
 
 
@@ -50,3 +52,37 @@ def test_argo_cds_own_tests_notice_a_wrong_script(sources):
     script.write_text(script.read_text().replace("onnx-operator.dev/measure", "onnx-operator.dev/measures"))
     with pytest.raises(CommandError, match=r"actions/measure/testdata/model\.yaml"):
         ran(sources, "^TestLuaResourceActionsScript$/actions/measure")
+
+
+def overridden(*words):
+    """What Argo CD makes of a model with the ConfigMap: its scripts have fewer libraries than those that are built in."""
+    return argocd.cli("admin", "settings", "resource-overrides", *words, "--argocd-cm-path", CONFIG)
+
+
+@pytest.mark.parametrize("case", HEALTH, ids=lambda case: case["inputPath"])
+def test_the_health_by_the_configmap(case):
+    printed = overridden("health", UPSTREAM / case["inputPath"])
+    status, message = case["healthStatus"]["status"], case["healthStatus"]["message"]
+    if message == "OnnxModel is being deleted":
+        message = "Pending deletion"  # for that it asks no script
+    assert printed.split("\n")[:2] == [f"STATUS: {status}", f"MESSAGE: {message}"]
+
+
+@pytest.mark.parametrize("case", ACTIONS["discoveryTests"], ids=lambda case: case["inputPath"])
+def test_the_actions_by_the_configmap(case):
+    printed = overridden("list-actions", UPSTREAM / "actions" / case["inputPath"])
+    listed = dict(line.split() for line in printed.splitlines()[1:])
+    assert listed == {action["name"]: str(action["disabled"]).lower() for action in case["result"]}
+
+
+@pytest.mark.parametrize("case", ACTIONS["actionTests"], ids=lambda case: f"{case['action']} {case['inputPath']}")
+def test_what_an_action_of_the_configmap_changes(case):
+    """Of what it writes, every line is in the expected model, and none of the expected model is missing."""
+    before, after = (
+        (UPSTREAM / "actions" / case[path]).read_text().splitlines() for path in ("inputPath", "expectedOutputPath")
+    )
+    printed = overridden("run-action", UPSTREAM / "actions" / case["inputPath"], case["action"])
+    marked = [line.replace('"', "'") for line in printed.splitlines() if line[:2] in ("< ", "> ")]
+    gone = [f"< {line}" for line in before if line not in after]
+    new = [f"> {line}" for line in after if line not in before]
+    assert sorted(marked) == sorted(gone + new)
