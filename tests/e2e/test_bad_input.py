@@ -70,6 +70,13 @@ def test_is_said(applied, manifest, state, stage, reason, words):
     assert not is_true(shown, "Ready")
     assert not is_true(shown, "Available")
     assert not kube.list("deployments", f"{names.LABEL_MODEL}={name}"), "nothing unproven is served"
+    until("kubectl describe tells it", lambda: ["Warning", reason] in events(kube, name))
+
+
+def events(kube, name):
+    """Type and reason of each Event that kubectl describe shows."""
+    shown = kube.run("describe", "onnxmodel", name).partition("\nEvents:")[2]
+    return [line.split()[:2] for line in shown.splitlines()]
 
 
 def test_what_ends_the_same_way_was_tried_once(applied):
