@@ -35,5 +35,6 @@ def warning(reason: str, action: str, note: str) -> ModelEvent:
 
 
 def clipped(note: str) -> str:
-    """Shorten a text to what an Event can hold."""
+    """Put a text on one line, as kubectl's table needs it, and shorten it to what an Event can hold."""
+    note = " ".join(note.split())
     return note if len(note) <= _NOTE else note[: _NOTE - 1] + "…"

@@ -120,6 +120,11 @@ def test_each_reason_is_in_the_documentation():
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
 
 
+def test_a_note_is_one_line():
+    (event,) = between(status(), status(lastFailure={**FAILURE, "message": "cannot reach\nthe host"}))
+    assert event.note == "cannot reach the host. Add a node."
+
+
 def test_a_note_fits_into_an_event():
     long = {**FAILURE, "message": "x" * 2048}
     (event,) = between(status(), status(lastFailure=long))
