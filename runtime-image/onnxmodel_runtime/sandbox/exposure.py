@@ -29,5 +29,5 @@ def check_no_identity(folder: Path = _SECRETS) -> None:
             f"this container parses the model and would have a credential of the pod's account ({found})",
             "Use a webhook for workload identity that leaves out the containers of its skip-containers annotation, or an "
             "account without a role; for a fetch, the Secret in spec.source.secretRef instead of "
-            "spec.source.serviceAccountName. Then delete the Job, or the server's pods: a pod keeps what it was admitted with.",
+            "spec.source.serviceAccountName. Then, in a cluster, delete the Job or the server's pods: they keep it.",
         )
