@@ -314,7 +314,12 @@ def test_a_suspended_canary_goes_back_and_begins_again():
     cluster.edit(suspend=True)
     cluster.settle()
     assert selected(cluster)[names.LABEL_REVISION] == old
+    assert [names.child("magika", old)] == [deployment["metadata"]["name"] for deployment in cluster.deployments()], (
+        "connections outlive the Service's choice: without pods, the new revision answers none"
+    )
     cluster.edit(suspend=False)
+    cluster.settle()
+    cluster.available()
     cluster.settle()
     assert shares(cluster) == {old: 90, new: 10}
 

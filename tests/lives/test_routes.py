@@ -384,10 +384,15 @@ def test_a_clock_that_is_far_behind_keeps_nothing_that_is_over():
 
 def test_suspend_goes_back_to_the_old_revision():
     cluster = canary()
-    old, _ = both(cluster)
+    old, new = both(cluster)
+    child = "Deployment", "team-a", names.child("magika", new)
     cluster.edit(suspend=True)
     cluster.settle()
     assert (selected(cluster), backends(cluster)) == (old, [("magika", 100)])
+    assert child in cluster.objects, "a Gateway may still lead to it"
+    cluster.pass_time(cluster.step().requeue_seconds or 0)
+    cluster.settle()
+    assert child not in cluster.objects, "connections outlive routes"
 
 
 def test_a_route_that_no_gateway_accepts_is_seen_and_what_serves_goes_on():

@@ -59,7 +59,10 @@ def _plan(model: OnnxModel, seen: Observed, settings: Settings, now: datetime) -
             "with the replicas in the spec"
         )
         idle = _idle(model, seen, Progress(State.SUSPENDED, Phase.SUSPENDED, "Suspended", message))
-        return replace(idle, scaling=scaling_of(model, seen, settings, idle.traffic))
+        canaries, again = traffic.taken_back(model, seen, idle.active, now)
+        gone = tuple(dict.fromkeys((*idle.prune, *canaries)))
+        scaling = scaling_of(model, seen, settings, idle.traffic)
+        return replace(idle, scaling=scaling, prune=gone, requeue_seconds=again or None)
     try:
         platform = resolve(model, settings)
     except SpecError as error:

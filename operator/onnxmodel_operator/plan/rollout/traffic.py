@@ -1,6 +1,7 @@
 """Distribution of traffic over revisions."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from onnxmodel_operator import names
 from onnxmodel_operator.api.resource import Resource
@@ -10,6 +11,7 @@ from onnxmodel_operator.plan.rollout import routes
 from onnxmodel_operator.plan.values import (
     RECREATE,
     Advance,
+    Child,
     Context,
     Look,
     Phase,
@@ -44,6 +46,23 @@ def before(model: Resource, seen: Observed, active: str | None) -> Traffic:
     if active is None or model.replicas == 0 or available(seen, active) or seen.memory.rollout.strategy == RECREATE:
         return to(active)
     return to(taking if is_unrefuted(seen, taking) else active)
+
+
+def taken_back(model: Resource, seen: Observed, active: str | None, now: datetime) -> tuple[tuple[Child, ...], float]:
+    """Return the Deployments of a canary to delete while nothing is worked on, and the seconds until there may be one.
+
+    Connections outlive Services and routes: as long as it has pods, it would answer those that it has. It keeps them
+    while the active revision has none, and while a Gateway may still lead to it.
+    """
+    if active is None or not available(seen, active):
+        return (), 0.0
+    rollout = seen.memory.rollout
+    tried = {names.revision_of_canary(model.name, name) for kind, name in seen.live if kind == "Service"}
+    tried |= {rollout.revision or "" if rollout.strategy == "Canary" else ""}
+    gone = {("Deployment", names.child(model.name, revision)) for revision in tried - {"", active}} & seen.live.keys()
+    led = {("Deployment", names.child(model.name, route.canary)) for route in seen.routes.values() if route.canary}
+    seconds = routes.seconds_to_hear(seen, now) if gone else 0.0
+    return () if seconds else tuple(sorted(gone - led)), seconds
 
 
 def is_unrefuted(seen: Observed, revision: str) -> bool:
