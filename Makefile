@@ -13,7 +13,7 @@ FROM_LOCK := -m pip install --quiet --disable-pip-version-check --require-hashes
 CHECK     := -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-compare bench-threads bench-page bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint lint-chart fmt crds lock
+.PHONY: help setup ready cluster kubeconfig images build down demo upload toy digits bench-optimize bench-memory bench-dataplane bench-fronts bench-compare bench-threads bench-page bench-truth bench-controlplane triton-qa unit integration e2e test test-addons test-faults lint lint-chart fmt crds lock sbom audit
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9 -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -165,3 +165,12 @@ crds: setup ## generate the CRD from the pydantic models
 
 lock: setup ## resolve the dependencies again, keeping the versions that fit (python -m locks --upgrade takes the newest)
 	@$(BIN)/python -m locks
+
+sbom: setup ## write the bill of materials of each image, from its lock, into build/sbom
+	@mkdir -p build/sbom
+	@for image in operator runtime-cpu runtime-gpu; do \
+		$(BIN)/python -m locks.sbom $$image > build/sbom/$$image.cdx.json || exit 1; done
+
+# Not part of `make test`: what is published about a dependency must not make yesterday's commit fail.
+audit: setup ## look up every release in the images' locks in OSV's advisories (needs the network)
+	@$(BIN)/python -m locks.audit

@@ -87,35 +87,71 @@ def problems(
     """
     here = [entry for entry in locked if entry.marker is None or entry.marker.evaluate(dict(environment))]
     chosen = {entry.name: entry for entry in here}
-    tags = supported(environment["python_version"], environment["platform_machine"], glibc)
-    # Where several wheels fit, an installer chooses one: whatever it chooses must find what it requires.
-    fitting = {
-        entry.name: [wheels for wheels in releases[entry.key] if any(_tags(name) & tags for name in wheels.names)]
-        for entry in here
-    }
+    fitting = _fitting(here, releases, environment, glibc)
     found = [f"{name} is locked twice" for name in chosen if sum(entry.name == name for entry in here) > 1]
     found += [f"{chosen[name].key} has no wheel" for name, wheels in fitting.items() if not wheels]
     for name, group in fitting.items():
         for wheels in group:
             if not SpecifierSet(wheels.python).contains(environment["python_full_version"]):
                 found.append(f"{chosen[name].key} is for Python {wheels.python}")
-    todo = [(_requirement(root), "", "the source") for root in roots]
-    done: set[tuple[str, str]] = set()
-    while todo:
-        requirement, extra, by = todo.pop()
-        if requirement.marker and not requirement.marker.evaluate({**environment, "extra": extra}):
-            continue
+    for by, extra, requirement in _required(chosen, fitting, roots, environment):
         name = canonicalize_name(requirement.name)
         entry = chosen.get(name)
         if entry is None or not requirement.specifier.contains(entry.version, prereleases=True):
             what = "is not locked" if entry is None else f"is locked at {entry.version}"
-            found.append(f"{by} requires {requirement}: {name} {what}")
+            asked = "the source" if by is None else f"{by.key}[{extra}]" if extra else by.key
+            found.append(f"{asked} requires {requirement}: {name} {what}")
+    return sorted(set(found))
+
+
+def graph(
+    locked: Sequence[Entry],
+    roots: Iterable[str],
+    releases: Releases,
+    environment: Mapping[str, str],
+    glibc: int,
+) -> dict[str, tuple[Entry | None, frozenset[str]]]:
+    """Each release that an installation from a whole lock has there, and the names that it requires; "" is the source."""
+    here = [entry for entry in locked if entry.marker is None or entry.marker.evaluate(dict(environment))]
+    chosen = {entry.name: entry for entry in here}
+    found: dict[str, set[str]] = {name: set() for name in ("", *chosen)}
+    fitting = _fitting(here, releases, environment, glibc)
+    for by, _, requirement in _required(chosen, fitting, roots, environment):
+        found[by.name if by else ""].add(canonicalize_name(requirement.name))
+    return {name: (chosen.get(name), frozenset(names - {name})) for name, names in found.items()}
+
+
+def _fitting(
+    here: Sequence[Entry], releases: Releases, environment: Mapping[str, str], glibc: int
+) -> dict[str, list[Wheels]]:
+    """The wheels that fit. Where several do, an installer chooses one: whatever it chooses must find what it requires."""
+    tags = supported(environment["python_version"], environment["platform_machine"], glibc)
+    return {
+        entry.name: [wheels for wheels in releases[entry.key] if any(_tags(name) & tags for name in wheels.names)]
+        for entry in here
+    }
+
+
+def _required(
+    chosen: Mapping[str, Entry],
+    fitting: Mapping[str, Sequence[Wheels]],
+    roots: Iterable[str],
+    environment: Mapping[str, str],
+) -> Iterator[tuple[Entry | None, str, Requirement]]:
+    """Each requirement that holds there, with the entry (None: the source) and the extra of it that has it."""
+    todo: list[tuple[Entry | None, str, Requirement]] = [(None, "", _requirement(root)) for root in roots]
+    done: set[tuple[str, str]] = set()
+    while todo:
+        by, extra, requirement = todo.pop()
+        if requirement.marker and not requirement.marker.evaluate({**environment, "extra": extra}):
+            continue
+        yield by, extra, requirement
+        entry = chosen.get(name := canonicalize_name(requirement.name))
+        if entry is None or not requirement.specifier.contains(entry.version, prereleases=True):
             continue
         for wanted in {"", *requirement.extras} - {extra for known, extra in done if known == name}:
             done.add((name, wanted))
-            asked = f"{entry.key}[{wanted}]" if wanted else entry.key
-            todo += [(_requirement(line), wanted, asked) for wheels in fitting[name] for line in wheels.requires]
-    return sorted(set(found))
+            todo += [(entry, wanted, _requirement(line)) for wheels in fitting[name] for line in wheels.requires]
 
 
 _requirement = functools.cache(Requirement)
