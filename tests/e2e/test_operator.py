@@ -68,7 +68,7 @@ def test_an_idle_minute_sees_no_write(quiet, platform):
 def readings(platform) -> float:
     """How often the operator read a server's metrics, by its own."""
     kube = platform.kube.within(SYSTEM)
-    (pod,) = kube.list("pods")
+    (pod,) = (pod for pod in kube.list("pods") if pod["status"]["phase"] == "Running")  # the pod of helm test has ended
     page = kube.run("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod['metadata']['name']}:8080/proxy/metrics")
     (line,) = [line for line in page.splitlines() if line.startswith('onnxmodel_operator_readings_total{outcome="ok"}')]
     return float(line.split()[-1])
