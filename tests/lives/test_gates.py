@@ -193,6 +193,8 @@ def test_a_revision_that_answers_otherwise_is_refused_at_once() -> None:
     canary.wait(30)
     assert len(canary.orders) == count
     assert canary.cluster.condition("Stalled")["reason"] == "AnswersDiffer"  # type: ignore[index]
+    hint = canary.cluster.status()["lastFailure"]["hint"]
+    assert hint.startswith("If its answers are meant to differ, first remove spec.rollout.gates.compare. Apply another")
 
 
 def test_where_nobody_compares_the_gate_waits() -> None:

@@ -17,6 +17,8 @@ from onnxmodel_runtime.contract.outcome import Failure
 _MOST = 10
 _SHOWN = 1024
 _NAME = 253
+_HINTS = {"AnswersDiffer": "If its answers are meant to differ, first remove spec.rollout.gates.compare."}
+"""By the reason of a gate: what to do before what is to be done in any case."""
 
 
 def look(context: Context) -> Advance | Stop:
@@ -61,7 +63,7 @@ def refuse(context: Context, reason: str, message: str) -> Stop:
         return Stop(waits, going(Phase.ROLLING_OUT, "RollingBack", message[:_SHOWN]))
     there = context.seen.revisions.get(short)
     replicas = there.wanted if there and not makes_room else 0
-    refused = _remembered(context, short, Failure(reason, message, ""))
+    refused = _remembered(context, short, Failure(reason, message, _HINTS.get(reason, "")))
     return stopped(replace(context, refused=refused), refused[0], replicas)
 
 
