@@ -10,11 +10,10 @@ from dev.results import benchmarked
 from onnxmodel_operator import names
 from onnxmodel_operator.platform.settings import Parent, Routes
 from tests.builders import SETTINGS, Cluster, body
+from tests.canaries import CANARY, both, change, order, wait
 
 PARENTS = (Parent(name="models", namespace="infra"), Parent(name="edge", namespace="infra", section_name="web"))
 ROUTED = SETTINGS.model_copy(update={"routes": Routes(parent_refs=PARENTS, domain="models.example.com")})
-STEPS = [{"weight": 10, "pause": "1m"}, {"weight": 50, "pause": "Manual"}]
-CANARY = {"strategy": "Canary", "steps": STEPS, "gates": {"mode": "Warn"}}
 KINDS = ("HTTPRoute", "GRPCRoute")
 ACCEPTED = [{"type": kind, "status": "True", "reason": kind} for kind in ("Accepted", "ResolvedRefs")]
 REFUSED = [{"type": "Accepted", "status": "False", "reason": "NotAllowedByListeners", "message": "not from here"}]
@@ -66,36 +65,10 @@ def live(rollout: Any = CANARY, **serving: Any) -> Routed:
     return cluster
 
 
-def change(cluster: Cluster, level: str = "Basic") -> None:
-    """A new revision is deployed, and measured."""
-    cluster.edit(optimization={"graphLevel": level})
-    cluster.settle()
-    cluster.succeed("optimize")
-    cluster.settle()
-    cluster.succeed("benchmark", result=benchmarked(original=1.0, fp32=2.0))
-    cluster.settle()
-    cluster.deploy()
-
-
 def canary(**serving: Any) -> Routed:
     cluster = live(**serving)
     change(cluster)
     return cluster
-
-
-def order(cluster: Cluster, name: str, value: str = "1") -> None:
-    key = ("OnnxModel", "team-a", "magika")
-    model = cluster.objects[key]
-    annotations = {**model["metadata"].get("annotations", {}), name: value}
-    cluster._store({**model, "metadata": {**model["metadata"], "annotations": annotations}})
-    cluster.settle()
-
-
-def wait(cluster: Cluster, seconds: float) -> None:
-    cluster.pass_time(seconds)
-    cluster.settle()
-    cluster.play()
-    cluster.settle()
 
 
 def route(cluster: Cluster, kind: str = "HTTPRoute") -> Any:
@@ -116,11 +89,6 @@ def says(cluster: Cluster, conditions: list[dict[str, str]], kind: str = "HTTPRo
 
 def replicas(cluster: Cluster) -> list[int]:
     return [deployment["spec"]["replicas"] for deployment in cluster.deployments()]
-
-
-def both(cluster: Cluster) -> tuple[str, str]:
-    old, new = (d["metadata"]["labels"][names.LABEL_REVISION] for d in cluster.deployments())
-    return old, new
 
 
 def selected(cluster: Cluster, service: str = "magika") -> Any:

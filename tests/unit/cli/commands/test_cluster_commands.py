@@ -25,6 +25,18 @@ ON_A_CLUSTER = [
     ["report", "m", "-n", "demo"],
 ]
 
+HEAVY = [
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "boto3",
+    "urllib3",
+    "tritonclient",
+    "aiohttp",
+    "orjson",
+    "prometheus_client",
+]
+
 
 @pytest.mark.parametrize("words", ON_A_CLUSTER, ids=lambda words: words[0])
 def test_without_kubectl_it_says_so(words, monkeypatch, capsys):
@@ -37,19 +49,8 @@ def test_without_kubectl_it_says_so(words, monkeypatch, capsys):
 @pytest.mark.parametrize("words", ON_A_CLUSTER, ids=lambda words: words[0])
 def test_it_needs_no_package_of_a_stage(words):
     """`pip install onnxmodel-operator[cli]` is enough; test_main.py has the names of the packages."""
-    heavy = [
-        "onnx",
-        "onnxruntime",
-        "numpy",
-        "boto3",
-        "urllib3",
-        "tritonclient",
-        "aiohttp",
-        "orjson",
-        "prometheus_client",
-    ]
     code = (
-        f"import sys\nfor name in {heavy}: sys.modules[name] = None\n"
+        f"import sys\nfor name in {HEAVY}: sys.modules[name] = None\n"
         "import os; os.environ['PATH'] = ''\n"
         "from onnxmodel_cli.__main__ import main; sys.exit(main())"
     )
@@ -59,18 +60,7 @@ def test_it_needs_no_package_of_a_stage(words):
 
 
 def test_render_needs_no_package_of_a_stage_either():
-    heavy = [
-        "onnx",
-        "onnxruntime",
-        "numpy",
-        "boto3",
-        "urllib3",
-        "tritonclient",
-        "aiohttp",
-        "orjson",
-        "prometheus_client",
-    ]
-    code = f"import sys\nfor name in {heavy}: sys.modules[name] = None\nfrom onnxmodel_cli.__main__ import main; sys.exit(main())"
+    code = f"import sys\nfor name in {HEAVY}: sys.modules[name] = None\nfrom onnxmodel_cli.__main__ import main; sys.exit(main())"
     words = ["render", "-f", "examples/minimal/onnxmodel.yaml"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
